@@ -1,0 +1,98 @@
+//! Wall-clock time as the server stores and shows it, and the clock that hands it out.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+
+/// A point in time, in microseconds since 1970-01-01T00:00:00Z: the resolution of a PostgreSQL `TIMESTAMP`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The point `micros` microseconds after the epoch.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the epoch.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// The same instant at whole seconds, as HTTP dates have it (RFC 9110 section 5.6.7).
+    pub fn to_http_seconds(self) -> SystemTime {
+        let seconds = self.0.div_euclid(1_000_000).max(0);
+        UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs())
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => micros(after),
+            Err(before) => -micros(before.duration()),
+        })
+    }
+}
+
+impl From<Timestamp> for SystemTime {
+    fn from(timestamp: Timestamp) -> Self {
+        let offset = Duration::from_micros(timestamp.0.unsigned_abs());
+        if timestamp.0 < 0 { UNIX_EPOCH - offset } else { UNIX_EPOCH + offset }
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds: `2014-01-23T18:00:00.123Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const RFC3339: &[BorrowedFormatItem<'_>] =
+            format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+        let text = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1000)
+            .ok()
+            .and_then(|time| time.format(RFC3339).ok())
+            // Only dates outside the years 0 to 9999 can't be shown; no store hands one out.
+            .unwrap_or_else(|| "0000-01-01T00:00:00.000Z".to_owned());
+        f.write_str(&text)
+    }
+}
+
+/// Where the wall-clock time comes from: the system in the daemon, a fixed time in tests.
+pub trait Clock: Send + Sync {
+    /// The time now.
+    fn now(&self) -> Timestamp;
+}
+
+/// The system's clock.
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        SystemTime::now().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_shown_in_rfc_3339() {
+        let shown = |micros| Timestamp::from_micros(micros).to_string();
+        assert_eq!(shown(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(shown(1_390_500_000_123_999), "2014-01-23T18:00:00.123Z");
+        assert_eq!(shown(-1_000), "1969-12-31T23:59:59.999Z");
+        assert_eq!(shown(i64::MAX), "0000-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn system_times_go_both_ways() {
+        for micros in [0, 1, -1, 1_390_500_000_123_999] {
+            let timestamp = Timestamp::from_micros(micros);
+            assert_eq!(Timestamp::from(SystemTime::from(timestamp)), timestamp);
+        }
+    }
+}

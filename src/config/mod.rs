@@ -1,0 +1,1 @@
+//! The configuration: settings table, properties files, JDBC URLs.

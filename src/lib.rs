@@ -1,0 +1,17 @@
+//! The buddycloud media server: an HTTP daemon that keeps the media of XMPP channels.
+//!
+//! Folders are layers and imports point down only; `tests/layers.rs` holds the table.
+
+pub mod access;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod error;
+pub mod http;
+pub mod limits;
+pub mod media;
+pub mod model;
+pub mod store;
+pub mod sys;
+pub mod web;
+pub mod xmpp;

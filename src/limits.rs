@@ -1,0 +1,119 @@
+//! Every hard limit that is not a setting, with its unit and its reason.
+
+use std::time::Duration;
+
+/// Bytes of a request head (request line and fields). Longer: 431. As nginx's default for large heads.
+pub const HEAD_BYTES: usize = 16 * 1024;
+/// Header fields of a request. More: 431. Browsers send about 20.
+pub const HEAD_FIELDS: usize = 100;
+/// Time from the first byte of a head (or the accept) to its last. Later: 408 or a silent close.
+pub const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Time for a TLS handshake, from the accept to its end.
+pub const TLS_HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// How long an idle kept-alive connection is held.
+pub const KEEP_ALIVE_TIME: Duration = Duration::from_secs(30);
+/// How long a body or an answer may stand still.
+pub const TRANSFER_IDLE_TIME: Duration = Duration::from_secs(30);
+/// Bytes per second that a transfer must reach on average after its grace time; slower costs it the connection.
+pub const TRANSFER_MIN_RATE: u64 = 1024;
+/// How long the minimum rate is not asked of a new transfer.
+pub const TRANSFER_GRACE_TIME: Duration = Duration::from_secs(30);
+/// After an answer that leaves a body unread: how long, and for how many bytes, we read on, so that the
+/// client sees the answer and not a reset (RFC 9112 section 9.6).
+pub const LINGER_TIME: Duration = Duration::from_secs(2);
+/// See [`LINGER_TIME`].
+pub const LINGER_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes of one step of a large answer: large enough that system calls don't count, small enough for both clocks.
+pub const ANSWER_STEP: usize = 256 * 1024;
+/// Answers above this many bytes count as downloads and need a permit; smaller ones fit the socket's buffer.
+pub const DOWNLOAD_BYTES: u64 = 64 * 1024;
+/// Pause after the process ran out of file descriptors or memory for a connection, before the next accept.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// Connections the kernel may hold for us before we accept them.
+pub const LISTEN_BACKLOG: i32 = 1024;
+/// Requests that may wait for a worker. Beyond: 503.
+pub const WORKER_QUEUE: usize = 4096;
+/// Stack of a worker thread, in bytes.
+pub const WORKER_STACK: usize = 512 * 1024;
+/// Bytes of a chunk-size line, extensions included (RFC 9112 section 7.1).
+pub const CHUNK_LINE_BYTES: usize = 1024;
+/// Bytes of a chunked body's trailer section; it is read and dropped.
+pub const TRAILER_BYTES: usize = 8 * 1024;
+
+/// Parts of a multipart form, or fields of an url-encoded one.
+pub const FORM_PARTS: usize = 64;
+/// Bytes of one part's header section.
+pub const PART_HEAD_BYTES: usize = 8 * 1024;
+/// Bytes of a form field's name.
+pub const FIELD_NAME_BYTES: usize = 256;
+/// Bytes of one text field (title, description, file name).
+pub const FIELD_BYTES: usize = 64 * 1024;
+/// Bytes of all that a form holds besides its data; above it a body is refused unread.
+pub const FORM_OVERHEAD_BYTES: u64 = 512 * 1024;
+/// Bytes of a stored file name.
+pub const FILE_NAME_BYTES: usize = 255;
+/// Bytes of a stored media type.
+pub const MIME_TYPE_BYTES: usize = 255;
+
+/// Bytes of a channel's name: it is a directory's name on disk (NAME_MAX).
+pub const CHANNEL_BYTES: usize = 255;
+/// Bytes of a JID's local part, domain or resource (RFC 7622 section 3).
+pub const JID_PART_BYTES: usize = 1023;
+/// Characters of a media id that we accept; ours have [`MEDIA_ID_NEW`].
+pub const MEDIA_ID_CHARS: usize = 64;
+/// Characters of the ids that we make, each of 62 values: 119 bits, as in the original.
+pub const MEDIA_ID_NEW: usize = 20;
+/// Bytes of the token `JID:transaction` before it is decoded.
+pub const TOKEN_BYTES: usize = 4096;
+/// Bytes of a transaction id.
+pub const TRANSACTION_ID_BYTES: usize = 255;
+/// Entries of a list without `max`, or with a larger one.
+pub const LIST_ENTRIES: usize = 1000;
+
+/// Bytes of one stanza from the XMPP server. Larger: the stream is closed and opened anew.
+pub const STANZA_BYTES: usize = 1024 * 1024;
+/// Nested elements of a stanza.
+pub const STANZA_DEPTH: usize = 32;
+/// Elements of a stanza.
+pub const STANZA_ELEMENTS: usize = 20_000;
+/// Attributes of one element.
+pub const ELEMENT_ATTRIBUTES: usize = 64;
+/// Bytes that may wait to be written to an XMPP socket. Beyond: the link counts as broken.
+pub const XMPP_OUTBOUND_BYTES: usize = 4 * 1024 * 1024;
+/// Time for resolving, connecting and logging in to the XMPP server.
+pub const XMPP_LOGIN_TIME: Duration = Duration::from_secs(20);
+/// Time without a byte from the server after which we ping it; as much again without answer and the link is broken.
+pub const XMPP_KEEPALIVE: Duration = Duration::from_secs(30);
+/// First pause before a reconnect; it doubles each time, with jitter.
+pub const XMPP_BACKOFF_MIN: Duration = Duration::from_millis(500);
+/// Longest pause before a reconnect.
+pub const XMPP_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// How often the XMPP thread lets the gate look at its clocks.
+pub const XMPP_TICK: Duration = Duration::from_millis(100);
+/// SCRAM iterations a server may ask for: fewer are unsafe, more are an attack on our time (RFC 5802).
+pub const SCRAM_ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=1_000_000;
+
+/// Items of one disco#items answer that are asked who they are.
+pub const DISCOVERY_ITEMS: usize = 50;
+/// Pages of one affiliation list that are read (XEP-0059).
+pub const AFFILIATION_PAGES: usize = 200;
+/// Requests that wait for one and the same lookup.
+pub const LOOKUP_WAITERS: usize = 1024;
+/// Lookups (discovery, access model, affiliation) under way at once.
+pub const LOOKUPS: usize = 1024;
+/// Entries of each cache of the gate.
+pub const CACHE_ENTRIES: usize = 10_000;
+/// How long a failed lookup is remembered, unless `xmpp.cache.ttl` is shorter.
+pub const FAILURE_TTL: Duration = Duration::from_secs(5);
+
+/// Wait for a database connection from the pool, and for connecting.
+pub const DATABASE_WAIT: Duration = Duration::from_secs(5);
+/// Longest run of one statement.
+pub const DATABASE_STATEMENT: Duration = Duration::from_secs(15);
+/// How long an unused temporary file is left alone by a running server's `fsck`.
+pub const TEMPORARY_AGE: Duration = Duration::from_secs(3600);
+/// How long a stopping daemon waits for what runs.
+pub const SHUTDOWN_TIME: Duration = Duration::from_secs(20);
+
+/// Bytes of a configuration file.
+pub const CONFIG_BYTES: u64 = 1024 * 1024;

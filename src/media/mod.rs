@@ -1,0 +1,1 @@
+//! The operations on media: upload, serve, list, update, delete.

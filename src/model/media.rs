@@ -1,0 +1,147 @@
+//! A media: what is known of a stored file.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{BareJid, Channel};
+use crate::clock::Timestamp;
+use crate::limits;
+
+/// The name of a media within its channel: `[A-Za-z0-9_-]{1,64}`. Safe as a path component.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MediaId(String);
+
+impl MediaId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// A new id: [`limits::MEDIA_ID_NEW`] letters and digits from the kernel's random numbers.
+    ///
+    /// # Panics
+    /// When the kernel has no random numbers to give; the request then fails, the daemon goes on.
+    pub fn random() -> Self {
+        const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+        let mut id = String::with_capacity(limits::MEDIA_ID_NEW);
+        let mut random = [0; 2 * limits::MEDIA_ID_NEW];
+        while id.len() < limits::MEDIA_ID_NEW {
+            getrandom::fill(&mut random).expect("the kernel gives random numbers");
+            // Bytes from 248 on would make the first letters likelier than the last.
+            let fair = random.iter().filter(|byte| **byte < 248);
+            let letters = fair.map(|byte| char::from(ALPHABET[usize::from(byte % 62)]));
+            let missing = limits::MEDIA_ID_NEW - id.len();
+            id.extend(letters.take(missing));
+        }
+        Self(id)
+    }
+}
+
+/// A text that is no media id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MediaIdError;
+
+impl FromStr for MediaId {
+    type Err = MediaIdError;
+
+    fn from_str(text: &str) -> Result<Self, MediaIdError> {
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        let length = 1..=limits::MEDIA_ID_CHARS;
+        if length.contains(&text.len()) && text.bytes().all(valid) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(MediaIdError)
+        }
+    }
+}
+
+impl fmt::Display for MediaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What the uploader says of a media. In an update, a field that is `None` stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// The name of the file at the uploader's.
+    pub file_name: Option<String>,
+    /// A title.
+    pub title: Option<String>,
+    /// A description.
+    pub description: Option<String>,
+}
+
+/// A stored media: a row of table `medias`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// Its name in the channel.
+    pub id: MediaId,
+    /// The channel it belongs to (`entityId`).
+    pub channel: Channel,
+    /// The bare JID of who uploaded it, as stored; rows of the original may hold any text.
+    pub author: String,
+    /// What its uploader says of it.
+    pub description: Description,
+    /// Its media type, as announced.
+    pub mime_type: String,
+    /// When it was uploaded.
+    pub uploaded: Timestamp,
+    /// When it was uploaded or its description last changed.
+    pub last_updated: Timestamp,
+    /// The extension of its file name, or the usual one of its type; without the dot.
+    pub extension: Option<String>,
+    /// The SHA-1 of its bytes, in lower-case hexadecimal.
+    pub sha1: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its playing time in milliseconds.
+    pub length: Option<u64>,
+    /// Its height in pixels.
+    pub height: Option<u32>,
+    /// Its width in pixels.
+    pub width: Option<u32>,
+}
+
+impl Media {
+    /// Whether `user` uploaded it.
+    pub fn is_by(&self, user: &BareJid) -> bool {
+        self.author.parse::<BareJid>().is_ok_and(|author| author == *user)
+    }
+}
+
+/// Which part of a channel's list is wanted, newest first, ties by id descending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// At most this many entries.
+    pub max: usize,
+    /// Only entries newer than this one; none if there is no such media in the channel.
+    pub after: Option<MediaId>,
+    /// Only entries older than this one; none if there is no such media in the channel.
+    pub before: Option<MediaId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_hold_nothing_that_means_something_in_a_path() {
+        for good in ["a", "lETuJi8rPE4IfQrygN6r", "A_b-9", &"x".repeat(64)] {
+            assert!(good.parse::<MediaId>().is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "a.b", "é", "a b", "a\0", &"x".repeat(65)] {
+            assert!(bad.parse::<MediaId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn new_ids_are_valid_and_differ() {
+        let ids: std::collections::HashSet<_> = (0..1000).map(|_| MediaId::random()).collect();
+        assert_eq!(ids.len(), 1000);
+        for id in ids {
+            assert_eq!(id.as_str().len(), limits::MEDIA_ID_NEW);
+            assert_eq!(id.as_str().parse(), Ok(id.clone()));
+        }
+    }
+}

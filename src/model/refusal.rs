@@ -1,0 +1,147 @@
+//! The registry of refusals: every answer to a client that is not what it asked for.
+
+use std::fmt;
+
+/// Declares [`Refusal`] and its rows: name, status, title, detail, seconds for `Retry-After`.
+macro_rules! refusals {
+    ($($(#[$doc:meta])* $name:ident = $status:literal $title:literal, $detail:literal $(, retry $retry:literal)?;)*) => {
+        /// Why a request is refused. A closed list: what a client may read is in this file.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Refusal {
+            $($(#[$doc])* #[doc = $detail] $name,)*
+        }
+
+        impl Refusal {
+            /// Every refusal.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The row of this refusal.
+            pub fn row(self) -> Row {
+                match self {
+                    $(Self::$name => Row {
+                        name: stringify!($name),
+                        status: $status,
+                        title: $title,
+                        detail: $detail,
+                        retry_after: [$($retry,)? 0_u32].first().copied().filter(|seconds| *seconds > 0),
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+/// A row of the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The refusal's name, for the log.
+    pub name: &'static str,
+    /// The HTTP status (RFC 9110 section 15).
+    pub status: u16,
+    /// The `title` of the problem (RFC 9457): the same for every refusal of the kind.
+    pub title: &'static str,
+    /// The `detail`: what to do about it.
+    pub detail: &'static str,
+    /// Seconds for `Retry-After`, where trying again may help.
+    pub retry_after: Option<u32>,
+}
+
+refusals! {
+    MalformedRequest = 400 "Malformed request", "The request head is not valid HTTP/1.1.";
+    AmbiguousFraming = 400 "Malformed request", "Content-Length or Transfer-Encoding is repeated, contradictory or not valid.";
+    MissingHost = 400 "Malformed request", "An HTTP/1.1 request needs exactly one valid Host field.";
+    BodyCut = 400 "Incomplete body", "The connection ended before the body did; nothing was stored.";
+    MalformedBody = 400 "Malformed body", "The chunked body is not valid.";
+    BadPath = 400 "Bad address", "The path has a percent-encoding that is not valid UTF-8.";
+    BadChannel = 400 "Bad channel", "A channel is the address of a user, local@domain, of at most 255 bytes.";
+    BadMax = 400 "Bad query", "max must be 0 or more.";
+    BadPreviewSize = 400 "Bad query", "maxheight and maxwidth must be 1 or more.";
+    EmptyBody = 400 "Empty body", "The request needs a form as its body.";
+    BadForm = 400 "Bad form", "The form is not valid: its boundary, a part's head, or a percent-encoding is wrong, or its end is missing.";
+    TooManyParts = 400 "Bad form", "The form has too many parts.";
+    FieldTooLong = 400 "Bad form", "A text field or its name is too long.";
+    NotUtf8 = 400 "Bad form", "A text field is not valid UTF-8.";
+    MissingData = 400 "Bad form", "The form has no field named data.";
+    BadBase64 = 400 "Bad form", "The field data of an url-encoded form must be base64.";
+    BadDeclaredLength = 400 "Bad form", "The field content-length must be the number of bytes of the data.";
+    BadMimeType = 400 "Bad form", "The content type must look like type/subtype.";
+    NoCredentials = 401 "Credentials needed", "Send base64(JID:transaction-id) as Basic credentials or as the parameter auth, and confirm the request in your XMPP client.";
+    BadCredentials = 401 "Credentials not understood", "Credentials are base64(JID:transaction-id).";
+    NotConfirmed = 403 "Not confirmed", "The request was not confirmed over XMPP in time.";
+    Denied = 403 "Denied", "The request was denied over XMPP, or could not be delivered to its sender.";
+    Forbidden = 403 "Not allowed", "Your affiliation with the channel does not allow this.";
+    NoSuchRoute = 404 "Not found", "There is nothing at this address.";
+    NotServed = 404 "Not found", "This server does not keep the media of this domain.";
+    NoSuchMedia = 404 "Not found", "The channel has no such media.";
+    MethodNotAllowed = 405 "Method not allowed", "This address does not take this method; see Allow.";
+    OnlyAvatars = 405 "Method not allowed", "PUT is for avatars only; upload other media by POST to the channel.";
+    TooSlow = 408 "Too slow", "The request did not arrive in time.";
+    PreconditionFailed = 412 "Precondition failed", "The media is not in the state that the request demands.";
+    NoPreview = 412 "No preview", "This media has no preview.";
+    TooLarge = 413 "Too large", "The data is larger than this server accepts.";
+    UriTooLong = 414 "Address too long", "The request line is too long.";
+    UnsupportedMediaType = 415 "Form not understood", "Send multipart/form-data or application/x-www-form-urlencoded.";
+    UnsupportedCoding = 415 "Coding not understood", "Send the body without Content-Encoding.";
+    RangeNotSatisfiable = 416 "Range not satisfiable", "The range begins beyond the end of the media.";
+    ExpectationFailed = 417 "Expectation failed", "Only 100-continue can be expected.";
+    TooManyForUser = 429 "Too many requests", "Too many requests of this address wait to be confirmed.", retry 30;
+    TooManyForAddress = 429 "Too many requests", "Too many requests from this network address wait to be confirmed.", retry 30;
+    TooManyConnections = 429 "Too many connections", "Too many connections from this network address.", retry 10;
+    HeadTooLarge = 431 "Head too large", "The request head is too large or has too many fields.";
+    Internal = 500 "Internal error", "The server failed; its log says why.";
+    XmppDown = 503 "XMPP unavailable", "The XMPP server can't be reached now.", retry 10;
+    ChannelServiceDown = 503 "Channel service unavailable", "The channel's service did not answer.", retry 10;
+    DatabaseDown = 503 "Database unavailable", "The database can't be reached now.", retry 10;
+    TooManyPending = 503 "Overloaded", "Too many requests wait to be confirmed.", retry 10;
+    TooManyUploads = 503 "Overloaded", "Too many uploads are under way.", retry 5;
+    TooManyDownloads = 503 "Overloaded", "Too many downloads are under way.", retry 5;
+    Overloaded = 503 "Overloaded", "The server has too much to do.", retry 5;
+    Stopping = 503 "Stopping", "The server is being stopped.", retry 5;
+    VersionNotSupported = 505 "Version not supported", "This server speaks HTTP/1.1 and HTTP/1.0.";
+    StorageFull = 507 "Storage full", "The server has no space left for this.";
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Row { name, status, .. } = self.row();
+        write!(f, "{status} {name}")
+    }
+}
+
+/// So that a refusal can travel through an `io::Read` or `io::Write`.
+impl std::error::Error for Refusal {}
+
+impl From<Refusal> for std::io::Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::other(refusal)
+    }
+}
+
+impl Refusal {
+    /// The refusal that travelled in this I/O error, if one did.
+    pub fn in_io(error: &std::io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_fit_to_be_read() {
+        for refusal in Refusal::ALL {
+            let row = refusal.row();
+            assert!((400..=599).contains(&row.status), "{refusal}");
+            assert!(row.detail.ends_with('.') && !row.title.ends_with('.'), "{refusal}");
+            assert_eq!(row.retry_after.is_some(), matches!(row.status, 429 | 503), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_travels_through_io_errors() {
+        let error = std::io::Error::from(Refusal::TooLarge);
+        assert_eq!(Refusal::in_io(&error), Some(Refusal::TooLarge));
+        assert_eq!(Refusal::in_io(&std::io::Error::other("else")), None);
+    }
+}

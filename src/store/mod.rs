@@ -1,0 +1,1 @@
+//! The store: files on disk and their metadata in PostgreSQL or SQLite.

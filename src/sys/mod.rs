@@ -1,0 +1,5 @@
+//! System calls, each with the behaviour the rest of the program relies on. Safe throughout (rustix).
+
+mod wait;
+
+pub use wait::{Interest, Waker, wait};

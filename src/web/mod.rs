@@ -1,0 +1,1 @@
+//! From requests to operations and back: routes, one file per action.

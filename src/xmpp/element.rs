@@ -1,0 +1,173 @@
+//! An XML element as stanzas are made of: name, namespace, attributes, children, text.
+
+use std::fmt::Write;
+
+/// An element. Attributes are those without a namespace; namespaces of children are absolute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Element {
+    name: String,
+    namespace: String,
+    attributes: Vec<(String, String)>,
+    children: Vec<Element>,
+    text: String,
+}
+
+impl Element {
+    /// An element of this name in this namespace, with nothing in it.
+    pub fn new(name: &str, namespace: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            attributes: Vec::new(),
+            children: Vec::new(),
+            text: String::new(),
+        }
+    }
+
+    /// The same with an attribute; a second one of the same name replaces the first.
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    /// The same with a child at the end.
+    pub fn with_child(mut self, child: Element) -> Self {
+        self.children.push(child);
+        self
+    }
+
+    /// The same with this text.
+    pub fn with_text(mut self, text: impl Into<String>) -> Self {
+        self.text = text.into();
+        self
+    }
+
+    /// Sets an attribute.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        let value = value.into();
+        match self.attributes.iter_mut().find(|(known, _)| known == name) {
+            Some(attribute) => attribute.1 = value,
+            None => self.attributes.push((name.to_owned(), value)),
+        }
+    }
+
+    /// Adds a child at the end.
+    pub fn push(&mut self, child: Element) {
+        self.children.push(child);
+    }
+
+    /// Adds text at the end.
+    pub fn push_text(&mut self, text: &str) {
+        self.text.push_str(text);
+    }
+
+    /// The local name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Whether it has this name and namespace.
+    pub fn is(&self, name: &str, namespace: &str) -> bool {
+        self.name == name && self.namespace == namespace
+    }
+
+    /// An attribute's value.
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The text directly in it, in one piece.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The children, in order.
+    pub fn children(&self) -> impl Iterator<Item = &Element> {
+        self.children.iter()
+    }
+
+    /// The first child of this name and namespace.
+    pub fn child(&self, name: &str, namespace: &str) -> Option<&Element> {
+        self.children.iter().find(|child| child.is(name, namespace))
+    }
+
+    /// The element as XML, within a stream whose default namespace is `default`. Characters that XML 1.0
+    /// does not allow are left out.
+    pub fn to_xml(&self, default: &str) -> String {
+        let mut xml = String::new();
+        self.write(&mut xml, default);
+        xml
+    }
+
+    fn write(&self, xml: &mut String, default: &str) {
+        xml.push('<');
+        xml.push_str(&self.name);
+        if self.namespace != default {
+            write_attribute(xml, "xmlns", &self.namespace);
+        }
+        for (name, value) in &self.attributes {
+            write_attribute(xml, name, value);
+        }
+        if self.children.is_empty() && self.text.is_empty() {
+            xml.push_str("/>");
+            return;
+        }
+        xml.push('>');
+        escape(xml, &self.text);
+        for child in &self.children {
+            child.write(xml, &self.namespace);
+        }
+        // Writing to a String can't fail.
+        let _ = write!(xml, "</{}>", self.name);
+    }
+}
+
+fn write_attribute(xml: &mut String, name: &str, value: &str) {
+    xml.push(' ');
+    xml.push_str(name);
+    xml.push_str("='");
+    escape(xml, value);
+    xml.push('\'');
+}
+
+fn escape(xml: &mut String, text: &str) {
+    for c in text.chars() {
+        match c {
+            '&' => xml.push_str("&amp;"),
+            '<' => xml.push_str("&lt;"),
+            '>' => xml.push_str("&gt;"),
+            '\'' => xml.push_str("&apos;"),
+            '"' => xml.push_str("&quot;"),
+            '\t' | '\n' | '\r' => {
+                // As references, or an attribute would read them back as spaces.
+                let _ = write!(xml, "&#{};", u32::from(c));
+            }
+            '\u{20}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'.. => xml.push(c),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_become_xml() {
+        let element = Element::new("message", "jabber:client")
+            .with("to", "a'b")
+            .with("to", "c&d")
+            .with_child(Element::new("body", "jabber:client").with_text("<\u{1}é\n>"))
+            .with_child(Element::new("confirm", "ns").with_child(Element::new("x", "ns")));
+        assert_eq!(
+            element.to_xml("jabber:client"),
+            "<message to='c&amp;d'><body>&lt;é&#10;&gt;</body><confirm xmlns='ns'><x/></confirm></message>"
+        );
+        assert!(element.to_xml("jabber:component:accept").starts_with("<message xmlns='jabber:client' to="));
+    }
+}
