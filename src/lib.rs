@@ -9,6 +9,7 @@ pub mod config;
 pub mod error;
 pub mod http;
 pub mod limits;
+pub mod log;
 pub mod media;
 pub mod model;
 pub mod store;
