@@ -67,6 +67,8 @@ pub const MEDIA_ID_NEW: usize = 20;
 pub const TOKEN_BYTES: usize = 4096;
 /// Bytes of a transaction id.
 pub const TRANSACTION_ID_BYTES: usize = 255;
+/// Longest that caches keep an avatar unasked: its address stays when it changes.
+pub const AVATAR_MAX_AGE: Duration = Duration::from_secs(300);
 /// Entries of a list without `max`, or with a larger one.
 pub const LIST_ENTRIES: usize = 1000;
 
