@@ -1,4 +1,6 @@
 //! The HTTP edge: connections, heads, bodies, forms, answers; HTTP/1.1 (RFC 9110, 9112), blocking.
 
 pub mod conditional;
+pub mod cors;
 pub mod range;
+pub mod target;

@@ -1,0 +1,163 @@
+//! Cross-origin requests (Fetch standard, CORS protocol): which headers an answer carries for them.
+
+/// A response header.
+pub type Header = (&'static str, String);
+
+/// Which origins may read answers; built from a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cors {
+    /// None: no headers are sent.
+    Off,
+    /// Every origin.
+    Any,
+    /// These, as browsers write them: `https://example.com`.
+    Listed(Vec<String>),
+}
+
+impl Cors {
+    /// A list of origins; one that holds `*` stands for all, an empty one for none.
+    pub fn new(origins: Vec<String>) -> Self {
+        if origins.is_empty() {
+            Self::Off
+        } else if origins.iter().any(|origin| origin == "*") {
+            Self::Any
+        } else {
+            Self::Listed(origins)
+        }
+    }
+
+    /// The headers of an answer to OPTIONS; `origin` is the request's `Origin`. Values as in the original.
+    pub fn preflight(&self, origin: Option<&str>) -> Vec<Header> {
+        const ALLOWED: [(&str, &str); 3] = [
+            ("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE"),
+            (
+                "Access-Control-Allow-Headers",
+                "Authorization, Content-Type, X-Requested-With, XMLHttpRequest-specific",
+            ),
+            ("Access-Control-Max-Age", "86400"),
+        ];
+        self.with(origin, &ALLOWED)
+    }
+
+    /// The headers of every other answer, refusals included: a page shall be able to read those, too.
+    pub fn answer(&self, origin: Option<&str>) -> Vec<Header> {
+        const EXPOSED: (&str, &str) = (
+            "Access-Control-Expose-Headers",
+            "ETag, Location, Link, Content-Range, Content-Disposition, Retry-After",
+        );
+        self.with(origin, &[EXPOSED])
+    }
+
+    fn with(&self, origin: Option<&str>, more: &[(&'static str, &str)]) -> Vec<Header> {
+        if *self == Self::Off {
+            return Vec::new();
+        }
+        // Even where the origin is not let in: to another one the answer would be another.
+        let mut headers = vec![("Vary", "Origin".to_owned())];
+        let Some(allowed) = self.allowed(origin) else { return headers };
+        // Browsers refuse `*` together with credentials, and so do we.
+        if allowed != "*" {
+            headers.push(("Access-Control-Allow-Credentials", "true".to_owned()));
+        }
+        headers.push(("Access-Control-Allow-Origin", allowed.to_owned()));
+        headers.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        headers
+    }
+
+    /// The origin that is let in, or `*`. `null` is everyone's, so it is never let in by its name.
+    fn allowed<'o>(&self, origin: Option<&'o str>) -> Option<&'o str> {
+        let named = origin.filter(|origin| *origin != "null");
+        match self {
+            Self::Off => None,
+            Self::Any => Some(named.unwrap_or("*")),
+            Self::Listed(origins) => {
+                named.filter(|origin| origins.iter().any(|known| known.eq_ignore_ascii_case(origin)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: Option<&str> = Some("https://example.com");
+
+    fn cors(origins: &[&str]) -> Cors {
+        Cors::new(origins.iter().map(|origin| (*origin).to_owned()).collect())
+    }
+
+    fn value<'h>(headers: &'h [Header], name: &str) -> Option<&'h str> {
+        headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Allowed origin and credentials, on both kinds of answer.
+    fn allowed(cors: &Cors, origin: Option<&str>) -> (Option<String>, bool) {
+        let read = |headers: &[Header]| {
+            let origin = value(headers, "Access-Control-Allow-Origin").map(str::to_owned);
+            (origin, value(headers, "Access-Control-Allow-Credentials") == Some("true"))
+        };
+        let answer = read(&cors.answer(origin));
+        assert_eq!(answer, read(&cors.preflight(origin)));
+        answer
+    }
+
+    #[test]
+    fn a_preflight_is_answered_as_in_the_original() {
+        let headers = cors(&["*"]).preflight(PAGE);
+        for (name, expected) in [
+            ("Access-Control-Allow-Origin", "https://example.com"),
+            ("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE"),
+            (
+                "Access-Control-Allow-Headers",
+                "Authorization, Content-Type, X-Requested-With, XMLHttpRequest-specific",
+            ),
+            ("Access-Control-Allow-Credentials", "true"),
+            ("Access-Control-Max-Age", "86400"),
+            ("Vary", "Origin"),
+        ] {
+            assert_eq!(value(&headers, name), Some(expected));
+        }
+    }
+
+    #[test]
+    fn credentials_are_never_allowed_to_everyone() {
+        assert_eq!(allowed(&cors(&["*"]), PAGE), (Some("https://example.com".to_owned()), true));
+        for origin in [None, Some("*"), Some("null")] {
+            assert_eq!(allowed(&cors(&["*"]), origin), (Some("*".to_owned()), false));
+        }
+    }
+
+    #[test]
+    fn only_listed_origins_are_let_in() {
+        let listed = cors(&["https://other.example", "https://Example.com", "null"]);
+        assert_eq!(allowed(&listed, PAGE), (Some("https://example.com".to_owned()), true));
+        for origin in [
+            None,
+            Some("null"),
+            Some("*"),
+            Some(""),
+            Some("http://example.com"),
+            Some("https://example.com:8443"),
+            Some("https://example.com.evil.example"),
+        ] {
+            assert_eq!(allowed(&listed, origin), (None, false), "{origin:?}");
+            assert_eq!(listed.answer(origin), [("Vary", "Origin".to_owned())]);
+        }
+    }
+
+    #[test]
+    fn real_answers_expose_what_a_page_needs() {
+        let headers = cors(&["*"]).answer(None);
+        let exposed = value(&headers, "Access-Control-Expose-Headers").unwrap();
+        for name in ["ETag", "Location", "Link", "Content-Range", "Content-Disposition", "Retry-After"] {
+            assert!(exposed.split(", ").any(|known| known == name), "{name}");
+        }
+        assert_eq!(value(&headers, "Access-Control-Max-Age"), None);
+    }
+
+    #[test]
+    fn an_empty_setting_turns_it_off() {
+        assert!(cors(&[]).preflight(PAGE).is_empty() && cors(&[]).answer(PAGE).is_empty());
+    }
+}

@@ -1,0 +1,82 @@
+//! The parts of a request target: segments of its path, parameters of its query.
+
+use percent_encoding::percent_decode_str;
+
+use crate::model::Refusal;
+
+/// The segments of a raw path, each percent-decoded once. A decoded `/` stays within its segment; empty
+/// segments stay empty, so that `/a/` has two.
+pub fn segments(path: &str) -> Result<Vec<String>, Refusal> {
+    path.strip_prefix('/').unwrap_or(path).split('/').map(decode).collect()
+}
+
+/// The value of the first parameter of this name in a raw query; empty if it has no `=`. A `+` is a space;
+/// what is no percent-encoding stays as it is, and what is no UTF-8 is replaced (U+FFFD).
+pub fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    let pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.filter(|(key, _)| decode_leniently(key) == name).map(|(_, value)| decode_leniently(value)).next()
+}
+
+fn decode(segment: &str) -> Result<String, Refusal> {
+    let mut escapes = segment.split('%').skip(1);
+    let valid = |escape: &str| escape.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    if !escapes.all(valid) {
+        return Err(Refusal::BadPath);
+    }
+    let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| Refusal::BadPath)?;
+    Ok(decoded.into_owned())
+}
+
+fn decode_leniently(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_decoded_once() {
+        for (path, expected) in [
+            ("/", vec![""]),
+            ("", vec![""]),
+            ("*", vec!["*"]),
+            ("/user@example.com/avatar", vec!["user@example.com", "avatar"]),
+            ("/user%40example.com", vec!["user@example.com"]),
+            ("/a/", vec!["a", ""]),
+            ("//a", vec!["", "a"]),
+            ("/a%2Fb%2f..", vec!["a/b/.."]),
+            ("/a%252Fb", vec!["a%2Fb"]),
+            ("/a+b/%2e%2E", vec!["a+b", ".."]),
+            ("/%C3%A9%00é", vec!["é\0é"]),
+        ] {
+            let expected = Ok(expected.into_iter().map(str::to_owned).collect());
+            assert_eq!(segments(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn bad_escapes_in_a_path_are_refused() {
+        for path in
+            ["/%", "/a%4", "/%zz", "/%4g", "/%%41", "/%C3", "/%FF", "/a%/41", "/%+1", "/%é", "/%ED%A0%80"]
+        {
+            assert_eq!(segments(path), Err(Refusal::BadPath), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_first_parameter_of_a_name_counts() {
+        let query = "auth=a%2Bb+c&max=1&max=2&empty=&bare&%61fter=x%zz%&bad=%ff&_=14";
+        let get = |name| parameter(Some(query), name);
+        assert_eq!(get("auth").as_deref(), Some("a+b c"));
+        assert_eq!(get("max").as_deref(), Some("1"));
+        assert_eq!(get("empty").as_deref(), Some(""));
+        assert_eq!(get("bare").as_deref(), Some(""));
+        assert_eq!(get("after").as_deref(), Some("x%zz%"));
+        assert_eq!(get("bad").as_deref(), Some("\u{FFFD}"));
+        assert_eq!(get("Max"), None);
+        assert_eq!(parameter(None, "max"), None);
+        assert_eq!(parameter(Some(""), "max"), None);
+        assert_eq!(parameter(Some("a=b=c&&"), "a").as_deref(), Some("b=c"));
+    }
+}
