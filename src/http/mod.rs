@@ -2,5 +2,7 @@
 
 pub mod conditional;
 pub mod cors;
+pub mod mime;
+mod parameters;
 pub mod range;
 pub mod target;

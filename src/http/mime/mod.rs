@@ -1,0 +1,300 @@
+//! Media types: which are valid, which belong to which file names, and which are safe to show.
+
+mod sniff;
+
+use super::parameters;
+use crate::limits;
+use crate::model::Refusal;
+
+pub use self::sniff::sniff;
+
+/// What bytes are of which nothing is known.
+pub const OCTET_STREAM: &str = "application/octet-stream";
+
+/// A media type as it is stored and sent again: the text without the white space around it. It must be
+/// `type/subtype`, parameters allowed (RFC 9110 section 8.3.1), in visible ASCII and spaces.
+pub fn parse(text: &str) -> Result<String, Refusal> {
+    let text = text.trim();
+    let (essence, mut parameters) = parameters::split(text);
+    let valid = text.len() <= limits::MIME_TYPE_BYTES
+        && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
+        && essence.split_once('/').is_some_and(|(kind, subtype)| is_token(kind) && is_token(subtype))
+        && parameters.all(|parameter| parameter.is_ok_and(|(name, _)| is_token(name)));
+    if valid { Ok(text.to_owned()) } else { Err(Refusal::BadMimeType) }
+}
+
+/// The type without its parameters, in lower case.
+pub fn essence(mime_type: &str) -> String {
+    parameters::split(mime_type).0.to_ascii_lowercase()
+}
+
+/// The usual extension of a type, in lower case and without a dot; none if it has none or is not known.
+pub fn extension_for(mime_type: &str) -> Option<&'static str> {
+    let essence = essence(mime_type);
+    let row = SHOWN.iter().chain(SAVED).find(|(known, _)| *known == essence);
+    row.and_then(|(_, extensions)| extensions.split(' ').find(|extension| !extension.is_empty()))
+}
+
+/// The type of files with this extension, in any case and without a dot.
+pub fn type_for(extension: &str) -> Option<&'static str> {
+    let extension = extension.to_ascii_lowercase();
+    let known = |extensions: &str| extensions.split(' ').any(|known| known == extension);
+    let row = SHOWN.iter().chain(SAVED).find(|(_, extensions)| !extension.is_empty() && known(extensions));
+    row.map(|(mime_type, _)| *mime_type)
+}
+
+/// Whether a browser may show a file of this type in place: pictures made of pixels, sound, films, plain
+/// text and PDF. What can hold scripts never is, nor is what we don't know.
+pub fn is_inline_safe(mime_type: &str) -> bool {
+    let essence = essence(mime_type);
+    SHOWN.iter().any(|(known, _)| *known == essence)
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token(text: &str) -> bool {
+    let other = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || other(byte))
+}
+
+/// A type and its extensions, the usual one first. The first row with an extension has it: rows without one,
+/// or further down, are other names of a type.
+type Row = (&'static str, &'static str);
+
+/// Types that are shown in place.
+const SHOWN: &[Row] = &[
+    ("image/jpeg", "jpg jpeg jpe jfif"),
+    ("image/png", "png"),
+    ("image/gif", "gif"),
+    ("image/webp", "webp"),
+    ("image/bmp", "bmp dib"),
+    ("image/tiff", "tiff tif"),
+    ("image/avif", "avif avifs"),
+    ("image/heic", "heic heics"),
+    ("image/heif", "heif heifs"),
+    ("image/jpg", "jpg"),
+    ("image/pjpeg", "jpg"),
+    ("image/x-ms-bmp", "bmp"),
+    ("audio/mpeg", "mp3 mp2 mpga"),
+    ("audio/mp4", "m4a m4b"),
+    ("audio/aac", "aac"),
+    ("audio/ogg", "ogg oga spx"),
+    ("audio/opus", "opus"),
+    ("audio/flac", "flac"),
+    ("audio/x-wav", "wav"),
+    ("audio/webm", "weba"),
+    ("audio/x-aiff", "aiff aif aifc"),
+    ("audio/basic", "au snd"),
+    ("audio/midi", "mid midi"),
+    ("audio/amr", "amr"),
+    ("audio/x-ms-wma", "wma"),
+    ("audio/mp3", "mp3"),
+    ("audio/x-m4a", "m4a"),
+    ("audio/wav", "wav"),
+    ("audio/wave", "wav"),
+    ("audio/vnd.wave", "wav"),
+    ("audio/x-flac", "flac"),
+    ("video/mp4", "mp4 mp4v"),
+    ("video/webm", "webm"),
+    ("video/ogg", "ogv"),
+    ("video/quicktime", "mov qt"),
+    ("video/mpeg", "mpeg mpg mpe"),
+    ("video/x-msvideo", "avi"),
+    ("video/x-matroska", "mkv"),
+    ("video/x-m4v", "m4v"),
+    ("video/x-flv", "flv"),
+    ("video/x-ms-wmv", "wmv"),
+    ("video/3gpp", "3gp"),
+    ("video/3gpp2", "3g2"),
+    ("video/mp2t", "m2ts"),
+    ("video/avi", "avi"),
+    ("video/msvideo", "avi"),
+    ("text/plain", "txt text log"),
+    ("application/pdf", "pdf"),
+];
+
+/// Types that are saved.
+const SAVED: &[Row] = &[
+    (OCTET_STREAM, ""),
+    ("image/svg+xml", "svg"),
+    ("image/x-icon", "ico"),
+    ("image/vnd.microsoft.icon", "ico"),
+    ("image/vnd.adobe.photoshop", "psd"),
+    ("image/jxl", "jxl"),
+    ("text/html", "html htm"),
+    ("application/xhtml+xml", "xhtml"),
+    ("application/xml", "xml xsl"),
+    ("text/xml", "xml"),
+    ("text/css", "css"),
+    ("text/csv", "csv"),
+    ("text/calendar", "ics"),
+    ("text/vcard", "vcf"),
+    ("text/markdown", "md"),
+    ("text/javascript", "js mjs"),
+    ("application/javascript", "js"),
+    ("application/json", "json"),
+    ("application/rtf", "rtf"),
+    ("application/postscript", "ps eps ai"),
+    ("application/zip", "zip"),
+    ("application/gzip", "gz"),
+    ("application/x-gzip", "gz"),
+    ("application/x-bzip2", "bz2"),
+    ("application/x-xz", "xz"),
+    ("application/zstd", "zst"),
+    ("application/x-tar", "tar"),
+    ("application/x-7z-compressed", "7z"),
+    ("application/vnd.rar", "rar"),
+    ("application/java-archive", "jar"),
+    ("application/vnd.android.package-archive", "apk"),
+    ("application/epub+zip", "epub"),
+    ("application/msword", "doc"),
+    ("application/vnd.ms-excel", "xls"),
+    ("application/vnd.ms-powerpoint", "ppt"),
+    ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", "docx"),
+    ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "xlsx"),
+    ("application/vnd.openxmlformats-officedocument.presentationml.presentation", "pptx"),
+    ("application/vnd.oasis.opendocument.text", "odt"),
+    ("application/vnd.oasis.opendocument.spreadsheet", "ods"),
+    ("application/vnd.oasis.opendocument.presentation", "odp"),
+    ("application/x-shockwave-flash", "swf"),
+    ("application/ogg", "ogx"),
+    ("font/woff", "woff"),
+    ("font/woff2", "woff2"),
+    ("font/ttf", "ttf"),
+    ("font/otf", "otf"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_are_well_formed() {
+        let mut seen = std::collections::HashSet::new();
+        for (mime_type, extensions) in SHOWN.iter().chain(SAVED) {
+            assert_eq!(parse(mime_type).as_deref(), Ok(*mime_type));
+            assert_eq!(*mime_type, mime_type.to_ascii_lowercase());
+            assert!(seen.insert(mime_type), "{mime_type} twice");
+            for extension in extensions.split(' ') {
+                assert!(extension.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
+                assert_eq!(type_for(extension).is_some(), !extension.is_empty(), "{extension}");
+            }
+        }
+    }
+
+    #[test]
+    fn types_have_their_usual_extension() {
+        for (mime_type, extension) in [
+            ("image/jpeg", "jpg"),
+            ("IMAGE/PNG", "png"),
+            ("image/gif", "gif"),
+            ("image/bmp", "bmp"),
+            ("image/svg+xml", "svg"),
+            ("image/tiff", "tiff"),
+            ("audio/x-wav", "wav"),
+            ("audio/mpeg", "mp3"),
+            ("video/x-msvideo", "avi"),
+            ("video/avi", "avi"),
+            ("video/mp4; codecs=\"avc1\"", "mp4"),
+            ("video/mpeg", "mpeg"),
+            ("video/x-ms-wmv", "wmv"),
+            ("application/pdf", "pdf"),
+            ("application/zip", "zip"),
+            ("application/json", "json"),
+            ("text/css", "css"),
+            ("text/plain", "txt"),
+            ("text/plain;charset=utf-8", "txt"),
+            ("text/html", "html"),
+        ] {
+            assert_eq!(extension_for(mime_type), Some(extension), "{mime_type}");
+        }
+        for mime_type in ["application/octet-stream", "x/y", "", "image", "jpg"] {
+            assert_eq!(extension_for(mime_type), None, "{mime_type}");
+        }
+    }
+
+    #[test]
+    fn extensions_have_one_type() {
+        for (extension, mime_type) in [
+            ("jpg", "image/jpeg"),
+            ("JPEG", "image/jpeg"),
+            ("wav", "audio/x-wav"),
+            ("avi", "video/x-msvideo"),
+            ("mp3", "audio/mpeg"),
+            ("m4a", "audio/mp4"),
+            ("oga", "audio/ogg"),
+            ("ogv", "video/ogg"),
+            ("opus", "audio/opus"),
+            ("mkv", "video/x-matroska"),
+            ("svg", "image/svg+xml"),
+            ("js", "text/javascript"),
+            ("xml", "application/xml"),
+        ] {
+            assert_eq!(type_for(extension), Some(mime_type), "{extension}");
+        }
+        for extension in ["", " ", "bin", "jpg png", ".jpg", "é"] {
+            assert_eq!(type_for(extension), None, "{extension:?}");
+        }
+    }
+
+    #[test]
+    fn only_named_types_are_shown() {
+        for mime_type in [
+            "image/jpeg",
+            "Image/PNG; x=y",
+            "video/mp4",
+            "audio/ogg",
+            "text/plain; charset=utf-8",
+            "application/pdf",
+        ] {
+            assert!(is_inline_safe(mime_type), "{mime_type}");
+        }
+        for mime_type in [
+            "image/svg+xml",
+            "text/html",
+            "application/xhtml+xml",
+            "text/xml",
+            "application/xml",
+            "text/javascript",
+            "application/octet-stream",
+            "image/x-unknown",
+            "video/x-unknown",
+            "text/html, image/png",
+            "text/html;image/png",
+            "image/png, text/html",
+            "multipart/x-mixed-replace",
+            "",
+        ] {
+            assert!(!is_inline_safe(mime_type), "{mime_type}");
+        }
+    }
+
+    #[test]
+    fn only_valid_types_are_stored() {
+        for text in
+            ["image/png", "a/b", "text/plain; charset=utf-8", "x/y;a=\"b;c\"", "application/vnd.a+b; "]
+        {
+            assert_eq!(parse(text).as_deref(), Ok(text.trim()));
+        }
+        let long = format!("a/{}", "b".repeat(limits::MIME_TYPE_BYTES));
+        for text in [
+            "",
+            "image",
+            "/png",
+            "image/",
+            "image/png/x",
+            "im age/png",
+            "image/p\u{0}ng",
+            "image/png\r\nA: b",
+            "é/é",
+            "image/png; x",
+            "image/png; x=\"y",
+            "image/png; é=x",
+            "image/png; x=é",
+            "a/b; x=\t1",
+            "image/png, a/b",
+            &long,
+        ] {
+            assert_eq!(parse(text), Err(Refusal::BadMimeType), "{text:?}");
+        }
+    }
+}
