@@ -50,6 +50,14 @@ pub const FIELD_NAME_BYTES: usize = 256;
 pub const FIELD_BYTES: usize = 64 * 1024;
 /// Bytes of all that a form holds besides its data; above it a body is refused unread.
 pub const FORM_OVERHEAD_BYTES: u64 = 512 * 1024;
+/// Bytes of a body that a form's reader holds at once; larger than a part's head and its delimiter.
+pub const FORM_STEP: usize = 64 * 1024;
+/// Header fields of one part; senders know four (RFC 7578 section 4).
+pub const PART_FIELDS: usize = 16;
+/// Bytes of a multipart boundary (RFC 2046 section 5.1.1).
+pub const BOUNDARY_BYTES: usize = 70;
+/// Bytes of white space after a boundary, in its line; with more it is no boundary.
+pub const BOUNDARY_PADDING: usize = 128;
 /// Bytes of a stored file name.
 pub const FILE_NAME_BYTES: usize = 255;
 /// Bytes of a stored media type.

@@ -2,6 +2,8 @@
 
 pub mod conditional;
 pub mod cors;
+pub mod disposition;
+pub mod form;
 pub mod mime;
 mod parameters;
 pub mod range;

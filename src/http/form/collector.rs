@@ -1,0 +1,95 @@
+//! Where the fields of a form go, in whichever encoding they come, and what they may cost.
+
+use std::io::Write;
+
+use super::{DataPart, Failure, Form};
+use crate::limits;
+use crate::model::Refusal;
+
+/// A field that is being read.
+pub(super) enum Field {
+    /// The data: straight to the sink.
+    Data,
+    /// A text: its name in lower case, and what was read of it.
+    Text(String, Vec<u8>),
+    /// Without a name, or the second of its name: read and dropped.
+    Unwanted,
+}
+
+pub(super) struct Collector<'a> {
+    form: Form,
+    sink: &'a mut dyn Write,
+    fields: usize,
+    overhead: u64,
+}
+
+impl<'a> Collector<'a> {
+    pub(super) fn new(sink: &'a mut dyn Write) -> Self {
+        Self { form: Form::default(), sink, fields: 0, overhead: 0 }
+    }
+
+    /// Accounts for bytes of the body that are not data.
+    pub(super) fn spend(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.overhead += bytes as u64;
+        if self.overhead > limits::FORM_OVERHEAD_BYTES { Err(Refusal::TooLarge) } else { Ok(()) }
+    }
+
+    /// Begins a field; the first one named `data` is the data, and `part` is asked what is known of it.
+    pub(super) fn open(
+        &mut self,
+        name: Option<&str>,
+        part: impl FnOnce() -> DataPart,
+    ) -> Result<Field, Refusal> {
+        self.fields += 1;
+        if self.fields > limits::FORM_PARTS {
+            return Err(Refusal::TooManyParts);
+        }
+        let Some(name) = name.map(str::to_ascii_lowercase) else { return Ok(Field::Unwanted) };
+        if name.len() > limits::FIELD_NAME_BYTES {
+            return Err(Refusal::FieldTooLong);
+        }
+        if name == "data" {
+            if self.form.data.is_some() {
+                return Ok(Field::Unwanted);
+            }
+            self.form.data = Some(part());
+            return Ok(Field::Data);
+        }
+        Ok(if self.form.text(&name).is_some() { Field::Unwanted } else { Field::Text(name, Vec::new()) })
+    }
+
+    /// Takes the next bytes of a field.
+    pub(super) fn push(&mut self, field: &mut Field, bytes: &[u8]) -> Result<(), Failure> {
+        match field {
+            Field::Data => {
+                self.sink.write_all(bytes).map_err(Failure::sink)?;
+                if let Some(data) = &mut self.form.data {
+                    data.bytes += bytes.len() as u64;
+                }
+            }
+            Field::Text(_, value) => {
+                if value.len() + bytes.len() > limits::FIELD_BYTES {
+                    return Err(Refusal::FieldTooLong.into());
+                }
+                self.spend(bytes.len())?;
+                value.extend_from_slice(bytes);
+            }
+            Field::Unwanted => self.spend(bytes.len())?,
+        }
+        Ok(())
+    }
+
+    /// Ends a field.
+    pub(super) fn close(&mut self, field: Field) -> Result<(), Refusal> {
+        if let Field::Text(name, value) = field {
+            let value = String::from_utf8(value).map_err(|_| Refusal::NotUtf8)?;
+            self.form.texts.push((name, value));
+        }
+        Ok(())
+    }
+
+    /// The form, once the body has been read to its end.
+    pub(super) fn finish(self) -> Form {
+        self.form
+    }
+}

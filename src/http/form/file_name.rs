@@ -1,0 +1,52 @@
+//! What is kept of a file name that a client sends.
+
+use crate::limits;
+
+/// The last component of a file name, for either kind of slash, without control characters and at most
+/// [`limits::FILE_NAME_BYTES`] long; none if nothing is left. It is shown, never used as a path.
+pub fn file_name(text: &str) -> Option<String> {
+    let last = text.rsplit(['/', '\\']).next().unwrap_or_default();
+    let mut name: String = last.chars().filter(|c| !is_hidden(*c)).collect();
+    while name.len() > limits::FILE_NAME_BYTES {
+        name.pop();
+    }
+    let name = name.trim();
+    if matches!(name, "" | "." | "..") { None } else { Some(name.to_owned()) }
+}
+
+/// Controls, and the marks that turn the direction of writing, by which `gpj.exe` is shown as `exe.jpg`.
+fn is_hidden(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_plain_name_is_left() {
+        for (text, expected) in [
+            ("a.png", Some("a.png")),
+            ("/etc/passwd", Some("passwd")),
+            (r"C:\holiday\é ; .png", Some("é ; .png")),
+            (r"..\../x", Some("x")),
+            (" a\r\nb\0\u{85}.png ", Some("ab.png")),
+            ("\u{202E}gnp.exe", Some("gnp.exe")),
+            ("\"q\".png", Some("\"q\".png")),
+            ("", None),
+            ("dir/", None),
+            ("..", None),
+            (" . ", None),
+            ("\u{1}\u{7f}", None),
+        ] {
+            assert_eq!(file_name(text).as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_cut_between_characters() {
+        let name = file_name(&"é".repeat(200)).unwrap();
+        assert_eq!(name, "é".repeat(127));
+        assert_eq!(file_name(&"a".repeat(255)).unwrap().len(), 255);
+    }
+}
