@@ -88,6 +88,18 @@ pub const STANZA_DEPTH: usize = 32;
 pub const STANZA_ELEMENTS: usize = 20_000;
 /// Attributes of one element.
 pub const ELEMENT_ATTRIBUTES: usize = 64;
+/// Namespace prefixes that may be in scope in a stanza: each element's event copies them all.
+pub const STANZA_NAMESPACES: usize = 64;
+/// Bytes of an element's or attribute's qualified name.
+pub const XML_NAME_BYTES: usize = 256;
+/// Bytes before the end of a stream header. Real ones have about 300; a DTD would have to fit in here, too.
+pub const STREAM_HEADER_BYTES: usize = 4096;
+/// Bytes of a text of the server's that go into a message for the operator.
+pub const PEER_TEXT_BYTES: usize = 200;
+/// Bytes of one read from an XMPP socket.
+pub const XMPP_READ_BYTES: usize = 16 * 1024;
+/// Reads from one link before the other one has its turn.
+pub const XMPP_READS: usize = 16;
 /// Bytes that may wait to be written to an XMPP socket. Beyond: the link counts as broken.
 pub const XMPP_OUTBOUND_BYTES: usize = 4 * 1024 * 1024;
 /// Time for resolving, connecting and logging in to the XMPP server.
@@ -100,6 +112,10 @@ pub const XMPP_BACKOFF_MIN: Duration = Duration::from_millis(500);
 pub const XMPP_BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// How often the XMPP thread lets the gate look at its clocks.
 pub const XMPP_TICK: Duration = Duration::from_millis(100);
+/// How often the log repeats that a link is still down.
+pub const XMPP_REMINDER: Duration = Duration::from_secs(60);
+/// How long a closing link waits for the server to close, too (RFC 6120 section 4.4).
+pub const XMPP_CLOSE_TIME: Duration = Duration::from_secs(1);
 /// SCRAM iterations a server may ask for: fewer are unsafe, more are an attack on our time (RFC 5802).
 pub const SCRAM_ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=1_000_000;
 

@@ -1,9 +1,10 @@
 //! An XML element as stanzas are made of: name, namespace, attributes, children, text.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// An element. Attributes are those without a namespace; namespaces of children are absolute.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Stanzas hold transaction ids, so `Debug` shows names, namespace and `type` only.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Element {
     name: String,
     namespace: String,
@@ -127,6 +128,17 @@ impl Element {
     }
 }
 
+impl fmt::Debug for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} xmlns={:?}", self.name, self.namespace)?;
+        if let Some(kind) = self.attribute("type") {
+            write!(f, " type={kind:?}")?;
+        }
+        f.write_str(">")?;
+        f.debug_list().entries(self.children.iter().map(Element::name)).finish()
+    }
+}
+
 fn write_attribute(xml: &mut String, name: &str, value: &str) {
     xml.push(' ');
     xml.push_str(name);
@@ -169,5 +181,16 @@ mod tests {
             "<message to='c&amp;d'><body>&lt;é&#10;&gt;</body><confirm xmlns='ns'><x/></confirm></message>"
         );
         assert!(element.to_xml("jabber:component:accept").starts_with("<message xmlns='jabber:client' to="));
+    }
+
+    #[test]
+    fn debug_shows_no_contents() {
+        let confirm = Element::new("confirm", "ns").with("id", "secret").with_text("secret");
+        let message = Element::new("message", "jabber:client")
+            .with("type", "error")
+            .with("to", "secret")
+            .with_child(confirm);
+        let shown = format!("{message:?}");
+        assert_eq!(shown, r#"<message xmlns="jabber:client" type="error">["confirm"]"#);
     }
 }

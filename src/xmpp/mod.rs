@@ -1,5 +1,11 @@
 //! The XMPP connections: bytes to stanzas, logging in, and the thread that owns both sockets.
 
 mod element;
+pub mod ns;
+mod secret;
+mod settings;
+mod stream;
 
 pub use element::Element;
+pub use secret::Secret;
+pub use settings::{ClientSettings, ComponentSettings, LinkSettings, Security, Settings, Times};

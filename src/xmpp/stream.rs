@@ -1,0 +1,538 @@
+//! Bytes to stream events, without I/O. What RFC 6120 section 11.1 forbids ends the stream, and so does
+//! whatever is larger than our limits; how the bytes were split into reads makes no difference.
+
+use std::io::{self, Read};
+
+use xml::attribute::OwnedAttribute;
+use xml::common::XmlVersion;
+use xml::name::OwnedName;
+use xml::reader::{ErrorKind, EventReader, ParserConfig, XmlEvent};
+
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+
+use super::{Element, ns};
+
+/// What a server's stream consists of.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// The stream header.
+    Opened(Header),
+    /// A direct child of the stream. Those in the stream's content namespace are in [`ns::CLIENT`].
+    Stanza(Element),
+    /// A stream error; the server closes next.
+    Failed(StreamError),
+    /// The end of the stream.
+    Closed,
+}
+
+/// What we need of the stream header (RFC 6120 section 4.7).
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Header {
+    /// The stream's id.
+    pub id: Option<String>,
+    /// Who answers.
+    pub from: Option<String>,
+    /// The version of XMPP it speaks.
+    pub version: Option<String>,
+}
+
+/// A stream error (RFC 6120 section 4.9).
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct StreamError {
+    /// The condition's name.
+    pub condition: String,
+    /// The server's explanation, shortened.
+    pub text: String,
+}
+
+impl StreamError {
+    fn new(error: &Element) -> Self {
+        let conditions = || error.children().filter(|child| child.namespace() == ns::STREAMS);
+        let condition = conditions().map(Element::name).find(|name| *name != "text");
+        let text = error.child("text<a/>", ns::STREAMS).map_or("", Element::text);
+        Self {
+            condition: condition.unwrap_or("undefined-condition").to_owned(),
+            text: shortened(text).to_owned(),
+        }
+    }
+}
+
+/// A parser of one stream. After STARTTLS and after SASL a new one is needed.
+pub(super) struct Stream {
+    reader: EventReader<Source>,
+    /// The content namespace: of stanzas that say no other.
+    content: &'static str,
+    opened: bool,
+    /// The elements that are open below the root.
+    open: Vec<Element>,
+    /// Elements of the stanza so far.
+    elements: usize,
+}
+
+impl Stream {
+    /// A parser for a stream whose stanzas are in this namespace.
+    pub fn new(content: &'static str) -> Self {
+        let config = ParserConfig::new()
+            .override_encoding(Some(xml::Encoding::Utf8))
+            .ignore_end_of_stream(true)
+            .ignore_comments(false)
+            .whitespace_to_characters(true)
+            .allow_multiple_root_elements(false)
+            .max_entity_expansion_length(limits::STREAM_HEADER_BYTES)
+            .max_entity_expansion_depth(1)
+            .max_name_length(limits::XML_NAME_BYTES)
+            .max_attributes(limits::ELEMENT_ATTRIBUTES)
+            .max_attribute_length(limits::STANZA_BYTES)
+            .max_data_length(limits::STANZA_BYTES);
+        let reader = EventReader::new_with_config(Source::new(), config);
+        Self { reader, content, opened: false, open: Vec::new(), elements: 0 }
+    }
+
+    /// Takes bytes from the server. Ask for events until there are none before feeding more.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.reader.source_mut().push(bytes);
+    }
+
+    /// Whether nothing, not even white space, was fed after the last event.
+    pub fn is_drained(&self) -> bool {
+        let source = self.reader.source();
+        source.between && source.taken == source.bytes.len()
+    }
+
+    /// The next event, or none until more bytes are fed. After an error the stream is of no more use.
+    pub fn next_event(&mut self) -> Result<Option<Event>> {
+        loop {
+            let event = match self.reader.next() {
+                Ok(event) => event,
+                Err(error) if is_dry(&error) => return Ok(None),
+                Err(error) => return Err(wrong(shortened(&error.msg()).to_owned())),
+            };
+            if let Some(event) = self.take(event)? {
+                return Ok(Some(event));
+            }
+        }
+    }
+
+    fn take(&mut self, event: XmlEvent) -> Result<Option<Event>> {
+        match event {
+            XmlEvent::StartDocument { version: XmlVersion::Version10, .. } => Ok(None),
+            XmlEvent::StartElement { name, attributes, namespace } => {
+                if namespace.0.len() > limits::STANZA_NAMESPACES {
+                    return Err(wrong("too many namespaces"));
+                }
+                self.start(name, attributes)
+            }
+            XmlEvent::EndElement { .. } => Ok(self.end()),
+            XmlEvent::Characters(text) | XmlEvent::CData(text) | XmlEvent::Whitespace(text) => {
+                self.text(&text)
+            }
+            XmlEvent::StartDocument { .. } => Err(wrong("a version of XML other than 1.0")),
+            XmlEvent::Doctype { .. } => Err(wrong("a document type declaration")),
+            XmlEvent::ProcessingInstruction { .. } => Err(wrong("a processing instruction")),
+            XmlEvent::Comment(_) => Err(wrong("a comment")),
+            XmlEvent::EndDocument => Err(wrong("an end without end")),
+        }
+    }
+
+    fn start(&mut self, name: OwnedName, attributes: Vec<OwnedAttribute>) -> Result<Option<Event>> {
+        let attributes = attributes.into_iter().filter(|attribute| attribute.name.prefix.is_none()).map(pair);
+        if !self.opened {
+            self.opened = true;
+            self.reader.source_mut().next_stanza();
+            return header(&name, attributes).map(Event::Opened).map(Some);
+        }
+        self.elements += 1;
+        if self.elements > limits::STANZA_ELEMENTS {
+            return Err(wrong("a stanza of too many elements"));
+        }
+        if self.open.len() >= limits::STANZA_DEPTH {
+            return Err(wrong("a stanza that is nested too deeply"));
+        }
+        let mut element = Element::new(&name.local_name, self.translate(name.namespace.as_deref()));
+        for (name, value) in attributes {
+            element.set(&name, value);
+        }
+        self.open.push(element);
+        Ok(None)
+    }
+
+    /// The namespace as the rest of the program knows it.
+    fn translate<'a>(&self, namespace: Option<&'a str>) -> &'a str {
+        match namespace {
+            Some(namespace) if namespace == self.content => ns::CLIENT,
+            namespace => namespace.unwrap_or_default(),
+        }
+    }
+
+    fn end(&mut self) -> Option<Event> {
+        let Some(element) = self.open.pop() else { return Some(Event::Closed) };
+        if let Some(parent) = self.open.last_mut() {
+            parent.push(element);
+            return None;
+        }
+        self.elements = 0;
+        self.reader.source_mut().next_stanza();
+        if element.is("error", ns::STREAM) {
+            return Some(Event::Failed(StreamError::new(&element)));
+        }
+        Some(Event::Stanza(element))
+    }
+
+    fn text(&mut self, text: &str) -> Result<Option<Event>> {
+        match self.open.last_mut() {
+            Some(element) => element.push_text(text),
+            None if text.trim_ascii().is_empty() => {}
+            None => return Err(wrong("text between stanzas")),
+        }
+        Ok(None)
+    }
+}
+
+/// As much of a text of the server's as a message may hold.
+pub(super) fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(limits::PEER_TEXT_BYTES)]
+}
+
+fn header(name: &OwnedName, attributes: impl Iterator<Item = (String, String)>) -> Result<Header> {
+    if name.local_name != "stream" || name.namespace.as_deref() != Some(ns::STREAM) {
+        return Err(wrong("a document that is no XMPP stream"));
+    }
+    let mut header = Header::default();
+    for (name, value) in attributes {
+        match name.as_str() {
+            "id" => header.id = Some(value),
+            "from" => header.from = Some(value),
+            "version" => header.version = Some(value),
+            _ => {}
+        }
+    }
+    Ok(header)
+}
+
+fn pair(attribute: OwnedAttribute) -> (String, String) {
+    (attribute.name.local_name, attribute.value)
+}
+
+fn is_dry(error: &xml::reader::Error) -> bool {
+    matches!(error.kind(), ErrorKind::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
+}
+
+fn wrong(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::caused(Kind::Corrupt, "the XMPP server sent what a stream must not hold", what)
+}
+
+/// What was fed and not parsed yet. The parser loses bytes when it is interrupted within a character,
+/// so it is handed whole ones only.
+struct Source {
+    bytes: Vec<u8>,
+    /// Bytes that the parser has.
+    taken: usize,
+    /// Bytes that are whole characters.
+    whole: usize,
+    /// What follows the whole characters can't become one.
+    invalid: bool,
+    /// Bytes that the parser may still have for this stanza, or for the header.
+    left: usize,
+    /// Nothing of the next stanza was seen: white space is a keepalive, and skipped.
+    between: bool,
+}
+
+impl Source {
+    fn new() -> Self {
+        let left = limits::STREAM_HEADER_BYTES;
+        Self { bytes: Vec::new(), taken: 0, whole: 0, invalid: false, left, between: false }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.taken);
+        self.whole -= self.taken;
+        self.taken = 0;
+        self.bytes.extend_from_slice(bytes);
+        match str::from_utf8(&self.bytes[self.whole..]) {
+            Ok(text) => self.whole += text.len(),
+            Err(error) => {
+                self.whole += error.valid_up_to();
+                self.invalid = error.error_len().is_some();
+            }
+        }
+    }
+
+    fn next_stanza(&mut self) {
+        self.left = limits::STANZA_BYTES;
+        self.between = true;
+    }
+
+    /// Skips white space between stanzas.
+    fn skip(&mut self) {
+        while self.between && self.taken < self.whole {
+            match self.bytes[self.taken] {
+                b' ' | b'\t' | b'\r' | b'\n' => self.taken += 1,
+                _ => self.between = false,
+            }
+        }
+    }
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.skip();
+        let ready = &self.bytes[self.taken..self.whole];
+        if ready.is_empty() {
+            return Err(if self.invalid {
+                io::Error::other("not UTF-8")
+            } else {
+                io::ErrorKind::WouldBlock.into()
+            });
+        }
+        if self.left == 0 {
+            return Err(io::Error::other("a stanza or header that is too large"));
+        }
+        let count = ready.len().min(buffer.len()).min(self.left);
+        buffer[..count].copy_from_slice(&ready[..count]);
+        self.taken += count;
+        self.left -= count;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const OPEN: &str = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' id='i' \
+                        from='é.example' version='1.0'>";
+
+    /// All events of `parts`, fed one after the other; an error ends them.
+    fn events(content: &'static str, parts: &[&[u8]]) -> (Vec<Event>, Option<String>) {
+        let (mut stream, mut events) = (Stream::new(content), Vec::new());
+        for part in parts {
+            stream.feed(part);
+            loop {
+                match stream.next_event() {
+                    Ok(Some(event)) => events.push(event),
+                    Ok(None) => break,
+                    Err(error) => return (events, Some(error.to_string())),
+                }
+            }
+        }
+        (events, None)
+    }
+
+    fn stanzas(xml: &str) -> std::result::Result<Vec<Element>, String> {
+        let (events, error) = events(ns::CLIENT, &[OPEN.as_bytes(), xml.as_bytes()]);
+        let stanza = |event| if let Event::Stanza(stanza) = event { Some(stanza) } else { None };
+        error.map_or(Ok(events.into_iter().filter_map(stanza).collect()), Err)
+    }
+
+    fn refused(xml: &str) -> String {
+        let started = Instant::now();
+        let error = stanzas(xml).expect_err("refused");
+        assert!(started.elapsed() < Duration::from_secs(10), "refused too late");
+        assert!(error.len() < 400, "{error}");
+        error
+    }
+
+    #[test]
+    fn a_stream_is_a_header_stanzas_and_an_end() {
+        let xml = format!(
+            "<?xml version='1.0'?>\n{OPEN}<message to='a'>x<b xmlns='n'/>y</message> <iq/></stream:stream>"
+        );
+        let (events, error) = events(ns::CLIENT, &[xml.as_bytes()]);
+        assert_eq!(error, None);
+        let some = |text: &str| Some(text.to_owned());
+        let header = Header { id: some("i"), from: some("é.example"), version: some("1.0") };
+        let message = Element::new("message", ns::CLIENT)
+            .with("to", "a")
+            .with_text("xy")
+            .with_child(Element::new("b", "n"));
+        let iq = Element::new("iq", ns::CLIENT);
+        let expected = [Event::Opened(header), Event::Stanza(message), Event::Stanza(iq), Event::Closed];
+        assert_eq!(events, expected);
+    }
+
+    #[test]
+    fn splitting_the_bytes_changes_nothing() {
+        let xml = format!(
+            "<?xml version='1.0' encoding='utf-8'?>{OPEN}\r\n <message id='é&#x1F600;\"' xml:lang='de' xmlns:p='n' p:a='b'>\
+             <body>日本 &lt;😀&gt; <![CDATA[<é>]]>]]</body></message> \n<p:iq xmlns:p='jabber:client'/>\
+             <stream:error><conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>"
+        );
+        let whole = events(ns::CLIENT, &[xml.as_bytes()]);
+        assert_eq!((whole.0.len(), &whole.1), (5, &None));
+        for at in 1..xml.len() {
+            let (head, tail) = xml.as_bytes().split_at(at);
+            assert_eq!(events(ns::CLIENT, &[head, tail]), whole, "split at {at}");
+        }
+        let bytes: Vec<&[u8]> = xml.as_bytes().chunks(1).collect();
+        assert_eq!(events(ns::CLIENT, &bytes), whole);
+    }
+
+    #[test]
+    fn splitting_changes_no_refusal() {
+        for tail in ["<a>\u{ffff}</a>", "<a><!-- é --></a>", "<a>é&undefined;</a>", "é<a/>"] {
+            let xml = format!("{OPEN}<ok/>{tail}");
+            let whole = events(ns::CLIENT, &[xml.as_bytes()]);
+            assert!(whole.1.is_some() && whole.0.len() == 2, "{tail}: {whole:?}");
+            for at in 1..xml.len() {
+                let (head, tail) = xml.as_bytes().split_at(at);
+                assert_eq!(events(ns::CLIENT, &[head, tail]), whole, "split at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_attributes_without_namespace_are_kept() {
+        let stanza = &stanzas("<iq xml:lang='de' xmlns:x='n' x:id='1' id='2'/>").unwrap()[0];
+        assert_eq!(stanza, &Element::new("iq", ns::CLIENT).with("id", "2"));
+    }
+
+    #[test]
+    fn a_component_stream_is_translated() {
+        let open = OPEN.replace(ns::CLIENT, ns::COMPONENT);
+        let stanza = "<message><body/><m xmlns='jabber:client'/><x xmlns='n'/></message>";
+        let (events, _) = events(ns::COMPONENT, &[open.as_bytes(), stanza.as_bytes()]);
+        let child = |name, namespace| Element::new(name, namespace);
+        let expected = child("message", ns::CLIENT)
+            .with_child(child("body", ns::CLIENT))
+            .with_child(child("m", ns::CLIENT))
+            .with_child(child("x", "n"));
+        assert_eq!(events[1], Event::Stanza(expected));
+    }
+
+    #[test]
+    fn a_stream_error_is_told_from_stanzas() {
+        let xml = format!(
+            "{OPEN}<stream:error><text xmlns='{0}'>{1}</text><conflict xmlns='{0}'/></stream:error>",
+            ns::STREAMS,
+            "é".repeat(500)
+        );
+        let (events, _) = events(ns::CLIENT, &[xml.as_bytes()]);
+        let Event::Failed(error) = &events[1] else { panic!("{events:?}") };
+        assert_eq!((error.condition.as_str(), error.text.len()), ("conflict", limits::PEER_TEXT_BYTES));
+    }
+
+    #[test]
+    fn what_a_stream_must_not_hold_is_refused() {
+        for xml in [
+            "<!-- x -->",
+            "<?php x?>",
+            "<a><?php x?></a>",
+            "<a><!-- x --></a>",
+            "<!DOCTYPE a>",
+            "<a>&foo;</a>",
+            "<a>&#0;</a>",
+            "<a>\u{1}</a>",
+            "<a b='1' b='2'/>",
+            "<a></b>",
+            "<x:a/>",
+            "text<a/>",
+            "&lt;<a/>",
+            "<a b='<'/>",
+            "<a b=c/>",
+            "<![CDATA[x]]><a/>",
+            "<?xml version='1.0'?>",
+            "</stream:stream><a/>",
+        ] {
+            refused(xml);
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused() {
+        for bytes in [&b"<a>\xff</a>"[..], b"<a>\xc3(</a>", b"<a>\xed\xa0\x80</a>", b"<a>\xc0\x80</a>"] {
+            let (_, error) = events(ns::CLIENT, &[OPEN.as_bytes(), bytes]);
+            assert!(error.is_some_and(|error| error.contains("not UTF-8")), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn other_documents_are_refused() {
+        let foreign = OPEN.replace("etherx", "other");
+        let newer = format!("<?xml version='1.1'?>{OPEN}");
+        let latin = format!("<?xml version='1.0' encoding='iso-8859-1'?>{OPEN}");
+        for open in ["<html>", "<stream>", "HTTP/1.1 400 Bad Request\r\n", &foreign, &newer, &latin] {
+            let (events, error) = events(ns::CLIENT, &[open.as_bytes()]);
+            assert!(events.is_empty() && error.is_some(), "{open}");
+        }
+    }
+
+    #[test]
+    fn xml_bombs_are_refused() {
+        let entities: String =
+            (1..10).map(|i| format!("<!ENTITY e{i} '{}'>", format!("&e{};", i - 1).repeat(10))).collect();
+        let laughs = format!("<!DOCTYPE a [<!ENTITY e0 'ha'>{entities}]>");
+        let quadratic = format!("<!DOCTYPE a [<!ENTITY e '{}'>]>", "x".repeat(3000));
+        let parameters = format!("<!DOCTYPE a [<!ENTITY % p '{}'>{}]>", " ".repeat(2000), "%p;".repeat(500));
+        for (prolog, content) in [(&laughs, "&e9;"), (&quadratic, &"&e;".repeat(10_000)), (&parameters, "")] {
+            let started = Instant::now();
+            let xml = format!("{prolog}{OPEN}<a>{content}</a>");
+            let (events, error) = events(ns::CLIENT, &[xml.as_bytes()]);
+            assert!(events.is_empty() && error.is_some());
+            assert!(started.elapsed() < Duration::from_secs(10));
+        }
+    }
+
+    #[test]
+    fn a_long_prolog_is_refused() {
+        let (events, error) = events(ns::CLIENT, &[&[b' '; limits::STREAM_HEADER_BYTES], OPEN.as_bytes()]);
+        assert!(events.is_empty() && error.is_some_and(|error| error.contains("too large")));
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |depth: usize| format!("{}{}", "<a>".repeat(depth), "</a>".repeat(depth));
+        assert_eq!(stanzas(&nested(limits::STANZA_DEPTH)).map(|all| all.len()), Ok(1));
+        assert!(refused(&nested(limits::STANZA_DEPTH + 1)).contains("nested"));
+        refused(&"<a>".repeat(100_000));
+    }
+
+    #[test]
+    fn elements_attributes_and_names_are_bounded() {
+        let children = |count: usize| format!("<a>{}</a>", "<b/>".repeat(count));
+        assert!(stanzas(&children(limits::STANZA_ELEMENTS - 1).repeat(2)).is_ok());
+        assert!(refused(&children(limits::STANZA_ELEMENTS)).contains("too many elements"));
+        let attributes = |count| (0..count).map(|i| format!(" a{i}=''")).collect::<String>();
+        assert!(stanzas(&format!("<a{}/>", attributes(limits::ELEMENT_ATTRIBUTES))).is_ok());
+        refused(&format!("<a{}/>", attributes(limits::ELEMENT_ATTRIBUTES + 1)));
+        refused(&format!("<{}/>", "a".repeat(limits::XML_NAME_BYTES + 10)));
+        let prefixes: String = (0..30_000).map(|i| format!(" xmlns:p{i}='n'")).collect();
+        assert!(refused(&format!("<a{prefixes}>{}</a>", "<b/>".repeat(10_000))).contains("namespaces"));
+    }
+
+    #[test]
+    fn a_stanza_of_the_largest_size_passes_and_one_more_byte_does_not() {
+        let text = |bytes: usize| format!("<a>{}</a>", "x".repeat(bytes - "<a></a>".len()));
+        let fits = text(limits::STANZA_BYTES);
+        assert_eq!(stanzas(&format!("{fits} {fits}\n{fits}")).map(|all| all.len()), Ok(3));
+        assert!(refused(&text(limits::STANZA_BYTES + 1)).contains("too large"));
+        assert!(refused(&format!("<a b='{}'/>", "x".repeat(limits::STANZA_BYTES))).contains("too large"));
+    }
+
+    #[test]
+    fn white_space_between_stanzas_costs_nothing() {
+        let mut stream = Stream::new(ns::CLIENT);
+        stream.feed(OPEN.as_bytes());
+        stream.next_event().unwrap();
+        for _ in 0..200 {
+            stream.feed(&[b' '; 16 * 1024]);
+            assert_eq!(stream.next_event().unwrap(), None);
+        }
+        stream.feed(b"<a/>");
+        assert!(matches!(stream.next_event(), Ok(Some(Event::Stanza(_)))));
+        assert!(stream.is_drained());
+    }
+
+    #[test]
+    fn bytes_after_an_event_are_noticed() {
+        for (tail, drained) in [("", true), (" ", false), ("<b", false), ("\u{e9}", false)] {
+            let mut stream = Stream::new(ns::CLIENT);
+            stream.feed(format!("{OPEN}<a/>{tail}").as_bytes());
+            stream.next_event().unwrap();
+            stream.next_event().unwrap();
+            assert_eq!(stream.is_drained(), drained, "{tail:?}");
+        }
+    }
+}
