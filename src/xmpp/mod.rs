@@ -2,6 +2,7 @@
 
 mod element;
 pub mod ns;
+mod sasl;
 mod secret;
 mod settings;
 mod stream;

@@ -50,7 +50,7 @@ impl StreamError {
     fn new(error: &Element) -> Self {
         let conditions = || error.children().filter(|child| child.namespace() == ns::STREAMS);
         let condition = conditions().map(Element::name).find(|name| *name != "text");
-        let text = error.child("text<a/>", ns::STREAMS).map_or("", Element::text);
+        let text = error.child("text", ns::STREAMS).map_or("", Element::text);
         Self {
             condition: condition.unwrap_or("undefined-condition").to_owned(),
             text: shortened(text).to_owned(),

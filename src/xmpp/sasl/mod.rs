@@ -1,0 +1,173 @@
+//! Proving who we are (RFC 6120 section 6): SCRAM-SHA-256, SCRAM-SHA-1 and PLAIN, without I/O.
+
+mod scram;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::error::{Error, Kind, Result};
+
+use super::Secret;
+use scram::{Hash, Scram};
+
+/// A mechanism that we know; the order is that of our preference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mechanism {
+    /// RFC 7677.
+    ScramSha256,
+    /// RFC 5802.
+    ScramSha1,
+    /// RFC 4616: the password itself.
+    Plain,
+}
+
+impl Mechanism {
+    const ALL: [Self; 3] = [Self::ScramSha256, Self::ScramSha1, Self::Plain];
+
+    /// The strongest of the offered mechanisms; `PLAIN` only if the password may be shown to the peer.
+    pub fn choose(offered: &[&str], plain_allowed: bool) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .filter(|mechanism| *mechanism != Self::Plain || plain_allowed)
+            .find(|mechanism| offered.contains(&mechanism.name()))
+    }
+
+    /// Its registered name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha1 => "SCRAM-SHA-1",
+            Self::Plain => "PLAIN",
+        }
+    }
+}
+
+/// One authentication. Texts that go in and out are base64, as the stream has them.
+pub(super) struct Exchange {
+    mechanism: Mechanism,
+    proof: Proof,
+}
+
+enum Proof {
+    Plain { user: String, password: Secret },
+    Scram(Box<Scram>),
+}
+
+impl Exchange {
+    /// An authentication as this user. Fails if user name or password hold what SASLprep forbids
+    /// (RFC 4013), or if the kernel gives no random bytes.
+    pub fn new(mechanism: Mechanism, user: &str, password: &Secret) -> Result<Self> {
+        let user = prepared(user, "the XMPP user name")?;
+        let password = Secret::new(prepared(password.expose(), "the XMPP password")?);
+        let proof = match mechanism {
+            Mechanism::Plain => Proof::Plain { user, password },
+            Mechanism::ScramSha1 => Proof::Scram(Box::new(Scram::new(Hash::Sha1, &user, password, nonce()?))),
+            Mechanism::ScramSha256 => {
+                Proof::Scram(Box::new(Scram::new(Hash::Sha256, &user, password, nonce()?)))
+            }
+        };
+        Ok(Self { mechanism, proof })
+    }
+
+    /// The mechanism's name.
+    pub fn name(&self) -> &'static str {
+        self.mechanism.name()
+    }
+
+    /// The initial response.
+    pub fn initial(&self) -> String {
+        STANDARD.encode(match &self.proof {
+            Proof::Plain { user, password } => format!("\0{user}\0{}", password.expose()),
+            Proof::Scram(scram) => scram.client_first(),
+        })
+    }
+
+    /// The response to a challenge.
+    pub fn challenge(&mut self, data: &str) -> Result<String> {
+        match &mut self.proof {
+            Proof::Plain { .. } => Err(Error::new(Kind::Corrupt, "the XMPP server asks on after SASL PLAIN")),
+            Proof::Scram(scram) => scram.challenge(&decoded(data)?).map(|response| STANDARD.encode(response)),
+        }
+    }
+
+    /// Takes the server's word that we are in; fails if it did not prove that it knows the password.
+    pub fn success(&mut self, data: &str) -> Result<()> {
+        match &mut self.proof {
+            Proof::Plain { .. } => Ok(()),
+            Proof::Scram(scram) => scram.success(&decoded(data)?),
+        }
+    }
+}
+
+/// Strict base64; `=` stands for no bytes (RFC 6120 section 6.4.2).
+fn decoded(data: &str) -> Result<String> {
+    let bytes = if data == "=" { Ok(Vec::new()) } else { STANDARD.decode(data) };
+    bytes
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or_else(|| Error::new(Kind::Corrupt, "the XMPP server's SASL data is no base64 of a text"))
+}
+
+fn prepared(text: &str, what: &str) -> Result<String> {
+    match stringprep::saslprep(text) {
+        Ok(prepared) if !prepared.is_empty() => Ok(prepared.into_owned()),
+        _ => Err(Error::new(Kind::Config, format!("{what} is empty or holds characters that SASL forbids"))),
+    }
+}
+
+/// 144 random bits, in characters that need no escape.
+fn nonce() -> Result<String> {
+    let mut bytes = [0; 18];
+    getrandom::fill(&mut bytes).map_err(|error| Error::caused(Kind::Failure, "can't make a nonce", error))?;
+    Ok(STANDARD.encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_strongest_mechanism_is_chosen() {
+        let choose = |offered: &[&str], plain| Mechanism::choose(offered, plain);
+        assert_eq!(choose(&["PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256"], true), Some(Mechanism::ScramSha256));
+        assert_eq!(choose(&["PLAIN", "X-OAUTH2", "SCRAM-SHA-1"], true), Some(Mechanism::ScramSha1));
+        assert_eq!(choose(&["PLAIN"], true), Some(Mechanism::Plain));
+        assert_eq!(choose(&["PLAIN"], false), None);
+        assert_eq!(choose(&["SCRAM-SHA-256-PLUS", "DIGEST-MD5", "scram-sha-1"], true), None);
+    }
+
+    #[test]
+    fn plain_sends_user_and_password() {
+        let mut exchange = Exchange::new(Mechanism::Plain, "user", &Secret::new("pass")).unwrap();
+        assert_eq!(STANDARD.decode(exchange.initial()).unwrap(), b"\0user\0pass");
+        assert!(exchange.challenge("").is_err());
+        assert!(exchange.success("").is_ok());
+    }
+
+    #[test]
+    fn names_and_passwords_are_prepared() {
+        let exchange = Exchange::new(Mechanism::Plain, "I\u{ad}X", &Secret::new("\u{aa}")).unwrap();
+        assert_eq!(STANDARD.decode(exchange.initial()).unwrap(), b"\0IX\0a");
+        for bad in ["", "\u{7}", "\u{627}1"] {
+            let refused = Exchange::new(Mechanism::Plain, "user", &Secret::new(bad));
+            assert_eq!(refused.err().map(|error| error.kind()), Some(Kind::Config), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn base64_is_strict() {
+        assert_eq!(decoded("=").unwrap(), "");
+        assert_eq!(decoded("").unwrap(), "");
+        assert_eq!(decoded("cj0x").unwrap(), "r=1");
+        for bad in ["cj0x\n", "cj\n0x", " cj0x", "cj0", "cj0x=", "cj-_", "/w==", "=="] {
+            assert!(decoded(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn nonces_differ_and_need_no_escape() {
+        let exchange = || Exchange::new(Mechanism::ScramSha1, "u", &Secret::new("p")).unwrap();
+        assert_ne!(exchange().initial(), exchange().initial());
+        assert!(!nonce().unwrap().contains(','));
+    }
+}

@@ -1,0 +1,254 @@
+//! SCRAM (RFC 5802, RFC 7677) without channel binding: both sides prove that they know the password.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+
+use super::Secret;
+
+/// The client can't bind to a channel (RFC 5802 section 7: `gs2-header`).
+const GS2_HEADER: &str = "n,,";
+
+/// The hash function of the mechanism.
+#[derive(Clone, Copy)]
+pub(super) enum Hash {
+    Sha1,
+    Sha256,
+}
+
+impl Hash {
+    fn digest(self, data: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Sha1 => Sha1::digest(data).to_vec(),
+            Self::Sha256 => Sha256::digest(data).to_vec(),
+        }
+    }
+
+    fn hmac(self, key: &[u8], data: &[u8]) -> Vec<u8> {
+        const ANY_LENGTH: &str = "an HMAC takes keys of any length";
+        match self {
+            Self::Sha1 => {
+                let mac = Hmac::<Sha1>::new_from_slice(key).expect(ANY_LENGTH);
+                mac.chain_update(data).finalize().into_bytes().to_vec()
+            }
+            Self::Sha256 => {
+                let mac = Hmac::<Sha256>::new_from_slice(key).expect(ANY_LENGTH);
+                mac.chain_update(data).finalize().into_bytes().to_vec()
+            }
+        }
+    }
+
+    /// `Hi` of RFC 5802 section 2.2.
+    fn stretch(self, password: &Secret, salt: &[u8], iterations: u32) -> Vec<u8> {
+        let password = password.expose().as_bytes();
+        let mut key = [0; 32];
+        let length = match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+        };
+        match self {
+            Self::Sha1 => pbkdf2::pbkdf2_hmac::<Sha1>(password, salt, iterations, &mut key[..length]),
+            Self::Sha256 => pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, iterations, &mut key[..length]),
+        }
+        key[..length].to_vec()
+    }
+}
+
+/// The client's side of one exchange.
+pub(super) struct Scram {
+    hash: Hash,
+    password: Secret,
+    nonce: String,
+    /// `client-first-message-bare`.
+    first: String,
+    stage: Stage,
+}
+
+enum Stage {
+    /// The client's first message is out.
+    First,
+    /// The proof is out; the server owes this signature.
+    Final(Vec<u8>),
+    /// The server has proved that it knows the password.
+    Verified,
+}
+
+impl Scram {
+    /// An exchange of this user, prepared, with a nonce of printable characters without comma.
+    pub fn new(hash: Hash, user: &str, password: Secret, nonce: String) -> Self {
+        let user = user.replace('=', "=3D").replace(',', "=2C");
+        let first = format!("n={user},r={nonce}");
+        Self { hash, password, nonce, first, stage: Stage::First }
+    }
+
+    /// `client-first-message`.
+    pub fn client_first(&self) -> String {
+        format!("{GS2_HEADER}{}", self.first)
+    }
+
+    /// The answer to `server-first-message`, or to `server-final-message` where a server sends that as a challenge.
+    pub fn challenge(&mut self, message: &str) -> Result<String> {
+        match &self.stage {
+            Stage::First => self.server_first(message),
+            Stage::Final(_) => self.server_final(message).map(|()| String::new()),
+            Stage::Verified => Err(wrong("a challenge after its end")),
+        }
+    }
+
+    /// Takes the data that came with the success: the signature, unless it came before.
+    pub fn success(&mut self, message: &str) -> Result<()> {
+        match &self.stage {
+            Stage::First => Err(wrong("success before it was shown a proof")),
+            Stage::Final(_) => self.server_final(message),
+            Stage::Verified if message.is_empty() => Ok(()),
+            Stage::Verified => Err(wrong("two signatures")),
+        }
+    }
+
+    fn server_first(&mut self, message: &str) -> Result<String> {
+        let (nonce, salt, iterations) = server_first(message)?;
+        let extension = nonce.strip_prefix(self.nonce.as_str());
+        if extension.is_none_or(str::is_empty) {
+            return Err(wrong("a nonce that does not begin with ours"));
+        }
+        let salted = self.hash.stretch(&self.password, &salt, iterations);
+        let without_proof = format!("c={},r={nonce}", STANDARD.encode(GS2_HEADER));
+        let signed = format!("{},{message},{without_proof}", self.first);
+        let client_key = self.hash.hmac(&salted, b"Client Key");
+        let client_signature = self.hash.hmac(&self.hash.digest(&client_key), signed.as_bytes());
+        let proof: Vec<u8> = client_key.iter().zip(&client_signature).map(|(key, mask)| key ^ mask).collect();
+        let server_key = self.hash.hmac(&salted, b"Server Key");
+        self.stage = Stage::Final(self.hash.hmac(&server_key, signed.as_bytes()));
+        Ok(format!("{without_proof},p={}", STANDARD.encode(proof)))
+    }
+
+    fn server_final(&mut self, message: &str) -> Result<()> {
+        let Stage::Final(expected) = &self.stage else { return Err(wrong("a signature too early")) };
+        if message.starts_with("e=") {
+            return Err(wrong("an error instead of its signature"));
+        }
+        let signature = message.strip_prefix("v=").and_then(|rest| rest.split(',').next());
+        let signature = signature.and_then(|text| STANDARD.decode(text).ok());
+        let signature = signature.ok_or_else(|| wrong("success without its signature"))?;
+        if !bool::from(signature.ct_eq(expected)) {
+            return Err(wrong("a wrong signature: it does not know the password"));
+        }
+        self.stage = Stage::Verified;
+        Ok(())
+    }
+}
+
+/// Nonce, salt and iteration count of `server-first-message`.
+fn server_first(message: &str) -> Result<(&str, Vec<u8>, u32)> {
+    let mut fields = message.split(',');
+    let mut field = |name| fields.next().and_then(|field| field.strip_prefix(name));
+    let nonce = field("r=").filter(|nonce| nonce.bytes().all(|byte| byte.is_ascii_graphic()));
+    let salt = field("s=").and_then(|salt| STANDARD.decode(salt).ok()).filter(|salt| !salt.is_empty());
+    let digits = field("i=").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let (Some(nonce), Some(salt), Some(digits)) = (nonce, salt, digits) else {
+        return Err(wrong("a challenge that is none"));
+    };
+    let iterations = digits.parse().ok().filter(|count| limits::SCRAM_ITERATIONS.contains(count));
+    let iterations = iterations.ok_or_else(|| wrong("an iteration count out of bounds"))?;
+    Ok((nonce, salt, iterations))
+}
+
+fn wrong(what: &'static str) -> Error {
+    Error::caused(Kind::Corrupt, "the XMPP server breaks the rules of SCRAM", what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHA1_FIRST: &str = "r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096";
+    const SHA256_FIRST: &str =
+        "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
+
+    fn sha1() -> Scram {
+        Scram::new(Hash::Sha1, "user", Secret::new("pencil"), "fyko+d2lbbFgONRv9qkxdawL".to_owned())
+    }
+
+    #[test]
+    fn the_vector_of_rfc_5802() {
+        let mut scram = sha1();
+        assert_eq!(scram.client_first(), "n,,n=user,r=fyko+d2lbbFgONRv9qkxdawL");
+        assert_eq!(
+            scram.challenge(SHA1_FIRST).unwrap(),
+            "c=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts="
+        );
+        scram.success("v=rmF9pqV8S7suAoZWja4dJRkFsKQ=").unwrap();
+    }
+
+    #[test]
+    fn the_vector_of_rfc_7677() {
+        let nonce = "rOprNGfwEbeRWgbNEkqO".to_owned();
+        let mut scram = Scram::new(Hash::Sha256, "user", Secret::new("pencil"), nonce);
+        assert_eq!(
+            scram.challenge(SHA256_FIRST).unwrap(),
+            "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+             p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
+        );
+        scram.success("v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=").unwrap();
+    }
+
+    #[test]
+    fn the_signature_may_come_as_a_challenge() {
+        let mut scram = sha1();
+        scram.challenge(SHA1_FIRST).unwrap();
+        assert_eq!(scram.challenge("v=rmF9pqV8S7suAoZWja4dJRkFsKQ=").unwrap(), "");
+        assert!(scram.challenge("x").is_err());
+        assert!(scram.success("v=rmF9pqV8S7suAoZWja4dJRkFsKQ=").is_err());
+        scram.success("").unwrap();
+    }
+
+    #[test]
+    fn success_without_the_right_signature_is_refused() {
+        assert!(sha1().success("v=rmF9pqV8S7suAoZWja4dJRkFsKQ=").is_err());
+        for last in
+            ["", "v=", "v=AAAA", "v=rmF9pqV8S7suAoZWja4dJRkFsKU=", "x=rmF9pqV8S7suAoZWja4dJRkFsKQ=", "e=x"]
+        {
+            let mut scram = sha1();
+            scram.challenge(SHA1_FIRST).unwrap();
+            assert!(scram.success(last).is_err(), "{last:?}");
+            assert!(scram.success("").is_err(), "{last:?}, then nothing");
+        }
+    }
+
+    #[test]
+    fn bad_challenges_are_refused() {
+        let (nonce, salt) = ("r=fyko+d2lbbFgONRv9qkxdawLx", "s=QSXCR+Q6sek8bf92");
+        for message in [
+            "",
+            &format!("{nonce},{salt},i=1"),
+            &format!("{nonce},{salt},i=4095"),
+            &format!("{nonce},{salt},i=1000001"),
+            &format!("{nonce},{salt},i=4294967295"),
+            &format!("{nonce},{salt},i=99999999999999999999"),
+            &format!("{nonce},{salt},i=+4096"),
+            &format!("{nonce},{salt},i="),
+            &format!("{nonce},{salt}"),
+            &format!("{nonce},s=,i=4096"),
+            &format!("{nonce},s=%,i=4096"),
+            &format!("m=x,{nonce},{salt},i=4096"),
+            &format!("{nonce}é,{salt},i=4096"),
+            &format!("r=fyko+d2lbbFgONRv9qkxdawL,{salt},i=4096"),
+            &format!("r=other,{salt},i=4096"),
+        ] {
+            assert!(sha1().challenge(message).is_err(), "{message:?}");
+        }
+        assert!(sha1().challenge(&format!("{nonce},{salt},i=4096")).is_ok());
+    }
+
+    #[test]
+    fn commas_and_equal_signs_in_names_are_escaped() {
+        let scram = Scram::new(Hash::Sha1, "a,b=c", Secret::new("x"), "n".to_owned());
+        assert_eq!(scram.client_first(), "n,,n=a=2Cb=3Dc,r=n");
+    }
+}
