@@ -1,6 +1,7 @@
 //! The XMPP connections: bytes to stanzas, logging in, and the thread that owns both sockets.
 
 mod element;
+mod login;
 pub mod ns;
 mod sasl;
 mod secret;
