@@ -121,7 +121,7 @@ impl Stream {
                 if namespace.0.len() > limits::STANZA_NAMESPACES {
                     return Err(wrong("too many namespaces"));
                 }
-                self.start(name, attributes)
+                self.start(&name, attributes)
             }
             XmlEvent::EndElement { .. } => Ok(self.end()),
             XmlEvent::Characters(text) | XmlEvent::CData(text) | XmlEvent::Whitespace(text) => {
@@ -135,12 +135,12 @@ impl Stream {
         }
     }
 
-    fn start(&mut self, name: OwnedName, attributes: Vec<OwnedAttribute>) -> Result<Option<Event>> {
+    fn start(&mut self, name: &OwnedName, attributes: Vec<OwnedAttribute>) -> Result<Option<Event>> {
         let attributes = attributes.into_iter().filter(|attribute| attribute.name.prefix.is_none()).map(pair);
         if !self.opened {
             self.opened = true;
             self.reader.source_mut().next_stanza();
-            return header(&name, attributes).map(Event::Opened).map(Some);
+            return header(name, attributes).map(Event::Opened).map(Some);
         }
         self.elements += 1;
         if self.elements > limits::STANZA_ELEMENTS {
@@ -191,7 +191,11 @@ impl Stream {
 
 /// As much of a text of the server's as a message may hold.
 pub(super) fn shortened(text: &str) -> &str {
-    &text[..text.floor_char_boundary(limits::PEER_TEXT_BYTES)]
+    let mut end = text.len().min(limits::PEER_TEXT_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 fn header(name: &OwnedName, attributes: impl Iterator<Item = (String, String)>) -> Result<Header> {

@@ -31,7 +31,7 @@ impl Component {
         if self.answered.is_some() { "the answer to our handshake" } else { "a stream header" }
     }
 
-    pub fn event(&mut self, event: Event) -> Outcome {
+    pub fn event(&mut self, event: Event) -> Outcome<Step> {
         match (event, self.answered.take()) {
             (Event::Opened(header), None) => self.handshake(header).map_err(Broken::Failed),
             (Event::Stanza(stanza), Some(jid)) if stanza.is("handshake", ns::CLIENT) => {

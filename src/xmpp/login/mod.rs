@@ -26,8 +26,8 @@ pub(super) enum Step {
     Ready(Jid, String),
 }
 
-/// What comes of an event.
-pub(super) type Outcome = Result<Step, Broken>;
+/// A result that may be the end of a link.
+pub(super) type Outcome<T> = Result<T, Broken>;
 
 /// Why a link is no more.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl Login {
     }
 
     /// Takes an event of the stream.
-    pub fn event(&mut self, event: Event) -> Outcome {
+    pub fn event(&mut self, event: Event) -> Outcome<Step> {
         match self {
             Self::Component(component) => component.event(event),
             Self::Client(client) => client.event(event).map_err(Broken::Failed),

@@ -1,0 +1,133 @@
+//! A socket that never blocks, in the clear or under TLS.
+
+use std::io::{self, Read, Write};
+use std::mem;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsStream};
+
+use crate::error::{Error, Kind, Result};
+
+use super::tls::Tls;
+
+/// A connection to the XMPP server.
+pub(super) struct Transport(State);
+
+enum State {
+    Clear(TcpStream),
+    /// TLS was asked for and not begun.
+    Asked(TcpStream, Tls),
+    Handshake(Box<MidHandshakeTlsStream<TcpStream>>, Tls),
+    Encrypted(Box<TlsStream<TcpStream>>),
+    /// A handshake failed.
+    Lost,
+}
+
+impl Transport {
+    /// Takes over a connected socket.
+    pub fn new(socket: TcpStream) -> Result<Self> {
+        let set = socket.set_nonblocking(true).and_then(|()| socket.set_nodelay(true));
+        set.map_err(|error| Error::io("can't set up a socket to the XMPP server", error))?;
+        Ok(Self(State::Clear(socket)))
+    }
+
+    /// Asks for TLS; [`Transport::handshake`] does it.
+    pub fn start_tls(&mut self, tls: Tls) {
+        self.0 = match mem::replace(&mut self.0, State::Lost) {
+            State::Clear(socket) => State::Asked(socket, tls),
+            other => other,
+        };
+    }
+
+    /// Goes on with a handshake if there is one; says whether it was finished by this call.
+    pub fn handshake(&mut self) -> Result<bool> {
+        let (result, tls) = match mem::replace(&mut self.0, State::Lost) {
+            State::Asked(socket, tls) => (tls.connector.connect(&tls.domain, socket), tls),
+            State::Handshake(handshake, tls) => (handshake.handshake(), tls),
+            other => {
+                self.0 = other;
+                return Ok(false);
+            }
+        };
+        match result {
+            Ok(stream) => self.0 = State::Encrypted(Box::new(stream)),
+            Err(HandshakeError::WouldBlock(handshake)) => {
+                self.0 = State::Handshake(Box::new(handshake), tls);
+                return Ok(false);
+            }
+            Err(HandshakeError::Failure(error)) => return Err(failed(&tls, error)),
+        }
+        Ok(true)
+    }
+
+    /// Whether a handshake is under way.
+    pub fn is_shaking_hands(&self) -> bool {
+        matches!(self.0, State::Asked(..) | State::Handshake(..))
+    }
+
+    /// Whether TLS is established.
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.0, State::Encrypted(_))
+    }
+
+    /// The descriptor to wait for; none once the connection is lost.
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.socket().map(AsFd::as_fd)
+    }
+
+    /// Ends the connection politely.
+    pub fn shutdown(&mut self) {
+        // The peer may be gone already; then there is nothing to end.
+        if let State::Encrypted(stream) = &mut self.0 {
+            let _ = stream.shutdown();
+        }
+        if let Some(socket) = self.socket() {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn socket(&self) -> Option<&TcpStream> {
+        match &self.0 {
+            State::Clear(socket) | State::Asked(socket, _) => Some(socket),
+            State::Handshake(handshake, _) => Some(handshake.get_ref()),
+            State::Encrypted(stream) => Some(stream.get_ref()),
+            State::Lost => None,
+        }
+    }
+}
+
+impl Read for Transport {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            State::Clear(socket) => socket.read(buffer),
+            State::Encrypted(stream) => stream.read(buffer),
+            State::Asked(..) | State::Handshake(..) => Err(io::ErrorKind::WouldBlock.into()),
+            State::Lost => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+}
+
+impl Write for Transport {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            State::Clear(socket) => socket.write(bytes),
+            State::Encrypted(stream) => stream.write(bytes),
+            State::Asked(..) | State::Handshake(..) => Err(io::ErrorKind::WouldBlock.into()),
+            State::Lost => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn failed(tls: &Tls, error: native_tls::Error) -> Error {
+    let what = format!(
+        "TLS with the XMPP server failed; its certificate must name {} and come from an authority that the \
+         system or xmpp.connection.tls.ca trusts",
+        tls.domain
+    );
+    Error::caused(Kind::Unavailable, what, error)
+}
