@@ -129,6 +129,8 @@ pub const LOOKUP_WAITERS: usize = 1024;
 pub const LOOKUPS: usize = 1024;
 /// Entries of each cache of the gate.
 pub const CACHE_ENTRIES: usize = 10_000;
+/// Longest wait for a confirmation or a reply, whatever `xmpp.reply.timeout` says: no HTTP client waits longer.
+pub const REPLY_TIME: Duration = Duration::from_secs(3600);
 /// How long a failed lookup is remembered, unless `xmpp.cache.ttl` is shorter.
 pub const FAILURE_TTL: Duration = Duration::from_secs(5);
 

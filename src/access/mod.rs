@@ -1,1 +1,22 @@
 //! The gate: who a request comes from (XEP-0070) and what they may do (XEP-0060).
+
+mod cache;
+mod channels;
+mod confirm;
+pub mod credentials;
+pub mod disco;
+mod discovery;
+mod doorkeeper;
+mod gate;
+mod query;
+mod random;
+mod reply;
+mod request;
+mod rights;
+mod settings;
+
+pub use credentials::Credentials;
+pub use doorkeeper::{Deliver, Doorkeeper};
+pub use gate::{Gate, Output};
+pub use request::{Ask, Decision, Granted};
+pub use settings::{DomainRule, Settings};

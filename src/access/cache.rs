@@ -1,0 +1,98 @@
+//! What was learned, kept for a while, in bounded space.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::time::{Duration, Instant};
+
+/// A map whose entries expire. When it is full the oldest entry makes room.
+pub(super) struct Cache<K, V> {
+    capacity: usize,
+    entries: HashMap<K, (V, Instant)>,
+    /// Keys by age, each with the expiry of the entry it was written for.
+    by_age: VecDeque<(K, Instant)>,
+}
+
+impl<K: Clone + Eq + Hash, V> Cache<K, V> {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity, entries: HashMap::new(), by_age: VecDeque::new() }
+    }
+
+    pub(super) fn get(&self, now: Instant, key: &K) -> Option<&V> {
+        self.entries.get(key).filter(|(_, expiry)| now < *expiry).map(|(value, _)| value)
+    }
+
+    /// Keeps `value` for `ttl`; not at all if that is zero.
+    pub(super) fn insert(&mut self, now: Instant, key: K, value: V, ttl: Duration) {
+        // An expiry beyond what the clock can say is a mistake of the configuration; then nothing is kept.
+        let Some(expiry) = now.checked_add(ttl).filter(|expiry| *expiry > now) else { return };
+        self.make_room(now);
+        self.by_age.push_back((key.clone(), expiry));
+        self.entries.insert(key, (value, expiry));
+    }
+
+    fn make_room(&mut self, now: Instant) {
+        while let Some((_, expiry)) = self.by_age.front() {
+            if *expiry > now && self.by_age.len() < self.capacity {
+                return;
+            }
+            let Some((key, expiry)) = self.by_age.pop_front() else { return };
+            // The key may have been written anew since.
+            if self.entries.get(&key).is_some_and(|entry| entry.1 == expiry) {
+                self.entries.remove(&key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn entries_expire() {
+        let start = Instant::now();
+        let mut cache = Cache::new(10);
+        cache.insert(start, "a", 1, TTL);
+        assert_eq!(cache.get(start, &"a"), Some(&1));
+        assert_eq!(cache.get(start + TTL - Duration::from_millis(1), &"a"), Some(&1));
+        assert_eq!(cache.get(start + TTL, &"a"), None);
+        assert_eq!(cache.get(start, &"b"), None);
+    }
+
+    #[test]
+    fn a_ttl_of_zero_or_beyond_all_time_keeps_nothing() {
+        let start = Instant::now();
+        let mut cache = Cache::new(10);
+        cache.insert(start, "a", 1, Duration::ZERO);
+        cache.insert(start, "b", 1, Duration::MAX);
+        assert_eq!((cache.get(start, &"a"), cache.get(start, &"b")), (None, None));
+        assert!(cache.by_age.is_empty());
+    }
+
+    #[test]
+    fn the_oldest_makes_room() {
+        let start = Instant::now();
+        let mut cache = Cache::new(3);
+        for key in 0..10 {
+            cache.insert(start, key, key, TTL);
+            assert!(cache.entries.len() <= 3 && cache.by_age.len() <= 3);
+        }
+        let kept: Vec<_> = (0..10).filter(|key| cache.get(start, key).is_some()).collect();
+        assert_eq!(kept, [7, 8, 9]);
+    }
+
+    #[test]
+    fn a_key_written_anew_outlives_its_first_entry() {
+        let start = Instant::now();
+        let mut cache = Cache::new(3);
+        cache.insert(start, "a", 1, Duration::from_secs(1));
+        let later = start + Duration::from_secs(2);
+        cache.insert(start, "a", 2, TTL);
+        cache.insert(later, "b", 3, TTL);
+        cache.insert(later, "c", 4, TTL);
+        assert_eq!(cache.get(later, &"a"), Some(&2));
+        assert_eq!(cache.by_age.len(), 3);
+    }
+}

@@ -1,0 +1,30 @@
+//! Ids that nobody can guess.
+
+use std::fmt::Write;
+
+/// 32 lower-case hexadecimal digits from the kernel's random numbers: for stanza ids and threads.
+///
+/// # Panics
+/// When the kernel has no random numbers to give.
+pub(super) fn hex_id() -> String {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).expect("the kernel gives random numbers");
+    random.iter().fold(String::with_capacity(32), |mut id, byte| {
+        // Writing to a String can't fail.
+        let _ = write!(id, "{byte:02x}");
+        id
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_hexadecimal_and_differ() {
+        let ids: std::collections::HashSet<_> = (0..1000).map(|_| hex_id()).collect();
+        assert_eq!(ids.len(), 1000);
+        let hex = |c: char| matches!(c, '0'..='9' | 'a'..='f');
+        assert!(ids.iter().all(|id| id.len() == 32 && id.chars().all(hex)));
+    }
+}

@@ -1,0 +1,129 @@
+//! What the IQs of XMPP services say. Pure functions; what they don't find they call absent.
+
+use super::query::Reply;
+use crate::model::{AccessModel, Affiliation, BareJid, Jid};
+use crate::xmpp::{Element, ns};
+
+/// The form of a node's meta-data (XEP-0060 section 5.4).
+const META_DATA: &str = "http://jabber.org/protocol/pubsub#meta-data";
+/// The field of either form that says who may read (XEP-0060 section 4.5).
+const ACCESS_MODEL: &str = "pubsub#access_model";
+
+/// What an IQ of type `result` or `error` says to the question that it answers.
+pub(super) fn read(iq: &Element) -> Option<Reply<'_>> {
+    match iq.attribute("type")? {
+        "result" => Some(Reply::Result(iq)),
+        "error" => Some(iq.child("error", ns::CLIENT).map_or(Reply::Refused, fault)),
+        _ => None,
+    }
+}
+
+/// Sorts stanza errors (RFC 6120 section 8.3).
+fn fault(error: &Element) -> Reply<'static> {
+    let has = |condition: &&str| error.child(condition, ns::STANZAS).is_some();
+    if error.attribute("type") == Some("wait") || has(&"remote-server-timeout") {
+        Reply::Silence
+    } else if ["remote-server-not-found", "service-unavailable", "internal-server-error"].iter().any(has) {
+        Reply::Unreachable
+    } else {
+        Reply::Refused
+    }
+}
+
+/// The entities that a domain lists (XEP-0030 section 4.1), each once, in order; at most `max`.
+pub(super) fn items(iq: &Element, max: usize) -> Vec<Jid> {
+    let mut found: Vec<Jid> = Vec::new();
+    let items = iq.child("query", ns::DISCO_ITEMS).into_iter().flat_map(Element::children);
+    let mut last = "";
+    for jid in items.filter(|item| item.is("item", ns::DISCO_ITEMS)).filter_map(|item| item.attribute("jid"))
+    {
+        if found.len() == max {
+            break;
+        }
+        // A channel service lists a node per item: thousands, all at the same address.
+        if jid == last {
+            continue;
+        }
+        last = jid;
+        if let Ok(jid) = jid.parse()
+            && !found.contains(&jid)
+        {
+            found.push(jid);
+        }
+    }
+    found
+}
+
+/// Whether an entity says that it is of this category and type (XEP-0030 section 3.1).
+pub(super) fn has_identity(iq: &Element, category: &str, kind: &str) -> bool {
+    let identities = iq.child("query", ns::DISCO_INFO).into_iter().flat_map(Element::children);
+    identities.filter(|child| child.is("identity", ns::DISCO_INFO)).any(|identity| {
+        identity.attribute("category") == Some(category) && identity.attribute("type") == Some(kind)
+    })
+}
+
+/// The access model in a node's disco#info, if the service puts it there.
+pub(super) fn access_in_info(iq: &Element) -> Option<AccessModel> {
+    let query = iq.child("query", ns::DISCO_INFO)?;
+    let forms = query.children().filter(|child| child.is("x", ns::DATA_FORMS));
+    let mut meta_data = forms.filter(|form| field(form, "FORM_TYPE") == Some(META_DATA));
+    meta_data.find_map(|form| field(form, ACCESS_MODEL)).map(AccessModel::from_word)
+}
+
+/// The access model in a node's configuration (XEP-0060 section 8.2).
+pub(super) fn access_in_configuration(iq: &Element) -> Option<AccessModel> {
+    let configure = iq.child("pubsub", ns::PUBSUB_OWNER)?.child("configure", ns::PUBSUB_OWNER)?;
+    let form = configure.child("x", ns::DATA_FORMS)?;
+    field(form, ACCESS_MODEL).map(AccessModel::from_word)
+}
+
+/// The first value of a form's field (XEP-0004).
+fn field<'a>(form: &'a Element, name: &str) -> Option<&'a str> {
+    let mut fields = form.children().filter(|child| child.is("field", ns::DATA_FORMS));
+    let field = fields.find(|field| field.attribute("var") == Some(name))?;
+    field.child("value", ns::DATA_FORMS).map(|value| value.text().trim())
+}
+
+/// A page of a node's affiliations (XEP-0060 section 8.9.1, XEP-0059).
+pub(super) struct AffiliationPage<'a> {
+    list: &'a Element,
+    set: Option<&'a Element>,
+}
+
+impl<'a> AffiliationPage<'a> {
+    /// Services answer in either namespace, whatever the question's was.
+    pub(super) fn read(iq: &'a Element) -> Option<Self> {
+        let page = |namespace| {
+            let pubsub = iq.child("pubsub", namespace)?;
+            Some(Self { list: pubsub.child("affiliations", namespace)?, set: pubsub.child("set", ns::RSM) })
+        };
+        page(ns::PUBSUB_OWNER).or_else(|| page(ns::PUBSUB))
+    }
+
+    /// What the list first says of the user, as whom it may name any of their resources.
+    pub(super) fn of(&self, user: &BareJid) -> Option<Affiliation> {
+        let is_user = |entry: &&Element| {
+            let jid = entry.attribute("jid").and_then(|jid| jid.parse::<Jid>().ok());
+            jid.is_some_and(|jid| jid.bare() == user)
+        };
+        let entry = self.entries().find(is_user)?;
+        Some(entry.attribute("affiliation").map_or(Affiliation::None, Affiliation::from_word))
+    }
+
+    /// How many people are on the page.
+    pub(super) fn len(&self) -> usize {
+        self.entries().count()
+    }
+
+    /// Where the next page begins, unless the `seen` people are said to be all. Services need not count.
+    pub(super) fn next(&self, seen: usize) -> Option<&'a str> {
+        let text = |name| self.set?.child(name, ns::RSM).map(|child| child.text().trim());
+        let more = text("count").is_none_or(|count| count.parse().is_ok_and(|count: usize| seen < count));
+        text("last").filter(|last| !last.is_empty() && more)
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &'a Element> {
+        let namespace = self.list.namespace();
+        self.list.children().filter(move |child| child.is("affiliation", namespace))
+    }
+}
