@@ -14,6 +14,8 @@ mod reply;
 mod request;
 mod rights;
 mod settings;
+#[cfg(test)]
+mod testing;
 
 pub use credentials::Credentials;
 pub use doorkeeper::{Deliver, Doorkeeper};

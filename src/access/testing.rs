@@ -1,0 +1,417 @@
+//! A stage for tests of the gate: a channel service that plays what it is told, and a log of what came out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use super::credentials::{Credentials, from_request};
+use super::gate::{Gate, Output};
+use super::request::{Ask, Decision};
+use super::settings::Settings;
+use crate::clock::{Clock, Timestamp};
+use crate::model::{Method, Need, Refusal};
+use crate::xmpp::{Element, Link, ns};
+
+pub(super) const COMPONENT: &str = "media.example.com";
+pub(super) const ACCOUNT: &str = "media@example.com/lookups";
+pub(super) const SERVICE: &str = "channels.example.com";
+pub(super) const ROOM: &str = "room@topics.example.com";
+pub(super) const ALICE: &str = "alice@example.com/phone";
+pub(super) const URL: &str = "https://media.example.com/room@topics.example.com";
+pub(super) const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const TTL: Duration = Duration::from_secs(20);
+
+pub(super) fn settings() -> Settings {
+    Settings {
+        domains: vec!["example.com".parse().unwrap()],
+        reply_timeout: REPLY_TIMEOUT,
+        cache_ttl: TTL,
+        pending_per_user: 8,
+        pending_per_address: 256,
+        pending_total: 1024,
+        endpoint: None,
+        service_name: "example.com".parse().unwrap(),
+    }
+}
+
+pub(super) fn credentials(jid: &str, transaction: &str) -> Result<Credentials, Refusal> {
+    from_request(Some(&BASE64_STANDARD.encode(format!("{jid}:{transaction}"))), None)
+}
+
+/// Alice's request with transaction id `t`.
+pub(super) fn ask(need: Need) -> Ask {
+    let method = match need {
+        Need::Read => Method::Get,
+        Need::Publish => Method::Post,
+        Need::Modify { .. } => Method::Delete,
+    };
+    Ask {
+        channel: ROOM.parse().unwrap(),
+        need,
+        credentials: credentials(ALICE, "t"),
+        client: None,
+        method,
+        url: URL.to_owned(),
+    }
+}
+
+/// 2014-01-23T18:00:00.123Z for ever.
+pub(super) struct FixedClock;
+
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(1_390_500_000_123_000)
+    }
+}
+
+/// A gate, the time, and what came out of the gate and was not looked at yet.
+pub(super) struct Stage {
+    pub(super) gate: Gate<u32>,
+    pub(super) now: Instant,
+    sent: Vec<(Link, Element)>,
+    decided: Vec<(u32, Decision)>,
+}
+
+impl Stage {
+    /// Links down.
+    pub(super) fn dark(settings: Settings) -> Self {
+        let gate = Gate::new(settings, Arc::new(FixedClock));
+        Self { gate, now: Instant::now(), sent: Vec::new(), decided: Vec::new() }
+    }
+
+    /// Both links up, and the questions of the start answered by `service`.
+    pub(super) fn with(settings: Settings, service: &Service) -> Self {
+        let mut stage = Self::dark(settings);
+        stage.up(Link::Component);
+        stage.up(Link::Client);
+        stage.play(service);
+        stage
+    }
+
+    pub(super) fn up(&mut self, link: Link) {
+        let jid = if link == Link::Component { COMPONENT } else { ACCOUNT };
+        let out = self.gate.up(self.now, link, &jid.parse().unwrap());
+        self.take(out);
+    }
+
+    pub(super) fn down(&mut self, link: Link) {
+        let out = self.gate.down(self.now, link);
+        self.take(out);
+    }
+
+    pub(super) fn ask(&mut self, number: u32, ask: Ask) {
+        let out = self.gate.ask(self.now, ask, number);
+        self.take(out);
+    }
+
+    pub(super) fn stanza(&mut self, link: Link, stanza: &Element) {
+        let out = self.gate.stanza(self.now, link, stanza);
+        self.take(out);
+    }
+
+    pub(super) fn wait(&mut self, time: Duration) {
+        self.now += time;
+        let out = self.gate.tick(self.now);
+        self.take(out);
+    }
+
+    pub(super) fn stop(&mut self) {
+        let out = self.gate.stop();
+        self.take(out);
+    }
+
+    pub(super) fn take(&mut self, outputs: Vec<Output<u32>>) {
+        for output in outputs {
+            match output {
+                Output::Send(link, stanza) => self.sent.push((link, stanza)),
+                Output::Decide(number, decision) => self.decided.push((number, decision)),
+            }
+        }
+    }
+
+    /// What was sent over this link since it was last asked.
+    pub(super) fn sent(&mut self, link: Link) -> Vec<Element> {
+        let (taken, left) = self.sent.drain(..).partition(|(on, _)| *on == link);
+        self.sent = left;
+        let taken: Vec<(Link, Element)> = taken;
+        taken.into_iter().map(|(_, stanza)| stanza).collect()
+    }
+
+    /// The one question or prompt that was sent over this link.
+    pub(super) fn one(&mut self, link: Link) -> Element {
+        let mut sent = self.sent(link);
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        sent.remove(0)
+    }
+
+    /// What was decided since it was last asked.
+    pub(super) fn decided(&mut self) -> Vec<(u32, Decision)> {
+        std::mem::take(&mut self.decided)
+    }
+
+    /// The decisions' refusals by status, 200 for none.
+    pub(super) fn statuses(&mut self) -> Vec<(u32, u16)> {
+        let status = |decision: Decision| decision.err().map_or(200, |refusal| refusal.row().status);
+        self.decided().into_iter().map(|(number, decision)| (number, status(decision))).collect()
+    }
+
+    /// Lets the service answer until there are no more questions; returns how many there were.
+    pub(super) fn play(&mut self, service: &Service) -> usize {
+        let mut count = 0;
+        loop {
+            let questions = self.sent(Link::Client);
+            if questions.is_empty() {
+                return count;
+            }
+            count += questions.len();
+            for answer in questions.iter().filter_map(|question| service.answer(question)) {
+                self.stanza(Link::Client, &answer);
+            }
+        }
+    }
+
+    /// Confirms the one prompt there is.
+    pub(super) fn confirm(&mut self) {
+        let prompt = self.one(Link::Component);
+        self.stanza(Link::Component, &echo(&prompt));
+    }
+
+    /// A request from beginning to end: asked, confirmed if a prompt comes, rights looked up.
+    pub(super) fn request(&mut self, ask: Ask, service: &Service) -> Decision {
+        self.ask(0, ask);
+        self.play(service);
+        for prompt in self.sent(Link::Component) {
+            self.stanza(Link::Component, &echo(&prompt));
+        }
+        self.play(service);
+        let mut decided = self.decided();
+        assert_eq!(decided.len(), 1, "{decided:?}");
+        decided.remove(0).1
+    }
+}
+
+/// The stanza with its addresses swapped: how most clients confirm.
+pub(super) fn echo(stanza: &Element) -> Element {
+    let (from, to) = (stanza.attribute("from").unwrap(), stanza.attribute("to").unwrap());
+    stanza.clone().with("from", to).with("to", from)
+}
+
+pub(super) fn element(
+    name: &str,
+    namespace: &str,
+    attributes: &[(&str, &str)],
+    children: &[Element],
+) -> Element {
+    let mut element = Element::new(name, namespace);
+    attributes.iter().for_each(|(name, value)| element.set(name, *value));
+    children.iter().for_each(|child| element.push(child.clone()));
+    element
+}
+
+/// The reply of type `result` to an IQ.
+pub(super) fn result(iq: &Element, children: &[Element]) -> Element {
+    let (id, to) = (iq.attribute("id").unwrap(), iq.attribute("to").unwrap());
+    element("iq", ns::CLIENT, &[("type", "result"), ("id", id), ("from", to), ("to", ACCOUNT)], children)
+}
+
+/// The reply of type `error` to an IQ.
+pub(super) fn error(iq: &Element, kind: &str, condition: &str) -> Element {
+    let condition = Element::new(condition, ns::STANZAS);
+    let error = element("error", ns::CLIENT, &[("type", kind)], &[condition]);
+    result(iq, &[error]).with("type", "error")
+}
+
+fn form(kind: &str, fields: &[(&str, &str)]) -> Element {
+    let field = |(name, value): &(&str, &str)| {
+        let value = Element::new("value", ns::DATA_FORMS).with_text(*value);
+        element("field", ns::DATA_FORMS, &[("var", name)], &[value])
+    };
+    let fields: Vec<_> = fields.iter().map(field).collect();
+    element("x", ns::DATA_FORMS, &[("type", kind)], &fields)
+}
+
+/// What the double does with a question.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    Answers,
+    Silent,
+    /// Error of this type and condition.
+    Fails(&'static str, &'static str),
+}
+
+/// How the double pages affiliations (XEP-0059).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Paging {
+    None,
+    /// Pages of this many people.
+    Pages(usize),
+    /// The first page for ever.
+    IgnoresAfter(usize),
+    /// Everyone at once, and a count that is this much too high.
+    Miscounts(usize),
+    /// Pages of this many people, never a count.
+    Uncounted(usize),
+    /// Always another page, with nobody on it.
+    Endless,
+    /// Always another page, with a stranger on it.
+    Crowd,
+}
+
+/// A domain with a channel service, as contract 8 describes the real ones.
+#[derive(Clone)]
+pub(super) struct Service {
+    /// What the domains list, with what each item says of itself.
+    pub(super) items: Vec<(&'static str, Manner, &'static [(&'static str, &'static str)])>,
+    /// What a domain says of itself.
+    pub(super) domain: (Manner, &'static [(&'static str, &'static str)]),
+    pub(super) listing: Manner,
+    pub(super) node: Manner,
+    pub(super) configuration: Manner,
+    pub(super) affiliations: Manner,
+    /// In the node's disco#info.
+    pub(super) info_access: Option<&'static str>,
+    /// In the node's configuration.
+    pub(super) access: Option<&'static str>,
+    pub(super) people: Vec<(String, &'static str)>,
+    pub(super) affiliations_in: &'static str,
+    pub(super) node_attributes: bool,
+    pub(super) paging: Paging,
+}
+
+pub(super) const CHANNELS: &[(&str, &str)] = &[("pubsub", "channels"), ("pubsub", "inbox")];
+
+impl Service {
+    /// A private channel of which Alice is no part.
+    pub(super) fn new() -> Self {
+        Self {
+            items: vec![(SERVICE, Manner::Answers, CHANNELS)],
+            domain: (Manner::Answers, &[("server", "im")]),
+            listing: Manner::Answers,
+            node: Manner::Answers,
+            configuration: Manner::Answers,
+            affiliations: Manner::Answers,
+            info_access: Some("authorize"),
+            access: None,
+            people: vec![("bob@example.com".to_owned(), "publisher")],
+            affiliations_in: ns::PUBSUB,
+            node_attributes: true,
+            paging: Paging::None,
+        }
+    }
+
+    pub(super) fn public() -> Self {
+        Self { info_access: Some("open"), ..Self::new() }
+    }
+
+    /// Alice is this in the channel.
+    pub(super) fn where_alice_is(word: &'static str) -> Self {
+        let mut service = Self::new();
+        service.people.push(("alice@example.com".to_owned(), word));
+        service
+    }
+
+    pub(super) fn answer(&self, iq: &Element) -> Option<Element> {
+        let to = iq.attribute("to").unwrap();
+        let payload = iq.children().next().unwrap();
+        let item = self.items.iter().find(|(jid, ..)| *jid == to);
+        let (manner, children) = match (payload.namespace(), payload.attribute("node"), item) {
+            (ns::DISCO_ITEMS, ..) => (self.listing, vec![self.list()]),
+            (ns::DISCO_INFO, None, Some((_, manner, identities))) => (*manner, vec![info(identities)]),
+            (ns::DISCO_INFO, None, None) => (self.domain.0, vec![info(self.domain.1)]),
+            (ns::DISCO_INFO, Some(node), _) => (self.node, vec![self.node_info(node)]),
+            (ns::PUBSUB_OWNER, ..) if payload.child("configure", ns::PUBSUB_OWNER).is_some() => {
+                (self.configuration, vec![self.configuration()])
+            }
+            _ => (self.affiliations, vec![self.page(payload)]),
+        };
+        match manner {
+            Manner::Answers => Some(result(iq, &children)),
+            Manner::Silent => None,
+            Manner::Fails(kind, condition) => Some(error(iq, kind, condition)),
+        }
+    }
+
+    fn list(&self) -> Element {
+        let item = |jid: &str| element("item", ns::DISCO_ITEMS, &[("jid", jid), ("name", "x")], &[]);
+        let items: Vec<_> = self.items.iter().map(|(jid, ..)| item(jid)).collect();
+        element("query", ns::DISCO_ITEMS, &[], &items)
+    }
+
+    fn node_info(&self, node: &str) -> Element {
+        let mut query = info(&[("pubsub", "leaf"), ("pubsub", "leaf")]).with("node", node);
+        if let Some(word) = self.info_access {
+            let meta_data = ("FORM_TYPE", "http://jabber.org/protocol/pubsub#meta-data");
+            query.push(form(
+                "result",
+                &[("pubsub#title", "A room"), meta_data, ("pubsub#access_model", word)],
+            ));
+        }
+        query
+    }
+
+    fn configuration(&self) -> Element {
+        let mut fields = vec![("FORM_TYPE", "http://jabber.org/protocol/pubsub#node_config")];
+        fields.extend(self.access.map(|word| ("pubsub#access_model", word)));
+        let configure = element("configure", ns::PUBSUB_OWNER, &[], &[form("result", &fields)]);
+        element("pubsub", ns::PUBSUB_OWNER, &[], &[configure])
+    }
+
+    fn page(&self, payload: &Element) -> Element {
+        let namespace = self.affiliations_in;
+        let after = payload.child("set", ns::RSM).and_then(|set| set.child("after", ns::RSM));
+        let (people, set) = self.people_after(after.map(Element::text));
+        let entry = |(jid, word): &(String, &str)| {
+            let entry = element("affiliation", namespace, &[("jid", jid), ("affiliation", word)], &[]);
+            if self.node_attributes { entry.with("node", "/user/x/posts") } else { entry }
+        };
+        let people: Vec<_> = people.iter().map(entry).collect();
+        let list = element("affiliations", namespace, &[], &people);
+        let mut pubsub = element("pubsub", namespace, &[], &[list]);
+        set.into_iter().for_each(|set| pubsub.push(set));
+        pubsub
+    }
+
+    /// The people of a page, and its `set`.
+    fn people_after(&self, after: Option<&str>) -> (Vec<(String, &'static str)>, Option<Element>) {
+        let (all, total) = (self.people.clone(), self.people.len());
+        let start =
+            self.people.iter().position(|(jid, _)| Some(jid.as_str()) == after).map_or(0, |at| at + 1);
+        let set = |last: &str, count: Option<usize>| {
+            let child = |name: &str, text: String| Element::new(name, ns::RSM).with_text(text);
+            let mut set = Element::new("set", ns::RSM);
+            if !last.is_empty() {
+                set.push(child("last", last.to_owned()));
+            }
+            count.into_iter().for_each(|count| set.push(child("count", count.to_string())));
+            Some(set)
+        };
+        let page = |start: usize, size: usize, count: Option<usize>| {
+            let people: Vec<_> = all.iter().skip(start).take(size).cloned().collect();
+            let last = people.last().map(|(jid, _)| jid.clone()).unwrap_or_default();
+            (people, set(&last, count))
+        };
+        match self.paging {
+            Paging::None => (all, None),
+            Paging::Pages(size) => page(start, size, Some(total)),
+            Paging::IgnoresAfter(size) => page(0, size, Some(total)),
+            Paging::Miscounts(by) => page(start, total, Some(total + by)),
+            Paging::Uncounted(size) => page(start, size, None),
+            Paging::Endless => (Vec::new(), set("somebody", Some(1_000_000))),
+            Paging::Crowd => {
+                let stranger = format!("{}x@example.com", after.unwrap_or("x").split('@').next().unwrap());
+                (vec![(stranger.clone(), "member")], set(&stranger, Some(1_000_000)))
+            }
+        }
+    }
+}
+
+/// A disco#info result with these identities.
+pub(super) fn info(identities: &[(&str, &str)]) -> Element {
+    let identity = |(category, kind): &(&str, &str)| {
+        element("identity", ns::DISCO_INFO, &[("category", category), ("type", kind)], &[])
+    };
+    let identities: Vec<_> = identities.iter().map(identity).collect();
+    element("query", ns::DISCO_INFO, &[], &identities)
+}
