@@ -122,3 +122,134 @@ fn time(now: Timestamp) -> Element {
 fn error(Fault(kind, condition): &Fault) -> Element {
     Element::new("error", ns::CLIENT).with("type", *kind).with_child(Element::new(condition, ns::STANZAS))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ABOUT: About<'_> = About {
+        link: Link::Component,
+        own: "media.example.com",
+        uptime: Duration::from_millis(61_900),
+        now: Timestamp::from_micros(1_390_500_000_123_999),
+        endpoint: None,
+    };
+
+    /// An IQ from Alice with this child.
+    fn iq(kind: &str, child: Element) -> Element {
+        bare_iq(kind).with_child(child)
+    }
+
+    fn bare_iq(kind: &str) -> Element {
+        Element::new("iq", ns::CLIENT)
+            .with("type", kind)
+            .with("id", "i1")
+            .with("from", "alice@example.org/phone")
+            .with("to", "media.example.com")
+    }
+
+    fn xml(iq: &Element, about: &About<'_>) -> String {
+        answer(iq, about).map(|answer| answer.to_xml(ns::CLIENT)).unwrap_or_default()
+    }
+
+    const HEAD: &str = "<iq id='i1' from='media.example.com' to='alice@example.org/phone' ";
+
+    fn error_xml(kind: &str, condition: &str) -> String {
+        format!("{HEAD}type='error'><error type='{kind}'><{condition} xmlns='{}'/></error></iq>", ns::STANZAS)
+    }
+
+    #[test]
+    fn the_component_says_who_it_is_once() {
+        let info = "<query xmlns='http://jabber.org/protocol/disco#info'>\
+            <identity category='component' type='generic' name='Media Server'/>\
+            <feature var='http://jabber.org/protocol/disco#info'/><feature var='urn:xmpp:ping'/>\
+            <feature var='jabber:iq:last'/><feature var='urn:xmpp:time'/>";
+        let request = iq("get", Element::new("query", ns::DISCO_INFO));
+        assert_eq!(xml(&request, &ABOUT), format!("{HEAD}type='result'>{info}</query></iq>"));
+        let about = About { endpoint: Some("https://api.example.com/media"), ..ABOUT };
+        let form = "<x xmlns='jabber:x:data' type='result'>\
+            <field var='FORM_TYPE' type='hidden'><value>http://buddycloud.org/v1/api</value></field>\
+            <field var='endpoint' type='text-single'><value>https://api.example.com/media</value></field></x>";
+        assert_eq!(xml(&request, &about), format!("{HEAD}type='result'>{info}{form}</query></iq>"));
+    }
+
+    #[test]
+    fn the_client_is_a_bot_without_an_interface() {
+        let about = About { link: Link::Client, endpoint: Some("https://api.example.com"), ..ABOUT };
+        let shown = xml(&iq("get", Element::new("query", ns::DISCO_INFO)), &about);
+        assert!(shown.starts_with("<iq id='i1' to='alice@example.org/phone' type='result'>"), "{shown}");
+        assert!(shown.contains("<identity category='client' type='bot'"), "{shown}");
+        assert!(!shown.contains("jabber:x:data"), "{shown}");
+    }
+
+    #[test]
+    fn the_small_questions_are_answered() {
+        for (name, namespace, content) in [
+            ("query", ns::DISCO_ITEMS, "><query xmlns='http://jabber.org/protocol/disco#items'/></iq>"),
+            ("ping", ns::PING, "/>"),
+            ("query", ns::LAST, "><query xmlns='jabber:iq:last' seconds='61'/></iq>"),
+            (
+                "time",
+                ns::TIME,
+                "><time xmlns='urn:xmpp:time'><tzo>+00:00</tzo><utc>2014-01-23T18:00:00.123Z</utc></time></iq>",
+            ),
+        ] {
+            let request = iq("get", Element::new(name, namespace));
+            assert_eq!(xml(&request, &ABOUT), format!("{HEAD}type='result'{content}"), "{namespace}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_offered_is_unavailable() {
+        for request in [
+            iq("get", Element::new("query", "jabber:iq:version")),
+            iq("get", Element::new("ping", ns::DISCO_INFO)),
+            iq("get", Element::new("query", ns::PING)),
+            iq("set", Element::new("query", ns::DISCO_INFO)),
+            iq("set", Element::new("ping", ns::PING)),
+            iq("set", Element::new("confirm", ns::HTTP_AUTH)),
+        ] {
+            assert_eq!(xml(&request, &ABOUT), error_xml("cancel", "service-unavailable"));
+        }
+        for namespace in [ns::DISCO_INFO, ns::DISCO_ITEMS] {
+            let node = |node: &str| iq("get", Element::new("query", namespace).with("node", node));
+            assert_eq!(xml(&node("x"), &ABOUT), error_xml("cancel", "item-not-found"));
+            assert!(xml(&node(""), &ABOUT).contains("type='result'"));
+        }
+    }
+
+    #[test]
+    fn a_request_has_exactly_one_child() {
+        let ping = || Element::new("ping", ns::PING);
+        for request in [bare_iq("get"), bare_iq("set"), iq("get", ping()).with_child(ping())] {
+            assert_eq!(xml(&request, &ABOUT), error_xml("modify", "bad-request"));
+        }
+    }
+
+    #[test]
+    fn answers_are_never_answered() {
+        let ping = || Element::new("ping", ns::PING);
+        for kind in ["result", "error", "", "GET"] {
+            assert_eq!(answer(&iq(kind, ping()), &ABOUT), None, "{kind}");
+        }
+        let untyped = Element::new("iq", ns::CLIENT).with("from", "a@b").with("id", "i").with_child(ping());
+        assert_eq!(answer(&untyped, &ABOUT), None);
+        let message =
+            Element::new("message", ns::CLIENT).with("type", "get").with("id", "i").with("from", "a@b");
+        assert_eq!(answer(&message, &ABOUT), None);
+    }
+
+    #[test]
+    fn an_answer_goes_back_where_the_request_came_from() {
+        let request = iq("get", Element::new("ping", ns::PING)).with("to", "echo@media.example.com/x");
+        let found = answer(&request, &ABOUT).unwrap();
+        assert_eq!(found.attribute("from"), Some("echo@media.example.com/x"));
+        let nameless = Element::new("iq", ns::CLIENT)
+            .with("type", "get")
+            .with("id", "i")
+            .with_child(Element::new("ping", ns::PING));
+        assert_eq!(answer(&nameless, &ABOUT), None);
+        let own = answer(&nameless, &About { link: Link::Client, ..ABOUT }).unwrap();
+        assert_eq!((own.attribute("from"), own.attribute("to")), (None, None));
+    }
+}

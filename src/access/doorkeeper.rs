@@ -67,3 +67,76 @@ impl<P: Send + 'static> Handler for Doorkeeper<P> {
         self.with_gate(|gate| gate.tick(now));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::sync::{OnceLock, Weak};
+
+    use super::super::request::Granted;
+    use super::super::testing::{ALICE, COMPONENT, FixedClock, URL, ask, element, settings};
+    use super::*;
+    use crate::model::{Need, Refusal};
+    use crate::xmpp::{channel, ns};
+
+    /// A doorkeeper for numbers, and what it delivers.
+    fn doorkeeper() -> (Doorkeeper<u32>, mpsc::Receiver<(u32, Decision)>) {
+        let (sender, delivered) = mpsc::channel();
+        let deliver = Box::new(move |parked, decision| sender.send((parked, decision)).unwrap());
+        (Doorkeeper::new(settings(), Arc::new(FixedClock), channel().0, deliver), delivered)
+    }
+
+    /// Alice's request to post to her own channel.
+    fn own() -> Ask {
+        Ask { channel: "alice@example.com".parse().unwrap(), ..ask(Need::Publish) }
+    }
+
+    #[test]
+    fn requests_go_in_and_decisions_come_out() {
+        let (doorkeeper, delivered) = doorkeeper();
+        doorkeeper.ask(own(), 1);
+        assert_eq!(delivered.try_recv(), Ok((1, Err(Refusal::XmppDown))));
+        doorkeeper.up(Link::Component, &COMPONENT.parse().unwrap());
+        doorkeeper.ask(own(), 2);
+        doorkeeper.ask(own(), 3);
+        doorkeeper.ask(own(), 4);
+        assert!(delivered.try_recv().is_err());
+        let attributes = [("id", "t"), ("method", "POST"), ("url", URL)];
+        let confirm = element("confirm", ns::HTTP_AUTH, &attributes, &[]);
+        let message = element("message", ns::CLIENT, &[("from", ALICE)], &[confirm]);
+        doorkeeper.stanza(Link::Component, message);
+        let alice = "alice@example.com".parse().unwrap();
+        assert_eq!(delivered.try_recv(), Ok((2, Ok(Granted::Owned(alice)))));
+        doorkeeper.tick(Instant::now());
+        assert!(delivered.try_recv().is_err());
+        doorkeeper.down(Link::Component);
+        assert_eq!(delivered.try_recv(), Ok((3, Err(Refusal::XmppDown))));
+        assert_eq!(delivered.try_recv(), Ok((4, Err(Refusal::XmppDown))));
+        doorkeeper.up(Link::Component, &COMPONENT.parse().unwrap());
+        doorkeeper.ask(own(), 5);
+        doorkeeper.tick(Instant::now() + settings().reply_timeout);
+        assert_eq!(delivered.try_recv(), Ok((5, Err(Refusal::NotConfirmed))));
+        doorkeeper.ask(own(), 6);
+        doorkeeper.stop();
+        assert_eq!(delivered.try_recv(), Ok((6, Err(Refusal::Stopping))));
+        assert!(delivered.try_recv().is_err());
+    }
+
+    #[test]
+    fn whoever_gets_a_decision_may_ask_again() {
+        let kept: Arc<OnceLock<Weak<Doorkeeper<u32>>>> = Arc::default();
+        let (sender, delivered) = mpsc::channel();
+        let back = kept.clone();
+        let deliver = Box::new(move |parked, decision| {
+            sender.send((parked, decision)).unwrap();
+            if parked < 3 {
+                back.get().and_then(Weak::upgrade).unwrap().ask(own(), parked + 1);
+            }
+        });
+        let doorkeeper = Arc::new(Doorkeeper::new(settings(), Arc::new(FixedClock), channel().0, deliver));
+        kept.set(Arc::downgrade(&doorkeeper)).unwrap();
+        doorkeeper.ask(own(), 1);
+        let parked: Vec<_> = delivered.try_iter().map(|(parked, _)| parked).collect();
+        assert_eq!(parked, [1, 2, 3]);
+    }
+}

@@ -127,3 +127,95 @@ impl<'a> AffiliationPage<'a> {
         self.list.children().filter(move |child| child.is("affiliation", namespace))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{element, error, info, result};
+    use super::*;
+
+    fn iq(child: Element) -> Element {
+        let question = element("iq", ns::CLIENT, &[("id", "i"), ("to", "x")], &[]);
+        result(&question, &[child])
+    }
+
+    #[test]
+    fn errors_are_sorted_by_what_may_help() {
+        let question = element("iq", ns::CLIENT, &[("id", "i"), ("to", "x")], &[]);
+        let sorted = |kind: &str, condition: &str| match read(&error(&question, kind, condition)) {
+            Some(Reply::Refused) => "refused",
+            Some(Reply::Unreachable) => "unreachable",
+            Some(Reply::Silence) => "silence",
+            Some(Reply::Result(_)) | None => "other",
+        };
+        assert_eq!(sorted("cancel", "item-not-found"), "refused");
+        assert_eq!(sorted("auth", "forbidden"), "refused");
+        assert_eq!(sorted("cancel", "service-unavailable"), "unreachable");
+        assert_eq!(sorted("cancel", "remote-server-not-found"), "unreachable");
+        assert_eq!(sorted("cancel", "internal-server-error"), "unreachable");
+        assert_eq!(sorted("cancel", "remote-server-timeout"), "silence");
+        assert_eq!(sorted("wait", "internal-server-error"), "silence");
+        assert!(matches!(read(&result(&question, &[]).with("type", "error")), Some(Reply::Refused)));
+        assert!(read(&result(&question, &[]).with("type", "get")).is_none());
+    }
+
+    #[test]
+    fn identities_need_their_namespace_and_both_words() {
+        assert!(has_identity(&iq(info(&[("x", "y"), ("pubsub", "channels")])), "pubsub", "channels"));
+        assert!(!has_identity(&iq(info(&[])), "pubsub", "channels"));
+        assert!(!has_identity(&iq(info(&[("pubsub", "x"), ("x", "channels")])), "pubsub", "channels"));
+        let stranger = Element::new("identity", "x").with("category", "pubsub").with("type", "channels");
+        let query = Element::new("query", ns::DISCO_INFO).with_child(stranger);
+        assert!(!has_identity(&iq(query), "pubsub", "channels"));
+    }
+
+    #[test]
+    fn only_the_meta_data_form_of_an_info_tells_the_access_model() {
+        let field = |name: &str, value: &str| {
+            let value = Element::new("value", ns::DATA_FORMS).with_text(value);
+            element("field", ns::DATA_FORMS, &[("var", name)], &[value])
+        };
+        let form = |form_type: &str| {
+            element("x", ns::DATA_FORMS, &[], &[field("FORM_TYPE", form_type), field(ACCESS_MODEL, " open ")])
+        };
+        let query = |forms: &[Element]| iq(element("query", ns::DISCO_INFO, &[], forms));
+        assert_eq!(access_in_info(&query(&[form("other"), form(META_DATA)])), Some(AccessModel::Open));
+        assert_eq!(access_in_info(&query(&[form("other")])), None);
+        assert_eq!(access_in_info(&query(&[])), None);
+        let empty = element("field", ns::DATA_FORMS, &[("var", ACCESS_MODEL)], &[]);
+        let form = element("x", ns::DATA_FORMS, &[], &[field("FORM_TYPE", META_DATA), empty]);
+        assert_eq!(access_in_info(&query(&[form])), None);
+    }
+
+    #[test]
+    fn the_next_page_needs_a_last_one_and_a_reason() {
+        let page = |children: &[(&str, &str)]| {
+            let child = |(name, text): &(&str, &str)| Element::new(name, ns::RSM).with_text(*text);
+            let set = element("set", ns::RSM, &[], &children.iter().map(child).collect::<Vec<_>>());
+            let list = Element::new("affiliations", ns::PUBSUB);
+            iq(element("pubsub", ns::PUBSUB, &[], &[list, set]))
+        };
+        let next = |children: &[(&str, &str)], seen| {
+            let page = page(children);
+            AffiliationPage::read(&page).unwrap().next(seen).map(str::to_owned)
+        };
+        assert_eq!(next(&[("last", "a"), ("count", "3")], 2).as_deref(), Some("a"));
+        assert_eq!(next(&[("last", "a"), ("count", "3")], 3), None);
+        assert_eq!(next(&[("last", "a"), ("count", "-1")], 0), None);
+        assert_eq!(next(&[("last", "a"), ("count", "99999999999999999999")], 0), None);
+        assert_eq!(next(&[("last", "a")], 3).as_deref(), Some("a"));
+        assert_eq!(next(&[("last", ""), ("count", "3")], 0), None);
+        assert_eq!(next(&[("count", "3")], 0), None);
+    }
+
+    #[test]
+    fn a_result_without_a_list_is_no_page() {
+        for child in [
+            Element::new("pubsub", ns::PUBSUB),
+            Element::new("affiliations", ns::PUBSUB),
+            Element::new("pubsub", ns::PUBSUB).with_child(Element::new("affiliations", ns::PUBSUB_OWNER)),
+            Element::new("pubsub", "x").with_child(Element::new("affiliations", "x")),
+        ] {
+            assert!(AffiliationPage::read(&iq(child)).is_none());
+        }
+    }
+}
