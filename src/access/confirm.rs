@@ -237,13 +237,13 @@ mod tests {
             Self { confirmations: Confirmations::new(settings), now: Instant::now() }
         }
 
-        fn try_begin(&mut self, ticket: Ticket, jid: &str, ask: Ask) -> Result<Element, Refusal> {
+        fn try_begin(&mut self, ticket: Ticket, jid: &str, ask: &Ask) -> Result<Element, Refusal> {
             let credentials = credentials(jid, "t").unwrap();
-            self.confirmations.begin(self.now, &COMPONENT.parse().unwrap(), ticket, &ask, &credentials)
+            self.confirmations.begin(self.now, &COMPONENT.parse().unwrap(), ticket, ask, &credentials)
         }
 
         fn begin(&mut self, ticket: Ticket, jid: &str) -> Element {
-            self.try_begin(ticket, jid, ask(Need::Read)).unwrap()
+            self.try_begin(ticket, jid, &ask(Need::Read)).unwrap()
         }
 
         fn decide(&mut self, stanza: &Element) -> Option<(Ticket, Verdict)> {
@@ -281,7 +281,7 @@ mod tests {
         let mut desk = desk();
         let mut wanted = ask(Need::Publish);
         wanted.url = format!("{URL}/x");
-        let prompt = desk.try_begin(1, ALICE, wanted).unwrap();
+        let prompt = desk.try_begin(1, ALICE, &wanted).unwrap();
         assert!(prompt.is("message", ns::CLIENT));
         assert_eq!(prompt.attribute("type"), Some("normal"));
         assert_eq!(prompt.attribute("to"), Some(ALICE));
@@ -478,18 +478,18 @@ mod tests {
             Settings { pending_per_user: 2, pending_per_address: 3, pending_total: 5, ..settings() };
         let mut desk = Desk::new(&limited);
         let from = |last: u8| Ask { client: Some([192, 0, 2, last].into()), ..ask(Need::Read) };
-        let prompt = desk.try_begin(1, "a@example.com/1", from(1)).unwrap();
-        desk.try_begin(2, "a@example.com/2", from(1)).unwrap();
+        let prompt = desk.try_begin(1, "a@example.com/1", &from(1)).unwrap();
+        desk.try_begin(2, "a@example.com/2", &from(1)).unwrap();
         // All resources of a user count together.
-        assert_eq!(desk.try_begin(3, "a@example.com", from(2)), Err(Refusal::TooManyForUser));
-        desk.try_begin(3, "b@example.com", from(1)).unwrap();
-        assert_eq!(desk.try_begin(4, "b@example.com", from(1)), Err(Refusal::TooManyForAddress));
-        desk.try_begin(4, "c@example.com", ask(Need::Read)).unwrap();
-        desk.try_begin(5, "d@example.com", ask(Need::Read)).unwrap();
-        assert_eq!(desk.try_begin(6, "e@example.com", ask(Need::Read)), Err(Refusal::TooManyPending));
+        assert_eq!(desk.try_begin(3, "a@example.com", &from(2)), Err(Refusal::TooManyForUser));
+        desk.try_begin(3, "b@example.com", &from(1)).unwrap();
+        assert_eq!(desk.try_begin(4, "b@example.com", &from(1)), Err(Refusal::TooManyForAddress));
+        desk.try_begin(4, "c@example.com", &ask(Need::Read)).unwrap();
+        desk.try_begin(5, "d@example.com", &ask(Need::Read)).unwrap();
+        assert_eq!(desk.try_begin(6, "e@example.com", &ask(Need::Read)), Err(Refusal::TooManyPending));
         // Whoever is decided makes room.
         assert!(desk.decide(&echo(&prompt)).is_some());
-        assert!(desk.try_begin(6, "a@example.com/3", from(1)).is_ok());
+        assert!(desk.try_begin(6, "a@example.com/3", &from(1)).is_ok());
     }
 
     #[test]
@@ -497,7 +497,7 @@ mod tests {
         let limited = Settings { pending_per_address: 1, ..settings() };
         let mut desk = Desk::new(&limited);
         for ticket in 0..8 {
-            assert!(desk.try_begin(ticket, ALICE, ask(Need::Read)).is_ok());
+            assert!(desk.try_begin(ticket, ALICE, &ask(Need::Read)).is_ok());
         }
     }
 }

@@ -259,13 +259,16 @@ pub(super) enum Paging {
     Crowd,
 }
 
-/// A domain with a channel service, as contract 8 describes the real ones.
+/// Categories and types.
+pub(super) type Identities = &'static [(&'static str, &'static str)];
+
+/// A domain with a channel service, which can behave like each of the known ones.
 #[derive(Clone)]
 pub(super) struct Service {
     /// What the domains list, with what each item says of itself.
-    pub(super) items: Vec<(&'static str, Manner, &'static [(&'static str, &'static str)])>,
+    pub(super) items: Vec<(&'static str, Manner, Identities)>,
     /// What a domain says of itself.
-    pub(super) domain: (Manner, &'static [(&'static str, &'static str)]),
+    pub(super) domain: (Manner, Identities),
     pub(super) listing: Manner,
     pub(super) node: Manner,
     pub(super) configuration: Manner,
@@ -280,7 +283,7 @@ pub(super) struct Service {
     pub(super) paging: Paging,
 }
 
-pub(super) const CHANNELS: &[(&str, &str)] = &[("pubsub", "channels"), ("pubsub", "inbox")];
+pub(super) const CHANNELS: Identities = &[("pubsub", "channels"), ("pubsub", "inbox")];
 
 impl Service {
     /// A private channel of which Alice is no part.
