@@ -1,1 +1,32 @@
-//! The configuration: settings table, properties files, JDBC URLs.
+//! What the operator sets: where it is written, its syntax, and every setting with its type and default.
+
+mod jdbc;
+mod properties;
+mod secret;
+
+pub use jdbc::{Database, PostgresUrl, SslMode};
+pub use properties::{Entry, parse};
+pub use secret::Secret;
+
+/// Random bytes that are the same at every run (xorshift64).
+#[cfg(test)]
+struct Random(u64);
+
+#[cfg(test)]
+impl Random {
+    fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).expect("31 bits") % bound
+    }
+
+    /// Up to `most` bytes of the alphabet.
+    fn text(&mut self, alphabet: &[u8], most: usize) -> Vec<u8> {
+        (0..self.below(most + 1)).map(|_| alphabet[self.below(alphabet.len())]).collect()
+    }
+}
