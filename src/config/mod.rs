@@ -1,12 +1,24 @@
 //! What the operator sets: where it is written, its syntax, and every setting with its type and default.
 
+mod format;
 mod jdbc;
+mod nearest;
 mod properties;
 mod secret;
+mod settings;
+mod typed;
+mod values;
 
+pub use format::{Bind, Domains, Origins, SecurityMode};
 pub use jdbc::{Database, PostgresUrl, SslMode};
+pub use nearest::nearest;
 pub use properties::{Entry, parse};
 pub use secret::Secret;
+pub use settings::{Row, TABLE, Unset};
+pub use typed::{
+    Client, Component, Config, Gate, Http, Https, Logging, Media, Metadata, convert, need_restart,
+};
+pub use values::{Notice, Source};
 
 /// Random bytes that are the same at every run (xorshift64).
 #[cfg(test)]

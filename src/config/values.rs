@@ -1,0 +1,325 @@
+//! What was written, matched with the table of settings.
+
+use std::collections::BTreeMap;
+
+use log::Level;
+
+use super::Entry;
+use super::format::Format;
+use super::nearest::nearest;
+use super::settings::{self, MISSPELT, RETIRED, Retired, Row, Setting, TABLE, Unset};
+use crate::error::{Error, Kind, Result};
+
+/// A configuration as it was written.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The name of the file, or of what else it comes from.
+    pub name: String,
+    /// Its entries in order.
+    pub entries: Vec<Entry>,
+}
+
+/// Something that the operator should know and that is no error. Logged once there is a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// How important it is.
+    pub level: Level,
+    /// A sentence that names the place.
+    pub text: String,
+}
+
+/// Every key that was set, with its last value; checked.
+pub(super) struct Values<'a> {
+    name: &'a str,
+    given: BTreeMap<&'static str, Given<'a>>,
+    notices: Vec<Notice>,
+    problems: Vec<String>,
+}
+
+#[derive(Clone, Copy)]
+struct Given<'a> {
+    value: &'a str,
+    line: Option<usize>,
+}
+
+impl<'a> Values<'a> {
+    /// Matches entries with settings. The error names everything that is wrong or missing at once, and
+    /// keys that may have been meant for what is missing.
+    pub(super) fn read(source: &'a Source) -> Result<Self> {
+        let mut values = Self::matched(source);
+        values.check();
+        if values.problems.is_empty() {
+            return Ok(values);
+        }
+        let warnings = values.notices.into_iter().filter(|notice| notice.level == Level::Warn);
+        values.problems.extend(warnings.map(|notice| notice.text));
+        Err(Error::new(Kind::Config, values.problems.join("; ")))
+    }
+
+    /// The same without any check.
+    pub(super) fn matched(source: &'a Source) -> Self {
+        let mut values =
+            Self { name: &source.name, given: BTreeMap::new(), notices: Vec::new(), problems: Vec::new() };
+        for entry in &source.entries {
+            values.take(entry);
+        }
+        values.split_subdomain();
+        values
+    }
+
+    /// The value of a setting, or its default; none where that is none.
+    pub(super) fn get<F: Format>(&self, setting: &Setting<F>) -> Result<Option<F::Value>> {
+        let default = if let Unset::Is(text) = setting.default { Some(text) } else { None };
+        let Some(text) = self.text(setting.key).or(default) else { return Ok(None) };
+        setting.format.parse(text).map(Some).map_err(|what| self.wrong(setting.key, &what))
+    }
+
+    /// The same where there must be a value.
+    pub(super) fn need<F: Format>(&self, setting: &Setting<F>) -> Result<F::Value> {
+        self.get(setting)?.ok_or_else(|| self.wrong(setting.key, "missing"))
+    }
+
+    /// What was written for a key of the table.
+    pub(super) fn text(&self, key: &str) -> Option<&'a str> {
+        self.given.get(key).map(|given| given.value)
+    }
+
+    /// An error about a key, with the place where it is set.
+    pub(super) fn wrong(&self, key: &str, what: &str) -> Error {
+        let line = self.given.get(key).and_then(|given| given.line);
+        Error::new(Kind::Config, self.at(line, key, what))
+    }
+
+    /// What the operator should know.
+    pub(super) fn into_notices(self) -> Vec<Notice> {
+        self.notices
+    }
+
+    fn at(&self, line: Option<usize>, key: &str, what: &str) -> String {
+        let name = self.name;
+        match line {
+            Some(line) => format!("{name}:{line}: {key}: {what}"),
+            None => format!("{name}: {key}: {what}"),
+        }
+    }
+
+    fn note(&mut self, level: Level, line: Option<usize>, key: &str, what: &str) {
+        let text = self.at(line, key, what);
+        self.notices.push(Notice { level, text });
+    }
+
+    /// Sorts one entry in.
+    fn take(&mut self, entry: &'a Entry) {
+        let mut key = entry.key.as_str();
+        if let Some((old, meant)) = MISSPELT.iter().find(|(old, _)| *old == key) {
+            self.note(Level::Warn, entry.line, old, &format!("an old spelling of {meant}"));
+            // The right spelling counts, wherever it stands.
+            if self.given.contains_key(meant) {
+                return;
+            }
+            key = meant;
+        }
+        let given = Given { value: &entry.value, line: entry.line };
+        if let Some(row) = TABLE.iter().find(|row| row.key == key) {
+            self.set(row, given);
+        } else if let Some(retired) = RETIRED.iter().find(|retired| retired.key == key) {
+            self.retire(retired, given);
+        } else {
+            self.unknown(key, given);
+        }
+    }
+    /// A later value replaces an earlier one.
+    fn set(&mut self, row: &'static Row, given: Given<'a>) {
+        let counts = !given.value.is_empty() || (row.takes_nothing)();
+        let before = if counts { self.given.insert(row.key, given) } else { self.given.remove(row.key) };
+        if let Some(before) = before {
+            let earlier = before.line.map_or("the earlier value".to_owned(), |line| format!("line {line}"));
+            self.note(Level::Warn, given.line, row.key, &format!("set again: {earlier} no longer counts"));
+        }
+    }
+
+    fn retire(&mut self, retired: &Retired, given: Given<'a>) {
+        match (retired.judge)(given.value) {
+            Ok(None) => {}
+            Ok(Some(what)) => self.note(Level::Info, given.line, retired.key, what),
+            Err(what) => self.problems.push(self.at(given.line, retired.key, what)),
+        }
+    }
+
+    fn unknown(&mut self, key: &str, given: Given<'a>) {
+        let hint = nearest(key, TABLE.iter().map(|row| row.key));
+        let hint = hint.map_or(String::new(), |known| format!("; did you mean {known}?"));
+        self.note(Level::Warn, given.line, &key.escape_debug().to_string(), &format!("unknown{hint}"));
+    }
+
+    /// Without a servername, a subdomain with dots is both (contract of the original): split at the first.
+    fn split_subdomain(&mut self) {
+        let (subdomain, servername) =
+            (settings::XMPP_COMPONENT_SUBDOMAIN.key, settings::XMPP_COMPONENT_SERVERNAME.key);
+        if self.given.contains_key(servername) {
+            return;
+        }
+        let Some(Given { value, line }) = self.given.get(subdomain).copied() else { return };
+        if let Some((first, rest)) = value.split_once('.') {
+            self.given.insert(subdomain, Given { value: first, line });
+            self.given.insert(servername, Given { value: rest, line });
+        }
+    }
+
+    /// Collects what is wrong with values, and what is missing.
+    fn check(&mut self) {
+        let https = self.get(&settings::HTTPS_ENABLED).ok().flatten() == Some(true);
+        let mut missing = Vec::new();
+        for row in TABLE {
+            match self.given.get(row.key) {
+                Some(given) => {
+                    let wrong = (row.check)(given.value).err();
+                    let wrong = wrong.map(|what| self.at(given.line, row.key, &what));
+                    self.problems.extend(wrong);
+                }
+                None if row.default == Unset::Mandatory => missing.push(row.key),
+                None if row.default == Unset::WithHttps && https => missing.push(row.key),
+                None => {}
+            }
+        }
+        if !missing.is_empty() {
+            self.problems.insert(0, format!("{}: missing: {}", self.name, missing.join(", ")));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::properties;
+    use super::*;
+
+    /// Every mandatory setting.
+    const LEAST: &str = "xmpp.component.host=h\nxmpp.component.port=1\nxmpp.component.subdomain=m\n\
+        xmpp.component.servername=s\nxmpp.component.secretkey=k\nxmpp.connection.username=u\n\
+        xmpp.connection.password=p\nxmpp.connection.port=2\nxmpp.connection.servicename=s\n\
+        media.storage.root=/r\n";
+
+    fn source(text: &str) -> Source {
+        Source { name: "f".to_owned(), entries: properties::parse("f", text.as_bytes()).unwrap() }
+    }
+
+    fn refused(text: &str) -> String {
+        let source = source(text);
+        let error = Values::read(&source).err().unwrap();
+        assert_eq!(error.kind(), Kind::Config);
+        error.to_string()
+    }
+
+    /// The notices about what stands in front of the mandatory settings.
+    fn notices(text: &str) -> Vec<String> {
+        let source = source(&format!("{text}\n{LEAST}"));
+        let notices = Values::read(&source).unwrap().into_notices();
+        notices.iter().map(|notice| format!("{} {}", notice.level, notice.text)).collect()
+    }
+
+    #[test]
+    fn all_that_is_missing_is_named_at_once() {
+        assert_eq!(
+            refused(""),
+            "f: missing: xmpp.component.host, xmpp.component.port, xmpp.component.subdomain, \
+             xmpp.component.servername, xmpp.component.secretkey, xmpp.connection.username, \
+             xmpp.connection.password, xmpp.connection.port, xmpp.connection.servicename, media.storage.root"
+        );
+        assert_eq!(
+            refused(&format!("{LEAST}https.enabled=TRUE\nxmpp.component.port=\n")),
+            "f: missing: https.port, https.keystore.path, https.keystore.password, xmpp.component.port; \
+             f:12: xmpp.component.port: set again: line 2 no longer counts"
+        );
+        assert!(notices("https.enabled=false").is_empty());
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_named_at_once_with_its_line() {
+        let text = format!("http.port=80a\n{LEAST}xmpp.cache.ttl=-1\nxmpp.conection.saslenabled=x\n");
+        assert_eq!(
+            refused(&text),
+            "f:1: http.port: not a number from 0 to 65535; \
+             f:12: xmpp.cache.ttl: not a number of seconds from 0 to 86400; \
+             f:13: xmpp.conection.saslenabled: unknown"
+        );
+        let missing = LEAST.replace("media.storage.root", "media.storage.rot");
+        assert_eq!(
+            refused(&missing),
+            "f: missing: media.storage.root; \
+             f:10: media.storage.rot: unknown; did you mean media.storage.root?"
+        );
+    }
+
+    #[test]
+    fn what_the_operator_is_told() {
+        let table: &[(&str, &[&str])] = &[
+            ("", &[]),
+            ("htp.port=1", &["WARN f:1: htp.port: unknown; did you mean http.port?"]),
+            ("mail.to=1", &["WARN f:1: mail.to: unknown"]),
+            ("a\\nb=1", &["WARN f:1: a\\nb: unknown"]),
+            ("http.port=1\nhttp.port=2", &["WARN f:2: http.port: set again: line 1 no longer counts"]),
+            ("https.keystore=/k", &["WARN f:1: https.keystore: an old spelling of https.keystore.path"]),
+            ("http.test.port=9", &["WARN f:1: http.test.port: an old spelling of http.tests.port"]),
+            ("http.tests.port=9", &[]),
+            ("jdbc.driver.class=org.postgresql.Driver", &[]),
+            (
+                "jdbc.driver.class=org.hsqldb.jdbcDriver",
+                &["INFO f:1: jdbc.driver.class: not used: jdbc.db.url alone chooses the database"],
+            ),
+            (
+                "https.key.password=x",
+                &["INFO f:1: https.key.password: not used: a PKCS#12 file has one password, \
+                   https.keystore.password"],
+            ),
+            ("xmpp.connection.saslenabled=True", &[]),
+        ];
+        for (text, expected) in table {
+            assert_eq!(notices(text), *expected, "{text}");
+        }
+        assert_eq!(
+            refused(&format!("{LEAST}xmpp.connection.saslenabled=false")),
+            "f:11: xmpp.connection.saslenabled: log-in without SASL (XEP-0078) is obsolete and not \
+             supported; remove the line"
+        );
+    }
+
+    #[test]
+    fn later_values_and_right_spellings_count() {
+        let table = [
+            ("http.port=1\nhttp.port=2", "http.port", Some("2")),
+            ("http.port=1\nhttp.port=", "http.port", None),
+            ("http.cors.origins=", "http.cors.origins", Some("")),
+            ("https.keystore=/a", "https.keystore.path", Some("/a")),
+            ("https.keystore=/a\nhttps.keystore.path=/b", "https.keystore.path", Some("/b")),
+            ("https.keystore.path=/b\nhttps.keystore=/a", "https.keystore.path", Some("/b")),
+        ];
+        for (text, key, expected) in table {
+            assert_eq!(Values::matched(&source(text)).text(key), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_dotted_subdomain_is_split_where_there_is_no_servername() {
+        let table = [
+            ("xmpp.component.subdomain=media.a.b", Some("media"), Some("a.b")),
+            ("xmpp.component.subdomain=media", Some("media"), None),
+            ("xmpp.component.subdomain=media.a\nxmpp.component.servername=b", Some("media.a"), Some("b")),
+            ("xmpp.component.subdomain=media.a\nxmpp.component.servername=", Some("media"), Some("a")),
+        ];
+        for (text, subdomain, servername) in table {
+            let source = source(text);
+            let values = Values::matched(&source);
+            assert_eq!(values.text("xmpp.component.subdomain"), subdomain, "{text}");
+            assert_eq!(values.text("xmpp.component.servername"), servername, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_do_not_reach_an_error() {
+        let mut text = String::new();
+        for row in TABLE {
+            text.push_str(&format!("{}=\\u0000hunter2 hunter2\n", row.key));
+        }
+        assert!(!refused(&text).contains("hunter2"));
+    }
+}
