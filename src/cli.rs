@@ -1,6 +1,307 @@
-//! The command line.
+//! The command line: argv parsed without I/O, and the program's ends.
 
-/// Runs the program.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::config::{self, Config, Places, nearest};
+use crate::error::{Error, Kind};
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Serve in the foreground until a signal comes.
+    Serve,
+    /// Check the configuration and what it points to.
+    Check,
+    /// Create the tables.
+    SetupSchema,
+    /// Bring the tables up to date.
+    UpgradeSchema,
+    /// Remove the tables, with all that is in them.
+    DropSchema,
+    /// Compare files and metadata.
+    Fsck {
+        /// Mend what is found, too.
+        repair: bool,
+    },
+    /// Show the version.
+    Version,
+    /// Show the help.
+    Help,
+}
+
+/// The command line, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// `-c FILE`
+    pub config: Option<PathBuf>,
+    /// What is to be done.
+    pub command: Command,
+}
+
+/// A command line that was not understood: why, and what may help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage(String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Understands the arguments behind the program's name. `-h` and `-V` count as soon as they are met.
+pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, Usage> {
+    let mut words = Words::default();
+    let mut args = args;
+    while let Some(argument) = args.next() {
+        match argument.to_str() {
+            Some("-h" | "--help") => return Ok(Invocation { config: None, command: Command::Help }),
+            Some("-V" | "--version") => return Ok(Invocation { config: None, command: Command::Version }),
+            Some("-c") => words.configure(args.next())?,
+            Some("--yes") => words.yes = true,
+            Some("--repair") => words.repair = true,
+            Some(option) if option.starts_with('-') => return Err(unknown("option", &argument, OPTIONS)),
+            _ => words.name(argument)?,
+        }
+    }
+    words.understood()
+}
+
+/// Runs the program: exit status 0, 1 (failure), 2 (usage) or 78 (configuration).
+pub fn main() -> ExitCode {
+    match parse(std::env::args_os().skip(1)) {
+        Ok(Invocation { command: Command::Help, .. }) => show(HELP),
+        Ok(Invocation { command: Command::Version, .. }) => show(VERSION),
+        Ok(invocation) => match run(invocation) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(&error);
+                status(error.kind())
+            }
+        },
+        Err(usage) => {
+            complain(&format!("{usage}\nTry: {NAME} -h"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+const NAME: &str = "buddycloud-media-server";
+const VERSION: &str = concat!("buddycloud-media-server ", env!("CARGO_PKG_VERSION"), "\n");
+const HELP: &str = "\
+usage: buddycloud-media-server [-c FILE] [COMMAND]
+
+Commands:
+  serve               serve in the foreground until SIGTERM (the default)
+  check               check the configuration and what it points to
+  setup-schema        create the tables of the metadata
+  upgrade-schema      bring the tables up to date
+  drop-schema --yes   remove the tables and all metadata in them
+  fsck [--repair]     compare files and metadata; with --repair, mend them
+
+Options:
+  -c FILE             read the configuration from FILE
+  -V, --version       show the version
+  -h, --help          show this help
+
+Without -c: the environment variable DATABASE (a JDBC URL whose table
+configuration is read), else mediaserver.properties in the working directory,
+in /config/media-server or in /etc/buddycloud-media-server.
+";
+
+const OPTIONS: &[&str] = &["--help", "--version", "--yes", "--repair"];
+const COMMANDS: &[(&str, Command)] = &[
+    ("serve", Command::Serve),
+    ("check", Command::Check),
+    ("setup-schema", Command::SetupSchema),
+    ("upgrade-schema", Command::UpgradeSchema),
+    ("drop-schema", Command::DropSchema),
+    ("fsck", Command::Fsck { repair: false }),
+];
+
+/// The arguments read so far.
+#[derive(Default)]
+struct Words {
+    config: Option<PathBuf>,
+    command: Option<Command>,
+    yes: bool,
+    repair: bool,
+}
+
+impl Words {
+    fn configure(&mut self, file: Option<OsString>) -> Result<(), Usage> {
+        let file = file.filter(|file| !file.is_empty()).ok_or_else(|| Usage("-c needs a file".to_owned()))?;
+        if self.config.replace(file.into()).is_some() {
+            return Err(Usage("-c is given twice".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn name(&mut self, argument: OsString) -> Result<(), Usage> {
+        let Some((_, command)) = COMMANDS.iter().find(|(name, _)| argument == *name) else {
+            let names: Vec<_> = COMMANDS.iter().map(|(name, _)| *name).collect();
+            return Err(unknown("command", &argument, &names));
+        };
+        if self.command.replace(*command).is_some() {
+            return Err(Usage("more than one command".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn understood(self) -> Result<Invocation, Usage> {
+        let command = match self.command.unwrap_or(Command::Serve) {
+            Command::Fsck { .. } => Command::Fsck { repair: self.repair },
+            _ if self.repair => return Err(Usage("--repair belongs to fsck".to_owned())),
+            command => command,
+        };
+        if self.yes != (command == Command::DropSchema) {
+            let what = if self.yes {
+                "--yes belongs to drop-schema"
+            } else {
+                "drop-schema removes all metadata: add --yes if that is meant"
+            };
+            return Err(Usage(what.to_owned()));
+        }
+        Ok(Invocation { config: self.config, command })
+    }
+}
+
+fn unknown(what: &str, argument: &OsStr, known: &[&str]) -> Usage {
+    let hint = nearest(&argument.to_string_lossy(), known.iter().copied());
+    let hint = hint.map_or(String::new(), |known| format!("; did you mean {known}?"));
+    Usage(format!("unknown {what} {argument:?}{hint}"))
+}
+
+/// Does what the command line says.
+fn run(invocation: Invocation) -> Result<(), Error> {
+    let places = Places::standard(invocation.config, std::env::var_os("DATABASE"));
+    let source =
+        places.read(|_| Err(Error::new(Kind::Failure, "the table configuration can't be read yet")))?;
+    let (config, notices) = Config::read(&source)?;
+    summarise(&source, &config, &notices);
+    Ok(())
+}
+
+/// Stands in for the commands until they exist.
+fn summarise(source: &config::Source, config: &Config, notices: &[config::Notice]) {
+    for notice in notices {
+        complain(&format!("{}: {}", notice.level, notice.text));
+    }
+    complain(&format!("{}: component {}, {}", source.name, config.component.jid, config.metadata.database));
+}
+
+/// The exit status of an error; 78 is `EX_CONFIG` of sysexits(3).
+fn status(kind: Kind) -> ExitCode {
+    match kind {
+        Kind::Config => ExitCode::from(78),
+        Kind::Unavailable | Kind::Full | Kind::Corrupt | Kind::Failure => ExitCode::from(1),
+    }
+}
+
+/// Writes to standard output. That its reader has gone is no failure.
+fn show(text: &str) -> ExitCode {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format!("can't write: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Writes to standard error; if that fails, there is no one left to tell.
+fn complain(text: &dyn fmt::Display) {
+    let _ = writeln!(io::stderr(), "{NAME}: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    fn understood(line: &str) -> Result<(Option<PathBuf>, Command), String> {
+        let parsed = parse(line.split_whitespace().map(OsString::from));
+        parsed.map(|invocation| (invocation.config, invocation.command)).map_err(|usage| usage.to_string())
+    }
+
+    #[test]
+    fn command_lines_that_are_understood() {
+        let table = [
+            ("", None, Command::Serve),
+            ("serve", None, Command::Serve),
+            ("check", None, Command::Check),
+            ("-c f", Some("f"), Command::Serve),
+            ("-c -x check", Some("-x"), Command::Check),
+            ("check -c f", Some("f"), Command::Check),
+            ("setup-schema", None, Command::SetupSchema),
+            ("upgrade-schema", None, Command::UpgradeSchema),
+            ("drop-schema --yes", None, Command::DropSchema),
+            ("--yes drop-schema", None, Command::DropSchema),
+            ("fsck", None, Command::Fsck { repair: false }),
+            ("--repair fsck", None, Command::Fsck { repair: true }),
+            ("-V", None, Command::Version),
+            ("check --version", None, Command::Version),
+            ("--help --nonsense", None, Command::Help),
+            ("-h", None, Command::Help),
+        ];
+        for (line, config, command) in table {
+            assert_eq!(understood(line), Ok((config.map(PathBuf::from), command)), "{line}");
+        }
+    }
+
+    #[test]
+    fn command_lines_that_are_not() {
+        let table = [
+            ("-c", "-c needs a file"),
+            ("-c a -c b", "-c is given twice"),
+            ("chek", "unknown command \"chek\"; did you mean check?"),
+            ("setup_schema", "unknown command \"setup_schema\"; did you mean setup-schema?"),
+            ("frobnicate", "unknown command \"frobnicate\""),
+            ("check serve", "more than one command"),
+            ("-x", "unknown option \"-x\""),
+            ("--repiar", "unknown option \"--repiar\"; did you mean --repair?"),
+            ("--", "unknown option \"--\""),
+            ("drop-schema", "drop-schema removes all metadata: add --yes if that is meant"),
+            ("check --yes", "--yes belongs to drop-schema"),
+            ("--repair", "--repair belongs to fsck"),
+            ("fsck --yes", "--yes belongs to drop-schema"),
+        ];
+        for (line, expected) in table {
+            assert_eq!(understood(line), Err(expected.to_owned()), "{line}");
+        }
+        let foreign = OsString::from_vec(b"\xff".to_vec());
+        assert_eq!(
+            parse([foreign.clone()].into_iter()).unwrap_err().to_string(),
+            "unknown command \"\\xFF\""
+        );
+        let config = parse(["-c".into(), foreign.clone()].into_iter()).unwrap().config;
+        assert_eq!(config, Some(foreign.into()));
+    }
+
+    #[test]
+    fn the_help_fits_a_screen_and_names_every_command() {
+        assert!(HELP.lines().count() <= 24 && HELP.lines().all(|line| line.len() < 80));
+        for (name, _) in COMMANDS {
+            assert!(HELP.contains(&format!("\n  {name} ")), "{name}");
+        }
+        for option in OPTIONS {
+            assert!(HELP.contains(option), "{option}");
+        }
+    }
+
+    #[test]
+    fn who_must_act_decides_the_status() {
+        let shown = |kind| format!("{:?}", status(kind));
+        assert_eq!(shown(Kind::Config), format!("{:?}", ExitCode::from(78)));
+        for kind in [Kind::Unavailable, Kind::Full, Kind::Corrupt, Kind::Failure] {
+            assert_eq!(shown(kind), format!("{:?}", ExitCode::from(1)));
+        }
+    }
 }

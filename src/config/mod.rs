@@ -6,6 +6,7 @@ mod nearest;
 mod properties;
 mod secret;
 mod settings;
+mod source;
 mod typed;
 mod values;
 
@@ -15,6 +16,7 @@ pub use nearest::nearest;
 pub use properties::{Entry, parse};
 pub use secret::Secret;
 pub use settings::{Row, TABLE, Unset};
+pub use source::Places;
 pub use typed::{
     Client, Component, Config, Gate, Http, Https, Logging, Media, Metadata, convert, need_restart,
 };
