@@ -1,0 +1,110 @@
+//! The table of settings, the example file and the manual say the same.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use media_server::config::{Config, Row, Source, TABLE, Unset, parse};
+
+const EXAMPLE: &str = "etc/mediaserver.properties";
+const MANUAL: &str = "man/mediaserver.properties.5";
+
+fn text(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect("readable")
+}
+
+fn known() -> BTreeSet<String> {
+    TABLE.iter().map(|row| row.key.to_owned()).collect()
+}
+
+fn read(text: &str) -> Config {
+    let entries = parse(EXAMPLE, text.as_bytes()).expect("properties");
+    let (config, notices) = Config::read(&Source { name: EXAMPLE.to_owned(), entries }).expect("valid");
+    assert_eq!(notices, []);
+    config
+}
+
+/// Key, value, and whether it is commented out, of each setting in the example: `#key = value` is one, `# text` not.
+fn example() -> Vec<(String, String, bool)> {
+    let text = text(EXAMPLE);
+    let lines = text.lines().filter(|line| !line.starts_with("# ") && *line != "#" && !line.is_empty());
+    let setting = |line: &str| {
+        let (key, value) = line.trim_start_matches('#').split_once(" =").unwrap_or_else(|| panic!("{line}"));
+        (key.to_owned(), value.trim().to_owned(), line.starts_with('#'))
+    };
+    lines.map(setting).collect()
+}
+
+#[test]
+fn the_example_has_every_setting_once() {
+    let keys: Vec<_> = example().into_iter().map(|(key, ..)| key).collect();
+    assert_eq!(keys.len(), TABLE.len());
+    assert_eq!(keys.into_iter().collect::<BTreeSet<_>>(), known());
+}
+
+#[test]
+fn the_example_shows_defaults_in_comments_and_what_is_mandatory_without() {
+    for (key, value, commented) in example() {
+        let row = TABLE.iter().find(|row| row.key == key).expect("known");
+        assert_eq!(commented, row.default != Unset::Mandatory, "{key}");
+        if let Unset::Is(default) = row.default {
+            assert_eq!(value, default, "{key}");
+        }
+    }
+}
+
+#[test]
+fn the_example_is_valid_with_and_without_its_comments() {
+    let plain = read(&text(EXAMPLE));
+    let all: String = example().iter().map(|(key, value, _)| format!("{key} = {value}\n")).collect();
+    let whole = read(&all);
+    assert_eq!((whole.component, whole.client.jid), (plain.component, plain.client.jid));
+}
+
+/// Each setting of the manual with its text, white space collapsed.
+fn manual() -> Vec<(String, String)> {
+    let text = text(MANUAL);
+    let items = text.split("\n.It Ic ").skip(1);
+    let item = |item: &str| {
+        let (key, rest) = item.split_once('\n').expect("a key and its text");
+        (key.to_owned(), rest.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    items.map(item).collect()
+}
+
+/// What the manual says about a setting besides its purpose.
+fn facts(row: &Row) -> String {
+    let default = match row.default {
+        Unset::Is(text) => format!("default {text}"),
+        Unset::Told(text) => format!("default: {text}"),
+        Unset::Mandatory => "mandatory".to_owned(),
+        Unset::WithHttps => "mandatory for HTTPS".to_owned(),
+    };
+    let reloaded = if row.reloadable { "; reloaded" } else { "" };
+    format!("({}; {default}{reloaded})", (row.describe)())
+}
+
+#[test]
+fn the_manual_has_every_setting_with_its_facts() {
+    let manual = manual();
+    let keys: Vec<_> = manual.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, TABLE.iter().map(|row| row.key).collect::<Vec<_>>(), "in the table's order");
+    for (row, (key, text)) in TABLE.iter().zip(&manual) {
+        assert!(text.contains(&facts(row)), "{key}: {} is not in: {text}", facts(row));
+    }
+}
+
+#[test]
+fn the_example_of_the_manual_is_all_that_is_needed() {
+    let text = text(MANUAL);
+    let (_, rest) = text.split_once("\n.Bd -literal -offset indent\n").expect("a display");
+    let (display, _) = rest.split_once("\n.Ed").expect("its end");
+    read(display);
+    for (index, line) in display.lines().enumerate() {
+        let others = display.lines().enumerate().filter(|(other, _)| *other != index);
+        let others: String = others.map(|(_, line)| format!("{line}\n")).collect();
+        let entries = parse(MANUAL, others.as_bytes()).expect("properties");
+        let source = Source { name: MANUAL.to_owned(), entries };
+        assert!(Config::read(&source).is_err(), "not needed: {line}");
+    }
+}
