@@ -138,6 +138,19 @@ pub const FAILURE_TTL: Duration = Duration::from_secs(5);
 pub const DATABASE_WAIT: Duration = Duration::from_secs(5);
 /// Longest run of one statement.
 pub const DATABASE_STATEMENT: Duration = Duration::from_secs(15);
+/// Longest wait of a statement for another one's lock.
+pub const DATABASE_LOCK: Duration = Duration::from_secs(5);
+/// Time for an idle connection to show that it still works, before it is used.
+pub const DATABASE_PING: Duration = Duration::from_secs(1);
+/// How long we wait for the database to do an operation. Above [`DATABASE_STATEMENT`], so that only a server
+/// that hangs, and not one that is slow, costs the connection.
+pub const DATABASE_ANSWER: Duration = Duration::from_secs(20);
+/// Time without a sign of life on a connection after which the kernel asks the database's, or gives it up.
+pub const DATABASE_KEEPALIVE: Duration = Duration::from_secs(30);
+/// Connections to the embedded database: one writes at a time, the others read.
+pub const SQLITE_CONNECTIONS: u32 = 4;
+/// First bytes of an upload that are kept at hand, to tell its type by.
+pub const SNIFF_BYTES: usize = 4096;
 /// How long an unused temporary file is left alone by a running server's `fsck`.
 pub const TEMPORARY_AGE: Duration = Duration::from_secs(3600);
 /// How long a stopping daemon waits for what runs.

@@ -1,0 +1,306 @@
+//! The file-system calls of the upload and delete paths, relative to open directories. One place for all of
+//! them: every error names its step and its file, and a test that makes a step fail has one place to do so.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+/// One kind of file-system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Opening a directory.
+    OpenDirectory,
+    /// Making a directory.
+    MakeDirectory,
+    /// Creating a file that must be new.
+    Create,
+    /// Writing to a file.
+    Write,
+    /// Bringing a file's bytes to the disk.
+    Sync,
+    /// Giving a file its final name.
+    Rename,
+    /// Bringing a directory's names to the disk.
+    SyncDirectory,
+    /// Removing a name.
+    Remove,
+    /// Opening a file for reading.
+    Open,
+    /// Asking for the free space.
+    FreeSpace,
+}
+
+impl Step {
+    /// The step at which this error of a function below happened.
+    pub fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref::<StepError>().map(|error| error.step)
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::OpenDirectory => "open the directory",
+            Self::MakeDirectory => "make the directory",
+            Self::Create => "create",
+            Self::Write => "write to",
+            Self::Sync => "bring to the disk",
+            Self::Rename => "move a new file to",
+            Self::SyncDirectory => "bring to the disk the directory",
+            Self::Remove => "remove",
+            Self::Open => "open",
+            Self::FreeSpace => "find the free space of",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct StepError {
+    step: Step,
+    path: PathBuf,
+    cause: io::Error,
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "can't {} {}: {}", self.step.text(), self.path.display(), self.cause)
+    }
+}
+
+impl std::error::Error for StepError {}
+
+/// Runs one call. Errors keep their kind, by which callers tell them apart.
+fn call<T>(step: Step, path: impl FnOnce() -> PathBuf, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    run().map_err(|cause| io::Error::new(cause.kind(), StepError { step, path: path(), cause }))
+}
+
+/// An open directory. Names in it are single components; none of the calls follows a symbolic link there.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Dir {
+    /// Opens a directory; `path` itself may lead through symbolic links.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = || Ok(rustix::fs::open(path, flags, Mode::empty())?);
+        let fd = call(Step::OpenDirectory, || path.to_owned(), open)?;
+        Ok(Self { fd, path: path.to_owned() })
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens a directory in this one; `None` if there is nothing of that name or it is no directory.
+    pub fn open_dir(&self, name: &str) -> io::Result<Option<Self>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = || match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+        let fd = self.call(Step::OpenDirectory, name, open)?;
+        Ok(fd.map(|fd| Self { fd, path: self.path.join(name) }))
+    }
+
+    /// Makes a directory of mode 0700. Fails with `AlreadyExists` if the name is taken.
+    pub fn make_dir(&self, name: &str) -> io::Result<()> {
+        self.call(Step::MakeDirectory, name, || Ok(rustix::fs::mkdirat(&self.fd, name, Mode::RWXU)?))
+    }
+
+    /// Creates a file of mode 0600 for writing. Fails with `AlreadyExists` if the name is taken.
+    pub fn create(&self, name: &str) -> io::Result<NewFile> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let open = || Ok(rustix::fs::openat(&self.fd, name, flags, mode)?);
+        let fd = self.call(Step::Create, name, open)?;
+        Ok(NewFile { file: fd.into(), path: self.path.join(name) })
+    }
+
+    /// Opens a regular file for reading and tells its size; `None` if there is nothing of that name, or
+    /// something else.
+    pub fn open_regular(&self, name: &str) -> io::Result<Option<(File, u64)>> {
+        // Without NONBLOCK a named pipe would be waited for.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        self.call(Step::Open, name, || {
+            let file = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
+                Ok(fd) => File::from(fd),
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            let metadata = file.metadata()?;
+            Ok(metadata.is_file().then(|| (file, metadata.len())))
+        })
+    }
+
+    /// Moves a file of this directory to `to`, on the same file system, under a name that must be new: fails
+    /// with `AlreadyExists` if it is taken. Atomic where the file system knows renameat2; elsewhere a crash
+    /// may leave both names.
+    pub fn rename_new(&self, name: &str, to: &Self, to_name: &str) -> io::Result<()> {
+        to.call(Step::Rename, to_name, || {
+            match rustix::fs::renameat_with(&self.fd, name, &to.fd, to_name, RenameFlags::NOREPLACE) {
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => self.link_new(name, to, to_name),
+                result => Ok(result?),
+            }
+        })
+    }
+
+    fn link_new(&self, name: &str, to: &Self, to_name: &str) -> io::Result<()> {
+        rustix::fs::linkat(&self.fd, name, &to.fd, to_name, AtFlags::empty())?;
+        Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?)
+    }
+
+    /// Removes a file; fails with `NotFound` if there is none.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        self.call(Step::Remove, name, || Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?))
+    }
+
+    /// Brings the names in this directory to the disk.
+    pub fn sync(&self) -> io::Result<()> {
+        call(Step::SyncDirectory, || self.path.clone(), || Ok(rustix::fs::fsync(&self.fd)?))
+    }
+
+    /// Bytes that this process may still store on the directory's file system.
+    pub fn free_space(&self) -> io::Result<u64> {
+        call(
+            Step::FreeSpace,
+            || self.path.clone(),
+            || {
+                let status = rustix::fs::fstatvfs(&self.fd)?;
+                Ok(status.f_bavail.saturating_mul(status.f_frsize))
+            },
+        )
+    }
+
+    fn call<T>(&self, step: Step, name: &str, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        call(step, || self.path.join(name), run)
+    }
+}
+
+/// A file that was just created.
+#[derive(Debug)]
+pub struct NewFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl NewFile {
+    /// Appends all of these bytes.
+    pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Self { file, path } = self;
+        call(Step::Write, || path.clone(), || file.write_all(bytes))
+    }
+
+    /// Brings what was written to the disk.
+    pub fn sync(&self) -> io::Result<()> {
+        call(Step::Sync, || self.path.clone(), || self.file.sync_all())
+    }
+
+    /// A device that is always full, in the place of this file.
+    #[cfg(test)]
+    pub fn fill_up(&mut self) {
+        self.file = File::options().write(true).open("/dev/full").unwrap();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    struct Scratch(Dir);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("media-fs-{}-{name}", std::process::id()));
+            std::fs::create_dir(&path).unwrap();
+            Self(Dir::open(&path).unwrap())
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(self.0.path());
+        }
+    }
+
+    #[test]
+    fn files_are_created_once_and_for_us_alone() {
+        let scratch = Scratch::new("create");
+        let mut file = scratch.0.create("a").unwrap();
+        file.write_all(b"bytes").unwrap();
+        file.sync().unwrap();
+        let metadata = std::fs::metadata(scratch.path("a")).unwrap();
+        assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (5, 0o600));
+        let error = scratch.0.create("a").unwrap_err();
+        assert_eq!((error.kind(), Step::of(&error)), (ErrorKind::AlreadyExists, Some(Step::Create)));
+        symlink(scratch.path("b"), scratch.path("link")).unwrap();
+        assert_eq!(scratch.0.create("link").unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert!(!scratch.path("b").exists());
+    }
+
+    #[test]
+    fn a_rename_never_replaces() {
+        let scratch = Scratch::new("rename");
+        scratch.0.make_dir("sub").unwrap();
+        let sub = scratch.0.open_dir("sub").unwrap().unwrap();
+        let renames: [fn(&Dir, &str, &Dir, &str) -> io::Result<()>; 2] = [Dir::rename_new, Dir::link_new];
+        for (at, rename) in renames.into_iter().enumerate() {
+            let (old, new) = (format!("old{at}"), format!("new{at}"));
+            std::fs::write(scratch.path(&old), "first").unwrap();
+            rename(&scratch.0, &old, &sub, &new).unwrap();
+            assert!(!scratch.path(&old).exists());
+            std::fs::write(scratch.path(&old), "second").unwrap();
+            let error = rename(&scratch.0, &old, &sub, &new).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+            assert_eq!(std::fs::read(sub.path().join(&new)).unwrap(), b"first");
+            assert_eq!(std::fs::read(scratch.path(&old)).unwrap(), b"second");
+        }
+    }
+
+    #[test]
+    fn only_regular_files_are_opened() {
+        let scratch = Scratch::new("open");
+        std::fs::write(scratch.path("file"), "four").unwrap();
+        symlink(scratch.path("file"), scratch.path("link")).unwrap();
+        symlink(scratch.0.path(), scratch.path("linked-directory")).unwrap();
+        scratch.0.make_dir("directory").unwrap();
+        let made = std::process::Command::new("mkfifo").arg(scratch.path("pipe")).status().unwrap();
+        assert!(made.success());
+        assert_eq!(scratch.0.open_regular("file").unwrap().map(|(_, size)| size), Some(4));
+        for name in ["missing", "link", "directory", "pipe"] {
+            assert!(scratch.0.open_regular(name).unwrap().is_none(), "{name}");
+        }
+        for name in ["missing", "linked-directory", "file"] {
+            assert!(scratch.0.open_dir(name).unwrap().is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_step_the_file_and_the_cause() {
+        let scratch = Scratch::new("errors");
+        let error = scratch.0.remove("nothing").unwrap_err();
+        assert_eq!((error.kind(), Step::of(&error)), (ErrorKind::NotFound, Some(Step::Remove)));
+        let text = error.to_string();
+        assert!(text.starts_with("can't remove /") && text.contains("/nothing: No such file"), "{text}");
+        let mut file = scratch.0.create("full").unwrap();
+        file.fill_up();
+        let error = file.write_all(b"byte").unwrap_err();
+        assert_eq!((error.kind(), Step::of(&error)), (ErrorKind::StorageFull, Some(Step::Write)));
+        assert_eq!(Step::of(&io::Error::other("else")), None);
+        assert!(scratch.0.free_space().unwrap() > 0);
+    }
+}
