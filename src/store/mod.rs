@@ -1,7 +1,18 @@
 //! The store: files on disk and their metadata in PostgreSQL or SQLite.
 
+#[cfg(test)]
+mod conformance;
 mod files;
+mod metadata;
+mod postgres;
+mod queries;
+mod schema;
+mod sqlite;
 mod walk;
 
-pub use files::{Files, Published, Sealed, StoredFile, Upload};
-pub use walk::Found;
+pub use self::files::{Files, Published, Sealed, StoredFile, Upload};
+pub use self::metadata::{Deleted, InsertError, Listing, MediaRow, Metadata, PreviewRow};
+pub use self::postgres::{Password, Postgres, PostgresSettings, SslMode};
+pub use self::schema::{CURRENT, Schema};
+pub use self::sqlite::Sqlite;
+pub use self::walk::Found;

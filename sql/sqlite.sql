@@ -1,0 +1,48 @@
+-- The whole schema of the embedded database, version 3. Dates are microseconds since 1970 in UTC.
+-- The server runs it in a transaction of its own.
+
+CREATE TABLE medias (
+    id TEXT PRIMARY KEY NOT NULL,
+    fileName TEXT,
+    entityId TEXT NOT NULL,            -- the channel
+    author TEXT NOT NULL,              -- the uploader's bare JID
+    title TEXT,
+    description TEXT,
+    mimeType TEXT NOT NULL,
+    uploadedDate INTEGER NOT NULL,
+    lastUpdatedDate INTEGER NOT NULL,
+    fileExtension TEXT,
+    shaChecksum TEXT NOT NULL,         -- SHA-1, lower-case hexadecimal
+    fileSize INTEGER NOT NULL,         -- bytes
+    length INTEGER,                    -- milliseconds
+    height INTEGER,                    -- pixels
+    width INTEGER                      -- pixels
+) STRICT;
+CREATE INDEX medias_listing_idx ON medias (entityId, lastUpdatedDate DESC, id DESC);
+
+CREATE TABLE previews (
+    id TEXT PRIMARY KEY NOT NULL,
+    shaChecksum TEXT,
+    mediaId TEXT REFERENCES medias (id),
+    fileSize INTEGER,
+    height INTEGER,
+    width INTEGER,
+    mimeType TEXT NOT NULL
+) STRICT;
+CREATE INDEX previews_media_idx ON previews (mediaId);
+
+CREATE TABLE avatars (
+    id INTEGER PRIMARY KEY,
+    mediaId TEXT REFERENCES medias (id),
+    entityId TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX entity_idx ON avatars (entityId);
+CREATE INDEX avatars_media_idx ON avatars (mediaId);
+
+CREATE TABLE schema_version (
+    version INTEGER PRIMARY KEY,
+    "when" INTEGER,
+    description TEXT
+) STRICT;
+INSERT INTO schema_version (version, "when", description)
+VALUES (3, unixepoch() * 1000000, 'the embedded database begins here');

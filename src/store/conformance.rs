@@ -1,0 +1,334 @@
+//! What every metadata store must do; each runs all of it.
+
+use std::collections::BTreeSet;
+
+use super::{InsertError, Metadata};
+use crate::clock::Timestamp;
+use crate::model::{Channel, Description, Media, MediaId, Page};
+
+/// A store with an empty database.
+pub(super) trait Bench {
+    fn store(&self) -> &dyn Metadata;
+    /// Runs SQL behind the store's back.
+    fn execute(&self, sql: &str);
+}
+
+/// A test for each case, on a bench made by the expression.
+macro_rules! suite {
+    ($bench:expr) => {
+        crate::store::conformance::suite!($bench;
+            a_media_comes_back_as_it_was_stored
+            a_media_exists_in_its_channel_only
+            storing_again_is_no_error_but_another_media_of_that_id_is
+            a_failed_insert_leaves_nothing
+            the_avatar_is_the_last_one_stored
+            first_avatars_may_race
+            lists_are_newest_first_and_ties_by_id
+            pages_lead_through_everything_once
+            a_bound_that_is_not_there_gives_nothing
+            a_row_that_is_odd_is_left_out
+            an_update_changes_what_it_names_and_the_date
+            a_delete_takes_everything_with_it
+            rows_are_read_in_pages
+            many_threads_may_insert
+            no_text_is_taken_for_sql
+        );
+    };
+    ($bench:expr; $($case:ident)*) => {
+        $(#[test]
+        fn $case() {
+            crate::store::conformance::$case(&$bench);
+        })*
+    };
+}
+pub(super) use suite;
+
+/// A media with all its fields set, uploaded at this many microseconds.
+pub(super) fn media(channel: &str, id: &str, micros: i64) -> Media {
+    Media {
+        id: id.parse().unwrap(),
+        channel: channel.parse().unwrap(),
+        author: "alice@example.org".into(),
+        description: Description {
+            file_name: Some("a.jpg".into()),
+            title: Some("Ein schöner Titel".into()),
+            description: Some(String::new()),
+        },
+        mime_type: "image/jpeg".into(),
+        uploaded: Timestamp::from_micros(micros),
+        last_updated: Timestamp::from_micros(micros),
+        extension: Some("jpg".into()),
+        sha1: "bc46e5fac2f1cbb607c8b253a5af33181f161562".into(),
+        size: 5_000_000_000,
+        length: Some(60_000),
+        height: Some(312),
+        width: Some(400),
+    }
+}
+
+fn id(text: &str) -> MediaId {
+    text.parse().unwrap()
+}
+
+fn channel(text: &str) -> Channel {
+    text.parse().unwrap()
+}
+
+const ROOM: &str = "room@example.org";
+
+pub(super) fn a_media_comes_back_as_it_was_stored(bench: &impl Bench) {
+    let store = bench.store();
+    store.ping().unwrap();
+    let full = media(ROOM, "full", 1_390_500_000_123_456);
+    let bare = Media {
+        description: Description::default(),
+        extension: None,
+        length: None,
+        height: None,
+        width: None,
+        size: 0,
+        ..media(ROOM, "bare", -1)
+    };
+    for media in [full, bare] {
+        assert_eq!(store.media(&media.channel, &media.id).unwrap(), None);
+        store.insert(&media, false).unwrap();
+        assert_eq!(store.media(&media.channel, &media.id).unwrap(), Some(media.clone()));
+        assert_eq!(store.avatar(&media.channel).unwrap(), None);
+    }
+}
+
+pub(super) fn a_media_exists_in_its_channel_only(bench: &impl Bench) {
+    let store = bench.store();
+    let media = media(ROOM, "a", 1);
+    store.insert(&media, true).unwrap();
+    let other = channel("other@example.org");
+    assert_eq!(store.media(&other, &media.id).unwrap(), None);
+    assert_eq!(store.update(&other, &media.id, &Description::default(), media.uploaded).unwrap(), None);
+    assert_eq!(store.delete(&other, &media.id).unwrap(), None);
+    assert!(store.list(&other, &Page { max: 9, after: None, before: None }).unwrap().entries.is_empty());
+    bench.execute("UPDATE avatars SET entityId = 'other@example.org'");
+    assert_eq!(store.avatar(&other).unwrap(), None);
+    assert_eq!(store.media(&media.channel, &media.id).unwrap(), Some(media));
+}
+
+pub(super) fn storing_again_is_no_error_but_another_media_of_that_id_is(bench: &impl Bench) {
+    let store = bench.store();
+    let first = media(ROOM, "a", 1);
+    store.insert(&first, false).unwrap();
+    store.insert(&first, false).unwrap();
+    for second in [media("other@example.org", "a", 1), Media { sha1: "0".repeat(40), ..first.clone() }] {
+        assert!(matches!(store.insert(&second, true), Err(InsertError::Failed(_))));
+        assert_eq!(store.avatar(&second.channel).unwrap(), None);
+    }
+    assert_eq!(store.media(&first.channel, &first.id).unwrap(), Some(first));
+}
+
+pub(super) fn a_failed_insert_leaves_nothing(bench: &impl Bench) {
+    let store = bench.store();
+    bench.execute("DROP TABLE avatars");
+    let media = media(ROOM, "a", 1);
+    assert!(matches!(store.insert(&media, true), Err(InsertError::Failed(_))));
+    assert_eq!(store.media(&media.channel, &media.id).unwrap(), None);
+}
+
+pub(super) fn the_avatar_is_the_last_one_stored(bench: &impl Bench) {
+    let store = bench.store();
+    let (first, second) = (media(ROOM, "a", 1), media(ROOM, "b", 2));
+    store.insert(&first, true).unwrap();
+    assert_eq!(store.avatar(&first.channel).unwrap(), Some(first.clone()));
+    store.insert(&second, true).unwrap();
+    assert_eq!(store.avatar(&first.channel).unwrap(), Some(second.clone()));
+    store.delete(&first.channel, &first.id).unwrap().unwrap();
+    assert_eq!(store.avatar(&first.channel).unwrap(), Some(second.clone()));
+    store.delete(&first.channel, &second.id).unwrap().unwrap();
+    assert_eq!(store.avatar(&first.channel).unwrap(), None);
+}
+
+/// D16: the one that came second was told that it was stored, and was not.
+pub(super) fn first_avatars_may_race(bench: &(impl Bench + Sync)) {
+    let store = bench.store();
+    for round in 0..5 {
+        let room = format!("room{round}@example.org");
+        let ids: Vec<String> = (0..4).map(|at| format!("m{round}-{at}")).collect();
+        std::thread::scope(|scope| {
+            for id in &ids {
+                let room = &room;
+                scope.spawn(move || store.insert(&media(room, id, 1), true).unwrap());
+            }
+        });
+        let avatar = store.avatar(&channel(&room)).unwrap().unwrap();
+        assert!(ids.contains(&avatar.id.to_string()));
+        assert_eq!(store.list(&channel(&room), &page(9)).unwrap().entries.len(), ids.len());
+    }
+}
+
+fn page(max: usize) -> Page {
+    Page { max, after: None, before: None }
+}
+
+fn names(store: &dyn Metadata, page: &Page) -> (String, bool) {
+    let listing = store.list(&channel(ROOM), page).unwrap();
+    let names: Vec<&str> = listing.entries.iter().map(|media| media.id.as_str()).collect();
+    (names.join(" "), listing.more)
+}
+
+pub(super) fn lists_are_newest_first_and_ties_by_id(bench: &impl Bench) {
+    let store = bench.store();
+    for (id, micros) in [("old", 1), ("b", 2), ("B", 2), ("_", 2), ("9", 2), ("new", 3)] {
+        store.insert(&media(ROOM, id, micros), false).unwrap();
+    }
+    store.insert(&media("other@example.org", "other", 2), false).unwrap();
+    assert_eq!(names(store, &page(99)), ("new b _ B 9 old".into(), false));
+    assert_eq!(names(store, &page(6)), ("new b _ B 9 old".into(), false));
+    assert_eq!(names(store, &page(2)), ("new b".into(), true));
+    assert_eq!(names(store, &page(0)), (String::new(), true));
+    let after = |max, name| Page { max, after: Some(id(name)), before: None };
+    assert_eq!(names(store, &after(99, "B")), ("new b _".into(), false));
+    assert_eq!(names(store, &after(1, "old")), ("new".into(), true));
+    assert_eq!(names(store, &after(1, "new")), (String::new(), false));
+    let before = |max, name| Page { max, after: None, before: Some(id(name)) };
+    assert_eq!(names(store, &before(2, "_")), ("B 9".into(), true));
+    assert_eq!(names(store, &before(2, "9")), ("old".into(), false));
+    let between = Page { max: 99, after: Some(id("old")), before: Some(id("b")) };
+    assert_eq!(names(store, &between), ("_ B 9".into(), false));
+}
+
+pub(super) fn pages_lead_through_everything_once(bench: &impl Bench) {
+    let store = bench.store();
+    let mut expected = BTreeSet::new();
+    for at in 0..20 {
+        let name = MediaId::random();
+        store.insert(&media(ROOM, name.as_str(), at / 7), false).unwrap();
+        expected.insert(name);
+    }
+    for max in [1, 3, 20] {
+        let (mut seen, mut before) = (Vec::new(), None);
+        loop {
+            let listing = store.list(&channel(ROOM), &Page { max, after: None, before }).unwrap();
+            before = listing.entries.last().map(|media| media.id.clone());
+            seen.extend(listing.entries.into_iter().map(|media| media.id));
+            if !listing.more {
+                break;
+            }
+        }
+        assert_eq!(seen.len(), expected.len());
+        assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), expected);
+    }
+}
+
+pub(super) fn a_bound_that_is_not_there_gives_nothing(bench: &impl Bench) {
+    let store = bench.store();
+    store.insert(&media(ROOM, "a", 1), false).unwrap();
+    store.insert(&media("other@example.org", "b", 0), false).unwrap();
+    for bound in ["nothing", "b"] {
+        let after = Page { max: 9, after: Some(id(bound)), before: None };
+        let before = Page { max: 9, after: None, before: Some(id(bound)) };
+        assert_eq!(names(store, &after), (String::new(), false));
+        assert_eq!(names(store, &before), (String::new(), false));
+    }
+}
+
+pub(super) fn a_row_that_is_odd_is_left_out(bench: &impl Bench) {
+    let store = bench.store();
+    for (name, micros) in [("a", 3), ("b", 2), ("c", 1)] {
+        store.insert(&media(ROOM, name, micros), false).unwrap();
+    }
+    bench.execute(
+        "UPDATE medias SET id = '../b', author = 'no address', title = NULL, fileName = NULL, \
+         fileExtension = NULL, fileSize = -1, length = -1, height = NULL, width = -1 WHERE id = 'b'",
+    );
+    assert_eq!(names(store, &page(9)), ("a c".into(), false));
+    assert_eq!(names(store, &page(2)), ("a".into(), true));
+    bench.execute("UPDATE medias SET id = 'b' WHERE id = '../b'");
+    let odd = store.media(&channel(ROOM), &id("b")).unwrap().unwrap();
+    assert_eq!((odd.size, odd.length, odd.height, odd.width), (0, None, None, None));
+    assert_eq!((odd.author.as_str(), odd.description.title), ("no address", None));
+}
+
+pub(super) fn an_update_changes_what_it_names_and_the_date(bench: &impl Bench) {
+    let store = bench.store();
+    let before = media(ROOM, "a", 1);
+    store.insert(&before, false).unwrap();
+    let new = Description { title: Some(String::new()), description: Some("new".into()), file_name: None };
+    let now = Timestamp::from_micros(7_000_001);
+    let after = store.update(&before.channel, &before.id, &new, now).unwrap().unwrap();
+    let description = Description { file_name: before.description.file_name.clone(), ..new };
+    assert_eq!(after, Media { description, last_updated: now, ..before.clone() });
+    assert_eq!(store.media(&before.channel, &before.id).unwrap(), Some(after));
+    assert_eq!(store.update(&before.channel, &id("b"), &Description::default(), now).unwrap(), None);
+}
+
+/// D14: an avatar that was deleted by its id stayed as a row without a file.
+pub(super) fn a_delete_takes_everything_with_it(bench: &impl Bench) {
+    let store = bench.store();
+    let (media, other) = (media(ROOM, "a", 1), media(ROOM, "b", 2));
+    store.insert(&other, false).unwrap();
+    store.insert(&media, true).unwrap();
+    bench.execute(
+        "INSERT INTO previews (id, mediaId, mimeType) VALUES ('p1', 'a', 'image/jpeg'), \
+         ('p2', 'a', 'image/jpeg'), ('odd/name', 'a', 'image/jpeg'), ('p3', 'b', 'image/jpeg')",
+    );
+    let mut previews = store.delete(&media.channel, &media.id).unwrap().unwrap().previews;
+    previews.sort();
+    assert_eq!(previews, [id("p1"), id("p2")]);
+    assert_eq!(store.media(&media.channel, &media.id).unwrap(), None);
+    assert_eq!(store.avatar(&media.channel).unwrap(), None);
+    assert_eq!(store.delete(&media.channel, &media.id).unwrap(), None);
+    assert_eq!(store.preview_rows(None, 9).unwrap().len(), 1);
+    assert_eq!(store.media(&other.channel, &other.id).unwrap(), Some(other));
+}
+
+pub(super) fn rows_are_read_in_pages(bench: &impl Bench) {
+    let store = bench.store();
+    for name in ["a", "b", "c"] {
+        store.insert(&media(ROOM, name, 1), false).unwrap();
+    }
+    bench.execute("UPDATE medias SET entityId = 'No Channel' WHERE id = 'c'");
+    bench.execute(
+        "INSERT INTO previews (id, mediaId, mimeType) VALUES ('p1', 'a', 'image/jpeg'), ('p2', NULL, 'x')",
+    );
+    let first = store.media_rows(None, 2).unwrap();
+    assert_eq!(first.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!((first[0].channel.as_str(), first[0].size, first[0].sha1.len()), (ROOM, 5_000_000_000, 40));
+    let rest = store.media_rows(Some("b"), 2).unwrap();
+    assert_eq!(rest.iter().map(|row| row.channel.as_str()).collect::<Vec<_>>(), ["No Channel"]);
+    let previews = store.preview_rows(None, 9).unwrap();
+    assert_eq!((previews[0].media.as_deref(), previews[0].channel.as_deref()), (Some("a"), Some(ROOM)));
+    assert_eq!((previews[1].id.as_str(), &previews[1].media, &previews[1].channel), ("p2", &None, &None));
+    assert!(store.delete_preview("p1").unwrap());
+    assert!(!store.delete_preview("p1").unwrap());
+    assert!(store.preview_rows(Some("p2"), 9).unwrap().is_empty());
+}
+
+pub(super) fn many_threads_may_insert(bench: &(impl Bench + Sync)) {
+    let store = bench.store();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            scope.spawn(move || {
+                for at in 0..10 {
+                    let media = media(ROOM, &format!("m{thread}-{at}"), at);
+                    store.insert(&media, at == 5).unwrap();
+                    assert_eq!(store.media(&media.channel, &media.id).unwrap(), Some(media));
+                }
+            });
+        }
+    });
+    assert_eq!(store.list(&channel(ROOM), &page(99)).unwrap().entries.len(), 80);
+}
+
+pub(super) fn no_text_is_taken_for_sql(bench: &impl Bench) {
+    let store = bench.store();
+    let odd = "$1 ?2 '; DROP TABLE medias; -- \u{1F642} \" \\ \n";
+    let media = Media {
+        description: Description {
+            file_name: Some(odd.into()),
+            title: Some(odd.into()),
+            description: Some(odd.into()),
+        },
+        author: odd.into(),
+        mime_type: odd.into(),
+        ..media("zo\u{e9}@example.org", "a", 1)
+    };
+    store.insert(&media, true).unwrap();
+    assert_eq!(store.avatar(&media.channel).unwrap(), Some(media));
+}

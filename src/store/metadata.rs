@@ -1,0 +1,205 @@
+//! What the rest of the server asks of a metadata store, whichever database is behind it.
+
+use std::fmt;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::model::{Channel, Description, Media, MediaId, Page};
+
+/// The metadata of media, avatars and previews. A media belongs to one channel; in any other it does not exist.
+///
+/// Every call ends within a bounded time. Its errors have [`Kind::Unavailable`](crate::error::Kind) where the
+/// database can't be reached or is overloaded now.
+pub trait Metadata: Send + Sync {
+    /// A media of this channel.
+    fn media(&self, channel: &Channel, id: &MediaId) -> Result<Option<Media>>;
+
+    /// The channel's avatar.
+    fn avatar(&self, channel: &Channel) -> Result<Option<Media>>;
+
+    /// A part of the channel's media, newest first, ties by id descending in byte order. A row that is not
+    /// what it must be is left out and logged.
+    fn list(&self, channel: &Channel, page: &Page) -> Result<Listing>;
+
+    /// Stores a new media, and points the channel's avatar to it if `avatar`: both or nothing. Stored before
+    /// with the same values it is stored already, and that is no error, so the call may be repeated.
+    fn insert(&self, media: &Media, avatar: bool) -> std::result::Result<(), InsertError>;
+
+    /// Changes what is said of a media, and its date of last update to `now`; what it is afterwards.
+    fn update(
+        &self,
+        channel: &Channel,
+        id: &MediaId,
+        description: &Description,
+        now: Timestamp,
+    ) -> Result<Option<Media>>;
+
+    /// Deletes a media, its previews, and the avatar if it is the one: all or nothing. `None` if there is no
+    /// such media. The files are the caller's to remove, afterwards.
+    fn delete(&self, channel: &Channel, id: &MediaId) -> Result<Option<Deleted>>;
+
+    /// At most `max` rows of media of all channels with ids after this one; fewer only at the end. The order
+    /// is the database's.
+    fn media_rows(&self, after: Option<&str>, max: usize) -> Result<Vec<MediaRow>>;
+
+    /// At most `max` rows of previews with ids after this one, as [`Metadata::media_rows`].
+    fn preview_rows(&self, after: Option<&str>, max: usize) -> Result<Vec<PreviewRow>>;
+
+    /// Deletes the row of a preview; says whether there was one.
+    fn delete_preview(&self, id: &str) -> Result<bool>;
+
+    /// Asks the database for a sign of life.
+    fn ping(&self) -> Result<()>;
+}
+
+/// A part of a channel's list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The entries, newest first.
+    pub entries: Vec<Media>,
+    /// Whether older entries would follow if the page were longer.
+    pub more: bool,
+}
+
+/// What a deletion leaves to be removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// The previews' ids, which are the names of their files in the channel's directory.
+    pub previews: Vec<MediaId>,
+}
+
+/// The row of a media as `fsck` needs it. Texts are as stored and may be no valid id or channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaRow {
+    /// The media's id.
+    pub id: String,
+    /// The channel it belongs to.
+    pub channel: String,
+    /// The SHA-1 of its bytes.
+    pub sha1: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// The row of a preview as `fsck` needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreviewRow {
+    /// The preview's id.
+    pub id: String,
+    /// The media it shows.
+    pub media: Option<String>,
+    /// That media's channel.
+    pub channel: Option<String>,
+}
+
+/// Why a media was not stored, or may not have been.
+#[derive(Debug)]
+pub enum InsertError {
+    /// It is not stored, and won't be: its file can go.
+    Failed(Error),
+    /// The connection was lost at the wrong moment: it may be stored, now or shortly. Its file must stay; `fsck`
+    /// removes it if it is not needed.
+    Unknown(Error),
+}
+
+impl From<InsertError> for Error {
+    fn from(error: InsertError) -> Self {
+        match error {
+            InsertError::Failed(error) | InsertError::Unknown(error) => error,
+        }
+    }
+}
+
+impl fmt::Display for InsertError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => error.fmt(f),
+            Self::Unknown(error) => write!(f, "it is not known whether the media was stored: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for InsertError {}
+
+/// A row of table `medias` before it is believed.
+pub(super) struct RawMedia {
+    pub(super) id: String,
+    pub(super) file_name: Option<String>,
+    pub(super) author: String,
+    pub(super) title: Option<String>,
+    pub(super) description: Option<String>,
+    pub(super) mime_type: String,
+    pub(super) uploaded: Timestamp,
+    pub(super) last_updated: Timestamp,
+    pub(super) extension: Option<String>,
+    pub(super) sha1: String,
+    pub(super) size: i64,
+    pub(super) length: Option<i64>,
+    pub(super) height: Option<i64>,
+    pub(super) width: Option<i64>,
+}
+
+impl RawMedia {
+    /// The media, unless its id is none. Numbers that can't be are as good as missing.
+    pub(super) fn into_media(self, channel: &Channel) -> Option<Media> {
+        let Ok(id) = self.id.parse() else {
+            log::warn!("a row of {channel} is left out: its id {:?} is not valid", self.id);
+            return None;
+        };
+        Some(Media {
+            id,
+            channel: channel.clone(),
+            author: self.author,
+            description: Description {
+                file_name: self.file_name,
+                title: self.title,
+                description: self.description,
+            },
+            mime_type: self.mime_type,
+            uploaded: self.uploaded,
+            last_updated: self.last_updated,
+            extension: self.extension,
+            sha1: self.sha1,
+            size: unsigned(self.size),
+            length: self.length.and_then(|length| length.try_into().ok()),
+            height: self.height.and_then(|height| height.try_into().ok()),
+            width: self.width.and_then(|width| width.try_into().ok()),
+        })
+    }
+}
+
+/// The page of these rows, of which one more than `max` was asked for.
+pub(super) fn listing<E: fmt::Display>(
+    rows: Vec<std::result::Result<RawMedia, E>>,
+    channel: &Channel,
+    max: usize,
+) -> Listing {
+    let more = rows.len() > max;
+    let readable = |row: std::result::Result<RawMedia, E>| {
+        row.inspect_err(|error| log::warn!("a row of {channel} is left out: {error}")).ok()
+    };
+    let rows = rows.into_iter().take(max).filter_map(readable);
+    Listing { entries: rows.filter_map(|row| row.into_media(channel)).collect(), more }
+}
+
+/// The ids among these texts.
+pub(super) fn preview_ids(ids: Vec<String>) -> Vec<MediaId> {
+    let valid = |id: String| match id.parse() {
+        Ok(id) => Some(id),
+        Err(_) => {
+            log::warn!("a preview has an id that is not valid, its file can't be removed: {id:?}");
+            None
+        }
+    };
+    ids.into_iter().filter_map(valid).collect()
+}
+
+/// A size as stored; a negative one is none.
+pub(super) fn unsigned(size: i64) -> u64 {
+    size.try_into().unwrap_or(0)
+}
+
+/// A number as the databases have it; they can't hold more than `i64::MAX`, and no disk can.
+pub(super) fn signed(number: u64) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}

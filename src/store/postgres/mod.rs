@@ -1,0 +1,276 @@
+//! Metadata in PostgreSQL.
+
+mod fault;
+mod session;
+mod settings;
+
+use std::time::{Duration, SystemTime};
+
+use postgres::Row;
+use postgres::types::ToSql;
+use r2d2::{Pool, PooledConnection};
+
+pub(super) use self::fault::fault;
+use self::fault::silence;
+pub(super) use self::session::prepare;
+use self::session::{Link, Manager};
+pub use self::settings::{Password, PostgresSettings, SslMode};
+use super::metadata::{
+    Deleted, InsertError, Listing, MediaRow, Metadata, PreviewRow, RawMedia, listing, preview_ids, signed,
+    unsigned,
+};
+use super::queries;
+use crate::clock::Timestamp;
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::model::{Channel, Description, Media, MediaId, Page};
+
+type PgResult<T> = std::result::Result<T, postgres::Error>;
+
+/// A pool of connections to a PostgreSQL database.
+pub struct Postgres {
+    pool: Pool<Manager>,
+    patience: Duration,
+}
+
+impl Postgres {
+    /// A pool that connects when it is used, and again whenever the server is back. Fails only if TLS can't be
+    /// set up as the settings want it.
+    pub fn new(settings: &PostgresSettings) -> Result<Self> {
+        let manager = Manager::new(settings)?;
+        let pool = Pool::builder()
+            .max_size(settings.pool_size.max(1))
+            .min_idle(Some(1))
+            .connection_timeout(limits::DATABASE_WAIT)
+            .test_on_check_out(true)
+            // Whoever waits for a connection is told; a line for each attempt would flood the log.
+            .error_handler(Box::new(r2d2::NopErrorHandler))
+            .build_unchecked(manager);
+        Ok(Self { pool, patience: settings.socket_timeout.unwrap_or(limits::DATABASE_ANSWER) })
+    }
+
+    fn connection(&self) -> Result<PooledConnection<Manager>> {
+        self.pool.get().map_err(|cause| Error::caused(Kind::Unavailable, "no database connection", cause))
+    }
+
+    fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Link) -> PgResult<T> + Send + 'static,
+    ) -> Result<T> {
+        self.connection()?.run(self.patience, job).ok_or_else(silence)?.map_err(fault)
+    }
+
+    /// At most one media.
+    fn one(&self, sql: &'static str, params: Vec<String>, channel: &Channel) -> Result<Option<Media>> {
+        let row = self.run(move |link| {
+            let statement = link.prepare(sql)?;
+            let row = link.client.query_opt(&statement, &texts(&params))?;
+            row.as_ref().map(raw_media).transpose()
+        })?;
+        Ok(row.and_then(|row| row.into_media(channel)))
+    }
+
+    fn try_insert(&self, media: &Media, avatar: bool) -> std::result::Result<(), InsertError> {
+        let mut connection = self.connection().map_err(InsertError::Failed)?;
+        let media = media.clone();
+        let answer = connection.run(self.patience, move |link| insert(link, &media, avatar));
+        answer.unwrap_or_else(|| Err(InsertError::Unknown(silence())))
+    }
+}
+
+impl Metadata for Postgres {
+    fn media(&self, channel: &Channel, id: &MediaId) -> Result<Option<Media>> {
+        self.one(queries::MEDIA, vec![id.to_string(), channel.to_string()], channel)
+    }
+
+    fn avatar(&self, channel: &Channel) -> Result<Option<Media>> {
+        self.one(queries::AVATAR, vec![channel.to_string()], channel)
+    }
+
+    fn list(&self, channel: &Channel, page: &Page) -> Result<Listing> {
+        let sql = queries::list("\"C\"", page);
+        let entity = channel.to_string();
+        let limit = signed(page.max as u64).saturating_add(1);
+        let bounds: Vec<String> = page.after.iter().chain(&page.before).map(MediaId::to_string).collect();
+        let rows = self.run(move |link| {
+            let statement = link.prepare(&sql)?;
+            let mut params: Vec<&(dyn ToSql + Sync)> = vec![&entity, &limit];
+            params.extend(texts(&bounds));
+            Ok(link.client.query(&statement, &params)?.iter().map(raw_media).collect())
+        })?;
+        Ok(listing(rows, channel, page.max))
+    }
+
+    fn insert(&self, media: &Media, avatar: bool) -> std::result::Result<(), InsertError> {
+        match self.try_insert(media, avatar) {
+            // A second attempt waits for the end of the first, if that is still under way, and finds its row.
+            Err(InsertError::Unknown(error)) => {
+                self.try_insert(media, avatar).map_err(|_| InsertError::Unknown(error))
+            }
+            result => result,
+        }
+    }
+
+    fn update(
+        &self,
+        channel: &Channel,
+        id: &MediaId,
+        description: &Description,
+        now: Timestamp,
+    ) -> Result<Option<Media>> {
+        let (id, entity, new) = (id.to_string(), channel.to_string(), description.clone());
+        let row = self.run(move |link| {
+            let statement = link.prepare(queries::UPDATE)?;
+            let now = SystemTime::from(now);
+            let params: &[&(dyn ToSql + Sync)] =
+                &[&id, &entity, &new.file_name, &new.title, &new.description, &now];
+            link.client.query_opt(&statement, params)?.as_ref().map(raw_media).transpose()
+        })?;
+        Ok(row.and_then(|row| row.into_media(channel)))
+    }
+
+    fn delete(&self, channel: &Channel, id: &MediaId) -> Result<Option<Deleted>> {
+        let (id, entity) = (id.to_string(), channel.to_string());
+        let previews = self.run(move |link| delete(link, &id, &entity))?;
+        Ok(previews.map(|previews| Deleted { previews: preview_ids(previews) }))
+    }
+
+    fn media_rows(&self, after: Option<&str>, max: usize) -> Result<Vec<MediaRow>> {
+        self.rows(queries::MEDIA_ROWS, after, max, |row| {
+            let size: i64 = row.try_get(3)?;
+            Ok(MediaRow {
+                id: row.try_get(0)?,
+                channel: row.try_get(1)?,
+                sha1: row.try_get(2)?,
+                size: unsigned(size),
+            })
+        })
+    }
+
+    fn preview_rows(&self, after: Option<&str>, max: usize) -> Result<Vec<PreviewRow>> {
+        self.rows(queries::PREVIEW_ROWS, after, max, |row| {
+            Ok(PreviewRow { id: row.try_get(0)?, media: row.try_get(1)?, channel: row.try_get(2)? })
+        })
+    }
+
+    fn delete_preview(&self, id: &str) -> Result<bool> {
+        let id = id.to_owned();
+        let deleted = self.run(move |link| {
+            let statement = link.prepare(queries::DELETE_PREVIEW)?;
+            link.client.execute(&statement, &[&id])
+        })?;
+        Ok(deleted > 0)
+    }
+
+    fn ping(&self) -> Result<()> {
+        self.run(|link| link.client.simple_query("SELECT 1").map(|_| ()))
+    }
+}
+
+impl Postgres {
+    fn rows<T: Send + 'static>(
+        &self,
+        sql: &'static str,
+        after: Option<&str>,
+        max: usize,
+        read: fn(&Row) -> PgResult<T>,
+    ) -> Result<Vec<T>> {
+        let (after, max) = (after.unwrap_or_default().to_owned(), signed(max as u64));
+        self.run(move |link| {
+            let statement = link.prepare(sql)?;
+            link.client.query(&statement, &[&after, &max])?.iter().map(read).collect()
+        })
+    }
+}
+
+/// What fails before the commit is sent is not stored; what fails at it may be.
+fn insert(link: &mut Link, media: &Media, avatar: bool) -> std::result::Result<(), InsertError> {
+    let failed = |error| InsertError::Failed(fault(error));
+    let insert = link.prepare(queries::INSERT).map_err(failed)?;
+    let same = link.prepare(queries::SAME).map_err(failed)?;
+    let set_avatar = link.prepare(queries::SET_AVATAR).map_err(failed)?;
+    let (id, entity) = (media.id.as_str(), media.channel.as_str());
+    let mut transaction = link.client.transaction().map_err(failed)?;
+    if execute_insert(&mut transaction, &insert, media).map_err(failed)? == 0 {
+        let uploaded = SystemTime::from(media.uploaded);
+        let known = transaction.query_opt(&same, &[&id, &entity, &media.author, &uploaded, &media.sha1]);
+        return known.map_err(failed)?.map(|_| ()).ok_or_else(|| InsertError::Failed(taken(media)));
+    }
+    if avatar {
+        transaction.execute(&set_avatar, &[&id, &entity]).map_err(failed)?;
+    }
+    transaction.commit().map_err(|error| InsertError::Unknown(fault(error)))
+}
+
+fn execute_insert(
+    transaction: &mut postgres::Transaction<'_>,
+    statement: &postgres::Statement,
+    media: &Media,
+) -> PgResult<u64> {
+    let pixels = |side: Option<u32>| side.map(|side| i32::try_from(side).unwrap_or(i32::MAX));
+    let params: &[&(dyn ToSql + Sync)] = &[
+        &media.id.as_str(),
+        &media.description.file_name,
+        &media.author,
+        &media.description.title,
+        &media.description.description,
+        &media.mime_type,
+        &SystemTime::from(media.uploaded),
+        &SystemTime::from(media.last_updated),
+        &media.extension,
+        &media.sha1,
+        &signed(media.size),
+        &media.length.map(signed),
+        &pixels(media.height),
+        &pixels(media.width),
+        &media.channel.as_str(),
+    ];
+    transaction.execute(statement, params)
+}
+
+/// The ids of the previews that went with it.
+fn delete(link: &mut Link, id: &str, entity: &str) -> PgResult<Option<Vec<String>>> {
+    // The lock makes a preview that is being stored wait, and then fail, instead of us.
+    let lock = link.prepare(&format!("{} FOR UPDATE", queries::EXISTS))?;
+    let previews = link.prepare(queries::DELETE_PREVIEWS)?;
+    let avatar = link.prepare(queries::DELETE_AVATAR)?;
+    let media = link.prepare(queries::DELETE_MEDIA)?;
+    let mut transaction = link.client.transaction()?;
+    if transaction.query_opt(&lock, &[&id, &entity])?.is_none() {
+        return Ok(None);
+    }
+    let previews = transaction.query(&previews, &[&id])?;
+    transaction.execute(&avatar, &[&id])?;
+    transaction.execute(&media, &[&id])?;
+    transaction.commit()?;
+    previews.iter().map(|row| row.try_get(0)).collect::<PgResult<_>>().map(Some)
+}
+
+fn raw_media(row: &Row) -> PgResult<RawMedia> {
+    let date = |column| row.try_get::<_, SystemTime>(column).map(Timestamp::from);
+    let pixels = |column| row.try_get::<_, Option<i32>>(column).map(|side| side.map(i64::from));
+    Ok(RawMedia {
+        id: row.try_get(0)?,
+        file_name: row.try_get(1)?,
+        author: row.try_get(2)?,
+        title: row.try_get(3)?,
+        description: row.try_get(4)?,
+        mime_type: row.try_get(5)?,
+        uploaded: date(6)?,
+        last_updated: date(7)?,
+        extension: row.try_get(8)?,
+        sha1: row.try_get(9)?,
+        size: row.try_get(10)?,
+        length: row.try_get(11)?,
+        height: pixels(12)?,
+        width: pixels(13)?,
+    })
+}
+
+fn texts(texts: &[String]) -> Vec<&(dyn ToSql + Sync)> {
+    texts.iter().map(|text| text as _).collect()
+}
+
+fn taken(media: &Media) -> Error {
+    Error::new(Kind::Failure, format!("there is another media with the id {}", media.id))
+}

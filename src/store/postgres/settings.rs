@@ -1,0 +1,122 @@
+//! Where a PostgreSQL database is and how it is spoken to.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use postgres::Config;
+use postgres_native_tls::MakeTlsConnector;
+
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+
+/// A database and how to log in to it.
+#[derive(Clone, Debug)]
+pub struct PostgresSettings {
+    /// Host and port of each server, tried in this order. A host that begins with `/` is the directory of a
+    /// Unix socket.
+    pub hosts: Vec<(String, u16)>,
+    /// The role; if unset, the name of the system's user.
+    pub user: Option<String>,
+    /// The role's password.
+    pub password: Option<Password>,
+    /// The database's name.
+    pub database: String,
+    /// Whether connections are encrypted.
+    pub ssl: SslMode,
+    /// A file with the certificate (PEM) that the server's is to be signed by, besides the system's.
+    pub ssl_root: Option<PathBuf>,
+    /// The schemas that tables are looked for in, as `search_path` has them.
+    pub schema: Option<String>,
+    /// Longest wait for a server to take a connection; [`limits::DATABASE_WAIT`] if unset.
+    pub connect_timeout: Option<Duration>,
+    /// Longest wait for an operation's end; [`limits::DATABASE_ANSWER`] if unset.
+    pub socket_timeout: Option<Duration>,
+    /// What the server shows us as.
+    pub application_name: Option<String>,
+    /// Connections at most.
+    pub pool_size: u32,
+}
+
+/// Whether connections are encrypted, in the words of libpq and of JDBC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SslMode {
+    /// Never.
+    Disable,
+    /// If the server can; its certificate is not looked at.
+    #[default]
+    Prefer,
+    /// Always; its certificate is looked at only if there is an `ssl_root` (then as with `VerifyCa`).
+    Require,
+    /// Always, and the certificate must be signed by someone we trust.
+    VerifyCa,
+    /// Always, and the certificate must be for the host, too.
+    VerifyFull,
+}
+
+/// A password; it can't be shown.
+#[derive(Clone)]
+pub struct Password(String);
+
+impl Password {
+    /// Takes this password.
+    pub fn new(password: String) -> Self {
+        Self(password)
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl PostgresSettings {
+    pub(in crate::store) fn config(&self) -> Config {
+        let mut config = Config::new();
+        for (host, port) in &self.hosts {
+            config.host(host).port(*port);
+        }
+        if let Some(user) = &self.user {
+            config.user(user);
+        }
+        if let Some(Password(password)) = &self.password {
+            config.password(password);
+        }
+        config
+            .dbname(&self.database)
+            .application_name(self.application_name.as_deref().unwrap_or("buddycloud-media-server"))
+            .connect_timeout(self.connect_timeout.unwrap_or(limits::DATABASE_WAIT))
+            .tcp_user_timeout(limits::DATABASE_KEEPALIVE)
+            .keepalives_idle(limits::DATABASE_KEEPALIVE)
+            .keepalives_interval(limits::DATABASE_KEEPALIVE / 3)
+            .keepalives_retries(3)
+            .ssl_mode(match self.ssl {
+                SslMode::Disable => postgres::config::SslMode::Disable,
+                SslMode::Prefer => postgres::config::SslMode::Prefer,
+                _ => postgres::config::SslMode::Require,
+            });
+        config
+    }
+
+    pub(in crate::store) fn tls(&self) -> Result<MakeTlsConnector> {
+        let mut tls = native_tls::TlsConnector::builder();
+        if let Some(path) = &self.ssl_root {
+            let doing = || format!("can't use {} as sslrootcert", path.display());
+            let refuse =
+                |cause: Box<dyn std::error::Error + Send + Sync>| Error::caused(Kind::Config, doing(), cause);
+            let pem = std::fs::read(path).map_err(|cause| refuse(cause.into()))?;
+            let root = native_tls::Certificate::from_pem(&pem).map_err(|cause| refuse(cause.into()))?;
+            tls.add_root_certificate(root);
+        }
+        let signed = match self.ssl {
+            SslMode::Disable | SslMode::Prefer => false,
+            SslMode::Require => self.ssl_root.is_some(),
+            SslMode::VerifyCa | SslMode::VerifyFull => true,
+        };
+        tls.danger_accept_invalid_certs(!signed);
+        tls.danger_accept_invalid_hostnames(self.ssl != SslMode::VerifyFull);
+        let tls = tls.build().map_err(|cause| Error::caused(Kind::Failure, "can't set up TLS", cause))?;
+        Ok(MakeTlsConnector::new(tls))
+    }
+}

@@ -1,0 +1,449 @@
+//! Metadata in an embedded SQLite database: the same tables and columns in a file of its own.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use r2d2::{ManageConnection, Pool, PooledConnection};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Params, Row, TransactionBehavior, params,
+};
+
+use super::metadata::{
+    Deleted, InsertError, Listing, MediaRow, Metadata, PreviewRow, RawMedia, listing, preview_ids, signed,
+    unsigned,
+};
+use super::{queries, schema};
+use crate::clock::Timestamp;
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::model::{Channel, Description, Media, MediaId, Page};
+use crate::sys::fs::Dir;
+
+const SCHEMA: &str = include_str!("../../sql/sqlite.sql");
+
+/// Whole statements are cached; this is more than there are.
+const STATEMENTS: usize = 32;
+
+/// A pool of connections to a SQLite file.
+pub struct Sqlite {
+    pool: Pool<Manager>,
+}
+
+impl Sqlite {
+    /// Opens the database, which is made and set up if it is missing, for the server's user alone. Without
+    /// `sync`, a crash of the machine may lose what was stored.
+    pub fn open(path: &Path, sync: bool) -> Result<Self> {
+        let doing = || format!("can't use the database {}", path.display());
+        let path = create(path).map_err(|cause| Error::io(doing(), cause))?;
+        let manager = Manager { path, sync };
+        let set_up = manager.connect().and_then(|mut connection| set_up(&mut connection));
+        let version = set_up.map_err(|cause| Error::caused(kind(&cause), doing(), cause))?;
+        schema::verdict(Some(version))?;
+        let pool = Pool::builder()
+            .max_size(limits::SQLITE_CONNECTIONS)
+            .connection_timeout(limits::DATABASE_WAIT)
+            .test_on_check_out(false)
+            .error_handler(Box::new(r2d2::NopErrorHandler))
+            .build_unchecked(manager);
+        Ok(Self { pool })
+    }
+
+    fn connection(&self) -> Result<PooledConnection<Manager>> {
+        self.pool.get().map_err(|cause| Error::caused(Kind::Unavailable, "no database connection", cause))
+    }
+
+    /// At most one media.
+    fn one(&self, sql: &str, params: impl Params, channel: &Channel) -> Result<Option<Media>> {
+        let connection = self.connection()?;
+        let mut statement = connection.prepare_cached(&numbered(sql)).map_err(fault)?;
+        let row = statement.query_row(params, raw_media).optional().map_err(fault)?;
+        Ok(row.and_then(|row| row.into_media(channel)))
+    }
+
+    fn rows<T>(
+        &self,
+        sql: &str,
+        after: Option<&str>,
+        max: usize,
+        read: fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>> {
+        let connection = self.connection()?;
+        let mut statement = connection.prepare_cached(&numbered(sql)).map_err(fault)?;
+        let params = params![after.unwrap_or_default(), signed(max as u64)];
+        statement.query_map(params, read).and_then(Iterator::collect).map_err(fault)
+    }
+}
+
+impl Metadata for Sqlite {
+    fn media(&self, channel: &Channel, id: &MediaId) -> Result<Option<Media>> {
+        self.one(queries::MEDIA, [id.as_str(), channel.as_str()], channel)
+    }
+
+    fn avatar(&self, channel: &Channel) -> Result<Option<Media>> {
+        self.one(queries::AVATAR, [channel.as_str()], channel)
+    }
+
+    fn list(&self, channel: &Channel, page: &Page) -> Result<Listing> {
+        let connection = self.connection()?;
+        let sql = numbered(&queries::list("BINARY", page));
+        let limit = signed(page.max as u64).saturating_add(1);
+        let rows = raw_rows(&connection, &sql, channel, limit, page).map_err(fault)?;
+        Ok(listing(rows, channel, page.max))
+    }
+
+    fn insert(&self, media: &Media, avatar: bool) -> std::result::Result<(), InsertError> {
+        let mut connection = self.connection().map_err(InsertError::Failed)?;
+        insert(&mut connection, media, avatar)
+    }
+
+    fn update(
+        &self,
+        channel: &Channel,
+        id: &MediaId,
+        description: &Description,
+        now: Timestamp,
+    ) -> Result<Option<Media>> {
+        let mut connection = self.connection()?;
+        let row = update(&mut connection, channel, id, description, now).map_err(fault)?;
+        Ok(row.and_then(|row| row.into_media(channel)))
+    }
+
+    fn delete(&self, channel: &Channel, id: &MediaId) -> Result<Option<Deleted>> {
+        let previews = delete(&mut *self.connection()?, channel, id).map_err(fault)?;
+        Ok(previews.map(|previews| Deleted { previews: preview_ids(previews) }))
+    }
+
+    fn media_rows(&self, after: Option<&str>, max: usize) -> Result<Vec<MediaRow>> {
+        self.rows(queries::MEDIA_ROWS, after, max, |row| {
+            let size = unsigned(row.get(3)?);
+            Ok(MediaRow { id: row.get(0)?, channel: row.get(1)?, sha1: row.get(2)?, size })
+        })
+    }
+
+    fn preview_rows(&self, after: Option<&str>, max: usize) -> Result<Vec<PreviewRow>> {
+        self.rows(queries::PREVIEW_ROWS, after, max, |row| {
+            Ok(PreviewRow { id: row.get(0)?, media: row.get(1)?, channel: row.get(2)? })
+        })
+    }
+
+    fn delete_preview(&self, id: &str) -> Result<bool> {
+        let deleted = self.connection()?.execute(&numbered(queries::DELETE_PREVIEW), [id]).map_err(fault)?;
+        Ok(deleted > 0)
+    }
+
+    fn ping(&self) -> Result<()> {
+        self.connection()?.query_row("SELECT 1", [], |_| Ok(())).map_err(fault)
+    }
+}
+
+struct Manager {
+    path: PathBuf,
+    sync: bool,
+}
+
+impl ManageConnection for Manager {
+    type Connection = Connection;
+    type Error = rusqlite::Error;
+
+    fn connect(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(limits::DATABASE_LOCK)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        // FULL: in WAL mode, a commit is on the disk when it returns.
+        let synchronous = if self.sync { "FULL" } else { "OFF" };
+        connection.execute_batch(&format!(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; PRAGMA foreign_keys = ON; \
+             PRAGMA trusted_schema = OFF"
+        ))?;
+        Ok(connection)
+    }
+
+    fn is_valid(&self, connection: &mut Connection) -> rusqlite::Result<()> {
+        connection.query_row("SELECT 1", [], |_| Ok(()))
+    }
+
+    fn has_broken(&self, _: &mut Connection) -> bool {
+        false
+    }
+}
+
+/// Makes the file if it is missing; SQLite itself would make it readable for everyone. Its path, which is never
+/// one of the names that mean something else to SQLite.
+fn create(path: &Path) -> std::io::Result<PathBuf> {
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or(ErrorKind::InvalidFilename)?;
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let dir = Dir::open(folder)?;
+    match dir.create(name) {
+        Ok(_) => dir.sync()?,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    Ok(folder.join(name))
+}
+
+/// Sets up the schema if there is none; its version. Another process may be about the same.
+fn set_up(connection: &mut Connection) -> rusqlite::Result<i32> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let sql = "SELECT COUNT(*) FROM sqlite_schema WHERE name = 'schema_version'";
+    if transaction.query_row(sql, [], |row| row.get::<_, i64>(0))? == 0 {
+        transaction.execute_batch(SCHEMA)?;
+    }
+    let version =
+        transaction
+            .query_row("SELECT COALESCE(MAX(version), 0) FROM schema_version", [], |row| row.get(0))?;
+    transaction.commit()?;
+    Ok(version)
+}
+
+fn raw_rows(
+    connection: &Connection,
+    sql: &str,
+    channel: &Channel,
+    limit: i64,
+    page: &Page,
+) -> rusqlite::Result<Vec<rusqlite::Result<RawMedia>>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.raw_bind_parameter(1, channel.as_str())?;
+    statement.raw_bind_parameter(2, limit)?;
+    for (number, bound) in (3..).zip(page.after.iter().chain(&page.before)) {
+        statement.raw_bind_parameter(number, bound.as_str())?;
+    }
+    let mut rows = statement.raw_query();
+    let mut raw = Vec::new();
+    // A row that can't be had ends the query; one that can't be understood does not.
+    while let Some(row) = rows.next()? {
+        raw.push(raw_media(row));
+    }
+    Ok(raw)
+}
+
+/// What fails before the commit is not stored; what fails at it may be, after a crash.
+fn insert(connection: &mut Connection, media: &Media, avatar: bool) -> std::result::Result<(), InsertError> {
+    let failed = |error| InsertError::Failed(fault(error));
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let (id, entity) = (media.id.as_str(), media.channel.as_str());
+    if execute_insert(&transaction, media).map_err(failed)? == 0 {
+        let same = params![id, entity, media.author, media.uploaded.as_micros(), media.sha1];
+        let known = transaction.query_row(&numbered(queries::SAME), same, |_| Ok(())).optional();
+        let taken = || Error::new(Kind::Failure, format!("there is another media with the id {id}"));
+        return known.map_err(failed)?.ok_or_else(|| InsertError::Failed(taken()));
+    }
+    if avatar {
+        transaction.execute(&numbered(queries::SET_AVATAR), [id, entity]).map_err(failed)?;
+    }
+    transaction.commit().map_err(|error| InsertError::Unknown(fault(error)))
+}
+
+fn execute_insert(connection: &Connection, media: &Media) -> rusqlite::Result<usize> {
+    connection.prepare_cached(&numbered(queries::INSERT))?.execute(params![
+        media.id.as_str(),
+        media.description.file_name,
+        media.author,
+        media.description.title,
+        media.description.description,
+        media.mime_type,
+        media.uploaded.as_micros(),
+        media.last_updated.as_micros(),
+        media.extension,
+        media.sha1,
+        signed(media.size),
+        media.length.map(signed),
+        media.height,
+        media.width,
+        media.channel.as_str(),
+    ])
+}
+
+/// In a transaction, since the error of a commit is lost when a query that returns rows ends.
+fn update(
+    connection: &mut Connection,
+    channel: &Channel,
+    id: &MediaId,
+    new: &Description,
+    now: Timestamp,
+) -> rusqlite::Result<Option<RawMedia>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let (id, entity, now) = (id.as_str(), channel.as_str(), now.as_micros());
+    let params = params![id, entity, new.file_name, new.title, new.description, now];
+    let row = transaction.query_row(&numbered(queries::UPDATE), params, raw_media).optional()?;
+    transaction.commit()?;
+    Ok(row)
+}
+
+/// The ids of the previews that went with it.
+fn delete(
+    connection: &mut Connection,
+    channel: &Channel,
+    id: &MediaId,
+) -> rusqlite::Result<Option<Vec<String>>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let (id, entity) = (id.as_str(), channel.as_str());
+    let exists = transaction.query_row(&numbered(queries::EXISTS), [id, entity], |_| Ok(())).optional()?;
+    if exists.is_none() {
+        return Ok(None);
+    }
+    let previews = transaction
+        .prepare_cached(&numbered(queries::DELETE_PREVIEWS))?
+        .query_map([id], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    transaction.execute(&numbered(queries::DELETE_AVATAR), [id])?;
+    transaction.execute(&numbered(queries::DELETE_MEDIA), [id])?;
+    transaction.commit()?;
+    Ok(Some(previews))
+}
+
+fn raw_media(row: &Row<'_>) -> rusqlite::Result<RawMedia> {
+    let date = |column| row.get(column).map(Timestamp::from_micros);
+    Ok(RawMedia {
+        id: row.get(0)?,
+        file_name: row.get(1)?,
+        author: row.get(2)?,
+        title: row.get(3)?,
+        description: row.get(4)?,
+        mime_type: row.get(5)?,
+        uploaded: date(6)?,
+        last_updated: date(7)?,
+        extension: row.get(8)?,
+        sha1: row.get(9)?,
+        size: row.get(10)?,
+        length: row.get(11)?,
+        height: row.get(12)?,
+        width: row.get(13)?,
+    })
+}
+
+/// The statement with parameters as SQLite numbers them; `$1` would be a name to it.
+fn numbered(sql: &str) -> String {
+    sql.replace('$', "?")
+}
+
+fn fault(cause: rusqlite::Error) -> Error {
+    Error::caused(kind(&cause), "the embedded database failed", cause)
+}
+
+fn kind(error: &rusqlite::Error) -> Kind {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Kind::Unavailable,
+        Some(ErrorCode::DiskFull) => Kind::Full,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Kind::Corrupt,
+        _ => Kind::Failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::Arc;
+
+    use super::super::conformance;
+    use super::*;
+
+    /// A database in a directory that goes away with it.
+    struct Scratch {
+        store: Arc<Sqlite>,
+        folder: PathBuf,
+    }
+
+    impl Scratch {
+        fn new() -> Self {
+            let name = format!("media-sqlite-{}-{}", std::process::id(), MediaId::random());
+            let folder = std::env::temp_dir().join(name);
+            std::fs::create_dir(&folder).unwrap();
+            let store = Arc::new(Sqlite::open(&folder.join("metadata.sqlite"), true).unwrap());
+            Self { store, folder }
+        }
+
+        fn path(&self) -> PathBuf {
+            self.folder.join("metadata.sqlite")
+        }
+
+        fn execute(&self, sql: &str) {
+            self.store.connection().unwrap().execute_batch(sql).unwrap();
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+
+    impl conformance::Bench for Scratch {
+        fn store(&self) -> &dyn Metadata {
+            &*self.store
+        }
+
+        fn execute(&self, sql: &str) {
+            Scratch::execute(self, sql);
+        }
+    }
+
+    conformance::suite!(Scratch::new());
+
+    #[test]
+    fn every_file_is_for_the_servers_user_alone() {
+        let scratch = Scratch::new();
+        scratch.store.insert(&conformance::media("room@example.org", "a", 1), false).unwrap();
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&scratch.folder).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
+            names.push(entry.file_name().into_string().unwrap());
+        }
+        names.sort();
+        assert_eq!(names, ["metadata.sqlite", "metadata.sqlite-shm", "metadata.sqlite-wal"]);
+    }
+
+    #[test]
+    fn what_was_stored_is_there_when_it_is_opened_again() {
+        let scratch = Scratch::new();
+        let media = conformance::media("room@example.org", "a", 1);
+        scratch.store.insert(&media, true).unwrap();
+        let again = Sqlite::open(&scratch.path(), false).unwrap();
+        assert_eq!(again.avatar(&media.channel).unwrap(), Some(media));
+    }
+
+    #[test]
+    fn two_processes_may_set_it_up_at_once() {
+        let scratch = Scratch::new();
+        let path = scratch.folder.join("other.sqlite");
+        std::thread::scope(|scope| {
+            let openings: Vec<_> = (0..4).map(|_| scope.spawn(|| Sqlite::open(&path, true))).collect();
+            for opening in openings {
+                opening.join().unwrap().unwrap().ping().unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn a_schema_of_a_later_program_is_refused() {
+        let scratch = Scratch::new();
+        scratch.execute("INSERT INTO schema_version (version) VALUES (9)");
+        let error = Sqlite::open(&scratch.path(), true).err().unwrap().to_string();
+        assert!(error.contains("too old"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_refused_and_kept() {
+        let scratch = Scratch::new();
+        let path = scratch.folder.join("text");
+        std::fs::write(&path, "no database, but longer than the head of one would be".repeat(10)).unwrap();
+        assert_eq!(Sqlite::open(&path, true).err().unwrap().kind(), Kind::Corrupt);
+        assert!(std::fs::read(&path).unwrap().starts_with(b"no database"));
+        let missing = Sqlite::open(&scratch.folder.join("missing/metadata.sqlite"), true).err().unwrap();
+        assert!(missing.to_string().contains("missing"), "{missing}");
+    }
+
+    #[test]
+    fn a_lock_that_stays_is_not_waited_for_without_end() {
+        let scratch = Scratch::new();
+        let mut holder = scratch.store.connection().unwrap();
+        let held = holder.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
+        let started = std::time::Instant::now();
+        let error = scratch.store.insert(&conformance::media("room@example.org", "a", 1), false).unwrap_err();
+        assert!(started.elapsed() < 2 * limits::DATABASE_LOCK);
+        assert!(matches!(&error, InsertError::Failed(error) if error.kind() == Kind::Unavailable), "{error}");
+        drop(held);
+    }
+}
