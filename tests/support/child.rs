@@ -1,0 +1,121 @@
+//! Programs that end with the test that started them, whatever way it ends.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use super::wait_for;
+
+/// Runs the program given as arguments; ends it when standard input ends, and with its exit status.
+/// (A background command's input is /dev/null, hence descriptor 3.)
+const GUARD: &str = r#"
+exec 3<&0
+"$@" </dev/null 3<&- >>"$OUTPUT" 2>&1 &
+program=$!
+echo "$program"
+{ cat >/dev/null; kill "$program" 2>/dev/null; } <&3 >/dev/null 2>&1 &
+watcher=$!
+exec 3<&-
+wait "$program"
+status=$?
+kill "$watcher" 2>/dev/null
+exit "$status"
+"#;
+
+/// A running program. Dropped, or with its test process killed, it gets SIGTERM.
+pub struct Guarded {
+    shell: Child,
+    lifeline: Option<ChildStdin>,
+    pid: u32,
+    output: PathBuf,
+}
+
+impl Guarded {
+    /// Starts a program with these additions to the environment; what it prints is appended to `output`.
+    ///
+    /// # Panics
+    /// When the program is not installed; the message names scripts/install-dependencies.
+    pub fn start(command: &[&str], environment: &[(&str, &str)], output: &Path) -> Self {
+        require(command[0]);
+        let mut shell = Command::new("sh")
+            .args(["-c", GUARD, "guard"])
+            .args(command)
+            .envs(environment.iter().copied())
+            .env("OUTPUT", output)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("sh starts");
+        let lifeline = shell.stdin.take();
+        let mut line = String::new();
+        let stdout = shell.stdout.take().expect("stdout is a pipe");
+        BufReader::new(stdout).read_line(&mut line).expect("sh tells a process id");
+        let pid = line.trim().parse().expect("sh tells a process id");
+        Self { shell, lifeline, pid, output: output.to_owned() }
+    }
+
+    /// The program's process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Sends a signal by its name, such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.pid.to_string()]).status();
+        assert!(status.expect("kill starts").success(), "SIG{name} could not be sent:\n{}", self.printed());
+    }
+
+    /// Its exit status, if it has ended; 128 + n after signal n.
+    pub fn ended(&mut self) -> Option<i32> {
+        let status = self.shell.try_wait().expect("sh can be waited for");
+        status.map(|status| status.code().unwrap_or(-1))
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it goes on and on.
+    pub fn wait(&mut self) -> i32 {
+        wait_for(&format!("the end of process {}", self.pid), || self.ended())
+    }
+
+    /// What it has printed so far.
+    pub fn printed(&self) -> String {
+        fs::read(&self.output).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        drop(self.lifeline.take());
+        if std::thread::panicking() {
+            eprintln!("--- {}:\n{}", self.output.display(), self.printed());
+            return;
+        }
+        self.wait();
+    }
+}
+
+/// Runs a program to its end and gives its exit status and what it printed on both outputs.
+pub fn run(command: &[&str]) -> (i32, String) {
+    require(command[0]);
+    let output = Command::new(command[0]).args(&command[1..]).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("{} does not start: {error}", command[0]));
+    let printed = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&printed).into_owned())
+}
+
+/// An empty file to print to.
+pub fn empty_file(path: &Path) -> PathBuf {
+    File::create(path).unwrap_or_else(|error| panic!("{} can't be made: {error}", path.display()));
+    path.to_owned()
+}
+
+/// Panics unless the program is there.
+fn require(program: &str) {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = Path::new(program).is_file()
+        || std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
+    assert!(found, "{program} is not installed: run scripts/install-dependencies");
+}

@@ -1,0 +1,39 @@
+//! What the end-to-end tests stand on: a real XMPP server, the media server, curl, and clients of our own.
+
+#![allow(dead_code, reason = "no test uses all of it")]
+
+pub mod child;
+pub mod http;
+pub mod prosody;
+pub mod scratch;
+pub mod scripted_peer;
+pub mod server;
+pub mod stanza;
+pub mod xmpp_client;
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+/// How long anything may take that has no reason to take long. Generous: the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks until there is an answer.
+///
+/// # Panics
+/// When there is none after [`PATIENCE`]; `what` is in the message.
+pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A loopback port that is free now. Another process may take it before its user does; starters try again.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}

@@ -1,0 +1,176 @@
+//! A private Prosody on loopback ports, with the domains and services of `prosody/prosody.cfg.lua`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::child::{Guarded, empty_file, run};
+use super::scratch::Scratch;
+use super::xmpp_client::{Client, Policy};
+use super::{free_port, wait_for};
+
+/// The domain of the site's users, and of their channels.
+pub const DOMAIN: &str = "example.org";
+/// The media server's component.
+pub const COMPONENT: &str = "media.example.org";
+/// The channel service of [`DOMAIN`].
+pub const CHANNELS: &str = "channels.example.org";
+/// A domain of channels that belong to no user; its own channel service.
+pub const TOPICS: &str = "topics.example.org";
+/// A domain on the same server that is none of the media server's.
+pub const ELSEWHERE: &str = "elsewhere.test";
+/// The secret of [`COMPONENT`].
+pub const SECRET: &str = "component-secret-7f3a";
+/// The local part of the account with which the media server asks channel services.
+pub const ACCOUNT: &str = "mediaserver";
+/// The password of every account.
+pub const PASSWORD: &str = "account-password-19c4";
+
+/// A running Prosody.
+pub struct Prosody {
+    process: Option<Guarded>,
+    scratch: Scratch,
+    client_port: u16,
+    component_port: u16,
+    authority: Option<PathBuf>,
+}
+
+impl Prosody {
+    /// Starts one that offers no TLS.
+    pub fn start() -> Self {
+        Self::start_with(Scratch::new(), None)
+    }
+
+    /// Starts one that offers STARTTLS with a certificate of a new authority.
+    pub fn start_with_tls() -> Self {
+        let scratch = Scratch::new();
+        let authority = make_certificates(scratch.path());
+        Self::start_with(scratch, Some(authority))
+    }
+
+    fn start_with(scratch: Scratch, authority: Option<PathBuf>) -> Self {
+        let (client_port, component_port) = (free_port(), free_port());
+        let mut prosody = Self { process: None, scratch, client_port, component_port, authority };
+        prosody.add_account(DOMAIN, ACCOUNT);
+        prosody.add_account(DOMAIN, "admin");
+        for _ in 0..5 {
+            if prosody.launch() {
+                return prosody;
+            }
+            prosody.stop();
+            (prosody.client_port, prosody.component_port) = (free_port(), free_port());
+        }
+        panic!("Prosody does not get its ports:\n{}", prosody.log());
+    }
+
+    /// Starts it again after [`Prosody::stop`], on the same ports and with the same nodes.
+    pub fn start_again(&mut self) {
+        assert!(self.launch(), "Prosody does not get its ports back:\n{}", self.log());
+    }
+
+    /// Ends it.
+    pub fn stop(&mut self) {
+        self.process = None;
+    }
+
+    /// The port of clients.
+    pub fn client_port(&self) -> u16 {
+        self.client_port
+    }
+
+    /// The port of components.
+    pub fn component_port(&self) -> u16 {
+        self.component_port
+    }
+
+    /// The certificate of the authority that signed its own, if it offers TLS.
+    pub fn authority(&self) -> Option<&Path> {
+        self.authority.as_deref()
+    }
+
+    /// What it has logged since it was started.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.scratch.join("prosody.log")).unwrap_or_default()
+    }
+
+    /// Makes an account with [`PASSWORD`].
+    pub fn add_account(&self, domain: &str, user: &str) {
+        let folder = self.scratch.join("data").join(encoded(domain)).join("accounts");
+        fs::create_dir_all(&folder).expect("the scratch directory takes folders");
+        let account = format!("return {{ [\"password\"] = \"{PASSWORD}\" }};\n");
+        fs::write(folder.join(format!("{}.dat", encoded(user))), account).expect("the folder takes files");
+    }
+
+    /// Logs an account in, which may have to be made.
+    pub fn login(&self, domain: &str, user: &str, policy: Policy) -> Client {
+        self.add_account(domain, user.split('/').next().expect("a split gives one part"));
+        let jid = match user.split_once('/') {
+            Some((local, resource)) => format!("{local}@{domain}/{resource}"),
+            None => format!("{user}@{domain}"),
+        };
+        let address = format!("127.0.0.1:{}", self.client_port);
+        Client::login(&address, &jid, PASSWORD, policy).expect("Prosody lets the test's accounts in")
+    }
+
+    /// Whether it has opened both ports. Its log says so; a connection could be to someone else's.
+    fn launch(&mut self) -> bool {
+        let log = empty_file(&self.scratch.join("prosody.log"));
+        let support = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/prosody");
+        let modules = support.join("modules").display().to_string();
+        let config = support.join("prosody.cfg.lua").display().to_string();
+        let directory = self.scratch.path().display().to_string();
+        let (client_port, component_port) = (self.client_port.to_string(), self.component_port.to_string());
+        let [certificate, key] = ["prosody.crt", "prosody.key"].map(|name| format!("{directory}/{name}"));
+        let mut environment = vec![
+            ("SITE_DIR", directory.as_str()),
+            ("SITE_MODULES", &modules),
+            ("C2S_PORT", &client_port),
+            ("COMPONENT_PORT", &component_port),
+            ("COMPONENT_SECRET", SECRET),
+        ];
+        if self.authority.is_some() {
+            environment.extend([("CERTIFICATE", certificate.as_str()), ("KEY", &key)]);
+        }
+        let output = self.scratch.join("prosody.out");
+        let command = ["prosody", "-F", "--config", &config];
+        let process = self.process.insert(Guarded::start(&command, &environment, &output));
+        wait_for("Prosody to start", || {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            let opened = |port: u16| text.contains(&format!("on [127.0.0.1]:{port}\n"));
+            if text.contains("Failed to open server port") {
+                return Some(false);
+            }
+            let status = process.ended();
+            assert!(status.is_none(), "Prosody ended with {status:?}:\n{}{text}", process.printed());
+            (opened(self.client_port) && opened(self.component_port)).then_some(true)
+        })
+    }
+}
+
+/// A name as Prosody's file storage writes it.
+fn encoded(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric();
+    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") }).collect()
+}
+
+/// Makes an authority and a certificate of it for [`DOMAIN`]; gives the authority's certificate.
+fn make_certificates(folder: &Path) -> PathBuf {
+    let at = |name: &str| folder.join(name).display().to_string();
+    let openssl = |arguments: &[&str]| {
+        let command: Vec<&str> = [&["openssl"], arguments].concat();
+        let (status, printed) = run(&command);
+        assert_eq!(status, 0, "{command:?}: {printed}");
+    };
+    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+    let [authority, authority_key] = [at("authority.crt"), at("authority.key")];
+    let [certificate, certificate_key, request] = [at("prosody.crt"), at("prosody.key"), at("prosody.csr")];
+    let extensions = at("extensions");
+    fs::write(&extensions, format!("subjectAltName=DNS:{DOMAIN}\n")).expect("the folder takes files");
+    let subject = ["-subj", "/CN=Authority of a test", "-days", "2"];
+    let own = ["req", "-x509", "-keyout", &authority_key, "-out", &authority];
+    openssl(&[&own[..], &key, &subject].concat());
+    let ask = ["req", "-new", "-keyout", &certificate_key, "-out", &request, "-subj", "/CN=example.org"];
+    openssl(&[&ask[..], &key].concat());
+    let sign = ["x509", "-req", "-in", &request, "-CA", &authority, "-CAkey", &authority_key, "-CAcreateserial"];
+    openssl(&[&sign[..], &["-days", "2", "-extfile", &extensions, "-out", &certificate]].concat());
+    PathBuf::from(authority)
+}

@@ -1,0 +1,52 @@
+-- The XMPP site of the tests and of `make demo`, on loopback ports. What differs from run to run
+-- comes from the environment: SITE_DIR (scratch), SITE_MODULES (the folder modules beside this file),
+-- C2S_PORT, COMPONENT_PORT, COMPONENT_SECRET, and CERTIFICATE and KEY where STARTTLS is to be offered.
+
+run_as_root = true -- in containers the tests are root; Prosody writes to the scratch directory only
+pidfile = ENV_SITE_DIR .. "/prosody.pid"
+data_path = ENV_SITE_DIR .. "/data"
+plugin_paths = { ENV_SITE_MODULES }
+log = { { levels = { min = "info" }, to = "file", timestamps = "%F %T", filename = ENV_SITE_DIR .. "/prosody.log" } }
+
+interfaces = { "127.0.0.1" }
+c2s_ports = { tonumber(ENV_C2S_PORT) }
+component_ports = { tonumber(ENV_COMPONENT_PORT) }
+component_interfaces = { "127.0.0.1" }
+c2s_direct_tls_ports = {}
+modules_disabled = { "s2s" }
+modules_enabled = { "roster", "saslauth", "disco", "posix", "ping", "offline" }
+
+authentication = "internal_plain" -- so that accounts are one-line files
+storage = "internal"
+
+-- The test client speaks no TLS, so it is never demanded here; the media server's own
+-- xmpp.connection.securitymode is what the tests of STARTTLS are about.
+c2s_require_encryption = false
+allow_unencrypted_plain_auth = true
+certificates = ENV_SITE_DIR
+if ENV_CERTIFICATE then
+	table.insert(modules_enabled, "tls")
+	ssl = { certificate = ENV_CERTIFICATE, key = ENV_KEY }
+end
+
+VirtualHost "example.org"
+
+Component "media.example.org"
+	component_secret = ENV_COMPONENT_SECRET
+
+-- Nobody connects to it: a discovery has to get over its errors.
+Component "absent.example.org"
+	component_secret = ENV_COMPONENT_SECRET
+
+-- The media server may read each node's configuration and affiliations; admin makes the nodes.
+Component "channels.example.org" "pubsub"
+	modules_enabled = { "channels" }
+	admins = { "mediaserver@example.org", "admin@example.org" }
+
+-- A domain of channels that belong to no user: it is its own channel service.
+Component "topics.example.org" "pubsub"
+	modules_enabled = { "channels" }
+	admins = { "mediaserver@example.org", "admin@example.org" }
+
+-- A domain that the media server does not serve, on the same XMPP server.
+VirtualHost "elsewhere.test"
