@@ -87,6 +87,7 @@ impl Guarded {
 }
 
 impl Drop for Guarded {
+    #[allow(clippy::print_stderr, reason = "the test harness shows it with the failure")]
     fn drop(&mut self) {
         drop(self.lifeline.take());
         if std::thread::panicking() {

@@ -1,7 +1,7 @@
 //! Requests as users make them, by curl; and as nobody should make them, byte by byte.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -191,6 +191,16 @@ impl Raw {
         self
     }
 
+    /// Sends what the server may refuse before it has it all.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.reader.get_mut().write_all(bytes.as_ref());
+    }
+
+    /// Ends the sending side.
+    pub fn end(&mut self) {
+        let _ = self.reader.get_ref().shutdown(Shutdown::Write);
+    }
+
     /// Reads one answer whose length is announced; `None` if the connection ends instead.
     pub fn answer(&mut self) -> Option<Answer> {
         self.read_answer(true)
@@ -203,7 +213,10 @@ impl Raw {
 
     /// Whether the server closes the connection without sending another byte.
     pub fn is_closed(&mut self) -> bool {
-        matches!(self.reader.fill_buf(), Ok([]))
+        match self.reader.fill_buf() {
+            Ok(rest) => rest.is_empty(),
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        }
     }
 
     fn read_answer(&mut self, has_body: bool) -> Option<Answer> {

@@ -149,7 +149,9 @@ impl Prosody {
 /// A name as Prosody's file storage writes it.
 fn encoded(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric();
-    name.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") }).collect()
+    name.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") })
+        .collect()
 }
 
 /// Makes an authority and a certificate of it for [`DOMAIN`]; gives the authority's certificate.
@@ -170,7 +172,8 @@ fn make_certificates(folder: &Path) -> PathBuf {
     openssl(&[&own[..], &key, &subject].concat());
     let ask = ["req", "-new", "-keyout", &certificate_key, "-out", &request, "-subj", "/CN=example.org"];
     openssl(&[&ask[..], &key].concat());
-    let sign = ["x509", "-req", "-in", &request, "-CA", &authority, "-CAkey", &authority_key, "-CAcreateserial"];
+    let sign =
+        ["x509", "-req", "-in", &request, "-CA", &authority, "-CAkey", &authority_key, "-CAcreateserial"];
     openssl(&[&sign[..], &["-days", "2", "-extfile", &extensions, "-out", &certificate]].concat());
     PathBuf::from(authority)
 }

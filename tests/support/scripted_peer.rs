@@ -124,7 +124,8 @@ impl Shared {
                 return found;
             }
             let left = deadline.checked_duration_since(Instant::now());
-            let left = left.unwrap_or_else(|| panic!("waited {PATIENCE:?} in vain for {what}; got {:#?}", state.seen));
+            let left = left
+                .unwrap_or_else(|| panic!("waited {PATIENCE:?} in vain for {what}; got {:#?}", state.seen));
             (state, _) = self.changed.wait_timeout(state, left).expect("no holder of this lock panics");
         }
     }
@@ -209,12 +210,11 @@ fn accept_client(
     reader.header().ok()?;
     connection.write_all(header.as_bytes()).ok()?;
     connection
-        .write_all(
-            b"<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></stream:features>",
-        )
+        .write_all(b"<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></stream:features>")
         .ok()?;
     let bind = reader.stanza().ok()??;
-    let resource = bind.all("resource").first().map_or("scripted".to_owned(), |resource| resource.text.clone());
+    let resource =
+        bind.all("resource").first().map_or("scripted".to_owned(), |resource| resource.text.clone());
     let bound = format!(
         "<iq type='result' id='{}'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
          <jid>mediaserver@{DOMAIN}/{}</jid></bind></iq>",

@@ -80,8 +80,11 @@ impl Client {
         let (reader, jid) = log_in(&socket, jid, password).map_err(|error| format!("{jid}: {error}"))?;
         let state = State { policy, confirms: Vec::new(), stanzas: Vec::new(), end: None };
         let writer = socket.try_clone().map_err(|error| error.to_string())?;
-        let shared =
-            Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), socket: Mutex::new(writer) });
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            socket: Mutex::new(writer),
+        });
         let listener = shared.clone();
         socket.set_read_timeout(None).map_err(|error| error.to_string())?;
         std::thread::spawn(move || listener.listen(reader));
@@ -120,6 +123,14 @@ impl Client {
     pub fn next_confirm(&self, number: usize) -> Result<Confirm, String> {
         let found = self.shared.wait(FOR_EVER, |state| state.confirms.get(number).cloned());
         found.ok_or_else(|| self.ended().unwrap_or_default())
+    }
+
+    /// Answers a confirm request by hand, for tests whose policy is [`Policy::Ignore`].
+    pub fn answer(&self, request: &Confirm, policy: Policy) -> Result<(), String> {
+        let confirm = request.stanza.child("confirm", HTTP_AUTH).ok_or("no confirm in the stanza")?;
+        let mut stanza = request.stanza.clone();
+        stanza.set("to", &self.jid); // so that an echo comes from whoever sends it
+        answer(policy, &stanza, confirm).map_or(Ok(()), |xml| self.send(&xml))
     }
 
     /// Waits for a stanza other than confirm requests and takes it out of those that were received.
@@ -283,24 +294,31 @@ pub fn answer(policy: Policy, request: &Stanza, confirm: &Stanza) -> Option<Stri
 }
 
 fn is_media_server(identity: &Stanza) -> bool {
-    ["category", "type", "name"].map(|name| identity.attribute(name)) == ["component", "generic", "Media Server"]
+    ["category", "type", "name"].map(|name| identity.attribute(name))
+        == ["component", "generic", "Media Server"]
 }
 
 fn endpoint(info: &Stanza) -> Option<String> {
     let fields = info.all("field").into_iter();
-    let field = fields.filter(|field| field.attribute("var") == "endpoint").find_map(|field| field.children.first());
+    let field =
+        fields.filter(|field| field.attribute("var") == "endpoint").find_map(|field| field.children.first());
     field.map(|value| value.text.clone())
 }
 
 fn connect(address: &str) -> Result<TcpStream, String> {
-    let socket = TcpStream::connect(address).map_err(|error| format!("can't connect to {address}: {error}"))?;
+    let socket =
+        TcpStream::connect(address).map_err(|error| format!("can't connect to {address}: {error}"))?;
     socket.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
     socket.set_nodelay(true).map_err(|error| error.to_string())?;
     Ok(socket)
 }
 
 /// Gives the reader of the stream that begins with the login, and the full JID.
-fn log_in(socket: &TcpStream, jid: &str, password: &str) -> Result<(StreamReader<TcpStream>, String), String> {
+fn log_in(
+    socket: &TcpStream,
+    jid: &str,
+    password: &str,
+) -> Result<(StreamReader<TcpStream>, String), String> {
     let (bare, resource) = jid.split_once('/').unwrap_or((jid, ""));
     let (user, domain) = bare.split_once('@').ok_or("a JID of a user looks like local@domain")?;
     let mut reader = StreamReader::new(socket.try_clone().map_err(|error| error.to_string())?);
@@ -318,7 +336,11 @@ fn log_in(socket: &TcpStream, jid: &str, password: &str) -> Result<(StreamReader
     send(&stream_header(domain))?;
     reader.header()?;
     expect(&mut reader, "features")?;
-    let resource = if resource.is_empty() { String::new() } else { format!("<resource>{}</resource>", escape(resource)) };
+    let resource = if resource.is_empty() {
+        String::new()
+    } else {
+        format!("<resource>{}</resource>", escape(resource))
+    };
     send(&format!("<iq type='set' id='bind'><bind xmlns='{BIND}'>{resource}</bind></iq>"))?;
     let bound = expect(&mut reader, "iq")?;
     let jid = bound.all("jid").first().map(|jid| jid.text.clone());

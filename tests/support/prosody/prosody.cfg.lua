@@ -14,7 +14,7 @@ component_ports = { tonumber(ENV_COMPONENT_PORT) }
 component_interfaces = { "127.0.0.1" }
 c2s_direct_tls_ports = {}
 modules_disabled = { "s2s" }
-modules_enabled = { "roster", "saslauth", "disco", "posix", "ping", "offline" }
+modules_enabled = { "roster", "saslauth", "disco", "posix", "ping", "offline", ENV_CERTIFICATE and "tls" }
 
 authentication = "internal_plain" -- so that accounts are one-line files
 storage = "internal"
@@ -25,7 +25,6 @@ c2s_require_encryption = false
 allow_unencrypted_plain_auth = true
 certificates = ENV_SITE_DIR
 if ENV_CERTIFICATE then
-	table.insert(modules_enabled, "tls")
 	ssl = { certificate = ENV_CERTIFICATE, key = ENV_KEY }
 end
 
