@@ -45,6 +45,7 @@ impl Guarded {
             .env("OUTPUT", output)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null()) // sh's own: it tells of every signal
             .spawn()
             .expect("sh starts");
         let lifeline = shell.stdin.take();
