@@ -90,9 +90,10 @@ impl Confirmations {
     }
 
     /// Takes a stanza of the component's link; says which confirmation it decides, if any, and how.
-    pub(super) fn decide(&mut self, stanza: &Element) -> Option<(Ticket, Verdict)> {
+    pub(super) fn decide(&mut self, now: Instant, stanza: &Element) -> Option<(Ticket, Verdict)> {
         let answer = Answer::read(stanza)?;
-        let answered: Vec<_> = self.pending.iter().filter(|(_, pending)| answer.is_to(pending)).collect();
+        let in_time = self.pending.iter().filter(|(_, pending)| now < pending.deadline);
+        let answered: Vec<_> = in_time.filter(|(_, pending)| answer.is_to(pending)).collect();
         // One answer decides one confirmation: the one it names by stanza id, else the oldest.
         let named = answered.iter().find(|(_, pending)| answer.names(pending));
         let ticket = *named.or(answered.first())?.0;
@@ -247,7 +248,7 @@ mod tests {
         }
 
         fn decide(&mut self, stanza: &Element) -> Option<(Ticket, Verdict)> {
-            self.confirmations.decide(stanza)
+            self.confirmations.decide(self.now, stanza)
         }
     }
 
@@ -466,6 +467,8 @@ mod tests {
         desk.begin(2, ALICE);
         let end = desk.now + REPLY_TIMEOUT / 2;
         assert!(desk.confirmations.expire(end - Duration::from_millis(1)).is_empty());
+        desk.now = end;
+        assert_eq!(desk.decide(&echo(&first)), None, "late, though nobody has looked at the clock since");
         assert_eq!(desk.confirmations.expire(end), [1]);
         assert!(desk.confirmations.expire(end).is_empty());
         assert_eq!(desk.decide(&echo(&first)), None);

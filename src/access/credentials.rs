@@ -76,8 +76,10 @@ fn decode(token: &str) -> Option<Credentials> {
         .then(|| Credentials { jid, transaction: transaction.to_owned() })
 }
 
+/// What XML can't hold would come back as another id.
 fn is_transaction_id(text: &str) -> bool {
-    (1..=limits::TRANSACTION_ID_BYTES).contains(&text.len()) && !text.contains(char::is_control)
+    let unfit = |c: char| c.is_control() || matches!(c, '\u{FFFE}' | '\u{FFFF}');
+    (1..=limits::TRANSACTION_ID_BYTES).contains(&text.len()) && !text.contains(unfit)
 }
 
 #[cfg(test)]
@@ -159,6 +161,7 @@ mod tests {
             "@c:t",
             "alice@example.com/:t",
             "alice@example.com:t\n",
+            "alice@example.com:t\u{FFFE}",
             "alice@example.com:t\u{85}",
             &long,
         ] {

@@ -84,7 +84,7 @@ impl<P> Gate<P> {
         match link {
             _ if stanza.is("iq", ns::CLIENT) && request => out.extend(self.answer(now, link, stanza)),
             Link::Component => {
-                if let Some((ticket, verdict)) = self.confirmations.decide(stanza) {
+                if let Some((ticket, verdict)) = self.confirmations.decide(now, stanza) {
                     self.confirmed(now, ticket, verdict, &mut out);
                 }
             }
