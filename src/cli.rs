@@ -55,9 +55,8 @@ impl fmt::Display for Usage {
 impl std::error::Error for Usage {}
 
 /// Understands the arguments behind the program's name. `-h` and `-V` count as soon as they are met.
-pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, Usage> {
+pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Invocation, Usage> {
     let mut words = Words::default();
-    let mut args = args;
     while let Some(argument) = args.next() {
         match argument.to_str() {
             Some("-h" | "--help") => return Ok(Invocation { config: None, command: Command::Help }),
@@ -66,7 +65,7 @@ pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Invocation, Usage> 
             Some("--yes") => words.yes = true,
             Some("--repair") => words.repair = true,
             Some(option) if option.starts_with('-') => return Err(unknown("option", &argument, OPTIONS)),
-            _ => words.name(argument)?,
+            _ => words.name(&argument)?,
         }
     }
     words.understood()
@@ -142,10 +141,10 @@ impl Words {
         Ok(())
     }
 
-    fn name(&mut self, argument: OsString) -> Result<(), Usage> {
+    fn name(&mut self, argument: &OsStr) -> Result<(), Usage> {
         let Some((_, command)) = COMMANDS.iter().find(|(name, _)| argument == *name) else {
             let names: Vec<_> = COMMANDS.iter().map(|(name, _)| *name).collect();
-            return Err(unknown("command", &argument, &names));
+            return Err(unknown("command", argument, &names));
         };
         if self.command.replace(*command).is_some() {
             return Err(Usage("more than one command".to_owned()));

@@ -37,14 +37,14 @@ impl Places {
     /// handed on. Other errors are of kind `Config`.
     pub fn read(&self, rows: impl FnOnce(&Database) -> Result<Vec<(String, String)>>) -> Result<Source> {
         if let Some(path) = &self.file {
-            return parsed(path, bytes(path).map_err(|error| unreadable(path, error))?);
+            return parsed(path, &bytes(path).map_err(|error| unreadable(path, error))?);
         }
         if let Some(url) = self.database.as_ref().filter(|url| !url.is_empty()) {
             return from_database(url, rows);
         }
         for path in &self.files {
             match bytes(path) {
-                Ok(bytes) => return parsed(path, bytes),
+                Ok(bytes) => return parsed(path, &bytes),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(unreadable(path, error)),
             }
@@ -72,9 +72,9 @@ fn from_database(
     Ok(Source { name: "table configuration".to_owned(), entries })
 }
 
-fn parsed(path: &Path, bytes: Vec<u8>) -> Result<Source> {
+fn parsed(path: &Path, bytes: &[u8]) -> Result<Source> {
     let name = path.display().to_string();
-    let entries = properties::parse(&name, &bytes)?;
+    let entries = properties::parse(&name, bytes)?;
     Ok(Source { name, entries })
 }
 

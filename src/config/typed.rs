@@ -182,33 +182,40 @@ pub fn need_restart(running: &Source, new: &Source) -> Vec<&'static str> {
 
 fn http(values: &Values<'_>) -> Result<Http> {
     let https = values.need(&s::HTTPS_ENABLED)?;
-    let threads = values.need(&s::HTTP_THREADS)?;
-    let http = Http {
-        enabled: values.get(&s::HTTP_ENABLED)?.unwrap_or(!https),
+    let enabled = values.get(&s::HTTP_ENABLED)?.unwrap_or(!https);
+    if !enabled && !https {
+        return Err(values.wrong(s::HTTP_ENABLED.key, "neither HTTP nor HTTPS would be served"));
+    }
+    let (threads, uploads_max, downloads_max) = threads(values)?;
+    Ok(Http {
+        enabled,
         port: values.need(&s::HTTP_PORT)?,
         bind: values.need(&s::HTTP_BIND)?,
         endpoint: values.get(&s::HTTP_ENDPOINT)?,
         threads,
-        uploads_max: values.get(&s::HTTP_UPLOADS_MAX)?.unwrap_or(threads * 3 / 8),
-        downloads_max: values.get(&s::HTTP_DOWNLOADS_MAX)?.unwrap_or(threads / 2),
+        uploads_max,
+        downloads_max,
         connections_max: values.need(&s::HTTP_CONNECTIONS_MAX)?,
         connections_per_address_max: values.need(&s::HTTP_CONNECTIONS_PER_ADDRESS_MAX)?,
         trusted_proxies: values.get(&s::HTTP_TRUSTED_PROXIES)?.unwrap_or_default(),
         cors_origins: values.need(&s::HTTP_CORS_ORIGINS)?,
         cache_max_age: values.need(&s::CACHE_MAX_AGE)?,
-    };
-    if !http.enabled && !https {
-        return Err(values.wrong(s::HTTP_ENABLED.key, "neither HTTP nor HTTPS would be served"));
+    })
+}
+
+/// Threads, and the shares of uploads and downloads: slow ones must not take every thread.
+fn threads(values: &Values<'_>) -> Result<(usize, usize, usize)> {
+    let threads = values.need(&s::HTTP_THREADS)?;
+    let uploads = values.get(&s::HTTP_UPLOADS_MAX)?.unwrap_or(threads * 3 / 8);
+    let downloads = values.get(&s::HTTP_DOWNLOADS_MAX)?.unwrap_or(threads / 2);
+    if uploads + downloads < threads {
+        return Ok((threads, uploads, downloads));
     }
-    // Slow transfers must not take every worker.
-    if http.uploads_max + http.downloads_max >= threads {
-        let (uploads, downloads) = (http.uploads_max, http.downloads_max);
-        let what = format!(
-            "{threads} threads must be more than http.uploads.max ({uploads}) and http.downloads.max ({downloads}) together"
-        );
-        return Err(values.wrong(s::HTTP_THREADS.key, &what));
-    }
-    Ok(http)
+    let what = format!(
+        "{threads} threads must be more than http.uploads.max ({uploads}) and http.downloads.max \
+         ({downloads}) together"
+    );
+    Err(values.wrong(s::HTTP_THREADS.key, &what))
 }
 
 fn https(values: &Values<'_>) -> Result<Option<Https>> {
