@@ -2,6 +2,7 @@
 
 mod format;
 mod jdbc;
+mod list;
 mod nearest;
 mod properties;
 mod secret;
@@ -10,8 +11,9 @@ mod source;
 mod typed;
 mod values;
 
-pub use format::{Bind, Domains, Origins, SecurityMode};
+pub use format::SecurityMode;
 pub use jdbc::{Database, PostgresUrl, SslMode};
+pub use list::{Bind, Domains, Origins};
 pub use nearest::nearest;
 pub use properties::{Entry, parse};
 pub use secret::Secret;

@@ -5,9 +5,10 @@ use log::LevelFilter;
 
 use self::Unset::{Is, Mandatory, Told, WithHttps};
 use super::format::{
-    Addresses, BindAddresses, Choice, Domain, DomainList, Endpoint, Format, Host, Jdbc, KeystoreType, Number,
-    OriginList, Password, Path, SecurityMode, Span, Switch, Text,
+    Choice, Domain, Endpoint, Format, Host, Jdbc, KeystoreType, Number, Password, Path, SecurityMode, Span,
+    Switch, Text,
 };
+use super::list::{Addresses, BindAddresses, DomainList, OriginList};
 
 /// One setting, as the manual describes it.
 pub struct Row {

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::format::{Bind, Domains, Keystore, Origins, SecurityMode};
+use super::format::{Keystore, SecurityMode};
+use super::list::{Bind, Domains, Origins};
 use super::settings::{self as s, TABLE};
 use super::values::{Notice, Source, Values};
 use super::{Database, Secret};

@@ -164,7 +164,7 @@ impl<'a> Values<'a> {
         self.note(meant, Level::Warn, text);
     }
 
-    /// Without a servername, a subdomain with dots is both (contract of the original): split at the first.
+    /// Without a servername, a subdomain with dots is both, as in the original: split at the first.
     fn split_subdomain(&mut self) {
         let (subdomain, servername) =
             (settings::XMPP_COMPONENT_SUBDOMAIN.key, settings::XMPP_COMPONENT_SERVERNAME.key);
