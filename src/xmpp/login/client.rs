@@ -110,7 +110,7 @@ impl Client {
                 Ok(Step::Send(String::new()))
             }
             (_, Event::Failed(error)) if error.condition == "host-unknown" => {
-                let what = "the XMPP server is not that of xmpp.connection.servicename";
+                let what = "the XMPP server is not that of xmpp.connection.servicename, or .port is not its client port";
                 Err(stream_error(Kind::Config, what, &error))
             }
             (_, event) => Err(unexpected(&event, awaited)),
@@ -455,6 +455,6 @@ mod tests {
         assert!(take(&mut machine, &sasl("success", "")).is_err());
         let unknown = StreamError { condition: "host-unknown".to_owned(), text: "x".to_owned() };
         let error = machine.event(Event::Failed(unknown)).unwrap_err();
-        assert!(error.to_string().contains("servicename: host-unknown (x)"), "{error}");
+        assert!(error.to_string().ends_with("client port: host-unknown (x)"), "{error}");
     }
 }

@@ -14,13 +14,21 @@ use super::{Broken, Outcome, Step, stream_error, stream_header, unexpected};
 pub(in super::super) struct Component {
     jid: BareJid,
     secret: Secret,
-    /// Our address, from the stream header; the handshake was sent then.
-    answered: Option<Jid>,
+    stage: Stage,
+}
+
+/// What the server owes us.
+enum Stage {
+    Header,
+    /// Its stream has no id: the reason follows.
+    Reason,
+    /// The answer to our handshake, and then this is our address.
+    Handshake(Jid),
 }
 
 impl Component {
     pub fn new(settings: &ComponentSettings) -> Self {
-        Self { jid: settings.jid.clone(), secret: settings.secret.clone(), answered: None }
+        Self { jid: settings.jid.clone(), secret: settings.secret.clone(), stage: Stage::Header }
     }
 
     pub fn open(&self) -> String {
@@ -28,28 +36,30 @@ impl Component {
     }
 
     pub fn awaited(&self) -> &'static str {
-        if self.answered.is_some() { "the answer to our handshake" } else { "a stream header" }
-    }
-
-    pub fn event(&mut self, event: Event) -> Outcome<Step> {
-        match (event, self.answered.take()) {
-            (Event::Opened(header), None) => self.handshake(header).map_err(Broken::Failed),
-            (Event::Stanza(stanza), Some(jid)) if stanza.is("handshake", ns::CLIENT) => {
-                Ok(Step::Ready(jid, String::new()))
-            }
-            (Event::Failed(error), _) => Err(self.refused(&error)),
-            (event, answered) => {
-                self.answered = answered;
-                Err(unexpected(&event, self.awaited()).into())
-            }
+        match self.stage {
+            Stage::Header => "a stream header",
+            Stage::Reason => "the id of its stream",
+            Stage::Handshake(_) => "the answer to our handshake",
         }
     }
 
-    fn handshake(&mut self, header: Header) -> Result<Step> {
+    pub fn event(&mut self, event: Event) -> Outcome<Step> {
+        match (event, &self.stage) {
+            (Event::Opened(header), Stage::Header) => Ok(Step::Send(self.opened(header)?)),
+            (Event::Stanza(stanza), Stage::Handshake(jid)) if stanza.is("handshake", ns::CLIENT) => {
+                Ok(Step::Ready(jid.clone(), String::new()))
+            }
+            (Event::Failed(error), _) => Err(refused(&error)),
+            (event, _) => Err(unexpected(&event, self.awaited()).into()),
+        }
+    }
+
+    fn opened(&mut self, header: Header) -> Result<String> {
         let Some(id) = header.id.filter(|id| !id.is_empty()) else {
-            return Err(Error::new(Kind::Corrupt, "the XMPP server's stream to the component has no id"));
+            self.stage = Stage::Reason;
+            return Ok(String::new());
         };
-        self.answered = Some(match header.from {
+        self.stage = Stage::Handshake(match header.from {
             None => self.jid.clone().into(),
             Some(from) => from.parse().map_err(|error| {
                 Error::caused(
@@ -61,30 +71,30 @@ impl Component {
         });
         let digest = Sha1::new().chain_update(&id).chain_update(self.secret.expose()).finalize();
         let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Step::Send(Element::new("handshake", ns::CLIENT).with_text(hex).to_xml(ns::CLIENT)))
+        Ok(Element::new("handshake", ns::CLIENT).with_text(hex).to_xml(ns::CLIENT))
     }
+}
 
-    fn refused(&self, error: &StreamError) -> Broken {
-        let hint = match error.condition.as_str() {
-            "conflict" => return Broken::AlreadyConnected,
-            "not-authorized" => {
-                "the XMPP server refuses the component's secret: xmpp.component.secretkey must equal its own \
-                 (in Prosody component_secret below this Component)"
-            }
-            "host-unknown" => {
-                "the XMPP server knows no component of this name: it needs one (in Prosody: Component \"NAME\" \
-                 with component_secret), or xmpp.component.subdomain and .servername are wrong"
-            }
-            "invalid-namespace" => {
-                "the XMPP server takes no components on this port: xmpp.component.port must be its component port"
-            }
-            _ => {
-                let hint = "the XMPP server ends the component's stream";
-                return stream_error(Kind::Unavailable, hint, error).into();
-            }
-        };
-        stream_error(Kind::Config, hint, error).into()
-    }
+fn refused(error: &StreamError) -> Broken {
+    let hint = match error.condition.as_str() {
+        "conflict" => return Broken::AlreadyConnected,
+        "not-authorized" => {
+            "the XMPP server refuses the component's secret: xmpp.component.secretkey must equal its own (in \
+             Prosody component_secret below the Component)"
+        }
+        "host-unknown" => {
+            "the XMPP server knows no component of this name: it needs one (in Prosody Component \"NAME\" with \
+             component_secret), or xmpp.component.subdomain, .servername or .port are wrong"
+        }
+        "invalid-namespace" => {
+            "the XMPP server takes no components on this port: xmpp.component.port must be its component port"
+        }
+        _ => {
+            let hint = "the XMPP server ends the component's stream";
+            return stream_error(Kind::Unavailable, hint, error).into();
+        }
+    };
+    stream_error(Kind::Config, hint, error).into()
 }
 
 #[cfg(test)]
@@ -155,7 +165,11 @@ mod tests {
 
     #[test]
     fn nothing_else_counts_as_success() {
-        assert!(machine().event(header("", None)).is_err());
+        let mut nameless = machine();
+        assert_eq!(nameless.event(header("", None)).unwrap(), Step::Send(String::new()));
+        assert!(nameless.event(Event::Stanza(Element::new("handshake", ns::CLIENT))).is_err());
+        let error = Error::from(nameless.event(failed("host-unknown")).unwrap_err());
+        assert!(error.to_string().contains("knows no component of this name"), "{error}");
         assert!(machine().event(Event::Stanza(Element::new("handshake", ns::CLIENT))).is_err());
         for event in [
             Event::Stanza(Element::new("handshake", "other")),
