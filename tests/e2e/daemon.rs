@@ -6,7 +6,7 @@ use crate::site::{Site, photo_bytes, xmpp_of};
 use crate::support::http::{Raw, Request};
 use crate::support::prosody::Prosody;
 use crate::support::scratch::Scratch;
-use crate::support::server::{Server, program};
+use crate::support::server::{Server, Xmpp, program, properties};
 use crate::support::wait_for;
 use crate::support::xmpp_client::Policy;
 
@@ -63,15 +63,29 @@ fn a_configuration_that_is_wrong_is_told_with_its_line() {
     let scratch = Scratch::new();
     let file = scratch.join("mediaserver.properties");
     let name = file.display().to_string();
-    fs::write(&file, "http.port=8080\nhttp.port=many\n").expect("the scratch directory takes files");
+    let xmpp = Xmpp { client_port: 1, component_port: 1 };
+    let good = properties(8080, xmpp, scratch.path(), &[]);
+    fs::write(&file, format!("# A comment\nmedia.sizelimit=many\n{good}")).expect("it takes files");
     for command in ["serve", "check"] {
         let (status, printed) = program(&["-c", &name, command]);
         assert_eq!(status, 78, "{printed}");
-        for word in
-            [&format!("{name}:2"), "http.port", "xmpp.component.secretkey", "xmpp.connection.password"]
-        {
+        for word in [&format!("{name}:2"), "media.sizelimit"] {
             assert!(printed.contains(word), "{word} is not in: {printed}");
         }
+    }
+}
+
+#[test]
+fn all_that_is_missing_is_told_at_once() {
+    let scratch = Scratch::new();
+    let file = scratch.join("mediaserver.properties");
+    fs::write(&file, "http.port=8080\n").expect("the scratch directory takes files");
+    let (status, printed) = program(&["-c", &file.display().to_string()]);
+    assert_eq!(status, 78, "{printed}");
+    for key in
+        ["xmpp.component.host", "xmpp.component.secretkey", "xmpp.connection.password", "media.storage.root"]
+    {
+        assert!(printed.contains(key), "{key} is not in: {printed}");
     }
     let (status, printed) = program(&["-c", &scratch.join("absent").display().to_string()]);
     assert_eq!(status, 78, "{printed}");

@@ -136,7 +136,10 @@ impl Shared {
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
                 let shared = self.clone();
-                std::thread::spawn(move || shared.serve(side, &connection));
+                std::thread::spawn(move || {
+                    shared.serve(side, &connection);
+                    let _ = connection.shutdown(Shutdown::Both);
+                });
             }
         });
         port
