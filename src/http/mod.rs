@@ -8,3 +8,8 @@ pub mod mime;
 mod parameters;
 pub mod range;
 pub mod target;
+pub mod body;
+mod fields;
+pub mod head;
+
+pub use body::BodyLength;

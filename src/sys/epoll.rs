@@ -1,0 +1,133 @@
+//! Readiness of many file descriptors at once (epoll).
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+
+use super::Interest;
+use super::wait::timespec;
+
+/// Descriptors reported by one call; more stay ready for the next.
+const BATCH: usize = 256;
+/// The kernel counts milliseconds in an `int`.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
+/// A set of watched descriptors, each with a token. Any thread may change it while another waits.
+#[derive(Debug)]
+pub struct Epoll(OwnedFd);
+
+/// What one [`Epoll::wait`] found.
+pub struct Events(Vec<epoll::Event>);
+
+impl Events {
+    /// Room for one batch.
+    #[expect(clippy::new_without_default, reason = "an empty batch is no natural default")]
+    pub fn new() -> Self {
+        Self(Vec::with_capacity(BATCH))
+    }
+
+    /// The tokens of the descriptors that are ready, hung up or broken.
+    pub fn tokens(&self) -> impl Iterator<Item = u64> + '_ {
+        self.0.iter().map(|event| event.data.u64())
+    }
+}
+
+impl Epoll {
+    /// An empty set.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(epoll::create(CreateFlags::CLOEXEC)?))
+    }
+
+    /// Watches `fd` for something to read, and reports it as long as there is.
+    pub fn watch(&self, fd: impl AsFd, token: u64) -> io::Result<()> {
+        Ok(epoll::add(&self.0, fd, EventData::new_u64(token), EventFlags::IN)?)
+    }
+
+    /// Ends what [`Epoll::watch`] or [`Epoll::arm`] began; closing the descriptor does the same.
+    pub fn unwatch(&self, fd: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.0, fd)?)
+    }
+
+    /// Watches a new `fd` until it is reported once.
+    pub fn arm(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+        Ok(epoll::add(&self.0, fd, EventData::new_u64(token), once(interest))?)
+    }
+
+    /// Watches an `fd` that was armed before until it is reported once more; what is ready already is reported, too.
+    pub fn rearm(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
+        Ok(epoll::modify(&self.0, fd, EventData::new_u64(token), once(interest))?)
+    }
+
+    /// Waits until something is ready or until the deadline; an interrupted wait ends early with nothing.
+    pub fn wait(&self, events: &mut Events, deadline: Option<Instant>) -> io::Result<()> {
+        events.0.clear();
+        let left = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+        let timeout = deadline.map(|deadline| timespec(left(deadline).min(LONGEST_WAIT)));
+        match epoll::wait(&self.0, spare_capacity(&mut events.0), timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn once(interest: Interest) -> EventFlags {
+    let flags = match interest {
+        Interest::Read => EventFlags::IN,
+        Interest::Write => EventFlags::OUT,
+        Interest::Both => EventFlags::IN | EventFlags::OUT,
+    };
+    flags | EventFlags::ONESHOT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Waker;
+    use super::*;
+
+    fn ready(epoll: &Epoll) -> Vec<u64> {
+        let mut events = Events::new();
+        epoll.wait(&mut events, Some(Instant::now())).unwrap();
+        events.tokens().collect()
+    }
+
+    #[test]
+    fn what_is_watched_is_reported_as_long_as_it_is_ready() {
+        let (epoll, waker) = (Epoll::new().unwrap(), Waker::new().unwrap());
+        epoll.watch(&waker, 7).unwrap();
+        assert!(ready(&epoll).is_empty());
+        waker.wake();
+        assert_eq!(ready(&epoll), [7]);
+        assert_eq!(ready(&epoll), [7]);
+        epoll.unwatch(&waker).unwrap();
+        assert!(ready(&epoll).is_empty());
+    }
+
+    #[test]
+    fn what_is_armed_is_reported_once_for_each_time() {
+        let (epoll, waker) = (Epoll::new().unwrap(), Waker::new().unwrap());
+        waker.wake();
+        epoll.arm(&waker, u64::MAX, Interest::Read).unwrap();
+        assert_eq!(ready(&epoll), [u64::MAX]);
+        assert!(ready(&epoll).is_empty());
+        epoll.rearm(&waker, 8, Interest::Both).unwrap();
+        assert_eq!(ready(&epoll), [8]);
+    }
+
+    #[test]
+    fn a_wait_without_end_is_woken() {
+        let (epoll, waker) = (Epoll::new().unwrap(), Waker::new().unwrap());
+        epoll.watch(&waker, 1).unwrap();
+        let mut events = Events::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| waker.wake());
+            while events.tokens().next().is_none() {
+                epoll.wait(&mut events, None).unwrap();
+            }
+        });
+        assert_eq!(events.tokens().collect::<Vec<_>>(), [1]);
+    }
+}

@@ -1,0 +1,149 @@
+//! Listening, accepting without surprises, and sending files without copying them.
+
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+
+/// What [`accept`] brought.
+#[derive(Debug)]
+pub enum Accepted {
+    /// A connection, non-blocking and without Nagle's delay, and its other end.
+    Connection(TcpStream, SocketAddr),
+    /// Nobody waits.
+    Nobody,
+    /// That one was gone before we came; there may be more.
+    Gone,
+    /// No descriptors or memory are left: others wait, but can't be accepted now.
+    Exhausted(io::Error),
+}
+
+/// A non-blocking listener. An IPv6 address takes IPv6 alone, so that `[::]` and `0.0.0.0` can both be bound.
+pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    net::bind(&socket, &address)?;
+    net::listen(&socket, backlog)?;
+    Ok(socket.into())
+}
+
+/// Accepts one connection, never waiting.
+pub fn accept(listener: &TcpListener) -> Accepted {
+    match net::acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        Ok((socket, address)) => {
+            let Some(Ok(peer)) = address.map(SocketAddr::try_from) else { return Accepted::Gone };
+            // Refused only for a socket that is broken already; its first use will show that.
+            let _ = sockopt::set_tcp_nodelay(&socket, true);
+            Accepted::Connection(socket.into(), peer)
+        }
+        Err(error) => refused(error),
+    }
+}
+
+/// Sends up to `count` bytes of `file` from `offset`, which it moves; 0 is the end of the file.
+pub fn send_file(socket: impl AsFd, file: &File, offset: &mut u64, count: usize) -> io::Result<usize> {
+    Ok(rustix::fs::sendfile(socket, file, Some(offset), count)?)
+}
+
+/// accept(2): errors of the network that already wait on the new socket are to be treated like `EAGAIN`.
+fn refused(error: Errno) -> Accepted {
+    match error {
+        Errno::AGAIN => Accepted::Nobody,
+        Errno::INTR
+        | Errno::CONNABORTED
+        | Errno::PERM
+        | Errno::PROTO
+        | Errno::NOPROTOOPT
+        | Errno::OPNOTSUPP
+        | Errno::NETDOWN
+        | Errno::NETUNREACH
+        | Errno::HOSTDOWN
+        | Errno::HOSTUNREACH
+        | Errno::NONET
+        | Errno::TIMEDOUT => Accepted::Gone,
+        // EMFILE, ENFILE, ENOBUFS, ENOMEM; and whatever we don't know must not become a busy loop.
+        _ => Accepted::Exhausted(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::super::{Interest, wait};
+    use super::*;
+
+    fn any_port(address: &str) -> TcpListener {
+        listen(address.parse().unwrap(), 16).unwrap()
+    }
+
+    fn accept_one(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+        wait(&[(listener.as_fd(), Interest::Read)], None).unwrap();
+        match accept(listener) {
+            Accepted::Connection(stream, peer) => (stream, peer),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_connection_is_accepted_without_waiting() {
+        let listener = any_port("127.0.0.1:0");
+        assert!(matches!(accept(&listener), Accepted::Nobody));
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut stream, peer) = accept_one(&listener);
+        assert_eq!(peer, client.local_addr().unwrap());
+        assert!(stream.nodelay().unwrap());
+        assert_eq!(stream.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn both_families_can_be_bound_to_one_port() {
+        let Ok(six) = listen("[::]:0".parse().unwrap(), 16) else {
+            return; // The machine has no IPv6.
+        };
+        let port = six.local_addr().unwrap().port();
+        let taken = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+        // Another program may hold the port on IPv4; anything else is our fault.
+        if let Err(error) = listen(SocketAddr::from(([0, 0, 0, 0], port)), 16) {
+            assert!(taken(&error) && TcpStream::connect(("127.0.0.1", port)).is_ok(), "{error}");
+        }
+    }
+
+    #[test]
+    fn errors_of_accept_are_told_apart() {
+        for error in [Errno::CONNABORTED, Errno::INTR, Errno::PROTO, Errno::PERM, Errno::NETDOWN] {
+            assert!(matches!(refused(error), Accepted::Gone), "{error}");
+        }
+        for error in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::INVAL] {
+            assert!(matches!(refused(error), Accepted::Exhausted(_)), "{error}");
+        }
+        assert!(matches!(refused(Errno::AGAIN), Accepted::Nobody));
+    }
+
+    #[test]
+    fn a_file_is_sent_from_an_offset_to_its_end() {
+        let listener = any_port("127.0.0.1:0");
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = accept_one(&listener);
+        let path = std::env::temp_dir().join(format!("send-file-{}", std::process::id()));
+        let mut file =
+            File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        file.write_all(b"0123456789").unwrap();
+        let mut offset = 4;
+        assert_eq!(send_file(&stream, &file, &mut offset, 100).unwrap(), 6);
+        assert_eq!((offset, send_file(&stream, &file, &mut offset, 100).unwrap()), (10, 0));
+        drop(stream);
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "456789");
+    }
+}
