@@ -1,4 +1,8 @@
 //! The HTTP edge: connections, heads, bodies, forms, answers; HTTP/1.1 (RFC 9110, 9112), blocking.
+//!
+//! One front thread (epoll) accepts connections and holds them while they wait for their clients. A connection whose
+//! request head is whole goes through a bounded queue to a worker, which reads the body and writes the answer with
+//! blocking calls under two clocks, and gives the connection back. An [`Exchange`] may be parked in between.
 
 pub mod conditional;
 pub mod cors;
@@ -9,7 +13,38 @@ mod parameters;
 pub mod range;
 pub mod target;
 pub mod body;
+mod client;
+mod connection;
+mod edge;
+mod exchange;
 mod fields;
+mod front;
 pub mod head;
+mod pace;
+mod permits;
+mod reader;
+mod response;
+mod server;
+mod settings;
+mod stream;
+mod tls;
+mod transfer;
+mod workers;
+
+#[cfg(test)]
+mod tests;
 
 pub use body::BodyLength;
+pub use client::Client;
+pub use exchange::Exchange;
+pub use reader::Body;
+pub use response::Response;
+pub use server::Server;
+pub use settings::{Clocks, Listen, Pkcs12, Settings};
+pub use workers::Workers;
+
+/// What answers the requests.
+pub trait Service: Send + Sync + 'static {
+    /// Called on a worker for each request; must end in [`Exchange::answer`], now or, once parked, later.
+    fn serve(&self, exchange: Exchange);
+}

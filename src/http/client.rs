@@ -1,0 +1,70 @@
+//! Who a request is from, when a front web server may stand between.
+
+use std::net::IpAddr;
+
+use super::head::Head;
+
+/// The client of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its address; behind a trusted proxy the one that the proxy names.
+    pub address: IpAddr,
+    /// Whether limits for each address apply: not to a trusted proxy that names no client.
+    pub limited: bool,
+}
+
+impl Client {
+    /// The last address of `X-Forwarded-For` that is no trusted proxy's, if `peer` is one; else `peer`.
+    pub(super) fn of(head: &Head, peer: IpAddr, trusted: &[IpAddr]) -> Self {
+        if !trusted.contains(&peer) {
+            return Self { address: peer, limited: true };
+        }
+        head.fields("x-forwarded-for")
+            .rev()
+            .flat_map(|value| value.rsplit(','))
+            // What can't be read was not written by a proxy of ours; nothing in front of it can be believed.
+            .map_while(|text| address(text.trim()))
+            .find(|address| !trusted.contains(address))
+            .map_or(Self { address: peer, limited: false }, |address| Self { address, limited: true })
+    }
+}
+
+/// An address with or without port, IPv6 with or without brackets.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = match text.strip_prefix('[') {
+        Some(rest) => rest.split(']').next()?,
+        None if text.matches(':').count() == 1 => text.split(':').next()?,
+        None => text,
+    };
+    bare.parse().ok().map(|address: IpAddr| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(peer: &str, fields: &str) -> (String, bool) {
+        let text = format!("GET / HTTP/1.0\r\n{fields}\r\n");
+        let (head, _) = Head::read(text.as_bytes()).unwrap().expect("complete");
+        let trusted = ["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
+        let client = Client::of(&head, peer.parse().unwrap(), &trusted);
+        (client.address.to_string(), client.limited)
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_is_believed() {
+        let is = |peer, fields, address: &str, limited| {
+            assert_eq!(client(peer, fields), (address.to_owned(), limited), "{fields}");
+        };
+        is("192.0.2.9", "X-Forwarded-For: 198.51.100.1\r\n", "192.0.2.9", true);
+        is("10.0.0.1", "X-Forwarded-For: 198.51.100.1\r\n", "198.51.100.1", true);
+        is("10.0.0.1", "X-Forwarded-For: 1.1.1.1, 198.51.100.1 , 10.0.0.2\r\n", "198.51.100.1", true);
+        is("10.0.0.1", "X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\n", "2.2.2.2", true);
+        is("10.0.0.1", "", "10.0.0.1", false);
+        is("10.0.0.1", "X-Forwarded-For: 10.0.0.2\r\n", "10.0.0.1", false);
+        is("10.0.0.1", "X-Forwarded-For: 1.1.1.1, unknown\r\n", "10.0.0.1", false);
+        is("10.0.0.1", "X-Forwarded-For: 198.51.100.1:4711\r\n", "198.51.100.1", true);
+        is("10.0.0.1", "X-Forwarded-For: [2001:db8::1]:4711\r\n", "2001:db8::1", true);
+        is("10.0.0.1", "X-Forwarded-For: ::ffff:10.0.0.2\r\n", "10.0.0.1", false);
+    }
+}

@@ -1,0 +1,203 @@
+//! A connection and what has been read of it. Whoever holds the box works on it: the front, a worker, or nobody but
+//! the exchange that is parked.
+
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use super::head::Scan;
+use super::permits::Seat;
+use super::stream::Stream;
+use crate::limits;
+use crate::model::Refusal;
+use crate::sys::{Epoll, Interest};
+
+/// Reads of one linger step, so that no client keeps the front for itself.
+const DRAIN_READS: usize = 16;
+
+pub(super) struct Connection {
+    // Closed before its seat is given back: fields drop in this order.
+    pub stream: Stream,
+    pub input: Input,
+    pub peer: IpAddr,
+    pub token: u64,
+    pub stage: Stage,
+    /// When the front gives up on the present stage.
+    pub deadline: Instant,
+    /// When the present request began to be ours: its head was complete.
+    pub since: Instant,
+    scan: Scan,
+    head: usize,
+    armed: bool,
+    _seat: Seat,
+}
+
+/// What a connection waits for when it rests with the front.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Handshake,
+    /// A head; whether a byte of it has come.
+    Head(bool),
+    /// The client's end, while so many bytes more are read and dropped.
+    Linger(u64),
+}
+
+/// How far a head has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Collected {
+    Whole,
+    Part,
+    /// The client has closed.
+    Closed,
+}
+
+impl Connection {
+    pub fn new(stream: Stream, peer: IpAddr, token: u64, deadline: Instant, seat: Seat) -> Self {
+        let stage = if stream.is_tls() { Stage::Handshake } else { Stage::Head(false) };
+        Self {
+            stream,
+            input: Input::default(),
+            peer,
+            token,
+            stage,
+            deadline,
+            since: Instant::now(),
+            scan: Scan::default(),
+            head: 0,
+            armed: false,
+            _seat: seat,
+        }
+    }
+
+    /// Asks `epoll` for one report of what the present stage waits for.
+    pub fn arm(&mut self, epoll: &Epoll) -> io::Result<()> {
+        let interest = if self.stage == Stage::Handshake { self.stream.awaits() } else { Interest::Read };
+        let fd = self.stream.fd()?;
+        if self.armed {
+            return epoll.rearm(fd, self.token, interest);
+        }
+        epoll.arm(fd, self.token, interest)?;
+        self.armed = true;
+        Ok(())
+    }
+
+    /// Whether a whole head is in the input already.
+    pub fn has_head(&mut self) -> Result<bool, Refusal> {
+        self.head = self.scan.advance(self.input.bytes())?.unwrap_or(0);
+        Ok(self.head > 0)
+    }
+
+    /// Whether a head has begun to come; some clients send an empty line behind a body, which begins nothing.
+    pub fn has_begun(&self) -> bool {
+        self.input.bytes().iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
+    }
+
+    /// Reads what has come of a head. A plain socket is read once: what is left there, epoll reports again. TLS is
+    /// read to the end, for what it has decrypted epoll knows nothing of.
+    pub fn collect(&mut self, scratch: &mut [u8]) -> Result<Collected, Refusal> {
+        loop {
+            match self.stream.read(scratch) {
+                Ok(0) => return Ok(Collected::Closed),
+                Ok(bytes) => self.input.push(&scratch[..bytes]),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(Collected::Part),
+                    io::ErrorKind::Interrupted => continue,
+                    _ => return Ok(Collected::Closed),
+                },
+            }
+            if self.has_head()? {
+                return Ok(Collected::Whole);
+            }
+            if !self.stream.is_tls() {
+                return Ok(Collected::Part);
+            }
+        }
+    }
+
+    /// The head that was found, and the next one is looked for.
+    pub fn take_head(&mut self) -> Vec<u8> {
+        self.scan = Scan::default();
+        self.input.take(std::mem::take(&mut self.head))
+    }
+
+    /// Reads and drops what has come while lingering; whether there may be more. TLS is not decrypted.
+    pub fn drain(&mut self, scratch: &mut [u8]) -> bool {
+        let (Stage::Linger(left), Some(mut tcp)) = (&mut self.stage, self.stream.tcp()) else { return false };
+        for _ in 0..DRAIN_READS {
+            match tcp.read(scratch) {
+                Ok(0) => return false,
+                Ok(bytes) => *left = left.saturating_sub(bytes as u64),
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            }
+            if *left == 0 {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Ends our half and begins to linger, until `deadline` at most.
+    pub fn close_write(&mut self, deadline: Instant) {
+        self.stream.close_write();
+        self.input = Input::default();
+        self.stage = Stage::Linger(limits::LINGER_BYTES);
+        self.deadline = deadline;
+    }
+}
+
+/// Bytes that were read and not used yet. Costs nothing while it is empty.
+#[derive(Debug, Default)]
+pub(super) struct Input {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+impl Input {
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[self.used..]
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes().is_empty()
+    }
+
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Drops the first `count` bytes.
+    pub fn consume(&mut self, count: usize) {
+        self.used = (self.used + count).min(self.bytes.len());
+        if self.is_empty() {
+            (self.bytes, self.used) = (Vec::new(), 0);
+        }
+    }
+
+    /// Takes the first `count` bytes out; without a copy if that is all.
+    pub fn take(&mut self, count: usize) -> Vec<u8> {
+        if self.used == 0 && count >= self.bytes.len() {
+            return std::mem::take(&mut self.bytes);
+        }
+        let taken = self.bytes().get(..count).unwrap_or_default().to_vec();
+        self.consume(count);
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn input_is_used_up_from_its_front() {
+        let mut input = Input::default();
+        input.push(b"headbody");
+        assert_eq!(input.take(4), b"head");
+        input.consume(1);
+        input.push(b"next");
+        assert_eq!((input.bytes(), input.take(3)), (&b"odynext"[..], b"ody".to_vec()));
+        assert_eq!((input.take(4), input.is_empty()), (b"next".to_vec(), true));
+        input.consume(9);
+        assert_eq!(input.bytes.capacity(), 0);
+    }
+}

@@ -1,0 +1,201 @@
+//! What the front, the workers and parked exchanges share, and the ways a connection goes between them.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Instant, SystemTime};
+
+use native_tls::TlsAcceptor;
+
+use super::Service;
+use super::connection::{Collected, Connection, Stage};
+use super::exchange::Exchange;
+use super::head::Head;
+use super::permits::{Permits, Seats, lock};
+use super::response::{Payload, Response};
+use super::settings::Settings;
+use super::transfer::Halt;
+use super::workers::Workers;
+use crate::limits;
+use crate::model::Refusal;
+use crate::sys::{Epoll, Waker};
+
+pub(super) struct Edge {
+    pub settings: Settings,
+    pub service: Arc<dyn Service>,
+    pub workers: Workers,
+    pub epoll: Epoll,
+    /// Wakes the front.
+    pub waker: Waker,
+    pub seats: Arc<Seats>,
+    pub uploads: Permits,
+    pub downloads: Permits,
+    pub halt: Halt,
+    pub acceptor: RwLock<Option<Arc<TlsAcceptor>>>,
+    /// The connections that wait for their clients, by token. No lock is taken while this one is held.
+    pub resting: Mutex<HashMap<u64, Box<Connection>>>,
+    pub stopping: AtomicBool,
+}
+
+impl Edge {
+    /// Whether no new request may come on a connection.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Gives a connection to the front, to wait for what its stage says. It is armed and put in its place under one
+    /// lock, so that the front neither misses it nor closes it in between.
+    pub fn rest(&self, mut connection: Box<Connection>) {
+        let mut resting = lock(&self.resting);
+        let lingers = matches!(connection.stage, Stage::Linger(_));
+        if self.halt.is_set() || (self.is_stopping() && !lingers) {
+            return;
+        }
+        if connection.arm(&self.epoll).is_ok() {
+            resting.insert(connection.token, connection);
+        }
+    }
+
+    /// Hands a connection with a whole head to the workers, or sheds it.
+    pub fn enqueue(self: &Arc<Self>, mut connection: Box<Connection>) {
+        connection.since = Instant::now();
+        let offered =
+            self.workers.offer(self.settings.max_queued, (Arc::clone(self), connection), Self::serve);
+        if let Err((edge, connection)) = offered {
+            edge.refuse(connection, Refusal::Overloaded);
+        }
+    }
+
+    /// Hands a connection that has a step of its TLS handshake to do to the workers.
+    pub fn enqueue_handshake(self: &Arc<Self>, connection: Box<Connection>) {
+        let job = (Arc::clone(self), connection);
+        // Shed without a word: there is no HTTP to say it in yet.
+        let _ = self.workers.offer(self.settings.max_queued, job, Self::shake);
+    }
+
+    /// After an answer: on to the next request. One that is there already goes to the end of the queue, so that no
+    /// client keeps a worker for itself.
+    pub fn next(edge: &Arc<Self>, mut connection: Box<Connection>) {
+        match connection.has_head() {
+            Ok(true) => edge.enqueue(connection),
+            Ok(false) if connection.stream.is_tls() => edge.await_decrypted(connection),
+            Ok(false) => edge.await_head(connection),
+            Err(refusal) => edge.refuse(connection, refusal),
+        }
+    }
+
+    /// Refuses in the name of the edge. One write that never waits: it goes into an empty socket buffer.
+    pub fn refuse(&self, mut connection: Box<Connection>, refusal: Refusal) {
+        let sent = connection.stream.write(&refusal_bytes(refusal)).unwrap_or(0);
+        Entry {
+            client: connection.peer,
+            user: None,
+            method: "-",
+            path: "-",
+            status: refusal.row().status,
+            bytes: sent as u64,
+            since: connection.since,
+        }
+        .log();
+        self.linger(connection);
+    }
+
+    /// Closes in two steps, so that the client reads the answer and not a reset (RFC 9112 section 9.6).
+    pub fn linger(&self, mut connection: Box<Connection>) {
+        connection.close_write(Instant::now() + self.settings.linger_time);
+        self.rest(connection);
+    }
+
+    fn serve((edge, mut connection): (Arc<Self>, Box<Connection>)) {
+        match Head::parse(connection.take_head()) {
+            Ok(head) => Arc::clone(&edge.service).serve(Exchange::new(edge, connection, head)),
+            Err(refusal) => edge.refuse(connection, refusal),
+        }
+    }
+
+    fn shake((edge, mut connection): (Arc<Self>, Box<Connection>)) {
+        let acceptor = edge.acceptor.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(acceptor) = acceptor else { return };
+        match connection.stream.handshake(&acceptor) {
+            Ok(true) => Self::next(&edge, connection),
+            Ok(false) => edge.rest(connection),
+            Err(error) => log::debug!("{}: TLS handshake failed: {error}", connection.peer),
+        }
+    }
+
+    fn await_decrypted(self: &Arc<Self>, mut connection: Box<Connection>) {
+        match connection.collect(&mut [0; limits::HEAD_BYTES]) {
+            Ok(Collected::Whole) => self.enqueue(connection),
+            Ok(Collected::Part) => self.await_head(connection),
+            Ok(Collected::Closed) => {}
+            Err(refusal) => self.refuse(connection, refusal),
+        }
+    }
+
+    fn await_head(&self, mut connection: Box<Connection>) {
+        let begun = connection.has_begun();
+        let time = if begun { self.settings.head_time } else { self.settings.keep_alive_time };
+        connection.stage = Stage::Head(begun);
+        connection.deadline = Instant::now() + time;
+        self.rest(connection);
+    }
+}
+
+/// A whole answer that refuses and closes.
+pub(super) fn refusal_bytes(refusal: Refusal) -> Vec<u8> {
+    let response = Response::refusal(refusal);
+    let mut bytes = Vec::new();
+    response.write_head(Some("close"), SystemTime::now(), &mut bytes);
+    if let Payload::Bytes(body) = response.payload() {
+        bytes.extend_from_slice(body);
+    }
+    bytes
+}
+
+/// A line of the access log. It has no place for queries and field values: they hold credentials.
+pub(super) struct Entry<'a> {
+    pub client: IpAddr,
+    pub user: Option<&'a str>,
+    pub method: &'a str,
+    pub path: &'a str,
+    pub status: u16,
+    pub bytes: u64,
+    pub since: Instant,
+}
+
+impl Entry<'_> {
+    pub fn log(&self) {
+        log::info!(target: "access", "{self}");
+    }
+}
+
+impl std::fmt::Display for Entry<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { client, method, status, bytes, .. } = self;
+        let user = self.user.unwrap_or("-").escape_default();
+        let (path, time) = (self.path.escape_default(), self.since.elapsed().as_millis());
+        write!(f, "{client} {user} {method} {path} {status} {bytes} {time}ms")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_access_line_is_one_line_of_ascii() {
+        let entry = Entry {
+            client: "::1".parse().unwrap(),
+            user: Some("b\u{e9}a@example.com"),
+            method: "GET",
+            path: "/a\r\nb",
+            status: 200,
+            bytes: 5,
+            since: Instant::now(),
+        };
+        let line = entry.to_string();
+        assert!(line.starts_with("::1 b\\u{e9}a@example.com GET /a\\r\\nb 200 5 ") && line.ends_with("ms"));
+    }
+}

@@ -1,0 +1,176 @@
+//! Caps: on connections, uploads and downloads. A place that is taken is given back when its guard drops.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::model::Refusal;
+
+/// Locks, whatever a thread that panicked left: what is kept in our locks is whole between any two statements.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A number of things that may go on at a time.
+#[derive(Debug)]
+pub(super) struct Permits(Arc<AtomicUsize>);
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Permit(Arc<AtomicUsize>);
+
+impl Permits {
+    pub fn new(count: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(count)))
+    }
+
+    /// Takes one, if one is left.
+    pub fn take(&self) -> Option<Permit> {
+        let less = |left: usize| left.checked_sub(1);
+        self.0
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, less)
+            .ok()
+            .map(|_| Permit(Arc::clone(&self.0)))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+/// The places for connections, in all and for each client address.
+#[derive(Debug)]
+pub(super) struct Seats {
+    most: usize,
+    most_each: usize,
+    taken: Mutex<Taken>,
+    empty: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    each: HashMap<IpAddr, usize>,
+}
+
+/// The place of one connection.
+#[derive(Debug)]
+pub(super) struct Seat {
+    seats: Arc<Seats>,
+    address: Option<IpAddr>,
+}
+
+impl Seats {
+    pub fn new(most: usize, most_each: usize) -> Arc<Self> {
+        Arc::new(Self { most, most_each, taken: Mutex::default(), empty: Condvar::new() })
+    }
+
+    /// Takes a place for a connection from `address`; `None` is counted in all only.
+    pub fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Seat, Refusal> {
+        let address = address.map(network);
+        let mut taken = lock(&self.taken);
+        if taken.all >= self.most {
+            return Err(Refusal::Overloaded);
+        }
+        if let Some(address) = address {
+            let each = taken.each.entry(address).or_default();
+            if *each >= self.most_each {
+                return Err(Refusal::TooManyConnections);
+            }
+            *each += 1;
+        }
+        taken.all += 1;
+        Ok(Seat { seats: Arc::clone(self), address })
+    }
+
+    /// How many are taken.
+    pub fn taken(&self) -> usize {
+        lock(&self.taken).all
+    }
+
+    /// Waits until none is taken; whether that was so in time.
+    pub fn wait_empty(&self, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        let mut taken = lock(&self.taken);
+        while taken.all > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            taken = self.empty.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = lock(&self.seats.taken);
+        taken.all -= 1;
+        if let Some(address) = self.address
+            && let Some(each) = taken.each.get_mut(&address)
+        {
+            *each -= 1;
+            if *each == 0 {
+                taken.each.remove(&address);
+            }
+        }
+        if taken.all == 0 {
+            self.seats.empty.notify_all();
+        }
+    }
+}
+
+/// What counts as one client: an IPv4 address, or the /64 that every IPv6 host has to itself.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX))),
+        four => four,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permits_come_back() {
+        let permits = Permits::new(2);
+        let (first, second) = (permits.take(), permits.take());
+        assert!(first.is_some() && second.is_some() && permits.take().is_none());
+        drop(first);
+        assert!(permits.take().is_some());
+    }
+
+    #[test]
+    fn seats_are_capped_in_all_and_for_each_address() {
+        let seats = Seats::new(3, 1);
+        let take = |address: &str| seats.take(Some(address.parse().unwrap()));
+        let first = take("192.0.2.1").unwrap();
+        assert_eq!(take("192.0.2.1").unwrap_err(), Refusal::TooManyConnections);
+        assert_eq!(take("::ffff:192.0.2.1").unwrap_err(), Refusal::TooManyConnections);
+        let _six = take("2001:db8::1").unwrap();
+        assert_eq!(take("2001:db8::2").unwrap_err(), Refusal::TooManyConnections);
+        let _proxy = seats.take(None).unwrap();
+        assert_eq!(seats.take(None).unwrap_err(), Refusal::Overloaded);
+        drop(first);
+        assert_eq!(seats.taken(), 2);
+        assert!(take("192.0.2.1").is_ok());
+    }
+
+    #[test]
+    fn the_last_to_leave_is_noticed() {
+        let seats = Seats::new(1, 1);
+        assert!(seats.wait_empty(Duration::ZERO));
+        let seat = seats.take(None).unwrap();
+        assert!(!seats.wait_empty(Duration::ZERO));
+        std::thread::scope(|scope| {
+            scope.spawn(move || drop(seat));
+            assert!(seats.wait_empty(Duration::from_secs(60)));
+        });
+    }
+}

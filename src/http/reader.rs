@@ -1,0 +1,123 @@
+//! Reading a request's body: `100 Continue`, framing off, clocks, and a cut that is never taken for an end.
+
+use std::io::{self, Read};
+
+use super::body::Decoder;
+use super::connection::{Connection, Input};
+use super::head::Head;
+use super::pace::Pace;
+use super::settings::Clocks;
+use super::transfer::{Halt, Transfer};
+use crate::model::Refusal;
+
+/// Bytes that are read at a time where framing may come.
+const FRAMED_READ: usize = 8 * 1024;
+
+/// The state of a body between reads.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    decoder: Decoder,
+    pace: Pace,
+    /// Whether the client still waits for `100 Continue`.
+    awaited: bool,
+    /// Why it can't be read on.
+    failed: Option<Refusal>,
+}
+
+impl Incoming {
+    pub fn new(head: &Head, clocks: Clocks) -> Self {
+        Self {
+            decoder: Decoder::new(head.length()),
+            pace: Pace::new(clocks),
+            awaited: head.expects_continue(),
+            failed: None,
+        }
+    }
+
+    /// Whether the body has ended; what is unread of it is skipped if all of that is in `input`.
+    pub fn skip(&mut self, input: &mut Input) -> bool {
+        let mut sink = [0; 1024];
+        while self.failed.is_none() && !self.decoder.is_done() && !input.is_empty() {
+            match self.decoder.decode(input.bytes(), &mut sink) {
+                Ok(step) => input.consume(step.consumed),
+                Err(refusal) => self.failed = Some(refusal),
+            }
+        }
+        self.failed.is_none() && self.decoder.is_done()
+    }
+}
+
+/// A body to be read. Its errors carry a [`Refusal`].
+pub struct Body<'a> {
+    incoming: &'a mut Incoming,
+    connection: &'a mut Connection,
+    halt: &'a Halt,
+}
+
+impl<'a> Body<'a> {
+    pub(super) fn new(incoming: &'a mut Incoming, connection: &'a mut Connection, halt: &'a Halt) -> Self {
+        Self { incoming, connection, halt }
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.ask()?;
+        loop {
+            let bytes = self.connection.input.bytes();
+            let step = self.incoming.decoder.decode(bytes, buffer)?;
+            self.connection.input.consume(step.consumed);
+            if step.produced > 0 || self.incoming.decoder.is_done() {
+                return Ok(step.produced);
+            }
+            if let Some(data) = self.incoming.decoder.data() {
+                return self.read_data(buffer, data);
+            }
+            let mut scratch = [0; FRAMED_READ];
+            let count = self.receive(&mut scratch)?;
+            self.connection.input.push(&scratch[..count]);
+        }
+    }
+
+    /// Reads data straight into the caller's buffer: behind an empty input nothing but data comes next.
+    fn read_data(&mut self, buffer: &mut [u8], data: u64) -> io::Result<usize> {
+        let most = buffer.len().min(usize::try_from(data).unwrap_or(usize::MAX));
+        let count = self.receive(&mut buffer[..most])?;
+        self.incoming.decoder.advance(count);
+        Ok(count)
+    }
+
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.transfer().read(buffer) {
+            Ok(0) => Err(Refusal::BodyCut.into()),
+            Err(error) if Refusal::in_io(&error).is_none() => Err(Refusal::BodyCut.into()),
+            result => result,
+        }
+    }
+
+    /// RFC 9110 section 10.1.1: the interim answer, unless a part of the body has come without it.
+    fn ask(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.incoming.awaited) && self.connection.input.is_empty() {
+            self.transfer().write_all(b"HTTP/1.1 100 Continue\r\n\r\n", &mut 0)?;
+        }
+        Ok(())
+    }
+
+    fn transfer(&mut self) -> Transfer<'_> {
+        Transfer { stream: &mut self.connection.stream, pace: &mut self.incoming.pace, halt: self.halt }
+    }
+}
+
+impl Read for Body<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(refusal) = self.incoming.failed {
+            return Err(refusal.into());
+        }
+        if buffer.is_empty() || self.incoming.decoder.is_done() {
+            return Ok(0);
+        }
+        self.fill(buffer).map_err(|error| {
+            let refusal = Refusal::in_io(&error).unwrap_or(Refusal::BodyCut);
+            self.incoming.failed = Some(refusal);
+            refusal.into()
+        })
+    }
+}

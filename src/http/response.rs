@@ -1,0 +1,265 @@
+//! Answers: what a service hands over, and the head that is written for it.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::time::SystemTime;
+
+use httpdate::HttpDate;
+use serde::Serialize;
+
+use crate::model::Refusal;
+
+/// The value of `Server`, as the original sent it.
+const SERVER: &str = "buddycloud media server";
+/// Fields that the edge alone writes.
+const OURS: &[&str] =
+    &["connection", "content-length", "date", "server", "transfer-encoding", "trailer", "upgrade"];
+
+/// An answer.
+#[derive(Debug)]
+pub struct Response {
+    status: u16,
+    fields: Vec<(&'static str, String)>,
+    payload: Payload,
+}
+
+/// What follows the head.
+#[derive(Debug)]
+pub(super) enum Payload {
+    Bytes(Vec<u8>),
+    File(File, Range<u64>),
+}
+
+impl Response {
+    /// An answer of this status without fields and without a body.
+    pub fn new(status: u16) -> Self {
+        Self { status, fields: Vec::new(), payload: Payload::Bytes(Vec::new()) }
+    }
+
+    /// The same with a field. A value that holds control characters is dropped and logged: with them a client could
+    /// write fields, or whole answers, of its own. So is a field that only the edge may write.
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        let value = value.into();
+        if value.bytes().any(|byte| byte != b'\t' && byte.is_ascii_control()) || !is_free(name) {
+            log::warn!(
+                "the field {name} of an answer is not sent: it can't have this value, or is not the service's"
+            );
+        } else {
+            self.fields.push((name, value));
+        }
+        self
+    }
+
+    /// An answer with this body.
+    pub fn bytes(status: u16, content_type: &str, body: Vec<u8>) -> Self {
+        let mut response = Self::new(status).header("Content-Type", content_type);
+        response.payload = Payload::Bytes(body);
+        response
+    }
+
+    /// An answer with a value as JSON.
+    pub fn json(status: u16, body: &impl Serialize) -> Self {
+        match serde_json::to_vec(body) {
+            Ok(body) => Self::bytes(status, "application/json; charset=UTF-8", body),
+            Err(error) => {
+                log::error!("an answer can't be written as JSON: {error}");
+                Self::refusal(Refusal::Internal)
+            }
+        }
+    }
+
+    /// An answer with a part of a file, which must not shrink; `Content-Type` is the caller's to add.
+    pub fn file(status: u16, file: File, range: Range<u64>) -> Self {
+        let mut response = Self::new(status);
+        response.payload = Payload::File(file, range);
+        response
+    }
+
+    /// A refusal as a problem (RFC 9457).
+    pub fn refusal(refusal: Refusal) -> Self {
+        let row = refusal.row();
+        let problem = serde_json::json!({ "title": row.title, "status": row.status, "detail": row.detail });
+        let body = problem.to_string().into_bytes();
+        let mut response =
+            Self::bytes(row.status, "application/problem+json", body).header("Cache-Control", "no-store");
+        if let Some(seconds) = row.retry_after {
+            response = response.header("Retry-After", seconds.to_string());
+        }
+        if row.status == 401 {
+            response = response.header("WWW-Authenticate", "Basic realm=\"xmpp\"");
+        }
+        response
+    }
+
+    /// The status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    pub(super) fn payload(&self) -> &Payload {
+        &self.payload
+    }
+
+    /// Bytes of the body; 0 for a status that has none (RFC 9110 section 6.4.1).
+    pub(super) fn length(&self) -> u64 {
+        match &self.payload {
+            _ if !self.has_body() => 0,
+            Payload::Bytes(bytes) => bytes.len() as u64,
+            Payload::File(_, range) => range.end.saturating_sub(range.start),
+        }
+    }
+
+    /// Puts the first `count` bytes of the body behind what is in `out`.
+    pub(super) fn read_first(&self, count: usize, out: &mut Vec<u8>) -> io::Result<()> {
+        match &self.payload {
+            Payload::Bytes(bytes) => out.extend_from_slice(bytes.get(..count).unwrap_or(bytes)),
+            Payload::File(file, range) => {
+                let start = out.len();
+                out.resize(start + count, 0);
+                file.read_exact_at(&mut out[start..], range.start)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the head behind what is in `out`; `connection` is the value of the field Connection, if it is needed.
+    pub(super) fn write_head(&self, connection: Option<&str>, now: SystemTime, out: &mut Vec<u8>) {
+        let (status, reason, date) = (self.status, reason(self.status), HttpDate::from(now));
+        // Writing to memory can't fail.
+        let _ = write!(out, "HTTP/1.1 {status} {reason}\r\nDate: {date}\r\nServer: {SERVER}\r\n");
+        for (name, value) in &self.fields {
+            let _ = write!(out, "{name}: {value}\r\n");
+        }
+        if self.has_body() {
+            let _ = write!(out, "Content-Length: {}\r\n", self.length());
+        }
+        if let Some(connection) = connection {
+            let _ = write!(out, "Connection: {connection}\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+
+    fn has_body(&self) -> bool {
+        !matches!(self.status, 100..=199 | 204 | 304)
+    }
+}
+
+fn is_free(name: &str) -> bool {
+    !OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours))
+}
+
+/// The reason phrase of a status (RFC 9110 section 15); clients ignore it, people at a terminal read it.
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        507 => "Insufficient Storage",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    fn head(response: &Response, connection: Option<&str>) -> String {
+        let mut out = Vec::new();
+        response.write_head(connection, UNIX_EPOCH, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_head_says_who_when_and_how_long() {
+        let response = Response::bytes(200, "text/plain", b"hello".to_vec()).header("ETag", "\"1\"");
+        assert_eq!(
+            head(&response, Some("close")),
+            "HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nServer: buddycloud media server\r\n\
+             Content-Type: text/plain\r\nETag: \"1\"\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"
+        );
+        assert!(head(&Response::new(200), None).contains("Content-Length: 0\r\n"));
+    }
+
+    #[test]
+    fn statuses_without_a_body_have_no_length() {
+        for status in [204, 304] {
+            let response = Response::bytes(status, "text/plain", b"hello".to_vec());
+            assert!(!head(&response, None).contains("Content-Length") && response.length() == 0);
+        }
+    }
+
+    #[test]
+    fn no_value_can_end_its_line() {
+        for value in ["a\r\nSet-Cookie: b", "a\nb", "a\rb", "a\0b", "a\x7fb"] {
+            let response = Response::new(200).header("X-Value", value);
+            assert_eq!(head(&response, None), head(&Response::new(200), None), "{value:?}");
+        }
+        assert!(
+            head(&Response::new(200).header("X-Value", "\u{e9}\tb"), None).contains("X-Value: \u{e9}\tb\r\n")
+        );
+    }
+
+    #[test]
+    fn the_edges_own_fields_cannot_be_written() {
+        let response =
+            Response::new(200).header("Content-Length", "7").header("transfer-encoding", "chunked");
+        assert_eq!(head(&response, None), head(&Response::new(200), None));
+    }
+
+    #[test]
+    fn json_has_the_type_that_clients_know() {
+        let response = Response::json(201, &["a"]);
+        assert!(head(&response, None).contains("Content-Type: application/json; charset=UTF-8\r\n"));
+        assert!(matches!(response.payload(), Payload::Bytes(body) if body == b"[\"a\"]"));
+    }
+
+    #[test]
+    fn every_refusal_is_a_problem_that_no_one_caches() {
+        for &refusal in Refusal::ALL {
+            let response = Response::refusal(refusal);
+            let head = head(&response, None);
+            assert!(!head.contains(&format!("{} \r\n", refusal.row().status)), "no reason for {refusal}");
+            assert!(head.contains("Content-Type: application/problem+json\r\nCache-Control: no-store\r\n"));
+            let retry = refusal.row().retry_after.map(|seconds| format!("Retry-After: {seconds}\r\n"));
+            assert!(retry.is_none_or(|retry| head.contains(&retry)), "{refusal}");
+            let asks = head.contains("WWW-Authenticate: Basic realm=\"xmpp\"\r\n");
+            assert_eq!(asks, response.status() == 401, "{refusal}");
+        }
+        let response = Response::refusal(Refusal::TooLarge);
+        let Payload::Bytes(body) = response.payload() else { panic!("no bytes") };
+        let problem: serde_json::Value = serde_json::from_slice(body).unwrap();
+        assert_eq!((&problem["status"], &problem["title"]), (&413.into(), &"Too large".into()));
+    }
+}

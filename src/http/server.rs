@@ -1,0 +1,134 @@
+//! The server as its owner sees it: start, addresses, new certificate, stop.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use native_tls::TlsAcceptor;
+
+use super::Service;
+use super::edge::Edge;
+use super::front::Front;
+use super::permits::{Permits, Seats};
+use super::settings::{Listen, Pkcs12, Settings};
+use super::tls;
+use super::transfer::Halt;
+use super::workers::Workers;
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::sys::{self, Epoll, Waker};
+
+/// An HTTP server that runs. Dropped without [`Server::stop`], it stops without waiting.
+pub struct Server {
+    addresses: Vec<SocketAddr>,
+    edge: Arc<Edge>,
+    front: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Listens, and serves on `workers`. Errors: an address that can't be bound, a certificate that can't be used.
+    pub fn start(mut settings: Settings, workers: Workers, service: Arc<dyn Service>) -> Result<Self> {
+        let acceptor = acceptor(&mut settings)?;
+        let listeners = settings.listen.iter().map(bind).collect::<Result<Vec<_>>>()?;
+        let addresses = listeners.iter().map(bound).collect::<Result<Vec<_>>>()?;
+        let edge = Arc::new(edge(settings, workers, service, acceptor)?);
+        let front = Front::new(Arc::clone(&edge), listeners);
+        let front = front.map_err(|error| Error::io("can't watch the listening sockets", error))?;
+        let front = thread::Builder::new()
+            .name("http-front".to_owned())
+            .spawn(move || front.run())
+            .map_err(|error| Error::io("can't start the front thread", error))?;
+        Ok(Self { addresses, edge, front: Some(front) })
+    }
+
+    /// The addresses that are bound, in the order of the settings; port 0 resolved.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Connections that are open now.
+    pub fn connections(&self) -> usize {
+        self.edge.seats.taken()
+    }
+
+    /// Uses another certificate for connections from now on.
+    pub fn set_certificate(&self, pkcs12: &Pkcs12) -> Result<()> {
+        let acceptor = tls::acceptor(pkcs12)?;
+        let mut current = self.edge.acceptor.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Some(Arc::new(acceptor));
+        Ok(())
+    }
+
+    /// Stops accepting and closes idle connections at once; waits for running exchanges, whose answers close their
+    /// connections; and after `within` ends what still runs.
+    pub fn stop(mut self, within: Duration) {
+        self.end(within);
+    }
+
+    fn end(&mut self, within: Duration) {
+        let Some(front) = self.front.take() else { return };
+        self.edge.stopping.store(true, Ordering::Release);
+        self.edge.waker.wake();
+        if !self.edge.seats.wait_empty(within) {
+            log::warn!("{} connections are cut off by the stop", self.connections());
+        }
+        self.edge.halt.set();
+        self.edge.waker.wake();
+        if front.join().is_err() {
+            log::error!("the front thread ended in a panic");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end(Duration::ZERO);
+    }
+}
+
+/// The acceptor, if one is needed; the password is not kept.
+fn acceptor(settings: &mut Settings) -> Result<Option<Arc<TlsAcceptor>>> {
+    match settings.https.take() {
+        Some(pkcs12) => Ok(Some(Arc::new(tls::acceptor(&pkcs12)?))),
+        None if settings.listen.iter().any(|listen| listen.tls) => {
+            Err(Error::new(Kind::Config, "HTTPS needs https.keystore"))
+        }
+        None => Ok(None),
+    }
+}
+
+fn bind(listen: &Listen) -> Result<(TcpListener, bool)> {
+    let listener = sys::listen(listen.address, limits::LISTEN_BACKLOG)
+        .map_err(|error| Error::io(format!("can't listen on {}", listen.address), error))?;
+    Ok((listener, listen.tls))
+}
+
+fn bound((listener, _): &(TcpListener, bool)) -> Result<SocketAddr> {
+    listener.local_addr().map_err(|error| Error::io("can't tell the address that is bound", error))
+}
+
+fn edge(
+    settings: Settings,
+    workers: Workers,
+    service: Arc<dyn Service>,
+    acceptor: Option<Arc<TlsAcceptor>>,
+) -> Result<Edge> {
+    let failed = |error| Error::io("can't set up the HTTP front", error);
+    Ok(Edge {
+        service,
+        workers,
+        epoll: Epoll::new().map_err(failed)?,
+        waker: Waker::new().map_err(failed)?,
+        seats: Seats::new(settings.max_connections, settings.max_connections_per_address),
+        uploads: Permits::new(settings.max_uploads),
+        downloads: Permits::new(settings.max_downloads),
+        halt: Halt::new().map_err(failed)?,
+        acceptor: RwLock::new(acceptor),
+        resting: Mutex::new(HashMap::new()),
+        stopping: AtomicBool::new(false),
+        settings,
+    })
+}

@@ -1,0 +1,116 @@
+//! What the edge is told by the configuration.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::limits;
+
+/// The settings of a [`super::Server`]. The clocks are settings only so that tests need not wait.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen; port 0 lets the kernel choose.
+    pub listen: Vec<Listen>,
+    /// Certificate and key of HTTPS; needed if one of `listen` speaks TLS.
+    pub https: Option<Pkcs12>,
+    /// Connections in all; beyond, a new one is answered 503 and closed.
+    pub max_connections: usize,
+    /// Connections from one IPv4 address or one IPv6 /64; beyond, a new one is answered 429 and closed.
+    pub max_connections_per_address: usize,
+    /// Requests whose bodies are read at a time.
+    pub max_uploads: usize,
+    /// Answers of more than [`limits::DOWNLOAD_BYTES`] that are sent at a time.
+    pub max_downloads: usize,
+    /// Requests that may wait for a worker.
+    pub max_queued: usize,
+    /// Front web servers and facades: not limited themselves, and believed about `X-Forwarded-For`.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// See [`limits::HEAD_TIME`].
+    pub head_time: Duration,
+    /// See [`limits::TLS_HANDSHAKE_TIME`].
+    pub handshake_time: Duration,
+    /// See [`limits::KEEP_ALIVE_TIME`].
+    pub keep_alive_time: Duration,
+    /// See [`limits::LINGER_TIME`].
+    pub linger_time: Duration,
+    /// The clocks of bodies and answers.
+    pub pace: Clocks,
+}
+
+/// An address to listen on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Whether it speaks HTTPS.
+    pub tls: bool,
+}
+
+/// A PKCS#12 file with a certificate, its chain and its key.
+#[derive(Clone)]
+pub struct Pkcs12 {
+    /// The file's bytes.
+    pub bytes: Vec<u8>,
+    /// The password it is encrypted with.
+    pub password: String,
+}
+
+/// The clocks of a transfer. They count only time spent waiting for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clocks {
+    /// See [`limits::TRANSFER_IDLE_TIME`].
+    pub idle: Duration,
+    /// See [`limits::TRANSFER_MIN_RATE`].
+    pub min_rate: u64,
+    /// See [`limits::TRANSFER_GRACE_TIME`]; afterwards the rate is looked at once in each such time.
+    pub grace: Duration,
+}
+
+/// Nothing to listen on, and moderate caps.
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            https: None,
+            max_connections: 4096,
+            max_connections_per_address: 256,
+            max_uploads: 32,
+            max_downloads: 64,
+            max_queued: limits::WORKER_QUEUE,
+            trusted_proxies: Vec::new(),
+            head_time: limits::HEAD_TIME,
+            handshake_time: limits::TLS_HANDSHAKE_TIME,
+            keep_alive_time: limits::KEEP_ALIVE_TIME,
+            linger_time: limits::LINGER_TIME,
+            pace: Clocks::default(),
+        }
+    }
+}
+
+impl Default for Clocks {
+    fn default() -> Self {
+        Self {
+            idle: limits::TRANSFER_IDLE_TIME,
+            min_rate: limits::TRANSFER_MIN_RATE,
+            grace: limits::TRANSFER_GRACE_TIME,
+        }
+    }
+}
+
+impl fmt::Debug for Pkcs12 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pkcs12({} bytes)", self.bytes.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_is_shown() {
+        let https = Some(Pkcs12 { bytes: b"KEY".to_vec(), password: "hunter2".to_owned() });
+        let shown = format!("{:?}", Settings { https, ..Settings::default() });
+        assert!(shown.contains("Pkcs12(3 bytes)") && !shown.contains("hunter2") && !shown.contains("KEY"));
+    }
+}
