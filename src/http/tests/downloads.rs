@@ -1,0 +1,90 @@
+//! Answers with files and with much in them.
+
+use super::*;
+
+fn serving(bytes: usize, settings: Settings) -> (Server, Vec<u8>) {
+    let (file, data) = file_of(bytes);
+    let server = start(settings, move |exchange| {
+        let all = 0..file.metadata().unwrap().len();
+        let range = match exchange.path() {
+            "/middle" => all.end / 4..all.end / 2,
+            "/beyond" => 0..all.end + 70_000,
+            "/none" => 7..7,
+            "/inverted" => std::ops::Range { start: 7, end: 3 },
+            _ => all,
+        };
+        exchange.answer(Response::file(200, file.try_clone().unwrap(), range));
+    });
+    (server, data)
+}
+
+#[test]
+fn files_of_all_sizes_arrive_whole() {
+    for bytes in [0, 1, 65_535, 65_536, 65_537, 1_000_003] {
+        let (server, data) = serving(bytes, settings());
+        let mut peer = Peer::to(&server);
+        assert!(peer.get("/all").body == data, "{bytes}");
+        assert!(peer.get("/middle").body == data[bytes / 4..bytes / 2], "{bytes}");
+        assert_eq!((peer.get("/none").body, peer.get("/inverted").body), (vec![], vec![]));
+    }
+}
+
+#[test]
+fn a_slow_reader_gets_all_of_a_large_file() {
+    let (server, data) = serving(20_000_000, settings());
+    let mut peer = Peer::to(&server);
+    peer.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    let (_, _, length) = peer.head();
+    let mut body = Vec::with_capacity(length);
+    while body.len() < length {
+        let mut piece = vec![0; 200_000.min(length - body.len())];
+        peer.0.read_exact(&mut piece).unwrap();
+        body.extend(piece);
+        std::thread::yield_now();
+    }
+    assert!(body == data);
+    assert_eq!(peer.get("/none").status, 200);
+}
+
+#[test]
+fn large_bytes_arrive_whole() {
+    let (_, data) = file_of(500_000);
+    let sent = data.clone();
+    let server = start(settings(), move |exchange| {
+        exchange.answer(Response::bytes(200, "application/octet-stream", sent.clone()));
+    });
+    assert!(Peer::to(&server).get("/").body == data);
+}
+
+#[test]
+fn a_file_that_is_shorter_than_promised_is_never_padded() {
+    let (server, data) = serving(100_000, settings());
+    let mut peer = Peer::to(&server);
+    let (_, _, length) = peer.send("GET /beyond HTTP/1.1\r\nHost: h\r\n\r\n").head();
+    let mut body = Vec::new();
+    peer.0.read_to_end(&mut body).unwrap();
+    assert!(length == 170_000 && body == data);
+    let (server, _) = serving(1000, settings());
+    let answer = Peer::to(&server).get("/beyond");
+    assert_eq!(answer.status, 500, "nothing was sent yet, so it is told");
+}
+
+#[test]
+fn downloads_beyond_the_cap_are_refused() {
+    let (server, _) = serving(70_000, Settings { max_downloads: 0, ..settings() });
+    let mut peer = Peer::to(&server);
+    let answer = peer.get("/all");
+    assert!(answer.status == 503 && answer.has("Retry-After: 5") && !answer.has("Connection: close"));
+    assert_eq!(peer.get("/middle").status, 200);
+    let (status, _, length) = peer.send("HEAD /all HTTP/1.1\r\nHost: h\r\n\r\n").head();
+    assert_eq!((status, length), (200, 70_000));
+}
+
+#[test]
+fn a_client_that_leaves_costs_nothing() {
+    let (server, _) = serving(16 * 1024 * 1024, settings());
+    let mut leaving = Peer::to(&server);
+    leaving.send("GET /all HTTP/1.1\r\nHost: h\r\n\r\n").head();
+    drop(leaving);
+    assert_eq!(Peer::to(&server).get("/middle").body.len(), 4 * 1024 * 1024);
+}

@@ -1,0 +1,155 @@
+//! Many clients: caps, parked exchanges, idle crowds, and the end.
+
+use std::sync::mpsc::channel;
+use std::sync::{Mutex, PoisonError};
+
+use super::*;
+
+#[test]
+fn a_parked_exchange_holds_no_worker() {
+    let (parked, waiting) = channel();
+    let parked = Mutex::new(parked);
+    let server = start(settings(), move |exchange| {
+        if exchange.path() == "/park" {
+            let _ = parked.lock().unwrap_or_else(PoisonError::into_inner).send(exchange);
+        } else {
+            paths(exchange);
+        }
+    });
+    let mut first = Peer::to(&server);
+    first.send("POST /park HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n");
+    let mut exchange: Exchange = waiting.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(Peer::to(&server).get("/other").status, 200);
+    first.send("hello");
+    let workers = Workers::new(1).unwrap();
+    workers.run(move || {
+        let response = echo(&mut exchange).unwrap();
+        exchange.answer(response);
+    });
+    assert_eq!(first.answer().text(), "hello");
+    assert_eq!(first.get("/next").text(), "/next");
+}
+
+#[test]
+fn connections_are_capped_in_all() {
+    let server = start(Settings { max_connections: 2, ..settings() }, paths);
+    let mut held = [Peer::to(&server), Peer::to(&server)];
+    assert!(held.each_mut().map(|peer| peer.get("/").status) == [200, 200]);
+    let mut third = Peer::to(&server);
+    assert_eq!(third.answer().status, 503);
+    assert!(third.is_closed());
+    drop(held);
+    eventually("the seats are given back", || server.connections() == 0);
+    assert_eq!(Peer::to(&server).get("/").status, 200);
+}
+
+#[test]
+fn connections_are_capped_for_each_address_but_not_for_proxies() {
+    let capped = Settings { max_connections_per_address: 1, ..settings() };
+    let server = start(capped.clone(), paths);
+    let mut first = Peer::to(&server);
+    assert_eq!(first.get("/").status, 200);
+    let answer = Peer::to(&server).answer();
+    assert!(answer.status == 429 && answer.has("Retry-After: 10"));
+    let server = start(Settings { trusted_proxies: vec![[127, 0, 0, 1].into()], ..capped }, paths);
+    let mut peers = [Peer::to(&server), Peer::to(&server)];
+    assert_eq!(peers.each_mut().map(|peer| peer.get("/").status), [200, 200]);
+}
+
+#[test]
+fn requests_beyond_the_queue_are_shed() {
+    let (release, released) = channel::<()>();
+    let (started, start_seen) = channel();
+    let gate = Mutex::new((started, released));
+    let server = start(Settings { max_queued: 1, ..settings() }, move |exchange| {
+        if exchange.path() == "/block" {
+            let gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
+            gate.0.send(()).unwrap();
+            let _ = gate.1.recv();
+        }
+        paths(exchange);
+    });
+    let mut blocked = Peer::to(&server);
+    blocked.send("GET /block HTTP/1.1\r\nHost: h\r\n\r\n");
+    start_seen.recv_timeout(PATIENCE).unwrap();
+    let mut peers = [Peer::to(&server), Peer::to(&server)];
+    for peer in &mut peers {
+        peer.send("GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+    // Whichever comes second finds the queue full; the worker is still busy, so the answer is the front's.
+    let [one, two] = &mut peers;
+    one.0.get_ref().set_nonblocking(true).unwrap();
+    two.0.get_ref().set_nonblocking(true).unwrap();
+    let came = |peer: &Peer| peer.0.get_ref().peek(&mut [0; 1]).is_ok();
+    eventually("one is shed", || came(one) || came(two));
+    let shed = if came(one) { one } else { two };
+    shed.0.get_ref().set_nonblocking(false).unwrap();
+    let answer = shed.answer();
+    assert!(answer.status == 503 && answer.has("Retry-After: 5"));
+    release.send(()).unwrap();
+    assert_eq!(blocked.answer().status, 200);
+}
+
+#[test]
+fn a_thousand_idle_connections_stand_in_nobodys_way() {
+    let roomy = Settings { max_connections: 2000, max_connections_per_address: 2000, ..settings() };
+    let server = start(roomy, paths);
+    let mut crowd = Vec::new();
+    for _ in 0..400 {
+        match TcpStream::connect(server.addresses()[0]) {
+            Ok(stream) => crowd.push(stream),
+            Err(error) => panic!("{} connections: {error}", crowd.len()),
+        }
+    }
+    eventually("all are accepted", || server.connections() == crowd.len());
+    assert_eq!(Peer::to(&server).get("/").status, 200);
+    drop(crowd);
+    eventually("all are let go", || server.connections() == 0);
+}
+
+#[test]
+fn stop_closes_the_idle_and_waits_for_the_busy() {
+    let (release, released) = channel::<()>();
+    let (started, start_seen) = channel();
+    let gate = Mutex::new((started, released));
+    let server = start(settings(), move |exchange| {
+        if exchange.path() == "/block" {
+            let gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
+            gate.0.send(()).unwrap();
+            let _ = gate.1.recv();
+        }
+        paths(exchange);
+    });
+    let address = server.addresses()[0];
+    let mut idle = Peer::to(&server);
+    assert_eq!(idle.get("/").status, 200);
+    let mut busy = Peer::to(&server);
+    busy.send("GET /block HTTP/1.1\r\nHost: h\r\n\r\n");
+    start_seen.recv_timeout(PATIENCE).unwrap();
+    let stopping = std::thread::spawn(move || server.stop(PATIENCE));
+    assert!(idle.is_closed());
+    release.send(()).unwrap();
+    let answer = busy.answer();
+    assert!(answer.status == 200 && answer.has("Connection: close") && busy.is_closed());
+    stopping.join().unwrap();
+    assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn stop_cuts_off_what_does_not_end() {
+    let server = server();
+    let mut peer = Peer::to(&server);
+    peer.send("POST /echo HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+    assert_eq!(peer.head().0, 100);
+    server.stop(Duration::from_millis(10));
+    assert!(peer.is_closed());
+}
+
+#[test]
+fn an_address_in_use_is_an_error() {
+    let server = server();
+    let listen = vec![Listen { address: server.addresses()[0], tls: false }];
+    let settings = Settings { listen, ..Settings::default() };
+    let again = Server::start(settings, Workers::new(1).unwrap(), Arc::new(Answering(paths)));
+    assert!(again.map(|_| ()).unwrap_err().to_string().starts_with("can't listen on 127.0.0.1:"));
+}
