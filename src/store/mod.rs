@@ -5,6 +5,9 @@ mod conformance;
 mod files;
 mod metadata;
 mod postgres;
+#[cfg(test)]
+#[path = "../../tests/support/postgres.rs"]
+mod postgres_server;
 mod queries;
 mod schema;
 mod sqlite;

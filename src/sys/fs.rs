@@ -136,7 +136,7 @@ impl Dir {
                 Err(error) => return Err(error.into()),
             };
             let metadata = file.metadata()?;
-            Ok(metadata.is_file().then(|| (file, metadata.len())))
+            Ok(metadata.is_file().then_some((file, metadata.len())))
         })
     }
 
@@ -257,8 +257,7 @@ mod tests {
         let scratch = Scratch::new("rename");
         scratch.0.make_dir("sub").unwrap();
         let sub = scratch.0.open_dir("sub").unwrap().unwrap();
-        let renames: [fn(&Dir, &str, &Dir, &str) -> io::Result<()>; 2] = [Dir::rename_new, Dir::link_new];
-        for (at, rename) in renames.into_iter().enumerate() {
+        for (at, rename) in [Dir::rename_new, Dir::link_new].into_iter().enumerate() {
             let (old, new) = (format!("old{at}"), format!("new{at}"));
             std::fs::write(scratch.path(&old), "first").unwrap();
             rename(&scratch.0, &old, &sub, &new).unwrap();

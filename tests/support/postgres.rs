@@ -90,7 +90,15 @@ impl Server {
         let mut guard = unprivileged(Path::new("/bin/sh"));
         guard.args(["-c", script, "sh"]).arg(binary("postgres"));
         guard.arg("-D").arg(self.scratch.join("data")).arg("-p").arg(self.port.to_string());
-        guard.args(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=200", "-c"]);
+        guard.args([
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "fsync=off",
+            "-c",
+            "max_connections=200",
+            "-c",
+        ]);
         guard.arg(format!("unix_socket_directories={}", self.scratch.display()));
         guard.env("SCRATCH", &self.scratch).current_dir("/");
         guard.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -133,15 +141,18 @@ impl Server {
         }
     }
 
-    /// Sends a signal to the first process and to its children, which are in sessions of their own.
+    /// Sends a signal to the first process, then to its children, which are in sessions of their own. The first
+    /// has stopped before its children are counted, so that it makes no more.
     fn signal(&self, signal: Signal) {
         let Ok(lock) = fs::read_to_string(self.scratch.join("data/postmaster.pid")) else { return };
         let first = lock.lines().next().unwrap_or_default();
+        send(first, signal);
+        while signal == Signal::STOP && !is_stopped(first) {
+            std::thread::yield_now();
+        }
         let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
-        for pid in children.unwrap_or_default().split_whitespace().chain([first]) {
-            if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
-                let _ = kill_process(pid, signal);
-            }
+        for child in children.unwrap_or_default().split_whitespace() {
+            send(child, signal);
         }
     }
 }
@@ -152,16 +163,32 @@ impl Drop for Server {
     }
 }
 
+fn send(pid: &str, signal: Signal) {
+    if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
+        // It may have ended meanwhile.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+fn is_stopped(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
+    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+}
+
 /// A program of PostgreSQL, of the newest version that is installed.
 fn binary(name: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<(u32, PathBuf)> = versions
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin").join(name))))
+        .filter_map(|entry| {
+            Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin").join(name)))
+        })
         .filter(|(_, path)| path.exists())
         .collect();
     found.sort();
     let (_, path) = found.pop().unwrap_or_else(|| {
-        panic!("no /usr/lib/postgresql/*/bin/{name}: run scripts/install-dependencies, the tests need PostgreSQL")
+        panic!(
+            "no /usr/lib/postgresql/*/bin/{name}: run scripts/install-dependencies, the tests need PostgreSQL"
+        )
     });
     path
 }
@@ -172,14 +199,20 @@ fn unprivileged(program: &Path) -> Command {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--"]).arg(program).current_dir("/");
+    command
+        .args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--"])
+        .arg(program)
+        .current_dir("/");
     command
 }
 
 fn give_away(scratch: &Path) {
     if rustix::process::geteuid().is_root() {
         let status = Command::new("chown").arg("postgres:").arg(scratch).status().expect("chown starts");
-        assert!(status.success(), "no user postgres: run scripts/install-dependencies, the tests need PostgreSQL");
+        assert!(
+            status.success(),
+            "no user postgres: run scripts/install-dependencies, the tests need PostgreSQL"
+        );
         assert_ne!(fs::metadata(scratch).expect("the scratch directory").uid(), 0);
     }
 }

@@ -23,13 +23,11 @@ pub(in crate::store) fn silence() -> Error {
 }
 
 fn kind(error: &postgres::Error) -> Kind {
-    match error.code() {
-        Some(code) => kind_of(code.code()),
-        None if error.is_closed() || error.source().is_some_and(|cause| cause.is::<io::Error>()) => {
-            Kind::Unavailable
-        }
-        None => Kind::Failure,
-    }
+    let Some(code) = error.code() else {
+        let io = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+        return if error.is_closed() || io.is_some() { Kind::Unavailable } else { Kind::Failure };
+    };
+    kind_of(code.code())
 }
 
 /// By the classes and codes of appendix A of PostgreSQL's manual.

@@ -274,3 +274,6 @@ fn texts(texts: &[String]) -> Vec<&(dyn ToSql + Sync)> {
 fn taken(media: &Media) -> Error {
     Error::new(Kind::Failure, format!("there is another media with the id {}", media.id))
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,6 +72,24 @@ impl fmt::Debug for Password {
 }
 
 impl PostgresSettings {
+    /// A database of a test's server.
+    #[cfg(test)]
+    pub(in crate::store) fn for_test(port: u16, database: &str) -> Self {
+        Self {
+            hosts: vec![("127.0.0.1".into(), port)],
+            user: Some("media".into()),
+            password: Some(Password("secret".into())),
+            database: database.into(),
+            ssl: SslMode::default(),
+            ssl_root: None,
+            schema: None,
+            connect_timeout: None,
+            socket_timeout: None,
+            application_name: None,
+            pool_size: 4,
+        }
+    }
+
     pub(in crate::store) fn config(&self) -> Config {
         let mut config = Config::new();
         for (host, port) in &self.hosts {
@@ -118,5 +136,28 @@ impl PostgresSettings {
         tls.danger_accept_invalid_hostnames(self.ssl != SslMode::VerifyFull);
         let tls = tls.build().map_err(|cause| Error::caused(Kind::Failure, "can't set up TLS", cause))?;
         Ok(MakeTlsConnector::new(tls))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_shown_without_their_password() {
+        let settings = PostgresSettings::for_test(5432, "media");
+        let shown = format!("{settings:?} {:?}", settings.config());
+        assert!(shown.contains("127.0.0.1") && !shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    fn a_certificate_that_can_not_be_read_is_the_configurations_fault() {
+        let mut settings = PostgresSettings::for_test(5432, "media");
+        for path in ["/nothing", "/dev/null"] {
+            settings.ssl_root = Some(path.into());
+            let error = settings.tls().err().unwrap();
+            assert_eq!(error.kind(), Kind::Config);
+            assert!(error.to_string().contains(path), "{error}");
+        }
     }
 }

@@ -1,0 +1,185 @@
+use std::sync::Mutex;
+use std::time::Instant;
+
+use super::super::postgres_server::{self, Server};
+use super::super::{Schema, conformance};
+use super::*;
+
+/// A database of the shared server.
+struct Bench {
+    store: Postgres,
+    client: Mutex<postgres::Client>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let server = postgres_server::shared();
+        let database = server.new_database();
+        let store = store(server, &database, |_| {});
+        Self { store, client: Mutex::new(server.client(&database)) }
+    }
+}
+
+impl conformance::Bench for Bench {
+    fn store(&self) -> &dyn Metadata {
+        &self.store
+    }
+
+    fn execute(&self, sql: &str) {
+        self.client.lock().unwrap().batch_execute(sql).unwrap();
+    }
+}
+
+conformance::suite!(Bench::new());
+
+fn store(server: &Server, database: &str, change: impl FnOnce(&mut PostgresSettings)) -> Postgres {
+    let mut settings = PostgresSettings::for_test(server.port(), database);
+    change(&mut settings);
+    Schema::connect(&settings).unwrap().setup().unwrap();
+    Postgres::new(&settings).unwrap()
+}
+
+fn media(id: &str) -> Media {
+    conformance::media("room@example.org", id, 1)
+}
+
+#[test]
+fn a_list_is_read_from_its_index() {
+    let bench = Bench::new();
+    let mut client = bench.client.lock().unwrap();
+    client.batch_execute("SET enable_seqscan = off; SET enable_bitmapscan = off").unwrap();
+    let id = || Some("a".parse().unwrap());
+    for (after, before) in [(None, None), (id(), None), (None, id()), (id(), id())] {
+        let sql = queries::list("\"C\"", &Page { max: 1, after, before });
+        let values = sql.replace("$1", "'room@example.org'").replace("$2", "9");
+        let values = values.replace("$3", "'a'").replace("$4", "'b'");
+        let plan = client.query(&format!("EXPLAIN {values}"), &[]).unwrap();
+        let lines: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+        let plan = lines.join("\n");
+        assert!(plan.contains("medias_listing_idx") && !plan.contains("Sort"), "{plan}");
+        // The bounds, too, are looked up there: no row is read only to be left out.
+        let bounds: Vec<_> = lines.iter().filter(|line| line.contains("ROW(")).collect();
+        assert_eq!(bounds.is_empty(), !sql.contains("$3"), "{plan}");
+        assert!(bounds.iter().all(|line| line.contains("Index Cond")), "{plan}");
+    }
+}
+
+#[test]
+fn it_comes_back_by_itself_after_the_server_does() {
+    let mut server = Server::start();
+    let database = server.new_database();
+    let store = store(&server, &database, |_| {});
+    store.insert(&media("a"), false).unwrap();
+    server.kill();
+    let error = store.insert(&media("b"), false).unwrap_err();
+    assert!(matches!(&error, InsertError::Failed(error) if error.kind() == Kind::Unavailable), "{error}");
+    assert_eq!(store.ping().unwrap_err().kind(), Kind::Unavailable);
+    server.restart();
+    store.insert(&media("b"), false).unwrap();
+    assert_eq!(store.list(&media("a").channel, &page()).unwrap().entries.len(), 2);
+    // Connections that broke while no one looked are replaced before they are used.
+    server.kill();
+    server.restart();
+    for _ in 0..8 {
+        store.ping().unwrap();
+    }
+}
+
+fn page() -> Page {
+    Page { max: 9, after: None, before: None }
+}
+
+#[test]
+fn a_server_that_stands_still_does_not_hold_us() {
+    let server = Server::start();
+    let database = server.new_database();
+    let patience = Duration::from_millis(300);
+    let store = store(&server, &database, |settings| settings.socket_timeout = Some(patience));
+    let mut connection = store.connection().unwrap();
+    server.freeze();
+    let started = Instant::now();
+    let answer = connection.run(patience, |link| link.client.simple_query("SELECT 1").is_ok());
+    assert_eq!(answer, None);
+    assert!(started.elapsed() < 10 * patience);
+    drop(connection);
+    assert_eq!(store.ping().unwrap_err().kind(), Kind::Unavailable);
+    assert!(started.elapsed() < 2 * limits::DATABASE_WAIT, "{:?}", started.elapsed());
+    server.thaw();
+    store.ping().unwrap();
+}
+
+#[test]
+fn a_pool_without_a_free_connection_is_not_waited_for_without_end() {
+    let server = postgres_server::shared();
+    let store = store(server, &server.new_database(), |settings| settings.pool_size = 1);
+    let held = store.connection().unwrap();
+    let started = Instant::now();
+    assert_eq!(store.ping().unwrap_err().kind(), Kind::Unavailable);
+    assert!(started.elapsed() < 2 * limits::DATABASE_WAIT);
+    drop(held);
+    store.ping().unwrap();
+}
+
+#[test]
+fn a_lock_that_stays_is_not_waited_for_without_end() {
+    let bench = Bench::new();
+    bench.store.insert(&media("a"), false).unwrap();
+    let mut client = bench.client.lock().unwrap();
+    client.batch_execute("BEGIN; LOCK TABLE medias IN ACCESS EXCLUSIVE MODE").unwrap();
+    let error = bench.store.media(&media("a").channel, &media("a").id).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable);
+    assert!(error.to_string().contains("55P03"), "{error}");
+    client.batch_execute("ROLLBACK").unwrap();
+    bench.store.media(&media("a").channel, &media("a").id).unwrap().unwrap();
+}
+
+#[test]
+fn a_second_attempt_finds_what_the_first_one_stored() {
+    let bench = Bench::new();
+    let first = media("a");
+    let mut connection = bench.store.connection().unwrap();
+    let copy = first.clone();
+    // The commit happens, and no one hears of it.
+    let unheard = connection.run(Duration::ZERO, move |link| insert(link, &copy, true).is_ok());
+    assert_eq!(unheard, None);
+    drop(connection);
+    bench.store.insert(&first, true).unwrap();
+    assert_eq!(bench.store.avatar(&first.channel).unwrap(), Some(first));
+}
+
+#[test]
+fn a_job_that_panics_costs_its_connection_only() {
+    let bench = Bench::new();
+    let mut connection = bench.store.connection().unwrap();
+    let answer: Option<()> = connection.run(Duration::from_secs(9), |_| panic!("on purpose"));
+    assert_eq!(answer, None);
+    drop(connection);
+    bench.store.ping().unwrap();
+}
+
+#[test]
+fn a_statement_is_prepared_once_for_each_connection() {
+    let bench = Bench::new();
+    let mut connection = bench.store.connection().unwrap();
+    let count = connection.run(Duration::from_secs(9), |link| {
+        link.prepare(queries::MEDIA).unwrap();
+        link.prepare(queries::MEDIA).unwrap();
+        let count = link.client.query_one("SELECT COUNT(*) FROM pg_prepared_statements", &[]).unwrap();
+        count.get::<_, i64>(0)
+    });
+    // That one counts itself.
+    assert_eq!(count, Some(2));
+}
+
+#[test]
+fn dates_without_end_are_listed() {
+    let bench = Bench::new();
+    for (id, date) in [("a", "infinity"), ("b", "-infinity")] {
+        bench.store.insert(&media(id), false).unwrap();
+        let sql = format!("UPDATE medias SET lastUpdatedDate = '{date}' WHERE id = '{id}'");
+        bench.client.lock().unwrap().batch_execute(&sql).unwrap();
+    }
+    let listed = bench.store.list(&media("a").channel, &page()).unwrap().entries;
+    let micros: Vec<i64> = listed.iter().map(|media| media.last_updated.as_micros()).collect();
+    assert!(micros.len() == 2 && micros[0] > i64::MAX / 2 && micros[1] < i64::MIN / 2, "{micros:?}");
+}
