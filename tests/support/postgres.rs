@@ -74,6 +74,38 @@ impl Server {
         format!("jdbc:postgresql://127.0.0.1:{}/{database}?user={USER}", self.port)
     }
 
+    /// Makes the server take encrypted connections, too, with a certificate of its own for `localhost`; the
+    /// certificate's file.
+    pub fn encrypt(&self) -> PathBuf {
+        let path = |name| self.scratch.join("data").join(name);
+        let (certificate, key) = (path("server.crt"), path("server.key"));
+        let mut openssl = unprivileged(Path::new("openssl"));
+        openssl.args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+        ]);
+        openssl.args(["-addext", "subjectAltName=DNS:localhost"]);
+        openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
+        let made = openssl.output().expect("openssl starts");
+        assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+        let mut client = self.client("postgres");
+        client.batch_execute("ALTER SYSTEM SET ssl = on").expect("a superuser");
+        client.batch_execute("SELECT pg_reload_conf()").expect("a superuser");
+        let is_on = || {
+            let row = self.client("postgres").query_one("SHOW ssl", &[]).expect("an answer");
+            row.get::<_, &str>(0) == "on"
+        };
+        wait_until("the server has TLS", is_on);
+        certificate
+    }
+
     /// Stops the server at once, without a goodbye to its clients.
     pub fn kill(&mut self) {
         self.stop("keep\n");
@@ -133,12 +165,9 @@ impl Server {
     }
 
     fn wait_until_up(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        while let Err(error) = self.connect("postgres") {
-            let log = fs::read_to_string(self.scratch.join("log")).unwrap_or_default();
-            assert!(Instant::now() < deadline, "PostgreSQL does not start: {error:?}\n{log}");
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
+        wait_until(&format!("PostgreSQL is up, see {}", self.scratch.join("log").display()), || {
+            self.connect("postgres").is_ok()
+        });
     }
 
     /// Sends a signal to the first process, then to its children, which are in sessions of their own. The first
@@ -160,6 +189,14 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop("");
+    }
+}
+
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "in vain waited until {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
     }
 }
 

@@ -109,6 +109,32 @@ fn a_server_that_stands_still_does_not_hold_us() {
 }
 
 #[test]
+fn certificates_are_looked_at_as_the_mode_says() {
+    let server = Server::start();
+    let connect = |host: &str, ssl, root: Option<&std::path::PathBuf>| {
+        let mut settings = PostgresSettings::for_test(server.port(), "postgres");
+        settings.hosts[0].0 = host.into();
+        (settings.ssl, settings.ssl_root) = (ssl, root.cloned());
+        let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        let mut client = settings.config().connect(settings.tls().unwrap()).map_err(fault)?;
+        client.query_one(sql, &[]).map(|row| row.get::<_, bool>(0)).map_err(fault)
+    };
+    assert!(!connect("127.0.0.1", SslMode::Prefer, None).unwrap());
+    assert_eq!(connect("127.0.0.1", SslMode::Require, None).unwrap_err().kind(), Kind::Failure);
+    let root = server.encrypt();
+    let root = Some(&root);
+    assert!(!connect("127.0.0.1", SslMode::Disable, None).unwrap());
+    assert!(connect("127.0.0.1", SslMode::Prefer, None).unwrap());
+    assert!(connect("127.0.0.1", SslMode::Require, None).unwrap());
+    assert!(connect("127.0.0.1", SslMode::Require, root).unwrap());
+    assert!(connect("127.0.0.1", SslMode::VerifyCa, None).is_err());
+    assert!(connect("127.0.0.1", SslMode::VerifyCa, root).unwrap());
+    assert!(connect("127.0.0.1", SslMode::VerifyFull, root).is_err());
+    assert!(connect("localhost", SslMode::VerifyFull, root).unwrap());
+    assert!(connect("localhost", SslMode::VerifyFull, None).is_err());
+}
+
+#[test]
 fn a_pool_without_a_free_connection_is_not_waited_for_without_end() {
     let server = postgres_server::shared();
     let store = store(server, &server.new_database(), |settings| settings.pool_size = 1);
