@@ -32,9 +32,9 @@ pub fn content_disposition(mime_type: &str, file_name: Option<&str>) -> String {
     format!("{kind}; filename=\"{plain}\"; filename*=UTF-8''{extended}")
 }
 
-/// What all browsers read alike in a quoted string (RFC 6266 appendix D).
+/// What all browsers read alike in a quoted string (RFC 6266 appendix D); no cleaned name has a backslash.
 fn is_plain(c: char) -> bool {
-    (c == ' ' || c.is_ascii_graphic()) && !matches!(c, '"' | '\\' | '%')
+    (c == ' ' || c.is_ascii_graphic()) && !matches!(c, '"' | '%')
 }
 
 /// Headers that every answer with a user's file carries, so that it is no page that can act: its type is

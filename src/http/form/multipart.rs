@@ -329,6 +329,9 @@ mod tests {
         assert_eq!(whole(&text(limits::FIELD_BYTES)), Ok(()));
         assert_eq!(whole(&text(limits::FIELD_BYTES + 1)), Err(Refusal::FieldTooLong));
 
+        let texts = (0..8).map(|at| field(&at.to_string(), &"x".repeat(limits::FIELD_BYTES)));
+        assert_eq!(whole(&(texts.collect::<String>() + "--B--")), Err(Refusal::TooLarge));
+
         let name = |bytes: usize| field(&"n".repeat(bytes), "") + "--B--";
         assert_eq!(whole(&name(limits::FIELD_NAME_BYTES)), Ok(()));
         assert_eq!(whole(&name(limits::FIELD_NAME_BYTES + 1)), Err(Refusal::FieldTooLong));
