@@ -48,6 +48,7 @@ fn main() -> ExitCode {
 
 fn confirm(jid: &str, password: &str, address: &str, policy: Policy) -> Result<(), String> {
     let client = Client::login(address, jid, password, policy)?;
+    client.settle()?;
     println!("READY {}", client.jid());
     let word = if policy == Policy::Deny { "denied" } else { "confirmed" };
     for number in 0.. {

@@ -48,7 +48,7 @@ fn a_crash_after_201_loses_nothing() {
 fn sighup_opens_the_log_anew() {
     let scratch = Scratch::new();
     let (log, moved) = (scratch.join("server.log"), scratch.join("server.log.1"));
-    let site = Site::start(&[("log.file", &log.display().to_string())]);
+    let site = Site::start(&[("logging.file", &log.display().to_string())]);
     fs::rename(&log, &moved).expect("the log can be moved");
     site.server.signal("HUP");
     wait_for("a new log", || {

@@ -24,7 +24,11 @@ impl Site {
     /// The site that tests share unless they need settings of their own.
     pub fn shared() -> &'static Self {
         static SITE: OnceLock<Site> = OnceLock::new();
-        SITE.get_or_init(|| Self::start(&[]))
+        SITE.get_or_init(|| {
+            let site = Self::start(&[]);
+            show_on_panic(site.server.directory().join("stderr"));
+            site
+        })
     }
 
     /// A site with these settings, for one test.
@@ -107,6 +111,21 @@ impl Site {
     pub fn stored(&self, channel: &str, id: &str) -> PathBuf {
         self.server.storage().join(channel).join(id)
     }
+}
+
+/// Makes every panic show the end of this log: what is shared is never dropped, so it can't show its own.
+fn show_on_panic(log: PathBuf) {
+    const BYTES: usize = 4000;
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        before(panic);
+        let text = std::fs::read(&log).unwrap_or_default();
+        let end = &text[text.len().saturating_sub(BYTES)..];
+        #[allow(clippy::print_stderr, reason = "the test harness shows it with the failure")]
+        {
+            eprintln!("--- the end of {}:\n{}", log.display(), String::from_utf8_lossy(end));
+        }
+    }));
 }
 
 /// Waits until the media server's component has handled all that this client sent it before.

@@ -15,8 +15,12 @@ const EACH: usize = 6;
 
 #[test]
 fn downloads_go_on_while_300_requests_wait() {
-    // The test's requests all come from one address, which must not be limited as one client.
-    let site = Site::start(&[("http.trusted.proxies", "127.0.0.1"), ("xmpp.reply.timeout", "60000")]);
+    // All of the test's requests come from one address.
+    let site = Site::start(&[
+        ("http.connections.per.address.max", "1000"),
+        ("xmpp.pending.per.address.max", "1000"),
+        ("xmpp.reply.timeout", "60000"),
+    ]);
     let (owner, public) = site.public_channel();
     let media = site.url(&format!("{public}/{}", site.upload(&owner, &public)));
     let users: Vec<Client> = (0..USERS)

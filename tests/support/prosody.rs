@@ -108,7 +108,10 @@ impl Prosody {
             None => format!("{user}@{domain}"),
         };
         let address = format!("127.0.0.1:{}", self.client_port);
-        Client::login(&address, &jid, PASSWORD, policy).expect("Prosody lets the test's accounts in")
+        let client =
+            Client::login(&address, &jid, PASSWORD, policy).expect("Prosody lets the test's accounts in");
+        client.settle().expect("Prosody answers");
+        client
     }
 
     /// Whether it has opened both ports. Its log says so; a connection could be to someone else's.

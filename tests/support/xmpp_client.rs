@@ -103,6 +103,13 @@ impl Client {
         self.jid.split('/').next().unwrap_or_default()
     }
 
+    /// Waits until the server has handled all that was sent, such as the presence that makes messages to the
+    /// bare JID come here. Any answer will do.
+    pub fn settle(&self) -> Result<(), String> {
+        let domain = self.bare().split('@').next_back().unwrap_or_default();
+        self.ask("get", domain, "<ping xmlns='urn:xmpp:ping'/>").map(|_| ())
+    }
+
     /// What is done with confirm requests from now on.
     pub fn set_policy(&self, policy: Policy) {
         self.shared.lock().policy = policy;
