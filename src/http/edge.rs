@@ -1,6 +1,7 @@
 //! What the front, the workers and parked exchanges share, and the ways a connection goes between them.
 
 use std::collections::HashMap;
+use std::fmt::{self, Write as _};
 use std::io::Write;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -171,12 +172,27 @@ impl Entry<'_> {
     }
 }
 
-impl std::fmt::Display for Entry<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Entry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { client, method, status, bytes, .. } = self;
-        let user = self.user.unwrap_or("-").escape_default();
-        let (path, time) = (self.path.escape_default(), self.since.elapsed().as_millis());
-        write!(f, "{client} {user} {method} {path} {status} {bytes} {time}ms")
+        let (user, path) = (Visible(self.user.unwrap_or("-")), Visible(self.path));
+        write!(f, "{client} {user} {method} {path} {status} {bytes} {}ms", self.since.elapsed().as_millis())
+    }
+}
+
+/// A text as visible ASCII, so that nothing in it moves a terminal or ends a line or a column.
+struct Visible<'a>(&'a str);
+
+impl fmt::Display for Visible<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            if c.is_ascii_graphic() && c != '\\' {
+                f.write_char(c)?;
+            } else {
+                write!(f, "{}", c.escape_unicode())?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -190,12 +206,15 @@ mod tests {
             client: "::1".parse().unwrap(),
             user: Some("b\u{e9}a@example.com"),
             method: "GET",
-            path: "/a\r\nb",
+            path: "/it's\r\nb",
             status: 200,
             bytes: 5,
             since: Instant::now(),
         };
         let line = entry.to_string();
-        assert!(line.starts_with("::1 b\\u{e9}a@example.com GET /a\\r\\nb 200 5 ") && line.ends_with("ms"));
+        assert!(
+            line.starts_with("::1 b\\u{e9}a@example.com GET /it's\\u{d}\\u{a}b 200 5 ")
+                && line.ends_with("ms")
+        );
     }
 }

@@ -218,6 +218,7 @@ impl Front {
     }
 
     /// Takes connections out of their rest; they close as the list drops.
+    #[expect(clippy::vec_box, reason = "they stay in the boxes they rest in")]
     fn close_where(&self, closes: impl Fn(&Connection) -> bool) -> Vec<Box<Connection>> {
         let mut resting = lock(&self.edge.resting);
         resting.extract_if(|_, connection| closes(connection)).map(|(_, connection)| connection).collect()

@@ -27,14 +27,12 @@ impl Scan {
             }
             let after_cr = self.at > self.line && input[self.at - 1] == b'\r';
             self.at += 1;
-            match byte {
-                b'\n' if after_cr => {
-                    if self.ends_head() {
-                        return Ok(Some(self.at));
-                    }
+            if after_cr && byte == b'\n' {
+                if self.ends_head() {
+                    return Ok(Some(self.at));
                 }
-                _ if after_cr || !self.allows(byte) => return Err(Refusal::MalformedRequest),
-                _ => {}
+            } else if after_cr || !self.allows(byte) {
+                return Err(Refusal::MalformedRequest);
             }
         }
         Ok(None)

@@ -14,7 +14,7 @@ fn half_a_head_is_answered_408_in_time() {
 
 #[test]
 fn drops_do_not_lengthen_the_time_for_a_head() {
-    let server = start(Settings { head_time: SHORT, ..settings() }, paths);
+    let server = start(Settings { head_time: SHORT, linger_time: SHORT, ..settings() }, paths);
     let peer = Peer::to(&server);
     let started = Instant::now();
     while (&mut peer.0.get_ref()).write_all(b"G").is_ok() && server.connections() > 0
@@ -49,7 +49,7 @@ fn a_body_that_stands_still_is_too_slow() {
 #[test]
 fn a_body_below_the_minimum_rate_is_too_slow() {
     let pace = Clocks { idle: PATIENCE, min_rate: 1_000_000, grace: SHORT };
-    let server = start(Settings { pace, ..settings() }, paths);
+    let server = start(Settings { pace, linger_time: SHORT, ..settings() }, paths);
     let mut peer = Peer::to(&server);
     peer.send("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n");
     let mut drip = peer.0.get_ref().try_clone().unwrap();
@@ -60,7 +60,6 @@ fn a_body_below_the_minimum_rate_is_too_slow() {
     });
     assert_eq!(peer.answer().status, 408);
     drop(peer);
-    let _ = server;
     dripping.join().unwrap();
 }
 
@@ -73,9 +72,8 @@ fn a_reader_that_stands_still_is_cut_off() {
         exchange.answer(Response::file(200, file.try_clone().unwrap(), 0..length));
     });
     let mut peer = Peer::to(&server);
-    peer.send("GET /big HTTP/1.1\r\nHost: h\r\n\r\n");
+    let (_, _, length) = peer.send("GET /big HTTP/1.1\r\nHost: h\r\n\r\n").head();
     eventually("the worker gives up", || server.connections() == 0);
-    let (_, _, length) = peer.head();
     let mut body = Vec::new();
     let _ = peer.0.read_to_end(&mut body);
     assert!(length == data.len() && body.len() < length, "the end can't have been sent");

@@ -92,19 +92,22 @@ fn requests_beyond_the_queue_are_shed() {
 
 #[test]
 fn a_thousand_idle_connections_stand_in_nobodys_way() {
+    raise_descriptors();
     let roomy = Settings { max_connections: 2000, max_connections_per_address: 2000, ..settings() };
     let server = start(roomy, paths);
-    let mut crowd = Vec::new();
-    for _ in 0..400 {
-        match TcpStream::connect(server.addresses()[0]) {
-            Ok(stream) => crowd.push(stream),
-            Err(error) => panic!("{} connections: {error}", crowd.len()),
-        }
-    }
+    let crowd: Vec<TcpStream> =
+        (0..1000).map(|_| TcpStream::connect(server.addresses()[0]).unwrap()).collect();
     eventually("all are accepted", || server.connections() == crowd.len());
     assert_eq!(Peer::to(&server).get("/").status, 200);
     drop(crowd);
     eventually("all are let go", || server.connections() == 0);
+}
+
+/// Both ends of a crowd are in this process; the usual soft limit is 1024.
+fn raise_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit }).unwrap();
 }
 
 #[test]
