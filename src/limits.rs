@@ -60,6 +60,8 @@ pub const BOUNDARY_BYTES: usize = 70;
 pub const BOUNDARY_PADDING: usize = 128;
 /// Bytes of a stored file name.
 pub const FILE_NAME_BYTES: usize = 255;
+/// Bytes at a file's beginning that tell its type; more are not looked at.
+pub const SNIFF_BYTES: usize = 512;
 /// Bytes of a stored media type.
 pub const MIME_TYPE_BYTES: usize = 255;
 

@@ -1,12 +1,11 @@
 //! The type of a file by its first bytes.
 
-/// Bytes at a file's beginning that [`sniff`] looks at; more do no harm.
-pub const SNIFF_BYTES: usize = 512;
+use crate::limits;
 
 /// The media type that a file's first bytes tell; none if they tell nothing, or of a page (HTML, XML, SVG),
 /// for that is up to who uploads it.
 pub fn sniff(first: &[u8]) -> Option<&'static str> {
-    let first = &first[..first.len().min(SNIFF_BYTES)];
+    let first = &first[..first.len().min(limits::SNIFF_BYTES)];
     let known = MAGIC.iter().find(|(magic, _)| first.starts_with(magic)).map(|(_, mime_type)| *mime_type);
     known
         .or_else(|| by_riff(first))
@@ -211,8 +210,8 @@ mod tests {
         }
         assert_eq!(sniff(b"caf\xe9"), Some("text/plain"), "it may be cut there");
         assert_eq!(sniff(b"caf\xe9 au lait"), None);
-        assert_eq!(sniff("é".repeat(SNIFF_BYTES).as_bytes()), Some("text/plain"));
-        assert_eq!(sniff(format!("a{}", "é".repeat(SNIFF_BYTES)).as_bytes()), Some("text/plain"));
+        assert_eq!(sniff("é".repeat(limits::SNIFF_BYTES).as_bytes()), Some("text/plain"));
+        assert_eq!(sniff(format!("a{}", "é".repeat(limits::SNIFF_BYTES)).as_bytes()), Some("text/plain"));
     }
 
     #[test]
