@@ -22,8 +22,8 @@ pub enum Checked {
 }
 
 /// Logs one link in and leaves again; blocks for up to `times.login`.
-pub fn check(settings: LinkSettings, times: Times) -> Result<Checked> {
-    let plan = Plan::new(settings, times)?;
+pub fn check(settings: &LinkSettings, times: Times) -> Result<Checked> {
+    let plan = Plan::new(settings.clone(), times)?;
     let (host, port) = plan.settings.endpoint();
     let deadline = Instant::now() + times.login;
     let socket = Dial::start(host, port, deadline, || ())?.wait(deadline)?;
@@ -64,7 +64,7 @@ mod tests {
 
     /// Checks these settings against a server that plays this script.
     fn run(
-        settings: LinkSettings,
+        settings: &LinkSettings,
         peer: Peer,
         script: impl FnOnce(&mut Conn) + Send + 'static,
     ) -> Result<Checked> {
@@ -79,12 +79,12 @@ mod tests {
 
     fn component(script: impl FnOnce(&mut Conn) + Send + 'static) -> Result<Checked> {
         let peer = Peer::listen();
-        run(LinkSettings::Component(peer.component()), peer, script)
+        run(&LinkSettings::Component(peer.component()), peer, script)
     }
 
     fn client(security: Security, script: impl FnOnce(&mut Conn) + Send + 'static) -> Result<Checked> {
         let peer = Peer::listen();
-        run(LinkSettings::Client(peer.client(security)), peer, script)
+        run(&LinkSettings::Client(peer.client(security)), peer, script)
     }
 
     /// Checks a client that trusts this certificate and insists on TLS.
@@ -94,7 +94,7 @@ mod tests {
     ) -> Result<Checked> {
         let peer = Peer::listen();
         let settings = ClientSettings { ca: Some(certificate.path()), ..peer.client(Security::Required) };
-        run(LinkSettings::Client(settings), peer, move |conn| script(conn, &certificate))
+        run(&LinkSettings::Client(settings), peer, move |conn| script(conn, &certificate))
     }
 
     fn here() -> Checked {
@@ -139,10 +139,10 @@ mod tests {
     fn a_silent_server_is_waited_for_in_vain() {
         let peer = Peer::listen();
         let times = Times { login: Duration::from_millis(100), ..long_times() };
-        let error = check(LinkSettings::Component(peer.component()), times).unwrap_err();
+        let error = check(&LinkSettings::Component(peer.component()), times).unwrap_err();
         assert!(error.to_string().contains("did not send a stream header in time"), "{error}");
         let full = peer.fill_backlog();
-        let error = check(LinkSettings::Component(peer.component()), times).unwrap_err();
+        let error = check(&LinkSettings::Component(peer.component()), times).unwrap_err();
         assert_eq!(error.kind(), Kind::Unavailable);
         drop(full);
     }
@@ -208,7 +208,7 @@ mod tests {
         let peer = Peer::listen();
         for path in ["/nonexistent/ca.pem", "/dev/null"] {
             let settings = ClientSettings { ca: Some(path.into()), ..peer.client(Security::Enabled) };
-            let error = check(LinkSettings::Client(settings), long_times()).unwrap_err();
+            let error = check(&LinkSettings::Client(settings), long_times()).unwrap_err();
             assert_eq!(error.kind(), Kind::Config, "{error}");
         }
     }

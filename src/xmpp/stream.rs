@@ -309,6 +309,8 @@ mod tests {
     const OPEN: &str = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' id='i' \
                         from='é.example' version='1.0'>";
 
+    const ROUNDS: usize = 2000;
+
     /// All events of `parts`, fed one after the other; an error ends them.
     fn events(content: &'static str, parts: &[&[u8]]) -> (Vec<Event>, Option<String>) {
         let (mut stream, mut events) = (Stream::new(content), Vec::new());
@@ -537,6 +539,40 @@ mod tests {
             stream.next_event().unwrap();
             stream.next_event().unwrap();
             assert_eq!(stream.is_drained(), drained, "{tail:?}");
+        }
+    }
+
+    /// Streams that are broken at random, by a fixed seed: no panic, and splitting changes nothing.
+    #[test]
+    fn broken_streams_break_the_same_way_however_they_are_split() {
+        let seed = format!(
+            "<?xml version='1.0'?>{OPEN}<a b='&lt;é' xmlns:p='n'><![CDATA[]]><p:c/>]]&#65;<d>x</d></a> <!-- --><?p i?>\
+             <stream:error><conflict xmlns='{}'/></stream:error><!DOCTYPE a [<!ENTITY e 'x'>]></stream:stream>",
+            ns::STREAMS
+        );
+        let mut state = 1_u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(state >> 33).unwrap() % below
+        };
+        for _ in 0..ROUNDS {
+            let mut bytes = seed.clone().into_bytes();
+            for _ in 0..=random(4) {
+                let (at, length) = (random(bytes.len()), random(8));
+                let end = (at + length).min(bytes.len());
+                match random(3) {
+                    0 => drop(bytes.drain(at..end)),
+                    1 => bytes[at] = b"<>&;'\"=/!?-[] x\xc3\xff"[random(17)],
+                    _ => {
+                        let copy = bytes[at..end].to_vec();
+                        let to = random(bytes.len());
+                        bytes.splice(to..to, copy);
+                    }
+                }
+            }
+            let whole = events(ns::CLIENT, &[&bytes]);
+            let parts: Vec<&[u8]> = bytes.chunks(1 + random(3)).collect();
+            assert_eq!(events(ns::CLIENT, &parts), whole, "{}", String::from_utf8_lossy(&bytes));
         }
     }
 }

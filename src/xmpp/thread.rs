@@ -316,6 +316,11 @@ mod tests {
         assert_eq!(scene.next(), Seen::Down(Link::Component));
         client.send("<message id='2'/>");
         assert_eq!(scene.next(), Seen::Stanza(Link::Client, message("2")));
+        drop(scene.component_up());
+        assert_eq!(scene.next(), Seen::Down(Link::Component));
+        drop(client);
+        assert_eq!(scene.next(), Seen::Down(Link::Client));
+        scene.client_up();
     }
 
     #[test]
@@ -365,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_silent_link_is_pinged_and_then_left() {
-        let scene = Scene::new(Times { keepalive: Duration::from_millis(300), ..long_times() });
+        let scene = Scene::new(Times { keepalive: Duration::from_secs(1), ..long_times() });
         let mut component = scene.component.accept();
         component.log_component_in();
         let ping = component.until("</iq>");
@@ -382,7 +387,7 @@ mod tests {
 
     #[test]
     fn a_client_pings_its_server() {
-        let scene = Scene::new(Times { keepalive: Duration::from_millis(300), ..long_times() });
+        let scene = Scene::new(Times { keepalive: Duration::from_secs(1), ..long_times() });
         let mut client = scene.client.accept();
         client.log_client_in();
         let ping = client.until("</iq>");

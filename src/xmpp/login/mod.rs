@@ -3,6 +3,8 @@
 mod client;
 mod component;
 
+use std::fmt;
+
 use crate::error::{Error, Kind};
 use crate::model::{BareJid, Jid};
 
@@ -14,7 +16,7 @@ use client::Client;
 use component::Component;
 
 /// What the machine wants next.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub(super) enum Step {
     /// These bytes sent; nothing if empty.
     Send(String),
@@ -24,6 +26,18 @@ pub(super) enum Step {
     StartTls,
     /// We are in, under this address; these bytes are to be sent.
     Ready(Jid, String),
+}
+
+/// Without the bytes: they may prove who we are.
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send(_) => f.write_str("Send"),
+            Self::Restart(_) => f.write_str("Restart"),
+            Self::StartTls => f.write_str("StartTls"),
+            Self::Ready(jid, _) => write!(f, "Ready({jid})"),
+        }
+    }
 }
 
 /// A result that may be the end of a link.
