@@ -9,6 +9,7 @@ mod harness;
 mod hostile_xmpp;
 mod http_basics;
 mod private_channels;
+mod schema;
 mod site;
 #[path = "../support/mod.rs"]
 mod support;
