@@ -84,7 +84,7 @@ impl Exchange {
     /// The body. Takes an upload permit, kept until the exchange ends; `100 Continue` is sent with the first read.
     /// Errors of the reader carry a [`Refusal`]: cut, too slow, malformed, or the server is stopping.
     pub fn body(&mut self) -> Result<Body<'_>, Refusal> {
-        if self.upload.is_none() && self.head.length() != BodyLength::None {
+        if self.upload.is_none() && !self.incoming.is_done() {
             self.upload = Some(self.edge.uploads.take().ok_or(Refusal::TooManyUploads)?);
         }
         // Answering takes the exchange itself, so while there is one the connection is there.

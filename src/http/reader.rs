@@ -34,6 +34,11 @@ impl Incoming {
         }
     }
 
+    /// Whether nothing of the body is left to be read.
+    pub fn is_done(&self) -> bool {
+        self.decoder.is_done()
+    }
+
     /// Whether the body has ended; what is unread of it is skipped if all of that is in `input`.
     pub fn skip(&mut self, input: &mut Input) -> bool {
         let mut sink = [0; 1024];
