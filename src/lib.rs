@@ -12,6 +12,7 @@ pub mod limits;
 pub mod log;
 pub mod media;
 pub mod model;
+pub mod secret;
 pub mod store;
 pub mod sys;
 pub mod web;

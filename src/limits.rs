@@ -151,12 +151,17 @@ pub const DATABASE_ANSWER: Duration = Duration::from_secs(20);
 pub const DATABASE_KEEPALIVE: Duration = Duration::from_secs(30);
 /// Connections to the embedded database: one writes at a time, the others read.
 pub const SQLITE_CONNECTIONS: u32 = 4;
-/// First bytes of an upload that are kept at hand, to tell its type by.
-pub const SNIFF_BYTES: usize = 4096;
 /// How long an unused temporary file is left alone by a running server's `fsck`.
 pub const TEMPORARY_AGE: Duration = Duration::from_secs(3600);
 /// How long a stopping daemon waits for what runs.
 pub const SHUTDOWN_TIME: Duration = Duration::from_secs(20);
+
+/// Between two looks for a database that could not be reached at the start.
+pub const DATABASE_RETRY: Duration = Duration::from_secs(1);
+/// The resource of the client's XMPP session.
+pub const XMPP_RESOURCE: &str = "media-server";
+/// Open files besides those of connections and transfers: listeners, XMPP, databases, logs.
+pub const OTHER_FILES: usize = 128;
 
 /// Bytes of a configuration file.
 pub const CONFIG_BYTES: u64 = 1024 * 1024;

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Database, Secret};
+use super::Database;
 use crate::model::BareJid;
+use crate::secret::Secret;
 
 /// Parses the values of a setting.
 pub(super) trait Format {

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
-use super::Secret;
 use crate::error::{Error, Kind};
+use crate::secret::Secret;
 
 /// Where the metadata is. `Display` shows it without user, password and options.
 #[derive(Clone, Debug, PartialEq, Eq)]

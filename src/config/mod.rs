@@ -5,7 +5,6 @@ mod jdbc;
 mod list;
 mod nearest;
 mod properties;
-mod secret;
 mod settings;
 mod source;
 mod typed;
@@ -16,7 +15,6 @@ pub use jdbc::{Database, PostgresUrl, SslMode};
 pub use list::{Bind, Domains, Origins};
 pub use nearest::nearest;
 pub use properties::{Entry, parse};
-pub use secret::Secret;
 pub use settings::{Row, TABLE, Unset};
 pub use source::Places;
 pub use typed::{

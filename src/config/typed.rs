@@ -4,13 +4,14 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::Database;
 use super::format::{Keystore, SecurityMode};
 use super::list::{Bind, Domains, Origins};
 use super::settings::{self as s, TABLE};
 use super::values::{Notice, Source, Values};
-use super::{Database, Secret};
 use crate::error::Result;
 use crate::model::BareJid;
+use crate::secret::Secret;
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +104,13 @@ pub struct Client {
     pub security: SecurityMode,
     /// `xmpp.connection.tls.ca`, a PEM file.
     pub tls_ca: Option<PathBuf>,
+}
+
+impl Client {
+    /// The account's domain.
+    pub fn service(&self) -> BareJid {
+        self.jid.domain().parse().expect("the domain of an address is an address")
+    }
 }
 
 /// How users and channel services are asked.

@@ -1,6 +1,7 @@
 //! The server as its owner sees it: start, addresses, new certificate, stop.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -32,7 +33,7 @@ impl Server {
     /// Listens, and serves on `workers`. Errors: an address that can't be bound, a certificate that can't be used.
     pub fn start(mut settings: Settings, workers: Workers, service: Arc<dyn Service>) -> Result<Self> {
         let acceptor = acceptor(&mut settings)?;
-        let listeners = settings.listen.iter().map(bind).collect::<Result<Vec<_>>>()?;
+        let listeners = settings.listen.iter().filter_map(bind).collect::<Result<Vec<_>>>()?;
         let addresses = listeners.iter().map(bound).collect::<Result<Vec<_>>>()?;
         let edge = Arc::new(edge(settings, workers, service, acceptor)?);
         let front = Front::new(Arc::clone(&edge), listeners);
@@ -100,10 +101,16 @@ fn acceptor(settings: &mut Settings) -> Result<Option<Arc<TlsAcceptor>>> {
     }
 }
 
-fn bind(listen: &Listen) -> Result<(TcpListener, bool)> {
-    let listener = sys::listen(listen.address, limits::LISTEN_BACKLOG)
-        .map_err(|error| Error::io(format!("can't listen on {}", listen.address), error))?;
-    Ok((listener, listen.tls))
+/// A listening socket, and whether it speaks TLS; nothing where the system lacks an optional address.
+fn bind(listen: &Listen) -> Option<Result<(TcpListener, bool)>> {
+    match sys::listen(listen.address, limits::LISTEN_BACKLOG) {
+        Ok(listener) => Some(Ok((listener, listen.tls))),
+        Err(error) if listen.optional && error.kind() != ErrorKind::AddrInUse => {
+            log::info!("not listening on {}: {error}", listen.address);
+            None
+        }
+        Err(error) => Some(Err(Error::io(format!("can't listen on {}", listen.address), error))),
+    }
 }
 
 fn bound((listener, _): &(TcpListener, bool)) -> Result<SocketAddr> {

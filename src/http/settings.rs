@@ -4,7 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::error::Result;
 use crate::limits;
+use crate::secret::Secret;
 
 /// The settings of a [`super::Server`]. The clocks are settings only so that tests need not wait.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub struct Listen {
     pub address: SocketAddr,
     /// Whether it speaks HTTPS.
     pub tls: bool,
+    /// Whether the server may do without it where the system lacks its address family.
+    pub optional: bool,
 }
 
 /// A PKCS#12 file with a certificate, its chain and its key.
@@ -52,7 +56,14 @@ pub struct Pkcs12 {
     /// The file's bytes.
     pub bytes: Vec<u8>,
     /// The password it is encrypted with.
-    pub password: String,
+    pub password: Secret,
+}
+
+impl Pkcs12 {
+    /// Fails if HTTPS can't be served with it; the text says what to do.
+    pub fn check(&self) -> Result<()> {
+        super::tls::acceptor(self).map(drop)
+    }
 }
 
 /// The clocks of a transfer. They count only time spent waiting for the client.
@@ -109,7 +120,7 @@ mod tests {
 
     #[test]
     fn no_secret_is_shown() {
-        let https = Some(Pkcs12 { bytes: b"KEY".to_vec(), password: "hunter2".to_owned() });
+        let https = Some(Pkcs12 { bytes: b"KEY".to_vec(), password: Secret::new("hunter2") });
         let shown = format!("{:?}", Settings { https, ..Settings::default() });
         assert!(shown.contains("Pkcs12(3 bytes)") && !shown.contains("hunter2") && !shown.contains("KEY"));
     }

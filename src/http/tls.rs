@@ -14,7 +14,7 @@ const LEGACY: [u8; 4] = [1, 2, 5, 6];
 
 /// An acceptor of TLS 1.2 and later with this certificate and key.
 pub(super) fn acceptor(pkcs12: &Pkcs12) -> Result<TlsAcceptor> {
-    let identity = Identity::from_pkcs12(&pkcs12.bytes, &pkcs12.password)
+    let identity = Identity::from_pkcs12(&pkcs12.bytes, pkcs12.password.expose())
         .map_err(|error| Error::caused(Kind::Config, complaint(&pkcs12.bytes), error))?;
     TlsAcceptor::builder(identity).min_protocol_version(Some(Protocol::Tlsv12)).build().map_err(|error| {
         Error::caused(Kind::Config, "https.keystore: TLS can't use its certificate and key", error)
@@ -48,12 +48,13 @@ pub(super) mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::secret::Secret;
 
     /// A self-signed certificate for `localhost`, made once by openssl(1).
     pub(in crate::http) fn self_signed() -> Pkcs12 {
         static MADE: OnceLock<Vec<u8>> = OnceLock::new();
         let bytes = MADE.get_or_init(|| made(&[]).expect("openssl(1) makes a PKCS#12 file")).clone();
-        Pkcs12 { bytes, password: "secret".to_owned() }
+        Pkcs12 { bytes, password: Secret::new("secret") }
     }
 
     fn made(options: &[&str]) -> Option<Vec<u8>> {
@@ -77,7 +78,7 @@ pub(super) mod tests {
     }
 
     fn error_of(bytes: Vec<u8>, password: &str) -> String {
-        let error = acceptor(&Pkcs12 { bytes, password: password.to_owned() }).map(|_| ()).unwrap_err();
+        let error = acceptor(&Pkcs12 { bytes, password: Secret::new(password) }).map(|_| ()).unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
         error.to_string()
     }

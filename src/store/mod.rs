@@ -15,7 +15,7 @@ mod walk;
 
 pub use self::files::{Files, Published, Sealed, StoredFile, Upload};
 pub use self::metadata::{Deleted, InsertError, Listing, MediaRow, Metadata, PreviewRow};
-pub use self::postgres::{Password, Postgres, PostgresSettings, SslMode};
+pub use self::postgres::{Postgres, PostgresSettings, SslMode};
 pub use self::schema::{CURRENT, Schema};
 pub use self::sqlite::Sqlite;
 pub use self::walk::Found;

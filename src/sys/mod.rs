@@ -1,10 +1,12 @@
 //! System calls, each with the behaviour the rest of the program relies on. Safe throughout (rustix).
 
-pub mod fs;
 mod epoll;
+pub mod fs;
+mod process;
 mod socket;
 mod wait;
 
 pub use epoll::{Epoll, Events};
+pub use process::raise_file_limit;
 pub use socket::{Accepted, accept, listen, send_file};
 pub use wait::{Interest, Waker, wait};

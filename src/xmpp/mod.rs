@@ -13,7 +13,6 @@ mod outbox;
 mod peer;
 mod pulse;
 mod sasl;
-mod secret;
 mod session;
 mod settings;
 mod stream;
@@ -26,7 +25,6 @@ use std::fmt;
 pub use check::{Checked, check};
 pub use element::Element;
 pub use outbox::{Inbox, Outbox, channel};
-pub use secret::Secret;
 pub use settings::{ClientSettings, ComponentSettings, LinkSettings, Security, Settings, Times};
 pub use thread::{Handler, Thread, start};
 

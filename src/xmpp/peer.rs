@@ -17,7 +17,8 @@ use sha2::Sha256;
 
 use crate::sys::{Interest, wait};
 
-use super::{ClientSettings, ComponentSettings, Secret, Security, Times, ns};
+use super::{ClientSettings, ComponentSettings, Security, Times, ns};
+use crate::secret::Secret;
 
 /// No test waits longer for anything.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);

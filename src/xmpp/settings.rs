@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::limits;
 use crate::model::BareJid;
 
-use super::Secret;
+use crate::secret::Secret;
 
 /// Both links and their clocks.
 #[derive(Clone, Debug)]

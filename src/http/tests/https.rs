@@ -6,7 +6,7 @@ use super::super::tls::tests::self_signed;
 use super::*;
 
 fn https() -> Settings {
-    let listen = vec![Listen { address: ([127, 0, 0, 1], 0).into(), tls: true }];
+    let listen = vec![Listen { address: ([127, 0, 0, 1], 0).into(), tls: true, optional: false }];
     Settings { listen, https: Some(self_signed()), ..Settings::default() }
 }
 
@@ -107,7 +107,7 @@ fn a_refused_upload_reads_its_answer_over_tls() {
 fn the_certificate_can_be_replaced() {
     let server = start(https(), paths);
     server.set_certificate(&self_signed()).unwrap();
-    let wrong = Pkcs12 { bytes: Vec::new(), password: String::new() };
+    let wrong = Pkcs12 { bytes: Vec::new(), password: crate::secret::Secret::new("") };
     assert!(server.set_certificate(&wrong).is_err());
     let mut stream = connect(&server);
     send(&mut stream, "GET /a HTTP/1.1\r\nHost: h\r\n\r\n");

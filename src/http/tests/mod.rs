@@ -31,7 +31,7 @@ impl<F: Fn(Exchange) + Send + Sync + 'static> Service for Answering<F> {
 /// One plain listener on a port of the kernel's choice.
 fn settings() -> Settings {
     Settings {
-        listen: vec![Listen { address: ([127, 0, 0, 1], 0).into(), tls: false }],
+        listen: vec![Listen { address: ([127, 0, 0, 1], 0).into(), tls: false, optional: false }],
         ..Settings::default()
     }
 }

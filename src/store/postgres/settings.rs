@@ -1,6 +1,5 @@
 //! Where a PostgreSQL database is and how it is spoken to.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use postgres_native_tls::MakeTlsConnector;
 
 use crate::error::{Error, Kind, Result};
 use crate::limits;
+use crate::secret::Secret;
 
 /// A database and how to log in to it.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub struct PostgresSettings {
     /// The role; if unset, the name of the system's user.
     pub user: Option<String>,
     /// The role's password.
-    pub password: Option<Password>,
+    pub password: Option<Secret>,
     /// The database's name.
     pub database: String,
     /// Whether connections are encrypted.
@@ -54,23 +54,6 @@ pub enum SslMode {
     VerifyFull,
 }
 
-/// A password; it can't be shown.
-#[derive(Clone)]
-pub struct Password(String);
-
-impl Password {
-    /// Takes this password.
-    pub fn new(password: String) -> Self {
-        Self(password)
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
 impl PostgresSettings {
     /// A database of a test's server.
     #[cfg(test)]
@@ -78,7 +61,7 @@ impl PostgresSettings {
         Self {
             hosts: vec![("127.0.0.1".into(), port)],
             user: Some("media".into()),
-            password: Some(Password("secret".into())),
+            password: Some(Secret::new("hunter2")),
             database: database.into(),
             ssl: SslMode::default(),
             ssl_root: None,
@@ -98,8 +81,8 @@ impl PostgresSettings {
         if let Some(user) = &self.user {
             config.user(user);
         }
-        if let Some(Password(password)) = &self.password {
-            config.password(password);
+        if let Some(password) = &self.password {
+            config.password(password.expose());
         }
         config
             .dbname(&self.database)
@@ -147,7 +130,7 @@ mod tests {
     fn settings_are_shown_without_their_password() {
         let settings = PostgresSettings::for_test(5432, "media");
         let shown = format!("{settings:?} {:?}", settings.config());
-        assert!(shown.contains("127.0.0.1") && !shown.contains("secret"), "{shown}");
+        assert!(shown.contains("127.0.0.1") && !shown.contains("hunter2"), "{shown}");
     }
 
     #[test]

@@ -6,8 +6,9 @@ use crate::model::{BareJid, Jid};
 use super::super::sasl::{Exchange, Mechanism};
 use super::super::settings::{ClientSettings, Security};
 use super::super::stream::{Event, Header, shortened};
-use super::super::{Element, Secret, ns};
+use super::super::{Element, ns};
 use super::{Step, stream_error, stream_header, unexpected};
+use crate::secret::Secret;
 
 const BIND_ID: &str = "bind";
 const SESSION_ID: &str = "session";

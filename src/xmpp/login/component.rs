@@ -7,8 +7,9 @@ use crate::model::{BareJid, Jid};
 
 use super::super::settings::ComponentSettings;
 use super::super::stream::{Event, Header, StreamError};
-use super::super::{Element, Secret, ns};
+use super::super::{Element, ns};
 use super::{Broken, Outcome, Step, stream_error, stream_header, unexpected};
+use crate::secret::Secret;
 
 /// The machine: header, handshake, done.
 pub(in super::super) struct Component {

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::error::{Error, Kind, Result};
 
-use super::Secret;
+use crate::secret::Secret;
 use scram::{Hash, Scram};
 
 /// A mechanism that we know; the order is that of our preference.

@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 
-use super::Secret;
+use crate::secret::Secret;
 
 /// The client can't bind to a channel (RFC 5802 section 7: `gs2-header`).
 const GS2_HEADER: &str = "n,,";

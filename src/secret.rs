@@ -1,8 +1,8 @@
-//! A text that can't get into a log or a message.
+//! Texts that can't get into a log or a message.
 
 use std::fmt;
 
-/// A password or a component's secret. There is no `Display`, and `Debug` shows dots.
+/// A password or a component's secret. There is no `Display`, and `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -12,7 +12,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that proves we know it.
+    /// The text itself, for the one place that proves we know it, never for a message.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -20,7 +20,7 @@ impl Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("…")
+        f.write_str("[secret]")
     }
 }
 
@@ -31,7 +31,7 @@ mod tests {
     #[test]
     fn a_secret_shows_nothing() {
         let secret = Secret::new("hunter2");
-        assert_eq!(format!("{secret:?}"), "…");
+        assert_eq!(format!("{secret:?}"), "[secret]");
         assert_eq!(secret.expose(), "hunter2");
     }
 }
