@@ -1,6 +1,6 @@
 //! The gate for many threads: a lock around it, and hands that do what it wants.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::gate::{Gate, Output};
@@ -11,7 +11,7 @@ use crate::model::Jid;
 use crate::xmpp::{Element, Handler, Link, Outbox};
 
 /// Brings what was parked back, with its decision. Called without any lock held, on the thread that
-/// asked or on the one that brought the stanza: it must not block.
+/// brought the stanza or the time: it must not block.
 pub type Deliver<P> = Box<dyn Fn(P, Decision) + Send + Sync>;
 
 /// Lets requests in, or not. `P` is what is parked while a request waits.
@@ -27,9 +27,17 @@ impl<P: Send> Doorkeeper<P> {
         Self { gate: Mutex::new(Gate::new(settings, clock)), outbox, deliver }
     }
 
-    /// Takes a request. The decision comes through `deliver`: maybe at once, on this thread.
-    pub fn ask(&self, ask: Ask, parked: P) {
-        self.with_gate(|gate| gate.ask(Instant::now(), ask, parked));
+    /// Takes a request. What can be decided at once is handed back; any other decision comes through `deliver`.
+    pub fn ask(&self, ask: Ask, parked: P) -> Option<(P, Decision)> {
+        let wanted = self.lock().ask(Instant::now(), ask, parked);
+        let mut decided = None;
+        for output in wanted {
+            match output {
+                Output::Decide(parked, decision) if decided.is_none() => decided = Some((parked, decision)),
+                output => self.carry_out(output),
+            }
+        }
+        decided
     }
 
     /// Refuses everyone who waits, and everyone who comes.
@@ -39,13 +47,21 @@ impl<P: Send> Doorkeeper<P> {
 
     /// Does what the gate wants once its lock is free: whoever gets a decision may ask again.
     fn with_gate(&self, act: impl FnOnce(&mut Gate<P>) -> Vec<Output<P>>) {
-        // A panic in the gate costs the request it was about; the others still want their answers.
-        let wanted = act(&mut self.gate.lock().unwrap_or_else(PoisonError::into_inner));
+        let wanted = act(&mut self.lock());
         for output in wanted {
-            match output {
-                Output::Send(link, stanza) => self.outbox.send(link, stanza),
-                Output::Decide(parked, decision) => (self.deliver)(parked, decision),
-            }
+            self.carry_out(output);
+        }
+    }
+
+    /// A panic in the gate costs the request it was about; the others still want their answers.
+    fn lock(&self) -> MutexGuard<'_, Gate<P>> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn carry_out(&self, output: Output<P>) {
+        match output {
+            Output::Send(link, stanza) => self.outbox.send(link, stanza),
+            Output::Decide(parked, decision) => (self.deliver)(parked, decision),
         }
     }
 }
@@ -94,12 +110,11 @@ mod tests {
     #[test]
     fn requests_go_in_and_decisions_come_out() {
         let (doorkeeper, delivered) = doorkeeper();
-        doorkeeper.ask(own(), 1);
-        assert_eq!(delivered.try_recv(), Ok((1, Err(Refusal::XmppDown))));
+        assert_eq!(doorkeeper.ask(own(), 1), Some((1, Err(Refusal::XmppDown))));
         doorkeeper.up(Link::Component, &COMPONENT.parse().unwrap());
-        doorkeeper.ask(own(), 2);
-        doorkeeper.ask(own(), 3);
-        doorkeeper.ask(own(), 4);
+        for number in 2..=4 {
+            assert_eq!(doorkeeper.ask(own(), number), None);
+        }
         assert!(delivered.try_recv().is_err());
         let attributes = [("id", "t"), ("method", "POST"), ("url", URL)];
         let confirm = element("confirm", ns::HTTP_AUTH, &attributes, &[]);
@@ -113,10 +128,10 @@ mod tests {
         assert_eq!(delivered.try_recv(), Ok((3, Err(Refusal::XmppDown))));
         assert_eq!(delivered.try_recv(), Ok((4, Err(Refusal::XmppDown))));
         doorkeeper.up(Link::Component, &COMPONENT.parse().unwrap());
-        doorkeeper.ask(own(), 5);
+        assert_eq!(doorkeeper.ask(own(), 5), None);
         doorkeeper.tick(Instant::now() + settings().reply_timeout);
         assert_eq!(delivered.try_recv(), Ok((5, Err(Refusal::NotConfirmed))));
-        doorkeeper.ask(own(), 6);
+        assert_eq!(doorkeeper.ask(own(), 6), None);
         doorkeeper.stop();
         assert_eq!(delivered.try_recv(), Ok((6, Err(Refusal::Stopping))));
         assert!(delivered.try_recv().is_err());
@@ -127,16 +142,15 @@ mod tests {
         let kept: Arc<OnceLock<Weak<Doorkeeper<u32>>>> = Arc::default();
         let (sender, delivered) = mpsc::channel();
         let back = kept.clone();
-        let deliver = Box::new(move |parked, decision| {
-            sender.send((parked, decision)).unwrap();
-            if parked < 3 {
-                back.get().and_then(Weak::upgrade).unwrap().ask(own(), parked + 1);
-            }
+        let deliver = Box::new(move |parked: u32, _| {
+            let doorkeeper = back.get().and_then(Weak::upgrade).unwrap();
+            sender.send(doorkeeper.ask(own(), parked + 1)).unwrap();
         });
         let doorkeeper = Arc::new(Doorkeeper::new(settings(), Arc::new(FixedClock), channel().0, deliver));
         kept.set(Arc::downgrade(&doorkeeper)).unwrap();
-        doorkeeper.ask(own(), 1);
-        let parked: Vec<_> = delivered.try_iter().map(|(parked, _)| parked).collect();
-        assert_eq!(parked, [1, 2, 3]);
+        doorkeeper.up(Link::Component, &COMPONENT.parse().unwrap());
+        assert_eq!(doorkeeper.ask(own(), 1), None);
+        doorkeeper.down(Link::Component);
+        assert_eq!(delivered.try_recv(), Ok(Some((2, Err(Refusal::XmppDown)))));
     }
 }
