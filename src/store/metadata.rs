@@ -45,6 +45,9 @@ pub trait Metadata: Send + Sync {
     /// At most `max` rows of previews with ids after this one, as [`Metadata::media_rows`].
     fn preview_rows(&self, after: Option<&str>, max: usize) -> Result<Vec<PreviewRow>>;
 
+    /// Whether the channel has a preview of this id.
+    fn has_preview(&self, channel: &Channel, id: &MediaId) -> Result<bool>;
+
     /// Deletes the row of a preview; says whether there was one.
     fn delete_preview(&self, id: &str) -> Result<bool>;
 

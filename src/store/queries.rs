@@ -63,6 +63,10 @@ pub(super) const PREVIEW_ROWS: &str = "SELECT previews.id, previews.mediaId, med
      LEFT JOIN medias ON medias.id = previews.mediaId WHERE previews.id > $1 ORDER BY previews.id LIMIT $2";
 
 /// $1 id.
+/// Whether the channel has a preview of this id.
+pub(super) const HAS_PREVIEW: &str = "SELECT 1 FROM previews \
+     JOIN medias ON medias.id = previews.mediaId WHERE previews.id = $1 AND medias.entityId = $2";
+
 pub(super) const DELETE_PREVIEW: &str = "DELETE FROM previews WHERE id = $1";
 
 /// $1 channel, $2 number, then the page's `after` and `before` where it has them. An id that the channel

@@ -126,6 +126,12 @@ impl Metadata for Sqlite {
         })
     }
 
+    fn has_preview(&self, channel: &Channel, id: &MediaId) -> Result<bool> {
+        let connection = self.connection()?;
+        let mut statement = connection.prepare_cached(&numbered(queries::HAS_PREVIEW)).map_err(fault)?;
+        statement.exists([id.as_str(), channel.as_str()]).map_err(fault)
+    }
+
     fn delete_preview(&self, id: &str) -> Result<bool> {
         let deleted = self.connection()?.execute(&numbered(queries::DELETE_PREVIEW), [id]).map_err(fault)?;
         Ok(deleted > 0)

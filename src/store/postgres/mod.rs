@@ -14,7 +14,7 @@ pub(super) use self::fault::fault;
 use self::fault::silence;
 pub(super) use self::session::prepare;
 use self::session::{Link, Manager};
-pub use self::settings::{Password, PostgresSettings, SslMode};
+pub use self::settings::{PostgresSettings, SslMode};
 use super::metadata::{
     Deleted, InsertError, Listing, MediaRow, Metadata, PreviewRow, RawMedia, listing, preview_ids, signed,
     unsigned,
@@ -151,6 +151,15 @@ impl Metadata for Postgres {
         self.rows(queries::PREVIEW_ROWS, after, max, |row| {
             Ok(PreviewRow { id: row.try_get(0)?, media: row.try_get(1)?, channel: row.try_get(2)? })
         })
+    }
+
+    fn has_preview(&self, channel: &Channel, id: &MediaId) -> Result<bool> {
+        let params = vec![id.to_string(), channel.to_string()];
+        let row = self.run(move |link| {
+            let statement = link.prepare(queries::HAS_PREVIEW)?;
+            link.client.query_opt(&statement, &texts(&params))
+        })?;
+        Ok(row.is_some())
     }
 
     fn delete_preview(&self, id: &str) -> Result<bool> {
