@@ -4,29 +4,29 @@
 //! request head is whole goes through a bounded queue to a worker, which reads the body and writes the answer with
 //! blocking calls under two clocks, and gives the connection back. An [`Exchange`] may be parked in between.
 
-pub mod conditional;
-pub mod cors;
-pub mod disposition;
-pub mod form;
-pub mod mime;
-mod parameters;
-pub mod range;
-pub mod target;
 pub mod body;
 mod client;
+pub mod conditional;
 mod connection;
+pub mod cors;
+pub mod disposition;
 mod edge;
 mod exchange;
 mod fields;
+pub mod form;
 mod front;
 pub mod head;
+pub mod mime;
 mod pace;
+mod parameters;
 mod permits;
+pub mod range;
 mod reader;
 mod response;
 mod server;
 mod settings;
 mod stream;
+pub mod target;
 mod tls;
 mod transfer;
 mod workers;

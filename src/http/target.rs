@@ -1,6 +1,6 @@
 //! The parts of a request target: segments of its path, parameters of its query.
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::model::Refusal;
 
@@ -15,6 +15,28 @@ pub fn segments(path: &str) -> Result<Vec<String>, Refusal> {
 pub fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     let pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.filter(|(key, _)| decode_leniently(key) == name).map(|(_, value)| decode_leniently(value)).next()
+}
+
+/// A text as one segment of a path: what RFC 3986 does not allow there is percent-encoded.
+pub fn segment(text: &str) -> String {
+    const ALLOWED: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~')
+        .remove(b'!')
+        .remove(b'$')
+        .remove(b'\'')
+        .remove(b'(')
+        .remove(b')')
+        .remove(b'*')
+        .remove(b'+')
+        .remove(b',')
+        .remove(b';')
+        .remove(b'=')
+        .remove(b':')
+        .remove(b'@');
+    utf8_percent_encode(text, ALLOWED).to_string()
 }
 
 fn decode(segment: &str) -> Result<String, Refusal> {
@@ -34,6 +56,14 @@ fn decode_leniently(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_encoded_is_decoded_to_the_same() {
+        assert_eq!(segment("é.ö@bücher.example/#?%"), "%C3%A9.%C3%B6@b%C3%BCcher.example%2F%23%3F%25");
+        for text in ["room@example.com", "é/..@x", "a b+c&d"] {
+            assert_eq!(segments(&format!("/{}", segment(text))).unwrap(), [text]);
+        }
+    }
 
     #[test]
     fn paths_are_decoded_once() {

@@ -92,7 +92,7 @@ impl std::error::Error for Failure {}
 /// Reads a form from `body` to its end, and writes its data to `sink`. The sink may have taken bytes when
 /// this fails; they count only if it does not.
 pub fn read(content_type: Option<&str>, body: &mut dyn Read, sink: &mut dyn Write) -> Result<Form, Failure> {
-    let encoding = Encoding::of(content_type.unwrap_or_default())?;
+    let encoding = Encoding::of(content_type)?;
     let lead = if encoding == Encoding::Url { b"" } else { multipart::LEAD };
     let mut source = Source::new(body, lead);
     if !source.fill()? {
@@ -107,8 +107,8 @@ pub fn read(content_type: Option<&str>, body: &mut dyn Read, sink: &mut dyn Writ
 }
 
 /// The two encodings of a form.
-#[derive(Debug, PartialEq, Eq)]
-enum Encoding {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Encoding {
     /// `multipart/form-data` with this boundary.
     Multipart(String),
     /// `application/x-www-form-urlencoded`; also what claims to be nothing, as in the original.
@@ -116,8 +116,9 @@ enum Encoding {
 }
 
 impl Encoding {
-    fn of(content_type: &str) -> Result<Self, Refusal> {
-        let (essence, parameters) = parameters::split(content_type);
+    /// The encoding that a Content-Type names.
+    pub fn of(content_type: Option<&str>) -> Result<Self, Refusal> {
+        let (essence, parameters) = parameters::split(content_type.unwrap_or_default());
         match essence.to_ascii_lowercase().as_str() {
             "" | "application/x-www-form-urlencoded" => Ok(Self::Url),
             "multipart/form-data" => match parameters.get("boundary") {
@@ -212,12 +213,12 @@ mod tests {
             ("multipart/form-data; charset=utf-8; boundary=----WebKit+'()/:?=", "----WebKit+'()/:?="),
             (&format!("multipart/form-data; boundary={long}"), &long),
         ] {
-            assert_eq!(Encoding::of(content_type), Ok(Encoding::Multipart(boundary.to_owned())));
+            assert_eq!(Encoding::of(Some(content_type)), Ok(Encoding::Multipart(boundary.to_owned())));
         }
         for content_type in
             ["", " ", "Application/X-WWW-Form-URLEncoded", "application/x-www-form-urlencoded;x"]
         {
-            assert_eq!(Encoding::of(content_type), Ok(Encoding::Url), "{content_type}");
+            assert_eq!(Encoding::of(Some(content_type)), Ok(Encoding::Url), "{content_type}");
         }
         for content_type in [
             "multipart/mixed; boundary=B",
@@ -226,7 +227,11 @@ mod tests {
             "multipart/form-datax",
             "image/png",
         ] {
-            assert_eq!(Encoding::of(content_type), Err(Refusal::UnsupportedMediaType), "{content_type}");
+            assert_eq!(
+                Encoding::of(Some(content_type)),
+                Err(Refusal::UnsupportedMediaType),
+                "{content_type}"
+            );
         }
         for parameters in [
             "",
@@ -239,10 +244,10 @@ mod tests {
             "boundary=a\tb",
         ] {
             let content_type = format!("multipart/form-data; {parameters}");
-            assert_eq!(Encoding::of(&content_type), Err(Refusal::BadForm), "{parameters}");
+            assert_eq!(Encoding::of(Some(&content_type)), Err(Refusal::BadForm), "{parameters}");
         }
         let content_type = format!("multipart/form-data; boundary={long}b");
-        assert_eq!(Encoding::of(&content_type), Err(Refusal::BadForm));
+        assert_eq!(Encoding::of(Some(&content_type)), Err(Refusal::BadForm));
     }
 
     #[test]
