@@ -1,1 +1,7 @@
-//! The operations on media: upload, serve, list, update, delete.
+//! The operations on media: upload, serve, list, update, delete, and the check of the whole store.
+
+mod fsck;
+mod library;
+
+pub use fsck::{Finding, Report};
+pub use library::{Library, Name, New, Settings};

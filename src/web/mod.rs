@@ -1,1 +1,198 @@
-//! From requests to operations and back: routes, one file per action.
+//! From requests to operations and back: the routes, and one file per action.
+//!
+//! A request is routed to an [`Action`], asked through the gate, performed, and answered. While the gate
+//! waits for somebody's confirmation the request is [`Parked`]: in the gate's hands, on no thread.
+
+mod answer;
+mod delete;
+mod download;
+mod list;
+mod metadata;
+mod route;
+mod update;
+mod upload;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::access::{Ask, Credentials, Decision, Doorkeeper, Granted, credentials};
+use crate::http::cors::Cors;
+use crate::http::{Exchange, Response, Service, target};
+use crate::media::{Library, Name};
+use crate::model::{BareJid, Channel, Method, Need, Refusal};
+
+use route::{Action, Misrouted, Route, route};
+
+/// What this layer is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where clients reach us: scheme, authority and path prefix, without a slash at the end.
+    pub endpoint: Option<String>,
+    /// How long caches may keep public media: `cache.max.age`.
+    pub cache_max_age: Duration,
+    /// Whose pages may use us from a browser: `http.cors.origins`.
+    pub cors: Cors,
+}
+
+/// The service behind the HTTP edge.
+pub struct Web {
+    library: Arc<Library>,
+    door: Arc<Doorkeeper<Parked>>,
+    settings: Settings,
+}
+
+/// A request that waits for the gate's decision.
+pub struct Parked {
+    exchange: Exchange,
+    channel: Channel,
+    action: Action,
+}
+
+impl Service for Web {
+    fn serve(&self, exchange: Exchange) {
+        match route(exchange.method(), exchange.path()) {
+            Ok(Route::Options(allow)) => self.answer(exchange, Ok(Response::new(200).header("Allow", allow))),
+            Ok(Route::Channel(channel, action)) => self.ask(Parked { exchange, channel, action }),
+            Err(Misrouted { refusal, allow }) => {
+                let response = Response::refusal(refusal);
+                let response = match allow {
+                    Some(allow) => response.header("Allow", allow),
+                    None => response,
+                };
+                self.answer(exchange, Ok(response));
+            }
+        }
+    }
+}
+
+impl Web {
+    /// The service over this library, behind this door.
+    pub fn new(library: Arc<Library>, door: Arc<Doorkeeper<Parked>>, settings: Settings) -> Self {
+        Self { library, door, settings }
+    }
+
+    /// The gate's door, for the XMPP links.
+    pub fn door(&self) -> &Arc<Doorkeeper<Parked>> {
+        &self.door
+    }
+
+    /// Goes on with a request on which the gate has decided: performs it and answers.
+    pub fn resume(&self, mut parked: Parked, decision: Decision) {
+        if let Ok(Granted::Owned(user)) = &decision {
+            parked.exchange.note_user(user);
+        }
+        let answer = decision.and_then(|granted| self.perform(&mut parked, &granted));
+        self.answer(parked.exchange, answer);
+    }
+
+    /// Performs what needs nobody's leave, and asks the gate for the rest.
+    fn ask(&self, mut parked: Parked) {
+        let granted = match self.need(&parked) {
+            Ok(None) => Ok(Granted::Public),
+            Ok(Some(ask)) => match self.door.ask(ask, parked) {
+                Some((decided, decision)) => return self.resume(decided, decision),
+                None => return,
+            },
+            Err(refusal) => Err(refusal),
+        };
+        let answer = granted.and_then(|granted| self.perform(&mut parked, &granted));
+        self.answer(parked.exchange, answer);
+    }
+
+    /// What the gate is to be asked; nothing for what everybody may do.
+    fn need(&self, parked: &Parked) -> Result<Option<Ask>, Refusal> {
+        let Parked { exchange, channel, action } = parked;
+        if matches!(action, Action::Download(Name::Avatar) | Action::Metadata(Name::Avatar)) {
+            return Ok(None);
+        }
+        let credentials = credentials(exchange);
+        let need = match action {
+            Action::List | Action::Download(_) | Action::Metadata(_) => Need::Read,
+            Action::Upload | Action::SetAvatar => Need::Publish,
+            Action::Update(name) | Action::Delete(name) => {
+                Need::Modify { author: self.author(channel, name, &credentials)? }
+            }
+        };
+        if credentials.is_ok() && matches!(action, Action::Upload | Action::SetAvatar | Action::Update(_)) {
+            // Nobody is asked to confirm what can't succeed.
+            self.check_form(exchange)?;
+        }
+        Ok(Some(Ask {
+            channel: channel.clone(),
+            need,
+            credentials,
+            client: limited_client(exchange),
+            method: exchange.method(),
+            url: self.confirmed_url(exchange),
+        }))
+    }
+
+    /// Who uploaded the media. Without credentials nobody needs to know.
+    fn author(
+        &self,
+        channel: &Channel,
+        name: &Name,
+        credentials: &Result<Credentials, Refusal>,
+    ) -> Result<Option<BareJid>, Refusal> {
+        if credentials.is_err() {
+            return Ok(None);
+        }
+        let media = self.library.find(channel, name)?;
+        Ok(media.and_then(|media| media.author.parse().ok()))
+    }
+
+    /// The URL that the sender is asked to confirm: never with the query, which may hold credentials.
+    fn confirmed_url(&self, exchange: &Exchange) -> String {
+        let path = exchange.path();
+        match &self.settings.endpoint {
+            Some(endpoint) => format!("{}{path}", endpoint.trim_end_matches('/')),
+            None => format!("{}://{}{path}", exchange.scheme(), exchange.host().unwrap_or("localhost")),
+        }
+    }
+
+    fn perform(&self, parked: &mut Parked, granted: &Granted) -> Result<Response, Refusal> {
+        let Parked { exchange, channel, action } = parked;
+        match action {
+            Action::List => self.list(channel, exchange.query(), granted),
+            Action::Download(name) => self.download(exchange, channel, name, granted),
+            Action::Metadata(name) => self.metadata(channel, name, granted),
+            Action::Upload => self.upload(exchange, channel, user(granted)?, false),
+            Action::SetAvatar => self.upload(exchange, channel, user(granted)?, true),
+            Action::Update(name) => self.update(exchange, channel, name),
+            Action::Delete(name) => self.delete(exchange, channel, name),
+        }
+    }
+
+    /// Sends the answer, with what every answer has.
+    fn answer(&self, exchange: Exchange, answer: Result<Response, Refusal>) {
+        let mut response = answer.unwrap_or_else(Response::refusal);
+        let (cors, origin) = (&self.settings.cors, exchange.header("Origin"));
+        let fields = match exchange.method() {
+            Method::Options => cors.preflight(origin),
+            _ => cors.answer(origin),
+        };
+        for (name, value) in fields {
+            response = response.header(name, value);
+        }
+        exchange.answer(response);
+    }
+}
+
+fn credentials(exchange: &Exchange) -> Result<Credentials, Refusal> {
+    let auth = target::parameter(exchange.query(), "auth");
+    credentials::from_request(auth.as_deref(), exchange.header("Authorization"))
+}
+
+/// The address that limits apply to; a trusted proxy that names no client is not limited.
+fn limited_client(exchange: &Exchange) -> Option<std::net::IpAddr> {
+    let client = exchange.client();
+    client.limited.then_some(client.address)
+}
+
+/// The user of an action that the gate lets nobody do unnamed.
+fn user(granted: &Granted) -> Result<&BareJid, Refusal> {
+    match granted {
+        Granted::Owned(user) => Ok(user),
+        Granted::Public => Err(Refusal::Internal),
+    }
+}

@@ -1,0 +1,139 @@
+//! What all answers have in common: JSON of a media, refusals, errors, CORS.
+
+use serde::Serialize;
+
+use crate::access::Granted;
+use crate::error::{Error, Kind};
+use crate::http::Response;
+use crate::model::{Media, Refusal};
+
+/// An answer in JSON. It describes what may change any moment, so caches ask each time.
+pub(super) fn json(status: u16, body: &impl Serialize, granted: &Granted) -> Response {
+    let cache = match granted {
+        Granted::Public => "no-cache",
+        Granted::Owned(_) => "private, no-cache",
+    };
+    Response::json(status, body).header("Cache-Control", cache)
+}
+
+/// A media as clients read it: the keys of the original, in its order; what is unknown is left out.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct MediaJson<'a> {
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_name: Option<&'a str>,
+    author: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<&'a str>,
+    mime_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    uploaded_date: String,
+    last_updated_date: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_extension: Option<&'a str>,
+    sha_checksum: &'a str,
+    file_size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    length: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<u32>,
+    entity_id: &'a str,
+}
+
+impl<'a> From<&'a Media> for MediaJson<'a> {
+    fn from(media: &'a Media) -> Self {
+        Self {
+            id: media.id.as_str(),
+            file_name: media.description.file_name.as_deref(),
+            author: &media.author,
+            title: media.description.title.as_deref(),
+            mime_type: &media.mime_type,
+            description: media.description.description.as_deref(),
+            uploaded_date: media.uploaded.to_string(),
+            last_updated_date: media.last_updated.to_string(),
+            file_extension: media.extension.as_deref(),
+            sha_checksum: &media.sha1,
+            file_size: media.size,
+            length: media.length,
+            height: media.height,
+            width: media.width,
+            entity_id: media.channel.as_str(),
+        }
+    }
+}
+
+/// What a client is told of an error: the text stays in the log.
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        match error.kind() {
+            Kind::Unavailable => {
+                log::warn!("{error}");
+                Self::DatabaseDown
+            }
+            Kind::Full => {
+                log::error!("{error}");
+                Self::StorageFull
+            }
+            Kind::Config | Kind::Corrupt | Kind::Failure => {
+                log::error!("{error}");
+                Self::Internal
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::model::Description;
+
+    #[test]
+    fn a_media_has_the_keys_of_the_original_in_its_order() {
+        let mut media = Media {
+            id: "lETuJi8rPE4IfQrygN6r".parse().unwrap(),
+            channel: "room@topics.example.com".parse().unwrap(),
+            author: "alice@example.com".to_owned(),
+            description: Description {
+                file_name: Some("testimage.jpg".to_owned()),
+                title: Some("A \"title\"".to_owned()),
+                description: Some(String::new()),
+            },
+            mime_type: "image/jpeg".to_owned(),
+            uploaded: Timestamp::from_micros(1_390_500_000_000_000),
+            last_updated: Timestamp::from_micros(1_390_500_001_500_000),
+            extension: Some("jpg".to_owned()),
+            sha1: "bc46".to_owned(),
+            size: 60892,
+            length: Some(1),
+            height: Some(312),
+            width: Some(313),
+        };
+        let json = |media: &Media| serde_json::to_string(&MediaJson::from(media)).unwrap();
+        assert_eq!(
+            json(&media),
+            r#"{"id":"lETuJi8rPE4IfQrygN6r","fileName":"testimage.jpg","author":"alice@example.com","title":"A \"title\"","mimeType":"image/jpeg","description":"","uploadedDate":"2014-01-23T18:00:00.000Z","lastUpdatedDate":"2014-01-23T18:00:01.500Z","fileExtension":"jpg","shaChecksum":"bc46","fileSize":60892,"length":1,"height":312,"width":313,"entityId":"room@topics.example.com"}"#
+        );
+        media.description = Description::default();
+        (media.extension, media.length, media.height, media.width) = (None, None, None, None);
+        assert_eq!(
+            json(&media),
+            r#"{"id":"lETuJi8rPE4IfQrygN6r","author":"alice@example.com","mimeType":"image/jpeg","uploadedDate":"2014-01-23T18:00:00.000Z","lastUpdatedDate":"2014-01-23T18:00:01.500Z","shaChecksum":"bc46","fileSize":60892,"entityId":"room@topics.example.com"}"#
+        );
+    }
+
+    #[test]
+    fn errors_become_refusals_without_their_text() {
+        for (kind, refusal) in [
+            (Kind::Unavailable, Refusal::DatabaseDown),
+            (Kind::Full, Refusal::StorageFull),
+            (Kind::Corrupt, Refusal::Internal),
+        ] {
+            assert_eq!(Refusal::from(Error::new(kind, "secret")), refusal);
+        }
+    }
+}

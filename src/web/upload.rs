@@ -1,0 +1,148 @@
+//! `POST /{channel}` and `PUT /{channel}/avatar`: uploads.
+
+use super::Web;
+use super::answer::MediaJson;
+use crate::error::Error;
+use crate::http::form::{self, DataPart, Encoding, Failure, Form};
+use crate::http::{BodyLength, Exchange, Response, mime, target};
+use crate::limits;
+use crate::media::New;
+use crate::model::{BareJid, Channel, Description, Refusal};
+use crate::store::Sealed;
+
+impl Web {
+    pub(super) fn upload(
+        &self,
+        exchange: &mut Exchange,
+        channel: &Channel,
+        author: &BareJid,
+        avatar: bool,
+    ) -> Result<Response, Refusal> {
+        let (form, sealed) = self.receive(exchange)?;
+        let new = describe(&form, &sealed, channel, author, avatar)?;
+        let media = self.library.add(sealed, new)?;
+        let last = if avatar { "avatar" } else { media.id.as_str() };
+        Ok(Response::json(201, &MediaJson::from(&media))
+            .header("Location", self.location(channel, last))
+            .header("Cache-Control", "private, no-cache"))
+    }
+
+    /// What can be told of a form from the head alone.
+    pub(super) fn check_form(&self, exchange: &Exchange) -> Result<(), Refusal> {
+        if exchange.header("Content-Encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity"))
+        {
+            return Err(Refusal::UnsupportedCoding);
+        }
+        let encoding = Encoding::of(exchange.header("Content-Type"))?;
+        match exchange.body_length() {
+            BodyLength::None | BodyLength::Sized(0) => Err(Refusal::EmptyBody),
+            BodyLength::Sized(length) if length > self.largest_body(&encoding) => Err(Refusal::TooLarge),
+            BodyLength::Sized(_) | BodyLength::Chunked => Ok(()),
+        }
+    }
+
+    /// Bytes of the largest body that can hold data within the limit.
+    fn largest_body(&self, encoding: &Encoding) -> u64 {
+        let data = match encoding {
+            Encoding::Multipart(_) => self.library.size_limit(),
+            // Base64 makes 4 characters of 3 bytes, and each may be percent-encoded as 3.
+            Encoding::Url => self.library.size_limit().saturating_mul(4),
+        };
+        data.saturating_add(limits::FORM_OVERHEAD_BYTES)
+    }
+
+    /// Reads the body to its end, the data onto the disk.
+    fn receive(&self, exchange: &mut Exchange) -> Result<(Form, Sealed), Refusal> {
+        let content_type = exchange.header("Content-Type").map(str::to_owned);
+        let mut upload = self.library.begin();
+        let form =
+            form::read(content_type.as_deref(), &mut exchange.body()?, &mut upload).map_err(refusal)?;
+        if form.data().is_none() {
+            return Err(Refusal::MissingData);
+        }
+        self.check_declared_length(&form)?;
+        Ok((form, upload.seal()?))
+    }
+
+    /// The field `content-length` is a promise that no client needs to make, but a number if it is made.
+    fn check_declared_length(&self, form: &Form) -> Result<(), Refusal> {
+        let Some(text) = form.text("content-length") else { return Ok(()) };
+        let length: u64 = text.trim().parse().map_err(|_| Refusal::BadDeclaredLength)?;
+        if length > self.library.size_limit() { Err(Refusal::TooLarge) } else { Ok(()) }
+    }
+
+    /// Where the media is: below the endpoint if that is known, else relative to this server's root.
+    fn location(&self, channel: &Channel, last: &str) -> String {
+        let endpoint = self.settings.endpoint.as_deref().unwrap_or_default().trim_end_matches('/');
+        format!("{endpoint}/{}/{last}", target::segment(channel.as_str()))
+    }
+}
+
+/// What a form says of its data, besides its type.
+pub(super) fn description(form: &Form) -> Description {
+    Description {
+        file_name: form.text("filename").map(str::to_owned),
+        title: form.text("title").map(str::to_owned),
+        description: form.text("description").map(str::to_owned),
+    }
+}
+
+/// Why a form was not taken. What can't be read of a body comes from its client; what can't be written does not.
+pub(super) fn refusal(failure: Failure) -> Refusal {
+    match failure {
+        Failure::Refused(refusal) => refusal,
+        Failure::Body(_) => Refusal::BodyCut,
+        Failure::Sink(cause) => Error::io("can't store an upload", cause).into(),
+    }
+}
+
+fn describe(
+    form: &Form,
+    sealed: &Sealed,
+    channel: &Channel,
+    author: &BareJid,
+    avatar: bool,
+) -> Result<New, Refusal> {
+    let data = form.data().ok_or(Refusal::MissingData)?;
+    let mut description = description(form);
+    description.file_name =
+        description.file_name.as_deref().and_then(form::file_name).or_else(|| data.file_name.clone());
+    let extension = description.file_name.as_deref().and_then(extension);
+    let mime_type = mime_type(form, data, extension, sealed.head())?;
+    let extension = extension.or_else(|| mime::extension_for(&mime_type)).map(str::to_owned);
+    Ok(New { channel: channel.clone(), author: author.clone(), description, mime_type, extension, avatar })
+}
+
+/// What comes after the last dot of a file name, its case kept.
+fn extension(file_name: &str) -> Option<&str> {
+    file_name.rsplit_once('.').map(|(_, extension)| extension).filter(|extension| !extension.is_empty())
+}
+
+/// The media type: what the form says, else its data part, else what the name tells, else the bytes.
+fn mime_type(form: &Form, data: &DataPart, extension: Option<&str>, head: &[u8]) -> Result<String, Refusal> {
+    let said = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+    let mime_type = said(form.text("content-type"))
+        .or_else(|| said(data.content_type.as_deref()))
+        .or_else(|| extension.and_then(mime::type_for).map(str::to_owned))
+        .or_else(|| mime::sniff(head).map(str::to_owned))
+        .unwrap_or_else(|| mime::OCTET_STREAM.to_owned());
+    mime::parse(&mime_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_extension_is_what_follows_the_last_dot() {
+        for (name, expected) in [
+            ("a.JPG", Some("JPG")),
+            ("a.tar.gz", Some("gz")),
+            ("a", None),
+            ("a.", None),
+            (".profile", Some("profile")),
+        ] {
+            assert_eq!(extension(name), expected, "{name}");
+        }
+    }
+}
