@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{self, Config, Places, nearest};
+use crate::config::{Config, Places, nearest};
+use crate::daemon;
 use crate::error::{Error, Kind};
 
 /// What is to be done.
@@ -179,19 +180,24 @@ fn unknown(what: &str, argument: &OsStr, known: &[&str]) -> Usage {
 /// Does what the command line says.
 fn run(invocation: Invocation) -> Result<(), Error> {
     let places = Places::standard(invocation.config, std::env::var_os("DATABASE"));
-    let source =
-        places.read(|_| Err(Error::new(Kind::Failure, "the table configuration can't be read yet")))?;
+    let source = places.read(daemon::configuration_rows)?;
     let (config, notices) = Config::read(&source)?;
-    summarise(&source, &config, &notices);
-    Ok(())
-}
-
-/// Stands in for the commands until they exist.
-fn summarise(source: &config::Source, config: &Config, notices: &[config::Notice]) {
-    for notice in notices {
-        complain(&format!("{}: {}", notice.level, notice.text));
+    if invocation.command != Command::Serve {
+        for notice in &notices {
+            complain(&format!("{}: {}", notice.level, notice.text));
+        }
     }
-    complain(&format!("{}: component {}, {}", source.name, config.component.jid, config.metadata.database));
+    let out = &mut io::stdout();
+    match invocation.command {
+        Command::Serve => daemon::serve(&config, &notices),
+        Command::Check => daemon::check(&config, out),
+        Command::SetupSchema => daemon::setup_schema(&config, out),
+        Command::UpgradeSchema => daemon::upgrade_schema(&config, out),
+        Command::DropSchema => daemon::drop_schema(&config, out),
+        Command::Fsck { repair } => daemon::fsck(&config, repair, out),
+        // Done before there was a configuration.
+        Command::Version | Command::Help => Ok(()),
+    }
 }
 
 /// The exit status of an error; 78 is `EX_CONFIG` of sysexits(3).

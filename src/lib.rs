@@ -6,6 +6,7 @@ pub mod access;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod daemon;
 pub mod error;
 pub mod http;
 pub mod limits;

@@ -9,36 +9,40 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("limits", &[]),
     ("clock", &[]),
+    ("secret", &[]),
     ("log", &["error", "limits", "clock"]),
     ("sys", &["error", "limits"]),
     ("model", &["error", "limits", "clock"]),
-    ("http", &["error", "limits", "clock", "log", "sys", "model"]),
-    ("xmpp", &["error", "limits", "clock", "log", "sys", "model"]),
-    ("store", &["error", "limits", "clock", "log", "sys", "model"]),
-    ("preview", &["error", "limits", "clock", "log", "sys", "model"]),
-    ("media", &["error", "limits", "clock", "log", "sys", "model", "store", "preview"]),
+    ("http", &["error", "limits", "clock", "secret", "log", "sys", "model"]),
+    ("xmpp", &["error", "limits", "clock", "secret", "log", "sys", "model"]),
+    ("store", &["error", "limits", "clock", "secret", "log", "sys", "model"]),
+    ("preview", &["error", "limits", "clock", "secret", "log", "sys", "model"]),
+    ("media", &["error", "limits", "clock", "secret", "log", "sys", "model", "store", "preview"]),
     // Of xmpp only the stanza types; `only_stanza_types` holds that.
-    ("access", &["error", "limits", "clock", "log", "sys", "model", "xmpp"]),
-    ("web", &["error", "limits", "clock", "log", "sys", "model", "http", "store", "media", "access"]),
+    ("access", &["error", "limits", "clock", "secret", "log", "sys", "model", "xmpp"]),
+    (
+        "web",
+        &["error", "limits", "clock", "secret", "log", "sys", "model", "http", "store", "media", "access"],
+    ),
     (
         "config",
         &[
-            "error", "limits", "clock", "log", "sys", "model", "http", "xmpp", "store", "media", "access",
-            "web",
+            "error", "limits", "clock", "secret", "log", "sys", "model", "http", "xmpp", "store", "media",
+            "access", "web",
         ],
     ),
     (
         "daemon",
         &[
-            "error", "limits", "clock", "log", "sys", "model", "http", "xmpp", "store", "media", "access",
-            "web", "config",
+            "error", "limits", "clock", "secret", "log", "sys", "model", "http", "xmpp", "store", "media",
+            "access", "web", "config",
         ],
     ),
     (
         "cli",
         &[
-            "error", "limits", "clock", "log", "sys", "model", "http", "xmpp", "store", "media", "access",
-            "web", "config", "daemon",
+            "error", "limits", "clock", "secret", "log", "sys", "model", "http", "xmpp", "store", "media",
+            "access", "web", "config", "daemon",
         ],
     ),
 ];

@@ -42,8 +42,9 @@ Component "channels.example.org" "pubsub"
 	modules_enabled = { "channels" }
 	admins = { "mediaserver@example.org", "admin@example.org" }
 
--- A domain of channels that belong to no user: it is its own channel service.
+-- A domain of channels that belong to no user: it is its own channel service, and nobody else's.
 Component "topics.example.org" "pubsub"
+	disco_hidden = true
 	modules_enabled = { "channels" }
 	admins = { "mediaserver@example.org", "admin@example.org" }
 

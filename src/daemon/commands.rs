@@ -1,0 +1,146 @@
+//! The commands beside `serve`: each looks after something and ends.
+
+use std::io::Write;
+
+use super::settings;
+use crate::config::{Config, Database};
+use crate::error::{Error, Kind, Result};
+use crate::media::Report;
+use crate::store::{Files, Schema};
+use crate::xmpp::{self, Checked, LinkSettings, Times};
+
+/// Tries what the configuration points to, and tells of each part whether it works.
+///
+/// # Errors
+/// The first of what does not work; the others are told, too.
+pub fn check(config: &Config, out: &mut dyn Write) -> Result<()> {
+    let client = xmpp::ClientSettings {
+        // So that the running server keeps its session.
+        resource: format!("{}-check", crate::limits::XMPP_RESOURCE),
+        ..settings::client(config)
+    };
+    let parts: [(&str, Result<String>); 5] = [
+        ("storage", check_storage(config)),
+        ("database", check_database(config)),
+        ("https", check_certificate(config)),
+        ("component", check_link(&LinkSettings::Component(settings::component(config)))),
+        ("client", check_link(&LinkSettings::Client(client))),
+    ];
+    let mut first = Ok(());
+    for (part, result) in parts {
+        match result {
+            Ok(text) => say(out, &format!("{part}: ok: {text}")),
+            Err(error) => {
+                say(out, &format!("{part}: FAILED: {error}"));
+                first = first.and(Err(error));
+            }
+        }
+    }
+    first
+}
+
+fn check_storage(config: &Config) -> Result<String> {
+    let files = Files::open(&config.media.root, config.media.sync)?;
+    let free = files.free_space()? / (1024 * 1024);
+    Ok(format!("{}, {free} MiB free", config.media.root.display()))
+}
+
+fn check_database(config: &Config) -> Result<String> {
+    settings::verify_schema(config)?;
+    Ok(format!("{}, the schema is the one needed", config.metadata.database))
+}
+
+fn check_certificate(config: &Config) -> Result<String> {
+    let Some(pkcs12) = settings::http(config)?.https else { return Ok("not served".to_owned()) };
+    pkcs12.check()?;
+    Ok("certificate and key can be used".to_owned())
+}
+
+fn check_link(link: &LinkSettings) -> Result<String> {
+    Ok(match xmpp::check(link, Times::default())? {
+        Checked::LoggedIn(jid) => format!("logged in as {jid}"),
+        Checked::AlreadyConnected => "it is connected already, by the running server as it seems".to_owned(),
+    })
+}
+
+/// Creates the tables.
+pub fn setup_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
+    with_schema(config, out, |schema, out| {
+        schema.setup()?;
+        say(out, "the schema is set up");
+        Ok(())
+    })
+}
+
+/// Brings the tables up to date.
+pub fn upgrade_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
+    with_schema(config, out, |schema, out| {
+        let from = schema.upgrade()?;
+        let now = crate::store::CURRENT;
+        say(
+            out,
+            &if from == now {
+                format!("the schema has version {now} already")
+            } else {
+                format!("the schema is upgraded from version {from} to {now}")
+            },
+        );
+        Ok(())
+    })
+}
+
+/// Removes the tables, with all that is in them.
+pub fn drop_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
+    with_schema(config, out, |schema, out| {
+        schema.drop()?;
+        say(out, "the schema and all metadata are removed; the files stay");
+        Ok(())
+    })
+}
+
+/// Compares files and metadata; with `repair`, mends what can be.
+///
+/// # Errors
+/// When something is left that is not as it must be.
+pub fn fsck(config: &Config, repair: bool, out: &mut dyn Write) -> Result<()> {
+    let library = settings::library(config)?;
+    settings::verify_schema(config)?;
+    library.open();
+    let Report { mended, left } = library.fsck(repair, &mut |finding| say(out, &finding.to_string()))?;
+    say(out, &format!("{mended} mended, {left} left"));
+    if left == 0 {
+        return Ok(());
+    }
+    let hint = if repair { "they need a look" } else { "fsck --repair mends what can be mended" };
+    Err(Error::new(Kind::Failure, format!("files and metadata differ in {left} places; {hint}")))
+}
+
+/// The rows of the table `configuration`, for the environment variable `DATABASE`.
+pub fn configuration_rows(database: &Database) -> Result<Vec<(String, String)>> {
+    match database {
+        Database::Postgres(url) => Schema::connect(&settings::postgres(url, 1))?.configuration(),
+        Database::Sqlite(_) => Err(Error::new(
+            Kind::Config,
+            "DATABASE must be a PostgreSQL URL: the configuration is read from its table",
+        )),
+    }
+}
+
+fn with_schema(
+    config: &Config,
+    out: &mut dyn Write,
+    act: impl FnOnce(&mut Schema, &mut dyn Write) -> Result<()>,
+) -> Result<()> {
+    match &config.metadata.database {
+        Database::Postgres(url) => act(&mut Schema::connect(&settings::postgres(url, 1))?, out),
+        Database::Sqlite(path) => {
+            say(out, &format!("{}: the embedded database looks after its schema by itself", path.display()));
+            Ok(())
+        }
+    }
+}
+
+/// A line for the operator. Whoever closed the pipe does not want it.
+fn say(out: &mut dyn Write, line: &str) {
+    let _ = writeln!(out, "{line}");
+}

@@ -1,0 +1,158 @@
+//! The daemon: what starts what, in which order, and how it ends.
+
+mod commands;
+mod settings;
+
+use std::sync::{Arc, Weak, mpsc};
+use std::thread;
+
+use log::{error, info, warn};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+pub use commands::{check, configuration_rows, drop_schema, fsck, setup_schema, upgrade_schema};
+
+use crate::access::{Decision, Doorkeeper};
+use crate::clock::SystemClock;
+use crate::config::{Config, Notice};
+use crate::error::{Error, Kind, Result};
+use crate::http::{Server, Workers};
+use crate::limits;
+use crate::log::Reopen;
+use crate::media::Library;
+use crate::web::{Parked, Web};
+use crate::xmpp::{self, Outbox};
+
+/// What the main thread waits for.
+enum Event {
+    Signal(i32),
+    /// The daemon can't go on.
+    Fatal(Error),
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it can't start, or finds later that it can't go on: the text says what must change.
+pub fn serve(config: &Config, notices: &[Notice]) -> Result<()> {
+    let log = crate::log::start(config.logging.level, config.logging.file.as_deref())?;
+    for notice in notices {
+        log::log!(notice.level, "{}", notice.text);
+    }
+    let (sender, events) = mpsc::channel();
+    catch_signals(sender.clone())?;
+    raise_file_limit(config);
+    let library = Arc::new(settings::library(config)?);
+    library.clean_up()?;
+    open_library(config, &library, sender)?;
+
+    let workers = Workers::new(config.http.threads)?;
+    let (outbox, inbox) = xmpp::channel();
+    let web = web(config, library, outbox, &workers);
+    let xmpp = xmpp::start(settings::xmpp(config), inbox, Arc::clone(web.door()) as _)?;
+    let server = Server::start(settings::http(config)?, workers, Arc::clone(&web) as _)?;
+    for address in server.addresses() {
+        info!("listening on {address}");
+    }
+
+    let end = wait(&events, &log);
+    web.door().stop();
+    server.stop(limits::SHUTDOWN_TIME);
+    xmpp.stop();
+    info!("stopped");
+    end
+}
+
+/// The web layer and the gate before it, which hands decisions back through the workers' queue.
+fn web(config: &Config, library: Arc<Library>, outbox: Outbox, workers: &Workers) -> Arc<Web> {
+    Arc::new_cyclic(|web: &Weak<Web>| {
+        let (web, workers) = (web.clone(), workers.clone());
+        let deliver = move |parked: Parked, decision: Decision| {
+            // Without a web layer the daemon is gone, and so are its requests.
+            if let Some(web) = web.upgrade() {
+                workers.run(move || web.resume(parked, decision));
+            }
+        };
+        let gate = settings::gate(config);
+        let door = Doorkeeper::new(gate, Arc::new(SystemClock), outbox, Box::new(deliver));
+        Web::new(library, Arc::new(door), settings::web(config))
+    })
+}
+
+/// Signals become events; a second SIGTERM or SIGINT ends the process at once.
+fn catch_signals(sender: mpsc::Sender<Event>) -> Result<()> {
+    let failed = |cause| Error::io("can't catch signals", cause);
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
+    let forward = move || {
+        let mut stopping = false;
+        for signal in signals.forever() {
+            if signal != SIGHUP && std::mem::replace(&mut stopping, true) {
+                warn!("second signal: stopping at once");
+                std::process::exit(1);
+            }
+            if sender.send(Event::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(forward).map_err(failed)?;
+    Ok(())
+}
+
+fn wait(events: &mpsc::Receiver<Event>, log: &Reopen) -> Result<()> {
+    loop {
+        match events.recv() {
+            Ok(Event::Signal(SIGHUP)) => {
+                log.reopen();
+                info!("log reopened");
+            }
+            Ok(Event::Signal(_)) | Err(mpsc::RecvError) => {
+                info!("stopping");
+                return Ok(());
+            }
+            Ok(Event::Fatal(error)) => return Err(error),
+        }
+    }
+}
+
+/// Opens the library, or lets the housekeeper do so once the database can be reached.
+fn open_library(config: &Config, library: &Arc<Library>, sender: mpsc::Sender<Event>) -> Result<()> {
+    match settings::verify_schema(config) {
+        Err(error) if error.kind() == Kind::Unavailable => warn!("{error}; answering 503 until it can be"),
+        result => return result.map(|()| library.open()),
+    }
+    let (config, library) = (config.clone(), Arc::clone(library));
+    let keep_house = move || {
+        loop {
+            thread::sleep(limits::DATABASE_RETRY);
+            match settings::verify_schema(&config) {
+                Ok(()) => {
+                    library.open();
+                    return info!("the database is there");
+                }
+                Err(error) if error.kind() == Kind::Unavailable => {}
+                Err(error) => {
+                    // The main thread has gone only if the daemon is stopping anyway.
+                    let _ = sender.send(Event::Fatal(error));
+                    return;
+                }
+            }
+        }
+    };
+    let spawned = thread::Builder::new().name("housekeeper".to_owned()).spawn(keep_house);
+    spawned.map(drop).map_err(|cause| Error::io("can't start the housekeeper", cause))
+}
+
+/// Every connection takes a file descriptor, every transfer one more.
+fn raise_file_limit(config: &Config) {
+    let needed = config.http.connections_max + 2 * config.http.threads + limits::OTHER_FILES;
+    match crate::sys::raise_file_limit() {
+        Ok(limit) if limit < u64::try_from(needed).unwrap_or(u64::MAX) => {
+            warn!(
+                "{limit} open files are allowed, {needed} may be needed; raise the limit or lower http.connections.max"
+            );
+        }
+        Ok(_) => {}
+        Err(cause) => error!("can't raise the limit of open files: {cause}"),
+    }
+}

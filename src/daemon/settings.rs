@@ -1,0 +1,170 @@
+//! From the configuration to what each layer is told.
+
+use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::clock::SystemClock;
+use crate::config::{Bind, Config, Database, Domains, Https, Origins, PostgresUrl, SecurityMode};
+use crate::error::{Error, Kind, Result};
+use crate::http::cors::Cors;
+use crate::media::Library;
+use crate::store::{Files, Metadata, Postgres, PostgresSettings, Schema, Sqlite, SslMode};
+use crate::{access, config, http, limits, media, web, xmpp};
+
+/// Files and metadata, ready but for [`Library::open`].
+pub(super) fn library(config: &Config) -> Result<Library> {
+    let files = Files::open(&config.media.root, config.media.sync)?;
+    let settings = media::Settings {
+        size_limit: config.media.size_limit,
+        to_disk_threshold: config.media.to_disk_threshold,
+    };
+    Ok(Library::new(files, metadata(config)?, Arc::new(SystemClock), settings))
+}
+
+fn metadata(config: &Config) -> Result<Box<dyn Metadata>> {
+    Ok(match &config.metadata.database {
+        Database::Postgres(url) => Box::new(Postgres::new(&postgres(url, config.metadata.pool_size))?),
+        Database::Sqlite(path) => Box::new(Sqlite::open(path, config.media.sync)?),
+    })
+}
+
+/// A JDBC URL as the store wants it.
+pub(super) fn postgres(url: &PostgresUrl, pool_size: u32) -> PostgresSettings {
+    PostgresSettings {
+        hosts: url.hosts.clone(),
+        user: url.user.clone(),
+        password: url.password.clone(),
+        database: database_name(url),
+        ssl: match url.ssl_mode {
+            config::SslMode::Disable => SslMode::Disable,
+            config::SslMode::Allow | config::SslMode::Prefer => SslMode::Prefer,
+            config::SslMode::Require => SslMode::Require,
+            config::SslMode::VerifyCa => SslMode::VerifyCa,
+            config::SslMode::VerifyFull => SslMode::VerifyFull,
+        },
+        ssl_root: None,
+        schema: url.schema.clone(),
+        connect_timeout: url.connect_timeout,
+        socket_timeout: url.socket_timeout,
+        application_name: url.application_name.clone(),
+        pool_size,
+    }
+}
+
+/// The database of a URL without one is named like the user, and the user like the system's, as in libpq.
+fn database_name(url: &PostgresUrl) -> String {
+    let named = url.database.clone().or_else(|| url.user.clone());
+    named.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "postgres".to_owned())
+}
+
+/// Fails unless the metadata has the schema that this program works with. [`Kind::Unavailable`] while the
+/// database can't be reached; any other kind is final.
+pub(super) fn verify_schema(config: &Config) -> Result<()> {
+    match &config.metadata.database {
+        Database::Postgres(url) => Schema::connect(&postgres(url, 1))?.verify(),
+        // It was looked at when it was opened.
+        Database::Sqlite(_) => Ok(()),
+    }
+}
+
+pub(super) fn http(config: &Config) -> Result<http::Settings> {
+    let http = &config.http;
+    let mut listen = Vec::new();
+    if http.enabled {
+        listen.extend(addresses(&http.bind, http.port, false));
+    }
+    if let Some(https) = &config.https {
+        listen.extend(addresses(&http.bind, https.port, true));
+    }
+    Ok(http::Settings {
+        listen,
+        https: config.https.as_ref().map(pkcs12).transpose()?,
+        max_connections: http.connections_max,
+        max_connections_per_address: http.connections_per_address_max,
+        max_uploads: http.uploads_max,
+        max_downloads: http.downloads_max,
+        trusted_proxies: http.trusted_proxies.clone(),
+        ..http::Settings::default()
+    })
+}
+
+fn addresses(bind: &Bind, port: u16, tls: bool) -> Vec<http::Listen> {
+    let listen = |address, optional| http::Listen { address: SocketAddr::new(address, port), tls, optional };
+    match bind {
+        // A system without IPv6 has only the other.
+        Bind::All => {
+            vec![listen(Ipv4Addr::UNSPECIFIED.into(), false), listen(Ipv6Addr::UNSPECIFIED.into(), true)]
+        }
+        Bind::Addresses(addresses) => addresses.iter().map(|address| listen(*address, false)).collect(),
+    }
+}
+
+fn pkcs12(https: &Https) -> Result<http::Pkcs12> {
+    let Https { keystore, password, .. } = https;
+    let bytes = fs::read(keystore).map_err(|cause| unreadable(keystore, cause))?;
+    Ok(http::Pkcs12 { bytes, password: password.clone() })
+}
+
+fn unreadable(path: &Path, cause: std::io::Error) -> Error {
+    let doing = format!("can't read the keystore {} (https.keystore.path)", path.display());
+    Error::caused(Kind::Config, doing, cause)
+}
+
+pub(super) fn web(config: &Config) -> web::Settings {
+    web::Settings {
+        endpoint: config.http.endpoint.as_ref().map(|endpoint| endpoint.trim_end_matches('/').to_owned()),
+        cache_max_age: config.http.cache_max_age,
+        cors: match &config.http.cors_origins {
+            Origins::Any => Cors::Any,
+            Origins::Listed(origins) => Cors::new(origins.clone()),
+        },
+    }
+}
+
+pub(super) fn gate(config: &Config) -> access::Settings {
+    let gate = &config.gate;
+    access::Settings {
+        domains: match &gate.domains {
+            Domains::Any => vec![access::DomainRule::Any],
+            Domains::Listed(domains) => {
+                domains.iter().map(|domain| access::DomainRule::Below(domain.to_string())).collect()
+            }
+        },
+        reply_timeout: gate.reply_timeout,
+        cache_ttl: gate.cache_ttl,
+        pending_per_user: gate.pending_per_user_max,
+        pending_per_address: gate.pending_per_address_max,
+        pending_total: gate.pending_max,
+        endpoint: config.http.endpoint.clone(),
+        service_name: config.client.service(),
+    }
+}
+
+pub(super) fn xmpp(config: &Config) -> xmpp::Settings {
+    xmpp::Settings { component: component(config), client: client(config), times: xmpp::Times::default() }
+}
+
+pub(super) fn component(config: &Config) -> xmpp::ComponentSettings {
+    let config::Component { host, port, jid, secret, .. } = config.component.clone();
+    xmpp::ComponentSettings { host, port, jid, secret }
+}
+
+pub(super) fn client(config: &Config) -> xmpp::ClientSettings {
+    let client = &config.client;
+    xmpp::ClientSettings {
+        host: client.host.clone(),
+        port: client.port,
+        service: client.service(),
+        username: client.jid.local().unwrap_or_default().to_owned(),
+        password: client.password.clone(),
+        security: match client.security {
+            SecurityMode::Disabled => xmpp::Security::Disabled,
+            SecurityMode::Enabled => xmpp::Security::Enabled,
+            SecurityMode::Required => xmpp::Security::Required,
+        },
+        ca: client.tls_ca.clone(),
+        resource: limits::XMPP_RESOURCE.to_owned(),
+    }
+}
