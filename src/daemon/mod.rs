@@ -39,6 +39,10 @@ pub fn serve(config: &Config, notices: &[Notice]) -> Result<()> {
     for notice in notices {
         log::log!(notice.level, "{}", notice.text);
     }
+    log_panics();
+    if !config.media.sync {
+        warn!("media.storage.sync is off: a crash of the machine may lose what was answered 201");
+    }
     let (sender, events) = mpsc::channel();
     catch_signals(sender.clone())?;
     raise_file_limit(config);
@@ -97,6 +101,14 @@ fn catch_signals(sender: mpsc::Sender<Event>) -> Result<()> {
     };
     thread::Builder::new().name("signals".to_owned()).spawn(forward).map_err(failed)?;
     Ok(())
+}
+
+/// A panic costs the request it happened in; the operator is to learn of it.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = thread::current();
+        error!("panic on thread {}, which is a bug: {panic}", thread.name().unwrap_or("?"));
+    }));
 }
 
 fn wait(events: &mpsc::Receiver<Event>, log: &Reopen) -> Result<()> {

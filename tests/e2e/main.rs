@@ -8,6 +8,7 @@ mod defects;
 mod harness;
 mod hostile_xmpp;
 mod http_basics;
+mod original;
 mod private_channels;
 mod schema;
 mod site;

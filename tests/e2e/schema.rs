@@ -11,7 +11,7 @@ use crate::support::server::{Xmpp, program, properties};
 use crate::support::wait_for;
 
 /// Runs a command of the program for this database; gives its exit status and what it printed.
-fn command(url: &str, arguments: &[&str]) -> (i32, String) {
+pub fn command(url: &str, arguments: &[&str]) -> (i32, String) {
     let scratch = Scratch::new();
     let file = scratch.join("mediaserver.properties");
     // Nothing listens there: these commands need no XMPP.
@@ -23,7 +23,7 @@ fn command(url: &str, arguments: &[&str]) -> (i32, String) {
 }
 
 #[track_caller]
-fn succeed(url: &str, arguments: &[&str]) {
+pub fn succeed(url: &str, arguments: &[&str]) {
     let (status, printed) = command(url, arguments);
     assert_eq!(status, 0, "{arguments:?}: {printed}");
 }
