@@ -1,7 +1,7 @@
 //! A connection and what has been read of it. Whoever holds the box works on it: the front, a worker, or nobody but
 //! the exchange that is parked.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -18,7 +18,9 @@ const DRAIN_READS: usize = 16;
 pub(super) struct Connection {
     // Closed before its seat is given back: fields drop in this order.
     pub stream: Stream,
-    pub input: Input,
+    pub input: Buffer,
+    /// What is left of an answer.
+    pub output: Buffer,
     pub peer: IpAddr,
     pub token: u64,
     pub stage: Stage,
@@ -38,8 +40,28 @@ pub(super) enum Stage {
     Handshake,
     /// A head; whether a byte of it has come.
     Head(bool),
+    /// The client, to take the rest of an answer.
+    Answer(Then),
     /// The client's end, while so many bytes more are read and dropped.
     Linger(u64),
+}
+
+impl Stage {
+    /// Whether nothing is owed to the client.
+    pub fn is_idle(self) -> bool {
+        matches!(self, Self::Handshake | Self::Head(_))
+    }
+}
+
+/// What comes after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// The next request.
+    Next,
+    /// The end.
+    Close,
+    /// The end, of which the client is told while it still sends.
+    Linger,
 }
 
 /// How far a head has come.
@@ -56,7 +78,8 @@ impl Connection {
         let stage = if stream.is_tls() { Stage::Handshake } else { Stage::Head(false) };
         Self {
             stream,
-            input: Input::default(),
+            input: Buffer::default(),
+            output: Buffer::default(),
             peer,
             token,
             stage,
@@ -71,7 +94,10 @@ impl Connection {
 
     /// Asks `epoll` for one report of what the present stage waits for.
     pub fn arm(&mut self, epoll: &Epoll) -> io::Result<()> {
-        let interest = if self.stage == Stage::Handshake { self.stream.awaits() } else { Interest::Read };
+        let interest = match self.stage {
+            Stage::Handshake | Stage::Answer(_) => self.stream.awaits(),
+            Stage::Head(_) | Stage::Linger(_) => Interest::Read,
+        };
         let fd = self.stream.fd()?;
         if self.armed {
             return epoll.rearm(fd, self.token, interest);
@@ -120,6 +146,22 @@ impl Connection {
         self.input.take(std::mem::take(&mut self.head))
     }
 
+    /// Writes what is left of an answer as far as the client takes it now; whether all of it is out.
+    pub fn flush(&mut self) -> io::Result<bool> {
+        while !self.output.is_empty() {
+            match self.stream.write(self.output.bytes()) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.output.consume(count),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(false),
+                    io::ErrorKind::Interrupted => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+        Ok(true)
+    }
+
     /// Reads and drops what has come while lingering; whether there may be more. TLS is not decrypted.
     pub fn drain(&mut self, scratch: &mut [u8]) -> bool {
         let (Stage::Linger(left), Some(mut tcp)) = (&mut self.stage, self.stream.tcp()) else { return false };
@@ -139,20 +181,26 @@ impl Connection {
     /// Ends our half and begins to linger, until `deadline` at most.
     pub fn close_write(&mut self, deadline: Instant) {
         self.stream.close_write();
-        self.input = Input::default();
+        self.input = Buffer::default();
         self.stage = Stage::Linger(limits::LINGER_BYTES);
         self.deadline = deadline;
     }
 }
 
-/// Bytes that were read and not used yet. Costs nothing while it is empty.
+/// Bytes that were read and not used yet, or are to be written. Costs nothing while it is empty.
 #[derive(Debug, Default)]
-pub(super) struct Input {
+pub(super) struct Buffer {
     bytes: Vec<u8>,
     used: usize,
 }
 
-impl Input {
+impl From<Vec<u8>> for Buffer {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, used: 0 }
+    }
+}
+
+impl Buffer {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[self.used..]
     }
@@ -190,7 +238,7 @@ mod tests {
 
     #[test]
     fn input_is_used_up_from_its_front() {
-        let mut input = Input::default();
+        let mut input = Buffer::default();
         input.push(b"headbody");
         assert_eq!(input.take(4), b"head");
         input.consume(1);

@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime};
 use native_tls::TlsAcceptor;
 
 use super::Service;
-use super::connection::{Collected, Connection, Stage};
+use super::connection::{Collected, Connection, Stage, Then};
 use super::exchange::Exchange;
 use super::head::Head;
 use super::permits::{Permits, Seats, lock};
@@ -50,8 +50,7 @@ impl Edge {
     /// lock, so that the front neither misses it nor closes it in between.
     pub fn rest(&self, mut connection: Box<Connection>) {
         let mut resting = lock(&self.resting);
-        let lingers = matches!(connection.stage, Stage::Linger(_));
-        if self.halt.is_set() || (self.is_stopping() && !lingers) {
+        if self.halt.is_set() || (self.is_stopping() && connection.stage.is_idle()) {
             return;
         }
         if connection.arm(&self.epoll).is_ok() {
@@ -74,6 +73,27 @@ impl Edge {
         let job = (Arc::clone(self), connection);
         // Shed without a word: there is no HTTP to say it in yet.
         let _ = self.workers.offer(self.settings.max_queued, job, Self::shake);
+    }
+
+    /// Sends what is left of an answer. What the client does not take now, the front sends when it does: a client that
+    /// reads slowly, or not at all, keeps no worker.
+    pub fn deliver(edge: &Arc<Self>, mut connection: Box<Connection>, then: Then) {
+        match connection.flush() {
+            Ok(true) => match then {
+                Then::Next => Self::next(edge, connection),
+                Then::Close => connection.stream.close_write(),
+                Then::Linger => edge.linger(connection),
+            },
+            Ok(false) => {
+                if connection.stage != Stage::Answer(then) {
+                    connection.stage = Stage::Answer(then);
+                    connection.deadline =
+                        Instant::now() + edge.settings.pace.longest(connection.output.bytes().len());
+                }
+                edge.rest(connection);
+            }
+            Err(error) => log::debug!("an answer was not sent whole: {error}"),
+        }
     }
 
     /// After an answer: on to the next request. One that is there already goes to the end of the queue, so that no

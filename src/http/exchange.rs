@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::body::BodyLength;
 use super::client::Client;
-use super::connection::Connection;
+use super::connection::{Buffer, Connection, Then};
 use super::edge::{Edge, Entry};
 use super::head::{Head, Version};
 use super::pace::Pace;
@@ -111,11 +111,14 @@ impl Exchange {
         let outcome = delivery.send(&mut connection, &response, &self.edge);
         self.log(&connection, &delivery);
         drop((download, self.upload.take()));
+        let then = match (delivery.keep, read && connection.input.is_empty()) {
+            (true, _) => Then::Next,
+            (false, true) => Then::Close,
+            (false, false) => Then::Linger,
+        };
         match outcome {
             Err(error) => log::debug!("an answer was not sent whole: {error}"),
-            Ok(()) if delivery.keep => Edge::next(&self.edge, connection),
-            Ok(()) if read && connection.input.is_empty() => connection.stream.close_write(),
-            Ok(()) => self.edge.linger(connection),
+            Ok(()) => Edge::deliver(&self.edge, connection, then),
         }
     }
 
@@ -161,7 +164,7 @@ struct Delivery {
     status: u16,
     /// Bytes of the head.
     head: u64,
-    /// Bytes sent, head and body.
+    /// Bytes sent, or left to be sent, head and body.
     sent: u64,
 }
 
@@ -171,23 +174,22 @@ impl Delivery {
         Self { version: head.version(), head_only, keep, status: 0, head: 0, sent: 0 }
     }
 
+    /// Sends a large answer, but leaves a small one to be sent.
     fn send(&mut self, connection: &mut Connection, response: &Response, edge: &Edge) -> io::Result<()> {
-        let mut pace = Pace::new(edge.settings.pace);
-        let mut transfer = Transfer { stream: &mut connection.stream, pace: &mut pace, halt: &edge.halt };
-        let first = match self.first_write(response) {
-            Ok(first) => first,
-            Err(error) => {
-                // Nothing is sent yet, so the client can still be told.
-                log::error!("an answer's file can't be read: {error}");
-                self.keep = false;
-                let instead = self.first_write(&Response::refusal(Refusal::Internal))?;
-                return transfer.write_all(&instead, &mut self.sent);
-            }
-        };
-        transfer.write_all(&first, &mut self.sent)?;
-        if self.head_only || response.length() <= FIRST_BYTES {
+        let first = self.first_write(response).or_else(|error| {
+            // Nothing is sent yet, so the client can still be told.
+            log::error!("an answer's file can't be read: {error}");
+            self.keep = false;
+            self.first_write(&Response::refusal(Refusal::Internal))
+        })?;
+        if self.head_only || self.status != response.status() || response.length() <= FIRST_BYTES {
+            self.sent = first.len() as u64;
+            connection.output = Buffer::from(first);
             return Ok(());
         }
+        let mut pace = Pace::new(edge.settings.pace);
+        let mut transfer = Transfer { stream: &mut connection.stream, pace: &mut pace, halt: &edge.halt };
+        transfer.write_all(&first, &mut self.sent)?;
         match response.payload() {
             Payload::Bytes(bytes) => {
                 let rest = usize::try_from(FIRST_BYTES).ok().and_then(|first| bytes.get(first..));

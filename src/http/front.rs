@@ -86,7 +86,7 @@ impl Front {
         }
         self.listeners.clear();
         self.paused = None;
-        self.close_where(|connection| !matches!(connection.stage, Stage::Linger(_)));
+        self.close_where(|connection| connection.stage.is_idle());
         self.edge.halt.is_set() || self.edge.seats.taken() == 0
     }
 
@@ -170,6 +170,7 @@ impl Front {
         match connection.stage {
             Stage::Handshake => self.edge.enqueue_handshake(connection),
             Stage::Head(begun) => self.collect(connection, begun),
+            Stage::Answer(then) => Edge::deliver(&self.edge, connection, then),
             Stage::Linger(_) => {
                 if connection.drain(&mut self.scratch) {
                     self.edge.rest(connection);

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use super::body::Decoder;
-use super::connection::{Connection, Input};
+use super::connection::{Buffer, Connection};
 use super::head::Head;
 use super::pace::Pace;
 use super::settings::Clocks;
@@ -40,7 +40,7 @@ impl Incoming {
     }
 
     /// Whether the body has ended; what is unread of it is skipped if all of that is in `input`.
-    pub fn skip(&mut self, input: &mut Input) -> bool {
+    pub fn skip(&mut self, input: &mut Buffer) -> bool {
         let mut sink = [0; 1024];
         while self.failed.is_none() && !self.decoder.is_done() && !input.is_empty() {
             match self.decoder.decode(input.bytes(), &mut sink) {

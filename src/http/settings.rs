@@ -108,6 +108,13 @@ impl Default for Clocks {
     }
 }
 
+impl Clocks {
+    /// The longest that so many bytes may take.
+    pub(super) fn longest(&self, bytes: usize) -> Duration {
+        self.idle + Duration::from_secs((bytes as u64).checked_div(self.min_rate).unwrap_or(0))
+    }
+}
+
 impl fmt::Debug for Pkcs12 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pkcs12({} bytes)", self.bytes.len())

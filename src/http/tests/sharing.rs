@@ -4,6 +4,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
 
 use super::*;
+use crate::limits;
 
 #[test]
 fn a_parked_exchange_holds_no_worker() {
@@ -145,7 +146,7 @@ fn stop_cuts_off_what_does_not_end() {
     peer.send("POST /echo HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
     assert_eq!(peer.head().0, 100);
     server.stop(Duration::from_millis(10));
-    assert!(peer.is_closed());
+    assert!(peer.answer().status == 503 && peer.is_closed());
 }
 
 #[test]
@@ -155,4 +156,43 @@ fn an_address_in_use_is_an_error() {
     let settings = Settings { listen, ..Settings::default() };
     let again = Server::start(settings, Workers::new(1).unwrap(), Arc::new(Answering(paths)));
     assert!(again.map(|_| ()).unwrap_err().to_string().starts_with("can't listen on 127.0.0.1:"));
+}
+
+#[test]
+fn clients_that_do_not_read_keep_no_worker() {
+    let small = usize::try_from(limits::DOWNLOAD_BYTES).unwrap();
+    let server = start(settings(), move |exchange| {
+        let bytes = if exchange.path() == "/filler" { small } else { 1 };
+        exchange.answer(Response::bytes(200, "text/plain", vec![b'x'; bytes]));
+    });
+    // More than what the kernel buffers for both ends.
+    let requests = 400;
+    let mut idle: Vec<Peer> = (0..3).map(|_| Peer::to(&server)).collect();
+    for peer in &mut idle {
+        peer.send("GET /filler HTTP/1.1\r\nHost: h\r\n\r\n".repeat(requests));
+    }
+    for _ in 0..requests {
+        let begun = Instant::now();
+        assert_eq!(Peer::to(&server).get("/other").body, b"x");
+        assert!(begun.elapsed() < PATIENCE / 2);
+    }
+    for mut peer in idle {
+        for _ in 0..requests {
+            assert_eq!(peer.answer().body.len(), small);
+        }
+        assert_eq!(peer.get("/other").body, b"x");
+    }
+}
+
+#[test]
+fn who_does_not_take_a_small_answer_is_cut_off() {
+    let pace = Clocks { idle: Duration::from_millis(40), ..Clocks::default() };
+    let small = usize::try_from(limits::DOWNLOAD_BYTES).unwrap();
+    let pace = Clocks { min_rate: 10_000_000, ..pace };
+    let server = start(Settings { pace, ..settings() }, move |exchange| {
+        exchange.answer(Response::bytes(200, "text/plain", vec![b'x'; small]));
+    });
+    let mut peer = Peer::to(&server);
+    peer.send("GET /filler HTTP/1.1\r\nHost: h\r\n\r\n".repeat(400));
+    eventually("the seat is given back", || server.connections() == 0);
 }
