@@ -61,6 +61,7 @@ refusals! {
     TooManyParts = 400 "Bad form", "The form has too many parts.";
     FieldTooLong = 400 "Bad form", "A text field or its name is too long.";
     NotUtf8 = 400 "Bad form", "A text field is not valid UTF-8.";
+    HoldsNul = 400 "Bad form", "A text field holds U+0000, which can't be stored.";
     MissingData = 400 "Bad form", "The form has no field named data.";
     BadBase64 = 400 "Bad form", "The field data of an url-encoded form must be base64.";
     BadDeclaredLength = 400 "Bad form", "The field content-length must be the number of bytes of the data.";

@@ -83,6 +83,9 @@ impl<'a> Collector<'a> {
     pub(super) fn close(&mut self, field: Field) -> Result<(), Refusal> {
         if let Field::Text(name, value) = field {
             let value = String::from_utf8(value).map_err(|_| Refusal::NotUtf8)?;
+            if value.contains('\0') {
+                return Err(Refusal::HoldsNul);
+            }
             self.form.texts.push((name, value));
         }
         Ok(())

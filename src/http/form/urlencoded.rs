@@ -137,6 +137,7 @@ mod tests {
             ("%4&title=x", Refusal::BadForm),
             ("title=%E9", Refusal::NotUtf8),
             ("%E9=x", Refusal::NotUtf8),
+            ("title=a%00b", Refusal::HoldsNul),
         ] {
             assert_eq!(parse(body), Err(refusal), "{body}");
         }
