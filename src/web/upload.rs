@@ -81,7 +81,7 @@ impl Web {
 /// What a form says of its data, besides its type.
 pub(super) fn description(form: &Form) -> Description {
     Description {
-        file_name: form.text("filename").map(str::to_owned),
+        file_name: form.text("filename").map(|name| form::file_name(name).unwrap_or_default()),
         title: form.text("title").map(str::to_owned),
         description: form.text("description").map(str::to_owned),
     }
@@ -106,7 +106,7 @@ fn describe(
     let data = form.data().ok_or(Refusal::MissingData)?;
     let mut description = description(form);
     description.file_name =
-        description.file_name.as_deref().and_then(form::file_name).or_else(|| data.file_name.clone());
+        description.file_name.filter(|name| !name.is_empty()).or_else(|| data.file_name.clone());
     let extension = description.file_name.as_deref().and_then(extension);
     let mime_type = mime_type(form, data, extension, sealed.head())?;
     let extension = extension.or_else(|| mime::extension_for(&mime_type)).map(str::to_owned);
