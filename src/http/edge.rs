@@ -157,7 +157,9 @@ impl Edge {
 
     fn await_head(&self, mut connection: Box<Connection>) {
         let begun = connection.has_begun();
-        let time = if begun { self.settings.head_time } else { self.settings.keep_alive_time };
+        // Behind a handshake a request is due, as behind an accept.
+        let due = begun || connection.stage == Stage::Handshake;
+        let time = if due { self.settings.head_time } else { self.settings.keep_alive_time };
         connection.stage = Stage::Head(begun);
         connection.deadline = Instant::now() + time;
         self.rest(connection);
