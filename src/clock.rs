@@ -22,9 +22,11 @@ impl Timestamp {
         self.0
     }
 
-    /// The same instant at whole seconds, as HTTP dates have it (RFC 9110 section 5.6.7).
+    /// The same instant at whole seconds, as HTTP dates have it (RFC 9110 section 5.6.7): from 1970 to 9999, into which
+    /// others are moved.
     pub fn to_http_seconds(self) -> SystemTime {
-        let seconds = self.0.div_euclid(1_000_000).max(0);
+        const LAST: i64 = 253_402_300_799;
+        let seconds = self.0.div_euclid(1_000_000).clamp(0, LAST);
         UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs())
     }
 }

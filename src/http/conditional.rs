@@ -46,24 +46,27 @@ pub enum Outcome {
 }
 
 /// Evaluates the conditions of a request in the order of RFC 9110 section 13.2.2, against a representation
-/// that exists. Dates that are none are ignored, as are list elements that are no entity tags.
+/// that exists. `fields` gives the lines of a header; a list may have several. Dates that are none are ignored, as are list elements that are no entity tags.
 pub fn evaluate<'h>(
     validators: &Validators,
-    header: impl Fn(&str) -> Option<&'h str>,
+    fields: impl Fn(&str) -> Vec<&'h str>,
     method: Method,
 ) -> Outcome {
     let reads = matches!(method, Method::Get | Method::Head);
-    let unmodified_since = |name| Some(validators.last_modified <= header(name).and_then(date)?);
-    let holds = match header("If-Match") {
-        Some(tags) => matches(tags, &validators.etag, Comparison::Strong),
-        None => unmodified_since("If-Unmodified-Since").unwrap_or(true),
+    let unmodified_since =
+        |name| Some(validators.last_modified <= fields(name).first().copied().and_then(date)?);
+    let named =
+        |lists: &[&str], comparison| lists.iter().any(|list| matches(list, &validators.etag, comparison));
+    let holds = match fields("If-Match").as_slice() {
+        [] => unmodified_since("If-Unmodified-Since").unwrap_or(true),
+        lists => named(lists, Comparison::Strong),
     };
     if !holds {
         return Outcome::PreconditionFailed;
     }
-    let known = match header("If-None-Match") {
-        Some(tags) => matches(tags, &validators.etag, Comparison::Weak),
-        None => reads && unmodified_since("If-Modified-Since").unwrap_or(false),
+    let known = match fields("If-None-Match").as_slice() {
+        [] => reads && unmodified_since("If-Modified-Since").unwrap_or(false),
+        lists => named(lists, Comparison::Weak),
     };
     match (known, reads) {
         (false, _) => Outcome::Proceed,
@@ -126,8 +129,11 @@ mod tests {
     }
 
     fn outcome(method: Method, headers: &[(&str, &'static str)]) -> Outcome {
-        let header = |name: &str| headers.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-        evaluate(&validators(), header, method)
+        let fields = |name: &str| {
+            let named = headers.iter().filter(|(known, _)| *known == name);
+            named.map(|(_, value)| *value).collect()
+        };
+        evaluate(&validators(), fields, method)
     }
 
     #[test]
@@ -198,5 +204,13 @@ mod tests {
         assert_eq!(get(&[("If-None-Match", "\"abc,d\""), ("If-Modified-Since", BEFORE)]), NotModified);
         assert_eq!(get(&[("If-Match", "\"x\""), ("If-None-Match", "\"abc,d\"")]), PreconditionFailed);
         assert_eq!(get(&[("If-Match", "*"), ("If-None-Match", "*")]), NotModified);
+    }
+
+    #[test]
+    fn a_list_may_have_several_lines() {
+        let get = |headers: &[(&str, &'static str)]| outcome(Method::Get, headers);
+        assert_eq!(get(&[("If-None-Match", "\"x\""), ("If-None-Match", "\"abc,d\"")]), NotModified);
+        assert_eq!(get(&[("If-Match", "\"x\""), ("If-Match", "\"abc,d\"")]), Proceed);
+        assert_eq!(get(&[("If-Match", "\"x\""), ("If-Match", "\"y\"")]), PreconditionFailed);
     }
 }

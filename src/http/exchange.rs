@@ -60,6 +60,11 @@ impl Exchange {
         self.head.field(name)
     }
 
+    /// All fields of this name, in any case and in their order: the lines of a list.
+    pub fn headers(&self, name: &str) -> Vec<&str> {
+        self.head.fields(name).collect()
+    }
+
     /// `http` or `https`, as the client came to us.
     pub fn scheme(&self) -> &'static str {
         let tls = self.connection.as_ref().is_some_and(|connection| connection.stream.is_tls());

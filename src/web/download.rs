@@ -3,7 +3,7 @@
 use super::Web;
 use crate::access::Granted;
 use crate::http::conditional::{self, Validators};
-use crate::http::{Exchange, Response, disposition, range, target};
+use crate::http::{Exchange, Response, disposition, mime, range, target};
 use crate::limits;
 use crate::media::Name;
 use crate::model::{Channel, Media, Refusal};
@@ -55,12 +55,15 @@ impl Web {
     }
 }
 
+/// The bytes are known by their SHA-1; where an old row has something else in its place, by their id.
 fn validators(media: &Media) -> Validators {
-    Validators::new(&media.sha1, media.last_updated)
+    let is_sha1 = media.sha1.len() == 40 && media.sha1.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let tag = if is_sha1 { &media.sha1 } else { media.id.as_str() };
+    Validators::new(tag, media.last_updated)
 }
 
 fn precondition(exchange: &Exchange, validators: &Validators) -> conditional::Outcome {
-    conditional::evaluate(validators, |name| exchange.header(name), exchange.method())
+    conditional::evaluate(validators, |name| exchange.headers(name), exchange.method())
 }
 
 /// The whole or the part that is asked for.
@@ -80,13 +83,15 @@ fn content(exchange: &Exchange, validators: &Validators, stored: StoredFile, med
 /// Adds the fields that tell what the bytes are, and browsers what not to do with them.
 fn described(response: Response, media: &Media) -> Response {
     let file_name = media.description.file_name.as_deref();
+    // The original took any text for a type.
+    let mime_type = mime::parse(&media.mime_type).unwrap_or_else(|_| mime::OCTET_STREAM.to_owned());
     let response = response
-        .header("Content-Type", media.mime_type.as_str())
-        .header("Content-Disposition", disposition::content_disposition(&media.mime_type, file_name))
+        .header("Content-Disposition", disposition::content_disposition(&mime_type, file_name))
         .header("Accept-Ranges", "bytes");
-    disposition::safety_headers(&media.mime_type)
+    disposition::safety_headers(&mime_type)
         .into_iter()
         .fold(response, |response, (name, value)| response.header(name, value))
+        .header("Content-Type", mime_type)
 }
 
 /// The box that a preview must fit into, height and width; one alone counts for both, garbage for nothing.
