@@ -7,7 +7,7 @@ use super::gate::{Gate, Output};
 use super::request::{Ask, Decision};
 use super::settings::Settings;
 use crate::clock::Clock;
-use crate::model::Jid;
+use crate::model::{Channel, Jid};
 use crate::xmpp::{Element, Handler, Link, Outbox};
 
 /// Brings what was parked back, with its decision. Called without any lock held, on the thread that
@@ -25,6 +25,11 @@ impl<P: Send> Doorkeeper<P> {
     /// A doorkeeper whose stanzas go to `outbox` and whose decisions go to `deliver`.
     pub fn new(settings: Settings, clock: Arc<dyn Clock>, outbox: Outbox, deliver: Deliver<P>) -> Self {
         Self { gate: Mutex::new(Gate::new(settings, clock)), outbox, deliver }
+    }
+
+    /// Whether the channel's domain is one whose media are kept here.
+    pub fn serves(&self, channel: &Channel) -> bool {
+        self.lock().serves(channel.domain())
     }
 
     /// Takes a request. What can be decided at once is handed back; any other decision comes through `deliver`.

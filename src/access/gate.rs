@@ -60,12 +60,17 @@ impl<P> Gate<P> {
         }
     }
 
+    /// Whether channels of this domain are served.
+    pub fn serves(&self, domain: &str) -> bool {
+        self.settings.serves(domain)
+    }
+
     /// Takes a request; its decision may be among the outputs already.
     pub fn ask(&mut self, now: Instant, ask: Ask, parked: P) -> Vec<Output<P>> {
         if self.stopping {
             return vec![Output::Decide(parked, Err(Refusal::Stopping))];
         }
-        if !self.settings.serves(ask.channel.domain()) {
+        if !self.serves(ask.channel.domain()) {
             return vec![Output::Decide(parked, Err(Refusal::NotServed))];
         }
         let mut out = Vec::new();

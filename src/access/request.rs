@@ -15,7 +15,7 @@ pub struct Ask {
     pub need: Need,
     /// The request's credentials, or why it has none. Looked at only where someone must be asked.
     pub credentials: Result<Credentials, Refusal>,
-    /// The client's network address; `None`: not limited.
+    /// The client's network; `None`: not limited.
     pub client: Option<IpAddr>,
     /// The request's method, as the user is to read it.
     pub method: Method,

@@ -14,6 +14,11 @@ pub struct Client {
 }
 
 impl Client {
+    /// What limits count as one client: its address, or the IPv6 /64 that it is in.
+    pub fn network(&self) -> IpAddr {
+        super::permits::network(self.address)
+    }
+
     /// The last address of `X-Forwarded-For` that is no trusted proxy's, if `peer` is one; else `peer`.
     pub(super) fn of(head: &Head, peer: IpAddr, trusted: &[IpAddr]) -> Self {
         if !trusted.contains(&peer) {

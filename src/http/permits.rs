@@ -126,7 +126,7 @@ impl Drop for Seat {
 }
 
 /// What counts as one client: an IPv4 address, or the /64 that every IPv6 host has to itself.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX))),
         four => four,

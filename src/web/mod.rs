@@ -19,7 +19,7 @@ use crate::access::{Ask, Credentials, Decision, Doorkeeper, Granted, credentials
 use crate::http::cors::Cors;
 use crate::http::{Exchange, Response, Service, target};
 use crate::media::{Library, Name};
-use crate::model::{BareJid, Channel, Method, Need, Refusal};
+use crate::model::{BareJid, Channel, Media, MediaId, Method, Need, Refusal};
 
 use route::{Action, Misrouted, Route, route};
 
@@ -46,13 +46,17 @@ pub struct Parked {
     exchange: Exchange,
     channel: Channel,
     action: Action,
+    /// The media that the gate is asked about.
+    meant: Option<MediaId>,
 }
 
 impl Service for Web {
     fn serve(&self, exchange: Exchange) {
         match route(exchange.method(), exchange.path()) {
             Ok(Route::Options(allow)) => self.answer(exchange, Ok(Response::new(200).header("Allow", allow))),
-            Ok(Route::Channel(channel, action)) => self.ask(Parked { exchange, channel, action }),
+            Ok(Route::Channel(channel, action)) => {
+                self.ask(Parked { exchange, channel, action, meant: None })
+            }
             Err(Misrouted { refusal, allow }) => {
                 let response = Response::refusal(refusal);
                 let response = match allow {
@@ -87,7 +91,7 @@ impl Web {
 
     /// Performs what needs nobody's leave, and asks the gate for the rest.
     fn ask(&self, mut parked: Parked) {
-        let granted = match self.need(&parked) {
+        let granted = match self.need(&mut parked) {
             Ok(None) => Ok(Granted::Public),
             Ok(Some(ask)) => match self.door.ask(ask, parked) {
                 Some((decided, decision)) => return self.resume(decided, decision),
@@ -100,8 +104,12 @@ impl Web {
     }
 
     /// What the gate is to be asked; nothing for what everybody may do.
-    fn need(&self, parked: &Parked) -> Result<Option<Ask>, Refusal> {
-        let Parked { exchange, channel, action } = parked;
+    fn need(&self, parked: &mut Parked) -> Result<Option<Ask>, Refusal> {
+        let Parked { exchange, channel, action, meant } = parked;
+        // Before anything else is said of the request or its channel.
+        if !self.door.serves(channel) {
+            return Err(Refusal::NotServed);
+        }
         if matches!(action, Action::Download(Name::Avatar) | Action::Metadata(Name::Avatar)) {
             return Ok(None);
         }
@@ -110,7 +118,10 @@ impl Web {
             Action::List | Action::Download(_) | Action::Metadata(_) => Need::Read,
             Action::Upload | Action::SetAvatar => Need::Publish,
             Action::Update(name) | Action::Delete(name) => {
-                Need::Modify { author: self.author(channel, name, &credentials)? }
+                // Without credentials nobody needs to know whose it is.
+                let media = if credentials.is_ok() { self.library.find(channel, name)? } else { None };
+                *meant = media.as_ref().map(|media| media.id.clone());
+                Need::Modify { author: media.and_then(|media| media.author.parse().ok()) }
             }
         };
         if credentials.is_ok() && matches!(action, Action::Upload | Action::SetAvatar | Action::Update(_)) {
@@ -127,18 +138,14 @@ impl Web {
         }))
     }
 
-    /// Who uploaded the media. Without credentials nobody needs to know.
-    fn author(
-        &self,
-        channel: &Channel,
-        name: &Name,
-        credentials: &Result<Credentials, Refusal>,
-    ) -> Result<Option<BareJid>, Refusal> {
-        if credentials.is_err() {
-            return Ok(None);
+    /// The media of this name. An avatar may have been replaced while the gate waited: what was granted, perhaps to
+    /// the uploader of the old one, does not count for the new one.
+    fn asked_about(&self, channel: &Channel, name: &Name, meant: Option<&MediaId>) -> Result<Media, Refusal> {
+        let media = self.library.find(channel, name)?.ok_or(Refusal::NoSuchMedia)?;
+        if meant.is_some_and(|meant| *meant != media.id) {
+            return Err(Refusal::PreconditionFailed);
         }
-        let media = self.library.find(channel, name)?;
-        Ok(media.and_then(|media| media.author.parse().ok()))
+        Ok(media)
     }
 
     /// The URL that the sender is asked to confirm: never with the query, which may hold credentials.
@@ -151,15 +158,15 @@ impl Web {
     }
 
     fn perform(&self, parked: &mut Parked, granted: &Granted) -> Result<Response, Refusal> {
-        let Parked { exchange, channel, action } = parked;
+        let Parked { exchange, channel, action, meant } = parked;
         match action {
             Action::List => self.list(channel, exchange.query(), granted),
             Action::Download(name) => self.download(exchange, channel, name, granted),
             Action::Metadata(name) => self.metadata(channel, name, granted),
             Action::Upload => self.upload(exchange, channel, user(granted)?, false),
             Action::SetAvatar => self.upload(exchange, channel, user(granted)?, true),
-            Action::Update(name) => self.update(exchange, channel, name),
-            Action::Delete(name) => self.delete(exchange, channel, name),
+            Action::Update(name) => self.update(exchange, &self.asked_about(channel, name, meant.as_ref())?),
+            Action::Delete(name) => self.delete(exchange, &self.asked_about(channel, name, meant.as_ref())?),
         }
     }
 
@@ -183,10 +190,10 @@ fn credentials(exchange: &Exchange) -> Result<Credentials, Refusal> {
     credentials::from_request(auth.as_deref(), exchange.header("Authorization"))
 }
 
-/// The address that limits apply to; a trusted proxy that names no client is not limited.
+/// The network that limits apply to; a trusted proxy that names no client is not limited.
 fn limited_client(exchange: &Exchange) -> Option<std::net::IpAddr> {
     let client = exchange.client();
-    client.limited.then_some(client.address)
+    client.limited.then(|| client.network())
 }
 
 /// The user of an action that the gate lets nobody do unnamed.

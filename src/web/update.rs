@@ -4,22 +4,15 @@ use super::Web;
 use super::answer::MediaJson;
 use super::upload::{description, refusal};
 use crate::http::{Exchange, Response, form};
-use crate::media::Name;
-use crate::model::{Channel, Refusal};
+use crate::model::{Media, Refusal};
 
 impl Web {
-    pub(super) fn update(
-        &self,
-        exchange: &mut Exchange,
-        channel: &Channel,
-        name: &Name,
-    ) -> Result<Response, Refusal> {
-        let media = self.library.find(channel, name)?.ok_or(Refusal::NoSuchMedia)?;
-        self.check_preconditions(exchange, &media)?;
+    pub(super) fn update(&self, exchange: &mut Exchange, media: &Media) -> Result<Response, Refusal> {
+        self.check_preconditions(exchange, media)?;
         let content_type = exchange.header("Content-Type").map(str::to_owned);
         let form = form::read(content_type.as_deref(), &mut exchange.body()?, &mut std::io::sink())
             .map_err(refusal)?;
-        let media = self.library.update(&media, &description(&form))?.ok_or(Refusal::NoSuchMedia)?;
+        let media = self.library.update(media, &description(&form))?.ok_or(Refusal::NoSuchMedia)?;
         Ok(Response::json(200, &MediaJson::from(&media)).header("Cache-Control", "private, no-cache"))
     }
 }

@@ -6,6 +6,7 @@ mod conformance;
 mod daemon;
 mod defects;
 mod harness;
+mod hostile_http;
 mod hostile_xmpp;
 mod http_basics;
 mod original;
