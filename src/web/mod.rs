@@ -55,7 +55,7 @@ impl Service for Web {
         match route(exchange.method(), exchange.path()) {
             Ok(Route::Options(allow)) => self.answer(exchange, Ok(Response::new(200).header("Allow", allow))),
             Ok(Route::Channel(channel, action)) => {
-                self.ask(Parked { exchange, channel, action, meant: None })
+                self.ask(Parked { exchange, channel, action, meant: None });
             }
             Err(Misrouted { refusal, allow }) => {
                 let response = Response::refusal(refusal);
