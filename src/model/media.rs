@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{BareJid, Channel};
+use super::Channel;
 use crate::clock::Timestamp;
 use crate::limits;
 
@@ -101,13 +101,6 @@ pub struct Media {
     pub height: Option<u32>,
     /// Its width in pixels.
     pub width: Option<u32>,
-}
-
-impl Media {
-    /// Whether `user` uploaded it.
-    pub fn is_by(&self, user: &BareJid) -> bool {
-        self.author.parse::<BareJid>().is_ok_and(|author| author == *user)
-    }
 }
 
 /// Which part of a channel's list is wanted, newest first, ties by id descending.

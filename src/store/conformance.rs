@@ -78,7 +78,6 @@ const ROOM: &str = "room@example.org";
 
 pub(super) fn a_media_comes_back_as_it_was_stored(bench: &impl Bench) {
     let store = bench.store();
-    store.ping().unwrap();
     let full = media(ROOM, "full", 1_390_500_000_123_456);
     let bare = Media {
         description: Description::default(),
@@ -289,12 +288,12 @@ pub(super) fn rows_are_read_in_pages(bench: &impl Bench) {
     );
     let first = store.media_rows(None, 2).unwrap();
     assert_eq!(first.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-    assert_eq!((first[0].channel.as_str(), first[0].size, first[0].sha1.len()), (ROOM, 5_000_000_000, 40));
+    assert_eq!((first[0].channel.as_str(), first[0].size), (ROOM, 5_000_000_000));
     let rest = store.media_rows(Some("b"), 2).unwrap();
     assert_eq!(rest.iter().map(|row| row.channel.as_str()).collect::<Vec<_>>(), ["No Channel"]);
     let previews = store.preview_rows(None, 9).unwrap();
-    assert_eq!((previews[0].media.as_deref(), previews[0].channel.as_deref()), (Some("a"), Some(ROOM)));
-    assert_eq!((previews[1].id.as_str(), &previews[1].media, &previews[1].channel), ("p2", &None, &None));
+    assert_eq!((previews[0].id.as_str(), previews[0].channel.as_deref()), ("p1", Some(ROOM)));
+    assert_eq!((previews[1].id.as_str(), &previews[1].channel), ("p2", &None));
     assert!(store.delete_preview("p1").unwrap());
     assert!(!store.delete_preview("p1").unwrap());
     assert!(store.preview_rows(Some("p2"), 9).unwrap().is_empty());

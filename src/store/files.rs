@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use sha1::{Digest, Sha1};
 
@@ -62,19 +61,22 @@ impl Files {
         Ok(Self { root: check().map_err(advise)?, sync, settled: Mutex::new(false) })
     }
 
-    /// Removes what earlier uploads left behind `age` ago or before; says how many files that were. For the
-    /// server at its start [`Duration::ZERO`], beside a running one [`limits::TEMPORARY_AGE`].
-    pub fn remove_temporaries(&self, age: Duration) -> Result<usize> {
+    /// Removes every temporary file; says how many there were. Only while no upload is under way.
+    pub fn remove_temporaries(&self) -> Result<usize> {
         let mut removed = 0;
         for found in self.walk()? {
-            if let Found::Temporary { name, modified } = found?
-                && modified.elapsed().unwrap_or_default() >= age
-                && removal(self.root.remove(&name))?
+            if let Found::Temporary { name, .. } = found?
+                && self.remove_temporary(&name)?
             {
                 removed += 1;
             }
         }
         Ok(removed)
+    }
+
+    /// Removes the temporary file of this name, as [`Files::walk`] finds it; says whether it was there.
+    pub fn remove_temporary(&self, name: &str) -> Result<bool> {
+        removal(self.root.remove(name))
     }
 
     /// Begins an upload of at most `limit` bytes, of which the first `threshold` are held in memory.
@@ -501,17 +503,15 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_go_by_their_age_and_uploads_in_channels_stay() {
+    fn leftovers_go_and_a_channel_that_is_named_like_one_stays() {
         let scratch = Scratch::new("leftovers");
-        let old = scratch.root.join(".upload-old");
-        fs::write(&old, "").unwrap();
-        let hours_ago = std::time::SystemTime::now() - 2 * limits::TEMPORARY_AGE;
-        File::options().write(true).open(&old).unwrap().set_modified(hours_ago).unwrap();
-        fs::write(scratch.root.join(".upload-young"), "").unwrap();
+        for name in [".upload-1", ".upload-2", ".upload-3"] {
+            fs::write(scratch.root.join(name), "").unwrap();
+        }
         fs::create_dir(scratch.root.join(".upload-x@example.org")).unwrap();
-        assert_eq!(scratch.files.remove_temporaries(limits::TEMPORARY_AGE).unwrap(), 1);
-        assert!(!old.exists());
-        assert_eq!(scratch.files.remove_temporaries(Duration::ZERO).unwrap(), 1);
+        assert!(scratch.files.remove_temporary(".upload-1").unwrap());
+        assert!(!scratch.files.remove_temporary(".upload-1").unwrap());
+        assert_eq!(scratch.files.remove_temporaries().unwrap(), 2);
         assert_eq!(scratch.names(), [".upload-x@example.org"]);
     }
 

@@ -50,9 +50,6 @@ pub trait Metadata: Send + Sync {
 
     /// Deletes the row of a preview; says whether there was one.
     fn delete_preview(&self, id: &str) -> Result<bool>;
-
-    /// Asks the database for a sign of life.
-    fn ping(&self) -> Result<()>;
 }
 
 /// A part of a channel's list.
@@ -78,8 +75,6 @@ pub struct MediaRow {
     pub id: String,
     /// The channel it belongs to.
     pub channel: String,
-    /// The SHA-1 of its bytes.
-    pub sha1: String,
     /// Its size in bytes.
     pub size: u64,
 }
@@ -89,9 +84,7 @@ pub struct MediaRow {
 pub struct PreviewRow {
     /// The preview's id.
     pub id: String,
-    /// The media it shows.
-    pub media: Option<String>,
-    /// That media's channel.
+    /// The channel of the media it shows; `None` if there is no such media.
     pub channel: Option<String>,
 }
 

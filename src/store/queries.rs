@@ -46,6 +46,7 @@ pub(super) const UPDATE: &str = concat!(
 pub(super) const EXISTS: &str = "SELECT id FROM medias WHERE id = $1 AND entityId = $2";
 
 /// $1 media.
+/// $1 id.
 pub(super) const DELETE_PREVIEWS: &str = "DELETE FROM previews WHERE mediaId = $1 RETURNING id";
 
 /// $1 media.
@@ -56,17 +57,17 @@ pub(super) const DELETE_MEDIA: &str = "DELETE FROM medias WHERE id = $1";
 
 /// $1 last id, $2 number.
 pub(super) const MEDIA_ROWS: &str =
-    "SELECT id, entityId, shaChecksum, fileSize FROM medias WHERE id > $1 ORDER BY id LIMIT $2";
+    "SELECT id, entityId, fileSize FROM medias WHERE id > $1 ORDER BY id LIMIT $2";
 
 /// $1 last id, $2 number.
-pub(super) const PREVIEW_ROWS: &str = "SELECT previews.id, previews.mediaId, medias.entityId FROM previews \
+pub(super) const PREVIEW_ROWS: &str = "SELECT previews.id, medias.entityId FROM previews \
      LEFT JOIN medias ON medias.id = previews.mediaId WHERE previews.id > $1 ORDER BY previews.id LIMIT $2";
 
-/// $1 id.
-/// Whether the channel has a preview of this id.
+/// Whether the channel has a preview. $1 id, $2 channel.
 pub(super) const HAS_PREVIEW: &str = "SELECT 1 FROM previews \
      JOIN medias ON medias.id = previews.mediaId WHERE previews.id = $1 AND medias.entityId = $2";
 
+/// $1 id.
 pub(super) const DELETE_PREVIEW: &str = "DELETE FROM previews WHERE id = $1";
 
 /// $1 channel, $2 number, then the page's `after` and `before` where it has them. An id that the channel

@@ -115,14 +115,13 @@ impl Metadata for Sqlite {
 
     fn media_rows(&self, after: Option<&str>, max: usize) -> Result<Vec<MediaRow>> {
         self.rows(queries::MEDIA_ROWS, after, max, |row| {
-            let size = unsigned(row.get(3)?);
-            Ok(MediaRow { id: row.get(0)?, channel: row.get(1)?, sha1: row.get(2)?, size })
+            Ok(MediaRow { id: row.get(0)?, channel: row.get(1)?, size: unsigned(row.get(2)?) })
         })
     }
 
     fn preview_rows(&self, after: Option<&str>, max: usize) -> Result<Vec<PreviewRow>> {
         self.rows(queries::PREVIEW_ROWS, after, max, |row| {
-            Ok(PreviewRow { id: row.get(0)?, media: row.get(1)?, channel: row.get(2)? })
+            Ok(PreviewRow { id: row.get(0)?, channel: row.get(1)? })
         })
     }
 
@@ -135,10 +134,6 @@ impl Metadata for Sqlite {
     fn delete_preview(&self, id: &str) -> Result<bool> {
         let deleted = self.connection()?.execute(&numbered(queries::DELETE_PREVIEW), [id]).map_err(fault)?;
         Ok(deleted > 0)
-    }
-
-    fn ping(&self) -> Result<()> {
-        self.connection()?.query_row("SELECT 1", [], |_| Ok(())).map_err(fault)
     }
 }
 
@@ -417,7 +412,7 @@ mod tests {
         std::thread::scope(|scope| {
             let openings: Vec<_> = (0..4).map(|_| scope.spawn(|| Sqlite::open(&path, true))).collect();
             for opening in openings {
-                opening.join().unwrap().unwrap().ping().unwrap();
+                opening.join().unwrap().unwrap().media_rows(None, 1).unwrap();
             }
         });
     }

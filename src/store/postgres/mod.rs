@@ -137,19 +137,13 @@ impl Metadata for Postgres {
 
     fn media_rows(&self, after: Option<&str>, max: usize) -> Result<Vec<MediaRow>> {
         self.rows(queries::MEDIA_ROWS, after, max, |row| {
-            let size: i64 = row.try_get(3)?;
-            Ok(MediaRow {
-                id: row.try_get(0)?,
-                channel: row.try_get(1)?,
-                sha1: row.try_get(2)?,
-                size: unsigned(size),
-            })
+            Ok(MediaRow { id: row.try_get(0)?, channel: row.try_get(1)?, size: unsigned(row.try_get(2)?) })
         })
     }
 
     fn preview_rows(&self, after: Option<&str>, max: usize) -> Result<Vec<PreviewRow>> {
         self.rows(queries::PREVIEW_ROWS, after, max, |row| {
-            Ok(PreviewRow { id: row.try_get(0)?, media: row.try_get(1)?, channel: row.try_get(2)? })
+            Ok(PreviewRow { id: row.try_get(0)?, channel: row.try_get(1)? })
         })
     }
 
@@ -169,10 +163,6 @@ impl Metadata for Postgres {
             link.client.execute(&statement, &[&id])
         })?;
         Ok(deleted > 0)
-    }
-
-    fn ping(&self) -> Result<()> {
-        self.run(|link| link.client.simple_query("SELECT 1").map(|_| ()))
     }
 }
 
