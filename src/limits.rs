@@ -151,8 +151,10 @@ pub const DATABASE_ANSWER: Duration = Duration::from_secs(20);
 pub const DATABASE_KEEPALIVE: Duration = Duration::from_secs(30);
 /// Connections to the embedded database: one writes at a time, the others read.
 pub const SQLITE_CONNECTIONS: u32 = 4;
-/// How long an unused temporary file is left alone by a running server's `fsck`.
-pub const TEMPORARY_AGE: Duration = Duration::from_secs(3600);
+/// Files younger than this are left alone by `fsck`: a running server may be about to give them their rows.
+pub const FSCK_AGE: Duration = Duration::from_secs(3600);
+/// Rows that `fsck` reads at a time.
+pub const FSCK_ROWS: usize = 1000;
 /// How long a stopping daemon waits for what runs.
 pub const SHUTDOWN_TIME: Duration = Duration::from_secs(20);
 

@@ -10,9 +10,6 @@ use crate::limits;
 use crate::model::{Channel, MediaId};
 use crate::store::{Found, MediaRow, PreviewRow};
 
-/// Rows that are read at a time.
-const ROWS: usize = 1000;
-
 /// Something that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
@@ -66,7 +63,7 @@ pub struct Report {
 
 impl Library {
     /// Compares files and rows, and mends what it can if `repair`. Files younger than
-    /// [`limits::TEMPORARY_AGE`] are left alone: a running server may be about to give them their rows.
+    /// [`limits::FSCK_AGE`] are left alone: a running server may be about to give them their rows.
     /// Each finding is handed to `tell`.
     pub fn fsck(&self, repair: bool, tell: &mut dyn FnMut(&Finding)) -> Result<Report> {
         let mut check = Check { library: self, repair, tell, report: Report::default() };
@@ -96,9 +93,8 @@ impl Check<'_> {
                 }
                 Found::Temporary { name, modified } => {
                     if self.is_old(modified) {
-                        let age = limits::TEMPORARY_AGE;
-                        let remove = |check: &Self| check.library.files.remove_temporaries(age).map(drop);
-                        self.found(&Finding::Temporary(name), remove)?;
+                        let remove = |check: &Self| check.library.files.remove_temporary(&name).map(drop);
+                        self.found(&Finding::Temporary(name.clone()), remove)?;
                     }
                 }
                 Found::Foreign(path) => self.found(&Finding::ForeignFile(path), |_| Ok(()))?,
@@ -110,12 +106,12 @@ impl Check<'_> {
     fn media_rows(&mut self) -> Result<()> {
         let mut after: Option<String> = None;
         loop {
-            let rows = self.library.metadata()?.media_rows(after.as_deref(), ROWS)?;
+            let rows = self.library.metadata()?.media_rows(after.as_deref(), limits::FSCK_ROWS)?;
             for row in &rows {
                 self.media_row(row)?;
             }
             match rows.last() {
-                Some(last) if rows.len() == ROWS => after = Some(last.id.clone()),
+                Some(last) if rows.len() == limits::FSCK_ROWS => after = Some(last.id.clone()),
                 _ => return Ok(()),
             }
         }
@@ -129,7 +125,7 @@ impl Check<'_> {
             Some(file) if file.size == row.size => Ok(()),
             Some(_) => self.found(&Finding::WrongSize(channel, id), |_| Ok(())),
             None => {
-                let delete = |check: &Self| check.library.metadata()?.delete(&channel, &id).map(drop);
+                let delete = |check: &Self| check.library.delete_id(&channel, &id).map(drop);
                 self.found(&Finding::RowWithoutFile(channel.clone(), id.clone()), delete)
             }
         }
@@ -138,7 +134,7 @@ impl Check<'_> {
     fn preview_rows(&mut self) -> Result<()> {
         let mut after: Option<String> = None;
         loop {
-            let rows = self.library.metadata()?.preview_rows(after.as_deref(), ROWS)?;
+            let rows = self.library.metadata()?.preview_rows(after.as_deref(), limits::FSCK_ROWS)?;
             for row in &rows {
                 if !self.preview_has_file(row)? {
                     let delete = |check: &Self| check.library.metadata()?.delete_preview(&row.id).map(drop);
@@ -146,7 +142,7 @@ impl Check<'_> {
                 }
             }
             match rows.last() {
-                Some(last) if rows.len() == ROWS => after = Some(last.id.clone()),
+                Some(last) if rows.len() == limits::FSCK_ROWS => after = Some(last.id.clone()),
                 _ => return Ok(()),
             }
         }
@@ -168,7 +164,7 @@ impl Check<'_> {
 
     fn is_old(&self, modified: SystemTime) -> bool {
         let now = SystemTime::from(self.library.clock.now());
-        now.duration_since(modified).unwrap_or(Duration::ZERO) > limits::TEMPORARY_AGE
+        now.duration_since(modified).unwrap_or(Duration::ZERO) > limits::FSCK_AGE
     }
 
     fn found(&mut self, finding: &Finding, mend: impl FnOnce(&Self) -> Result<()>) -> Result<()> {

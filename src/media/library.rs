@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
@@ -91,7 +90,7 @@ impl Library {
 
     /// Removes what the uploads of an earlier run left. Only for a server at its start.
     pub fn clean_up(&self) -> Result<()> {
-        let removed = self.files.remove_temporaries(Duration::ZERO)?;
+        let removed = self.files.remove_temporaries()?;
         if removed > 0 {
             log::info!("removed {removed} files of uploads that never ended");
         }
@@ -160,7 +159,10 @@ impl Library {
 
     /// Deletes a media: its rows in one transaction, then its files. `false` if it is gone already.
     pub fn delete(&self, media: &Media) -> Result<bool> {
-        let Media { channel, id, .. } = media;
+        self.delete_id(&media.channel, &media.id)
+    }
+
+    pub(super) fn delete_id(&self, channel: &Channel, id: &MediaId) -> Result<bool> {
         let Some(deleted) = self.metadata()?.delete(channel, id)? else { return Ok(false) };
         // The rows are gone: the media is deleted, whatever happens to the files.
         for id in deleted.previews.iter().chain([id]) {
