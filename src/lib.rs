@@ -16,5 +16,7 @@ pub mod model;
 pub mod secret;
 pub mod store;
 pub mod sys;
+#[cfg(test)]
+mod testing;
 pub mod web;
 pub mod xmpp;

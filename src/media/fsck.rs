@@ -178,3 +178,144 @@ impl Check<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::testing::{Bench, channel};
+    use super::*;
+
+    /// More than the age at which files count as left over.
+    const LONG: Duration = Duration::from_secs(limits::FSCK_AGE.as_secs() + 60);
+
+    fn fsck(bench: &Bench, repair: bool) -> (Vec<Finding>, Report) {
+        let mut findings = Vec::new();
+        let report = bench.library.fsck(repair, &mut |finding| findings.push(finding.clone())).unwrap();
+        (findings, report)
+    }
+
+    /// The finding is told by a check, which changes nothing, and by a repair, after which it is gone.
+    fn assert_mended(bench: &Bench, finding: &Finding) {
+        assert!(finding.can_be_mended());
+        for _ in 0..2 {
+            assert_eq!(fsck(bench, false), (vec![finding.clone()], Report { mended: 0, left: 1 }));
+        }
+        assert_eq!(fsck(bench, true), (vec![finding.clone()], Report { mended: 1, left: 0 }));
+        assert_eq!(fsck(bench, false), (vec![], Report::default()));
+    }
+
+    /// The finding is told again and again, for nothing here can mend it.
+    fn assert_left(bench: &Bench, finding: &Finding) {
+        assert!(!finding.can_be_mended());
+        for repair in [false, true, false] {
+            assert_eq!(fsck(bench, repair), (vec![finding.clone()], Report { mended: 0, left: 1 }));
+        }
+    }
+
+    #[test]
+    fn a_store_that_is_in_step_is_left_alone() {
+        let bench = Bench::new();
+        let media = [bench.add("one"), bench.add_avatar("two")];
+        bench.write("lost+found/file");
+        bench.pass(LONG);
+        assert_eq!(fsck(&bench, true), (vec![], Report::default()));
+        assert!(media.iter().all(|media| bench.file(media).exists()));
+    }
+
+    #[test]
+    fn d28_an_old_file_without_a_row_is_removed() {
+        let bench = Bench::new();
+        let media = bench.add("bytes");
+        bench.write("room@example.org/orphan");
+        assert_eq!(fsck(&bench, true), (vec![], Report::default()), "a young file is left alone");
+        bench.pass(LONG);
+        assert_mended(&bench, &Finding::FileWithoutRow(channel(), "orphan".parse().unwrap()));
+        assert_eq!(bench.files(), [media.id.as_str()]);
+    }
+
+    #[test]
+    fn a_row_of_another_channel_does_not_keep_a_file() {
+        let bench = Bench::new();
+        let media = bench.add("bytes");
+        bench.write(&format!("other@example.org/{}", media.id));
+        bench.pass(LONG);
+        assert_mended(
+            &bench,
+            &Finding::FileWithoutRow("other@example.org".parse().unwrap(), media.id.clone()),
+        );
+        assert!(bench.file(&media).exists());
+    }
+
+    #[test]
+    fn a_row_without_its_file_is_deleted_with_its_previews() {
+        let bench = Bench::new();
+        let media = bench.add_avatar("bytes");
+        bench.write("room@example.org/preview");
+        bench.sql(&format!(
+            "INSERT INTO previews (id, mediaId, mimeType) VALUES ('preview', '{}', 'image/png')",
+            media.id
+        ));
+        fs::remove_file(bench.file(&media)).unwrap();
+        bench.pass(LONG);
+        assert_mended(&bench, &Finding::RowWithoutFile(channel(), media.id));
+        assert!(bench.files().is_empty());
+    }
+
+    #[test]
+    fn a_preview_without_its_file_or_its_media_is_deleted() {
+        let bench = Bench::new();
+        let media = bench.add("bytes");
+        for shown in [media.id.as_str(), "gone"] {
+            bench.sql(&format!(
+                "INSERT INTO previews (id, mediaId, mimeType) VALUES ('preview', '{shown}', 'image/png')"
+            ));
+            assert_mended(&bench, &Finding::PreviewWithoutFile("preview".to_owned()));
+        }
+    }
+
+    #[test]
+    fn an_old_temporary_file_is_removed() {
+        let bench = Bench::new();
+        bench.write(".upload-1");
+        assert_eq!(fsck(&bench, true), (vec![], Report::default()), "a young file is left alone");
+        bench.pass(LONG);
+        assert_mended(&bench, &Finding::Temporary(".upload-1".to_owned()));
+    }
+
+    #[test]
+    fn a_file_of_another_size_is_told() {
+        let bench = Bench::new();
+        let media = bench.add("bytes");
+        fs::write(bench.file(&media), "byte").unwrap();
+        assert_left(&bench, &Finding::WrongSize(channel(), media.id));
+    }
+
+    #[test]
+    fn what_no_request_can_name_is_told() {
+        let bench = Bench::new();
+        bench.write("room@example.org/odd.name");
+        let (findings, report) = fsck(&bench, true);
+        assert!(matches!(&findings[..], [Finding::ForeignFile(path)] if path.ends_with("odd.name")));
+        assert_eq!(report, Report { mended: 0, left: 1 });
+
+        let bench = Bench::new();
+        let media = bench.add("bytes");
+        bench.sql("UPDATE medias SET entityId = 'no channel'");
+        assert_left(&bench, &Finding::UnreachableRow(media.id.to_string()));
+    }
+
+    #[test]
+    fn every_row_is_read_however_many_there_are() {
+        let bench = Bench::new();
+        let rows = limits::FSCK_ROWS + 1;
+        bench.sql(&format!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
+             INSERT INTO medias (id, entityId, author, mimeType, uploadedDate, lastUpdatedDate, shaChecksum, fileSize)
+             SELECT 'm' || i, 'room@example.org', 'a', 'b', 0, 0, 'c', 1 FROM n"
+        ));
+        let (findings, report) = fsck(&bench, true);
+        assert_eq!((findings.len(), report), (rows, Report { mended: rows as u64, left: 0 }));
+        assert_eq!(fsck(&bench, false), (vec![], Report::default()));
+    }
+}

@@ -187,3 +187,174 @@ impl Library {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::time::Duration;
+
+    use super::super::testing::{Bench, channel};
+    use super::*;
+    use crate::store::{Deleted, MediaRow, PreviewRow};
+    use crate::testing::Scratch;
+
+    #[test]
+    fn what_was_added_is_found_with_its_bytes() {
+        let bench = Bench::new();
+        let media = bench.add("bytes");
+        assert_eq!((media.size, media.sha1.as_str()), (5, "daf529a73101c2be626b99fc6938163e7a27620b"));
+        assert_eq!(media.uploaded, media.last_updated);
+        let library = &bench.library;
+        assert_eq!(library.find(&channel(), &Name::Id(media.id.clone())).unwrap().as_ref(), Some(&media));
+        assert_eq!(library.find(&channel(), &Name::Avatar).unwrap(), None);
+        let elsewhere = "other@example.org".parse().unwrap();
+        assert_eq!(library.find(&elsewhere, &Name::Id(media.id.clone())).unwrap(), None);
+        let mut bytes = String::new();
+        library.bytes(&media).unwrap().unwrap().file.read_to_string(&mut bytes).unwrap();
+        assert_eq!(bytes, "bytes");
+    }
+
+    #[test]
+    fn an_avatar_is_the_last_that_was_set_and_the_earlier_ones_stay() {
+        let bench = Bench::new();
+        let [first, second] = ["one", "two"].map(|bytes| bench.add_avatar(bytes));
+        let found = |name| bench.library.find(&channel(), &name).unwrap();
+        assert_eq!(found(Name::Avatar).as_ref(), Some(&second));
+        assert_eq!(found(Name::Id(first.id.clone())).as_ref(), Some(&first));
+    }
+
+    #[test]
+    fn d13_an_upload_without_its_row_has_failed_and_leaves_no_file() {
+        let bench = Bench::new();
+        bench.sql("CREATE TRIGGER no BEFORE INSERT ON medias BEGIN SELECT RAISE(ABORT, 'no'); END");
+        bench.try_add("bytes", false).unwrap_err();
+        assert!(bench.files().is_empty());
+        bench.sql("DROP TRIGGER no; CREATE TRIGGER no BEFORE INSERT ON avatars BEGIN SELECT RAISE(ABORT, 'no'); END");
+        bench.try_add("bytes", true).unwrap_err();
+        assert!(bench.files().is_empty());
+        let page = Page { max: 9, after: None, before: None };
+        assert!(
+            bench.library.list(&channel(), &page).unwrap().entries.is_empty(),
+            "half an avatar is stored"
+        );
+    }
+
+    #[test]
+    fn the_file_of_a_row_that_may_exist_stays() {
+        let bench = Bench::over(Scratch::new(), Box::new(Unknown));
+        let error = bench.try_add("bytes", false).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable);
+        assert_eq!(bench.files().len(), 1);
+    }
+
+    #[test]
+    fn an_upload_that_is_given_up_leaves_nothing() {
+        let bench = Bench::new();
+        drop(bench.sealed("more than the threshold"));
+        bench.pass(Duration::from_secs(1_000_000));
+        let findings = bench.library.fsck(false, &mut |finding| panic!("{finding}")).unwrap();
+        assert_eq!(findings.left, 0);
+    }
+
+    #[test]
+    fn an_update_changes_what_it_names_and_the_date() {
+        let bench = Bench::new();
+        let media = bench.add("bytes");
+        bench.pass(Duration::from_secs(1));
+        let changes = Description { description: Some("New".into()), ..Description::default() };
+        let updated = bench.library.update(&media, &changes).unwrap().unwrap();
+        assert_eq!(updated.description.title.as_deref(), Some("A title"));
+        assert_eq!(updated.description.description.as_deref(), Some("New"));
+        assert_eq!(updated.last_updated.as_micros() - media.last_updated.as_micros(), 1_000_000);
+        assert_eq!(updated.uploaded, media.uploaded);
+        assert!(bench.library.delete(&media).unwrap());
+        assert_eq!(bench.library.update(&media, &changes).unwrap(), None);
+    }
+
+    #[test]
+    fn a_deletion_takes_rows_and_files_of_media_and_previews() {
+        let bench = Bench::new();
+        let media = bench.add_avatar("bytes");
+        bench.write("room@example.org/preview");
+        bench.sql(&format!(
+            "INSERT INTO previews (id, mediaId, mimeType) VALUES ('preview', '{}', 'image/png')",
+            media.id
+        ));
+        assert!(bench.library.delete(&media).unwrap());
+        assert!(bench.files().is_empty());
+        assert_eq!(bench.library.find(&channel(), &Name::Avatar).unwrap(), None);
+        assert!(!bench.library.delete(&media).unwrap(), "it is gone already");
+    }
+
+    #[test]
+    fn a_media_without_its_file_can_be_deleted() {
+        let bench = Bench::new();
+        let media = bench.add("bytes");
+        std::fs::remove_file(bench.file(&media)).unwrap();
+        assert!(bench.library.bytes(&media).unwrap().is_none());
+        assert!(bench.library.delete(&media).unwrap());
+    }
+
+    #[test]
+    fn a_closed_library_is_unavailable() {
+        let bench = Bench::new();
+        bench.library.open.store(false, Ordering::Release);
+        assert_eq!(bench.try_add("bytes", false).unwrap_err().kind(), Kind::Unavailable);
+        assert!(bench.files().is_empty());
+        assert_eq!(bench.library.find(&channel(), &Name::Avatar).unwrap_err().kind(), Kind::Unavailable);
+    }
+
+    #[test]
+    fn a_start_removes_what_uploads_left() {
+        let bench = Bench::new();
+        bench.write(".upload-1");
+        bench.library.clean_up().unwrap();
+        bench.pass(Duration::from_secs(1_000_000));
+        bench.library.fsck(false, &mut |finding| panic!("{finding}")).unwrap();
+    }
+
+    /// A database whose connection breaks while it stores a media; nothing else is asked of it.
+    struct Unknown;
+
+    impl Metadata for Unknown {
+        fn insert(&self, _: &Media, _: bool) -> std::result::Result<(), InsertError> {
+            Err(InsertError::Unknown(Error::new(Kind::Unavailable, "the connection broke")))
+        }
+
+        fn media(&self, _: &Channel, _: &MediaId) -> Result<Option<Media>> {
+            unreachable!()
+        }
+
+        fn avatar(&self, _: &Channel) -> Result<Option<Media>> {
+            unreachable!()
+        }
+
+        fn list(&self, _: &Channel, _: &Page) -> Result<Listing> {
+            unreachable!()
+        }
+
+        fn update(&self, _: &Channel, _: &MediaId, _: &Description, _: Timestamp) -> Result<Option<Media>> {
+            unreachable!()
+        }
+
+        fn delete(&self, _: &Channel, _: &MediaId) -> Result<Option<Deleted>> {
+            unreachable!()
+        }
+
+        fn media_rows(&self, _: Option<&str>, _: usize) -> Result<Vec<MediaRow>> {
+            unreachable!()
+        }
+
+        fn preview_rows(&self, _: Option<&str>, _: usize) -> Result<Vec<PreviewRow>> {
+            unreachable!()
+        }
+
+        fn has_preview(&self, _: &Channel, _: &MediaId) -> Result<bool> {
+            unreachable!()
+        }
+
+        fn delete_preview(&self, _: &str) -> Result<bool> {
+            unreachable!()
+        }
+    }
+}

@@ -2,6 +2,8 @@
 
 mod fsck;
 mod library;
+#[cfg(test)]
+mod testing;
 
 pub use fsck::{Finding, Report};
 pub use library::{Library, Name, New, Settings};

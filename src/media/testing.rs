@@ -1,0 +1,115 @@
+//! A library on SQLite in a directory of its own, and a clock that stands still.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use super::{Library, New, Settings};
+use crate::clock::{Clock, Timestamp};
+use crate::error::Result;
+use crate::model::{Channel, Description, Media};
+use crate::store::{Files, Metadata, Sealed, Sqlite};
+use crate::testing::Scratch;
+
+pub(super) struct Bench {
+    pub(super) library: Library,
+    clock: Arc<HandClock>,
+    scratch: Scratch,
+}
+
+impl Bench {
+    /// An open, empty library.
+    pub(super) fn new() -> Self {
+        let scratch = Scratch::new();
+        let metadata = Sqlite::open(&scratch.join("metadata.sqlite"), false).unwrap();
+        Self::over(scratch, Box::new(metadata))
+    }
+
+    /// The same over other metadata.
+    pub(super) fn over(scratch: Scratch, metadata: Box<dyn Metadata>) -> Self {
+        let files = Files::open(scratch.path(), false).unwrap();
+        let clock = Arc::new(HandClock(AtomicI64::new(Timestamp::from(SystemTime::now()).as_micros())));
+        let settings = Settings { size_limit: 100, to_disk_threshold: 10 };
+        let library = Library::new(files, metadata, Arc::clone(&clock) as _, settings);
+        library.open();
+        Self { library, clock, scratch }
+    }
+
+    /// Lets time pass.
+    pub(super) fn pass(&self, time: Duration) {
+        self.clock.0.fetch_add(i64::try_from(time.as_micros()).unwrap(), Ordering::Relaxed);
+    }
+
+    pub(super) fn sealed(&self, bytes: &str) -> Sealed {
+        let mut upload = self.library.begin();
+        upload.write_all(bytes.as_bytes()).unwrap();
+        upload.seal().unwrap()
+    }
+
+    pub(super) fn try_add(&self, bytes: &str, avatar: bool) -> Result<Media> {
+        self.library.add(self.sealed(bytes), new(avatar))
+    }
+
+    pub(super) fn add(&self, bytes: &str) -> Media {
+        self.try_add(bytes, false).unwrap()
+    }
+
+    pub(super) fn add_avatar(&self, bytes: &str) -> Media {
+        self.try_add(bytes, true).unwrap()
+    }
+
+    /// Runs SQL beside the library.
+    pub(super) fn sql(&self, sql: &str) {
+        let connection = rusqlite::Connection::open(self.scratch.join("metadata.sqlite")).unwrap();
+        connection.execute_batch(&format!("PRAGMA foreign_keys = OFF; {sql}")).unwrap();
+    }
+
+    /// Writes a file below the root, and the directory that it is in.
+    pub(super) fn write(&self, path: &str) {
+        let path = self.scratch.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "bytes").unwrap();
+    }
+
+    /// The file of a media.
+    pub(super) fn file(&self, media: &Media) -> PathBuf {
+        self.scratch.join(&format!("{}/{}", media.channel, media.id))
+    }
+
+    /// The names of the files in the channel's directory.
+    pub(super) fn files(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.scratch.join(channel().as_str())) else { return Vec::new() };
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+/// The channel of every test.
+pub(super) fn channel() -> Channel {
+    "room@example.org".parse().unwrap()
+}
+
+fn new(avatar: bool) -> New {
+    New {
+        channel: channel(),
+        author: "alice@example.org".parse().unwrap(),
+        description: Description { title: Some("A title".into()), ..Description::default() },
+        mime_type: "text/plain".into(),
+        extension: Some("txt".into()),
+        avatar,
+    }
+}
+
+/// A clock that goes on by hand only.
+struct HandClock(AtomicI64);
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::Relaxed))
+    }
+}
