@@ -135,9 +135,8 @@ mod tests {
 
     #[test]
     fn a_file_is_reopened_when_told() {
-        let folder = std::env::temp_dir().join(format!("log-test-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let (path, moved) = (folder.join("log"), folder.join("log.1"));
+        let scratch = crate::testing::Scratch::new();
+        let (path, moved) = (scratch.join("log"), scratch.join("log.1"));
         let reopen = Reopen(Arc::default());
         let mut output = Output::open(Some(&path), &reopen).unwrap();
         output.write_all(b"one\n").unwrap();
@@ -147,6 +146,5 @@ mod tests {
         output.write_all(b"three\n").unwrap();
         assert_eq!(std::fs::read_to_string(&moved).unwrap(), "one\ntwo\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "three\n");
-        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

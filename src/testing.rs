@@ -51,6 +51,11 @@ impl Random {
         usize::try_from(self.0 >> 33).expect("31 bits") % bound
     }
 
+    /// Up to `most` bytes of the alphabet.
+    pub(crate) fn text(&mut self, alphabet: &[u8], most: usize) -> Vec<u8> {
+        (0..self.below(most + 1)).map(|_| self.pick(alphabet)).collect()
+    }
+
     /// Any byte.
     pub(crate) fn byte(&mut self) -> u8 {
         u8::try_from(self.below(256)).expect("8 bits")

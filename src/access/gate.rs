@@ -245,6 +245,7 @@ mod tests {
     };
     use super::*;
     use crate::model::{BareJid, Need};
+    use crate::testing::Random;
 
     fn alice() -> BareJid {
         "alice@example.com".parse().unwrap()
@@ -484,22 +485,6 @@ mod tests {
         }
     }
 
-    /// A deterministic generator (xorshift64).
-    struct Dice(u64);
-
-    impl Dice {
-        fn below(&mut self, sides: usize) -> usize {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            (self.0 >> 11) as usize % sides
-        }
-
-        fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-            from[self.below(from.len())]
-        }
-    }
-
     const NAMES: &[&str] = &[
         "iq",
         "message",
@@ -551,7 +536,7 @@ mod tests {
     ];
     const TEXTS: &[&str] = &["", "open", "authorize", "1", "-1", "alice@example.com"];
 
-    fn any_element(dice: &mut Dice, depth: usize) -> Element {
+    fn any_element(dice: &mut Random, depth: usize) -> Element {
         let mut element = Element::new(dice.pick(NAMES), dice.pick(NAMESPACES)).with_text(dice.pick(TEXTS));
         for _ in 0..dice.below(5) {
             let (name, values) = dice.pick(ATTRIBUTES);
@@ -565,7 +550,7 @@ mod tests {
 
     /// A stanza made at random, or one of the gate's own sent back with something changed; never a valid
     /// confirmation: it comes from someone who was not asked.
-    fn hostile(dice: &mut Dice, seen: &[Element]) -> Element {
+    fn hostile(dice: &mut Random, seen: &[Element]) -> Element {
         let mut stanza = any_element(dice, 3);
         if !seen.is_empty() && dice.below(2) == 0 {
             stanza = seen[dice.below(seen.len())].clone();
@@ -586,7 +571,7 @@ mod tests {
 
     #[test]
     fn no_stanza_panics_and_none_from_others_grants_anything() {
-        let mut dice = Dice(0x5eed_0fa1);
+        let mut dice = Random::new(0x5eed_0fa1);
         for round in 0..300 {
             let mut stage = Stage::with(settings(), &Service::where_alice_is("owner"));
             let mut seen = Vec::new();
@@ -617,7 +602,7 @@ mod tests {
 
     #[test]
     fn every_request_is_decided_exactly_once() {
-        let mut dice = Dice(0xdec1de);
+        let mut dice = Random::new(0xdec1de);
         for round in 0..300 {
             let service = Service::where_alice_is(dice.pick(&["owner", "none"]));
             let mut stage = Stage::with(settings(), &service);

@@ -442,7 +442,7 @@ mod tests {
             ["jdbc:postgresql:", "//", "/", "a", ":", "5", "[::1]", ",", "?", "user=", "password=", "&"];
         let pieces =
             [&pieces[..], &["ssl", "sslmode=", "host=", "%2F", "%", "é", "@", "connectTimeout="]].concat();
-        let mut random = crate::config::Random::new(3);
+        let mut random = crate::testing::Random::new(3);
         for _ in 0..20_000 {
             let tail: String = (0..random.below(12)).map(|_| pieces[random.below(pieces.len())]).collect();
             if let Ok(Database::Postgres(url)) = format!("jdbc:postgresql:{tail}").parse() {

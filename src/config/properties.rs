@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn any_bytes_are_read_or_refused() {
         let alphabet = b"ab=: \t\\\\\\\\uuu0dD8cC9\r\n\n#!\xc3\xa9\xff";
-        let mut random = crate::config::Random::new(1);
+        let mut random = crate::testing::Random::new(1);
         for _ in 0..20_000 {
             let text = random.text(alphabet, 40);
             if let Ok(entries) = parse("f", &text) {
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn what_is_escaped_is_read_back() {
-        let mut random = crate::config::Random::new(2);
+        let mut random = crate::testing::Random::new(2);
         for _ in 0..5_000 {
             let text = random.text(b"a\\ =:\t\n\r#!u0", 12);
             let text = String::from_utf8(text).unwrap();

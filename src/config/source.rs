@@ -94,28 +94,12 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::testing::Scratch;
 
-    /// A directory of its own that is removed again.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("config-{name}-{}", std::process::id()));
-            fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-
-        fn file(&self, name: &str, text: &str) -> PathBuf {
-            let path = self.0.join(name);
-            fs::write(&path, text).unwrap();
-            path
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
+    fn written(scratch: &Scratch, name: &str, text: &str) -> PathBuf {
+        let path = scratch.join(name);
+        fs::write(&path, text).unwrap();
+        path
     }
 
     fn no_rows(_: &Database) -> Result<Vec<(String, String)>> {
@@ -139,9 +123,9 @@ mod tests {
 
     #[test]
     fn each_place_outranks_those_behind_it() {
-        let scratch = Scratch::new("order");
-        let file = |name| Some(scratch.file(name, &format!("from={name}")));
-        let files: Vec<_> = ["a", "b"].map(|name| scratch.0.join(name)).to_vec();
+        let scratch = Scratch::new();
+        let file = |name| Some(written(&scratch, name, &format!("from={name}")));
+        let files: Vec<_> = ["a", "b"].map(|name| scratch.join(name)).to_vec();
         let mut places = Places { file: None, database: None, files };
         let (a, b) = (places.files[0].display().to_string(), places.files[1].display().to_string());
         assert_eq!(read(&places), [format!("no configuration: no -c FILE, no DATABASE, no file {a}, {b}")]);
@@ -156,18 +140,18 @@ mod tests {
         assert_eq!(read(&places), ["http.port=1", "jdbc.db.url=jdbc:postgresql:m"]);
         places.file = file("c");
         assert_eq!(read(&places), ["from=c"]);
-        places.file = Some(scratch.0.join("d"));
-        let missing = scratch.0.join("d").display().to_string();
+        places.file = Some(scratch.join("d"));
+        let missing = scratch.join("d").display().to_string();
         assert_eq!(read(&places), [format!("can't read {missing}: No such file or directory (os error 2)")]);
     }
 
     #[test]
     fn a_file_that_is_there_and_unreadable_is_not_passed_over() {
-        let scratch = Scratch::new("unreadable");
-        let (directory, good) = (scratch.0.clone(), scratch.file("good", "a=b"));
+        let scratch = Scratch::new();
+        let (directory, good) = (scratch.path().to_owned(), written(&scratch, "good", "a=b"));
         let places = Places { file: None, database: None, files: vec![directory, good] };
         assert!(read(&places)[0].starts_with("can't read "), "{:?}", read(&places));
-        let large = scratch.file("large", &"#".repeat(2 * 1024 * 1024));
+        let large = written(&scratch, "large", &"#".repeat(2 * 1024 * 1024));
         let places = Places { file: Some(large), database: None, files: Vec::new() };
         assert!(read(&places)[0].contains("more than 1048576 bytes"), "{:?}", read(&places));
     }

@@ -45,10 +45,10 @@ fn is_legacy(bytes: &[u8]) -> bool {
 pub(super) mod tests {
     use std::process::{Command, Stdio};
     use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
     use crate::secret::Secret;
+    use crate::testing::Scratch;
 
     /// A self-signed certificate for `localhost`, made once by openssl(1).
     pub(in crate::http) fn self_signed() -> Pkcs12 {
@@ -58,13 +58,10 @@ pub(super) mod tests {
     }
 
     fn made(options: &[&str]) -> Option<Vec<u8>> {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("edge-tls-{}-{number}", std::process::id()));
-        std::fs::create_dir(&folder).unwrap();
+        let scratch = Scratch::new();
         let openssl = |arguments: &[&str]| {
             let mut command = Command::new("openssl");
-            command.current_dir(&folder).args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+            command.current_dir(scratch.path()).args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
             command.status().is_ok_and(|status| status.success())
         };
         let request =
@@ -72,9 +69,7 @@ pub(super) mod tests {
         let export = "pkcs12 -export -inkey key.pem -in cert.pem -out all.p12 -passout pass:secret";
         let export: Vec<&str> = export.split(' ').chain(options.iter().copied()).collect();
         let fine = openssl(&request.split(' ').collect::<Vec<_>>()) && openssl(&export);
-        let bytes = std::fs::read(folder.join("all.p12")).ok().filter(|_| fine);
-        std::fs::remove_dir_all(&folder).unwrap();
-        bytes
+        std::fs::read(scratch.join("all.p12")).ok().filter(|_| fine)
     }
 
     fn error_of(bytes: Vec<u8>, password: &str) -> String {

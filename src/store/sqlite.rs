@@ -339,24 +339,23 @@ mod tests {
 
     use super::super::conformance;
     use super::*;
+    use crate::testing::Scratch;
 
     /// A database in a directory that goes away with it.
-    struct Scratch {
+    struct Bench {
         store: Arc<Sqlite>,
-        folder: PathBuf,
+        scratch: Scratch,
     }
 
-    impl Scratch {
+    impl Bench {
         fn new() -> Self {
-            let name = format!("media-sqlite-{}-{}", std::process::id(), MediaId::random());
-            let folder = std::env::temp_dir().join(name);
-            std::fs::create_dir(&folder).unwrap();
-            let store = Arc::new(Sqlite::open(&folder.join("metadata.sqlite"), true).unwrap());
-            Self { store, folder }
+            let scratch = Scratch::new();
+            let store = Arc::new(Sqlite::open(&scratch.join("metadata.sqlite"), true).unwrap());
+            Self { store, scratch }
         }
 
         fn path(&self) -> PathBuf {
-            self.folder.join("metadata.sqlite")
+            self.scratch.join("metadata.sqlite")
         }
 
         fn execute(&self, sql: &str) {
@@ -364,30 +363,24 @@ mod tests {
         }
     }
 
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.folder);
-        }
-    }
-
-    impl conformance::Bench for Scratch {
+    impl conformance::Bench for Bench {
         fn store(&self) -> &dyn Metadata {
             &*self.store
         }
 
         fn execute(&self, sql: &str) {
-            Scratch::execute(self, sql);
+            Bench::execute(self, sql);
         }
     }
 
-    conformance::suite!(Scratch::new());
+    conformance::suite!(Bench::new());
 
     #[test]
     fn every_file_is_for_the_servers_user_alone() {
-        let scratch = Scratch::new();
-        scratch.store.insert(&conformance::media("room@example.org", "a", 1), false).unwrap();
+        let bench = Bench::new();
+        bench.store.insert(&conformance::media("room@example.org", "a", 1), false).unwrap();
         let mut names = Vec::new();
-        for entry in std::fs::read_dir(&scratch.folder).unwrap() {
+        for entry in std::fs::read_dir(bench.scratch.path()).unwrap() {
             let entry = entry.unwrap();
             assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
             names.push(entry.file_name().into_string().unwrap());
@@ -398,17 +391,17 @@ mod tests {
 
     #[test]
     fn what_was_stored_is_there_when_it_is_opened_again() {
-        let scratch = Scratch::new();
+        let bench = Bench::new();
         let media = conformance::media("room@example.org", "a", 1);
-        scratch.store.insert(&media, true).unwrap();
-        let again = Sqlite::open(&scratch.path(), false).unwrap();
+        bench.store.insert(&media, true).unwrap();
+        let again = Sqlite::open(&bench.path(), false).unwrap();
         assert_eq!(again.avatar(&media.channel).unwrap(), Some(media));
     }
 
     #[test]
     fn two_processes_may_set_it_up_at_once() {
-        let scratch = Scratch::new();
-        let path = scratch.folder.join("other.sqlite");
+        let bench = Bench::new();
+        let path = bench.scratch.join("other.sqlite");
         std::thread::scope(|scope| {
             let openings: Vec<_> = (0..4).map(|_| scope.spawn(|| Sqlite::open(&path, true))).collect();
             for opening in openings {
@@ -419,30 +412,30 @@ mod tests {
 
     #[test]
     fn a_schema_of_a_later_program_is_refused() {
-        let scratch = Scratch::new();
-        scratch.execute("INSERT INTO schema_version (version) VALUES (9)");
-        let error = Sqlite::open(&scratch.path(), true).err().unwrap().to_string();
+        let bench = Bench::new();
+        bench.execute("INSERT INTO schema_version (version) VALUES (9)");
+        let error = Sqlite::open(&bench.path(), true).err().unwrap().to_string();
         assert!(error.contains("too old"), "{error}");
     }
 
     #[test]
     fn a_file_that_is_no_database_is_refused_and_kept() {
-        let scratch = Scratch::new();
-        let path = scratch.folder.join("text");
+        let bench = Bench::new();
+        let path = bench.scratch.join("text");
         std::fs::write(&path, "no database, but longer than the head of one would be".repeat(10)).unwrap();
         assert_eq!(Sqlite::open(&path, true).err().unwrap().kind(), Kind::Corrupt);
         assert!(std::fs::read(&path).unwrap().starts_with(b"no database"));
-        let missing = Sqlite::open(&scratch.folder.join("missing/metadata.sqlite"), true).err().unwrap();
+        let missing = Sqlite::open(&bench.scratch.join("missing/metadata.sqlite"), true).err().unwrap();
         assert!(missing.to_string().contains("missing"), "{missing}");
     }
 
     #[test]
     fn a_lock_that_stays_is_not_waited_for_without_end() {
-        let scratch = Scratch::new();
-        let mut holder = scratch.store.connection().unwrap();
+        let bench = Bench::new();
+        let mut holder = bench.store.connection().unwrap();
         let held = holder.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
         let started = std::time::Instant::now();
-        let error = scratch.store.insert(&conformance::media("room@example.org", "a", 1), false).unwrap_err();
+        let error = bench.store.insert(&conformance::media("room@example.org", "a", 1), false).unwrap_err();
         assert!(started.elapsed() < 2 * limits::DATABASE_LOCK);
         assert!(matches!(&error, InsertError::Failed(error) if error.kind() == Kind::Unavailable), "{error}");
         drop(held);

@@ -130,10 +130,12 @@ fn failure(root: &Path, cause: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Scratch;
 
     #[test]
     fn everything_of_ours_is_found_and_nothing_else() {
-        let root = std::env::temp_dir().join(format!("media-walk-{}", std::process::id()));
+        let scratch = Scratch::new();
+        let root = scratch.join("root");
         let folder = root.join("room@example.org");
         fs::create_dir_all(folder.join("directory")).unwrap();
         fs::create_dir_all(root.join("lost+found")).unwrap();

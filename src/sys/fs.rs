@@ -216,90 +216,78 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+    use crate::testing::Scratch;
 
-    struct Scratch(Dir);
-
-    impl Scratch {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("media-fs-{}-{name}", std::process::id()));
-            std::fs::create_dir(&path).unwrap();
-            Self(Dir::open(&path).unwrap())
-        }
-
-        fn path(&self, name: &str) -> PathBuf {
-            self.0.path().join(name)
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(self.0.path());
-        }
+    /// A directory, opened.
+    fn opened() -> (Scratch, Dir) {
+        let scratch = Scratch::new();
+        let dir = Dir::open(scratch.path()).unwrap();
+        (scratch, dir)
     }
 
     #[test]
     fn files_are_created_once_and_for_us_alone() {
-        let scratch = Scratch::new("create");
-        let mut file = scratch.0.create("a").unwrap();
+        let (scratch, dir) = opened();
+        let mut file = dir.create("a").unwrap();
         file.write_all(b"bytes").unwrap();
         file.sync().unwrap();
-        let metadata = std::fs::metadata(scratch.path("a")).unwrap();
+        let metadata = std::fs::metadata(scratch.join("a")).unwrap();
         assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (5, 0o600));
-        let error = scratch.0.create("a").unwrap_err();
+        let error = dir.create("a").unwrap_err();
         assert_eq!((error.kind(), Step::of(&error)), (ErrorKind::AlreadyExists, Some(Step::Create)));
-        symlink(scratch.path("b"), scratch.path("link")).unwrap();
-        assert_eq!(scratch.0.create("link").unwrap_err().kind(), ErrorKind::AlreadyExists);
-        assert!(!scratch.path("b").exists());
+        symlink(scratch.join("b"), scratch.join("link")).unwrap();
+        assert_eq!(dir.create("link").unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert!(!scratch.join("b").exists());
     }
 
     #[test]
     fn a_rename_never_replaces() {
-        let scratch = Scratch::new("rename");
-        scratch.0.make_dir("sub").unwrap();
-        let sub = scratch.0.open_dir("sub").unwrap().unwrap();
+        let (scratch, dir) = opened();
+        dir.make_dir("sub").unwrap();
+        let sub = dir.open_dir("sub").unwrap().unwrap();
         for (at, rename) in [Dir::rename_new, Dir::link_new].into_iter().enumerate() {
             let (old, new) = (format!("old{at}"), format!("new{at}"));
-            std::fs::write(scratch.path(&old), "first").unwrap();
-            rename(&scratch.0, &old, &sub, &new).unwrap();
-            assert!(!scratch.path(&old).exists());
-            std::fs::write(scratch.path(&old), "second").unwrap();
-            let error = rename(&scratch.0, &old, &sub, &new).unwrap_err();
+            std::fs::write(scratch.join(&old), "first").unwrap();
+            rename(&dir, &old, &sub, &new).unwrap();
+            assert!(!scratch.join(&old).exists());
+            std::fs::write(scratch.join(&old), "second").unwrap();
+            let error = rename(&dir, &old, &sub, &new).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::AlreadyExists);
             assert_eq!(std::fs::read(sub.path().join(&new)).unwrap(), b"first");
-            assert_eq!(std::fs::read(scratch.path(&old)).unwrap(), b"second");
+            assert_eq!(std::fs::read(scratch.join(&old)).unwrap(), b"second");
         }
     }
 
     #[test]
     fn only_regular_files_are_opened() {
-        let scratch = Scratch::new("open");
-        std::fs::write(scratch.path("file"), "four").unwrap();
-        symlink(scratch.path("file"), scratch.path("link")).unwrap();
-        symlink(scratch.0.path(), scratch.path("linked-directory")).unwrap();
-        scratch.0.make_dir("directory").unwrap();
-        let made = std::process::Command::new("mkfifo").arg(scratch.path("pipe")).status().unwrap();
+        let (scratch, dir) = opened();
+        std::fs::write(scratch.join("file"), "four").unwrap();
+        symlink(scratch.join("file"), scratch.join("link")).unwrap();
+        symlink(scratch.path(), scratch.join("linked-directory")).unwrap();
+        dir.make_dir("directory").unwrap();
+        let made = std::process::Command::new("mkfifo").arg(scratch.join("pipe")).status().unwrap();
         assert!(made.success());
-        assert_eq!(scratch.0.open_regular("file").unwrap().map(|(_, size)| size), Some(4));
+        assert_eq!(dir.open_regular("file").unwrap().map(|(_, size)| size), Some(4));
         for name in ["missing", "link", "directory", "pipe"] {
-            assert!(scratch.0.open_regular(name).unwrap().is_none(), "{name}");
+            assert!(dir.open_regular(name).unwrap().is_none(), "{name}");
         }
         for name in ["missing", "linked-directory", "file"] {
-            assert!(scratch.0.open_dir(name).unwrap().is_none(), "{name}");
+            assert!(dir.open_dir(name).unwrap().is_none(), "{name}");
         }
     }
 
     #[test]
     fn errors_name_the_step_the_file_and_the_cause() {
-        let scratch = Scratch::new("errors");
-        let error = scratch.0.remove("nothing").unwrap_err();
+        let (_scratch, dir) = opened();
+        let error = dir.remove("nothing").unwrap_err();
         assert_eq!((error.kind(), Step::of(&error)), (ErrorKind::NotFound, Some(Step::Remove)));
         let text = error.to_string();
         assert!(text.starts_with("can't remove /") && text.contains("/nothing: No such file"), "{text}");
-        let mut file = scratch.0.create("full").unwrap();
+        let mut file = dir.create("full").unwrap();
         file.fill_up();
         let error = file.write_all(b"byte").unwrap_err();
         assert_eq!((error.kind(), Step::of(&error)), (ErrorKind::StorageFull, Some(Step::Write)));
         assert_eq!(Step::of(&io::Error::other("else")), None);
-        assert!(scratch.0.free_space().unwrap() > 0);
+        assert!(dir.free_space().unwrap() > 0);
     }
 }

@@ -133,10 +133,9 @@ mod tests {
         let listener = any_port("127.0.0.1:0");
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, _) = accept_one(&listener);
-        let path = std::env::temp_dir().join(format!("send-file-{}", std::process::id()));
+        let scratch = crate::testing::Scratch::new();
         let mut file =
-            File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
+            File::options().read(true).write(true).create_new(true).open(scratch.join("file")).unwrap();
         file.write_all(b"0123456789").unwrap();
         let mut offset = 4;
         assert_eq!(send_file(&stream, &file, &mut offset, 100).unwrap(), 6);

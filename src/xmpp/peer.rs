@@ -6,7 +6,6 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -15,10 +14,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use native_tls::{Identity, TlsAcceptor};
 use sha2::Sha256;
 
-use crate::sys::{Interest, wait};
-
 use super::{ClientSettings, ComponentSettings, Security, Times, ns};
 use crate::secret::Secret;
+use crate::sys::{Interest, wait};
+use crate::testing::Scratch;
 
 /// No test waits longer for anything.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -237,23 +236,20 @@ fn hmac(key: &[u8], data: &str) -> Vec<u8> {
 }
 
 /// A self-signed certificate in a directory of its own.
-pub(super) struct Certificate(PathBuf);
+pub(super) struct Certificate(Scratch);
 
 impl Certificate {
     pub fn new(domain: &str) -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("xmpp-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(name);
-        fs::create_dir_all(&folder).expect("a directory");
+        let scratch = Scratch::new();
         let made = Command::new("openssl")
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
             .args(["-days", "2", "-keyout", "key.pem", "-out", "cert.pem", "-subj", &format!("/CN={domain}")])
             .args(["-addext", &format!("subjectAltName=DNS:{domain}")])
-            .current_dir(&folder)
+            .current_dir(scratch.path())
             .output()
             .expect("the openssl command");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        Self(folder)
+        Self(scratch)
     }
 
     pub fn path(&self) -> PathBuf {
@@ -263,12 +259,5 @@ impl Certificate {
     fn identity(&self) -> Identity {
         let read = |name| fs::read(self.0.join(name)).expect("a file");
         Identity::from_pkcs8(&read("cert.pem"), &read("key.pem")).expect("an identity")
-    }
-}
-
-impl Drop for Certificate {
-    fn drop(&mut self) {
-        // Left over files of a test hurt nobody.
-        let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -323,13 +323,8 @@ mod tests {
             ),
             ("", b"title=a%20+b&data=+_/-%2B%3D%0D%0AAA==&&x&title=%C3%A9&filename=.."),
         ];
-        let mut random = 0x9E37_79B9_7F4A_7C15_u64;
-        let mut below = |limit: usize| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            usize::try_from(random >> 33).unwrap() % limit
-        };
+        let mut random = crate::testing::Random::new(1);
+        let mut below = |limit| random.below(limit);
         let mut accepted = 0;
         for round in 0..100_000 {
             let (content_type, seed) = seeds[round % seeds.len()];

@@ -216,19 +216,14 @@ mod tests {
 
     #[test]
     fn no_beginning_is_too_short_or_too_strange() {
-        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+        let mut random = crate::testing::Random::new(1);
         let mut bytes = [0; 40];
         for _ in 0..20_000 {
-            for byte in &mut bytes {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                *byte = (state >> 32) as u8;
-            }
+            bytes.fill_with(|| random.byte());
             bytes[4..8].copy_from_slice(b"ftyp");
             sniff(&bytes);
             sniff(&bytes[4..]);
-            sniff(&bytes[..(state % 40) as usize]);
+            sniff(&bytes[..random.below(40)]);
         }
     }
 }

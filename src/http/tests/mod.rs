@@ -161,13 +161,10 @@ fn eventually(what: &str, holds: impl Fn() -> bool) {
 
 /// A file without a name, of bytes that differ from place to place.
 fn file_of(bytes: usize) -> (File, Vec<u8>) {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    static COUNT: AtomicUsize = AtomicUsize::new(0);
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let path = std::env::temp_dir().join(format!("edge-{}-{number}", std::process::id()));
+    let scratch = crate::testing::Scratch::new();
     let data: Vec<u8> = (0..bytes).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect();
-    let mut file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
-    std::fs::remove_file(&path).unwrap();
+    let mut file =
+        File::options().read(true).write(true).create_new(true).open(scratch.join("file")).unwrap();
     file.write_all(&data).unwrap();
     (file, data)
 }
