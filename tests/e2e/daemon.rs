@@ -1,14 +1,16 @@
 //! The program as a daemon: signals, exit statuses, crashes, configuration.
 
 use std::fs;
+use std::path::PathBuf;
 
-use crate::site::{Site, photo_bytes, xmpp_of};
+use crate::site::{Site, assert_asked_once, photo, photo_bytes, xmpp_of};
+use crate::support::child::run;
 use crate::support::http::{Raw, Request};
 use crate::support::prosody::Prosody;
 use crate::support::scratch::Scratch;
 use crate::support::server::{Server, Xmpp, program, properties};
-use crate::support::wait_for;
 use crate::support::xmpp_client::Policy;
+use crate::support::{free_port, wait_for};
 
 #[test]
 fn sigterm_ends_it_with_0_after_what_runs() {
@@ -107,21 +109,6 @@ fn usage_is_told() {
 }
 
 #[test]
-fn check_says_what_is_wrong_in_the_world() {
-    let site = Site::start(&[]);
-    let file = site.server.configuration();
-    let (status, printed) = program(&["-c", &file.display().to_string(), "check"]);
-    assert_eq!(status, 0, "beside a running server: {printed}");
-    let text = fs::read_to_string(&file).expect("the configuration is there");
-    let wrong = site.server.directory().join("wrong.properties");
-    let broken = text.replace("xmpp.connection.password=", "xmpp.connection.password=x");
-    fs::write(&wrong, broken).expect("the scratch directory takes files");
-    let (status, printed) = program(&["-c", &wrong.display().to_string(), "check"]);
-    assert_ne!(status, 0, "{printed}");
-    assert!(!printed.contains("account-password"), "a password was printed: {printed}");
-}
-
-#[test]
 fn starttls_is_used_and_the_certificate_checked() {
     let prosody = Prosody::start_with_tls();
     let authority = prosody.authority().expect("it offers TLS").display().to_string();
@@ -145,6 +132,49 @@ fn a_certificate_of_someone_else_is_refused() {
 #[test]
 fn required_tls_is_not_done_without() {
     refused(&Prosody::start(), &[("xmpp.connection.securitymode", "required")]);
+}
+
+#[test]
+fn https_is_served_from_a_keystore() {
+    let scratch = Scratch::new();
+    let keystore = keystore(&scratch).display().to_string();
+    let port = free_port().to_string();
+    let site = Site::start(&[
+        ("http.enabled", "true"),
+        ("https.enabled", "true"),
+        ("https.port", &port),
+        ("https.keystore.path", &keystore),
+        ("https.keystore.password", "keystore-password"),
+    ]);
+    let (user, channel) = site.public_channel();
+    let certificate = scratch.join("certificate.pem").display().to_string();
+    let url = format!("https://localhost:{port}/{channel}");
+    let upload = Request::new("POST", &url).with(&["--cacert", &certificate]).basic(user.jid());
+    let id = upload.file(&photo(), "image/jpeg").send().expect(201).member("id");
+    assert_asked_once(&user, "POST", &url);
+    let get = || Request::get(&format!("{url}/{id}"));
+    assert!(get().with(&["--cacert", &certificate]).send().expect(200).body == photo_bytes());
+    assert!(get().try_send().is_err(), "a certificate that nobody vouches for is taken");
+    Request::get(&site.url(&format!("{channel}/{id}"))).send().expect(200);
+}
+
+/// A PKCS#12 file with a certificate for `localhost`, which is beside it.
+fn keystore(scratch: &Scratch) -> PathBuf {
+    let openssl = |arguments: &str| {
+        let words: Vec<&str> = ["openssl"].into_iter().chain(arguments.split(' ')).collect();
+        let (status, printed) = run(&words);
+        assert_eq!(status, 0, "{words:?}: {printed}");
+    };
+    let folder = scratch.path().display();
+    let (key, certificate) = (format!("{folder}/key.pem"), format!("{folder}/certificate.pem"));
+    openssl(&format!(
+        "req -x509 -newkey rsa:2048 -nodes -keyout {key} -out {certificate} -days 2 -subj /CN=localhost \
+         -addext subjectAltName=DNS:localhost"
+    ));
+    openssl(&format!(
+        "pkcs12 -export -inkey {key} -in {certificate} -out {folder}/keystore.p12 -passout pass:keystore-password"
+    ));
+    scratch.join("keystore.p12")
 }
 
 /// The server must log why it does not log in, and serve nothing that needs it.

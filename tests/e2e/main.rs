@@ -2,6 +2,7 @@
 //!
 //! One binary, so that the tests share one site; each makes users and channels of its own there.
 
+mod commands;
 mod conformance;
 mod daemon;
 mod defects;
