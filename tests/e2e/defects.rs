@@ -263,6 +263,22 @@ fn d11_what_is_too_large_is_refused_before_it_is_sent() {
 }
 
 #[test]
+fn d13_an_upload_whose_metadata_is_not_stored_has_failed() {
+    let site = Site::shared();
+    let (user, channel) = site.public_channel();
+    let trigger = format!(
+        "CREATE TRIGGER refuse BEFORE INSERT ON medias WHEN NEW.entityId = '{channel}' BEGIN \
+         SELECT RAISE(ABORT, 'refused'); END"
+    );
+    site.metadata(&trigger);
+    site.upload_request(&channel).basic(user.jid()).send().expect(500);
+    let left = std::fs::read_dir(site.stored(&channel, "")).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "a file without a row is left");
+    site.metadata("DROP TRIGGER refuse");
+    site.upload(&user, &channel);
+}
+
+#[test]
 fn d14_an_avatar_can_be_deleted_by_its_id() {
     let site = Site::shared();
     let (user, channel) = site.public_channel();
@@ -430,13 +446,29 @@ fn d23_lists_can_be_walked_both_ways() {
     let page = list("max=2");
     assert_eq!(listed(&page), [c, b]);
     let link = page.header("link").expect("there is more");
-    let (target, relation) = link.split_once('>').expect("a link is in angle brackets");
-    assert!(relation.contains("rel=\"next\""), "{link}");
-    let target = target.trim_start_matches('<');
-    let query = target.split_once('?').expect("the next page has a query").1;
-    let next = list(query);
+    let next = list(&next_query(link));
     assert_eq!(listed(&next), [a]);
     assert_eq!(next.header("link"), None);
+}
+
+#[test]
+fn d23_a_list_is_walked_to_its_end_whatever_the_dates() {
+    let site = Site::shared();
+    let (user, channel) = site.public_channel();
+    let mut ids = [(); 5].map(|()| site.upload(&user, &channel));
+    site.metadata(&format!("UPDATE medias SET lastUpdatedDate = 1000000 WHERE entityId = '{channel}'"));
+    ids.sort_by(|one, other| other.cmp(one));
+    let mut pages = Vec::new();
+    let mut query = "max=2".to_owned();
+    loop {
+        let page = Request::get(&site.url(&channel)).query(&query).send().expect(200);
+        pages.push(listed(&page));
+        match page.header("link") {
+            Some(link) => query = next_query(link),
+            None => break,
+        }
+    }
+    assert_eq!(pages, [&ids[..2], &ids[2..4], &ids[4..]]);
 }
 
 #[test]
@@ -609,6 +641,13 @@ fn forge(site: &Site, victim: &Client, channel: &str, attack: impl FnOnce(&Confi
 
 fn as_confirm(id: &str, method: &str, url: &str, namespace: &str) -> String {
     format!("<confirm xmlns='{namespace}' id='{id}' method='{method}' url='{url}'/>")
+}
+
+/// The query of the page that a `Link` field leads to.
+fn next_query(link: &str) -> String {
+    let (target, relation) = link.split_once('>').expect("a link is in angle brackets");
+    assert!(relation.contains("rel=\"next\""), "{link}");
+    target.split_once('?').expect("the next page has a query").1.to_owned()
 }
 
 fn listed(list: &Answer) -> Vec<String> {

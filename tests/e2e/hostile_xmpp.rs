@@ -94,7 +94,7 @@ fn an_error_bounce_is_a_refusal() {
 }
 
 #[test]
-fn a_loop_of_pages_ends() {
+fn d15_a_loop_of_pages_ends() {
     let peer = Peer::start(|side, stanza| {
         if stanza.all("affiliations").is_empty() {
             return healthy(side, stanza);

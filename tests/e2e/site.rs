@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::support::http::{Answer, Request};
 use crate::support::prosody::{CHANNELS, COMPONENT, DOMAIN, Prosody};
 use crate::support::server::{Server, Xmpp};
-use crate::support::wait_for;
 use crate::support::xmpp_client::{Client, Policy};
+use crate::support::{PATIENCE, wait_for};
 
 /// A Prosody with a media server.
 pub struct Site {
@@ -105,6 +105,14 @@ impl Site {
     /// An upload of the photo without credentials.
     pub fn upload_request(&self, channel: &str) -> Request {
         Request::new("POST", &self.url(channel)).file(&photo(), "image/jpeg")
+    }
+
+    /// Runs SQL on the server's metadata, beside it.
+    pub fn metadata(&self, sql: &str) {
+        let path = self.server.storage().join("metadata.sqlite");
+        let connection = rusqlite::Connection::open(path).expect("the database is there");
+        connection.busy_timeout(PATIENCE).expect("a timeout can be set");
+        connection.execute_batch(sql).expect("the database takes the statement");
     }
 
     /// Where the server keeps a media.
