@@ -1,5 +1,6 @@
 //! Addresses of XMPP (RFC 6122), in prepared form: two that are equal are equal byte for byte.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -191,9 +192,7 @@ impl fmt::Display for Channel {
 const LOCAL_FORBIDDEN: &[char] = &['"', '&', '\'', '/', ':', '<', '>', '@'];
 
 fn prepare_local(local: &str) -> Result<String, JidError> {
-    within_limits(local)?;
-    let prepared = stringprep::nodeprep(local).map_err(|_| JidError)?.into_owned();
-    within_limits(&prepared)?;
+    let prepared = prepare(local, stringprep::nodeprep)?;
     let forbidden = |c: char| c.is_control() || c.is_whitespace() || LOCAL_FORBIDDEN.contains(&c);
     if prepared.contains(forbidden) { Err(JidError) } else { Ok(prepared) }
 }
@@ -202,9 +201,7 @@ fn prepare_local(local: &str) -> Result<String, JidError> {
 /// could mean something in a path, a header or XML is refused.
 fn prepare_domain(domain: &str) -> Result<String, JidError> {
     let domain = domain.strip_suffix('.').unwrap_or(domain);
-    within_limits(domain)?;
-    let prepared = stringprep::nameprep(domain).map_err(|_| JidError)?.into_owned();
-    within_limits(&prepared)?;
+    let prepared = prepare(domain, stringprep::nameprep)?;
     if let Some(address) = prepared.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         address.parse::<std::net::Ipv6Addr>().map_err(|_| JidError)?;
         return Ok(prepared);
@@ -215,10 +212,22 @@ fn prepare_domain(domain: &str) -> Result<String, JidError> {
 }
 
 fn prepare_resource(resource: &str) -> Result<String, JidError> {
-    within_limits(resource)?;
-    let prepared = stringprep::resourceprep(resource).map_err(|_| JidError)?.into_owned();
-    within_limits(&prepared)?;
+    let prepared = prepare(resource, stringprep::resourceprep)?;
     if prepared.contains(char::is_control) { Err(JidError) } else { Ok(prepared) }
+}
+
+/// Prepares a part by a profile. What the profile would change again is refused: its tables are of Unicode 3.2, and
+/// younger letters become some that it changes (U+03F9 the sigma U+03A3), so that each reading would give another
+/// address.
+fn prepare(
+    part: &str,
+    profile: fn(&str) -> Result<Cow<'_, str>, stringprep::Error>,
+) -> Result<String, JidError> {
+    within_limits(part)?;
+    let prepared = profile(part).map_err(|_| JidError)?;
+    within_limits(&prepared)?;
+    let again = profile(&prepared).map_err(|_| JidError)?;
+    if again == prepared { Ok(prepared.into_owned()) } else { Err(JidError) }
 }
 
 fn within_limits(part: &str) -> Result<(), JidError> {
@@ -254,6 +263,14 @@ mod tests {
             // A resource may hold an "@"; "a/b@" is then domain "a" with resource "b@".
             assert!(parsed.is_none() || text == "a/b@", "{text:?} became {parsed:?}");
         }
+    }
+
+    #[test]
+    fn what_would_be_prepared_again_is_refused() {
+        for text in ["\u{3f9}@c", "a@\u{3f9}.c", "a@b.\u{3f9}"] {
+            assert_eq!(jid(text), None, "{text}");
+        }
+        assert_eq!(jid("\u{3a3}@c").as_deref(), Some("\u{3c3}@c"));
     }
 
     #[test]
