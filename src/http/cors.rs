@@ -66,7 +66,7 @@ impl Cors {
 
     /// The origin that is let in, or `*`. `null` is everyone's, so it is never let in by its name.
     fn allowed<'o>(&self, origin: Option<&'o str>) -> Option<&'o str> {
-        let named = origin.filter(|origin| *origin != "null");
+        let named = origin.filter(|origin| !origin.eq_ignore_ascii_case("null"));
         match self {
             Self::Off => None,
             Self::Any => Some(named.unwrap_or("*")),
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn credentials_are_never_allowed_to_everyone() {
         assert_eq!(allowed(&cors(&["*"]), PAGE), (Some("https://example.com".to_owned()), true));
-        for origin in [None, Some("*"), Some("null")] {
+        for origin in [None, Some("*"), Some("null"), Some("NULL")] {
             assert_eq!(allowed(&cors(&["*"]), origin), (Some("*".to_owned()), false));
         }
     }
@@ -135,6 +135,7 @@ mod tests {
         for origin in [
             None,
             Some("null"),
+            Some("nuLl"),
             Some("*"),
             Some(""),
             Some("http://example.com"),
