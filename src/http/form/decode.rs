@@ -74,13 +74,18 @@ impl Base64 {
     pub(super) fn decode(&mut self, piece: &[u8], decoded: &mut Vec<u8>) -> Result<(), Refusal> {
         for &byte in piece {
             match SYMBOLS[usize::from(byte)] {
-                SPACE => self.skipped += 1,
+                SPACE => self.skip()?,
                 PADDING if self.padding < 2 => self.padding += 1,
                 value @ ..64 if self.padding == 0 => self.take(value, decoded),
                 _ => return Err(Refusal::BadBase64),
             }
         }
-        // Line breaks are few; white space without end is no data, and would never reach its limit.
+        Ok(())
+    }
+
+    /// Line breaks are few; white space without end is no data, and would never reach its limit.
+    fn skip(&mut self) -> Result<(), Refusal> {
+        self.skipped += 1;
         let limit = 4 * self.taken + limits::FORM_OVERHEAD_BYTES;
         if self.skipped > limit { Err(Refusal::TooLarge) } else { Ok(()) }
     }

@@ -36,11 +36,15 @@ fn read_name(
     let stop = source.until(
         |bytes| memchr2(b'=', b'&', bytes),
         |piece| {
-            collector.spend(piece.len() + 1)?;
-            percent.decode(piece, &mut name)?;
-            if name.len() > limits::FIELD_NAME_BYTES { Err(Refusal::FieldTooLong.into()) } else { Ok(()) }
+            collector.spend(piece.len())?;
+            let decoded = percent.decode(piece, &mut name);
+            if name.len() > limits::FIELD_NAME_BYTES {
+                return Err(Refusal::FieldTooLong.into());
+            }
+            Ok(decoded?)
         },
     )?;
+    collector.spend(1)?;
     percent.finish()?;
     let name = String::from_utf8(name).map_err(|_| Refusal::NotUtf8)?;
     Ok((name, stop))
@@ -62,11 +66,17 @@ fn read_value(
         |bytes| memchr(b'&', bytes),
         |piece| {
             text.clear();
-            percent.decode(piece, &mut text)?;
-            let Some(base64) = &mut base64 else { return collector.push(field, &text) };
-            data.clear();
-            base64.decode(&text, &mut data)?;
-            collector.push(field, &data)
+            // What comes before a bad escape is read first, so that the first mistake is told, however the body is split.
+            let decoded = percent.decode(piece, &mut text);
+            match &mut base64 {
+                None => collector.push(field, &text)?,
+                Some(base64) => {
+                    data.clear();
+                    base64.decode(&text, &mut data)?;
+                    collector.push(field, &data)?;
+                }
+            }
+            Ok(decoded?)
         },
     )?;
     percent.finish()?;
@@ -131,6 +141,8 @@ mod tests {
             ("data=Q", Refusal::BadBase64),
             ("data=QUJ!", Refusal::BadBase64),
             ("data=QUI=QUI=", Refusal::BadBase64),
+            ("data=Q*%zz", Refusal::BadBase64),
+            ("data=%zz*", Refusal::BadForm),
             ("data=QQ==%", Refusal::BadForm),
             ("title=%zz", Refusal::BadForm),
             ("title=%4", Refusal::BadForm),
@@ -165,6 +177,7 @@ mod tests {
         assert_eq!(whole(&name(1 << 20)), Err(Refusal::FieldTooLong));
 
         let overhead = usize::try_from(limits::FORM_OVERHEAD_BYTES).unwrap();
+        assert_eq!(whole(&"&".repeat(overhead - 1)), Ok(()));
         assert_eq!(whole(&"&".repeat(overhead + 1)), Err(Refusal::TooLarge));
         assert_eq!(whole(&("data=&data=".to_owned() + &"A".repeat(overhead))), Err(Refusal::TooLarge));
         assert_eq!(whole(&("data=".to_owned() + &"A".repeat(4 * overhead))), Ok(()));
