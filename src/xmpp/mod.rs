@@ -15,7 +15,7 @@ mod pulse;
 mod sasl;
 mod session;
 mod settings;
-mod stream;
+pub mod stream;
 mod thread;
 mod tls;
 mod transport;

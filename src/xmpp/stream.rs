@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 
 use xml::attribute::OwnedAttribute;
-use xml::common::XmlVersion;
+use xml::common::{XmlVersion, is_name_start_char};
 use xml::name::OwnedName;
 use xml::reader::{ErrorKind, EventReader, ParserConfig, XmlEvent};
 
@@ -15,7 +15,7 @@ use super::{Element, ns};
 
 /// What a server's stream consists of.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub enum Event {
     /// The stream header.
     Opened(Header),
     /// A direct child of the stream. Those in the stream's content namespace are in [`ns::CLIENT`].
@@ -28,7 +28,7 @@ pub(super) enum Event {
 
 /// What we need of the stream header (RFC 6120 section 4.7).
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Header {
+pub struct Header {
     /// The stream's id.
     pub id: Option<String>,
     /// Who answers.
@@ -39,7 +39,7 @@ pub(super) struct Header {
 
 /// A stream error (RFC 6120 section 4.9).
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct StreamError {
+pub struct StreamError {
     /// The condition's name.
     pub condition: String,
     /// The server's explanation, shortened.
@@ -59,7 +59,7 @@ impl StreamError {
 }
 
 /// A parser of one stream. After STARTTLS and after SASL a new one is needed.
-pub(super) struct Stream {
+pub struct Stream {
     reader: EventReader<Source>,
     /// The content namespace: of stanzas that say no other.
     content: &'static str,
@@ -141,6 +141,10 @@ impl Stream {
             self.opened = true;
             self.reader.source_mut().next_stanza();
             return header(name, attributes).map(Event::Opened).map(Some);
+        }
+        // The parser checks the beginning of the prefix only (Namespaces in XML, section 4).
+        if !name.local_name.starts_with(is_name_start_char) {
+            return Err(wrong("an element without a proper name"));
         }
         self.elements += 1;
         if self.elements > limits::STANZA_ELEMENTS {
@@ -386,6 +390,14 @@ mod tests {
                 let (head, tail) = xml.as_bytes().split_at(at);
                 assert_eq!(events(ns::CLIENT, &[head, tail]), whole, "split at {at}");
             }
+        }
+    }
+
+    #[test]
+    fn every_local_name_is_a_name() {
+        for name in ["1q", "-a", ".a", "\u{b7}a"] {
+            let error = refused(&format!("<p:{name} xmlns:p='n'/>"));
+            assert!(error.contains("proper name"), "{name}: {error}");
         }
     }
 
