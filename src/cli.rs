@@ -204,7 +204,7 @@ fn run(invocation: Invocation) -> Result<(), Error> {
 fn status(kind: Kind) -> ExitCode {
     match kind {
         Kind::Config => ExitCode::from(78),
-        Kind::Unavailable | Kind::Full | Kind::Corrupt | Kind::Failure => ExitCode::from(1),
+        Kind::Unavailable | Kind::Full | Kind::Exhausted | Kind::Corrupt | Kind::Failure => ExitCode::from(1),
     }
 }
 
@@ -305,7 +305,7 @@ mod tests {
     fn who_must_act_decides_the_status() {
         let shown = |kind| format!("{:?}", status(kind));
         assert_eq!(shown(Kind::Config), format!("{:?}", ExitCode::from(78)));
-        for kind in [Kind::Unavailable, Kind::Full, Kind::Corrupt, Kind::Failure] {
+        for kind in [Kind::Unavailable, Kind::Full, Kind::Exhausted, Kind::Corrupt, Kind::Failure] {
             assert_eq!(shown(kind), format!("{:?}", ExitCode::from(1)));
         }
     }

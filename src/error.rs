@@ -15,6 +15,8 @@ pub enum Kind {
     Unavailable,
     /// No space or quota is left in the storage.
     Full,
+    /// No descriptors or memory are left for now; fewer connections, or a higher limit, would help.
+    Exhausted,
     /// What we found on disk, in the database or from a peer is not what it must be.
     Corrupt,
     /// Everything else: the operating system refused, or we are wrong.
@@ -50,6 +52,7 @@ impl Error {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         let kind = match cause.kind() {
             StorageFull | QuotaExceeded => Kind::Full,
+            _ if crate::sys::fs::is_exhausted(&cause) => Kind::Exhausted,
             _ => Kind::Failure,
         };
         Self::caused(kind, doing, cause)
@@ -101,5 +104,7 @@ mod tests {
         assert_eq!(Error::io("can't write", quota).kind(), Kind::Full);
         let io = rustix::io::Errno::IO.into();
         assert_eq!(Error::io("can't write", io).kind(), Kind::Failure);
+        let descriptors = rustix::io::Errno::MFILE.into();
+        assert_eq!(Error::io("can't open", descriptors).kind(), Kind::Exhausted);
     }
 }

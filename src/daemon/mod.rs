@@ -45,7 +45,7 @@ pub fn serve(config: &Config, notices: &[Notice]) -> Result<()> {
     }
     let (sender, events) = mpsc::channel();
     catch_signals(sender.clone())?;
-    raise_file_limit(config);
+    let max_connections = connections(config);
     let library = Arc::new(settings::library(config)?);
     library.clean_up()?;
     open_library(config, &library, sender)?;
@@ -54,7 +54,8 @@ pub fn serve(config: &Config, notices: &[Notice]) -> Result<()> {
     let (outbox, inbox) = xmpp::channel();
     let web = web(config, library, outbox, &workers);
     let xmpp = xmpp::start(settings::xmpp(config), inbox, Arc::clone(web.door()) as _)?;
-    let server = Server::start(settings::http(config)?, workers, Arc::clone(&web) as _)?;
+    let http = crate::http::Settings { max_connections, ..settings::http(config)? };
+    let server = Server::start(http, workers, Arc::clone(&web) as _)?;
     for address in server.addresses() {
         info!("listening on {address}");
     }
@@ -155,16 +156,38 @@ fn open_library(config: &Config, library: &Arc<Library>, sender: mpsc::Sender<Ev
     spawned.map(drop).map_err(|cause| Error::io("can't start the housekeeper", cause))
 }
 
-/// Every connection takes a file descriptor, every transfer one more.
-fn raise_file_limit(config: &Config) {
-    let needed = config.http.connections_max + 2 * config.http.threads + limits::OTHER_FILES;
-    match crate::sys::raise_file_limit() {
-        Ok(limit) if limit < u64::try_from(needed).unwrap_or(u64::MAX) => {
-            warn!(
-                "{limit} open files are allowed, {needed} may be needed; raise the limit or lower http.connections.max"
-            );
-        }
-        Ok(_) => {}
-        Err(cause) => error!("can't raise the limit of open files: {cause}"),
+/// How many connections are taken: as many as are wanted, as long as descriptors are left for what they ask for.
+fn connections(config: &Config) -> usize {
+    let wanted = config.http.connections_max;
+    let allowed = crate::sys::raise_file_limit().unwrap_or_else(|cause| {
+        error!("can't raise the limit of open files: {cause}");
+        u64::MAX
+    });
+    let possible = possible_connections(allowed, config.http.threads);
+    if possible < wanted {
+        warn!(
+            "{allowed} open files are allowed, so {possible} connections are taken, not http.connections.max={wanted}; \
+             raise the limit"
+        );
+    }
+    possible.min(wanted)
+}
+
+/// Every connection takes a descriptor, and a transfer its file and folder. A limit that is too low for all that is
+/// shared by halves.
+fn possible_connections(allowed: u64, threads: usize) -> usize {
+    let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
+    allowed.saturating_sub(2 * threads + limits::OTHER_FILES).max(allowed / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_what_they_ask_for() {
+        assert_eq!(possible_connections(1024, 128), 1024 - 256 - limits::OTHER_FILES);
+        assert_eq!(possible_connections(64, 128), 32);
+        assert!(possible_connections(u64::MAX, 3) > 1_000_000);
     }
 }

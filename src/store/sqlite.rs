@@ -326,6 +326,7 @@ fn fault(cause: rusqlite::Error) -> Error {
 fn kind(error: &rusqlite::Error) -> Kind {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Kind::Unavailable,
+        Some(ErrorCode::CannotOpen | ErrorCode::OutOfMemory) => Kind::Exhausted,
         Some(ErrorCode::DiskFull) => Kind::Full,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Kind::Corrupt,
         _ => Kind::Failure,

@@ -64,6 +64,13 @@ struct StepError {
     cause: io::Error,
 }
 
+/// Whether the process, or the machine, had no descriptors or memory left for it.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    let step = error.get_ref().and_then(|inner| inner.downcast_ref::<StepError>());
+    let errno = Errno::from_io_error(step.map_or(error, |step| &step.cause));
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS))
+}
+
 impl fmt::Display for StepError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "can't {} {}: {}", self.step.text(), self.path.display(), self.cause)

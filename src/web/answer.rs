@@ -74,6 +74,10 @@ impl From<Error> for Refusal {
                 log::warn!("{error}");
                 Self::DatabaseDown
             }
+            Kind::Exhausted => {
+                log::warn!("{error}");
+                Self::Overloaded
+            }
             Kind::Full => {
                 log::error!("{error}");
                 Self::StorageFull
@@ -131,6 +135,7 @@ mod tests {
         for (kind, refusal) in [
             (Kind::Unavailable, Refusal::DatabaseDown),
             (Kind::Full, Refusal::StorageFull),
+            (Kind::Exhausted, Refusal::Overloaded),
             (Kind::Corrupt, Refusal::Internal),
         ] {
             assert_eq!(Refusal::from(Error::new(kind, "secret")), refusal);
