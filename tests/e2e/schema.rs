@@ -9,6 +9,7 @@ use crate::support::postgres;
 use crate::support::scratch::Scratch;
 use crate::support::server::{Xmpp, program, properties};
 use crate::support::wait_for;
+use crate::support::xmpp_client::Policy;
 
 /// Runs a command of the program for this database; gives its exit status and what it printed.
 pub fn command(url: &str, arguments: &[&str]) -> (i32, String) {
@@ -95,4 +96,58 @@ fn a_lost_database_is_told_and_found_again() {
     site.upload(&user, &channel);
     let list = Request::get(&site.url(&channel)).send().expect(200).json();
     assert_eq!(list.as_array().map(Vec::len), Some(2), "the refused upload left a row");
+}
+
+#[test]
+fn a_frozen_database_holds_nobody_for_ever_and_leaves_nothing_behind() {
+    let server = postgres::Server::start();
+    let url = server.jdbc_url(&server.new_database());
+    succeed(&url, &["setup-schema"]);
+    let site = Site::start(&[("jdbc.db.url", &url), ("http.threads", "3")]);
+    let (user, channel) = site.public_channel();
+    let id = site.upload(&user, &channel);
+    let media = site.url(&format!("{channel}/{id}"));
+    user.set_policy(Policy::Ignore);
+    let upload = site.upload_request(&channel).basic(user.jid()).send_apart();
+    let upload_asked = user.confirm(1).expect("the user is asked");
+    let deletion = Request::new("DELETE", &media).basic(user.jid()).send_apart();
+    let deletion_asked = user.confirm(2).expect("the user is asked");
+    server.freeze();
+    for asked in [&upload_asked, &deletion_asked] {
+        user.answer(asked, Policy::Echo).expect("the user is connected");
+    }
+    let reads: Vec<_> = (0..6).map(|_| Request::get(&media).send_apart()).collect();
+    for waiting in [upload, deletion].into_iter().chain(reads) {
+        let answer = waiting.join().expect("an answer").expect(503);
+        assert!(answer.took < Duration::from_secs(50), "{:?}", answer.took);
+    }
+    server.thaw();
+    wait_for("the database", || (Request::get(&media).send().status == 200).then_some(()));
+    let list = Request::get(&site.url(&channel)).send().expect(200).json();
+    assert_eq!(list.as_array().map(Vec::len), Some(1));
+    let files = fs::read_dir(site.server.storage().join(&channel)).expect("the channel's folder");
+    assert_eq!(files.count(), 1, "the upload left a file");
+}
+
+#[test]
+fn texts_and_dates_that_are_odd_are_no_failure() {
+    let server = postgres::shared();
+    let database = server.new_database();
+    let url = server.jdbc_url(&database);
+    succeed(&url, &["setup-schema"]);
+    let site = Site::start(&[("jdbc.db.url", &url)]);
+    let (user, channel) = site.public_channel();
+    let ids: Vec<String> = (0..4).map(|_| site.upload(&user, &channel)).collect();
+    let media = site.url(&format!("{channel}/{}", ids[0]));
+    Request::new("POST", &media).basic(user.jid()).with(&["-d", "title=a%00b"]).send().expect(400);
+    let mut client = server.client(&database);
+    for (id, date) in ids.iter().zip(["infinity", "-infinity", "20000-01-01", "4000-01-01 BC"]) {
+        let set = format!("UPDATE medias SET lastUpdatedDate = '{date}', mimeType = '' WHERE id = '{id}'");
+        client.batch_execute(&set).expect("the row is there");
+        let media = site.url(&format!("{channel}/{id}"));
+        Request::get(&media).send().expect(200);
+        Request::get(&format!("{media}/metadata")).send().expect(200);
+    }
+    let list = Request::get(&site.url(&channel)).send().expect(200).json();
+    assert_eq!(list.as_array().map(Vec::len), Some(4));
 }
