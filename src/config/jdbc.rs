@@ -13,6 +13,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Kind};
 use crate::secret::Secret;
+use crate::store::SslMode;
 
 /// Where the metadata is. `Display` shows it without user, password and options.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct PostgresUrl {
     pub password: Option<Secret>,
     /// How TLS is used.
     pub ssl_mode: SslMode,
+    /// `sslrootcert`: a file with the authority that signed the server's certificate.
+    pub ssl_root: Option<PathBuf>,
     /// `currentSchema`: names separated by commas, of letters, digits, `_` and `$`.
     pub schema: Option<String>,
     /// Longest wait for a connection, the shorter of `connectTimeout` and `loginTimeout`; none: the default.
@@ -45,23 +48,6 @@ pub struct PostgresUrl {
     pub socket_timeout: Option<Duration>,
     /// The name that the server shows and logs for the connection.
     pub application_name: Option<String>,
-}
-
-/// `sslmode` with libpq's meanings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SslMode {
-    /// No TLS.
-    Disable,
-    /// TLS only if the server wants it.
-    Allow,
-    /// TLS if the server has it.
-    Prefer,
-    /// TLS, the certificate unverified.
-    Require,
-    /// TLS, the certificate from a known authority.
-    VerifyCa,
-    /// TLS, the certificate from a known authority and for this host.
-    VerifyFull,
 }
 
 /// The port of a host without one.
@@ -124,6 +110,7 @@ fn postgres(rest: &str) -> Result<PostgresUrl, String> {
         user: None,
         password: None,
         ssl_mode: SslMode::Prefer,
+        ssl_root: None,
         schema: None,
         connect_timeout: None,
         socket_timeout: None,
@@ -202,6 +189,7 @@ impl Parameters {
             }
             "ssl" => self.ssl = Some(ssl(&value)?),
             "sslmode" => self.ssl_mode = Some(ssl_mode(&value)?),
+            "sslrootcert" => url.ssl_root = filled(value).map(PathBuf::from),
             "connectTimeout" | "loginTimeout" => {
                 let both = [url.connect_timeout, seconds(name, &value)?];
                 url.connect_timeout = both.into_iter().flatten().min();
@@ -238,8 +226,8 @@ fn ssl(value: &str) -> Result<SslMode, String> {
 fn ssl_mode(value: &str) -> Result<SslMode, String> {
     Ok(match value {
         "disable" => SslMode::Disable,
-        "allow" => SslMode::Allow,
-        "prefer" => SslMode::Prefer,
+        // `allow` tries without TLS first; who says so takes either.
+        "allow" | "prefer" => SslMode::Prefer,
         "require" => SslMode::Require,
         "verify-ca" => SslMode::VerifyCa,
         "verify-full" => SslMode::VerifyFull,
@@ -337,7 +325,7 @@ mod tests {
     #[test]
     fn every_parameter() {
         let all = url(
-            "jdbc:postgresql://db/m?user=m%26m&password=p+%C3%A9%26&sslmode=require&connectTimeout=7&\
+            "jdbc:postgresql://db/m?user=m%26m&password=p+%C3%A9%26&sslmode=require&sslrootcert=/etc/ca.pem&connectTimeout=7&\
                        socketTimeout=8&loginTimeout=5&currentSchema=media,public&ApplicationName=media%20server",
         );
         let expected = PostgresUrl {
@@ -346,6 +334,7 @@ mod tests {
             user: Some("m&m".to_owned()),
             password: Some(Secret::new("p+é&")),
             ssl_mode: SslMode::Require,
+            ssl_root: Some("/etc/ca.pem".into()),
             schema: Some("media,public".to_owned()),
             connect_timeout: Some(Duration::from_secs(5)),
             socket_timeout: Some(Duration::from_secs(8)),
@@ -366,7 +355,7 @@ mod tests {
             ("sslmode=require&ssl=true", SslMode::Require),
             ("ssl=true&sslmode=require", SslMode::Require),
             ("sslmode=disable", SslMode::Disable),
-            ("sslmode=allow", SslMode::Allow),
+            ("sslmode=allow", SslMode::Prefer),
             ("sslmode=prefer", SslMode::Prefer),
             ("sslmode=verify-ca", SslMode::VerifyCa),
             ("sslmode=verify-full", SslMode::VerifyFull),

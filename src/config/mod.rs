@@ -11,7 +11,7 @@ mod typed;
 mod values;
 
 pub use format::SecurityMode;
-pub use jdbc::{Database, PostgresUrl, SslMode};
+pub use jdbc::{Database, PostgresUrl};
 pub use list::{Bind, Domains, Origins};
 pub use nearest::nearest;
 pub use properties::{Entry, parse};

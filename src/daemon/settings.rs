@@ -10,7 +10,7 @@ use crate::config::{Bind, Config, Database, Domains, Https, Origins, PostgresUrl
 use crate::error::{Error, Kind, Result};
 use crate::http::cors::Cors;
 use crate::media::Library;
-use crate::store::{Files, Metadata, Postgres, PostgresSettings, Schema, Sqlite, SslMode};
+use crate::store::{Files, Metadata, Postgres, PostgresSettings, Schema, Sqlite};
 use crate::{access, config, http, limits, media, web, xmpp};
 
 /// Files and metadata, ready but for [`Library::open`].
@@ -37,14 +37,8 @@ pub(super) fn postgres(url: &PostgresUrl, pool_size: u32) -> PostgresSettings {
         user: url.user.clone(),
         password: url.password.clone(),
         database: database_name(url),
-        ssl: match url.ssl_mode {
-            config::SslMode::Disable => SslMode::Disable,
-            config::SslMode::Allow | config::SslMode::Prefer => SslMode::Prefer,
-            config::SslMode::Require => SslMode::Require,
-            config::SslMode::VerifyCa => SslMode::VerifyCa,
-            config::SslMode::VerifyFull => SslMode::VerifyFull,
-        },
-        ssl_root: None,
+        ssl: url.ssl_mode,
+        ssl_root: url.ssl_root.clone(),
         schema: url.schema.clone(),
         connect_timeout: url.connect_timeout,
         socket_timeout: url.socket_timeout,

@@ -53,6 +53,17 @@ fn the_schema_is_made_and_dropped_by_commands() {
 }
 
 #[test]
+fn the_databases_certificate_is_verified_with_its_authority() {
+    let server = postgres::Server::start();
+    let certificate = server.encrypt();
+    let url = server.jdbc_url(&server.new_database()).replace("127.0.0.1", "localhost");
+    let url = format!("{url}&sslmode=verify-full");
+    let (status, printed) = command(&url, &["setup-schema"]);
+    assert_ne!(status, 0, "with an authority that nobody knows: {printed}");
+    succeed(&format!("{url}&sslrootcert={}", certificate.display()), &["setup-schema"]);
+}
+
+#[test]
 fn the_main_job_is_done_on_postgresql() {
     let server = postgres::shared();
     let url = server.jdbc_url(&server.new_database());
