@@ -1,4 +1,4 @@
-//! What all answers have in common: JSON of a media, refusals, errors, CORS.
+//! What answers have in common: the JSON of a media, and what a client is told of an error.
 
 use serde::Serialize;
 

@@ -80,7 +80,7 @@ impl Web {
         &self.door
     }
 
-    /// Goes on with a request on which the gate has decided: performs it and answers.
+    /// Goes on with a request on which there is a decision: performs it and answers.
     pub fn resume(&self, mut parked: Parked, decision: Decision) {
         if let Ok(Granted::Owned(user)) = &decision {
             parked.exchange.note_user(user);
@@ -91,16 +91,15 @@ impl Web {
 
     /// Performs what needs nobody's leave, and asks the gate for the rest.
     fn ask(&self, mut parked: Parked) {
-        let granted = match self.need(&mut parked) {
-            Ok(None) => Ok(Granted::Public),
-            Ok(Some(ask)) => match self.door.ask(ask, parked) {
-                Some((decided, decision)) => return self.resume(decided, decision),
-                None => return,
-            },
-            Err(refusal) => Err(refusal),
-        };
-        let answer = granted.and_then(|granted| self.perform(&mut parked, &granted));
-        self.answer(parked.exchange, answer);
+        match self.need(&mut parked) {
+            Ok(Some(ask)) => {
+                if let Some((parked, decision)) = self.door.ask(ask, parked) {
+                    self.resume(parked, decision);
+                }
+            }
+            Ok(None) => self.resume(parked, Ok(Granted::Public)),
+            Err(refusal) => self.resume(parked, Err(refusal)),
+        }
     }
 
     /// What the gate is to be asked; nothing for what everybody may do.

@@ -19,7 +19,7 @@ impl Web {
         avatar: bool,
     ) -> Result<Response, Refusal> {
         let (form, sealed) = self.receive(exchange)?;
-        let new = describe(&form, &sealed, channel, author, avatar)?;
+        let new = describe(&form, sealed.head(), channel, author, avatar)?;
         let media = self.library.add(sealed, new)?;
         let last = if avatar { "avatar" } else { media.id.as_str() };
         Ok(Response::json(201, &MediaJson::from(&media))
@@ -96,9 +96,10 @@ pub(super) fn refusal(failure: Failure) -> Refusal {
     }
 }
 
+/// What an upload says of itself; `head` is how its data begin.
 fn describe(
     form: &Form,
-    sealed: &Sealed,
+    head: &[u8],
     channel: &Channel,
     author: &BareJid,
     avatar: bool,
@@ -108,7 +109,7 @@ fn describe(
     description.file_name =
         description.file_name.filter(|name| !name.is_empty()).or_else(|| data.file_name.clone());
     let extension = description.file_name.as_deref().and_then(extension);
-    let mime_type = mime_type(form, data, extension, sealed.head())?;
+    let mime_type = mime_type(form, data, extension, head)?;
     let extension = extension.or_else(|| mime::extension_for(&mime_type)).map(str::to_owned);
     Ok(New { channel: channel.clone(), author: author.clone(), description, mime_type, extension, avatar })
 }
@@ -144,5 +145,54 @@ mod tests {
         ] {
             assert_eq!(extension(name), expected, "{name}");
         }
+    }
+    /// What becomes of a multipart form of these parts; each is its head's last words, then its content.
+    fn described(parts: &[(&str, &str)]) -> Result<New, Refusal> {
+        let part = |(head, content): &(&str, &str)| {
+            format!("--B\r\nContent-Disposition: form-data; {head}\r\n\r\n{content}\r\n")
+        };
+        let body = parts.iter().map(part).collect::<String>() + "--B--\r\n";
+        let mut data = Vec::new();
+        let form = form::read(Some("multipart/form-data; boundary=B"), &mut body.as_bytes(), &mut data);
+        let (channel, author) = ("room@example.org".parse().unwrap(), "alice@example.org".parse().unwrap());
+        describe(&form.map_err(refusal)?, &data, &channel, &author, false)
+    }
+
+    #[test]
+    fn the_type_is_what_is_said_first_and_else_what_can_be_told() {
+        const PNG: &str = "\u{89}";
+        let field = ("name=content-type", " image/gif ");
+        let empty = ("name=content-type", " ");
+        let named = ("name=data; filename=a.jpg", PNG);
+        let typed = ("name=data; filename=a.jpg\r\nContent-Type: image/webp", PNG);
+        for (parts, expected) in [
+            (&[field, typed][..], "image/gif"),
+            (&[empty, typed], "image/webp"),
+            (&[named], "image/jpeg"),
+            (&[("name=data; filename=a.unheard", "GIF89a")], "image/gif"),
+            (&[("name=data", "\0\u{1}")], "application/octet-stream"),
+        ] {
+            assert_eq!(described(parts).unwrap().mime_type, expected, "{parts:?}");
+        }
+        let wrong = [("name=content-type", "nonsense"), typed];
+        assert_eq!(described(&wrong).unwrap_err(), Refusal::BadMimeType);
+    }
+
+    #[test]
+    fn the_name_is_the_fields_else_the_parts_and_gives_the_extension() {
+        for (parts, name, extension) in [
+            (
+                &[("name=filename", "b.PNG"), ("name=data; filename=a.jpg", "x")][..],
+                Some("b.PNG"),
+                Some("PNG"),
+            ),
+            (&[("name=filename", ""), ("name=data; filename=a.jpg", "x")], Some("a.jpg"), Some("jpg")),
+            (&[("name=data", "GIF89a")], None, Some("gif")),
+            (&[("name=data", "\0")], None, None),
+        ] {
+            let New { description, extension: found, .. } = described(parts).unwrap();
+            assert_eq!((description.file_name.as_deref(), found.as_deref()), (name, extension), "{parts:?}");
+        }
+        assert_eq!(described(&[("name=title", "x")]).unwrap_err(), Refusal::MissingData);
     }
 }
