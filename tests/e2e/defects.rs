@@ -263,6 +263,20 @@ fn d11_what_is_too_large_is_refused_before_it_is_sent() {
 }
 
 #[test]
+fn d11_an_update_without_an_announced_length_has_an_end() {
+    let site = Site::start(&[("media.sizelimit", "10000")]);
+    let (user, channel) = site.public_channel();
+    let url = site.url(&format!("{channel}/{}", site.upload(&user, &channel)));
+    let chunked = |bytes: usize| {
+        let data = "x".repeat(bytes);
+        let request = Request::new("POST", &url).basic(user.jid()).header("Transfer-Encoding", "chunked");
+        request.part("title=New").part(&format!("data={data}")).send()
+    };
+    chunked(10_001).expect(413);
+    chunked(10_000).expect(200);
+}
+
+#[test]
 fn d13_an_upload_whose_metadata_is_not_stored_has_failed() {
     let site = Site::shared();
     let (user, channel) = site.public_channel();
