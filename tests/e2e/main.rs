@@ -14,6 +14,7 @@ mod original;
 mod private_channels;
 mod schema;
 mod site;
+mod smuggling;
 #[path = "../support/mod.rs"]
 mod support;
 mod waiting;
