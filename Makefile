@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help dependencies build release check format lint docs test demo clean
+.PHONY: help dependencies build release check format lint docs test fuzz demo clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ docs: ## build the documentation of the code; a warning is an error
 
 test: dependencies ## run all tests, end-to-end ones with real Prosody, PostgreSQL and curl too
 	$(CARGO) test --locked
+
+fuzz: ## fuzz each parser of hostile input for FUZZ_SECONDS (60); see fuzz/README.md
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run
 
 demo: ## do the main job before your eyes; KEEP=1 leaves the site running
 	@KEEP=$(KEEP) scripts/demo.sh
