@@ -84,7 +84,8 @@ pub const LIST_ENTRIES: usize = 1000;
 
 /// Bytes of one stanza from the XMPP server. Larger: the stream is closed and opened anew.
 pub const STANZA_BYTES: usize = 1024 * 1024;
-/// Nested elements of a stanza.
+/// Nested elements of a stanza. One with more, or beyond the four limits that follow, is dropped: whoever may write to us
+/// may send it, and must not be able to end the stream by that.
 pub const STANZA_DEPTH: usize = 32;
 /// Elements of a stanza.
 pub const STANZA_ELEMENTS: usize = 20_000;
@@ -92,6 +93,9 @@ pub const STANZA_ELEMENTS: usize = 20_000;
 pub const ELEMENT_ATTRIBUTES: usize = 64;
 /// Namespace prefixes that may be in scope in a stanza: each element's event copies them all.
 pub const STANZA_NAMESPACES: usize = 64;
+/// What parsing a stanza may cost before the stream is closed after all: at each element the parser walks through those
+/// around it, and copies the prefixes in scope. About a second.
+pub const STANZA_WORK: usize = 20_000_000;
 /// Bytes of an element's or attribute's qualified name.
 pub const XML_NAME_BYTES: usize = 256;
 /// Bytes before the end of a stream header. Real ones have about 300; a DTD would have to fit in here, too.

@@ -1,5 +1,6 @@
-//! Bytes to stream events, without I/O. What RFC 6120 section 11.1 forbids ends the stream, and so does
-//! whatever is larger than our limits; how the bytes were split into reads makes no difference.
+//! Bytes to stream events, without I/O. What RFC 6120 section 11.1 forbids ends the stream, which only its server can
+//! have sent; a stanza beyond our limits, which anybody can have sent, is dropped. How the bytes were split into reads
+//! makes no difference.
 
 use std::io::{self, Read};
 
@@ -68,6 +69,10 @@ pub struct Stream {
     open: Vec<Element>,
     /// Elements of the stanza so far.
     elements: usize,
+    /// What the stanza has cost so far; see [`limits::STANZA_WORK`].
+    work: usize,
+    /// Elements that are open below the root of a stanza that is dropped; 0 while none is.
+    dropping: usize,
 }
 
 impl Stream {
@@ -81,12 +86,12 @@ impl Stream {
             .allow_multiple_root_elements(false)
             .max_entity_expansion_length(limits::STREAM_HEADER_BYTES)
             .max_entity_expansion_depth(1)
-            .max_name_length(limits::XML_NAME_BYTES)
-            .max_attributes(limits::ELEMENT_ATTRIBUTES)
+            .max_name_length(limits::STANZA_BYTES)
+            .max_attributes(limits::STANZA_BYTES)
             .max_attribute_length(limits::STANZA_BYTES)
             .max_data_length(limits::STANZA_BYTES);
         let reader = EventReader::new_with_config(Source::new(), config);
-        Self { reader, content, opened: false, open: Vec::new(), elements: 0 }
+        Self { reader, content, opened: false, open: Vec::new(), elements: 0, work: 0, dropping: 0 }
     }
 
     /// Takes bytes from the server. Ask for events until there are none before feeding more.
@@ -118,10 +123,7 @@ impl Stream {
         match event {
             XmlEvent::StartDocument { version: XmlVersion::Version10, .. } => Ok(None),
             XmlEvent::StartElement { name, attributes, namespace } => {
-                if namespace.0.len() > limits::STANZA_NAMESPACES {
-                    return Err(wrong("too many namespaces"));
-                }
-                self.start(&name, attributes)
+                self.start(&name, attributes, namespace.0.len())
             }
             XmlEvent::EndElement { .. } => Ok(self.end()),
             XmlEvent::Characters(text) | XmlEvent::CData(text) | XmlEvent::Whitespace(text) => {
@@ -135,9 +137,18 @@ impl Stream {
         }
     }
 
-    fn start(&mut self, name: &OwnedName, attributes: Vec<OwnedAttribute>) -> Result<Option<Event>> {
+    fn start(
+        &mut self,
+        name: &OwnedName,
+        attributes: Vec<OwnedAttribute>,
+        prefixes: usize,
+    ) -> Result<Option<Event>> {
+        let excessive = prefixes > limits::STANZA_NAMESPACES || is_excessive(name, &attributes);
         let attributes = attributes.into_iter().filter(|attribute| attribute.name.prefix.is_none()).map(pair);
         if !self.opened {
+            if excessive {
+                return Err(wrong("a stream header beyond the limits"));
+            }
             self.opened = true;
             self.reader.source_mut().next_stanza();
             return header(name, attributes).map(Event::Opened).map(Some);
@@ -146,12 +157,17 @@ impl Stream {
         if !name.local_name.starts_with(is_name_start_char) {
             return Err(wrong("an element without a proper name"));
         }
+        let depth = self.open.len() + self.dropping;
         self.elements += 1;
-        if self.elements > limits::STANZA_ELEMENTS {
-            return Err(wrong("a stanza of too many elements"));
+        self.work = self.work.saturating_add(depth).saturating_add(10 * prefixes);
+        if self.work > limits::STANZA_WORK {
+            return Err(wrong("a stanza that is too hard to parse"));
         }
-        if self.open.len() >= limits::STANZA_DEPTH {
-            return Err(wrong("a stanza that is nested too deeply"));
+        let many = self.elements > limits::STANZA_ELEMENTS || depth >= limits::STANZA_DEPTH;
+        if self.dropping > 0 || many || excessive {
+            self.open = Vec::new();
+            self.dropping = depth + 1;
+            return Ok(None);
         }
         let mut element = Element::new(&name.local_name, self.translate(name.namespace.as_deref()));
         for (name, value) in attributes {
@@ -170,21 +186,34 @@ impl Stream {
     }
 
     fn end(&mut self) -> Option<Event> {
+        if self.dropping > 0 {
+            self.dropping -= 1;
+            if self.dropping == 0 {
+                log::debug!("a stanza beyond the limits was dropped");
+                self.next_stanza();
+            }
+            return None;
+        }
         let Some(element) = self.open.pop() else { return Some(Event::Closed) };
         if let Some(parent) = self.open.last_mut() {
             parent.push(element);
             return None;
         }
-        self.elements = 0;
-        self.reader.source_mut().next_stanza();
+        self.next_stanza();
         if element.is("error", ns::STREAM) {
             return Some(Event::Failed(StreamError::new(&element)));
         }
         Some(Event::Stanza(element))
     }
 
+    fn next_stanza(&mut self) {
+        (self.elements, self.work) = (0, 0);
+        self.reader.source_mut().next_stanza();
+    }
+
     fn text(&mut self, text: &str) -> Result<Option<Event>> {
         match self.open.last_mut() {
+            _ if self.dropping > 0 => {}
             Some(element) => element.push_text(text),
             None if text.trim_ascii().is_empty() => {}
             None => return Err(wrong("text between stanzas")),
@@ -216,6 +245,16 @@ fn header(name: &OwnedName, attributes: impl Iterator<Item = (String, String)>) 
         }
     }
     Ok(header)
+}
+
+/// Whether an element is beyond the limits by itself.
+fn is_excessive(name: &OwnedName, attributes: &[OwnedAttribute]) -> bool {
+    let long = |name: &OwnedName| {
+        name.local_name.len() + name.prefix.as_ref().map_or(0, String::len) > limits::XML_NAME_BYTES
+    };
+    attributes.len() > limits::ELEMENT_ATTRIBUTES
+        || long(name)
+        || attributes.iter().any(|attribute| long(&attribute.name))
 }
 
 fn pair(attribute: OwnedAttribute) -> (String, String) {
@@ -499,25 +538,37 @@ mod tests {
         assert!(events.is_empty() && error.is_some_and(|error| error.contains("too large")));
     }
 
+    /// Asserts that this stanza is not seen, and those around it are.
+    #[track_caller]
+    fn assert_dropped(xml: &str) {
+        let seen = stanzas(&format!("<a/>{xml}<b/>{xml}<c/>"))
+            .map(|all| all.iter().map(|stanza| stanza.name().to_owned()).collect::<Vec<_>>());
+        assert_eq!(seen, Ok(["a", "b", "c"].map(str::to_owned).to_vec()));
+    }
+
     #[test]
     fn depth_is_bounded() {
         let nested = |depth: usize| format!("{}{}", "<a>".repeat(depth), "</a>".repeat(depth));
         assert_eq!(stanzas(&nested(limits::STANZA_DEPTH)).map(|all| all.len()), Ok(1));
-        assert!(refused(&nested(limits::STANZA_DEPTH + 1)).contains("nested"));
-        refused(&"<a>".repeat(100_000));
+        assert_dropped(&nested(limits::STANZA_DEPTH + 1));
+        assert_dropped(&nested(1000));
+        assert!(refused(&"<a>".repeat(100_000)).contains("too hard"));
     }
 
     #[test]
     fn elements_attributes_and_names_are_bounded() {
         let children = |count: usize| format!("<a>{}</a>", "<b/>".repeat(count));
         assert!(stanzas(&children(limits::STANZA_ELEMENTS - 1).repeat(2)).is_ok());
-        assert!(refused(&children(limits::STANZA_ELEMENTS)).contains("too many elements"));
+        assert_dropped(&children(limits::STANZA_ELEMENTS));
         let attributes = |count| (0..count).map(|i| format!(" a{i}=''")).collect::<String>();
         assert!(stanzas(&format!("<a{}/>", attributes(limits::ELEMENT_ATTRIBUTES))).is_ok());
-        refused(&format!("<a{}/>", attributes(limits::ELEMENT_ATTRIBUTES + 1)));
-        refused(&format!("<{}/>", "a".repeat(limits::XML_NAME_BYTES + 10)));
+        assert_dropped(&format!("<a{}/>", attributes(limits::ELEMENT_ATTRIBUTES + 1)));
+        assert_dropped(&format!("<{}/>", "a".repeat(limits::XML_NAME_BYTES + 10)));
+        assert_dropped(&format!("<a {}='' b=''>text<c/></a>", "a".repeat(limits::XML_NAME_BYTES + 10)));
+        let prefixes: String = (0..limits::STANZA_NAMESPACES).map(|i| format!(" xmlns:p{i}='n'")).collect();
+        assert_dropped(&format!("<a{prefixes}><b/>text</a>"));
         let prefixes: String = (0..30_000).map(|i| format!(" xmlns:p{i}='n'")).collect();
-        assert!(refused(&format!("<a{prefixes}>{}</a>", "<b/>".repeat(10_000))).contains("namespaces"));
+        assert!(refused(&format!("<a{prefixes}>{}</a>", "<b/>".repeat(10_000))).contains("too hard"));
     }
 
     #[test]

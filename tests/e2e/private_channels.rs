@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::site::{Site, photo_bytes, unique};
+use crate::site::{Site, flush, photo_bytes, unique};
 use crate::support::http::Request;
-use crate::support::prosody::TOPICS;
+use crate::support::prosody::{COMPONENT, DOMAIN, TOPICS};
 use crate::support::xmpp_client::{Client, Policy};
 
 /// A private channel with one user of every affiliation, and a media of its publisher.
@@ -146,4 +146,33 @@ fn channels_of_topics_are_found_at_their_own_domain() {
     let id = site.upload(&owner, &channel);
     Request::get(&site.url(&format!("{channel}/{id}"))).basic(owner.jid()).send().expect(200);
     Request::get(&site.url(&format!("{channel}/{id}"))).basic(stranger.jid()).send().expect(403);
+}
+
+#[test]
+fn no_stanza_of_a_stranger_ends_the_stream() {
+    let site = Site::shared();
+    let (user, channel) = site.public_channel();
+    let media = site.url(&format!("{channel}/{}", site.upload(&user, &channel)));
+    user.set_policy(Policy::Ignore);
+    let waiting = Request::new("DELETE", &media).basic(user.jid()).send_apart();
+    let asked = user.confirm(1).expect("the user is asked");
+    let stranger = site.user();
+    let attributes: String = (0..200).map(|number| format!(" a{number}=''")).collect();
+    let foreign: String = (0..200).map(|number| format!(" p:a{number}=''")).collect();
+    for hostile in [
+        format!("{}{}", "<a>".repeat(100), "</a>".repeat(100)),
+        "<a/>".repeat(25_000),
+        format!("<a{attributes}/>"),
+        format!("<a xmlns:p='urn:p'{foreign}><b/></a>"),
+        format!("<{}/>", "a".repeat(1000)),
+    ] {
+        for to in [COMPONENT.to_owned(), format!("mediaserver@{DOMAIN}/media-server")] {
+            stranger
+                .send(&format!("<message to='{to}'>{hostile}</message>"))
+                .expect("the stranger is connected");
+        }
+    }
+    flush(&stranger);
+    user.answer(&asked, Policy::Echo).expect("the user is connected");
+    waiting.join().expect("an answer").expect(200);
 }
