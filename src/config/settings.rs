@@ -128,10 +128,10 @@ settings! {
         "Uploads under way at once; those beyond are answered 503.";
     HTTP_DOWNLOADS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "http.downloads.max",
         Told("half of http.threads: 64"), RESTART,
-        "Large downloads under way at once; those beyond are answered 503.";
+        "Large downloads under way at once, half of them for one address; those beyond are answered 503.";
     HTTP_CONNECTIONS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 }, "http.connections.max",
         Is("8192"), RESTART,
-        "Open connections of clients.";
+        "Open connections of clients, as far as the limit of open files allows.";
     HTTP_CONNECTIONS_PER_ADDRESS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 },
         "http.connections.per.address.max", Is("256"), RESTART,
         "Open connections of one client address.";

@@ -32,7 +32,8 @@ pub(super) struct Edge {
     pub waker: Waker,
     pub seats: Arc<Seats>,
     pub uploads: Permits,
-    pub downloads: Permits,
+    /// Large answers under way; one client can't take more than half of their number.
+    pub downloads: Arc<Seats>,
     pub halt: Halt,
     pub acceptor: RwLock<Option<Arc<TlsAcceptor>>>,
     /// The connections that wait for their clients, by token. No lock is taken while this one is held.

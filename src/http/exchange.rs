@@ -10,7 +10,7 @@ use super::connection::{Buffer, Connection, Then};
 use super::edge::{Edge, Entry};
 use super::head::{Head, Version};
 use super::pace::Pace;
-use super::permits::Permit;
+use super::permits::{Permit, Seat};
 use super::reader::{Body, Incoming};
 use super::response::{Payload, Response};
 use super::transfer::Transfer;
@@ -127,14 +127,14 @@ impl Exchange {
         }
     }
 
-    /// Large answers need a permit, so that slow readers can't take all workers.
-    fn admit(&self, response: Response) -> (Response, Option<Permit>) {
+    /// Large answers need a seat of their own, so that slow readers can't take all workers, nor one client all seats.
+    fn admit(&self, response: Response) -> (Response, Option<Seat>) {
         if self.head.method() == Method::Head || response.length() <= limits::DOWNLOAD_BYTES {
             return (response, None);
         }
-        match self.edge.downloads.take() {
-            Some(permit) => (response, Some(permit)),
-            None => (Response::refusal(Refusal::TooManyDownloads), None),
+        match self.edge.downloads.take(self.client.limited.then_some(self.client.address)) {
+            Ok(seat) => (response, Some(seat)),
+            Err(_) => (Response::refusal(Refusal::TooManyDownloads), None),
         }
     }
 

@@ -42,7 +42,7 @@ impl Drop for Permit {
     }
 }
 
-/// The places for connections, in all and for each client address.
+/// The places for connections, or for downloads, in all and for each client address.
 #[derive(Debug)]
 pub(super) struct Seats {
     most: usize,
@@ -57,7 +57,7 @@ struct Taken {
     each: HashMap<IpAddr, usize>,
 }
 
-/// The place of one connection.
+/// One of them.
 #[derive(Debug)]
 pub(super) struct Seat {
     seats: Arc<Seats>,

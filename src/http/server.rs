@@ -131,7 +131,7 @@ fn edge(
         waker: Waker::new().map_err(failed)?,
         seats: Seats::new(settings.max_connections, settings.max_connections_per_address),
         uploads: Permits::new(settings.max_uploads),
-        downloads: Permits::new(settings.max_downloads),
+        downloads: Seats::new(settings.max_downloads, settings.max_downloads.div_ceil(2)),
         halt: Halt::new().map_err(failed)?,
         acceptor: RwLock::new(acceptor),
         resting: Mutex::new(HashMap::new()),

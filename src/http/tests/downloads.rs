@@ -88,3 +88,34 @@ fn a_client_that_leaves_costs_nothing() {
     drop(leaving);
     assert_eq!(Peer::to(&server).get("/middle").body.len(), 4 * 1024 * 1024);
 }
+
+#[test]
+fn one_client_takes_no_more_than_half_of_the_downloads() {
+    let trusted_proxies = vec![[127, 0, 0, 1].into()];
+    let settings = Settings { max_downloads: 2, trusted_proxies, ..settings() };
+    let (file, data) = file_of(32 * 1024 * 1024);
+    let server = Server::start(
+        settings,
+        Workers::new(3).unwrap(),
+        Arc::new(Answering(move |exchange: Exchange| {
+            let all = 0..file.metadata().unwrap().len();
+            exchange.answer(Response::file(200, file.try_clone().unwrap(), all));
+        })),
+    )
+    .unwrap();
+    let ask = |client: &str| {
+        let mut peer = Peer::to(&server);
+        peer.send(format!("GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: {client}\r\n\r\n"));
+        let (status, ..) = peer.head();
+        (status, peer)
+    };
+    let (status, slow) = ask("192.0.2.1");
+    assert_eq!(status, 200);
+    assert_eq!(ask("192.0.2.1").0, 503);
+    let (status, mut other) = ask("192.0.2.2");
+    assert_eq!(status, 200);
+    let mut body = vec![0; data.len()];
+    other.0.read_exact(&mut body).unwrap();
+    assert!(body == data);
+    drop(slow);
+}
