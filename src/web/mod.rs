@@ -1,6 +1,6 @@
 //! From requests to operations and back: the routes, and one file per action.
 //!
-//! A request is routed to an [`Action`], asked through the gate, performed, and answered. While the gate
+//! A request is routed to an action, asked through the gate, performed, and answered. While the gate
 //! waits for somebody's confirmation the request is [`Parked`]: in the gate's hands, on no thread.
 
 mod answer;

@@ -42,7 +42,7 @@ impl Form {
 /// What is known of the data that went to the sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DataPart {
-    /// The part's own file name, as [`file_name`] leaves it.
+    /// The part's own file name, as [`file_name()`] leaves it.
     pub file_name: Option<String>,
     /// The part's own media type, if it is a valid one.
     pub content_type: Option<String>,
