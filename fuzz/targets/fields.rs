@@ -47,11 +47,13 @@ fn check_range(field: &str, if_range: Option<&str>) {
 }
 
 fn check_conditions(first: Option<&str>, second: Option<&str>, third: Option<&str>) {
-    let header = |name: &str| match name {
-        "If-Match" => third,
-        "If-None-Match" => first,
-        "If-Modified-Since" | "If-Unmodified-Since" => second,
-        _ => None,
+    let header = |name: &str| -> Vec<&str> {
+        match name {
+            "If-Match" => third.into_iter().collect(),
+            "If-None-Match" => first.into_iter().collect(),
+            "If-Modified-Since" | "If-Unmodified-Since" => second.into_iter().collect(),
+            _ => Vec::new(),
+        }
     };
     let outcomes = [Method::Get, Method::Head, Method::Post, Method::Delete]
         .map(|method| conditional::evaluate(&validators(), header, method));
