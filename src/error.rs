@@ -52,7 +52,6 @@ impl Error {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         let kind = match cause.kind() {
             StorageFull | QuotaExceeded => Kind::Full,
-            _ if crate::sys::fs::is_exhausted(&cause) => Kind::Exhausted,
             _ => Kind::Failure,
         };
         Self::caused(kind, doing, cause)
@@ -104,7 +103,5 @@ mod tests {
         assert_eq!(Error::io("can't write", quota).kind(), Kind::Full);
         let io = rustix::io::Errno::IO.into();
         assert_eq!(Error::io("can't write", io).kind(), Kind::Failure);
-        let descriptors = rustix::io::Errno::MFILE.into();
-        assert_eq!(Error::io("can't open", descriptors).kind(), Kind::Exhausted);
     }
 }

@@ -11,7 +11,7 @@ use super::walk::{self, Found};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::model::{Channel, MediaId, Refusal};
-use crate::sys::fs::{Dir, NewFile};
+use crate::sys::fs::{Dir, NewFile, is_exhausted};
 
 /// The storage root. Files of uploads that are not complete lie in it as `.upload-*`.
 pub struct Files {
@@ -323,8 +323,13 @@ impl Drop for Temporary {
     }
 }
 
+/// An error of the storage at the step `doing`; what the process has run out of is told from other failures.
+pub fn storage_error(doing: &'static str, cause: io::Error) -> Error {
+    if is_exhausted(&cause) { Error::caused(Kind::Exhausted, doing, cause) } else { Error::io(doing, cause) }
+}
+
 fn failure(error: io::Error) -> Error {
-    Error::io("storage failed", error)
+    storage_error("storage failed", error)
 }
 
 fn removal(result: io::Result<()>) -> Result<bool> {
@@ -379,6 +384,14 @@ mod tests {
         let mut bytes = Vec::new();
         stored.unwrap().file.read_to_end(&mut bytes).unwrap();
         bytes
+    }
+
+    #[test]
+    fn what_has_run_out_is_told_from_other_failures() {
+        let kind = |errno: rustix::io::Errno| storage_error("storage failed", errno.into()).kind();
+        assert_eq!(kind(rustix::io::Errno::MFILE), Kind::Exhausted);
+        assert_eq!(kind(rustix::io::Errno::NOSPC), Kind::Full);
+        assert_eq!(kind(rustix::io::Errno::IO), Kind::Failure);
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod schema;
 mod sqlite;
 mod walk;
 
-pub use self::files::{Files, Published, Sealed, StoredFile, Upload};
+pub use self::files::{Files, Published, Sealed, StoredFile, Upload, storage_error};
 pub use self::metadata::{Deleted, InsertError, Listing, MediaRow, Metadata, PreviewRow};
 pub use self::postgres::{Postgres, PostgresSettings, SslMode};
 pub use self::schema::{CURRENT, Schema};

@@ -2,13 +2,12 @@
 
 use super::Web;
 use super::answer::MediaJson;
-use crate::error::Error;
 use crate::http::form::{self, DataPart, Encoding, Failure, Form};
 use crate::http::{BodyLength, Exchange, Response, mime, target};
 use crate::limits;
 use crate::media::New;
 use crate::model::{BareJid, Channel, Description, Refusal};
-use crate::store::Sealed;
+use crate::store::{Sealed, storage_error};
 
 impl Web {
     pub(super) fn upload(
@@ -92,7 +91,7 @@ pub(super) fn refusal(failure: Failure) -> Refusal {
     match failure {
         Failure::Refused(refusal) => refusal,
         Failure::Body(_) => Refusal::BodyCut,
-        Failure::Sink(cause) => Error::io("can't store an upload", cause).into(),
+        Failure::Sink(cause) => storage_error("can't store an upload", cause).into(),
     }
 }
 
