@@ -189,7 +189,13 @@ fn run(invocation: Invocation) -> Result<(), Error> {
     }
     let out = &mut io::stdout();
     match invocation.command {
-        Command::Serve => daemon::serve(&config, &notices),
+        Command::Serve => daemon::serve(daemon::Start {
+            source: &source,
+            config: &config,
+            notices: &notices,
+            reread: &|| places.read(daemon::configuration_rows),
+            notify_socket: std::env::var_os("NOTIFY_SOCKET"),
+        }),
         Command::Check => daemon::check(&config, out),
         Command::SetupSchema => daemon::setup_schema(&config, out),
         Command::UpgradeSchema => daemon::upgrade_schema(&config, out),

@@ -3,9 +3,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, LineWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use log::{LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, WriteLogger};
@@ -15,13 +14,10 @@ use crate::error::{Error, Kind, Result};
 /// The targets whose records are written: ours and the access lines. Libraries may log what we must not.
 const TARGETS: [&str; 2] = ["media_server", "access"];
 
-/// Starts logging for the whole process: to `file`, or to stderr if there is none.
-///
-/// # Errors
-/// When the file can't be opened for writing: [`Kind::Config`].
-pub fn start(level: LevelFilter, file: Option<&Path>) -> Result<Reopen> {
-    let reopen = Reopen(Arc::default());
-    let lines = LineWriter::new(Output::open(file, &reopen)?);
+/// Starts logging for the whole process.
+pub fn start(level: LevelFilter, destination: Destination) -> Result<Switch> {
+    let switch = Switch(Arc::new(Mutex::new(destination)));
+    let lines = LineWriter::new(Output(switch.clone()));
     let mut config = ConfigBuilder::new();
     config
         .set_time_format_rfc3339()
@@ -31,21 +27,44 @@ pub fn start(level: LevelFilter, file: Option<&Path>) -> Result<Reopen> {
     for target in TARGETS {
         config.add_filter_allow_str(target);
     }
-    let logger = OneLine(WriteLogger::new(level, config.build(), lines));
+    // The level that counts is the facade's: it can be changed.
+    let logger = OneLine(WriteLogger::new(LevelFilter::Trace, config.build(), lines));
     log::set_boxed_logger(Box::new(logger))
         .map_err(|error| Error::caused(Kind::Failure, "can't start logging", error))?;
     log::set_max_level(level);
-    Ok(reopen)
+    Ok(switch)
 }
 
-/// Tells the log to reopen its file: for programs that rotate logs.
-#[derive(Clone, Debug)]
-pub struct Reopen(Arc<AtomicBool>);
+/// Where lines go.
+#[derive(Debug)]
+pub struct Destination(Option<File>);
 
-impl Reopen {
-    /// The next line goes to a file newly opened at the log's path.
-    pub fn reopen(&self) {
-        self.0.store(true, Ordering::Release);
+impl Destination {
+    /// The end of `file`, which is created if it isn't there; stderr if there is none.
+    ///
+    /// # Errors
+    /// When the file can't be opened for writing: [`Kind::Config`].
+    pub fn open(file: Option<&Path>) -> Result<Self> {
+        let Some(path) = file else { return Ok(Self(None)) };
+        let opened = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
+        let doing = || format!("can't open the log {} (logging.file)", path.display());
+        opened.map(Some).map(Self).map_err(|cause| Error::caused(Kind::Config, doing(), cause))
+    }
+}
+
+/// Changes the log while it is written.
+#[derive(Clone, Debug)]
+pub struct Switch(Arc<Mutex<Destination>>);
+
+impl Switch {
+    /// Lines from now on go there, those of this level and above.
+    pub fn set(&self, level: LevelFilter, destination: Destination) {
+        *self.destination() = destination;
+        log::set_max_level(level);
+    }
+
+    fn destination(&self) -> MutexGuard<'_, Destination> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,49 +98,20 @@ fn escape(text: &str) -> String {
     escaped
 }
 
-/// Where the lines go.
-enum Output {
-    Stderr,
-    File { path: PathBuf, file: File, reopen: Reopen },
-}
-
-impl Output {
-    fn open(path: Option<&Path>, reopen: &Reopen) -> Result<Self> {
-        let Some(path) = path else { return Ok(Self::Stderr) };
-        let file = append(path).map_err(|error| {
-            Error::caused(
-                Kind::Config,
-                format!("can't open the log {} (logging.file)", path.display()),
-                error,
-            )
-        })?;
-        Ok(Self::File { path: path.to_owned(), file, reopen: reopen.clone() })
-    }
-}
+/// Writes each line to where lines go just then.
+struct Output(Switch);
 
 impl Write for Output {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Stderr => io::stderr().write(line),
-            Self::File { path, file, reopen } => {
-                if reopen.0.swap(false, Ordering::AcqRel) {
-                    // A file that can't be opened anew leaves us the old one, which is better than none.
-                    if let Ok(new) = append(path) {
-                        *file = new;
-                    }
-                }
-                file.write(line)
-            }
+        match &mut *self.0.destination() {
+            Destination(Some(file)) => file.write(line),
+            Destination(None) => io::stderr().write(line),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
 
 #[cfg(test)]
@@ -134,17 +124,20 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_reopened_when_told() {
+    fn lines_follow_the_switch() {
         let scratch = crate::testing::Scratch::new();
         let (path, moved) = (scratch.join("log"), scratch.join("log.1"));
-        let reopen = Reopen(Arc::default());
-        let mut output = Output::open(Some(&path), &reopen).unwrap();
+        let open = || Destination::open(Some(&path)).unwrap();
+        let switch = Switch(Arc::new(Mutex::new(open())));
+        let mut output = Output(switch.clone());
         output.write_all(b"one\n").unwrap();
         std::fs::rename(&path, &moved).unwrap();
         output.write_all(b"two\n").unwrap();
-        reopen.reopen();
+        switch.set(LevelFilter::Off, open());
         output.write_all(b"three\n").unwrap();
         assert_eq!(std::fs::read_to_string(&moved).unwrap(), "one\ntwo\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "three\n");
+        let error = Destination::open(Some(&path.join("below"))).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
     }
 }

@@ -74,6 +74,12 @@ impl Channels {
         }
     }
 
+    /// Other times for what is asked and cached from now on.
+    pub(super) fn set_times(&mut self, settings: &Settings) {
+        self.reply_timeout = settings.reply_timeout;
+        self.cache_ttl = settings.cache_ttl;
+    }
+
     /// The answer if it is known, or why there will be none; `None`: an event will bring it.
     pub(super) fn find(&mut self, now: Instant, query: &Query, ticket: Ticket) -> Option<Answer> {
         if let Some(known) = self.caches.get(now, query) {

@@ -27,6 +27,17 @@ struct Limits {
     total: usize,
 }
 
+impl Limits {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            reply_timeout: settings.reply_timeout,
+            per_user: settings.pending_per_user,
+            per_address: settings.pending_per_address,
+            total: settings.pending_total,
+        }
+    }
+}
+
 /// A confirmation that was asked for. It can't be formatted: it holds a transaction id.
 struct Pending {
     asked: Jid,
@@ -41,13 +52,12 @@ struct Pending {
 
 impl Confirmations {
     pub(super) fn new(settings: &Settings) -> Self {
-        let limits = Limits {
-            reply_timeout: settings.reply_timeout,
-            per_user: settings.pending_per_user,
-            per_address: settings.pending_per_address,
-            total: settings.pending_total,
-        };
-        Self { limits, pending: BTreeMap::new() }
+        Self { limits: Limits::of(settings), pending: BTreeMap::new() }
+    }
+
+    /// Other limits for what comes.
+    pub(super) fn set_limits(&mut self, settings: &Settings) {
+        self.limits = Limits::of(settings);
     }
 
     /// Begins a confirmation; returns the stanza that asks for it.

@@ -45,6 +45,11 @@ impl<P: Send> Doorkeeper<P> {
         decided
     }
 
+    /// Other settings for what comes.
+    pub fn set_settings(&self, settings: Settings) {
+        self.lock().set_settings(settings);
+    }
+
     /// Refuses everyone who waits, and everyone who comes.
     pub fn stop(&self) {
         self.with_gate(Gate::stop);
@@ -136,6 +141,11 @@ mod tests {
         assert_eq!(doorkeeper.ask(own(), 5), None);
         doorkeeper.tick(Instant::now() + settings().reply_timeout);
         assert_eq!(delivered.try_recv(), Ok((5, Err(Refusal::NotConfirmed))));
+        doorkeeper.set_settings(Settings { pending_per_user: 0, ..settings() });
+        assert_eq!(doorkeeper.ask(own(), 6), Some((6, Err(Refusal::TooManyForUser))));
+        doorkeeper.set_settings(Settings { domains: Vec::new(), ..settings() });
+        assert_eq!(doorkeeper.ask(own(), 6), Some((6, Err(Refusal::NotServed))));
+        doorkeeper.set_settings(settings());
         assert_eq!(doorkeeper.ask(own(), 6), None);
         doorkeeper.stop();
         assert_eq!(delivered.try_recv(), Ok((6, Err(Refusal::Stopping))));

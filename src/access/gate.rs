@@ -65,6 +65,15 @@ impl<P> Gate<P> {
         self.settings.serves(domain)
     }
 
+    /// Takes other settings for what comes; what is asked or cached already keeps its time. The links are what
+    /// they are: `service_name` has no effect until they are up again.
+    pub fn set_settings(&mut self, mut settings: Settings) {
+        settings.reply_timeout = settings.reply_timeout.min(limits::REPLY_TIME);
+        self.confirmations.set_limits(&settings);
+        self.channels.set_times(&settings);
+        self.settings = settings;
+    }
+
     /// Takes a request; its decision may be among the outputs already.
     pub fn ask(&mut self, now: Instant, ask: Ask, parked: P) -> Vec<Output<P>> {
         if self.stopping {

@@ -119,27 +119,27 @@ settings! {
         "The TCP port of HTTP; 0 lets the system choose a free one.";
     HTTP_BIND: BindAddresses = BindAddresses, "http.bind", Is("*"), RESTART,
         "The addresses that HTTP and HTTPS listen on; * is every one, IPv4 and IPv6.";
-    HTTP_ENDPOINT: Endpoint = Endpoint, "http.endpoint", Told("not announced"), RESTART,
+    HTTP_ENDPOINT: Endpoint = Endpoint, "http.endpoint", Told("not announced"), RELOAD,
         "The URL under which clients reach the server: shown in discovery and in confirmations.";
     HTTP_THREADS: Number<usize> = Number { min: 3, max: 1024 }, "http.threads", Is("128"), RESTART,
         "Threads that serve requests.";
     HTTP_UPLOADS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "http.uploads.max",
-        Told("three eighths of http.threads: 48"), RESTART,
+        Told("three eighths of http.threads: 48"), RELOAD,
         "Uploads under way at once; those beyond are answered 503.";
     HTTP_DOWNLOADS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "http.downloads.max",
-        Told("half of http.threads: 64"), RESTART,
+        Told("half of http.threads: 64"), RELOAD,
         "Large downloads under way at once, half of them for one address; those beyond are answered 503.";
     HTTP_CONNECTIONS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 }, "http.connections.max",
-        Is("8192"), RESTART,
+        Is("8192"), RELOAD,
         "Open connections of clients, as far as the limit of open files allows.";
     HTTP_CONNECTIONS_PER_ADDRESS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 },
-        "http.connections.per.address.max", Is("256"), RESTART,
+        "http.connections.per.address.max", Is("256"), RELOAD,
         "Open connections of one client address.";
     HTTP_TRUSTED_PROXIES: Addresses = Addresses, "http.trusted.proxies", Told("none"), RESTART,
         "Front servers whose X-Forwarded-For is believed, and which are not limited themselves.";
-    HTTP_CORS_ORIGINS: OriginList = OriginList, "http.cors.origins", Is("*"), RESTART,
+    HTTP_CORS_ORIGINS: OriginList = OriginList, "http.cors.origins", Is("*"), RELOAD,
         "The origins whose web pages may use the answers (CORS); * is every one, nothing is none.";
-    CACHE_MAX_AGE: Span = Span::seconds(0, 31_536_000), "cache.max.age", Is("86400"), RESTART,
+    CACHE_MAX_AGE: Span = Span::seconds(0, 31_536_000), "cache.max.age", Is("86400"), RELOAD,
         "How long clients may keep public media without asking again.";
 
     HTTPS_ENABLED: Switch = Switch, "https.enabled", Is("false"), RESTART,
@@ -180,30 +180,30 @@ settings! {
     XMPP_CONNECTION_TLS_CA: Path = Path, "xmpp.connection.tls.ca", Told("the system's authorities"), RESTART,
         "A PEM file with the authority that signed the XMPP server's certificate.";
 
-    XMPP_REPLY_TIMEOUT: Span = Span::milliseconds(1, 3_600_000), "xmpp.reply.timeout", Is("30000"), RESTART,
+    XMPP_REPLY_TIMEOUT: Span = Span::milliseconds(1, 3_600_000), "xmpp.reply.timeout", Is("30000"), RELOAD,
         "How long a user may take to confirm a request, and a server to answer.";
-    XMPP_CACHE_TTL: Span = Span::seconds(0, 86_400), "xmpp.cache.ttl", Is("30"), RESTART,
+    XMPP_CACHE_TTL: Span = Span::seconds(0, 86_400), "xmpp.cache.ttl", Is("30"), RELOAD,
         "How long discovered services, access models and affiliations are kept; 0 is not at all.";
     XMPP_PENDING_PER_USER_MAX: Number<usize> = Number { min: 1, max: 1_000_000 },
-        "xmpp.pending.per.user.max", Is("8"), RESTART,
+        "xmpp.pending.per.user.max", Is("8"), RELOAD,
         "Unanswered confirmations of one user; requests beyond are answered 429.";
     XMPP_PENDING_PER_ADDRESS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 },
-        "xmpp.pending.per.address.max", Is("256"), RESTART,
+        "xmpp.pending.per.address.max", Is("256"), RELOAD,
         "Unanswered confirmations of one client address; requests beyond are answered 429.";
     XMPP_PENDING_MAX: Number<usize> = Number { min: 1, max: 1_000_000 }, "xmpp.pending.max", Is("1024"),
-        RESTART, "Unanswered confirmations in all; requests beyond are answered 503.";
+        RELOAD, "Unanswered confirmations in all; requests beyond are answered 503.";
 
-    MEDIA_DOMAINS: DomainList = DomainList, "media.domains", Told("xmpp.component.servername"), RESTART,
+    MEDIA_DOMAINS: DomainList = DomainList, "media.domains", Told("xmpp.component.servername"), RELOAD,
         "The domains, subdomains included, whose channels are served; * is every one.";
     MEDIA_STORAGE_ROOT: Path = Path, "media.storage.root", Mandatory, RESTART,
         "The directory of the media files.";
     MEDIA_STORAGE_SYNC: Switch = Switch, "media.storage.sync", Is("on"), RESTART,
         "Whether a file is on the disk before its upload is answered; off only for benchmarks.";
     MEDIA_SIZELIMIT: Number<u64> = Number { min: 1, max: i64::MAX.unsigned_abs() }, "media.sizelimit",
-        Is("104857600"), RESTART,
+        Is("104857600"), RELOAD,
         "Bytes of the largest file that is taken.";
     MEDIA_TODISK_THRESHOLD: Number<usize> = Number { min: 0, max: 1 << 30 }, "media.todisk.threshold",
-        Is("1048576"), RESTART,
+        Is("1048576"), RELOAD,
         "Bytes of an upload that are held in memory before it goes to the disk.";
 
     JDBC_DB_URL: Jdbc = Jdbc, "jdbc.db.url", Told("jdbc:sqlite:ROOT/metadata.sqlite"), RESTART,

@@ -51,7 +51,9 @@ fn check_database(config: &Config) -> Result<String> {
 }
 
 fn check_certificate(config: &Config) -> Result<String> {
-    let Some(pkcs12) = settings::http(config)?.https else { return Ok("not served".to_owned()) };
+    let Some(pkcs12) = config.https.as_ref().map(settings::pkcs12).transpose()? else {
+        return Ok("not served".to_owned());
+    };
     pkcs12.check()?;
     Ok("certificate and key can be used".to_owned())
 }

@@ -1,8 +1,11 @@
 //! The daemon: what starts what, in which order, and how it ends.
 
 mod commands;
+mod reload;
 mod settings;
 
+use std::ffi::OsString;
+use std::io;
 use std::sync::{Arc, Weak, mpsc};
 use std::thread;
 
@@ -12,14 +15,17 @@ use signal_hook::iterator::Signals;
 
 pub use commands::{check, configuration_rows, drop_schema, fsck, setup_schema, upgrade_schema};
 
+use reload::Reload;
+
 use crate::access::{Decision, Doorkeeper};
 use crate::clock::SystemClock;
-use crate::config::{Config, Notice};
+use crate::config::{Config, Notice, Source};
 use crate::error::{Error, Kind, Result};
 use crate::http::{Server, Workers};
 use crate::limits;
-use crate::log::Reopen;
+use crate::log::Destination;
 use crate::media::Library;
+use crate::sys::Notifier;
 use crate::web::{Parked, Web};
 use crate::xmpp::{self, Outbox};
 
@@ -30,12 +36,29 @@ enum Event {
     Fatal(Error),
 }
 
+/// What the daemon starts with.
+pub struct Start<'a> {
+    /// The configuration as it was written.
+    pub source: &'a Source,
+    /// The same, understood.
+    pub config: &'a Config,
+    /// What the operator should know about it.
+    pub notices: &'a [Notice],
+    /// Reads the configuration again from where it was found.
+    pub reread: &'a dyn Fn() -> Result<Source>,
+    /// Where the service manager wants to be told: the environment variable `NOTIFY_SOCKET`.
+    pub notify_socket: Option<OsString>,
+}
+
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// When it can't start, or finds later that it can't go on: the text says what must change.
-pub fn serve(config: &Config, notices: &[Notice]) -> Result<()> {
-    let log = crate::log::start(config.logging.level, config.logging.file.as_deref())?;
+pub fn serve(start: Start<'_>) -> Result<()> {
+    let Start { source, config, notices, reread, notify_socket } = start;
+    let notifier =
+        Notifier::new(notify_socket).map_err(|cause| Error::io("can't use NOTIFY_SOCKET", cause))?;
+    let log = crate::log::start(config.logging.level, Destination::open(config.logging.file.as_deref())?)?;
     for notice in notices {
         log::log!(notice.level, "{}", notice.text);
     }
@@ -45,7 +68,6 @@ pub fn serve(config: &Config, notices: &[Notice]) -> Result<()> {
     }
     let (sender, events) = mpsc::channel();
     catch_signals(sender.clone())?;
-    let max_connections = connections(config);
     let library = Arc::new(settings::library(config)?);
     library.clean_up()?;
     open_library(config, &library, sender)?;
@@ -54,18 +76,28 @@ pub fn serve(config: &Config, notices: &[Notice]) -> Result<()> {
     let (outbox, inbox) = xmpp::channel();
     let web = web(config, library, outbox, &workers);
     let xmpp = xmpp::start(settings::xmpp(config), inbox, Arc::clone(web.door()) as _)?;
-    let http = crate::http::Settings { max_connections, ..settings::http(config)? };
-    let server = Server::start(http, workers, Arc::clone(&web) as _)?;
+    let server = Server::start(settings::http(config)?, workers, Arc::clone(&web) as _)?;
     for address in server.addresses() {
         info!("listening on {address}");
     }
 
-    let end = wait(&events, &log);
+    told(notifier.ready());
+    let current = config.clone();
+    let reload = Reload { first: source, current, reread, log, web: Arc::clone(&web), server: &server };
+    let end = wait(&events, reload, &notifier);
+    told(notifier.stopping());
     web.door().stop();
     server.stop(limits::SHUTDOWN_TIME);
     xmpp.stop();
     info!("stopped");
     end
+}
+
+/// We serve no worse where the service manager can't be told.
+fn told(result: io::Result<()>) {
+    if let Err(cause) = result {
+        warn!("can't tell the service manager: {cause}");
+    }
 }
 
 /// The web layer and the gate before it, which hands decisions back through the workers' queue.
@@ -112,12 +144,13 @@ fn log_panics() {
     }));
 }
 
-fn wait(events: &mpsc::Receiver<Event>, log: &Reopen) -> Result<()> {
+fn wait(events: &mpsc::Receiver<Event>, mut reload: Reload<'_>, notifier: &Notifier) -> Result<()> {
     loop {
         match events.recv() {
             Ok(Event::Signal(SIGHUP)) => {
-                log.reopen();
-                info!("log reopened");
+                told(notifier.reloading());
+                reload.reload();
+                told(notifier.ready());
             }
             Ok(Event::Signal(_)) | Err(mpsc::RecvError) => {
                 info!("stopping");

@@ -16,11 +16,11 @@ use crate::{access, config, http, limits, media, web, xmpp};
 /// Files and metadata, ready but for [`Library::open`].
 pub(super) fn library(config: &Config) -> Result<Library> {
     let files = Files::open(&config.media.root, config.media.sync)?;
-    let settings = media::Settings {
-        size_limit: config.media.size_limit,
-        to_disk_threshold: config.media.to_disk_threshold,
-    };
-    Ok(Library::new(files, metadata(config)?, Arc::new(SystemClock), settings))
+    Ok(Library::new(files, metadata(config)?, Arc::new(SystemClock), media(config)))
+}
+
+pub(super) fn media(config: &Config) -> media::Settings {
+    media::Settings { size_limit: config.media.size_limit, to_disk_threshold: config.media.to_disk_threshold }
 }
 
 fn metadata(config: &Config) -> Result<Box<dyn Metadata>> {
@@ -75,13 +75,20 @@ pub(super) fn http(config: &Config) -> Result<http::Settings> {
     Ok(http::Settings {
         listen,
         https: config.https.as_ref().map(pkcs12).transpose()?,
-        max_connections: http.connections_max,
-        max_connections_per_address: http.connections_per_address_max,
-        max_uploads: http.uploads_max,
-        max_downloads: http.downloads_max,
+        limits: limits(config),
         trusted_proxies: http.trusted_proxies.clone(),
         ..http::Settings::default()
     })
+}
+
+pub(super) fn limits(config: &Config) -> http::Limits {
+    let http = &config.http;
+    http::Limits {
+        connections: super::connections(config),
+        connections_per_address: http.connections_per_address_max,
+        uploads: http.uploads_max,
+        downloads: http.downloads_max,
+    }
 }
 
 fn addresses(bind: &Bind, port: u16, tls: bool) -> Vec<http::Listen> {
@@ -95,7 +102,7 @@ fn addresses(bind: &Bind, port: u16, tls: bool) -> Vec<http::Listen> {
     }
 }
 
-fn pkcs12(https: &Https) -> Result<http::Pkcs12> {
+pub(super) fn pkcs12(https: &Https) -> Result<http::Pkcs12> {
     let Https { keystore, password, .. } = https;
     let bytes = fs::read(keystore).map_err(|cause| unreadable(keystore, cause))?;
     Ok(http::Pkcs12 { bytes, password: password.clone() })

@@ -40,7 +40,7 @@ pub use exchange::Exchange;
 pub use reader::Body;
 pub use response::Response;
 pub use server::Server;
-pub use settings::{Clocks, Listen, Pkcs12, Settings};
+pub use settings::{Clocks, Limits, Listen, Pkcs12, Settings};
 pub use workers::Workers;
 
 /// What answers the requests.

@@ -15,38 +15,45 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A number of things that may go on at a time.
 #[derive(Debug)]
-pub(super) struct Permits(Arc<AtomicUsize>);
+pub(super) struct Permits {
+    most: AtomicUsize,
+    taken: Arc<AtomicUsize>,
+}
 
 /// One of them.
 #[derive(Debug)]
 pub(super) struct Permit(Arc<AtomicUsize>);
 
 impl Permits {
-    pub fn new(count: usize) -> Self {
-        Self(Arc::new(AtomicUsize::new(count)))
+    pub fn new(most: usize) -> Self {
+        Self { most: AtomicUsize::new(most), taken: Arc::default() }
     }
 
     /// Takes one, if one is left.
     pub fn take(&self) -> Option<Permit> {
-        let less = |left: usize| left.checked_sub(1);
-        self.0
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, less)
-            .ok()
-            .map(|_| Permit(Arc::clone(&self.0)))
+        let most = self.most.load(Ordering::Acquire);
+        let more = |taken: usize| (taken < most).then_some(taken + 1);
+        let taken = self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        taken.ok().map(|_| Permit(Arc::clone(&self.taken)))
+    }
+
+    /// Another number from now on; what goes on already is not ended.
+    pub fn resize(&self, most: usize) {
+        self.most.store(most, Ordering::Release);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 /// The places for connections, or for downloads, in all and for each client address.
 #[derive(Debug)]
 pub(super) struct Seats {
-    most: usize,
-    most_each: usize,
+    most: AtomicUsize,
+    most_each: AtomicUsize,
     taken: Mutex<Taken>,
     empty: Condvar,
 }
@@ -66,19 +73,26 @@ pub(super) struct Seat {
 
 impl Seats {
     pub fn new(most: usize, most_each: usize) -> Arc<Self> {
+        let (most, most_each) = (AtomicUsize::new(most), AtomicUsize::new(most_each));
         Arc::new(Self { most, most_each, taken: Mutex::default(), empty: Condvar::new() })
+    }
+
+    /// Other numbers from now on; connections that are open stay so.
+    pub fn resize(&self, most: usize, most_each: usize) {
+        self.most.store(most, Ordering::Release);
+        self.most_each.store(most_each, Ordering::Release);
     }
 
     /// Takes a place for a connection from `address`; `None` is counted in all only.
     pub fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Seat, Refusal> {
         let address = address.map(network);
         let mut taken = lock(&self.taken);
-        if taken.all >= self.most {
+        if taken.all >= self.most.load(Ordering::Acquire) {
             return Err(Refusal::Overloaded);
         }
         if let Some(address) = address {
             let each = taken.each.entry(address).or_default();
-            if *each >= self.most_each {
+            if *each >= self.most_each.load(Ordering::Acquire) {
                 return Err(Refusal::TooManyConnections);
             }
             *each += 1;
@@ -143,6 +157,12 @@ mod tests {
         let (first, second) = (permits.take(), permits.take());
         assert!(first.is_some() && second.is_some() && permits.take().is_none());
         drop(first);
+        let third = permits.take();
+        assert!(third.is_some());
+        permits.resize(1);
+        drop(third);
+        assert!(permits.take().is_none(), "one is out, and one is all there are");
+        permits.resize(2);
         assert!(permits.take().is_some());
     }
 
@@ -160,6 +180,10 @@ mod tests {
         drop(first);
         assert_eq!(seats.taken(), 2);
         assert!(take("192.0.2.1").is_ok());
+        seats.resize(3, 2);
+        let _eight = take("2001:db8::2").unwrap();
+        seats.resize(2, 2);
+        assert_eq!(take("192.0.2.1").unwrap_err(), Refusal::Overloaded);
     }
 
     #[test]

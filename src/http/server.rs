@@ -14,7 +14,7 @@ use super::Service;
 use super::edge::Edge;
 use super::front::Front;
 use super::permits::{Permits, Seats};
-use super::settings::{Listen, Pkcs12, Settings};
+use super::settings::{Limits, Listen, Pkcs12, Settings};
 use super::tls;
 use super::transfer::Halt;
 use super::workers::Workers;
@@ -61,6 +61,13 @@ impl Server {
         let mut current = self.edge.acceptor.write().unwrap_or_else(PoisonError::into_inner);
         *current = Some(Arc::new(acceptor));
         Ok(())
+    }
+
+    /// Lets this many connections, uploads and downloads be from now on; what is beyond them already may end.
+    pub fn set_limits(&self, limits: Limits) {
+        self.edge.seats.resize(limits.connections, limits.connections_per_address);
+        self.edge.uploads.resize(limits.uploads);
+        self.edge.downloads.resize(limits.downloads, each_downloads(limits.downloads));
     }
 
     /// Stops accepting and closes idle connections at once; waits for running exchanges, whose answers close their
@@ -113,6 +120,11 @@ fn bind(listen: &Listen) -> Option<Result<(TcpListener, bool)>> {
     }
 }
 
+/// Of so many downloads, how many one client address may have: slow ones of one must leave some to others.
+fn each_downloads(downloads: usize) -> usize {
+    downloads.div_ceil(2)
+}
+
 fn bound((listener, _): &(TcpListener, bool)) -> Result<SocketAddr> {
     listener.local_addr().map_err(|error| Error::io("can't tell the address that is bound", error))
 }
@@ -129,9 +141,9 @@ fn edge(
         workers,
         epoll: Epoll::new().map_err(failed)?,
         waker: Waker::new().map_err(failed)?,
-        seats: Seats::new(settings.max_connections, settings.max_connections_per_address),
-        uploads: Permits::new(settings.max_uploads),
-        downloads: Seats::new(settings.max_downloads, settings.max_downloads.div_ceil(2)),
+        seats: Seats::new(settings.limits.connections, settings.limits.connections_per_address),
+        uploads: Permits::new(settings.limits.uploads),
+        downloads: Seats::new(settings.limits.downloads, each_downloads(settings.limits.downloads)),
         halt: Halt::new().map_err(failed)?,
         acceptor: RwLock::new(acceptor),
         resting: Mutex::new(HashMap::new()),

@@ -15,14 +15,8 @@ pub struct Settings {
     pub listen: Vec<Listen>,
     /// Certificate and key of HTTPS; needed if one of `listen` speaks TLS.
     pub https: Option<Pkcs12>,
-    /// Connections in all; beyond, a new one is answered 503 and closed.
-    pub max_connections: usize,
-    /// Connections from one IPv4 address or one IPv6 /64; beyond, a new one is answered 429 and closed.
-    pub max_connections_per_address: usize,
-    /// Requests whose bodies are read at a time.
-    pub max_uploads: usize,
-    /// Answers of more than [`limits::DOWNLOAD_BYTES`] that are sent at a time.
-    pub max_downloads: usize,
+    /// How much may go on at a time.
+    pub limits: Limits,
     /// Requests that may wait for a worker.
     pub max_queued: usize,
     /// Front web servers and facades: not limited themselves, and believed about `X-Forwarded-For`.
@@ -37,6 +31,19 @@ pub struct Settings {
     pub linger_time: Duration,
     /// The clocks of bodies and answers.
     pub pace: Clocks,
+}
+
+/// How much may go on at a time. The server takes other numbers while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections in all; beyond, a new one is answered 503 and closed.
+    pub connections: usize,
+    /// Connections from one IPv4 address or one IPv6 /64; beyond, a new one is answered 429 and closed.
+    pub connections_per_address: usize,
+    /// Requests whose bodies are read at a time.
+    pub uploads: usize,
+    /// Answers of more than [`limits::DOWNLOAD_BYTES`] that are sent at a time.
+    pub downloads: usize,
 }
 
 /// An address to listen on.
@@ -83,10 +90,7 @@ impl Default for Settings {
         Self {
             listen: Vec::new(),
             https: None,
-            max_connections: 4096,
-            max_connections_per_address: 256,
-            max_uploads: 32,
-            max_downloads: 64,
+            limits: Limits::default(),
             max_queued: limits::WORKER_QUEUE,
             trusted_proxies: Vec::new(),
             head_time: limits::HEAD_TIME,
@@ -95,6 +99,12 @@ impl Default for Settings {
             linger_time: limits::LINGER_TIME,
             pace: Clocks::default(),
         }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 4096, connections_per_address: 256, uploads: 32, downloads: 64 }
     }
 }
 

@@ -4,8 +4,8 @@
 //! its file (see [`Library::delete`]); whatever a crash leaves is a file without a row, which
 //! [`Library::fsck`] finds.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
@@ -72,7 +72,7 @@ pub struct Library {
     pub(super) files: Files,
     metadata: Box<dyn Metadata>,
     pub(super) clock: Arc<dyn Clock>,
-    settings: Settings,
+    settings: RwLock<Settings>,
     /// Whether the schema is known to be the one we need.
     open: AtomicBool,
 }
@@ -80,7 +80,7 @@ pub struct Library {
 impl Library {
     /// A library that is closed: every operation fails as [`Kind::Unavailable`] until [`Library::open`].
     pub fn new(files: Files, metadata: Box<dyn Metadata>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        Self { files, metadata, clock, settings, open: AtomicBool::new(false) }
+        Self { files, metadata, clock, settings: RwLock::new(settings), open: AtomicBool::new(false) }
     }
 
     /// Opens the library: the metadata is known to have the schema that this program works with.
@@ -97,14 +97,24 @@ impl Library {
         Ok(())
     }
 
+    /// Other settings for the uploads to come.
+    pub fn set_settings(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    fn settings(&self) -> Settings {
+        *self.settings.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Bytes of the largest media.
     pub fn size_limit(&self) -> u64 {
-        self.settings.size_limit
+        self.settings().size_limit
     }
 
     /// A place for the bytes of an upload. Dropped before [`Library::add`], it leaves nothing.
     pub fn begin(&self) -> Upload {
-        self.files.begin(self.settings.size_limit, self.settings.to_disk_threshold)
+        let Settings { size_limit, to_disk_threshold } = self.settings();
+        self.files.begin(size_limit, to_disk_threshold)
     }
 
     /// Adds a media whose bytes are on disk: file first, then row; both are durable when this returns.

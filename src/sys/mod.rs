@@ -2,11 +2,13 @@
 
 mod epoll;
 pub mod fs;
+mod notify;
 mod process;
 mod socket;
 mod wait;
 
 pub use epoll::{Epoll, Events};
+pub use notify::Notifier;
 pub use process::raise_file_limit;
 pub use socket::{Accepted, accept, listen, send_file};
 pub use wait::{Interest, Waker, wait};

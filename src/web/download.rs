@@ -45,8 +45,8 @@ impl Web {
     fn cache_control(&self, name: &Name, granted: &Granted) -> String {
         let longest = match name {
             // The bytes of an id never change, those of an avatar do.
-            Name::Id(_) => self.settings.cache_max_age,
-            Name::Avatar => self.settings.cache_max_age.min(limits::AVATAR_MAX_AGE),
+            Name::Id(_) => self.settings().cache_max_age,
+            Name::Avatar => self.settings().cache_max_age.min(limits::AVATAR_MAX_AGE),
         };
         match granted {
             Granted::Public => format!("public, max-age={}", longest.as_secs()),

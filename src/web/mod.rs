@@ -12,7 +12,7 @@ mod route;
 mod update;
 mod upload;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::access::{Ask, Credentials, Decision, Doorkeeper, Granted, credentials};
@@ -38,7 +38,7 @@ pub struct Settings {
 pub struct Web {
     library: Arc<Library>,
     door: Arc<Doorkeeper<Parked>>,
-    settings: Settings,
+    settings: RwLock<Arc<Settings>>,
 }
 
 /// A request that waits for the gate's decision.
@@ -72,7 +72,22 @@ impl Service for Web {
 impl Web {
     /// The service over this library, behind this door.
     pub fn new(library: Arc<Library>, door: Arc<Doorkeeper<Parked>>, settings: Settings) -> Self {
-        Self { library, door, settings }
+        Self { library, door, settings: RwLock::new(Arc::new(settings)) }
+    }
+
+    /// Other settings for the answers to come.
+    pub fn set_settings(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// The settings of the moment.
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The library behind it.
+    pub fn library(&self) -> &Library {
+        &self.library
     }
 
     /// The gate's door, for the XMPP links.
@@ -150,7 +165,7 @@ impl Web {
     /// The URL that the sender is asked to confirm: never with the query, which may hold credentials.
     fn confirmed_url(&self, exchange: &Exchange) -> String {
         let path = exchange.path();
-        match &self.settings.endpoint {
+        match &self.settings().endpoint {
             Some(endpoint) => format!("{}{path}", endpoint.trim_end_matches('/')),
             None => format!("{}://{}{path}", exchange.scheme(), exchange.host().unwrap_or("localhost")),
         }
@@ -172,10 +187,10 @@ impl Web {
     /// Sends the answer, with what every answer has.
     fn answer(&self, exchange: Exchange, answer: Result<Response, Refusal>) {
         let mut response = answer.unwrap_or_else(Response::refusal);
-        let (cors, origin) = (&self.settings.cors, exchange.header("Origin"));
+        let (settings, origin) = (self.settings(), exchange.header("Origin"));
         let fields = match exchange.method() {
-            Method::Options => cors.preflight(origin),
-            _ => cors.answer(origin),
+            Method::Options => settings.cors.preflight(origin),
+            _ => settings.cors.answer(origin),
         };
         for (name, value) in fields {
             response = response.header(name, value);

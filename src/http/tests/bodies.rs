@@ -111,7 +111,7 @@ fn a_length_beyond_all_bounds_costs_nothing() {
 
 #[test]
 fn uploads_beyond_the_cap_are_refused_unasked() {
-    let server = start(Settings { max_uploads: 0, ..settings() }, paths);
+    let server = start(limited(Limits { uploads: 0, ..Limits::default() }), paths);
     let mut peer = Peer::to(&server);
     peer.send("POST /echo HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
     let answer = peer.answer();

@@ -71,7 +71,7 @@ fn a_file_that_is_shorter_than_promised_is_never_padded() {
 
 #[test]
 fn downloads_beyond_the_cap_are_refused() {
-    let (server, _) = serving(70_000, Settings { max_downloads: 0, ..settings() });
+    let (server, _) = serving(70_000, limited(Limits { downloads: 0, ..Limits::default() }));
     let mut peer = Peer::to(&server);
     let answer = peer.get("/all");
     assert!(answer.status == 503 && answer.has("Retry-After: 5") && !answer.has("Connection: close"));
@@ -92,7 +92,7 @@ fn a_client_that_leaves_costs_nothing() {
 #[test]
 fn one_client_takes_no_more_than_half_of_the_downloads() {
     let trusted_proxies = vec![[127, 0, 0, 1].into()];
-    let settings = Settings { max_downloads: 2, trusted_proxies, ..settings() };
+    let settings = Settings { trusted_proxies, ..limited(Limits { downloads: 2, ..Limits::default() }) };
     let (file, data) = file_of(32 * 1024 * 1024);
     let server = Server::start(
         settings,

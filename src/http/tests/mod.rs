@@ -36,6 +36,10 @@ fn settings() -> Settings {
     }
 }
 
+fn limited(limits: Limits) -> Settings {
+    Settings { limits, ..settings() }
+}
+
 fn start(settings: Settings, service: impl Fn(Exchange) + Send + Sync + 'static) -> Server {
     Server::start(settings, Workers::new(1).unwrap(), Arc::new(Answering(service))).unwrap()
 }

@@ -33,7 +33,7 @@ fn a_parked_exchange_holds_no_worker() {
 
 #[test]
 fn connections_are_capped_in_all() {
-    let server = start(Settings { max_connections: 2, ..settings() }, paths);
+    let server = start(limited(Limits { connections: 2, ..Limits::default() }), paths);
     let mut held = [Peer::to(&server), Peer::to(&server)];
     assert!(held.each_mut().map(|peer| peer.get("/").status) == [200, 200]);
     let mut third = Peer::to(&server);
@@ -46,7 +46,7 @@ fn connections_are_capped_in_all() {
 
 #[test]
 fn connections_are_capped_for_each_address_but_not_for_proxies() {
-    let capped = Settings { max_connections_per_address: 1, ..settings() };
+    let capped = limited(Limits { connections_per_address: 1, ..Limits::default() });
     let server = start(capped.clone(), paths);
     let mut first = Peer::to(&server);
     assert_eq!(first.get("/").status, 200);
@@ -94,7 +94,7 @@ fn requests_beyond_the_queue_are_shed() {
 #[test]
 fn a_thousand_idle_connections_stand_in_nobodys_way() {
     raise_descriptors();
-    let roomy = Settings { max_connections: 2000, max_connections_per_address: 2000, ..settings() };
+    let roomy = limited(Limits { connections: 2000, connections_per_address: 2000, ..Limits::default() });
     let server = start(roomy, paths);
     let crowd: Vec<TcpStream> =
         (0..1000).map(|_| TcpStream::connect(server.addresses()[0]).unwrap()).collect();
