@@ -2,7 +2,21 @@
 
 CARGO ?= cargo
 
-.PHONY: help dependencies build release check format lint docs test fuzz demo clean
+# Where `make install` puts things, below DESTDIR: PREFIX for programs and manuals, SYSCONFDIR for the configuration,
+# LOCALSTATEDIR for media and logs, RUNSTATEDIR for the process id.
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+LOCALSTATEDIR ?= /var
+RUNSTATEDIR ?= /run
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+
+# The program that is installed.
+PROGRAM ?= target/release/buddycloud-media-server
+
+INSTALLATION = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' LOCALSTATEDIR='$(LOCALSTATEDIR)' \
+	RUNSTATEDIR='$(RUNSTATEDIR)' UNITDIR='$(UNITDIR)' PROGRAM='$(PROGRAM)'
+
+.PHONY: help dependencies build release check format lint docs manual test fuzz check-package demo clean install uninstall deb
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,7 +30,7 @@ build: dependencies ## build the server for development
 release: dependencies ## build the server to be installed: target/release/buddycloud-media-server
 	$(CARGO) build --locked --release
 
-check: dependencies format lint docs test ## everything that must pass before a change is taken
+check: dependencies format lint docs manual test ## everything that must pass before a change is taken
 
 format: ## check the formatting
 	$(CARGO) fmt --check
@@ -27,11 +41,26 @@ lint: ## run clippy; a warning is an error
 docs: ## build the documentation of the code; a warning is an error
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps --document-private-items
 
+manual: dependencies ## check the manual pages
+	@! mandoc -Tlint man/*.[0-9] 2>&1 | grep -v 'referenced manual not found\|outdated mandoc.db'
+
 test: dependencies ## run all tests, end-to-end ones with real Prosody, PostgreSQL and curl too
 	$(CARGO) test --locked
 
 fuzz: ## fuzz each parser of hostile input for FUZZ_SECONDS (60); see fuzz/README.md
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run
+
+check-package: ## build the Debian package, check it, and live through its life in a chroot (as root; downloads Debian)
+	@scripts/test-package
+
+install: ## install what was built, see PREFIX, SYSCONFDIR, LOCALSTATEDIR and DESTDIR in this file
+	@$(INSTALLATION) scripts/install install
+
+uninstall: ## remove what was installed; configuration, media and logs stay
+	@$(INSTALLATION) scripts/install uninstall
+
+deb: ## build the Debian package in target/debian; needs debhelper
+	debian/rules clean binary
 
 demo: ## do the main job before your eyes; KEEP=1 leaves the site running
 	@KEEP=$(KEEP) scripts/demo.sh

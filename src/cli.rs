@@ -16,7 +16,10 @@ pub enum Command {
     /// Serve in the foreground until a signal comes.
     Serve,
     /// Check the configuration and what it points to.
-    Check,
+    Check {
+        /// Tell what the operator of an original server has to know first.
+        from_java: bool,
+    },
     /// Create the tables.
     SetupSchema,
     /// Bring the tables up to date.
@@ -65,6 +68,7 @@ pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Invocation, Usa
             Some("-c") => words.configure(args.next())?,
             Some("--yes") => words.yes = true,
             Some("--repair") => words.repair = true,
+            Some("--from-java") => words.from_java = true,
             Some(option) if option.starts_with('-') => return Err(unknown("option", &argument, OPTIONS)),
             _ => words.name(&argument)?,
         }
@@ -98,7 +102,9 @@ usage: buddycloud-media-server [-c FILE] [COMMAND]
 
 Commands:
   serve               serve in the foreground until SIGTERM (the default)
-  check               check the configuration and what it points to
+  check [--from-java] check the configuration and what it points to;
+                      with --from-java, tell first what differs from the
+                      original server
   setup-schema        create the tables of the metadata
   upgrade-schema      bring the tables up to date
   drop-schema --yes   remove the tables and all metadata in them
@@ -114,10 +120,10 @@ configuration is read), else mediaserver.properties in the working directory,
 in /config/media-server or in /etc/buddycloud-media-server.
 ";
 
-const OPTIONS: &[&str] = &["--help", "--version", "--yes", "--repair"];
+const OPTIONS: &[&str] = &["--help", "--version", "--yes", "--repair", "--from-java"];
 const COMMANDS: &[(&str, Command)] = &[
     ("serve", Command::Serve),
-    ("check", Command::Check),
+    ("check", Command::Check { from_java: false }),
     ("setup-schema", Command::SetupSchema),
     ("upgrade-schema", Command::UpgradeSchema),
     ("drop-schema", Command::DropSchema),
@@ -131,6 +137,7 @@ struct Words {
     command: Option<Command>,
     yes: bool,
     repair: bool,
+    from_java: bool,
 }
 
 impl Words {
@@ -155,8 +162,10 @@ impl Words {
 
     fn understood(self) -> Result<Invocation, Usage> {
         let command = match self.command.unwrap_or(Command::Serve) {
-            Command::Fsck { .. } => Command::Fsck { repair: self.repair },
+            Command::Fsck { .. } if !self.from_java => Command::Fsck { repair: self.repair },
             _ if self.repair => return Err(Usage("--repair belongs to fsck".to_owned())),
+            Command::Check { .. } => Command::Check { from_java: self.from_java },
+            _ if self.from_java => return Err(Usage("--from-java belongs to check".to_owned())),
             command => command,
         };
         if self.yes != (command == Command::DropSchema) {
@@ -181,13 +190,16 @@ fn unknown(what: &str, argument: &OsStr, known: &[&str]) -> Usage {
 fn run(invocation: Invocation) -> Result<(), Error> {
     let places = Places::standard(invocation.config, std::env::var_os("DATABASE"));
     let source = places.read(daemon::configuration_rows)?;
+    let out = &mut io::stdout();
+    if invocation.command == (Command::Check { from_java: true }) {
+        daemon::tell_moving(&source, out);
+    }
     let (config, notices) = Config::read(&source)?;
     if invocation.command != Command::Serve {
         for notice in &notices {
             complain(&format!("{}: {}", notice.level, notice.text));
         }
     }
-    let out = &mut io::stdout();
     match invocation.command {
         Command::Serve => daemon::serve(daemon::Start {
             source: &source,
@@ -196,7 +208,7 @@ fn run(invocation: Invocation) -> Result<(), Error> {
             reread: &|| places.read(daemon::configuration_rows),
             notify_socket: std::env::var_os("NOTIFY_SOCKET"),
         }),
-        Command::Check => daemon::check(&config, out),
+        Command::Check { .. } => daemon::check(&config, out),
         Command::SetupSchema => daemon::setup_schema(&config, out),
         Command::UpgradeSchema => daemon::upgrade_schema(&config, out),
         Command::DropSchema => daemon::drop_schema(&config, out),
@@ -247,10 +259,11 @@ mod tests {
         let table = [
             ("", None, Command::Serve),
             ("serve", None, Command::Serve),
-            ("check", None, Command::Check),
+            ("check", None, Command::Check { from_java: false }),
+            ("check --from-java", None, Command::Check { from_java: true }),
             ("-c f", Some("f"), Command::Serve),
-            ("-c -x check", Some("-x"), Command::Check),
-            ("check -c f", Some("f"), Command::Check),
+            ("-c -x check", Some("-x"), Command::Check { from_java: false }),
+            ("check -c f", Some("f"), Command::Check { from_java: false }),
             ("setup-schema", None, Command::SetupSchema),
             ("upgrade-schema", None, Command::UpgradeSchema),
             ("drop-schema --yes", None, Command::DropSchema),
@@ -283,6 +296,8 @@ mod tests {
             ("check --yes", "--yes belongs to drop-schema"),
             ("--repair", "--repair belongs to fsck"),
             ("fsck --yes", "--yes belongs to drop-schema"),
+            ("fsck --from-java", "--from-java belongs to check"),
+            ("--from-java", "--from-java belongs to check"),
         ];
         for (line, expected) in table {
             assert_eq!(understood(line), Err(expected.to_owned()), "{line}");

@@ -3,6 +3,7 @@
 mod format;
 mod jdbc;
 mod list;
+mod moving;
 mod nearest;
 mod properties;
 mod settings;
@@ -13,6 +14,7 @@ mod values;
 pub use format::SecurityMode;
 pub use jdbc::{Database, PostgresUrl};
 pub use list::{Bind, Domains, Origins};
+pub use moving::moving_advice;
 pub use nearest::nearest;
 pub use properties::{Entry, parse};
 pub use settings::{Row, TABLE, Unset};

@@ -3,11 +3,18 @@
 use std::io::Write;
 
 use super::settings;
-use crate::config::{Config, Database};
+use crate::config::{Config, Database, Source, moving_advice};
 use crate::error::{Error, Kind, Result};
 use crate::media::Report;
 use crate::store::{Files, Schema};
 use crate::xmpp::{self, Checked, LinkSettings, Times};
+
+/// Tells what a configuration of the original server means here.
+pub fn tell_moving(source: &Source, out: &mut dyn Write) {
+    for advice in moving_advice(source) {
+        say(out, &format!("moving: {advice}"));
+    }
+}
 
 /// Tries what the configuration points to, and tells of each part whether it works.
 ///

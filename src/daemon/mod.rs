@@ -13,7 +13,7 @@ use log::{error, info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-pub use commands::{check, configuration_rows, drop_schema, fsck, setup_schema, upgrade_schema};
+pub use commands::{check, configuration_rows, drop_schema, fsck, setup_schema, tell_moving, upgrade_schema};
 
 use reload::Reload;
 
