@@ -1,0 +1,178 @@
+//! SIGHUP: what changes while the server runs, what doesn't, and what a bad configuration does.
+
+use std::fs;
+use std::path::Path;
+
+use crate::site::Site;
+use crate::support::child::run;
+use crate::support::http::{Answer, Request};
+use crate::support::scratch::Scratch;
+use crate::support::wait_for;
+
+const RELOADED: &str = "configuration reloaded";
+
+/// Appends these lines to the configuration, of which later ones outrank earlier ones, and has it read.
+fn reload(site: &Site, lines: &str) {
+    let file = site.server.configuration();
+    let text = fs::read_to_string(&file).expect("the configuration is there");
+    let told = site.server.log().matches(RELOADED).count();
+    fs::write(&file, format!("{text}{lines}\n")).expect("the scratch directory takes files");
+    site.server.signal("HUP");
+    wait_for("the reload", || (site.server.log().matches(RELOADED).count() > told).then_some(()));
+}
+
+fn get(site: &Site, path: &str) -> Answer {
+    Request::get(&site.url(path)).header("Origin", "https://page.test").send()
+}
+
+#[test]
+fn limits_times_cors_and_domains_change_while_it_runs() {
+    let site = Site::start(&[]);
+    let (user, channel) = site.public_channel();
+    let media = format!("{channel}/{}", site.upload(&user, &channel));
+    let before = get(&site, &media).expect(200);
+    assert_eq!(before.header("cache-control"), Some("public, max-age=86400"));
+    assert_eq!(before.header("access-control-allow-origin"), Some("https://page.test"));
+
+    reload(&site, "cache.max.age=7\nhttp.cors.origins=\nmedia.sizelimit=10\nhttp.endpoint=http://media.test");
+    let after = get(&site, &media).expect(200);
+    assert_eq!(after.header("cache-control"), Some("public, max-age=7"));
+    assert_eq!(after.header("access-control-allow-origin"), None);
+    site.upload_request(&channel).basic(user.jid()).send().expect(413);
+
+    reload(&site, "media.sizelimit=1000000\nxmpp.pending.per.user.max=1\nhttp.uploads.max=1");
+    let created = site.upload_request(&channel).basic(user.jid()).send().expect(201);
+    assert!(created.header("location").is_some_and(|url| url.starts_with("http://media.test/")));
+
+    reload(&site, "media.domains=elsewhere.test");
+    get(&site, &media).expect(404);
+    reload(&site, "media.domains=\nhttp.connections.per.address.max=1");
+    get(&site, &media).expect(200);
+}
+
+#[test]
+fn what_needs_a_restart_is_named() {
+    let site = Site::start(&[]);
+    reload(&site, "http.port=1\nxmpp.connection.password=another");
+    let log = site.server.log();
+    for key in ["http.port", "xmpp.connection.password"] {
+        assert!(
+            log.contains(&format!("{key} has changed: that takes effect when the server is restarted")),
+            "{log}"
+        );
+    }
+    assert!(!log.contains("cache.max.age has changed") && !log.contains("another"), "{log}");
+}
+
+#[test]
+fn a_bad_configuration_keeps_the_old_one() {
+    let scratch = Scratch::new();
+    let site = Site::start(&[]);
+    let (user, channel) = site.public_channel();
+    let media = format!("{channel}/{}", site.upload(&user, &channel));
+    let file = site.server.configuration();
+    let good = fs::read_to_string(&file).expect("the configuration is there");
+    let log = scratch.join("absent/log");
+    let bad = [
+        "media.sizelimit=many".to_owned(),
+        format!("logging.file={}", log.display()),
+        "https.enabled=true".to_owned(),
+    ];
+    for (number, line) in (1..).zip(bad) {
+        fs::write(&file, format!("{good}cache.max.age=7\n{line}\n"))
+            .expect("the scratch directory takes files");
+        site.server.signal("HUP");
+        let refused = || site.server.log().matches("is not reloaded, the old one stays").count() == number;
+        wait_for("the refusal", || refused().then_some(()));
+        assert_eq!(
+            get(&site, &media).expect(200).header("cache-control"),
+            Some("public, max-age=86400"),
+            "{line}"
+        );
+    }
+    assert!(!site.server.log().contains(RELOADED));
+}
+
+#[test]
+fn the_log_gets_another_level_and_file() {
+    let scratch = Scratch::new();
+    let log = scratch.join("server.log");
+    let site = Site::start(&[]);
+    let channel = site.channel("open", &[]);
+    let file = site.server.configuration();
+    let text = fs::read_to_string(&file).expect("the configuration is there");
+    let line = format!("logging.file={}\n", log.display());
+    fs::write(&file, format!("{text}{line}")).expect("the scratch directory takes files");
+    site.server.signal("HUP");
+    let logged = || fs::read_to_string(&log).unwrap_or_default();
+    wait_for("the new log", || logged().contains(RELOADED).then_some(()));
+    get(&site, &channel).expect(200);
+    assert!(logged().contains(&format!("GET /{channel} 200")), "{}", logged());
+    fs::write(&file, format!("{text}{line}logging.level=error\n"))
+        .expect("the scratch directory takes files");
+    site.server.signal("HUP");
+    wait_for("silence", || {
+        let before = logged();
+        get(&site, &channel).expect(200);
+        (logged() == before).then_some(())
+    });
+}
+
+#[test]
+fn a_new_certificate_is_used_for_new_connections() {
+    let scratch = Scratch::new();
+    let (store, password) = (scratch.join("keystore.p12"), "secret");
+    certificate(&scratch, &store, "first");
+    let settings = [
+        ("http.enabled", "true"),
+        ("https.enabled", "true"),
+        ("https.port", "0"),
+        ("https.keystore.path", &store.display().to_string()),
+        ("https.keystore.password", password),
+    ];
+    let site = Site::start(&settings);
+    let log = site.server.log();
+    let port =
+        log.lines().filter_map(|line| line.split("listening on 0.0.0.0:").nth(1)).nth(1).expect("two ports");
+    assert!(subject(port).contains("CN = first"));
+    certificate(&scratch, &store, "second");
+    reload(&site, "");
+    assert!(subject(port).contains("CN = second"));
+    fs::write(&store, "no keystore").expect("the scratch directory takes files");
+    site.server.signal("HUP");
+    wait_for("the refusal", || site.server.log().contains("is not reloaded").then_some(()));
+    assert!(subject(port).contains("CN = second"));
+}
+
+/// Makes a PKCS#12 file for this name.
+fn certificate(scratch: &Scratch, store: &Path, name: &str) {
+    let (key, cert) =
+        (scratch.join("key.pem").display().to_string(), scratch.join("cert.pem").display().to_string());
+    let subject = format!("/CN={name}");
+    let request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"];
+    let (status, printed) =
+        run(&[&request[..], &["-keyout", &key, "-out", &cert, "-subj", &subject]].concat());
+    assert_eq!(status, 0, "{printed}");
+    let store = store.display().to_string();
+    let export = [
+        "openssl",
+        "pkcs12",
+        "-export",
+        "-inkey",
+        &key,
+        "-in",
+        &cert,
+        "-passout",
+        "pass:secret",
+        "-out",
+        &store,
+    ];
+    let (status, printed) = run(&export);
+    assert_eq!(status, 0, "{printed}");
+}
+
+/// The subject of the certificate that is shown on this port.
+fn subject(port: &str) -> String {
+    let (_, printed) = run(&["openssl", "s_client", "-connect", &format!("127.0.0.1:{port}")]);
+    printed.lines().find(|line| line.starts_with("subject=")).unwrap_or_default().to_owned()
+}
