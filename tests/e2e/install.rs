@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::site::xmpp_of;
 use crate::support::child::run;
 use crate::support::http::Request;
+use crate::support::prosody::Prosody;
 use crate::support::scratch::Scratch;
 use crate::support::server::{PROGRAM, Xmpp, properties};
 use crate::support::{free_port, wait_for};
@@ -171,6 +173,11 @@ fn what_is_installed_is_removed_again_but_for_what_was_configured() {
     let unit = fs::read_to_string(site.path("usr/lib/systemd/system").join(format!("{NAME}.service")));
     let program = site.path("usr/sbin").join(NAME).display().to_string();
     assert!(unit.expect("the unit is there").contains(&format!("ExecStart={program} $OPTIONS serve")));
+    let unit = site.path("usr/lib/systemd/system").join(format!("{NAME}.service")).display().to_string();
+    let (status, printed) = run(&["systemd-analyze", "--man=no", "verify", &unit]);
+    assert_eq!((status, printed.contains(NAME)), (0, false), "{printed}");
+    let (status, printed) = run(&["systemd-analyze", "security", "--offline=true", "--threshold=15", &unit]);
+    assert_eq!(status, 0, "{printed}");
 
     site.make("uninstall");
     let (_, left) = run(&["find", &site.scratch.path().display().to_string(), "-type", "f"]);
@@ -191,6 +198,20 @@ fn scripts_and_units_are_valid() {
     let changelog = fs::read_to_string(root.join("debian/changelog")).expect("it is in the tree");
     let version = format!("{NAME} ({})", env!("CARGO_PKG_VERSION"));
     assert!(changelog.starts_with(&version), "debian/changelog is not about {version}");
+}
+
+#[test]
+fn the_example_for_prosody_is_all_that_it_needs() {
+    let prosody = Prosody::start();
+    prosody.add_account("example.com", "mediaserver");
+    let scratch = Scratch::new();
+    let text = properties(8080, xmpp_of(&prosody), scratch.path(), &[]).replace("example.org", "example.com");
+    let secret = "xmpp.component.secretkey=a long secret\n";
+    let file = scratch.join("mediaserver.properties");
+    fs::write(&file, text + secret).expect("the scratch directory takes files");
+    let (status, printed) = run(&[PROGRAM, "-c", &file.display().to_string(), "check"]);
+    assert_eq!(status, 0, "{printed}");
+    assert!(printed.contains("component: ok") && printed.contains("client: ok"), "{printed}");
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! SIGHUP: what changes while the server runs, what doesn't, and what a bad configuration does.
 
 use std::fs;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 
 use crate::site::Site;
-use crate::support::child::run;
+use crate::support::child::{Guarded, run};
 use crate::support::http::{Answer, Request};
 use crate::support::scratch::Scratch;
-use crate::support::wait_for;
+use crate::support::server::{PROGRAM, Xmpp, properties};
+use crate::support::{PATIENCE, wait_for};
 
 const RELOADED: &str = "configuration reloaded";
 
@@ -175,4 +178,32 @@ fn certificate(scratch: &Scratch, store: &Path, name: &str) {
 fn subject(port: &str) -> String {
     let (_, printed) = run(&["openssl", "s_client", "-connect", &format!("127.0.0.1:{port}")]);
     printed.lines().find(|line| line.starts_with("subject=")).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_service_manager_is_told_of_every_change() {
+    let name = format!("media-server-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("a short name");
+    let manager = UnixDatagram::bind_addr(&address).expect("a name that is free");
+    manager.set_read_timeout(Some(PATIENCE)).expect("a time");
+    let told = || {
+        let mut bytes = [0; 200];
+        let length = manager.recv(&mut bytes).expect("the server tells");
+        String::from_utf8_lossy(&bytes[..length]).into_owned()
+    };
+    let scratch = Scratch::new();
+    let file = scratch.join("mediaserver.properties");
+    let text = properties(0, Xmpp { client_port: 1, component_port: 1 }, scratch.path(), &[]);
+    fs::write(&file, text).expect("the scratch directory takes files");
+    let command = [PROGRAM, "-c", &file.display().to_string()];
+    let mut server =
+        Guarded::start(&command, &[("NOTIFY_SOCKET", &format!("@{name}"))], &scratch.join("log"));
+    assert_eq!(told(), "READY=1");
+    assert!(server.printed().contains("listening on"), "{}", server.printed());
+    server.signal("HUP");
+    assert!(told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    assert_eq!(told(), "READY=1");
+    server.signal("TERM");
+    assert_eq!(told(), "STOPPING=1");
+    assert_eq!(server.wait(), 0);
 }

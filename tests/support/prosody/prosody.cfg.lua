@@ -50,3 +50,6 @@ Component "topics.example.org" "pubsub"
 
 -- A domain that the media server does not serve, on the same XMPP server.
 VirtualHost "elsewhere.test"
+
+-- The shipped example, with domains of its own.
+Include "../../../examples/prosody.cfg.lua"
