@@ -11,6 +11,7 @@ mod hostile_http;
 mod hostile_xmpp;
 mod http_basics;
 mod install;
+mod manual;
 mod moving;
 mod original;
 mod private_channels;
