@@ -27,9 +27,10 @@ CREATE TABLE previews (
     fileSize INTEGER,
     height INTEGER,
     width INTEGER,
-    mimeType TEXT NOT NULL
+    mimeType TEXT NOT NULL,
+    lastUsed INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX previews_media_idx ON previews (mediaId);
+CREATE UNIQUE INDEX previews_size_idx ON previews (mediaId, height, width);
 
 CREATE TABLE avatars (
     id INTEGER PRIMARY KEY,

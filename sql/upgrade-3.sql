@@ -1,4 +1,5 @@
--- Version 3: indexes for listing a channel and for the foreign keys; every media has its dates.
+-- Version 3: indexes for listing a channel and for the foreign keys; every media has its dates, and each
+-- preview of it its own size.
 BEGIN;
 
 -- First, so that a second run fails before it changes anything.
@@ -17,7 +18,15 @@ CREATE INDEX medias_listing_idx ON medias (entityId, lastUpdatedDate DESC, id CO
 -- It began with the date, so it served no query.
 DROP INDEX IF EXISTS entityUpdated_idx;
 
-CREATE INDEX previews_media_idx ON previews (mediaId);
+-- One preview for each size of a media: two that were made at once are one too many. The files of those
+-- that go are found by fsck.
+DELETE FROM previews WHERE EXISTS (
+    SELECT 1 FROM previews AS other
+    WHERE other.mediaId = previews.mediaId AND other.height = previews.height
+        AND other.width = previews.width AND other.id < previews.id
+);
+ALTER TABLE previews ADD COLUMN lastUsed TIMESTAMP NOT NULL DEFAULT TIMESTAMP 'epoch'; -- UTC
+CREATE UNIQUE INDEX previews_size_idx ON previews (mediaId, height, width);
 CREATE INDEX avatars_media_idx ON avatars (mediaId);
 
 COMMIT;

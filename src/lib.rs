@@ -13,6 +13,7 @@ pub mod limits;
 pub mod log;
 pub mod media;
 pub mod model;
+pub mod preview;
 pub mod secret;
 pub mod store;
 pub mod sys;

@@ -169,5 +169,26 @@ pub const XMPP_RESOURCE: &str = "media-server";
 /// Open files besides those of connections and transfers: listeners, XMPP, databases, logs.
 pub const OTHER_FILES: usize = 128;
 
+/// Stack of a thread that decodes a picture, in bytes.
+pub const PREVIEW_STACK: usize = 4 * 1024 * 1024;
+/// How long a preview counts as just used: the row of one that is asked for often is seldom written.
+pub const PREVIEW_USED: Duration = Duration::from_secs(3600);
+/// Pixels of a side of a preview of a film whose size is not known.
+pub const FILM_SIDE: u32 = 4096;
+/// Address space of ffprobe and ffmpeg, in bytes: their libraries alone take 300 MB.
+pub const CHILD_MEMORY: u64 = 2 * 1024 * 1024 * 1024;
+/// Open files of ffprobe and ffmpeg.
+pub const CHILD_FILES: u64 = 32;
+/// Processes of the server's user beyond which ffprobe and ffmpeg can't start more; our threads count, too.
+pub const CHILD_PROCESSES: u64 = 4096;
+/// Bytes of one read of what ffprobe and ffmpeg print.
+pub const CHILD_READ_BYTES: usize = 16 * 1024;
+/// Bytes that ffprobe may print; of a film about 500 for each stream.
+pub const PROBE_BYTES: u64 = 64 * 1024;
+/// Bytes of a line in the head of a frame that ffmpeg hands over.
+pub const PPM_LINE: usize = 32;
+/// Longest playing time that is believed, in milliseconds: ten years.
+pub const LONGEST_PLAY: u64 = 10 * 366 * 24 * 3600 * 1000;
+
 /// Bytes of a configuration file.
 pub const CONFIG_BYTES: u64 = 1024 * 1024;

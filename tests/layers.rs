@@ -23,7 +23,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("access", &["error", "limits", "clock", "secret", "log", "sys", "model", "xmpp"]),
     (
         "web",
-        &["error", "limits", "clock", "secret", "log", "sys", "model", "http", "store", "media", "access"],
+        &[
+            "error", "limits", "clock", "secret", "log", "sys", "model", "http", "store", "preview", "media",
+            "access",
+        ],
     ),
     (
         "config",
@@ -35,8 +38,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
-            "error", "limits", "clock", "secret", "log", "sys", "model", "http", "xmpp", "store", "media",
-            "access", "web", "config",
+            "error", "limits", "clock", "secret", "log", "sys", "model", "http", "xmpp", "store", "preview",
+            "media", "access", "web", "config",
         ],
     ),
     (

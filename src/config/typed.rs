@@ -28,6 +28,8 @@ pub struct Config {
     pub gate: Gate,
     /// `media.*`
     pub media: Media,
+    /// `preview.*`
+    pub preview: Preview,
     /// `jdbc.*`
     pub metadata: Metadata,
     /// `logging.*`
@@ -143,6 +145,27 @@ pub struct Media {
     pub to_disk_threshold: usize,
 }
 
+/// How previews are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preview {
+    /// `preview.max.pixels`
+    pub max_pixels: u64,
+    /// `preview.max.bytes`
+    pub max_bytes: u64,
+    /// `preview.max.count`
+    pub max_count: usize,
+    /// `preview.timeout`
+    pub timeout: Duration,
+    /// `preview.jobs.max`; with the next one, below `http.threads`.
+    pub jobs_max: usize,
+    /// `preview.queue.max`
+    pub queue_max: usize,
+    /// `preview.ffmpeg`
+    pub ffmpeg: PathBuf,
+    /// `preview.ffprobe`
+    pub ffprobe: PathBuf,
+}
+
 /// Where the metadata is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata {
@@ -170,6 +193,7 @@ impl Config {
         let media = media(&values)?;
         let config = Self {
             http: http(&values)?,
+            preview: preview(&values)?,
             https: https(&values)?,
             client: client(&values)?,
             gate: gate(&values, &component.servername)?,
@@ -315,6 +339,30 @@ fn media(values: &Values<'_>) -> Result<Media> {
     })
 }
 
+fn preview(values: &Values<'_>) -> Result<Preview> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = values.need(&s::HTTP_THREADS)?;
+    let jobs_max = values.get(&s::PREVIEW_JOBS_MAX)?.unwrap_or(processors.min(6).min(threads / 3));
+    let queue_max = values.get(&s::PREVIEW_QUEUE_MAX)?.unwrap_or(threads / 16);
+    if jobs_max + queue_max >= threads {
+        let what = format!(
+            "{threads} threads must be more than preview.jobs.max ({jobs_max}) and preview.queue.max \
+             ({queue_max}) together"
+        );
+        return Err(values.wrong(s::HTTP_THREADS.key, &what));
+    }
+    Ok(Preview {
+        max_pixels: values.need(&s::PREVIEW_MAX_PIXELS)?,
+        max_bytes: values.need(&s::PREVIEW_MAX_BYTES)?,
+        max_count: values.need(&s::PREVIEW_MAX_COUNT)?,
+        timeout: values.need(&s::PREVIEW_TIMEOUT)?,
+        jobs_max,
+        queue_max,
+        ffmpeg: values.need(&s::PREVIEW_FFMPEG)?,
+        ffprobe: values.need(&s::PREVIEW_FFPROBE)?,
+    })
+}
+
 fn metadata(values: &Values<'_>, root: &Path) -> Result<Metadata> {
     let embedded = || Database::Sqlite(root.join("metadata.sqlite"));
     Ok(Metadata {
@@ -396,6 +444,16 @@ mod tests {
                 size_limit: 104_857_600,
                 to_disk_threshold: 1_048_576,
             },
+            preview: Preview {
+                max_pixels: 50_000_000,
+                max_bytes: 67_108_864,
+                max_count: 50,
+                timeout: Duration::from_secs(20),
+                jobs_max: std::thread::available_parallelism().map_or(1, usize::from).min(6),
+                queue_max: 8,
+                ffmpeg: "ffmpeg".into(),
+                ffprobe: "ffprobe".into(),
+            },
             metadata: Metadata {
                 database: Database::Sqlite("/srv/media/metadata.sqlite".into()),
                 pool_size: 8,
@@ -418,6 +476,8 @@ mod tests {
              xmpp.reply.timeout=8\nxmpp.cache.ttl=9\nxmpp.pending.per.user.max=10\n\
              xmpp.pending.per.address.max=11\nxmpp.pending.max=12\nmedia.domains=*\nmedia.storage.sync=off\n\
              media.sizelimit=13\nmedia.todisk.threshold=14\njdbc.db.url=jdbc:postgresql:m\njdbc.pool.size=15\n\
+             preview.max.pixels=16\npreview.max.bytes=17\npreview.max.count=18\npreview.timeout=19\n\
+             preview.jobs.max=20\npreview.queue.max=21\npreview.ffmpeg=/f\npreview.ffprobe=/p\n\
              logging.file=/l\nlogging.level=trace",
         )
         .unwrap();
@@ -446,6 +506,17 @@ mod tests {
         assert_eq!(config.gate, gate);
         let media = Media { root: "/srv/media".into(), sync: false, size_limit: 13, to_disk_threshold: 14 };
         assert_eq!(config.media, media);
+        let preview = Preview {
+            max_pixels: 16,
+            max_bytes: 17,
+            max_count: 18,
+            timeout: Duration::from_secs(19),
+            jobs_max: 20,
+            queue_max: 21,
+            ffmpeg: "/f".into(),
+            ffprobe: "/p".into(),
+        };
+        assert_eq!(config.preview, preview);
         assert!(matches!(config.metadata.database, Database::Postgres(PostgresUrl { .. })));
         assert_eq!(config.metadata.pool_size, 15);
         assert_eq!(config.logging, Logging { file: Some("/l".into()), level: log::LevelFilter::Trace });
@@ -495,6 +566,19 @@ mod tests {
         );
         assert!(read("http.uploads.max=64\nhttp.downloads.max=63").is_ok());
         assert!(read("http.uploads.max=64\nhttp.downloads.max=64").is_err());
+    }
+
+    #[test]
+    fn previews_leave_workers_free() {
+        for threads in 3..=1024 {
+            let preview = read(&format!("http.threads={threads}")).unwrap().preview;
+            assert!(preview.jobs_max > 0 && preview.jobs_max + preview.queue_max < threads, "{threads}");
+        }
+        assert_eq!(
+            refused("http.threads=20\npreview.jobs.max=4\npreview.queue.max=16"),
+            "f:10: http.threads: 20 threads must be more than preview.jobs.max (4) and preview.queue.max (16) \
+             together"
+        );
     }
 
     #[test]

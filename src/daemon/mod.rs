@@ -70,6 +70,7 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     catch_signals(sender.clone())?;
     let library = Arc::new(settings::library(config)?);
     library.clean_up()?;
+    library.log_missing_programs();
     open_library(config, &library, sender)?;
 
     let workers = Workers::new(config.http.threads)?;

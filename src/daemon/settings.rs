@@ -11,16 +11,32 @@ use crate::error::{Error, Kind, Result};
 use crate::http::cors::Cors;
 use crate::media::Library;
 use crate::store::{Files, Metadata, Postgres, PostgresSettings, Schema, Sqlite};
-use crate::{access, config, http, limits, media, web, xmpp};
+use crate::{access, config, http, limits, media, preview, web, xmpp};
 
 /// Files and metadata, ready but for [`Library::open`].
 pub(super) fn library(config: &Config) -> Result<Library> {
     let files = Files::open(&config.media.root, config.media.sync)?;
-    Ok(Library::new(files, metadata(config)?, Arc::new(SystemClock), media(config)))
+    Ok(Library::new(files, metadata(config)?, Arc::new(SystemClock), media(config), previews(config)))
 }
 
 pub(super) fn media(config: &Config) -> media::Settings {
     media::Settings { size_limit: config.media.size_limit, to_disk_threshold: config.media.to_disk_threshold }
+}
+
+fn previews(config: &Config) -> media::PreviewSettings {
+    let preview = &config.preview;
+    media::PreviewSettings {
+        count: preview.max_count,
+        jobs: preview.jobs_max,
+        queue: preview.queue_max,
+        studio: preview::Settings {
+            max_pixels: preview.max_pixels,
+            max_bytes: preview.max_bytes,
+            time: preview.timeout,
+            ffmpeg: preview.ffmpeg.clone(),
+            ffprobe: preview.ffprobe.clone(),
+        },
+    }
 }
 
 fn metadata(config: &Config) -> Result<Box<dyn Metadata>> {

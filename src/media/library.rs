@@ -7,9 +7,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::preview::Key;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
 use crate::model::{BareJid, Channel, Description, Media, MediaId, Page};
+use crate::preview::{Jobs, Properties, Studio};
 use crate::store::{Files, InsertError, Listing, Metadata, Published, Sealed, StoredFile, Upload};
 
 /// What the library is told.
@@ -19,6 +21,19 @@ pub struct Settings {
     pub size_limit: u64,
     /// Bytes of an upload that are held in memory before they go to a file.
     pub to_disk_threshold: usize,
+}
+
+/// How many previews are made and kept.
+#[derive(Clone, Debug)]
+pub struct PreviewSettings {
+    /// Previews of one media that are kept.
+    pub count: usize,
+    /// Previews that are made at a time.
+    pub jobs: usize,
+    /// Requests that wait for their preview to be made.
+    pub queue: usize,
+    /// What one preview may cost.
+    pub studio: crate::preview::Settings,
 }
 
 /// How a request names a media of a channel.
@@ -48,7 +63,7 @@ pub struct New {
 }
 
 impl New {
-    fn into_media(self, sealed: &Sealed, now: Timestamp) -> Media {
+    fn into_media(self, sealed: &Sealed, properties: Properties, now: Timestamp) -> Media {
         Media {
             id: MediaId::random(),
             channel: self.channel,
@@ -60,9 +75,9 @@ impl New {
             extension: self.extension,
             sha1: sealed.sha1().to_owned(),
             size: sealed.size(),
-            length: None,
-            height: None,
-            width: None,
+            length: properties.length,
+            height: properties.height,
+            width: properties.width,
         }
     }
 }
@@ -73,14 +88,28 @@ pub struct Library {
     metadata: Box<dyn Metadata>,
     pub(super) clock: Arc<dyn Clock>,
     settings: RwLock<Settings>,
+    pub(super) studio: Studio,
+    pub(super) jobs: Jobs<Key>,
+    /// Previews of one media that are kept.
+    pub(super) preview_count: usize,
     /// Whether the schema is known to be the one we need.
     open: AtomicBool,
 }
 
 impl Library {
     /// A library that is closed: every operation fails as [`Kind::Unavailable`] until [`Library::open`].
-    pub fn new(files: Files, metadata: Box<dyn Metadata>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        Self { files, metadata, clock, settings: RwLock::new(settings), open: AtomicBool::new(false) }
+    pub fn new(
+        files: Files,
+        metadata: Box<dyn Metadata>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+        previews: PreviewSettings,
+    ) -> Self {
+        let studio = Studio::new(previews.studio);
+        let jobs = Jobs::new(previews.jobs, previews.queue);
+        let settings = RwLock::new(settings);
+        let open = AtomicBool::new(false);
+        Self { files, metadata, clock, settings, studio, jobs, preview_count: previews.count, open }
     }
 
     /// Opens the library: the metadata is known to have the schema that this program works with.
@@ -95,6 +124,13 @@ impl Library {
             log::info!("removed {removed} files of uploads that never ended");
         }
         Ok(())
+    }
+
+    /// Logs which programs are missing, and what is not done without them.
+    pub fn log_missing_programs(&self) {
+        if let Some(program) = self.studio.missing_program() {
+            log::warn!("{program} is not installed: films and sounds get no properties, films no previews");
+        }
     }
 
     /// Other settings for the uploads to come.
@@ -117,7 +153,8 @@ impl Library {
         self.files.begin(size_limit, to_disk_threshold)
     }
 
-    /// Adds a media whose bytes are on disk: file first, then row; both are durable when this returns.
+    /// Adds a media whose bytes are on disk: file first, then row; both are durable when this returns. A
+    /// picture that becomes an avatar is made square before.
     ///
     /// # Errors
     /// Nothing is visible then, except when not even the database knows whether it took the row: the
@@ -125,7 +162,8 @@ impl Library {
     pub fn add(&self, sealed: Sealed, new: New) -> Result<Media> {
         let avatar = new.avatar;
         let metadata = self.metadata()?;
-        let media = new.into_media(&sealed, self.clock.now());
+        let sealed = if avatar { self.squared(sealed)? } else { sealed };
+        let media = new.into_media(&sealed, self.properties(&sealed)?, self.clock.now());
         if let Published::Taken(_) = self.files.publish(sealed, &media.channel, &media.id)? {
             // 119 random bits: it takes a broken generator to come here.
             return Err(Error::new(Kind::Corrupt, format!("{}/{} exists already", media.channel, media.id)));
@@ -182,7 +220,7 @@ impl Library {
     }
 
     /// Removes a file that has no row. If that fails, `fsck` will.
-    fn remove_file(&self, channel: &Channel, id: &MediaId) {
+    pub(super) fn remove_file(&self, channel: &Channel, id: &MediaId) {
         if let Err(error) = self.files.remove(channel, id) {
             log::warn!("{channel}/{id} has no row, but its file stays until fsck --repair: {error}");
         }
@@ -205,7 +243,8 @@ mod tests {
 
     use super::super::testing::{Bench, channel};
     use super::*;
-    use crate::store::{Deleted, MediaRow, PreviewRow};
+    use crate::model::Preview;
+    use crate::store::{Deleted, MediaRow, PreviewInsert, PreviewRow};
     use crate::testing::Scratch;
 
     #[test]
@@ -360,6 +399,23 @@ mod tests {
         }
 
         fn has_preview(&self, _: &Channel, _: &MediaId) -> Result<bool> {
+            unreachable!()
+        }
+
+        fn preview(&self, _: &MediaId, _: u32, _: u32) -> Result<Option<Preview>> {
+            unreachable!()
+        }
+
+        fn insert_preview(
+            &self,
+            _: &Media,
+            _: &Preview,
+            _: usize,
+        ) -> std::result::Result<PreviewInsert, InsertError> {
+            unreachable!()
+        }
+
+        fn use_preview(&self, _: &MediaId, _: Timestamp) -> Result<()> {
             unreachable!()
         }
 

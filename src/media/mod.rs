@@ -2,8 +2,11 @@
 
 mod fsck;
 mod library;
+mod preview;
+mod properties;
 #[cfg(test)]
 mod testing;
 
 pub use fsck::{Finding, Report};
-pub use library::{Library, Name, New, Settings};
+pub use library::{Library, Name, New, PreviewSettings, Settings};
+pub use preview::Found;

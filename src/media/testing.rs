@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::{Library, New, Settings};
+use super::{Library, New, PreviewSettings, Settings};
 use crate::clock::{Clock, Timestamp};
 use crate::error::Result;
 use crate::model::{Channel, Description, Media};
@@ -33,7 +33,9 @@ impl Bench {
         let files = Files::open(scratch.path(), false).unwrap();
         let clock = Arc::new(HandClock(AtomicI64::new(Timestamp::from(SystemTime::now()).as_micros())));
         let settings = Settings { size_limit: 100, to_disk_threshold: 10 };
-        let library = Library::new(files, metadata, Arc::clone(&clock) as _, settings);
+        let studio = crate::preview::Settings::default();
+        let previews = PreviewSettings { count: 3, jobs: 1, queue: 1, studio };
+        let library = Library::new(files, metadata, Arc::clone(&clock) as _, settings, previews);
         library.open();
         Self { library, clock, scratch }
     }

@@ -103,6 +103,25 @@ pub struct Media {
     pub width: Option<u32>,
 }
 
+/// A stored preview: a row of table `previews`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preview {
+    /// The name of its file, beside the media's.
+    pub id: MediaId,
+    /// The height of the box that it was made for, in pixels.
+    pub height: u32,
+    /// The width of that box.
+    pub width: u32,
+    /// Its media type.
+    pub mime_type: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The SHA-1 of its bytes, in lower-case hexadecimal.
+    pub sha1: String,
+    /// When somebody asked for it last, roughly.
+    pub last_used: Timestamp,
+}
+
 /// Which part of a channel's list is wanted, newest first, ties by id descending.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {

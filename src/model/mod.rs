@@ -9,7 +9,7 @@ mod refusal;
 
 pub use affiliation::{AccessModel, Affiliation};
 pub use jid::{BareJid, Channel, Jid, JidError};
-pub use media::{Description, Media, MediaId, MediaIdError, Page};
+pub use media::{Description, Media, MediaId, MediaIdError, Page, Preview};
 pub use method::Method;
 pub use permission::{Need, may};
 pub use refusal::{Refusal, Row};

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::error::{Error, Kind};
+
 /// Declares [`Refusal`] and its rows: name, status, title, detail, seconds for `Retry-After`.
 macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident = $status:literal $title:literal, $detail:literal $(, retry $retry:literal)?;)*) => {
@@ -79,6 +81,9 @@ refusals! {
     TooSlow = 408 "Too slow", "The request did not arrive in time.";
     PreconditionFailed = 412 "Precondition failed", "The media is not in the state that the request demands.";
     NoPreview = 412 "No preview", "This media has no preview.";
+    NoFilmPreviews = 412 "No preview", "This server makes no previews of films.";
+    Undecodable = 412 "No preview", "The media is damaged or of an unusual kind, and can't be decoded.";
+    TooManyPixels = 412 "No preview", "The media has more pixels or bytes than this server makes previews of.";
     TooLarge = 413 "Too large", "The data is larger than this server accepts.";
     UriTooLong = 414 "Address too long", "The request line is too long.";
     UnsupportedMediaType = 415 "Form not understood", "Send multipart/form-data or application/x-www-form-urlencoded.";
@@ -96,6 +101,7 @@ refusals! {
     TooManyPending = 503 "Overloaded", "Too many requests wait to be confirmed.", retry 10;
     TooManyUploads = 503 "Overloaded", "Too many uploads are under way.", retry 5;
     TooManyDownloads = 503 "Overloaded", "Too many downloads are under way.", retry 5;
+    TooManyPreviews = 503 "Overloaded", "Too many previews are being made.", retry 5;
     Overloaded = 503 "Overloaded", "The server has too much to do.", retry 5;
     Stopping = 503 "Stopping", "The server is being stopped.", retry 5;
     VersionNotSupported = 505 "Version not supported", "This server speaks HTTP/1.1 and HTTP/1.0.";
@@ -115,6 +121,30 @@ impl std::error::Error for Refusal {}
 impl From<Refusal> for std::io::Error {
     fn from(refusal: Refusal) -> Self {
         Self::other(refusal)
+    }
+}
+
+/// What a client is told of an error: the text stays in the log.
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        match error.kind() {
+            Kind::Unavailable => {
+                log::warn!("{error}");
+                Self::DatabaseDown
+            }
+            Kind::Exhausted => {
+                log::warn!("{error}");
+                Self::Overloaded
+            }
+            Kind::Full => {
+                log::error!("{error}");
+                Self::StorageFull
+            }
+            Kind::Config | Kind::Corrupt | Kind::Failure => {
+                log::error!("{error}");
+                Self::Internal
+            }
+        }
     }
 }
 
@@ -144,5 +174,17 @@ mod tests {
         let error = std::io::Error::from(Refusal::TooLarge);
         assert_eq!(Refusal::in_io(&error), Some(Refusal::TooLarge));
         assert_eq!(Refusal::in_io(&std::io::Error::other("else")), None);
+    }
+
+    #[test]
+    fn errors_become_refusals_without_their_text() {
+        for (kind, refusal) in [
+            (Kind::Unavailable, Refusal::DatabaseDown),
+            (Kind::Full, Refusal::StorageFull),
+            (Kind::Exhausted, Refusal::Overloaded),
+            (Kind::Corrupt, Refusal::Internal),
+        ] {
+            assert_eq!(Refusal::from(Error::new(kind, "secret")), refusal);
+        }
     }
 }

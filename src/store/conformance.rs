@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{InsertError, Metadata};
+use super::{InsertError, Metadata, PreviewInsert};
 use crate::clock::Timestamp;
-use crate::model::{Channel, Description, Media, MediaId, Page};
+use crate::model::{Channel, Description, Media, MediaId, Page, Preview};
 
 /// A store with an empty database.
 pub(super) trait Bench {
@@ -29,6 +29,8 @@ macro_rules! suite {
             a_row_that_is_odd_is_left_out
             an_update_changes_what_it_names_and_the_date
             a_delete_takes_everything_with_it
+            previews_are_found_by_their_size
+            a_preview_too_many_goes_by_its_last_use
             rows_are_read_in_pages
             many_threads_may_insert
             no_text_is_taken_for_sql
@@ -275,6 +277,66 @@ pub(super) fn a_delete_takes_everything_with_it(bench: &impl Bench) {
     assert_eq!(store.delete(&media.channel, &media.id).unwrap(), None);
     assert_eq!(store.preview_rows(None, 9).unwrap().len(), 1);
     assert_eq!(store.media(&other.channel, &other.id).unwrap(), Some(other));
+}
+
+fn preview(name: &str, side: u32, micros: i64) -> Preview {
+    Preview {
+        id: id(name),
+        height: side,
+        width: side + 1,
+        mime_type: "image/png".into(),
+        size: 5_000_000_000,
+        sha1: "bc46".into(),
+        last_used: Timestamp::from_micros(micros),
+    }
+}
+
+pub(super) fn previews_are_found_by_their_size(bench: &impl Bench) {
+    let store = bench.store();
+    let media = media(ROOM, "a", 1);
+    let first = preview("p1", 50, 7);
+    assert_eq!(store.insert_preview(&media, &first, 9).unwrap(), PreviewInsert::NoMedia);
+    store.insert(&media, false).unwrap();
+    assert_eq!(store.preview(&media.id, 50, 51).unwrap(), None);
+    // Twice, as after a commit that nobody heard of.
+    for _ in 0..2 {
+        assert_eq!(store.insert_preview(&media, &first, 9).unwrap(), PreviewInsert::Stored(Vec::new()));
+    }
+    assert_eq!(store.insert_preview(&media, &preview("p2", 50, 8), 9).unwrap(), PreviewInsert::Taken);
+    assert_eq!(store.preview(&media.id, 50, 51).unwrap(), Some(first.clone()));
+    assert_eq!(store.preview(&media.id, 51, 50).unwrap(), None);
+    assert!(store.has_preview(&media.channel, &first.id).unwrap());
+    assert!(!store.has_preview(&channel("other@example.org"), &first.id).unwrap());
+    store.use_preview(&first.id, Timestamp::from_micros(9)).unwrap();
+    assert_eq!(store.preview(&media.id, 50, 51).unwrap().unwrap().last_used, Timestamp::from_micros(9));
+    let elsewhere = Media { channel: channel("other@example.org"), ..media.clone() };
+    let third = preview("p3", 60, 1);
+    assert_eq!(store.insert_preview(&elsewhere, &third, 9).unwrap(), PreviewInsert::NoMedia);
+    assert_eq!(store.delete(&media.channel, &media.id).unwrap().unwrap().previews, [first.id]);
+}
+
+pub(super) fn a_preview_too_many_goes_by_its_last_use(bench: &impl Bench) {
+    let store = bench.store();
+    let (media, other) = (media(ROOM, "a", 1), media(ROOM, "b", 1));
+    store.insert(&media, false).unwrap();
+    store.insert(&other, false).unwrap();
+    store.insert_preview(&other, &preview("q", 1, 0), 3).unwrap();
+    for (name, side, micros) in [("p1", 1, 30), ("p2", 2, 10), ("p3", 3, 20)] {
+        let stored = store.insert_preview(&media, &preview(name, side, micros), 3).unwrap();
+        assert_eq!(stored, PreviewInsert::Stored(Vec::new()));
+    }
+    // The new one stays, whatever its date.
+    let stored = store.insert_preview(&media, &preview("p4", 4, 0), 3).unwrap();
+    assert_eq!(stored, PreviewInsert::Stored(vec![id("p2")]));
+    assert_eq!(store.preview(&media.id, 2, 3).unwrap(), None);
+    let PreviewInsert::Stored(mut gone) = store.insert_preview(&media, &preview("p5", 5, 40), 1).unwrap()
+    else {
+        panic!("not stored")
+    };
+    gone.sort();
+    assert_eq!(gone, [id("p1"), id("p3"), id("p4")]);
+    let left: Vec<_> = store.preview_rows(None, 9).unwrap().into_iter().map(|row| row.id).collect();
+    assert_eq!(left, ["p5", "q"]);
 }
 
 pub(super) fn rows_are_read_in_pages(bench: &impl Bench) {

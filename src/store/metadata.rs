@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::model::{Channel, Description, Media, MediaId, Page};
+use crate::model::{Channel, Description, Media, MediaId, Page, Preview};
 
 /// The metadata of media, avatars and previews. A media belongs to one channel; in any other it does not exist.
 ///
@@ -48,6 +48,21 @@ pub trait Metadata: Send + Sync {
     /// Whether the channel has a preview of this id.
     fn has_preview(&self, channel: &Channel, id: &MediaId) -> Result<bool>;
 
+    /// The preview of a media for a box of this height and width.
+    fn preview(&self, media: &MediaId, height: u32, width: u32) -> Result<Option<Preview>>;
+
+    /// Stores a preview of a media, and deletes those of its previews that were used longest ago where there
+    /// would be more than `most`: all or nothing. As [`Metadata::insert`], it may be repeated.
+    fn insert_preview(
+        &self,
+        media: &Media,
+        preview: &Preview,
+        most: usize,
+    ) -> std::result::Result<PreviewInsert, InsertError>;
+
+    /// Notes that a preview was used now.
+    fn use_preview(&self, id: &MediaId, now: Timestamp) -> Result<()>;
+
     /// Deletes the row of a preview; says whether there was one.
     fn delete_preview(&self, id: &str) -> Result<bool>;
 }
@@ -66,6 +81,17 @@ pub struct Listing {
 pub struct Deleted {
     /// The previews' ids, which are the names of their files in the channel's directory.
     pub previews: Vec<MediaId>,
+}
+
+/// What became of a preview that was to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PreviewInsert {
+    /// It is stored; the rows of these others are gone, and their files are the caller's to remove.
+    Stored(Vec<MediaId>),
+    /// The media has another preview for that box.
+    Taken,
+    /// The media is gone.
+    NoMedia,
 }
 
 /// The row of a media as `fsck` needs it. Texts are as stored and may be no valid id or channel.
@@ -188,6 +214,37 @@ pub(super) fn preview_ids(ids: Vec<String>) -> Vec<MediaId> {
         }
     };
     ids.into_iter().filter_map(valid).collect()
+}
+
+/// A row of table `previews` before it is believed.
+pub(super) struct RawPreview {
+    pub(super) id: String,
+    pub(super) height: i64,
+    pub(super) width: i64,
+    pub(super) mime_type: String,
+    pub(super) size: Option<i64>,
+    pub(super) sha1: Option<String>,
+    pub(super) last_used: Timestamp,
+}
+
+impl RawPreview {
+    /// The preview, if it can be one. The original left out no column, and neither do we.
+    pub(super) fn into_preview(self) -> Option<Preview> {
+        Some(Preview {
+            id: self.id.parse().ok()?,
+            height: self.height.try_into().ok()?,
+            width: self.width.try_into().ok()?,
+            mime_type: self.mime_type,
+            size: self.size?.try_into().ok()?,
+            sha1: self.sha1?,
+            last_used: self.last_used,
+        })
+    }
+}
+
+/// Pixels as the databases have them. No picture has more.
+pub(super) fn pixels(side: u32) -> i32 {
+    i32::try_from(side).unwrap_or(i32::MAX)
 }
 
 /// A size as stored; a negative one is none.

@@ -63,12 +63,32 @@ pub(super) const MEDIA_ROWS: &str =
 pub(super) const PREVIEW_ROWS: &str = "SELECT previews.id, medias.entityId FROM previews \
      LEFT JOIN medias ON medias.id = previews.mediaId WHERE previews.id > $1 ORDER BY previews.id LIMIT $2";
 
-/// Whether the channel has a preview. $1 id, $2 channel.
+/// Whether the channel has a preview of this id. $1 id, $2 channel.
 pub(super) const HAS_PREVIEW: &str = "SELECT 1 FROM previews \
      JOIN medias ON medias.id = previews.mediaId WHERE previews.id = $1 AND medias.entityId = $2";
 
 /// $1 id.
 pub(super) const DELETE_PREVIEW: &str = "DELETE FROM previews WHERE id = $1";
+
+/// $1 media, $2 height, $3 width.
+pub(super) const PREVIEW: &str = "SELECT id, height, width, mimeType, fileSize, shaChecksum, lastUsed \
+     FROM previews WHERE mediaId = $1 AND height = $2 AND width = $3";
+
+/// Nothing happens if the id is taken, or the media has a preview of that size.
+pub(super) const INSERT_PREVIEW: &str = "INSERT INTO previews \
+     (id, mediaId, height, width, mimeType, fileSize, shaChecksum, lastUsed) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
+
+/// Whether a preview was stored by an earlier attempt. $1 id.
+pub(super) const SAME_PREVIEW: &str = "SELECT id FROM previews WHERE id = $1";
+
+/// Deletes the previews of a media that were used longest ago. $1 media, $2 a preview that stays, $3 how many
+/// others stay.
+pub(super) const EVICT_PREVIEWS: &str = "DELETE FROM previews WHERE id IN (SELECT id FROM previews \
+     WHERE mediaId = $1 AND id <> $2 ORDER BY lastUsed DESC, id LIMIT 1000000 OFFSET $3) RETURNING id";
+
+/// $1 id, $2 now.
+pub(super) const USE_PREVIEW: &str = "UPDATE previews SET lastUsed = $2 WHERE id = $1";
 
 /// $1 channel, $2 number, then the page's `after` and `before` where it has them. An id that the channel
 /// doesn't have makes its row of bounds NULL, which nothing is above or below.

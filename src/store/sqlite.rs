@@ -9,14 +9,14 @@ use rusqlite::{
 };
 
 use super::metadata::{
-    Deleted, InsertError, Listing, MediaRow, Metadata, PreviewRow, RawMedia, listing, preview_ids, signed,
-    unsigned,
+    Deleted, InsertError, Listing, MediaRow, Metadata, PreviewInsert, PreviewRow, RawMedia, RawPreview,
+    listing, pixels, preview_ids, signed, unsigned,
 };
 use super::{queries, schema};
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::model::{Channel, Description, Media, MediaId, Page};
+use crate::model::{Channel, Description, Media, MediaId, Page, Preview};
 use crate::sys::fs::Dir;
 
 const SCHEMA: &str = include_str!("../../sql/sqlite.sql");
@@ -129,6 +129,29 @@ impl Metadata for Sqlite {
         let connection = self.connection()?;
         let mut statement = connection.prepare_cached(&numbered(queries::HAS_PREVIEW)).map_err(fault)?;
         statement.exists([id.as_str(), channel.as_str()]).map_err(fault)
+    }
+
+    fn preview(&self, media: &MediaId, height: u32, width: u32) -> Result<Option<Preview>> {
+        let connection = self.connection()?;
+        let mut statement = connection.prepare_cached(&numbered(queries::PREVIEW)).map_err(fault)?;
+        let params = params![media.as_str(), pixels(height), pixels(width)];
+        let row = statement.query_row(params, raw_preview).optional().map_err(fault)?;
+        Ok(row.and_then(RawPreview::into_preview))
+    }
+
+    fn insert_preview(
+        &self,
+        media: &Media,
+        preview: &Preview,
+        most: usize,
+    ) -> std::result::Result<PreviewInsert, InsertError> {
+        let mut connection = self.connection().map_err(InsertError::Failed)?;
+        insert_preview(&mut connection, media, preview, most)
+    }
+
+    fn use_preview(&self, id: &MediaId, now: Timestamp) -> Result<()> {
+        let params = params![id.as_str(), now.as_micros()];
+        self.connection()?.execute(&numbered(queries::USE_PREVIEW), params).map(drop).map_err(fault)
     }
 
     fn delete_preview(&self, id: &str) -> Result<bool> {
@@ -254,6 +277,69 @@ fn execute_insert(connection: &Connection, media: &Media) -> rusqlite::Result<us
         media.width,
         media.channel.as_str(),
     ])
+}
+
+/// As [`insert`].
+fn insert_preview(
+    connection: &mut Connection,
+    media: &Media,
+    preview: &Preview,
+    most: usize,
+) -> std::result::Result<PreviewInsert, InsertError> {
+    let failed = |error| InsertError::Failed(fault(error));
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let evicted = match execute_insert_preview(&transaction, media, preview, most).map_err(failed)? {
+        PreviewInsert::Stored(evicted) => evicted,
+        other => return Ok(other),
+    };
+    transaction.commit().map_err(|error| InsertError::Unknown(fault(error)))?;
+    Ok(PreviewInsert::Stored(evicted))
+}
+
+fn execute_insert_preview(
+    transaction: &Connection,
+    media: &Media,
+    preview: &Preview,
+    most: usize,
+) -> rusqlite::Result<PreviewInsert> {
+    let (owner, id) = (media.id.as_str(), preview.id.as_str());
+    let found = |sql: &str, params: &[&str]| {
+        transaction.prepare_cached(&numbered(sql))?.exists(rusqlite::params_from_iter(params))
+    };
+    if !found(queries::EXISTS, &[owner, media.channel.as_str()])? {
+        return Ok(PreviewInsert::NoMedia);
+    }
+    let stored = transaction.prepare_cached(&numbered(queries::INSERT_PREVIEW))?.execute(params![
+        id,
+        owner,
+        pixels(preview.height),
+        pixels(preview.width),
+        preview.mime_type,
+        signed(preview.size),
+        preview.sha1,
+        preview.last_used.as_micros(),
+    ])?;
+    if stored == 0 && !found(queries::SAME_PREVIEW, &[id])? {
+        return Ok(PreviewInsert::Taken);
+    }
+    let others = signed(most.saturating_sub(1) as u64);
+    let evicted = transaction
+        .prepare_cached(&numbered(queries::EVICT_PREVIEWS))?
+        .query_map(params![owner, id, others], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(PreviewInsert::Stored(preview_ids(evicted)))
+}
+
+fn raw_preview(row: &Row<'_>) -> rusqlite::Result<RawPreview> {
+    Ok(RawPreview {
+        id: row.get(0)?,
+        height: row.get(1)?,
+        width: row.get(2)?,
+        mime_type: row.get(3)?,
+        size: row.get(4)?,
+        sha1: row.get(5)?,
+        last_used: Timestamp::from_micros(row.get(6)?),
+    })
 }
 
 /// In a transaction, since the error of a commit is lost when a query that returns rows ends.

@@ -3,9 +3,8 @@
 use serde::Serialize;
 
 use crate::access::Granted;
-use crate::error::{Error, Kind};
 use crate::http::Response;
-use crate::model::{Media, Refusal};
+use crate::model::Media;
 
 /// An answer in JSON. It describes what may change any moment, so caches ask each time.
 pub(super) fn json(status: u16, body: &impl Serialize, granted: &Granted) -> Response {
@@ -66,30 +65,6 @@ impl<'a> From<&'a Media> for MediaJson<'a> {
     }
 }
 
-/// What a client is told of an error: the text stays in the log.
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        match error.kind() {
-            Kind::Unavailable => {
-                log::warn!("{error}");
-                Self::DatabaseDown
-            }
-            Kind::Exhausted => {
-                log::warn!("{error}");
-                Self::Overloaded
-            }
-            Kind::Full => {
-                log::error!("{error}");
-                Self::StorageFull
-            }
-            Kind::Config | Kind::Corrupt | Kind::Failure => {
-                log::error!("{error}");
-                Self::Internal
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,17 +103,5 @@ mod tests {
             json(&media),
             r#"{"id":"lETuJi8rPE4IfQrygN6r","author":"alice@example.com","mimeType":"image/jpeg","uploadedDate":"2014-01-23T18:00:00.000Z","lastUpdatedDate":"2014-01-23T18:00:01.500Z","shaChecksum":"bc46","fileSize":60892,"entityId":"room@topics.example.com"}"#
         );
-    }
-
-    #[test]
-    fn errors_become_refusals_without_their_text() {
-        for (kind, refusal) in [
-            (Kind::Unavailable, Refusal::DatabaseDown),
-            (Kind::Full, Refusal::StorageFull),
-            (Kind::Exhausted, Refusal::Overloaded),
-            (Kind::Corrupt, Refusal::Internal),
-        ] {
-            assert_eq!(Refusal::from(Error::new(kind, "secret")), refusal);
-        }
     }
 }

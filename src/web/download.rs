@@ -5,8 +5,9 @@ use crate::access::Granted;
 use crate::http::conditional::{self, Validators};
 use crate::http::{Exchange, Response, disposition, mime, range, target};
 use crate::limits;
-use crate::media::Name;
+use crate::media::{self, Name};
 use crate::model::{Channel, Media, Refusal};
+use crate::preview::Bounds;
 use crate::store::StoredFile;
 
 impl Web {
@@ -18,19 +19,19 @@ impl Web {
         granted: &Granted,
     ) -> Result<Response, Refusal> {
         let media = self.library.find(channel, name)?.ok_or(Refusal::NoSuchMedia)?;
-        if preview_box(exchange.query())?.is_some() {
-            return Err(Refusal::NoPreview);
-        }
-        let stored = self.library.bytes(&media)?.ok_or(Refusal::NoSuchMedia)?;
-        let validators = validators(&media);
-        let response = match precondition(exchange, &validators) {
+        let content = match preview_bounds(exchange.query())? {
+            Some(bounds) => Content::of_preview(&media, self.library.preview(&media, bounds)?),
+            None => Content::of_media(&media, self.library.bytes(&media)?.ok_or(Refusal::NoSuchMedia)?),
+        };
+        let (etag, modified) = (content.validators.etag().to_owned(), content.validators.last_modified());
+        let response = match precondition(exchange, &content.validators) {
             conditional::Outcome::PreconditionFailed => return Err(Refusal::PreconditionFailed),
             conditional::Outcome::NotModified => Response::new(304),
-            conditional::Outcome::Proceed => content(exchange, &validators, stored, &media),
+            conditional::Outcome::Proceed => content.answer(exchange),
         };
         Ok(response
-            .header("ETag", validators.etag())
-            .header("Last-Modified", validators.last_modified())
+            .header("ETag", etag)
+            .header("Last-Modified", modified)
             .header("Cache-Control", self.cache_control(name, granted)))
     }
 
@@ -66,25 +67,66 @@ fn precondition(exchange: &Exchange, validators: &Validators) -> conditional::Ou
     conditional::evaluate(validators, |name| exchange.headers(name), exchange.method())
 }
 
-/// The whole or the part that is asked for.
-fn content(exchange: &Exchange, validators: &Validators, stored: StoredFile, media: &Media) -> Response {
-    let StoredFile { file, size } = stored;
-    match range::evaluate(validators, |name| exchange.header(name), exchange.method(), size) {
-        range::Outcome::Whole => described(Response::file(200, file, 0..size), media),
-        range::Outcome::Part(part) => {
-            let field = range::content_range(&part, size);
-            described(Response::file(206, file, part), media).header("Content-Range", field)
+/// What is sent: a media, or a preview of one.
+struct Content {
+    stored: StoredFile,
+    validators: Validators,
+    mime_type: String,
+    file_name: Option<String>,
+}
+
+impl Content {
+    fn of_media(media: &Media, stored: StoredFile) -> Self {
+        Self {
+            stored,
+            validators: validators(media),
+            mime_type: media.mime_type.clone(),
+            file_name: media.description.file_name.clone(),
         }
-        range::Outcome::Unsatisfiable => Response::refusal(Refusal::RangeNotSatisfiable)
-            .header("Content-Range", range::unsatisfied_range(size)),
+    }
+
+    /// A preview never changes, whatever its media's description does.
+    fn of_preview(media: &Media, (preview, stored): media::Found) -> Self {
+        let file_name = media.description.file_name.as_deref();
+        Self {
+            stored,
+            validators: Validators::new(&preview.sha1, media.uploaded),
+            file_name: file_name.map(|name| name_for(name, &preview.mime_type)),
+            mime_type: preview.mime_type,
+        }
+    }
+
+    /// The whole or the part that is asked for.
+    fn answer(self, exchange: &Exchange) -> Response {
+        let StoredFile { file, size } = self.stored;
+        match range::evaluate(&self.validators, |name| exchange.header(name), exchange.method(), size) {
+            range::Outcome::Whole => {
+                described(Response::file(200, file, 0..size), &self.mime_type, self.file_name.as_deref())
+            }
+            range::Outcome::Part(part) => {
+                let field = range::content_range(&part, size);
+                let response = Response::file(206, file, part).header("Content-Range", field);
+                described(response, &self.mime_type, self.file_name.as_deref())
+            }
+            range::Outcome::Unsatisfiable => Response::refusal(Refusal::RangeNotSatisfiable)
+                .header("Content-Range", range::unsatisfied_range(size)),
+        }
+    }
+}
+
+/// A file name for content of this type: with the type's extension, unless it has one of them already.
+fn name_for(name: &str, mime_type: &str) -> String {
+    let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
+    match mime::extension_for(mime_type) {
+        Some(usual) if mime::type_for(extension) != Some(mime_type) => format!("{stem}.{usual}"),
+        _ => name.to_owned(),
     }
 }
 
 /// Adds the fields that tell what the bytes are, and browsers what not to do with them.
-fn described(response: Response, media: &Media) -> Response {
-    let file_name = media.description.file_name.as_deref();
+fn described(response: Response, mime_type: &str, file_name: Option<&str>) -> Response {
     // The original took any text for a type.
-    let mime_type = mime::parse(&media.mime_type).unwrap_or_else(|_| mime::OCTET_STREAM.to_owned());
+    let mime_type = mime::parse(mime_type).unwrap_or_else(|_| mime::OCTET_STREAM.to_owned());
     let response = response
         .header("Content-Disposition", disposition::content_disposition(&mime_type, file_name))
         .header("Accept-Ranges", "bytes");
@@ -94,8 +136,8 @@ fn described(response: Response, media: &Media) -> Response {
         .header("Content-Type", mime_type)
 }
 
-/// The box that a preview must fit into, height and width; one alone counts for both, garbage for nothing.
-fn preview_box(query: Option<&str>) -> Result<Option<(u32, u32)>, Refusal> {
+/// What a preview must fit into; one side alone counts for both, garbage for nothing.
+fn preview_bounds(query: Option<&str>) -> Result<Option<Bounds>, Refusal> {
     let side = |name| target::parameter(query, name).and_then(|text| text.parse::<i64>().ok());
     let (height, width) = match (side("maxheight"), side("maxwidth")) {
         (None, None) => return Ok(None),
@@ -106,7 +148,7 @@ fn preview_box(query: Option<&str>) -> Result<Option<(u32, u32)>, Refusal> {
         return Err(Refusal::BadPreviewSize);
     }
     let clamp = |side: i64| u32::try_from(side).unwrap_or(u32::MAX);
-    Ok(Some((clamp(height), clamp(width))))
+    Ok(Some(Bounds { height: clamp(height), width: clamp(width) }))
 }
 
 #[cfg(test)]
@@ -115,7 +157,9 @@ mod tests {
 
     #[test]
     fn one_side_counts_for_both_and_garbage_for_nothing() {
-        let parsed = |query| preview_box(Some(query));
+        let parsed = |query| {
+            preview_bounds(Some(query)).map(|bounds| bounds.map(|Bounds { height, width }| (height, width)))
+        };
         assert_eq!(parsed("maxheight=50&maxwidth=60"), Ok(Some((50, 60))));
         assert_eq!(parsed("maxwidth=600"), Ok(Some((600, 600))));
         assert_eq!(parsed("maxheight=undefined&maxwidth=undefined"), Ok(None));
@@ -124,5 +168,17 @@ mod tests {
         assert_eq!(parsed("maxheight=0"), Err(Refusal::BadPreviewSize));
         assert_eq!(parsed("maxheight=5&maxwidth=-1"), Err(Refusal::BadPreviewSize));
         assert_eq!(parsed("maxwidth=99999999999"), Ok(Some((u32::MAX, u32::MAX))));
+    }
+
+    #[test]
+    fn a_preview_is_named_by_its_type() {
+        for (name, mime_type, expected) in [
+            ("a.JPEG", "image/jpeg", "a.JPEG"),
+            ("a.avi", "image/jpeg", "a.jpg"),
+            ("a.b.webp", "image/png", "a.b.png"),
+            ("a", "image/png", "a.png"),
+        ] {
+            assert_eq!(name_for(name, mime_type), expected);
+        }
     }
 }

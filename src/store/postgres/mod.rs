@@ -16,14 +16,14 @@ pub(super) use self::session::prepare;
 use self::session::{Link, Manager};
 pub use self::settings::{PostgresSettings, SslMode};
 use super::metadata::{
-    Deleted, InsertError, Listing, MediaRow, Metadata, PreviewRow, RawMedia, listing, preview_ids, signed,
-    unsigned,
+    Deleted, InsertError, Listing, MediaRow, Metadata, PreviewInsert, PreviewRow, RawMedia, RawPreview,
+    listing, pixels, preview_ids, signed, unsigned,
 };
 use super::queries;
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::model::{Channel, Description, Media, MediaId, Page};
+use crate::model::{Channel, Description, Media, MediaId, Page, Preview};
 
 type PgResult<T> = std::result::Result<T, postgres::Error>;
 
@@ -74,6 +74,18 @@ impl Postgres {
         let mut connection = self.connection().map_err(InsertError::Failed)?;
         let media = media.clone();
         let answer = connection.run(self.patience, move |link| insert(link, &media, avatar));
+        answer.unwrap_or_else(|| Err(InsertError::Unknown(silence())))
+    }
+
+    fn try_insert_preview(
+        &self,
+        media: &Media,
+        preview: &Preview,
+        most: usize,
+    ) -> std::result::Result<PreviewInsert, InsertError> {
+        let mut connection = self.connection().map_err(InsertError::Failed)?;
+        let (media, preview) = (media.clone(), preview.clone());
+        let answer = connection.run(self.patience, move |link| insert_preview(link, &media, &preview, most));
         answer.unwrap_or_else(|| Err(InsertError::Unknown(silence())))
     }
 }
@@ -156,6 +168,39 @@ impl Metadata for Postgres {
         Ok(row.is_some())
     }
 
+    fn preview(&self, media: &MediaId, height: u32, width: u32) -> Result<Option<Preview>> {
+        let (media, height, width) = (media.to_string(), pixels(height), pixels(width));
+        let row = self.run(move |link| {
+            let statement = link.prepare(queries::PREVIEW)?;
+            let row = link.client.query_opt(&statement, &[&media, &height, &width])?;
+            row.as_ref().map(raw_preview).transpose()
+        })?;
+        Ok(row.and_then(RawPreview::into_preview))
+    }
+
+    fn insert_preview(
+        &self,
+        media: &Media,
+        preview: &Preview,
+        most: usize,
+    ) -> std::result::Result<PreviewInsert, InsertError> {
+        match self.try_insert_preview(media, preview, most) {
+            // As for media.
+            Err(InsertError::Unknown(error)) => {
+                self.try_insert_preview(media, preview, most).map_err(|_| InsertError::Unknown(error))
+            }
+            result => result,
+        }
+    }
+
+    fn use_preview(&self, id: &MediaId, now: Timestamp) -> Result<()> {
+        let (id, now) = (id.to_string(), SystemTime::from(now));
+        self.run(move |link| {
+            let statement = link.prepare(queries::USE_PREVIEW)?;
+            link.client.execute(&statement, &[&id, &now]).map(drop)
+        })
+    }
+
     fn delete_preview(&self, id: &str) -> Result<bool> {
         let id = id.to_owned();
         let deleted = self.run(move |link| {
@@ -206,7 +251,6 @@ fn execute_insert(
     statement: &postgres::Statement,
     media: &Media,
 ) -> PgResult<u64> {
-    let pixels = |side: Option<u32>| side.map(|side| i32::try_from(side).unwrap_or(i32::MAX));
     let params: &[&(dyn ToSql + Sync)] = &[
         &media.id.as_str(),
         &media.description.file_name,
@@ -220,11 +264,73 @@ fn execute_insert(
         &media.sha1,
         &signed(media.size),
         &media.length.map(signed),
-        &pixels(media.height),
-        &pixels(media.width),
+        &media.height.map(pixels),
+        &media.width.map(pixels),
         &media.channel.as_str(),
     ];
     transaction.execute(statement, params)
+}
+
+/// As [`insert`].
+fn insert_preview(
+    link: &mut Link,
+    media: &Media,
+    preview: &Preview,
+    most: usize,
+) -> std::result::Result<PreviewInsert, InsertError> {
+    let failed = |error| InsertError::Failed(fault(error));
+    // The lock keeps the media, and lets one at a time decide what has to go.
+    let lock = link.prepare(&format!("{} FOR NO KEY UPDATE", queries::EXISTS)).map_err(failed)?;
+    let insert = link.prepare(queries::INSERT_PREVIEW).map_err(failed)?;
+    let same = link.prepare(queries::SAME_PREVIEW).map_err(failed)?;
+    let evict = link.prepare(queries::EVICT_PREVIEWS).map_err(failed)?;
+    let (owner, id) = (media.id.as_str(), preview.id.as_str());
+    let mut transaction = link.client.transaction().map_err(failed)?;
+    let found = transaction.query_opt(&lock, &[&owner, &media.channel.as_str()]).map_err(failed)?;
+    if found.is_none() {
+        return Ok(PreviewInsert::NoMedia);
+    }
+    if execute_insert_preview(&mut transaction, &insert, owner, preview).map_err(failed)? == 0
+        && transaction.query_opt(&same, &[&id]).map_err(failed)?.is_none()
+    {
+        return Ok(PreviewInsert::Taken);
+    }
+    let others = signed(most.saturating_sub(1) as u64);
+    let evicted = transaction.query(&evict, &[&owner, &id, &others]).map_err(failed)?;
+    let evicted = evicted.iter().map(|row| row.try_get(0)).collect::<PgResult<_>>().map_err(failed)?;
+    transaction.commit().map_err(|error| InsertError::Unknown(fault(error)))?;
+    Ok(PreviewInsert::Stored(preview_ids(evicted)))
+}
+
+fn execute_insert_preview(
+    transaction: &mut postgres::Transaction<'_>,
+    statement: &postgres::Statement,
+    media: &str,
+    preview: &Preview,
+) -> PgResult<u64> {
+    let params: &[&(dyn ToSql + Sync)] = &[
+        &preview.id.as_str(),
+        &media,
+        &pixels(preview.height),
+        &pixels(preview.width),
+        &preview.mime_type,
+        &signed(preview.size),
+        &preview.sha1,
+        &SystemTime::from(preview.last_used),
+    ];
+    transaction.execute(statement, params)
+}
+
+fn raw_preview(row: &Row) -> PgResult<RawPreview> {
+    Ok(RawPreview {
+        id: row.try_get(0)?,
+        height: row.try_get::<_, i32>(1)?.into(),
+        width: row.try_get::<_, i32>(2)?.into(),
+        mime_type: row.try_get(3)?,
+        size: row.try_get(4)?,
+        sha1: row.try_get(5)?,
+        last_used: row.try_get::<_, SystemTime>(6)?.into(),
+    })
 }
 
 /// The ids of the previews that went with it.

@@ -1,0 +1,119 @@
+//! Previews: found where they are stored, or made, once each.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::Library;
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::model::{Media, MediaId, Preview, Refusal};
+use crate::preview::{Bounds, Rendered};
+use crate::store::{InsertError, PreviewInsert, Published, Sealed, StoredFile};
+
+/// What a preview is made for: no two at a time for the same.
+pub(super) type Key = (MediaId, Bounds);
+
+/// A stored preview, and its bytes.
+pub type Found = (Preview, StoredFile);
+
+impl Library {
+    /// The preview of a media that fits into these bounds. Made if there is none; the same bytes ever after.
+    pub fn preview(&self, media: &Media, asked: Bounds) -> std::result::Result<Found, Refusal> {
+        let source = self.bytes(media)?.ok_or(Refusal::NoSuchMedia)?;
+        let size = self.studio.picture_size(&source.file).or_else(|| media.width.zip(media.height));
+        let bounds = asked.clamp(size.unwrap_or((limits::FILM_SIDE, limits::FILM_SIDE)));
+        if let Some(found) = self.stored_preview(media, bounds)? {
+            return Ok(found);
+        }
+        self.studio.check(&source.file)?;
+        let _job = self.jobs.begin((media.id.clone(), bounds), self.studio.deadline())?;
+        // Whoever held the place before may have made it.
+        if let Some(found) = self.stored_preview(media, bounds)? {
+            return Ok(found);
+        }
+        let rendered = self.studio.render(&source.file, bounds)?;
+        self.keep_preview(media, bounds, &rendered)
+    }
+
+    fn stored_preview(&self, media: &Media, bounds: Bounds) -> Result<Option<Found>> {
+        let Some(preview) = self.metadata()?.preview(&media.id, bounds.height, bounds.width)? else {
+            return Ok(None);
+        };
+        let Some(file) = self.files.open_file(&media.channel, &preview.id)? else {
+            log::warn!("{}/{}: the file of a preview is gone; it is made anew", media.channel, preview.id);
+            self.metadata()?.delete_preview(preview.id.as_str())?;
+            return Ok(None);
+        };
+        self.note_use(&preview);
+        Ok(Some((preview, file)))
+    }
+
+    /// Notes that a preview is used, if that was noted last a while ago. Nobody waits for it in vain.
+    fn note_use(&self, preview: &Preview) {
+        let now = self.clock.now();
+        let age = now.as_micros().saturating_sub(preview.last_used.as_micros());
+        if Duration::from_micros(u64::try_from(age).unwrap_or_default()) > limits::PREVIEW_USED
+            && let Err(error) = self.metadata().and_then(|metadata| metadata.use_preview(&preview.id, now))
+        {
+            log::warn!("the use of the preview {} is not noted: {error}", preview.id);
+        }
+    }
+
+    /// Stores a preview as a media is stored: file first, then row.
+    fn keep_preview(
+        &self,
+        media: &Media,
+        bounds: Bounds,
+        rendered: &Rendered,
+    ) -> std::result::Result<Found, Refusal> {
+        let sealed = self.seal(&rendered.bytes)?;
+        let preview = Preview {
+            id: MediaId::random(),
+            height: bounds.height,
+            width: bounds.width,
+            mime_type: rendered.format.mime_type().to_owned(),
+            size: sealed.size(),
+            sha1: sealed.sha1().to_owned(),
+            last_used: self.clock.now(),
+        };
+        self.publish_preview(sealed, media, &preview)?;
+        // It may be gone again: then there are more requests for previews of this media than may be kept.
+        self.stored_preview(media, bounds)?.ok_or(Refusal::TooManyPreviews)
+    }
+
+    fn publish_preview(
+        &self,
+        sealed: Sealed,
+        media: &Media,
+        preview: &Preview,
+    ) -> std::result::Result<(), Refusal> {
+        let metadata = self.metadata()?;
+        if let Published::Taken(_) = self.files.publish(sealed, &media.channel, &preview.id)? {
+            return Err(Error::new(Kind::Corrupt, format!("{} exists already", preview.id)).into());
+        }
+        let inserted = metadata.insert_preview(media, preview, self.preview_count);
+        match inserted {
+            Ok(PreviewInsert::Stored(evicted)) => {
+                for id in &evicted {
+                    self.remove_file(&media.channel, id);
+                }
+                return Ok(());
+            }
+            // It may have its row: the file stays, for fsck.
+            Err(InsertError::Unknown(error)) => return Err(error.into()),
+            _ => self.remove_file(&media.channel, &preview.id),
+        }
+        match inserted {
+            Ok(PreviewInsert::NoMedia) => Err(Refusal::NoSuchMedia),
+            Err(error) => Err(Error::from(error).into()),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Brings bytes of our own to the disk.
+    pub(super) fn seal(&self, bytes: &[u8]) -> Result<Sealed> {
+        let mut upload = self.files.begin(u64::MAX, 0);
+        upload.write_all(bytes).map_err(|cause| Error::io("can't store what was made of a media", cause))?;
+        upload.seal()
+    }
+}

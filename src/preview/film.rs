@@ -1,0 +1,286 @@
+//! Films and sounds: what ffprobe says of them, and the frame that ffmpeg takes out.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use image::{DynamicImage, RgbImage};
+use serde::Deserialize;
+
+use super::child::{self, Run};
+use super::{Properties, Settings};
+use crate::limits;
+use crate::model::Refusal;
+
+/// The file, by the descriptor that the child has of it: names can't mislead it.
+const INPUT: &str = "file:/dev/stdin";
+/// Packets after the key frame before the middle among which the next key frame is sought.
+const PACKETS: u32 = 600;
+/// Seconds that keep a seek to a frame's own time from ending at the frame before.
+const NUDGE: f64 = 0.001;
+
+/// The programs, all of which are there.
+#[derive(Clone, Debug)]
+pub(super) struct Tools {
+    limiter: PathBuf,
+    ffprobe: PathBuf,
+    ffmpeg: PathBuf,
+}
+
+impl Tools {
+    /// Finds them, or names the one that is missing.
+    pub fn find(settings: &Settings) -> Result<Self, String> {
+        let found =
+            |name: &std::path::Path, path: Option<PathBuf>| path.ok_or_else(|| name.display().to_string());
+        Ok(Self {
+            limiter: found(child::LIMITER.as_ref(), child::limiter())?,
+            ffprobe: found(&settings.ffprobe, child::find(&settings.ffprobe))?,
+            ffmpeg: found(&settings.ffmpeg, child::find(&settings.ffmpeg))?,
+        })
+    }
+}
+
+/// What the reader of one film is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Film<'a> {
+    pub tools: &'a Tools,
+    pub file: &'a File,
+    pub demuxer: &'static str,
+    pub pixels: u64,
+    pub deadline: Instant,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Probe {
+    #[serde(default)]
+    streams: Vec<Stream>,
+    #[serde(default)]
+    format: Container,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Container {
+    start_time: Option<String>,
+    duration: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Stream {
+    codec_type: Option<String>,
+    width: Option<u32>,
+    height: Option<u32>,
+    #[serde(default)]
+    disposition: Disposition,
+    #[serde(default)]
+    side_data_list: Vec<SideData>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Disposition {
+    #[serde(default)]
+    attached_pic: u8,
+}
+
+#[derive(Debug, Deserialize)]
+struct SideData {
+    rotation: Option<f64>,
+}
+
+impl Film<'_> {
+    /// Width and height as shown, and the playing time.
+    pub fn properties(&self) -> Option<Properties> {
+        Some(self.probe()?.properties())
+    }
+
+    /// The key frame nearest the middle.
+    pub fn frame(&self) -> Result<DynamicImage, Refusal> {
+        let probe = self.probe().ok_or(Refusal::Undecodable)?;
+        if probe.film().is_none() {
+            return Err(Refusal::NoPreview);
+        }
+        let start = seconds(probe.format.start_time.as_deref()).unwrap_or_default();
+        let middle = seconds(probe.format.duration.as_deref()).unwrap_or_default() / 2.0;
+        let at = self.key_frame(start + middle).map_or(middle, |time| time - start + NUDGE);
+        // What can't be sought in may still have a beginning.
+        let frame = self.grab(Some(at)).or_else(|| self.grab(None));
+        frame.ok_or(Refusal::Undecodable)
+    }
+
+    fn probe(&self) -> Option<Probe> {
+        let entries = "format=start_time,duration:stream=codec_type,width,height:stream_disposition=attached_pic:\
+                       stream_side_data=rotation";
+        let show = ["-print_format", "json", "-show_entries", entries];
+        let printed = self.ffprobe(&show)?;
+        serde_json::from_slice(&printed).inspect_err(|error| log::debug!("ffprobe: {error}")).ok()
+    }
+
+    /// The time of the key frame nearest to `middle`, both in the file's own time.
+    fn key_frame(&self, middle: f64) -> Option<f64> {
+        let interval = format!("{middle:.3}%+#{PACKETS}");
+        let show = [
+            "-select_streams",
+            "V:0",
+            "-show_entries",
+            "packet=pts_time,flags",
+            "-read_intervals",
+            &interval,
+        ];
+        let printed = self.ffprobe(&[&show[..], &["-print_format", "csv=print_section=0"]].concat())?;
+        nearest_key(&String::from_utf8_lossy(&printed), middle)
+    }
+
+    fn ffprobe(&self, show: &[&str]) -> Option<Vec<u8>> {
+        let arguments = self.input(&["-v", "error"], show);
+        self.run(&self.tools.ffprobe, arguments, limits::PROBE_BYTES)
+    }
+
+    /// A key frame at `time` or before, upright and with square pixels.
+    fn grab(&self, time: Option<f64>) -> Option<DynamicImage> {
+        let time = time.map(|time| format!("{:.3}", time.max(0.0)));
+        let mut before = vec!["-v", "error", "-nostdin", "-filter_threads", "1", "-skip_frame", "nokey"];
+        if let Some(time) = &time {
+            before.extend(["-noaccurate_seek", "-ss", time.as_str()]);
+        }
+        let after = ["-map", "0:V:0", "-frames:v", "1", "-vf", "scale=trunc(iw*sar):ih", "-c:v", "ppm"];
+        let arguments = self.input(&before, &[]);
+        let output = ["-f", "image2pipe", "-protocol_whitelist", "file,pipe", "pipe:1"];
+        let arguments =
+            arguments.into_iter().chain(after.into_iter().chain(output).map(str::to_owned)).collect();
+        let most = self.pixels.saturating_mul(3).saturating_add(limits::PROBE_BYTES);
+        ppm(&self.run(&self.tools.ffmpeg, arguments, most)?, self.pixels)
+    }
+
+    /// Arguments by which the file, and nothing else, is read by the one demuxer it is for.
+    fn input(&self, before: &[&str], more: &[&str]) -> Vec<String> {
+        let pixels = self.pixels.to_string();
+        let own: &[&str] = match self.demuxer {
+            "mov" => &["-enable_drefs", "0", "-use_absolute_path", "0"],
+            _ => &[],
+        };
+        let fixed =
+            ["-protocol_whitelist", "file,pipe", "-format_whitelist", self.demuxer, "-f", self.demuxer];
+        let rest = ["-threads", "1", "-max_pixels", &pixels, "-i", INPUT];
+        [before, &fixed, own, more, &rest].concat().into_iter().map(str::to_owned).collect()
+    }
+
+    fn run(&self, program: &std::path::Path, arguments: Vec<String>, most_output: u64) -> Option<Vec<u8>> {
+        let run = Run {
+            limiter: &self.tools.limiter,
+            program,
+            arguments: &arguments,
+            input: self.file,
+            most_output,
+            deadline: self.deadline,
+        };
+        child::run(&run).inspect_err(|error| log::debug!("{}: {error}", program.display())).ok()
+    }
+}
+
+impl Probe {
+    /// The first stream of pictures that move; covers of albums don't.
+    fn film(&self) -> Option<&Stream> {
+        let moves = |stream: &&Stream| {
+            stream.codec_type.as_deref() == Some("video") && stream.disposition.attached_pic == 0
+        };
+        self.streams.iter().find(moves)
+    }
+
+    fn properties(&self) -> Properties {
+        let size = self.film().and_then(|film| Some((film, film.width?, film.height?)));
+        let size = size.filter(|(_, width, height)| *width > 0 && *height > 0);
+        let (width, height) = match size {
+            Some((film, width, height)) if film.lies() => (Some(height), Some(width)),
+            Some((_, width, height)) => (Some(width), Some(height)),
+            None => (None, None),
+        };
+        // A playing time fits an i64 for as long as there are films.
+        let length =
+            seconds(self.format.duration.as_deref()).map(|seconds| (seconds * 1000.0).round() as u64);
+        Properties { width, height, length: length.filter(|length| *length <= limits::LONGEST_PLAY) }
+    }
+}
+
+impl Stream {
+    /// Whether the camera was held sideways.
+    fn lies(&self) -> bool {
+        let rotation = self.side_data_list.iter().find_map(|data| data.rotation).unwrap_or_default();
+        (rotation.abs() % 180.0 - 90.0).abs() < 1.0
+    }
+}
+
+/// A time that ffprobe printed; negative or endless ones are none.
+fn seconds(text: Option<&str>) -> Option<f64> {
+    text?.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0)
+}
+
+/// Among lines of time and flags, the time of the key frame nearest to `middle`.
+fn nearest_key(lines: &str, middle: f64) -> Option<f64> {
+    let keys = lines.lines().filter_map(|line| {
+        let (time, flags) = line.split_once(',')?;
+        flags.contains('K').then(|| seconds(Some(time)))?
+    });
+    keys.min_by(|one, other| (one - middle).abs().total_cmp(&(other - middle).abs()))
+}
+
+/// A picture as `P6` with 255 shades, no larger than it may be.
+fn ppm(bytes: &[u8], most_pixels: u64) -> Option<DynamicImage> {
+    let rest = bytes.strip_prefix(b"P6\n")?;
+    let (size, rest) = split(rest, b'\n')?;
+    let (shades, rest) = split(rest, b'\n')?;
+    let (width, height) = size.split_once(' ')?;
+    let (width, height) = (width.parse::<u32>().ok()?, height.parse::<u32>().ok()?);
+    let pixels = u64::from(width) * u64::from(height);
+    let rest = rest.get(..usize::try_from(pixels.checked_mul(3)?).ok()?)?;
+    let valid = shades == "255" && pixels > 0 && pixels <= most_pixels;
+    valid.then(|| RgbImage::from_raw(width, height, rest.to_vec()))?.map(DynamicImage::from)
+}
+
+fn split(bytes: &[u8], at: u8) -> Option<(&str, &[u8])> {
+    let end = bytes.iter().take(limits::PPM_LINE).position(|byte| *byte == at)?;
+    Some((std::str::from_utf8(&bytes[..end]).ok()?, &bytes[end + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_key_frame_is_found_among_any_lines() {
+        let lines = "0.000000,K__\n0.040000,___\n4.000000,K_\nN/A,K__\ngarbage\n,K\n9.5,K__\n1e400,K\n";
+        assert_eq!(nearest_key(lines, 5.0), Some(4.0));
+        assert_eq!(nearest_key(lines, 8.0), Some(9.5));
+        assert_eq!(nearest_key("", 1.0), None);
+    }
+
+    #[test]
+    fn a_probe_is_not_believed() {
+        let read = |text: &str| serde_json::from_str::<Probe>(text).map(|probe| probe.properties()).ok();
+        let film = r#"{"streams":[{"codec_type":"audio"},{"codec_type":"video","width":640,"height":360,
+            "side_data_list":[{"rotation":-90}]}],"format":{"duration":"12.3456"}}"#;
+        let expected = Properties { width: Some(360), height: Some(640), length: Some(12_346) };
+        assert_eq!(read(film), Some(expected));
+        let cover = r#"{"streams":[{"codec_type":"video","width":9,"height":9,"disposition":{"attached_pic":1}}],
+            "format":{"duration":"-1"}}"#;
+        assert_eq!(read(cover), Some(Properties::default()));
+        assert_eq!(read(r#"{"format":{"duration":"1e300"}}"#), Some(Properties::default()));
+        assert_eq!(read("{}"), Some(Properties::default()));
+        assert_eq!(read(r#"{"streams":[{"width":-1}]}"#), None);
+    }
+
+    #[test]
+    fn a_frame_is_as_large_as_it_says() {
+        let frame = |head: &str, bytes: usize| ppm(&[head.as_bytes(), &vec![7; bytes]].concat(), 100);
+        assert_eq!(frame("P6\n2 3\n255\n", 18).map(|image| (image.width(), image.height())), Some((2, 3)));
+        for (head, bytes) in [
+            ("P6\n2 3\n255\n", 17),
+            ("P6\n0 3\n255\n", 18),
+            ("P6\n4000000000 4000000000\n255\n", 18),
+            ("P6\n11 10\n255\n", 330),
+            ("P6\n2 3\n65535\n", 36),
+            ("P5\n2 3\n255\n", 18),
+            ("P6\n2 3", 0),
+        ] {
+            assert!(frame(head, bytes).is_none(), "{head:?}");
+        }
+    }
+}

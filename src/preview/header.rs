@@ -1,0 +1,191 @@
+//! Width, height and orientation of pictures by their headers alone: a few reads, no decoding.
+
+use image::metadata::Orientation;
+
+use super::kind::Format;
+use super::source::ReadAt;
+
+/// Segments or chunks that are walked past for what is sought. Real files have less than a hundred.
+const STEPS: usize = 1000;
+/// Bytes of Exif data that are read; in JPEG it can't be more.
+const EXIF_BYTES: usize = 65_533;
+
+/// What a header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub format: Format,
+    /// Pixels of a row as stored.
+    pub width: u32,
+    /// Rows as stored.
+    pub height: u32,
+    /// What must be done to the stored picture to show it.
+    pub orientation: Orientation,
+}
+
+impl Header {
+    /// Pixels as stored.
+    pub fn pixels(&self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
+
+    /// Width and height as shown.
+    pub fn shown(&self) -> (u32, u32) {
+        if turns(self.orientation) { (self.height, self.width) } else { (self.width, self.height) }
+    }
+}
+
+/// Whether rows become columns.
+pub(super) fn turns(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
+}
+
+/// Reads the header of a picture that begins as `format` does.
+pub(super) fn read(source: &(impl ReadAt + ?Sized), format: Format) -> Option<Header> {
+    let (width, height, orientation) = match format {
+        Format::Jpeg => jpeg(source)?,
+        Format::Png => png(source)?,
+        Format::Gif => {
+            let [a, b, c, d] = source.bytes(6)?;
+            upright(u16::from_le_bytes([a, b]).into(), u16::from_le_bytes([c, d]).into())
+        }
+        Format::Bmp => bmp(source)?,
+        Format::WebP => webp(source)?,
+        Format::Tiff => tiff(source)?,
+    };
+    let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+    (width > 0 && height > 0).then_some(Header { format, width, height, orientation })
+}
+
+type Read = (u32, u32, Option<Orientation>);
+
+fn upright(width: u32, height: u32) -> Read {
+    (width, height, None)
+}
+
+/// ITU T.81 annex B: segments up to the frame header.
+fn jpeg(source: &(impl ReadAt + ?Sized)) -> Option<Read> {
+    let (mut at, mut orientation) = (2, None);
+    for _ in 0..STEPS {
+        let [0xFF, marker, high, low] = source.bytes(at)? else { return None };
+        let length = u64::from(u16::from_be_bytes([high, low]));
+        match marker {
+            // Fill, and markers that stand alone.
+            0xFF => at += 1,
+            0x01 | 0xD0..=0xD7 => at += 2,
+            0xD8..=0xDA => return None,
+            0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => {
+                let [_, a, b, c, d] = source.bytes(at + 4)?;
+                let (height, width) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+                return Some((width.into(), height.into(), orientation));
+            }
+            _ => {
+                if marker == 0xE1 && orientation.is_none() && source.bytes(at + 4) == Some(*b"Exif\0\0") {
+                    let length = usize::try_from(length.saturating_sub(8)).ok()?;
+                    orientation = exif(source, at + 10, length);
+                }
+                at += 2 + length.max(2);
+            }
+        }
+    }
+    None
+}
+
+/// The first chunk is the header; eXIf stands before the pixels.
+fn png(source: &(impl ReadAt + ?Sized)) -> Option<Read> {
+    if source.bytes(12) != Some(*b"IHDR") {
+        return None;
+    }
+    let (width, height) = (u32::from_be_bytes(source.bytes(16)?), u32::from_be_bytes(source.bytes(20)?));
+    let mut at = 8;
+    for _ in 0..STEPS {
+        let (Some(length), Some(name)) = (source.bytes(at), source.bytes(at + 4)) else { break };
+        let length = u32::from_be_bytes(length);
+        match &name {
+            b"eXIf" => {
+                let orientation = exif(source, at + 8, usize::try_from(length).ok()?);
+                return Some((width, height, orientation));
+            }
+            b"IDAT" | b"IEND" => break,
+            _ => at += 12 + u64::from(length),
+        }
+    }
+    Some(upright(width, height))
+}
+
+/// OS/2 headers have 16-bit numbers; in others a negative height is a picture from the top down.
+fn bmp(source: &(impl ReadAt + ?Sized)) -> Option<Read> {
+    let size = u32::from_le_bytes(source.bytes(14)?);
+    if size == 12 {
+        let (width, height) = (u16::from_le_bytes(source.bytes(18)?), u16::from_le_bytes(source.bytes(20)?));
+        return Some(upright(width.into(), height.into()));
+    }
+    let (width, height) = (i32::from_le_bytes(source.bytes(18)?), i32::from_le_bytes(source.bytes(22)?));
+    Some(upright(u32::try_from(width).ok()?, height.unsigned_abs()))
+}
+
+/// RFC 9649 section 2.
+fn webp(source: &(impl ReadAt + ?Sized)) -> Option<Read> {
+    match &source.bytes(12)? {
+        b"VP8 " => {
+            let [0x9D, 0x01, 0x2A, a, b, c, d] = source.bytes(23)? else { return None };
+            let side = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3FFF);
+            Some(upright(side(a, b), side(c, d)))
+        }
+        b"VP8L" => {
+            let [0x2F, rest @ ..] = source.bytes::<5>(20)? else { return None };
+            let bits = u32::from_le_bytes(rest);
+            Some(upright((bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1))
+        }
+        b"VP8X" => {
+            let [flags, _, _, _, a, b, c, d, e, f] = source.bytes(20)?;
+            let (width, height) =
+                (u32::from_le_bytes([a, b, c, 0]) + 1, u32::from_le_bytes([d, e, f, 0]) + 1);
+            let orientation = if flags & 0x08 != 0 { webp_exif(source) } else { None };
+            Some((width, height, orientation))
+        }
+        _ => None,
+    }
+}
+
+/// The Exif chunk comes after the pixels.
+fn webp_exif(source: &(impl ReadAt + ?Sized)) -> Option<Orientation> {
+    let mut at = 12;
+    for _ in 0..STEPS {
+        let (name, length) = (source.bytes(at)?, u32::from_le_bytes(source.bytes(at + 4)?));
+        if &name == b"EXIF" {
+            return exif(source, at + 8, usize::try_from(length).ok()?);
+        }
+        at += 8 + u64::from(length) + u64::from(length % 2);
+    }
+    None
+}
+
+/// TIFF 6.0 section 2: the first directory.
+fn tiff(source: &(impl ReadAt + ?Sized)) -> Option<Read> {
+    let big = source.bytes(0)? == *b"MM";
+    let short = |bytes: [u8; 2]| if big { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) };
+    let long = |bytes: [u8; 4]| if big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) };
+    let directory = u64::from(long(source.bytes(4)?));
+    let (mut width, mut height, mut orientation) = (None, None, None);
+    for entry in 0..usize::from(short(source.bytes(directory)?)).min(STEPS) {
+        let at = directory + 2 + 12 * entry as u64;
+        let (tag, kind) = (short(source.bytes(at)?), short(source.bytes(at + 2)?));
+        let value = match kind {
+            3 => u32::from(short(source.bytes(at + 8)?)),
+            4 => long(source.bytes(at + 8)?),
+            _ => continue,
+        };
+        match tag {
+            256 => width = Some(value),
+            257 => height = Some(value),
+            274 => orientation = u8::try_from(value).ok().and_then(Orientation::from_exif),
+            _ => {}
+        }
+    }
+    Some((width?, height?, orientation))
+}
+
+fn exif(source: &(impl ReadAt + ?Sized), at: u64, length: usize) -> Option<Orientation> {
+    Orientation::from_exif_chunk(&source.part(at, length.min(EXIF_BYTES)))
+}

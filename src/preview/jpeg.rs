@@ -1,0 +1,118 @@
+//! JPEG through libjpeg-turbo: decoded at a reduced scale where the preview is much smaller.
+
+use image::{DynamicImage, RgbImage};
+use turbojpeg::{Colorspace, Compressor, Decompressor, Image, OwnedBuf, PixelFormat, ScalingFactor, Subsamp};
+
+use crate::model::Refusal;
+
+/// Scans that a picture of many pixels may have; encoders make about ten.
+const SCANS: std::ops::RangeInclusive<u64> = 20..=100;
+/// Scans times pixels that may be decoded: a progressive picture can ask for all its pixels again and again.
+const SCANNED_PIXELS: u64 = 500_000_000;
+
+/// The quality of previews.
+const PREVIEW_QUALITY: i32 = 80;
+/// The quality of what takes the original's place.
+const FULL_QUALITY: i32 = 95;
+
+/// Decodes to RGB, with at least twice the width and height of `target` if it has so many pixels.
+pub(super) fn decode(bytes: &[u8], target: (u32, u32)) -> Result<DynamicImage, Refusal> {
+    try_decode(bytes, target).map_err(|error| {
+        log::debug!("a JPEG can't be decoded: {error}");
+        Refusal::Undecodable
+    })
+}
+
+fn try_decode(bytes: &[u8], target: (u32, u32)) -> turbojpeg::Result<DynamicImage> {
+    let mut decoder = Decompressor::new()?;
+    let header = decoder.read_header(bytes)?;
+    let pixels = (header.width as u64).saturating_mul(header.height as u64).max(1);
+    let scans = (SCANNED_PIXELS / pixels).clamp(*SCANS.start(), *SCANS.end());
+    decoder.set_scan_limit(u32::try_from(scans).unwrap_or(u32::MAX))?;
+    if !header.is_lossless {
+        decoder.set_scaling_factor(factor((header.width, header.height), target))?;
+    }
+    let header = header.scaled(decoder.scaling_factor());
+    let inks = matches!(header.colorspace, Colorspace::CMYK | Colorspace::YCCK);
+    let format = if inks { PixelFormat::CMYK } else { PixelFormat::RGB };
+    let (width, height) = (header.width, header.height);
+    let pitch = width * format.size();
+    let mut pixels = vec![0; pitch * height];
+    let image = Image { pixels: pixels.as_mut_slice(), width, pitch, height, format };
+    decoder.decompress(bytes, image).or_else(tolerate)?;
+    let rgb = if inks { rgb(&pixels) } else { pixels };
+    let overflow = |_| turbojpeg::Error::IntegerOverflow("width or height");
+    let (width, height) = (width.try_into().map_err(overflow)?, height.try_into().map_err(overflow)?);
+    let image = RgbImage::from_raw(width, height, rgb).expect("the buffer was made for this size");
+    Ok(DynamicImage::ImageRgb8(image))
+}
+
+/// The smallest of libjpeg's scales, in eighths, that leaves twice what is wanted for the resampler.
+fn factor((width, height): (usize, usize), target: (u32, u32)) -> ScalingFactor {
+    let enough = |eighths: &usize| {
+        let factor = ScalingFactor::new(*eighths, 8);
+        factor.scale(width) as u64 >= 2 * u64::from(target.0)
+            && factor.scale(height) as u64 >= 2 * u64::from(target.1)
+    };
+    (1..8).find(enough).map_or(ScalingFactor::ONE, |eighths| ScalingFactor::new(eighths, 8))
+}
+
+/// Many cameras leave bytes between the segments; the picture is whole all the same.
+fn tolerate(error: turbojpeg::Error) -> turbojpeg::Result<()> {
+    let text = error.to_string();
+    let harmless = ["extraneous bytes", "Unknown Adobe color transform", "Invalid SOS parameters"];
+    if harmless.iter().any(|known| text.contains(known)) { Ok(()) } else { Err(error) }
+}
+
+/// Adobe stores inks inverted, and so does everyone since.
+fn rgb(inks: &[u8]) -> Vec<u8> {
+    let (pixels, _) = inks.as_chunks::<4>();
+    let mix = |ink: u8, black: u8| u8::try_from(u16::from(ink) * u16::from(black) / 255).unwrap_or(u8::MAX);
+    pixels.iter().flat_map(|[c, m, y, k]| [mix(*c, *k), mix(*m, *k), mix(*y, *k)]).collect()
+}
+
+/// Encodes without metadata; `full` for what takes the original's place.
+pub(super) fn encode(image: &DynamicImage, full: bool) -> Result<Vec<u8>, Refusal> {
+    let rgb = image.to_rgb8();
+    try_encode(&rgb, full).map(|bytes| bytes.to_vec()).map_err(|error| {
+        log::debug!("a JPEG can't be encoded: {error}");
+        Refusal::Undecodable
+    })
+}
+
+fn try_encode(rgb: &RgbImage, full: bool) -> turbojpeg::Result<OwnedBuf> {
+    let (width, height) = (rgb.width() as usize, rgb.height() as usize);
+    let mut encoder = Compressor::new()?;
+    encoder.set_quality(if full { FULL_QUALITY } else { PREVIEW_QUALITY })?;
+    encoder.set_subsamp(if full { Subsamp::None } else { Subsamp::Sub2x2 })?;
+    encoder.set_optimize(true)?;
+    let (pitch, format) = (3 * width, PixelFormat::RGB);
+    encoder.compress_to_owned(Image { pixels: rgb.as_raw(), width, pitch, height, format })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_little_is_decoded_as_is_enough() {
+        let of = |size, target| {
+            let factor = factor(size, target);
+            (factor.num(), factor.denom())
+        };
+        assert_eq!(of((4000, 3000), (200, 150)), (1, 8));
+        assert_eq!(of((4000, 3000), (250, 187)), (1, 8));
+        assert_eq!(of((4000, 3000), (251, 188)), (1, 4));
+        assert_eq!(of((1000, 1000), (400, 400)), (7, 8));
+        assert_eq!(of((1000, 1000), (600, 600)), (1, 1));
+        assert_eq!(of((1, 60_000), (1, 200)), (1, 1));
+    }
+
+    #[test]
+    fn inks_become_light() {
+        assert_eq!(
+            rgb(&[255, 255, 255, 255, 255, 0, 0, 255, 255, 255, 255, 0]),
+            [255, 255, 255, 255, 0, 0, 0, 0, 0]
+        );
+    }
+}

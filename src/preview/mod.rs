@@ -1,0 +1,252 @@
+//! Properties and previews of pictures, films and sounds. Every file is taken for hostile.
+//!
+//! Pictures are measured by their headers and decoded in this process, within limits of pixels, bytes,
+//! memory and time; films and sounds are read by ffprobe and ffmpeg in a child that has the file and nothing
+//! else. What a file is its first bytes say, never its name.
+
+mod child;
+mod film;
+mod header;
+mod jobs;
+mod jpeg;
+mod kind;
+mod picture;
+mod source;
+
+use std::fs::File;
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+pub use self::jobs::{Job, Jobs};
+pub use self::kind::Format;
+pub use self::source::ReadAt;
+
+use self::film::{Film, Tools};
+use self::header::Header;
+use self::kind::Kind;
+use self::picture::Budget;
+use crate::error::Error;
+use crate::model::Refusal;
+
+/// What previews may cost, and where the programs for films are.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Pixels of the largest picture that is decoded.
+    pub max_pixels: u64,
+    /// Bytes of the largest picture that is decoded.
+    pub max_bytes: u64,
+    /// Time for one preview, or for one look at a film.
+    pub time: Duration,
+    /// `ffmpeg`: a path, or a name that is sought in `PATH`.
+    pub ffmpeg: PathBuf,
+    /// `ffprobe`, likewise.
+    pub ffprobe: PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_pixels: 50_000_000,
+            max_bytes: 64 * 1024 * 1024,
+            time: Duration::from_secs(20),
+            ffmpeg: "ffmpeg".into(),
+            ffprobe: "ffprobe".into(),
+        }
+    }
+}
+
+/// What is known of a media by its content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Properties {
+    /// Pixels of a row, as shown.
+    pub width: Option<u32>,
+    /// Rows, as shown.
+    pub height: Option<u32>,
+    /// Playing time in milliseconds.
+    pub length: Option<u64>,
+}
+
+/// What a preview must fit into, in pixels; both sides are at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Bounds {
+    /// Its height.
+    pub height: u32,
+    /// Its width.
+    pub width: u32,
+}
+
+impl Bounds {
+    /// The same, no larger than a source of this width and height.
+    pub fn clamp(self, (width, height): (u32, u32)) -> Self {
+        Self { height: self.height.min(height), width: self.width.min(width) }
+    }
+
+    /// Width and height of what shows a source of this width and height: of its proportions, no side longer
+    /// than the source's.
+    fn fit(self, (width, height): (u32, u32)) -> (u32, u32) {
+        let (width, height) = (u64::from(width), u64::from(height));
+        let (most_width, most_height) =
+            (u64::from(self.width).min(width), u64::from(self.height).min(height));
+        // Rounded, with one pixel at least.
+        let part =
+            |side: u64, of: u64, by: u64| u32::try_from(((side * of + by / 2) / by).max(1)).unwrap_or(1);
+        if most_width * height <= most_height * width {
+            (part(most_width, 1, 1), part(height, most_width, width))
+        } else {
+            (part(width, most_height, height), part(most_height, 1, 1))
+        }
+    }
+}
+
+/// A preview.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// The bytes of its file.
+    pub bytes: Vec<u8>,
+    /// Their format.
+    pub format: Format,
+}
+
+/// What makes previews.
+pub struct Studio {
+    settings: Settings,
+    /// Or the name of one that is missing.
+    tools: Result<Tools, String>,
+}
+
+impl Studio {
+    /// Looks for the programs, once and for all.
+    pub fn new(settings: Settings) -> Self {
+        let tools = Tools::find(&settings);
+        Self { settings, tools }
+    }
+
+    /// A program that films need and that is not there.
+    pub fn missing_program(&self) -> Option<&str> {
+        self.tools.as_ref().err().map(String::as_str)
+    }
+
+    /// When a preview that begins now must be done.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.settings.time
+    }
+
+    /// Whether the properties of this file take a child process to find.
+    pub fn needs_child(&self, file: &File) -> bool {
+        self.tools.is_ok() && matches!(kind_of(file), Some(Kind::Stream(_)))
+    }
+
+    /// The properties of a file; none of what is not known.
+    pub fn properties(&self, file: &File) -> Properties {
+        match kind_of(file) {
+            Some(Kind::Picture(format)) => picture_properties(file, format),
+            Some(Kind::Stream(demuxer)) => {
+                self.film(file, demuxer).and_then(|film| film.properties()).unwrap_or_default()
+            }
+            None => Properties::default(),
+        }
+    }
+
+    /// Width and height as shown of a picture, by its header; `None` for everything else.
+    pub fn picture_size(&self, file: &File) -> Option<(u32, u32)> {
+        picture_header(file).map(|header| header.shown())
+    }
+
+    /// Refuses what can be told to have no preview before any work is done.
+    pub fn check(&self, file: &File) -> Result<(), Refusal> {
+        match kind_of(file).ok_or(Refusal::NoPreview)? {
+            Kind::Picture(format) => {
+                self.check_size(&header::read(file, format).ok_or(Refusal::Undecodable)?)
+            }
+            Kind::Stream(_) if self.tools.is_err() => Err(Refusal::NoFilmPreviews),
+            Kind::Stream(_) => Ok(()),
+        }
+    }
+
+    /// Makes a preview.
+    pub fn render(&self, file: &File, bounds: Bounds) -> Result<Rendered, Refusal> {
+        match kind_of(file) {
+            Some(Kind::Picture(format)) => {
+                let header = header::read(file, format).ok_or(Refusal::Undecodable)?;
+                self.check_size(&header)?;
+                picture::preview(&self.read(file)?, &header, bounds, self.budget())
+            }
+            Some(Kind::Stream(demuxer)) => {
+                let film = self.film(file, demuxer).ok_or(Refusal::NoFilmPreviews)?;
+                picture::preview_of_frame(film.frame()?, bounds)
+            }
+            None => Err(Refusal::NoPreview),
+        }
+    }
+
+    /// Whether a file is a picture that is not square.
+    pub fn is_oblong(&self, file: &File) -> bool {
+        picture_header(file).is_some_and(|header| header.width != header.height)
+    }
+
+    /// The square in the middle of a picture, in its own format.
+    pub fn square(&self, file: &File) -> Result<Vec<u8>, Refusal> {
+        let header = picture_header(file).ok_or(Refusal::Undecodable)?;
+        self.check_size(&header)?;
+        picture::square(&self.read(file)?, &header, self.budget())
+    }
+
+    fn check_size(&self, header: &Header) -> Result<(), Refusal> {
+        if header.pixels() > self.settings.max_pixels { Err(Refusal::TooManyPixels) } else { Ok(()) }
+    }
+
+    fn read(&self, mut file: &File) -> Result<Vec<u8>, Refusal> {
+        let failed = |cause| Error::io("can't read a media for its preview", cause);
+        let size = file.metadata().map_err(failed)?.len();
+        if size > self.settings.max_bytes {
+            return Err(Refusal::TooManyPixels);
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+        std::io::Seek::rewind(&mut file).map_err(failed)?;
+        file.take(self.settings.max_bytes).read_to_end(&mut bytes).map_err(failed)?;
+        Ok(bytes)
+    }
+
+    fn budget(&self) -> Budget {
+        Budget { pixels: self.settings.max_pixels, deadline: self.deadline() }
+    }
+
+    fn film<'a>(&'a self, file: &'a File, demuxer: &'static str) -> Option<Film<'a>> {
+        let tools = self.tools.as_ref().ok()?;
+        Some(Film { tools, file, demuxer, pixels: self.settings.max_pixels, deadline: self.deadline() })
+    }
+}
+
+/// The properties of a picture in memory; none of what needs a child process.
+pub fn properties(bytes: &[u8]) -> Properties {
+    match kind_of(bytes) {
+        Some(Kind::Picture(format)) => picture_properties(bytes, format),
+        _ => Properties::default(),
+    }
+}
+
+/// A preview of a picture in memory, of at most `max_pixels` pixels.
+pub fn render(bytes: &[u8], bounds: Bounds, max_pixels: u64, time: Duration) -> Result<Rendered, Refusal> {
+    let header = picture_header(bytes).ok_or(Refusal::NoPreview)?;
+    picture::preview(bytes, &header, bounds, Budget { pixels: max_pixels, deadline: Instant::now() + time })
+}
+
+fn kind_of(source: &(impl ReadAt + ?Sized)) -> Option<Kind> {
+    kind::kind(&source.part(0, kind::HEAD))
+}
+
+fn picture_header(source: &(impl ReadAt + ?Sized)) -> Option<Header> {
+    match kind_of(source)? {
+        Kind::Picture(format) => header::read(source, format),
+        Kind::Stream(_) => None,
+    }
+}
+
+fn picture_properties(source: &(impl ReadAt + ?Sized), format: Format) -> Properties {
+    let shown = header::read(source, format).map(|header| header.shown());
+    Properties { width: shown.map(|(width, _)| width), height: shown.map(|(_, height)| height), length: None }
+}
+
+#[cfg(test)]
+mod tests;

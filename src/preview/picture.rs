@@ -1,0 +1,229 @@
+//! Still pictures: decoded within limits, turned upright, scaled down, encoded without metadata.
+
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::thread;
+use std::time::Instant;
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{PixelType, ResizeOptions, Resizer};
+use image::codecs::gif::GifEncoder;
+use image::metadata::Orientation;
+use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
+
+use super::header::{Header, turns};
+use super::jpeg;
+use super::kind::Format;
+use super::{Bounds, Rendered};
+use crate::limits;
+use crate::model::Refusal;
+
+/// Bytes of memory that decoders may use besides four for each pixel.
+const SPARE_BYTES: u64 = 32 * 1024 * 1024;
+/// How well an encoder of GIF may look for colours: 1 is best, 30 fastest.
+const GIF_SPEED: i32 = 10;
+
+/// What a picture may cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    pub pixels: u64,
+    pub deadline: Instant,
+}
+
+/// A preview of the picture that fits into `bounds`.
+pub(super) fn preview(
+    bytes: &[u8],
+    header: &Header,
+    bounds: Bounds,
+    budget: Budget,
+) -> Result<Rendered, Refusal> {
+    apart(|| {
+        let target = stored(bounds.fit(header.shown()), header.orientation);
+        let image = decode(bytes, header, target, budget)?;
+        finish(image, target, header.orientation, Some(header.format))
+    })
+}
+
+/// A preview of a frame that is decoded already, as JPEG.
+pub(super) fn preview_of_frame(image: DynamicImage, bounds: Bounds) -> Result<Rendered, Refusal> {
+    apart(|| {
+        let target = bounds.fit((image.width(), image.height()));
+        finish(image, target, Orientation::NoTransforms, None)
+    })
+}
+
+/// The square in the middle of a picture, in its own format.
+pub(super) fn square(bytes: &[u8], header: &Header, budget: Budget) -> Result<Vec<u8>, Refusal> {
+    apart(|| {
+        let mut image = decode(bytes, header, (header.width, header.height), budget)?;
+        let side = image.width().min(image.height());
+        image = image.crop_imm((image.width() - side) / 2, (image.height() - side) / 2, side, side);
+        image.apply_orientation(header.orientation);
+        encode(&image, header.format, true)
+    })
+}
+
+/// Runs on a stack of its own, where a panic of a decoder is a picture that can't be decoded.
+fn apart<T: Send>(work: impl FnOnce() -> Result<T, Refusal> + Send) -> Result<T, Refusal> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("preview".to_owned()).stack_size(limits::PREVIEW_STACK);
+        let worker = thread.spawn_scoped(scope, work).map_err(|error| {
+            log::error!("can't start a thread for a preview: {error}");
+            Refusal::Overloaded
+        })?;
+        worker.join().unwrap_or_else(|_| {
+            log::warn!("a decoder panicked");
+            Err(Refusal::Undecodable)
+        })
+    })
+}
+
+fn decode(
+    bytes: &[u8],
+    header: &Header,
+    target: (u32, u32),
+    budget: Budget,
+) -> Result<DynamicImage, Refusal> {
+    if header.pixels() > budget.pixels {
+        return Err(Refusal::TooManyPixels);
+    }
+    let image = match header.format {
+        Format::Jpeg => jpeg::decode(bytes, target)?,
+        format => decode_other(bytes, format, budget).map_err(|error| {
+            log::debug!("a picture can't be decoded: {error}");
+            Refusal::Undecodable
+        })?,
+    };
+    let reached =
+        header.format == Format::Jpeg || (image.width(), image.height()) == (header.width, header.height);
+    if reached { Ok(image) } else { Err(Refusal::Undecodable) }
+}
+
+fn decode_other(bytes: &[u8], format: Format, budget: Budget) -> image::ImageResult<DynamicImage> {
+    let source = BufReader::new(Timed { source: Cursor::new(bytes), deadline: budget.deadline });
+    let mut reader = ImageReader::with_format(source, image_format(format));
+    let most = budget.pixels.saturating_mul(4).saturating_add(SPARE_BYTES);
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(most);
+    reader.limits(limits.clone());
+    let decoder = reader.into_decoder()?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > budget.pixels {
+        limits.reserve(u64::MAX)?;
+    }
+    limits.reserve(decoder.total_bytes())?;
+    let image = DynamicImage::from_decoder(decoder)?;
+    Ok(if image.color().has_alpha() { image.into_rgba8().into() } else { image.into_rgb8().into() })
+}
+
+/// Scales, turns and encodes. Without `source` the preview is a JPEG.
+fn finish(
+    image: DynamicImage,
+    target: (u32, u32),
+    orientation: Orientation,
+    source: Option<Format>,
+) -> Result<Rendered, Refusal> {
+    let mut image = visible_alpha(resize(image, target)?);
+    image.apply_orientation(orientation);
+    let format = source.map_or(Format::Jpeg, |source| preview_format(source, image.color().has_alpha()));
+    Ok(Rendered { bytes: encode(&image, format, false)?, format })
+}
+
+/// The original's format where previews are worth having in it: our encoder of WebP is lossless, and
+/// browsers don't show TIFF.
+fn preview_format(source: Format, alpha: bool) -> Format {
+    match source {
+        _ if alpha => Format::Png,
+        Format::Tiff | Format::WebP => Format::Jpeg,
+        format => format,
+    }
+}
+
+fn resize(image: DynamicImage, (width, height): (u32, u32)) -> Result<DynamicImage, Refusal> {
+    if (image.width(), image.height()) == (width, height) {
+        return Ok(image);
+    }
+    let alpha = image.color().has_alpha();
+    let kind = if alpha { PixelType::U8x4 } else { PixelType::U8x3 };
+    let mut small = Image::new(width, height, kind);
+    let failed = |error: &dyn std::fmt::Display| {
+        log::debug!("a picture can't be resized: {error}");
+        Refusal::Undecodable
+    };
+    let source = ImageRef::new(image.width(), image.height(), image.as_bytes(), kind);
+    let source = source.map_err(|error| failed(&error))?;
+    let resized = Resizer::new().resize(&source, &mut small, &ResizeOptions::default());
+    resized.map_err(|error| failed(&error))?;
+    let bytes = small.into_vec();
+    let image = if alpha {
+        image::RgbaImage::from_raw(width, height, bytes).map(DynamicImage::from)
+    } else {
+        image::RgbImage::from_raw(width, height, bytes).map(DynamicImage::from)
+    };
+    image.ok_or(Refusal::Undecodable)
+}
+
+/// Drops an alpha channel that says nothing: GIF always has one.
+fn visible_alpha(image: DynamicImage) -> DynamicImage {
+    match &image {
+        DynamicImage::ImageRgba8(pixels) if pixels.pixels().all(|pixel| pixel.0[3] == u8::MAX) => {
+            image.into_rgb8().into()
+        }
+        _ => image,
+    }
+}
+
+fn encode(image: &DynamicImage, format: Format, full: bool) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = Cursor::new(Vec::new());
+    let encoded = match format {
+        Format::Jpeg => return jpeg::encode(image, full),
+        Format::Gif => {
+            let (width, height) = (image.width(), image.height());
+            let kind =
+                if image.color().has_alpha() { ExtendedColorType::Rgba8 } else { ExtendedColorType::Rgb8 };
+            GifEncoder::new_with_speed(&mut bytes, GIF_SPEED).encode(image.as_bytes(), width, height, kind)
+        }
+        format => image.write_to(&mut bytes, image_format(format)),
+    };
+    encoded.map(|()| bytes.into_inner()).map_err(|error| {
+        log::debug!("a picture can't be encoded: {error}");
+        Refusal::Undecodable
+    })
+}
+
+/// Width and height as stored of what is shown in this size.
+fn stored((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
+    if turns(orientation) { (height, width) } else { (width, height) }
+}
+
+fn image_format(format: Format) -> ImageFormat {
+    match format {
+        Format::Jpeg => ImageFormat::Jpeg,
+        Format::Png => ImageFormat::Png,
+        Format::Gif => ImageFormat::Gif,
+        Format::WebP => ImageFormat::WebP,
+        Format::Bmp => ImageFormat::Bmp,
+        Format::Tiff => ImageFormat::Tiff,
+    }
+}
+
+/// Bytes that can't be read any more after the deadline: what ends a decoder that takes too long.
+struct Timed<'a> {
+    source: Cursor<&'a [u8]>,
+    deadline: Instant,
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if Instant::now() > self.deadline {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the preview takes too long"));
+        }
+        self.source.read(buffer)
+    }
+}
+
+impl Seek for Timed<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.source.seek(to)
+    }
+}

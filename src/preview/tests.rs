@@ -1,0 +1,362 @@
+//! Pictures of every kind, upright and not, whole and broken, honest and not.
+
+use std::io::Cursor;
+
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
+
+use super::*;
+
+const MOST: u64 = 50_000_000;
+const TIME: Duration = Duration::from_secs(20);
+
+fn bounds(height: u32, width: u32) -> Bounds {
+    Bounds { height, width }
+}
+
+/// Red on the left, blue on the right, brighter towards the top.
+fn picture(width: u32, height: u32) -> DynamicImage {
+    let pixel = |x: u32, y: u32| {
+        let light = u8::try_from(255 - y * 128 / height).unwrap();
+        if x < width / 2 { Rgb([light, 0, 0]) } else { Rgb([0, 0, light]) }
+    };
+    RgbImage::from_fn(width, height, pixel).into()
+}
+
+fn encoded(image: &DynamicImage, format: ImageFormat) -> Vec<u8> {
+    if format == ImageFormat::Jpeg {
+        return jpeg::encode(image, true).unwrap();
+    }
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+const FORMATS: [(ImageFormat, Format, Format); 6] = [
+    (ImageFormat::Jpeg, Format::Jpeg, Format::Jpeg),
+    (ImageFormat::Png, Format::Png, Format::Png),
+    (ImageFormat::Gif, Format::Gif, Format::Gif),
+    (ImageFormat::WebP, Format::WebP, Format::Jpeg),
+    (ImageFormat::Bmp, Format::Bmp, Format::Bmp),
+    (ImageFormat::Tiff, Format::Tiff, Format::Jpeg),
+];
+
+fn decoded(rendered: &Rendered) -> DynamicImage {
+    let header = header::read(rendered.bytes.as_slice(), rendered.format).unwrap();
+    match rendered.format {
+        Format::Jpeg => jpeg::decode(&rendered.bytes, (header.width, header.height)).unwrap(),
+        _ => image::load_from_memory(&rendered.bytes).unwrap(),
+    }
+}
+
+fn rendered(bytes: &[u8], height: u32, width: u32) -> Result<Rendered, Refusal> {
+    render(bytes, bounds(height, width), MOST, TIME)
+}
+
+#[track_caller]
+fn size(rendered: Result<Rendered, Refusal>) -> (u32, u32) {
+    let rendered = rendered.unwrap();
+    let properties = properties(&rendered.bytes);
+    let image = decoded(&rendered);
+    assert_eq!((properties.width, properties.height), (Some(image.width()), Some(image.height())));
+    (image.width(), image.height())
+}
+
+/// An Exif segment that says only this orientation.
+fn with_orientation(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+    let exif =
+        [b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0", &[orientation][..], &[0; 6]].concat();
+    let length = u16::try_from(exif.len() + 2).unwrap().to_be_bytes();
+    [&jpeg[..2], &[0xFF, 0xE1], &length, &exif, &jpeg[2..]].concat()
+}
+
+#[test]
+fn every_format_is_measured_and_scaled() {
+    let picture = picture(90, 60);
+    for (kind, format, expected) in FORMATS {
+        let bytes = encoded(&picture, kind);
+        assert_eq!(kind_of(bytes.as_slice()), Some(Kind::Picture(format)));
+        let expected_properties = Properties { width: Some(90), height: Some(60), length: None };
+        assert_eq!(properties(&bytes), expected_properties, "{format:?}");
+        let preview = rendered(&bytes, 30, 30).unwrap();
+        assert_eq!(preview.format, expected, "{format:?}");
+        let image = decoded(&preview).to_rgb8();
+        assert_eq!((image.width(), image.height()), (30, 20), "{format:?}");
+        let (left, right) = (image.get_pixel(3, 3), image.get_pixel(26, 3));
+        assert!(
+            left[0] > 150 && left[2] < 60 && right[2] > 150 && right[0] < 60,
+            "{format:?} {left:?} {right:?}"
+        );
+        assert_eq!(rendered(&bytes, 30, 30).unwrap(), preview, "{format:?} is not the same twice");
+    }
+}
+
+#[test]
+fn nothing_is_scaled_up_and_proportions_stay() {
+    let bytes = encoded(&picture(90, 60), ImageFormat::Png);
+    for ((height, width), expected) in [
+        ((61, 91), (90, 60)),
+        ((u32::MAX, u32::MAX), (90, 60)),
+        ((60, 90), (90, 60)),
+        ((1000, 45), (45, 30)),
+        ((20, 1000), (30, 20)),
+        ((1, 1), (1, 1)),
+        ((1, 1000), (2, 1)),
+    ] {
+        assert_eq!(size(rendered(&bytes, height, width)), expected, "{height} {width}");
+    }
+}
+
+#[test]
+fn bounds_hold_for_every_shape() {
+    for (width, height) in
+        [(1, 1), (1, 65_535), (65_535, 1), (4000, 3000), (u32::MAX, u32::MAX), (3, u32::MAX)]
+    {
+        for side in [1, 2, 50, 4000, u32::MAX] {
+            for other in [1, 7, 5000] {
+                let most = bounds(side, other).clamp((width, height));
+                let (fitted_width, fitted_height) = bounds(side, other).fit((width, height));
+                assert!((1..=most.width).contains(&fitted_width), "{width}x{height} in {side} {other}");
+                assert!((1..=most.height).contains(&fitted_height), "{width}x{height} in {side} {other}");
+            }
+        }
+    }
+}
+
+#[test]
+fn transparency_is_kept_as_png() {
+    let image = RgbaImage::from_fn(40, 40, |x, _| Rgba([200, 10, 10, if x < 20 { 0 } else { 255 }]));
+    for kind in [ImageFormat::Png, ImageFormat::Gif, ImageFormat::WebP, ImageFormat::Tiff] {
+        let preview = rendered(&encoded(&image.clone().into(), kind), 10, 10).unwrap();
+        assert_eq!(preview.format, Format::Png, "{kind:?}");
+        let small = decoded(&preview).to_rgba8();
+        assert_eq!((small.get_pixel(1, 5)[3], small.get_pixel(8, 5)[3]), (0, 255), "{kind:?}");
+        // What was transparent lends its colour to nobody.
+        assert!(small.get_pixel(7, 5)[0] > 190, "{kind:?}");
+    }
+}
+
+#[test]
+fn odd_colours_are_converted() {
+    let grey = DynamicImage::ImageLuma8(picture(64, 64).into_luma8());
+    let deep = DynamicImage::ImageRgb16(picture(64, 64).into_rgb16());
+    let grey_alpha = DynamicImage::ImageLumaA16(picture(64, 64).into_luma_alpha16());
+    for image in [grey, deep, grey_alpha] {
+        assert_eq!(size(rendered(&encoded(&image, ImageFormat::Png), 16, 16)), (16, 16));
+    }
+}
+
+#[test]
+fn what_the_camera_says_is_done_and_forgotten() {
+    let jpeg = encoded(&picture(90, 60), ImageFormat::Jpeg);
+    for orientation in 1..=8 {
+        let bytes = with_orientation(&jpeg, orientation);
+        let turned = orientation > 4;
+        let shown = if turned { (60, 90) } else { (90, 60) };
+        assert_eq!(properties(&bytes).width.zip(properties(&bytes).height), Some(shown), "{orientation}");
+        let preview = rendered(&bytes, 45, 45).unwrap();
+        let image = decoded(&preview).to_rgb8();
+        let expected = if turned { (30, 45) } else { (45, 30) };
+        assert_eq!((image.width(), image.height()), expected, "{orientation}");
+        assert_eq!(memchr::memmem::find(&preview.bytes, b"Exif"), None);
+        // Where the red half is: left, right, top or bottom.
+        let (width, height) = (image.width() - 1, image.height() - 1);
+        let red = |x, y| image.get_pixel(x, y)[0] > 80;
+        let at = match orientation {
+            1 | 4 => red(0, height / 2) && !red(width, height / 2),
+            2 | 3 => !red(0, height / 2) && red(width, height / 2),
+            5 | 6 => red(width / 2, 0) && !red(width / 2, height),
+            _ => !red(width / 2, 0) && red(width / 2, height),
+        };
+        assert!(at, "{orientation}");
+    }
+    for odd in [0, 9, 255] {
+        assert_eq!(properties(&with_orientation(&jpeg, odd)).width, Some(90));
+    }
+}
+
+#[test]
+fn squares_are_cut_from_the_middle_in_the_own_format() {
+    for (kind, format, _) in FORMATS {
+        let bytes = encoded(&picture(90, 60), kind);
+        let header = header::read(bytes.as_slice(), format).unwrap();
+        let budget = Budget { pixels: MOST, deadline: Instant::now() + TIME };
+        let square = picture::square(&bytes, &header, budget).unwrap();
+        let image = decoded(&Rendered { bytes: square, format }).to_rgb8();
+        assert_eq!((image.width(), image.height()), (60, 60), "{format:?}");
+        assert!(image.get_pixel(10, 5)[0] > 150 && image.get_pixel(50, 5)[2] > 150, "{format:?}");
+    }
+}
+
+/// A PNG of these chunks, each with its checksum.
+fn png(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
+    let mut bytes = b"\x89PNG\r\n\x1A\n".to_vec();
+    for (name, data) in chunks {
+        bytes.extend(u32::try_from(data.len()).unwrap().to_be_bytes());
+        let body = [&name[..], data].concat();
+        bytes.extend(&body);
+        bytes.extend(crc(&body).to_be_bytes());
+    }
+    bytes
+}
+
+fn crc(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, byte: &u8| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ if crc & 1 == 1 { 0xEDB8_8320 } else { 0 })
+    };
+    !bytes.iter().fold(u32::MAX, step)
+}
+
+fn ihdr(width: u32, height: u32) -> Vec<u8> {
+    [&width.to_be_bytes()[..], &height.to_be_bytes(), &[8, 2, 0, 0, 0]].concat()
+}
+
+/// A zlib stream of stored blocks would be as long as its content; this one is `count` times the same byte.
+fn zeros(count: usize) -> Vec<u8> {
+    let image = RgbImage::new(u32::try_from(count / 3).unwrap(), 1);
+    let png = encoded(&image.into(), ImageFormat::Png);
+    let at = memchr::memmem::find(&png, b"IDAT").unwrap();
+    let length = u32::from_be_bytes(png[at - 4..at].try_into().unwrap());
+    png[at + 4..at + 4 + length as usize].to_vec()
+}
+
+/// Whatever comes of it, it comes soon, and nothing panics.
+#[track_caller]
+fn survives(what: &str, bytes: &[u8]) -> Result<Rendered, Refusal> {
+    let begun = Instant::now();
+    properties(bytes);
+    let result = rendered(bytes, 200, 200);
+    assert!(begun.elapsed() < Duration::from_secs(15), "{what} took {:?}", begun.elapsed());
+    result
+}
+
+#[test]
+fn pictures_that_are_too_large_are_not_decoded() {
+    let huge = png(&[(b"IHDR", &ihdr(60_000, 60_000)), (b"IDAT", &zeros(30_000)), (b"IEND", b"")]);
+    assert_eq!(survives("60000 squared", &huge), Err(Refusal::TooManyPixels));
+    let most = png(&[(b"IHDR", &ihdr(u32::MAX, u32::MAX)), (b"IEND", b"")]);
+    assert_eq!(survives("2^32 squared", &most), Err(Refusal::TooManyPixels));
+    let jpeg = encoded(&picture(90, 60), ImageFormat::Jpeg);
+    let at = memchr::memmem::find(&jpeg, b"\xFF\xC0").unwrap();
+    let lie = [&jpeg[..at + 5], &[0xFF, 0xDC, 0xFF, 0xDC], &jpeg[at + 9..]].concat();
+    assert_eq!(properties(&lie).width, Some(0xFFDC));
+    assert_eq!(survives("a JPEG of 65500 squared", &lie), Err(Refusal::TooManyPixels));
+    let gif = [b"GIF89a", &[0xFF; 4][..], &[0, 0, 0]].concat();
+    assert_eq!(survives("a GIF of 65535 squared", &gif), Err(Refusal::TooManyPixels));
+    assert_eq!(render(&jpeg, bounds(9, 9), 90 * 60 - 1, TIME), Err(Refusal::TooManyPixels));
+    assert!(render(&jpeg, bounds(9, 9), 90 * 60, TIME).is_ok());
+}
+
+#[test]
+fn headers_that_lie_give_refusals() {
+    let idat = zeros(3 * 1000);
+    let lies = [
+        ("fewer rows than said", png(&[(b"IHDR", &ihdr(1000, 5000)), (b"IDAT", &idat), (b"IEND", b"")])),
+        ("no rows", png(&[(b"IHDR", &ihdr(1000, 1000)), (b"IEND", b"")])),
+        ("no width", png(&[(b"IHDR", &ihdr(0, 10)), (b"IDAT", &idat), (b"IEND", b"")])),
+        ("another header", png(&[(b"IHDR", &ihdr(9, 9)), (b"IHDR", &ihdr(60_000, 60_000)), (b"IEND", b"")])),
+        ("a bad checksum", [&png(&[(b"IHDR", &ihdr(9, 9))])[..30], &[0; 40]].concat()),
+        ("a TIFF whose directory is itself", b"II*\0\x08\0\0\0\xFF\xFF\0\x01\x03\0".to_vec()),
+        (
+            "a BMP of 2^31 rows",
+            [&b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\0\0\0\x80\x01\0\x18\0"[..], &[0; 40]]
+                .concat(),
+        ),
+        ("a WebP without a picture", b"RIFF\x0c\0\0\0WEBPVP8L\0\0\0\0".to_vec()),
+        ("a JPEG that ends in fill", [&b"\xFF\xD8"[..], &[0xFF; 10_000]].concat()),
+        ("a JPEG of empty segments", [&b"\xFF\xD8"[..], &b"\xFF\xE0\0\x02".repeat(100_000)].concat()),
+    ];
+    for (what, bytes) in lies {
+        assert!(survives(what, &bytes).is_err(), "{what}");
+    }
+}
+
+#[test]
+fn chunks_that_inflate_without_end_are_not_inflated() {
+    // 30 MB of zeros in 30 KB, as a comment, a colour profile, and more of them than anybody would read.
+    let bomb = [&b"a\0\0"[..], &zeros(30_000_000)].concat();
+    for name in [b"zTXt", b"iCCP", b"iTXt"] {
+        let chunks =
+            [(b"IHDR", &ihdr(9, 9)[..]), (name, &bomb), (name, &bomb), (b"IDAT", b""), (b"IEND", b"")];
+        let _ = survives("a bomb", &png(&chunks));
+    }
+    let pixels = png(&[(b"IHDR", &ihdr(1000, 10)), (b"IDAT", &zeros(30_000_000)), (b"IEND", b"")]);
+    let _ = survives("more pixels than said", &pixels);
+}
+
+#[test]
+fn thin_pictures_are_scaled() {
+    for (width, height) in [(1, 60_000), (60_000, 1)] {
+        let bytes = encoded(&picture(width.max(2), height), ImageFormat::Png);
+        let (small_width, small_height) = size(survives("a line", &bytes));
+        assert!(small_width <= 200 && small_height <= 200);
+        let jpeg = encoded(&picture(width.max(2), height), ImageFormat::Jpeg);
+        size(survives("a line", &jpeg));
+    }
+    let stripe = png(&[(b"IHDR", &ihdr(1, 40_000_000)), (b"IDAT", &zeros(300)), (b"IEND", b"")]);
+    assert!(survives("a line of 40 million pixels", &stripe).is_err());
+}
+
+/// A GIF of this many frames of one pixel.
+fn frames(count: usize) -> Vec<u8> {
+    let head = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xFF\xFF\xFF";
+    let frame = b"\x21\xF9\x04\0\0\0\0\0\x2C\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0";
+    [&head[..], &frame.repeat(count), b"\x3B"].concat()
+}
+
+#[test]
+fn only_the_first_frame_is_looked_at() {
+    let begun = Instant::now();
+    assert_eq!(size(rendered(&frames(100_000), 10, 10)), (1, 1));
+    let many = begun.elapsed();
+    assert!(many < Duration::from_secs(1), "{many:?}");
+}
+
+#[test]
+fn a_cut_anywhere_is_survived() {
+    let noise =
+        RgbImage::from_fn(120, 90, |x, y| Rgb([(x * 7 ^ y * 13) as u8, (x * y) as u8, (x ^ y) as u8]));
+    for (kind, format, _) in FORMATS {
+        let bytes = encoded(&noise.clone().into(), kind);
+        let step = (bytes.len() / 60).max(1);
+        for end in (0..bytes.len()).step_by(step) {
+            let _ = survives(&format!("{format:?} of {end} bytes"), &bytes[..end]);
+        }
+        assert!(survives("all of it", &bytes).is_ok(), "{format:?}");
+    }
+}
+
+#[test]
+fn changed_bytes_are_survived() {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for (kind, format, _) in FORMATS {
+        let whole = encoded(&picture(40, 30), kind);
+        for _ in 0..150 {
+            let mut bytes = whole.clone();
+            for _ in 0..=next() % 4 {
+                let at = (next() as usize) % bytes.len().min(400);
+                bytes[at] = next() as u8;
+            }
+            let _ = survives(&format!("{format:?}"), &bytes);
+        }
+    }
+}
+
+#[test]
+fn a_decoder_ends_at_the_deadline() {
+    let bytes = encoded(&picture(500, 500), ImageFormat::Png);
+    assert_eq!(render(&bytes, bounds(9, 9), MOST, Duration::ZERO), Err(Refusal::Undecodable));
+}
+
+#[test]
+fn what_is_no_picture_has_no_preview() {
+    for bytes in [&b""[..], b"text", b"<svg/>", b"%PDF-1.7", b"\0\0\0\x18ftypavif", b"\x1A\x45\xDF\xA3"] {
+        assert_eq!(rendered(bytes, 9, 9), Err(Refusal::NoPreview));
+        assert_eq!(properties(bytes), Properties::default());
+    }
+}
