@@ -2,15 +2,16 @@
 //! G download, V video, I information, W avatar download, X delete, C discovery, P channel service.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::previews;
 use crate::site::{Site, assert_asked_once, photo, photo_bytes};
 use crate::support::http::{Answer, Request};
+use crate::support::media::{Made, film, picture};
 use crate::support::prosody::{COMPONENT, DOMAIN};
-use crate::support::scratch::Scratch;
 use crate::support::scripted_peer::{Peer, Side};
 use crate::support::server::Server;
 use crate::support::stanza::Stanza;
@@ -44,14 +45,14 @@ fn u4_upload_web_form_image_param_auth() {
 
 #[test]
 fn u5_upload_multipart_video() {
-    let (_scratch, file) = video();
-    upload_multipart(Request::basic, &file, "video/avi");
+    let video = video();
+    upload_multipart(Request::basic, video.path(), "video/avi");
 }
 
 #[test]
 fn u6_upload_web_form_video() {
-    let (_scratch, file) = video();
-    upload_web_form(Request::basic, &file, "video/avi");
+    let video = video();
+    upload_web_form(Request::basic, video.path(), "video/avi");
 }
 
 /// The original says 400; 413 is what HTTP has for it.
@@ -124,6 +125,26 @@ fn g2_download_image_param_auth() {
 }
 
 #[test]
+fn g3_download_preview() {
+    download_preview(Request::basic, &photo(), "image/jpeg", (50, 50));
+}
+
+/// One pixel larger than the picture each way.
+#[test]
+fn g4_download_preview_larger_than_the_image() {
+    let site = Site::shared();
+    let (user, channel) = site.public_channel();
+    let id = site.upload(&user, &channel);
+    let request = Request::get(&site.url(&format!("{channel}/{id}"))).query("maxheight=257&maxwidth=257");
+    assert_eq!(previews::size(&request.send().expect(200).body), (256, 256));
+}
+
+#[test]
+fn g5_download_preview_param_auth() {
+    download_preview(Request::auth, &photo(), "image/jpeg", (50, 50));
+}
+
+#[test]
 fn g6_file_without_its_row_is_not_found() {
     let site = Site::shared();
     let (user, channel) = site.public_channel();
@@ -137,14 +158,24 @@ fn g6_file_without_its_row_is_not_found() {
 
 #[test]
 fn v1_download_video() {
-    let (_scratch, file) = video();
-    download(Request::basic, &file, "video/avi");
+    let video = video();
+    download(Request::basic, video.path(), "video/avi");
 }
 
 #[test]
 fn v2_download_video_param_auth() {
-    let (_scratch, file) = video();
-    download(Request::auth, &file, "video/avi");
+    let video = video();
+    download(Request::auth, video.path(), "video/avi");
+}
+
+#[test]
+fn v3_download_video_preview() {
+    download_preview(Request::basic, video().path(), "video/avi", (50, 33));
+}
+
+#[test]
+fn v4_download_video_preview_param_auth() {
+    download_preview(Request::auth, video().path(), "video/avi", (50, 33));
 }
 
 #[test]
@@ -195,6 +226,16 @@ fn w1_download_avatar() {
 #[test]
 fn w2_download_avatar_param_auth() {
     download_avatar(Request::auth);
+}
+
+#[test]
+fn w3_download_avatar_preview() {
+    download_avatar_preview(|request, _| request);
+}
+
+#[test]
+fn w4_download_avatar_preview_param_auth() {
+    download_avatar_preview(|request, jid| request.auth(jid).basic(jid));
 }
 
 #[test]
@@ -261,6 +302,9 @@ fn upload(sign: Sign, form: fn(Request, &Path, &str) -> Request, file: &Path, mi
     assert_described(&answer, &user, &channel);
     assert_eq!(answer.member("mimeType"), mime_type);
     assert_eq!(answer.member("fileSize"), bytes.len().to_string());
+    let (width, height) = if mime_type == "video/avi" { ("96", "64") } else { ("256", "256") };
+    assert_eq!((answer.member("width").as_str(), answer.member("height").as_str()), (width, height));
+    assert_eq!(answer.json()["length"].is_u64(), mime_type == "video/avi");
     assert_asked_once(&user, "POST", &url);
     let location = answer.header("location").expect("201 has a Location");
     assert!(location.ends_with(&format!("/{channel}/{}", answer.member("id"))), "{location}");
@@ -275,6 +319,14 @@ fn upload_avatar(sign: Sign, form: fn(Request, &Path, &str) -> Request) {
     let answer = form(sign(Request::new("PUT", &url), user.jid()), &photo(), "image/jpeg").send().expect(201);
     assert_described(&answer, &user, &channel);
     assert_asked_once(&user, "PUT", &url);
+    // The photo is square already.
+    assert!(Request::get(&url).send().expect(200).body == photo_bytes(), "other bytes are stored");
+    let oblong = picture("photo.jpg", 80, 60);
+    let answer =
+        form(sign(Request::new("PUT", &url), user.jid()), oblong.path(), "image/jpeg").send().expect(201);
+    assert_described(&answer, &user, &channel);
+    assert_eq!((answer.member("width"), answer.member("height")), ("60".to_owned(), "60".to_owned()));
+    assert_eq!(previews::size(&Request::get(&url).send().expect(200).body), (60, 60));
 }
 
 /// As the original's: no field `content-type`, the part has it.
@@ -337,6 +389,21 @@ fn download(sign: Sign, file: &Path, mime_type: &str) {
     assert!(stranger.confirms().is_empty(), "who reads a public channel was asked");
 }
 
+fn download_preview(sign: Sign, file: &Path, mime_type: &str, expected: (u32, u32)) {
+    let site = Site::shared();
+    let (owner, channel) = site.public_channel();
+    let stranger = site.user();
+    let form = Request::new("POST", &site.url(&channel)).basic(owner.jid()).file(file, mime_type);
+    let id = form.send().expect(201).member("id");
+    let url = site.url(&format!("{channel}/{id}"));
+    let ask =
+        || sign(Request::get(&url).query("maxheight=50&maxwidth=50"), stranger.jid()).send().expect(200);
+    let (first, second) = (ask(), ask());
+    assert_eq!((previews::size(&first.body), first.header("content-type")), (expected, Some("image/jpeg")));
+    assert!(first.body == second.body, "other bytes the second time");
+    assert!(stranger.confirms().is_empty(), "who reads a public channel was asked");
+}
+
 fn metadata(sign: Sign) {
     let site = Site::shared();
     let (owner, channel) = site.public_channel();
@@ -379,6 +446,19 @@ fn download_avatar(sign: Sign) {
     assert!(stranger.confirms().is_empty(), "who reads an avatar was asked");
 }
 
+/// Of a private channel, too.
+fn download_avatar_preview(sign: Sign) {
+    let site = Site::shared();
+    let (owner, stranger) = (site.user(), site.user());
+    let channel = site.own_channel("whitelist", &owner);
+    put_avatar(site, &owner, &channel);
+    let url = site.url(&format!("{channel}/avatar"));
+    let answer =
+        sign(Request::get(&url).query("maxheight=50&maxwidth=50"), stranger.jid()).send().expect(200);
+    assert_eq!(previews::size(&answer.body), (50, 50));
+    assert!(stranger.confirms().is_empty(), "who reads an avatar was asked");
+}
+
 fn delete(sign: Sign) {
     let site = Site::shared();
     let uploader = site.user();
@@ -397,8 +477,12 @@ fn delete_avatar(sign: Sign) {
     let (owner, channel) = site.public_channel();
     let id = put_avatar(site, &owner, &channel).member("id");
     let url = site.url(&format!("{channel}/avatar"));
+    Request::get(&url).query("maxheight=20").send().expect(200);
+    let folder = site.server.storage().join(&channel);
+    assert_eq!(fs::read_dir(&folder).map(Iterator::count).ok(), Some(2), "the avatar and its preview");
     sign(Request::new("DELETE", &url), owner.jid()).send().expect(200);
     assert!(!site.stored(&channel, &id).exists(), "the file is still there");
+    assert_eq!(fs::read_dir(&folder).map(Iterator::count).ok(), Some(0), "the preview is still there");
     Request::get(&url).send().expect(404);
     assert_eq!(owner.confirms().len(), 2, "one for the upload, one for the deletion");
 }
@@ -475,11 +559,7 @@ fn file_name(file: &Path) -> String {
     file.file_name().expect("a fixture has a name").to_string_lossy().into_owned()
 }
 
-/// What looks like the beginning of a video; nothing of it is decoded.
-fn video() -> (Scratch, PathBuf) {
-    let scratch = Scratch::new();
-    let file = scratch.join("video.avi");
-    let bytes = [b"RIFF\xf8\x4f\0\0AVI LIST".as_slice(), &[7; 20_000]].concat();
-    fs::write(&file, bytes).expect("the scratch directory takes files");
-    (scratch, file)
+/// A film of 96 by 64 pixels and four seconds.
+fn video() -> Made {
+    film("video.avi", 96, 64)
 }

@@ -14,6 +14,7 @@ mod install;
 mod manual;
 mod moving;
 mod original;
+mod previews;
 mod private_channels;
 mod reload;
 mod schema;

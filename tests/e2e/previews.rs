@@ -1,0 +1,320 @@
+//! Previews, properties and square avatars, and what hostile media do to them.
+
+use std::fs;
+use std::path::Path;
+
+use image::GenericImageView;
+use rusqlite::Connection;
+
+use crate::site::{Site, photo, photo_bytes};
+use crate::support::http::{Answer, Request};
+use crate::support::media::{Made, file, film, picture, sound};
+use crate::support::xmpp_client::Client;
+
+/// Width and height of a JPEG or any picture that the crate `image` reads.
+pub fn size(bytes: &[u8]) -> (u32, u32) {
+    match turbojpeg::read_header(bytes) {
+        Ok(header) => (header.width as u32, header.height as u32),
+        Err(_) => image::load_from_memory(bytes).expect("a picture").dimensions(),
+    }
+}
+
+#[track_caller]
+fn upload(site: &Site, user: &Client, channel: &str, path: &Path, mime_type: &str) -> Answer {
+    Request::new("POST", &site.url(channel)).basic(user.jid()).file(path, mime_type).send().expect(201)
+}
+
+#[track_caller]
+fn preview(site: &Site, path: &str, query: &str) -> Answer {
+    Request::get(&site.url(path)).query(query).send()
+}
+
+/// Height, width and media of every row of a preview.
+fn rows(site: &Site) -> Vec<(u32, u32, String)> {
+    let database =
+        Connection::open(site.server.storage().join("metadata.sqlite")).expect("the database is there");
+    let mut query = database
+        .prepare("SELECT height, width, mediaId FROM previews ORDER BY 1, 2")
+        .expect("a table of previews");
+    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).expect("rows");
+    rows.collect::<Result<_, _>>().expect("rows of previews")
+}
+
+fn rows_of(site: &Site, id: &str) -> Vec<(u32, u32)> {
+    rows(site).into_iter().filter(|row| row.2 == id).map(|(height, width, _)| (height, width)).collect()
+}
+
+fn files(site: &Site, channel: &str) -> usize {
+    fs::read_dir(site.server.storage().join(channel)).map_or(0, Iterator::count)
+}
+
+#[test]
+fn properties_are_told_by_content() {
+    let site = Site::shared();
+    let (user, channel) = site.public_channel();
+    for (made, width, height, length) in [
+        (picture("a.jpg", 90, 60), Some(90), Some(60), None),
+        (picture("a.png", 90, 60), Some(90), Some(60), None),
+        (picture("a.gif", 90, 60), Some(90), Some(60), None),
+        (picture("a.bmp", 90, 60), Some(90), Some(60), None),
+        (picture("a.tiff", 90, 60), Some(90), Some(60), None),
+        (picture("a.webp", 90, 60), Some(90), Some(60), None),
+        (film("a.avi", 96, 64), Some(96), Some(64), Some(4000)),
+        (film("a.mp4", 96, 64), Some(96), Some(64), Some(4000)),
+        (film("a.mkv", 96, 64), Some(96), Some(64), Some(4000)),
+        (sound("a.wav"), None, None, Some(3000)),
+        (sound("a.flac"), None, None, Some(3000)),
+        (file("a.jpg", b"no picture at all"), None, None, None),
+        (file("a.avi", b"#EXTM3U\n/etc/passwd\n"), None, None, None),
+    ] {
+        // The type and the name say nothing true.
+        let answer = upload(site, &user, &channel, made.path(), "application/x-lie").json();
+        let number = |name: &str| answer[name].as_u64();
+        assert_eq!((number("width"), number("height")), (width, height), "{answer}");
+        let close = |told: u64, made: u64| told.abs_diff(made) < 150;
+        match (number("length"), length) {
+            (Some(told), Some(made)) => assert!(close(told, made), "{answer}"),
+            (told, made) => assert_eq!(told, made, "{answer}"),
+        }
+    }
+}
+
+#[test]
+fn previews_of_every_format_come_down() {
+    let site = Site::shared();
+    let (user, channel) = site.public_channel();
+    for (name, expected) in [
+        ("a.jpg", "image/jpeg"),
+        ("a.png", "image/png"),
+        ("a.gif", "image/gif"),
+        ("a.webp", "image/jpeg"),
+        ("a.bmp", "image/bmp"),
+        ("a.tiff", "image/jpeg"),
+        ("a.avi", "image/jpeg"),
+        ("a.mp4", "image/jpeg"),
+        ("a.mkv", "image/jpeg"),
+    ] {
+        let is_film = ["avi", "mp4", "mkv"].iter().any(|kind| name.ends_with(kind));
+        let made = if is_film { film(name, 96, 64) } else { picture(name, 96, 64) };
+        let id = upload(site, &user, &channel, made.path(), "application/octet-stream").member("id");
+        let answer = preview(site, &format!("{channel}/{id}"), "maxheight=48&maxwidth=48").expect(200);
+        assert_eq!((size(&answer.body), answer.header("content-type")), ((48, 32), Some(expected)), "{name}");
+        assert_eq!(rows_of(site, &id), [(48, 48)], "{name}");
+    }
+}
+
+#[test]
+fn a_preview_is_made_once_and_found_after_a_restart() {
+    let mut site = Site::start(&[]);
+    let (user, channel) = site.public_channel();
+    let made = picture("a.jpg", 400, 300);
+    let id = upload(&site, &user, &channel, made.path(), "image/jpeg").member("id");
+    let path = format!("{channel}/{id}");
+    let askers: Vec<_> =
+        (0..6).map(|_| Request::get(&site.url(&path)).query("maxheight=100").send_apart()).collect();
+    let answers: Vec<_> =
+        askers.into_iter().map(|asker| asker.join().expect("an answer").expect(200)).collect();
+    let first = &answers[0];
+    assert_eq!(size(&first.body), (100, 75));
+    assert!(answers.iter().all(|answer| answer.body == first.body), "not the same bytes for all");
+    assert_eq!((rows_of(&site, &id), files(&site, &channel)), (vec![(100, 100)], 2));
+    site.server.kill();
+    site.server.start_again();
+    site.wait_ready(&channel);
+    let again = preview(&site, &path, "maxwidth=100").expect(200);
+    assert!(again.body == first.body, "other bytes after a restart");
+    assert_eq!(files(&site, &channel), 2);
+    // As a small file of its own: conditions and ranges.
+    let etag = again.header("etag").expect("a preview has an ETag").to_owned();
+    let url = site.url(&path);
+    let asked = || Request::get(&url).query("maxheight=100");
+    asked().header("If-None-Match", &etag).send().expect(304);
+    assert_eq!(asked().header("Range", "bytes=0-9").send().expect(206).body, first.body[..10]);
+    let whole = Request::get(&url).send().expect(200);
+    assert_ne!(whole.header("etag"), Some(etag.as_str()));
+    // The file is lost: made anew, in the place of its row.
+    let lost = fs::read_dir(site.server.storage().join(&channel)).expect("a folder").flatten();
+    for entry in lost.filter(|entry| entry.file_name().to_str() != Some(&id)) {
+        fs::remove_file(entry.path()).expect("the file can go");
+    }
+    assert!(preview(&site, &path, "maxheight=100").expect(200).body == first.body);
+    assert_eq!((rows_of(&site, &id).len(), files(&site, &channel)), (1, 2));
+}
+
+#[test]
+fn boxes_are_clamped_and_the_least_used_preview_goes() {
+    let site = Site::start(&[("preview.max.count", "3")]);
+    let (user, channel) = site.public_channel();
+    let made = picture("a.png", 90, 60);
+    let id = upload(&site, &user, &channel, made.path(), "image/png").member("id");
+    let path = format!("{channel}/{id}");
+    for large in ["maxheight=61&maxwidth=91", "maxheight=99999999999", "maxheight=60&maxwidth=90"] {
+        assert_eq!(size(&preview(&site, &path, large).expect(200).body), (90, 60), "{large}");
+    }
+    assert_eq!(rows_of(&site, &id), [(60, 90)]);
+    for side in 10..30 {
+        preview(&site, &path, &format!("maxheight={side}&maxwidth={side}")).expect(200);
+    }
+    assert_eq!((rows_of(&site, &id), files(&site, &channel)), (vec![(27, 27), (28, 28), (29, 29)], 4));
+    for bad in ["maxheight=0", "maxheight=-5", "maxheight=5&maxwidth=0"] {
+        preview(&site, &path, bad).expect(400);
+    }
+}
+
+#[test]
+fn what_has_no_preview_is_412_with_a_reason() {
+    let site = Site::start(&[("preview.max.pixels", "5000"), ("preview.max.bytes", "100000")]);
+    let (user, channel) = site.public_channel();
+    let cut = fs::read(picture("a.png", 70, 70).path()).expect("a picture");
+    let noise = vec![0; 200_000];
+    let large = [&cut[..33], &noise].concat();
+    for (made, mime_type, reason) in [
+        (file("a.txt", b"text"), "text/plain", "has no preview"),
+        (file("a.jpg", b"text"), "image/jpeg", "has no preview"),
+        (sound("a.wav"), "audio/x-wav", "has no preview"),
+        (picture("a.png", 71, 71), "image/png", "more pixels"),
+        (file("a.png", &large), "image/png", "more pixels or bytes"),
+        (file("a.png", &cut[..cut.len() / 2]), "image/png", "damaged"),
+        (
+            file("a.avi", &[b"RIFF\xf8\x4f\0\0AVI LIST".as_slice(), &[7; 20_000]].concat()),
+            "video/avi",
+            "damaged",
+        ),
+        (film("a.avi", 160, 120), "video/avi", "damaged"),
+    ] {
+        let id = upload(&site, &user, &channel, made.path(), mime_type).member("id");
+        let answer = preview(&site, &format!("{channel}/{id}"), "maxheight=20").expect(412);
+        let detail = answer.member("detail");
+        assert!(detail.contains(reason), "{}: {detail}", made.path().display());
+        // The media itself is as good as any.
+        Request::get(&site.url(&format!("{channel}/{id}"))).send().expect(200);
+    }
+    assert!(rows(&site).is_empty());
+}
+
+/// Files that make ffmpeg open other files or addresses, under names that hide it.
+#[test]
+fn no_media_makes_the_server_read_another_file() {
+    let site = Site::shared();
+    let (user, channel) = site.public_channel();
+    let other = film("secret.avi", 96, 64);
+    let secret = other.path().display();
+    let concat = format!("ffconcat version 1.0\nfile '{secret}'\n");
+    let playlist = format!("#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nfile://{secret}\n#EXT-X-ENDLIST\n");
+    let plain = format!("file '{secret}'\n");
+    let dash = format!("<?xml version='1.0'?><MPD><BaseURL>file://{secret}</BaseURL></MPD>");
+    let session =
+        "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\nc=IN IP4 127.0.0.1\r\nm=video 4 RTP/AVP 96\r\n".to_owned();
+    for text in [concat, playlist, plain, dash, session] {
+        // Also behind what looks like the beginning of a film.
+        for head in [&b""[..], b"\0\0\0\x14ftypisom\0\0\0\0isom", b"\x1A\x45\xDF\xA3", b"ID3", b"FLV\x01"] {
+            let made = file("a.mp4", &[head, text.as_bytes()].concat());
+            let answer = upload(site, &user, &channel, made.path(), "video/mp4");
+            assert_eq!(
+                (&answer.json()["width"], &answer.json()["length"]),
+                (&serde_json::Value::Null, &serde_json::Value::Null)
+            );
+            preview(site, &format!("{channel}/{}", answer.member("id")), "maxheight=20").expect(412);
+        }
+    }
+}
+
+/// A QuickTime film whose samples are in another file.
+#[test]
+fn a_film_that_refers_to_another_file_does_not_get_it() {
+    let site = Site::shared();
+    let (user, channel) = site.public_channel();
+    let other = film("secret.mov", 96, 64);
+    let bytes = fs::read(other.path()).expect("a film");
+    // The data reference becomes an alias with the other file's absolute path; its samples are cut off.
+    let at = bytes.windows(8).position(|window| window == b"url \0\0\0\x01").expect("a data reference");
+    let path = other.path().display().to_string();
+    let mut alias = bytes.clone();
+    alias[at..at + 8].copy_from_slice(b"alis\0\0\0\0");
+    alias.extend(path.as_bytes());
+    let made = file("a.mov", &alias);
+    let answer = upload(site, &user, &channel, made.path(), "video/quicktime");
+    let shown = preview(site, &format!("{channel}/{}", answer.member("id")), "maxheight=20");
+    assert!([200, 412].contains(&shown.status), "{}", shown.status);
+}
+
+#[test]
+fn without_ffmpeg_films_are_kept_and_have_no_preview() {
+    let site = Site::start(&[
+        ("preview.ffprobe", "/nonexistent/ffprobe"),
+        ("preview.ffmpeg", "/nonexistent/ffmpeg"),
+    ]);
+    let (user, channel) = site.public_channel();
+    let made = film("a.avi", 96, 64);
+    let answer = upload(&site, &user, &channel, made.path(), "video/avi");
+    assert_eq!(answer.json()["width"], serde_json::Value::Null);
+    let path = format!("{channel}/{}", answer.member("id"));
+    for _ in 0..2 {
+        let refused = preview(&site, &path, "maxheight=20").expect(412);
+        assert!(refused.member("detail").contains("no previews of films"), "{}", refused.text());
+    }
+    let id = site.upload(&user, &channel);
+    preview(&site, &format!("{channel}/{id}"), "maxheight=20").expect(200);
+    assert_eq!(site.server.log().matches("is not installed").count(), 1, "{}", site.server.log());
+}
+
+#[test]
+fn a_preview_tells_nothing_of_where_the_photo_was_taken() {
+    let site = Site::shared();
+    let (user, channel) = site.public_channel();
+    let jpeg = photo_bytes();
+    // Turned by 90 degrees, with a text that stands for a place.
+    let exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0GPS-52.5-13.4";
+    let length = u16::try_from(exif.len() + 2).expect("a short segment").to_be_bytes();
+    let tagged = [&jpeg[..2], &[0xFF, 0xE1], &length, exif, &jpeg[2..]].concat();
+    let made = file("a.jpg", &tagged);
+    let id = upload(site, &user, &channel, made.path(), "image/jpeg").member("id");
+    for query in ["maxheight=20", "maxheight=5000"] {
+        let answer = preview(site, &format!("{channel}/{id}"), query).expect(200);
+        assert!(!answer.body.windows(4).any(|window| window == b"Exif" || window == b"GPS-"), "{query}");
+    }
+}
+
+#[test]
+fn a_private_channel_shows_no_preview_to_strangers() {
+    let site = Site::shared();
+    let user = site.user();
+    let channel = site.own_channel("whitelist", &user);
+    let id = site.upload(&user, &channel);
+    let path = format!("{channel}/{id}");
+    preview(site, &path, "maxheight=20").expect(401);
+    let url = site.url(&path);
+    let stranger = site.user();
+    Request::get(&url).query("maxheight=20").basic(stranger.jid()).send().expect(403);
+    Request::get(&url).query("maxheight=20").basic(user.jid()).send().expect(200);
+}
+
+/// The avatar of a channel, its metadata, and the media that it replaced.
+#[test]
+fn avatars_are_square_and_may_be_replaced() {
+    let site = Site::shared();
+    let (user, channel) = site.public_channel();
+    let url = site.url(&format!("{channel}/avatar"));
+    let put = |made: &Made| {
+        let request = Request::new("PUT", &url).basic(user.jid()).file(made.path(), "image/x-lie");
+        request.send().expect(201)
+    };
+    let mut ids = Vec::new();
+    for name in ["a.jpg", "a.png", "a.gif", "a.webp", "a.bmp", "a.tiff"] {
+        let answer = put(&picture(name, 91, 60));
+        assert_eq!((answer.member("width"), answer.member("height")), ("60".into(), "60".into()), "{name}");
+        let avatar = Request::get(&url).send().expect(200);
+        assert_eq!(size(&avatar.body), (60, 60), "{name}");
+        assert_eq!(avatar.body.len().to_string(), answer.member("fileSize"), "{name}");
+        ids.push(answer.member("id"));
+    }
+    // What is square, or no picture, is stored as it came.
+    let square = Request::new("PUT", &url).basic(user.jid()).file(&photo(), "image/jpeg").send().expect(201);
+    assert!(Request::get(&url).send().expect(200).body == photo_bytes());
+    let text = file("a.jpg", b"no picture");
+    put(&text);
+    assert_eq!(Request::get(&url).send().expect(200).body, b"no picture");
+    for id in ids.iter().chain([&square.member("id")]) {
+        Request::get(&site.url(&format!("{channel}/{id}"))).send().expect(200);
+    }
+}

@@ -1,0 +1,60 @@
+//! Media for tests, made by ffmpeg when they are needed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::scratch::Scratch;
+
+/// A directory with one file in it.
+pub struct Made {
+    _scratch: Scratch,
+    path: PathBuf,
+}
+
+impl Made {
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A picture of a test pattern; the extension of `name` chooses its format.
+pub fn picture(name: &str, width: u32, height: u32) -> Made {
+    let source = format!("testsrc2=size={width}x{height}:rate=1");
+    ffmpeg(name, &["-f", "lavfi", "-i", &source, "-frames:v", "1"])
+}
+
+/// Four seconds of a test pattern with sound, a key frame each second.
+pub fn film(name: &str, width: u32, height: u32) -> Made {
+    let pictures = format!("testsrc2=size={width}x{height}:rate=10:duration=4");
+    let (pictures, sound) = (["-f", "lavfi", "-i", &pictures], ["-f", "lavfi", "-i", "sine=duration=4"]);
+    let codec: &[&str] = if name.ends_with("avi") { &["-c:v", "mpeg4", "-c:a", "mp2"] } else { &[] };
+    ffmpeg(name, &[&pictures[..], &sound, codec, &["-g", "10"]].concat())
+}
+
+/// Three seconds of a tone.
+pub fn sound(name: &str) -> Made {
+    ffmpeg(name, &["-f", "lavfi", "-i", "sine=duration=3"])
+}
+
+/// A file with these bytes.
+pub fn file(name: &str, bytes: &[u8]) -> Made {
+    let scratch = Scratch::new();
+    let path = scratch.join(name);
+    std::fs::write(&path, bytes).expect("the scratch directory takes files");
+    Made { _scratch: scratch, path }
+}
+
+fn ffmpeg(name: &str, arguments: &[&str]) -> Made {
+    let scratch = Scratch::new();
+    let path = scratch.join(name);
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-nostdin"])
+        .args(arguments)
+        .arg(&path)
+        .stdin(Stdio::null())
+        .status()
+        .expect("ffmpeg starts: run scripts/install-dependencies");
+    assert!(made.success(), "ffmpeg {arguments:?} {name}");
+    Made { _scratch: scratch, path }
+}
