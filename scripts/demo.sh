@@ -78,6 +78,11 @@ request() {
 # A text member of the JSON object in the last answer.
 member() { sed -n "s/.*\"$1\":\"\\([^\"]*\\)\".*/\\1/p" "$scratch/body"; }
 
+# Whether the last answer is a JPEG of this width.
+is_jpeg() {
+	[ "$(ffprobe -v error -f jpeg_pipe -show_entries stream=width -of csv=p=0 "$scratch/body")" = "$1" ]
+}
+
 # Basic credentials of a JID with a new transaction id.
 transactions=0
 sign() {
@@ -188,6 +193,31 @@ request 200 "$url/$id"
 cmp "$photo" "$scratch/body" || fail 'other bytes came down'
 echo '  the same bytes came down, and nobody was asked'
 asked_once || fail 'Alice was asked for a public download'
+
+say 'Previews: any box, made once'
+request 200 "$url/$id?maxheight=100&maxwidth=100"
+is_jpeg 100 || fail 'no JPEG of 100 pixels came down'
+cp "$scratch/body" "$scratch/preview.jpg"
+request 200 "$url/$id?maxheight=100&maxwidth=100"
+cmp "$scratch/preview.jpg" "$scratch/body" || fail 'the preview is another the second time'
+film=$scratch/film.avi
+echo "\$ ffmpeg -f lavfi -i testsrc2 ... film.avi"
+ffmpeg -v error -nostdin -f lavfi -i testsrc2=size=320x240:rate=10:duration=4 -c:v mpeg4 -g 10 "$film"
+sign "$alice"
+request 201 -H "Authorization: Basic $token" -F "data=@$film;type=video/x-msvideo" -F 'title=A film' "$url"
+film_id=$(member id)
+grep -q '"length":4000,"height":240,"width":320' "$scratch/body" || fail 'the film was not measured'
+request 200 "$url/$film_id?maxheight=80&maxwidth=80"
+is_jpeg 80 || fail 'no frame of the film came down'
+
+say 'An avatar is made square'
+picture=$scratch/me.png
+echo "\$ ffmpeg -f lavfi -i testsrc2 ... me.png"
+ffmpeg -v error -nostdin -f lavfi -i testsrc2=size=300x200:rate=1 -frames:v 1 "$picture"
+sign "$alice"
+request 201 -X PUT -H "Authorization: Basic $token" -F "data=@$picture;type=image/png" "$url/avatar"
+grep -q '"height":200,"width":200' "$scratch/body" || fail 'the avatar is not square'
+request 200 "$url/avatar?maxheight=64&maxwidth=64"
 
 say 'Nobody else changes it'
 request 401 -X DELETE "$url/$id"

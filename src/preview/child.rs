@@ -155,6 +155,9 @@ impl Drop for Folder {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     fn shell(script: &str, most_output: u64, time: Duration) -> io::Result<String> {
@@ -179,7 +182,7 @@ mod tests {
     #[test]
     fn a_child_has_no_environment_no_files_and_an_empty_directory() {
         // A descriptor that a child without `CLOEXEC` would get.
-        let _open = File::open("/dev/zero").unwrap();
+        let open = File::open("/dev/zero").unwrap();
         let input = File::open("/dev/null").unwrap();
         let ls = find(Path::new("ls")).unwrap();
         let list = |folder: &str| {
@@ -194,8 +197,14 @@ mod tests {
             String::from_utf8(output.unwrap()).unwrap()
         };
         assert_eq!(list("."), "");
-        // The fourth is what ls reads the directory by.
-        assert_eq!(list("/proc/self/fd"), "0\n1\n2\n3\n");
+        let child: BTreeSet<String> = list("/proc/self/fd").lines().map(str::to_owned).collect();
+        // 3 is what ls reads the directory by; more can only be what this process was itself started with.
+        let parent = fs::read_dir(format!("/proc/{}/fd", std::os::unix::process::parent_id())).unwrap();
+        let mut expected: BTreeSet<String> =
+            parent.flatten().map(|fd| fd.file_name().into_string().unwrap()).collect();
+        expected.extend(["0", "1", "2", "3"].map(str::to_owned));
+        assert!(child.is_subset(&expected), "{child:?}");
+        assert!(!child.contains(&open.as_raw_fd().to_string()) || open.as_raw_fd() == 3, "{child:?}");
         let env = find(Path::new("env")).unwrap();
         let printed = shell(&format!("exec {}", env.display()), 1000, LONG).unwrap();
         // What the shell itself sets.

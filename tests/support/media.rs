@@ -21,14 +21,20 @@ impl Made {
 /// A picture of a test pattern; the extension of `name` chooses its format.
 pub fn picture(name: &str, width: u32, height: u32) -> Made {
     let source = format!("testsrc2=size={width}x{height}:rate=1");
-    ffmpeg(name, &["-f", "lavfi", "-i", &source, "-frames:v", "1"])
+    // ffmpeg would make a TIFF of luminance and colour differences, which hardly anybody reads.
+    let colours: &[&str] = if name.ends_with("tiff") { &["-pix_fmt", "rgb24"] } else { &[] };
+    ffmpeg(name, &[&["-f", "lavfi", "-i", &source, "-frames:v", "1"], colours].concat())
 }
 
 /// Four seconds of a test pattern with sound, a key frame each second.
 pub fn film(name: &str, width: u32, height: u32) -> Made {
     let pictures = format!("testsrc2=size={width}x{height}:rate=10:duration=4");
     let (pictures, sound) = (["-f", "lavfi", "-i", &pictures], ["-f", "lavfi", "-i", "sine=duration=4"]);
-    let codec: &[&str] = if name.ends_with("avi") { &["-c:v", "mpeg4", "-c:a", "mp2"] } else { &[] };
+    let codec: &[&str] = if name.ends_with("avi") {
+        &["-c:v", "mpeg4", "-b:v", "60k", "-c:a", "mp2", "-b:a", "32k"]
+    } else {
+        &[]
+    };
     ffmpeg(name, &[&pictures[..], &sound, codec, &["-g", "10"]].concat())
 }
 
