@@ -178,7 +178,7 @@ fn what_has_no_preview_is_412_with_a_reason() {
         (
             file("a.avi", &[b"RIFF\xf8\x4f\0\0AVI LIST".as_slice(), &[7; 20_000]].concat()),
             "video/avi",
-            "damaged",
+            "has no preview",
         ),
         (film("a.avi", 160, 120), "video/avi", "damaged"),
     ] {
