@@ -6,6 +6,7 @@
 # media.storage.root is /media then. Other commands: docker run ... buddycloud/media-server check
 
 FROM rust:1-bookworm AS build
+RUN apt-get update && apt-get install -y --no-install-recommends cmake nasm
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src src

@@ -131,7 +131,7 @@ impl Film<'_> {
 
     fn ffprobe(&self, show: &[&str]) -> Option<Vec<u8>> {
         let arguments = self.input(&["-v", "error"], show);
-        self.run(&self.tools.ffprobe, arguments, limits::PROBE_BYTES)
+        self.run(&self.tools.ffprobe, &arguments, limits::PROBE_BYTES)
     }
 
     /// A key frame at `time` or before, upright and with square pixels.
@@ -144,10 +144,10 @@ impl Film<'_> {
         let after = ["-map", "0:V:0", "-frames:v", "1", "-vf", "scale=trunc(iw*sar):ih", "-c:v", "ppm"];
         let arguments = self.input(&before, &[]);
         let output = ["-f", "image2pipe", "-protocol_whitelist", "file,pipe", "pipe:1"];
-        let arguments =
+        let arguments: Vec<String> =
             arguments.into_iter().chain(after.into_iter().chain(output).map(str::to_owned)).collect();
         let most = self.pixels.saturating_mul(3).saturating_add(limits::PROBE_BYTES);
-        ppm(&self.run(&self.tools.ffmpeg, arguments, most)?, self.pixels)
+        ppm(&self.run(&self.tools.ffmpeg, &arguments, most)?, self.pixels)
     }
 
     /// Arguments by which the file, and nothing else, is read by the one demuxer it is for.
@@ -163,11 +163,11 @@ impl Film<'_> {
         [before, &fixed, own, more, &rest].concat().into_iter().map(str::to_owned).collect()
     }
 
-    fn run(&self, program: &std::path::Path, arguments: Vec<String>, most_output: u64) -> Option<Vec<u8>> {
+    fn run(&self, program: &std::path::Path, arguments: &[String], most_output: u64) -> Option<Vec<u8>> {
         let run = Run {
             limiter: &self.tools.limiter,
             program,
-            arguments: &arguments,
+            arguments,
             input: self.file,
             most_output,
             deadline: self.deadline,

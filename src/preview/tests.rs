@@ -314,7 +314,7 @@ fn only_the_first_frame_is_looked_at() {
 #[test]
 fn a_cut_anywhere_is_survived() {
     let noise =
-        RgbImage::from_fn(120, 90, |x, y| Rgb([(x * 7 ^ y * 13) as u8, (x * y) as u8, (x ^ y) as u8]));
+        RgbImage::from_fn(120, 90, |x, y| Rgb([((x * 7) ^ (y * 13)) as u8, (x * y) as u8, (x ^ y) as u8]));
     for (kind, format, _) in FORMATS {
         let bytes = encoded(&noise.clone().into(), kind);
         let step = (bytes.len() / 60).max(1);
