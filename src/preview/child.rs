@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
@@ -54,8 +54,9 @@ pub(super) fn find(program: &Path) -> Option<PathBuf> {
 /// process group that is killed with it.
 pub(super) fn run(run: &Run<'_>) -> io::Result<Vec<u8>> {
     let folder = Folder::new()?;
-    let mut group = Group(
-        Command::new(run.limiter)
+    let mut group = Group {
+        reaped: false,
+        child: Command::new(run.limiter)
             .args(resources(run.deadline.saturating_duration_since(Instant::now())))
             .arg("--")
             .arg(run.program)
@@ -67,8 +68,8 @@ pub(super) fn run(run: &Run<'_>) -> io::Result<Vec<u8>> {
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()?,
-    );
-    let output = read(&mut group.0, run)?;
+    };
+    let output = read(&mut group.child, run)?;
     let ended = pidfd_open(group.pid(), PidfdFlags::empty())?;
     if !wait(&[(ended.as_fd(), Interest::Read)], Some(run.deadline))?.contains(&true) {
         return Err(ErrorKind::TimedOut.into());
@@ -110,27 +111,32 @@ fn read(child: &mut Child, run: &Run<'_>) -> io::Result<Vec<u8>> {
 }
 
 /// A child and all that it started; killed when this drops.
-struct Group(Child);
+struct Group {
+    child: Child,
+    /// Whether the child's id may be another process's by now.
+    reaped: bool,
+}
 
 impl Group {
     fn pid(&self) -> Pid {
-        Pid::from_child(&self.0)
+        Pid::from_child(&self.child)
     }
 
-    /// Kills what is left of the group and reaps the child. Its id is ours until then.
-    fn end(&mut self) -> io::Result<std::process::ExitStatus> {
-        if let Ok(Some(status)) = self.0.try_wait() {
-            return Ok(status);
-        }
-        self.0.wait()
+    /// Kills what is left of the group, then reaps the child: until then its id, the group's, is ours.
+    fn end(&mut self) -> io::Result<ExitStatus> {
+        // Fails where nothing is left.
+        let _ = kill_process_group(self.pid(), Signal::KILL);
+        self.reaped = true;
+        self.child.wait()
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Gone already, or killed here: in both cases there is nothing else to do about it.
-        let _ = kill_process_group(self.pid(), Signal::KILL);
-        let _ = self.0.wait();
+        if !self.reaped {
+            // There is nothing else to do about a child that can't be waited for.
+            let _ = self.end();
+        }
     }
 }
 
