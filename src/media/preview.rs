@@ -19,6 +19,11 @@ pub type Found = (Preview, StoredFile);
 impl Library {
     /// The preview of a media that fits into these bounds. Made if there is none; the same bytes ever after.
     pub fn preview(&self, media: &Media, asked: Bounds) -> std::result::Result<Found, Refusal> {
+        if is_within(asked, media)
+            && let Some(found) = self.stored_preview(media, asked)?
+        {
+            return Ok(found);
+        }
         let source = self.bytes(media)?.ok_or(Refusal::NoSuchMedia)?;
         let size = self.studio.picture_size(&source.file).or_else(|| media.width.zip(media.height));
         let bounds = asked.clamp(size.unwrap_or((limits::FILM_SIDE, limits::FILM_SIDE)));
@@ -116,4 +121,11 @@ impl Library {
         upload.write_all(bytes).map_err(|cause| Error::io("can't store what was made of a media", cause))?;
         upload.seal()
     }
+}
+
+/// Whether bounds need no clamping, as far as the row tells. It may have the sides of a picture that is shown turned:
+/// rows of the original do.
+fn is_within(bounds: Bounds, media: &Media) -> bool {
+    let sides = media.width.zip(media.height);
+    sides.is_some_and(|(width, height)| bounds.width.max(bounds.height) <= width.min(height))
 }
