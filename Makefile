@@ -16,7 +16,7 @@ PROGRAM ?= target/release/buddycloud-media-server
 INSTALLATION = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' LOCALSTATEDIR='$(LOCALSTATEDIR)' \
 	RUNSTATEDIR='$(RUNSTATEDIR)' UNITDIR='$(UNITDIR)' PROGRAM='$(PROGRAM)'
 
-.PHONY: help dependencies build release check format lint docs manual test fuzz check-package demo bench-preview clean install uninstall deb
+.PHONY: help dependencies build release check format lint docs manual test soak fuzz check-package demo bench-preview clean install uninstall deb
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ manual: dependencies ## check the manual pages
 
 test: dependencies ## run all tests, end-to-end ones with real Prosody, PostgreSQL and curl too
 	$(CARGO) test --locked
+
+soak: dependencies ## run what can run long for SOAK_SECONDS (3600): kills, faults, load; prints figures
+	@SOAK_SECONDS=$(SOAK_SECONDS) scripts/soak
 
 fuzz: ## fuzz each parser of hostile input for FUZZ_SECONDS (60); see fuzz/README.md
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run

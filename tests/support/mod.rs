@@ -10,6 +10,7 @@ pub mod prosody;
 pub mod scratch;
 pub mod scripted_peer;
 pub mod server;
+pub mod soak;
 pub mod stanza;
 pub mod xmpp_client;
 
