@@ -131,8 +131,6 @@ pub const DISCOVERY_ITEMS: usize = 50;
 pub const AFFILIATION_PAGES: usize = 200;
 /// Requests that wait for one and the same lookup.
 pub const LOOKUP_WAITERS: usize = 1024;
-/// Lookups (discovery, access model, affiliation) under way at once.
-pub const LOOKUPS: usize = 1024;
 /// Entries of each cache of the gate.
 pub const CACHE_ENTRIES: usize = 10_000;
 /// Longest wait for a confirmation or a reply, whatever `xmpp.reply.timeout` says: no HTTP client waits longer.

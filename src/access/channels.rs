@@ -2,6 +2,7 @@
 //! was asked is believed.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::cache::Cache;
@@ -26,8 +27,7 @@ pub(super) enum Event {
 
 /// Lookups at channel services over the client's link.
 pub(super) struct Channels {
-    reply_timeout: Duration,
-    cache_ttl: Duration,
+    limits: Limits,
     /// Our address on the link, while it is up.
     own: Option<Jid>,
     caches: Caches,
@@ -37,8 +37,28 @@ pub(super) struct Channels {
     events: VecDeque<Event>,
 }
 
+struct Limits {
+    reply_timeout: Duration,
+    cache_ttl: Duration,
+    per_address: usize,
+    total: usize,
+}
+
+impl Limits {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            reply_timeout: settings.reply_timeout,
+            cache_ttl: settings.cache_ttl,
+            per_address: settings.lookups_per_address,
+            total: settings.lookups_total,
+        }
+    }
+}
+
 /// A query under way.
 struct Lookup {
+    /// For whom it was begun, if limits apply to them. It counts for them to its end, though they may have left.
+    client: Option<IpAddr>,
     /// `None` while the channel service is looked for.
     inquiry: Option<Box<dyn Inquiry>>,
     waiters: Vec<Waiter>,
@@ -64,8 +84,7 @@ struct Open {
 impl Channels {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            reply_timeout: settings.reply_timeout,
-            cache_ttl: settings.cache_ttl,
+            limits: Limits::of(settings),
             own: None,
             caches: Caches::new(),
             lookups: HashMap::new(),
@@ -74,24 +93,36 @@ impl Channels {
         }
     }
 
-    /// Other times for what is asked and cached from now on.
-    pub(super) fn set_times(&mut self, settings: &Settings) {
-        self.reply_timeout = settings.reply_timeout;
-        self.cache_ttl = settings.cache_ttl;
+    /// Other times and limits for what is asked and cached from now on.
+    pub(super) fn set_limits(&mut self, settings: &Settings) {
+        self.limits = Limits::of(settings);
     }
 
     /// The answer if it is known, or why there will be none; `None`: an event will bring it.
-    pub(super) fn find(&mut self, now: Instant, query: &Query, ticket: Ticket) -> Option<Answer> {
+    pub(super) fn find(
+        &mut self,
+        now: Instant,
+        query: &Query,
+        ticket: Ticket,
+        client: Option<IpAddr>,
+    ) -> Option<Answer> {
         if let Some(known) = self.caches.get(now, query) {
             return Some(known);
         }
-        self.look_up(now, query, Some(Waiter::Request(ticket))).err().map(Err)
+        self.look_up(now, query, Some(Waiter::Request(ticket)), client).err().map(Err)
+    }
+
+    /// This request waits for that lookup no more.
+    pub(super) fn forget(&mut self, query: &Query, ticket: Ticket) {
+        if let Some(lookup) = self.lookups.get_mut(query) {
+            lookup.waiters.retain(|waiter| !matches!(waiter, Waiter::Request(other) if *other == ticket));
+        }
     }
 
     /// Learns the answer in advance.
     pub(super) fn prepare(&mut self, now: Instant, query: &Query) {
         // Whoever needs it later asks again.
-        let _ = self.look_up(now, query, None);
+        let _ = self.look_up(now, query, None, None);
     }
 
     /// The next event, oldest first.
@@ -152,7 +183,13 @@ impl Channels {
     }
 
     /// Joins the lookup of `query`, or begins it.
-    fn look_up(&mut self, now: Instant, query: &Query, waiter: Option<Waiter>) -> Result<(), Refusal> {
+    fn look_up(
+        &mut self,
+        now: Instant,
+        query: &Query,
+        waiter: Option<Waiter>,
+        client: Option<IpAddr>,
+    ) -> Result<(), Refusal> {
         if self.own.is_none() {
             return Err(Refusal::XmppDown);
         }
@@ -163,13 +200,22 @@ impl Channels {
             lookup.waiters.extend(waiter);
             return Ok(());
         }
-        if self.lookups.len() >= limits::LOOKUPS {
-            return Err(Refusal::Overloaded);
-        }
+        self.check_limits(client)?;
         let waiters = waiter.into_iter().collect();
-        let lookup = Lookup { inquiry: None, waiters, end: now, asked: Vec::new() };
+        let lookup = Lookup { client, inquiry: None, waiters, end: now, asked: Vec::new() };
         self.lookups.insert(query.clone(), lookup);
         self.find_whom_to_ask(now, query);
+        Ok(())
+    }
+
+    fn check_limits(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
+        if self.lookups.len() >= self.limits.total {
+            return Err(Refusal::Overloaded);
+        }
+        let own = || self.lookups.values().filter(|lookup| lookup.client == client).count();
+        if client.is_some() && own() >= self.limits.per_address {
+            return Err(Refusal::TooManyLookups);
+        }
         Ok(())
     }
 
@@ -182,7 +228,8 @@ impl Channels {
         if let Some(known) = self.caches.get(now, &service) {
             return self.take_service(now, query, known);
         }
-        if let Err(refusal) = self.look_up(now, &service, Some(Waiter::Lookup(query.clone()))) {
+        // Many may wait for the service of one domain; it is nobody's.
+        if let Err(refusal) = self.look_up(now, &service, Some(Waiter::Lookup(query.clone())), None) {
             self.finish(now, query, &Finding { answer: Err(refusal), sure: false });
         }
     }
@@ -209,13 +256,13 @@ impl Channels {
         let questions = inquiry.start();
         lookup.inquiry = Some(inquiry);
         // Two questions in a row, the usual need, have their full time; more have to be quicker.
-        lookup.end = now + 2 * self.reply_timeout;
+        lookup.end = now + 2 * self.limits.reply_timeout;
         self.send(now, query, questions);
     }
 
     fn send(&mut self, now: Instant, query: &Query, questions: Vec<Question>) {
         let Some(lookup) = self.lookups.get_mut(query) else { return };
-        let deadline = lookup.end.min(now + self.reply_timeout);
+        let deadline = lookup.end.min(now + self.limits.reply_timeout);
         for Question { to, payload } in questions {
             let id = hex_id();
             let iq = Element::new("iq", ns::CLIENT)
@@ -257,8 +304,8 @@ impl Channels {
 
     fn remember(&mut self, now: Instant, query: &Query, finding: &Finding) {
         let ttl = match finding.answer {
-            Ok(_) if finding.sure => self.cache_ttl,
-            Ok(_) | Err(Refusal::ChannelServiceDown) => self.cache_ttl.min(limits::FAILURE_TTL),
+            Ok(_) if finding.sure => self.limits.cache_ttl,
+            Ok(_) | Err(Refusal::ChannelServiceDown) => self.limits.cache_ttl.min(limits::FAILURE_TTL),
             // About us, not about the channel.
             Err(_) => Duration::ZERO,
         };
@@ -738,7 +785,7 @@ mod tests {
             super::super::request::Ask { channel, ..anonymous() }
         };
         // One lookup is for the service of all of them.
-        let full = limits::LOOKUPS as u32 - 1;
+        let full = settings().lookups_total as u32 - 1;
         for number in 0..=full {
             stage.ask(number, read(number));
         }
@@ -893,7 +940,7 @@ mod tests {
         let now = Instant::now();
         channels.up(ACCOUNT.parse().unwrap());
         let query = Query::Access(ROOM.parse().unwrap());
-        assert!(channels.find(now, &query, 1).is_none());
+        assert!(channels.find(now, &query, 1, None).is_none());
         let mut found = 0;
         while let Some(event) = channels.next_event() {
             match event {
@@ -909,10 +956,10 @@ mod tests {
         }
         assert_eq!(found, 1);
         assert!(channels.open.is_empty() && channels.lookups.is_empty());
-        assert!(channels.find(now, &query, 2).is_some());
+        assert!(channels.find(now, &query, 2, None).is_some());
         // A late error to a question that nobody asked any more changes nothing.
         let stale = element("iq", ns::CLIENT, &[("id", "x"), ("to", SERVICE)], &[]);
         channels.reply(now, &error(&stale, "cancel", "item-not-found"));
-        assert!(channels.find(now, &query, 3).is_some());
+        assert!(channels.find(now, &query, 3, None).is_some());
     }
 }

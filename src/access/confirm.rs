@@ -1,6 +1,6 @@
 //! Pending confirmations (XEP-0070): who was asked what, and whose word counts as the answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,16 @@ use crate::xmpp::{Element, ns};
 /// What came of a confirmation: who confirmed, or why nobody did.
 pub(super) type Verdict = Result<BareJid, Refusal>;
 
-/// The confirmations that wait for their answers. By ticket, hence by age.
+/// The confirmations that wait for their answers.
 pub(super) struct Confirmations {
     limits: Limits,
+    /// By ticket, hence by age.
     pending: BTreeMap<Ticket, Pending>,
+    /// Those of each user who was asked, so that neither an answer nor a request has to look at all there are.
+    by_user: HashMap<BareJid, BTreeSet<Ticket>>,
+    by_stanza_id: HashMap<String, Ticket>,
+    /// How many each client address has.
+    by_address: HashMap<IpAddr, usize>,
 }
 
 struct Limits {
@@ -52,7 +58,13 @@ struct Pending {
 
 impl Confirmations {
     pub(super) fn new(settings: &Settings) -> Self {
-        Self { limits: Limits::of(settings), pending: BTreeMap::new() }
+        Self {
+            limits: Limits::of(settings),
+            pending: BTreeMap::new(),
+            by_user: HashMap::new(),
+            by_stanza_id: HashMap::new(),
+            by_address: HashMap::new(),
+        }
     }
 
     /// Other limits for what comes.
@@ -81,19 +93,25 @@ impl Confirmations {
             url: ask.url.clone(),
         };
         let stanza = pending.stanza(component);
-        self.pending.insert(ticket, pending);
+        self.insert(ticket, pending);
         Ok(stanza)
     }
 
+    /// Forgets a confirmation: whatever is answered, nobody waits for it.
+    pub(super) fn cancel(&mut self, ticket: Ticket) {
+        self.remove(ticket);
+    }
+
     fn check_limits(&self, user: &BareJid, client: Option<IpAddr>) -> Result<(), Refusal> {
-        let count = |counts: &dyn Fn(&Pending) -> bool| self.pending.values().filter(|p| counts(p)).count();
+        let of_user = self.by_user.get(user).map_or(0, BTreeSet::len);
+        let of_client = client.and_then(|client| self.by_address.get(&client)).map_or(0, |count| *count);
         if self.pending.len() >= self.limits.total {
             return Err(Refusal::TooManyPending);
         }
-        if count(&|pending| pending.asked.bare() == user) >= self.limits.per_user {
+        if of_user >= self.limits.per_user {
             return Err(Refusal::TooManyForUser);
         }
-        if client.is_some() && count(&|pending| pending.client == client) >= self.limits.per_address {
+        if client.is_some() && of_client >= self.limits.per_address {
             return Err(Refusal::TooManyForAddress);
         }
         Ok(())
@@ -102,12 +120,14 @@ impl Confirmations {
     /// Takes a stanza of the component's link; says which confirmation it decides, if any, and how.
     pub(super) fn decide(&mut self, now: Instant, stanza: &Element) -> Option<(Ticket, Verdict)> {
         let answer = Answer::read(stanza)?;
-        let in_time = self.pending.iter().filter(|(_, pending)| now < pending.deadline);
-        let answered: Vec<_> = in_time.filter(|(_, pending)| answer.is_to(pending)).collect();
         // One answer decides one confirmation: the one it names by stanza id, else the oldest.
-        let named = answered.iter().find(|(_, pending)| answer.names(pending));
-        let ticket = *named.or(answered.first())?.0;
-        let pending = self.pending.remove(&ticket)?;
+        let named = answer.stanza_id.and_then(|id| self.by_stanza_id.get(id));
+        let of_sender = self.by_user.get(answer.from.bare()).into_iter().flatten();
+        let ticket = *named.into_iter().chain(of_sender).find(|ticket| {
+            let pending = self.pending.get(ticket);
+            pending.is_some_and(|pending| now < pending.deadline && answer.is_to(pending))
+        })?;
+        let pending = self.remove(ticket)?;
         let verdict = if answer.denies { Err(Refusal::Denied) } else { Ok(pending.asked.into_bare()) };
         Some((ticket, verdict))
     }
@@ -116,13 +136,47 @@ impl Confirmations {
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Ticket> {
         let late = self.pending.iter().filter(|(_, pending)| pending.deadline <= now);
         let late: Vec<_> = late.map(|(ticket, _)| *ticket).collect();
-        self.pending.retain(|_, pending| pending.deadline > now);
+        for ticket in &late {
+            self.remove(*ticket);
+        }
         late
     }
 
     /// Takes out everything.
     pub(super) fn clear(&mut self) -> Vec<Ticket> {
+        self.by_user.clear();
+        self.by_stanza_id.clear();
+        self.by_address.clear();
         std::mem::take(&mut self.pending).into_keys().collect()
+    }
+
+    fn insert(&mut self, ticket: Ticket, pending: Pending) {
+        self.by_user.entry(pending.asked.bare().clone()).or_default().insert(ticket);
+        self.by_stanza_id.insert(pending.stanza_id.clone(), ticket);
+        if let Some(client) = pending.client {
+            *self.by_address.entry(client).or_default() += 1;
+        }
+        self.pending.insert(ticket, pending);
+    }
+
+    fn remove(&mut self, ticket: Ticket) -> Option<Pending> {
+        let pending = self.pending.remove(&ticket)?;
+        self.by_stanza_id.remove(&pending.stanza_id);
+        if let Some(tickets) = self.by_user.get_mut(pending.asked.bare()) {
+            tickets.remove(&ticket);
+            if tickets.is_empty() {
+                self.by_user.remove(pending.asked.bare());
+            }
+        }
+        if let Some(client) = pending.client
+            && let Some(count) = self.by_address.get_mut(&client)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&client);
+            }
+        }
+        Some(pending)
     }
 }
 
@@ -500,9 +554,30 @@ mod tests {
         desk.try_begin(4, "c@example.com", &ask(Need::Read)).unwrap();
         desk.try_begin(5, "d@example.com", &ask(Need::Read)).unwrap();
         assert_eq!(desk.try_begin(6, "e@example.com", &ask(Need::Read)), Err(Refusal::TooManyPending));
-        // Whoever is decided makes room.
+        // Whoever is decided makes room, and so does whoever leaves.
         assert!(desk.decide(&echo(&prompt)).is_some());
         assert!(desk.try_begin(6, "a@example.com/3", &from(1)).is_ok());
+        desk.confirmations.cancel(6);
+        desk.confirmations.cancel(6);
+        assert!(desk.try_begin(7, "a@example.com/4", &from(1)).is_ok());
+        desk.confirmations.clear();
+        for ticket in 8..10 {
+            assert!(desk.try_begin(ticket, "a@example.com", &from(1)).is_ok());
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_of_what_was_decided() {
+        let mut desk = desk();
+        let client = Ask { client: Some([192, 0, 2, 1].into()), ..ask(Need::Read) };
+        let prompt = desk.try_begin(1, ALICE, &client).unwrap();
+        desk.try_begin(2, ALICE, &client).unwrap();
+        desk.try_begin(3, "bob@example.com", &client).unwrap();
+        assert!(desk.decide(&echo(&prompt)).is_some());
+        desk.confirmations.cancel(2);
+        desk.confirmations.expire(desk.now + REPLY_TIMEOUT);
+        let Confirmations { pending, by_user, by_stanza_id, by_address, .. } = &desk.confirmations;
+        assert!(pending.is_empty() && by_user.is_empty() && by_stanza_id.is_empty() && by_address.is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::gate::{Gate, Output};
-use super::request::{Ask, Decision};
+use super::request::{Ask, Decision, Ticket};
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::model::{Channel, Jid};
@@ -32,9 +32,17 @@ impl<P: Send> Doorkeeper<P> {
         self.lock().serves(channel.domain())
     }
 
-    /// Takes a request. What can be decided at once is handed back; any other decision comes through `deliver`.
-    pub fn ask(&self, ask: Ask, parked: P) -> Option<(P, Decision)> {
-        let wanted = self.lock().ask(Instant::now(), ask, parked);
+    /// Takes a request. What can be decided at once is handed back; any other decision comes through `deliver`. What
+    /// has to wait is shown to `wait` first, under the gate's lock, with the ticket to [`Doorkeeper::cancel`] it by.
+    pub fn ask(&self, ask: Ask, parked: P, wait: impl FnOnce(&mut P, Ticket)) -> Option<(P, Decision)> {
+        let wanted = {
+            let mut gate = self.lock();
+            let (ticket, wanted) = gate.ask(Instant::now(), ask, parked);
+            if let Some(parked) = gate.parked(ticket) {
+                wait(parked, ticket);
+            }
+            wanted
+        };
         let mut decided = None;
         for output in wanted {
             match output {
@@ -43,6 +51,13 @@ impl<P: Send> Doorkeeper<P> {
             }
         }
         decided
+    }
+
+    /// Takes back a request that waits, if this still holds of it: its places are free, and nobody's word counts for it
+    /// any more. Nothing if it is decided already.
+    pub fn cancel(&self, ticket: Ticket, if_holds: impl FnOnce(&mut P) -> bool) -> Option<P> {
+        let mut gate = self.lock();
+        if_holds(gate.parked(ticket)?).then(|| gate.cancel(ticket))?
     }
 
     /// Other settings for what comes.
@@ -120,10 +135,10 @@ mod tests {
     #[test]
     fn requests_go_in_and_decisions_come_out() {
         let (doorkeeper, delivered) = doorkeeper();
-        assert_eq!(doorkeeper.ask(own(), 1), Some((1, Err(Refusal::XmppDown))));
+        assert_eq!(doorkeeper.ask(own(), 1, |_, _| {}), Some((1, Err(Refusal::XmppDown))));
         doorkeeper.up(Link::Component, &COMPONENT.parse().unwrap());
         for number in 2..=4 {
-            assert_eq!(doorkeeper.ask(own(), number), None);
+            assert_eq!(doorkeeper.ask(own(), number, |_, _| {}), None);
         }
         assert!(delivered.try_recv().is_err());
         let attributes = [("id", "t"), ("method", "POST"), ("url", URL)];
@@ -138,17 +153,37 @@ mod tests {
         assert_eq!(delivered.try_recv(), Ok((3, Err(Refusal::XmppDown))));
         assert_eq!(delivered.try_recv(), Ok((4, Err(Refusal::XmppDown))));
         doorkeeper.up(Link::Component, &COMPONENT.parse().unwrap());
-        assert_eq!(doorkeeper.ask(own(), 5), None);
+        assert_eq!(doorkeeper.ask(own(), 5, |_, _| {}), None);
         doorkeeper.tick(Instant::now() + settings().reply_timeout);
         assert_eq!(delivered.try_recv(), Ok((5, Err(Refusal::NotConfirmed))));
         doorkeeper.set_settings(Settings { pending_per_user: 0, ..settings() });
-        assert_eq!(doorkeeper.ask(own(), 6), Some((6, Err(Refusal::TooManyForUser))));
+        assert_eq!(doorkeeper.ask(own(), 6, |_, _| {}), Some((6, Err(Refusal::TooManyForUser))));
         doorkeeper.set_settings(Settings { domains: Vec::new(), ..settings() });
-        assert_eq!(doorkeeper.ask(own(), 6), Some((6, Err(Refusal::NotServed))));
+        assert_eq!(doorkeeper.ask(own(), 6, |_, _| {}), Some((6, Err(Refusal::NotServed))));
         doorkeeper.set_settings(settings());
-        assert_eq!(doorkeeper.ask(own(), 6), None);
+        assert_eq!(doorkeeper.ask(own(), 6, |_, _| {}), None);
         doorkeeper.stop();
         assert_eq!(delivered.try_recv(), Ok((6, Err(Refusal::Stopping))));
+        assert!(delivered.try_recv().is_err());
+    }
+
+    #[test]
+    fn only_who_waits_can_be_taken_back_and_only_if_they_shall() {
+        let (doorkeeper, delivered) = doorkeeper();
+        assert_eq!(
+            doorkeeper.ask(own(), 1, |_, _| panic!("it does not wait")),
+            Some((1, Err(Refusal::XmppDown)))
+        );
+        doorkeeper.up(Link::Component, &COMPONENT.parse().unwrap());
+        let mut shown = None;
+        assert_eq!(doorkeeper.ask(own(), 2, |parked, ticket| shown = Some((*parked, ticket))), None);
+        let (parked, ticket) = shown.expect("it waits");
+        assert_eq!(parked, 2);
+        assert_eq!(doorkeeper.cancel(ticket, |_| false), None);
+        assert_eq!(doorkeeper.cancel(ticket + 1, |_| true), None);
+        assert_eq!(doorkeeper.cancel(ticket, |parked| *parked == 2), Some(2));
+        assert_eq!(doorkeeper.cancel(ticket, |_| panic!("it is gone")), None);
+        doorkeeper.down(Link::Component);
         assert!(delivered.try_recv().is_err());
     }
 
@@ -159,12 +194,12 @@ mod tests {
         let back = kept.clone();
         let deliver = Box::new(move |parked: u32, _| {
             let doorkeeper = back.get().and_then(Weak::upgrade).unwrap();
-            sender.send(doorkeeper.ask(own(), parked + 1)).unwrap();
+            sender.send(doorkeeper.ask(own(), parked + 1, |_, _| {})).unwrap();
         });
         let doorkeeper = Arc::new(Doorkeeper::new(settings(), Arc::new(FixedClock), channel().0, deliver));
         kept.set(Arc::downgrade(&doorkeeper)).unwrap();
         doorkeeper.up(Link::Component, &COMPONENT.parse().unwrap());
-        assert_eq!(doorkeeper.ask(own(), 1), None);
+        assert_eq!(doorkeeper.ask(own(), 1, |_, _| {}), None);
         doorkeeper.down(Link::Component);
         assert_eq!(delivered.try_recv(), Ok(Some((2, Err(Refusal::XmppDown)))));
     }

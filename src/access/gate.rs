@@ -70,25 +70,42 @@ impl<P> Gate<P> {
     pub fn set_settings(&mut self, mut settings: Settings) {
         settings.reply_timeout = settings.reply_timeout.min(limits::REPLY_TIME);
         self.confirmations.set_limits(&settings);
-        self.channels.set_times(&settings);
+        self.channels.set_limits(&settings);
         self.settings = settings;
     }
 
-    /// Takes a request; its decision may be among the outputs already.
-    pub fn ask(&mut self, now: Instant, ask: Ask, parked: P) -> Vec<Output<P>> {
+    /// Takes a request, and gives it a ticket; its decision may be among the outputs already.
+    pub fn ask(&mut self, now: Instant, ask: Ask, parked: P) -> (Ticket, Vec<Output<P>>) {
+        self.last_ticket += 1;
+        let ticket = self.last_ticket;
         if self.stopping {
-            return vec![Output::Decide(parked, Err(Refusal::Stopping))];
+            return (ticket, vec![Output::Decide(parked, Err(Refusal::Stopping))]);
         }
         if !self.serves(ask.channel.domain()) {
-            return vec![Output::Decide(parked, Err(Refusal::NotServed))];
+            return (ticket, vec![Output::Decide(parked, Err(Refusal::NotServed))]);
         }
         let mut out = Vec::new();
-        self.last_ticket += 1;
         let request = Request::new(ask, parked);
         let step = request.first_step();
-        self.advance(now, self.last_ticket, request, step, &mut out);
+        self.advance(now, ticket, request, step, &mut out);
         self.settle(now, &mut out);
-        out
+        (ticket, out)
+    }
+
+    /// What is parked for a request that waits.
+    pub fn parked(&mut self, ticket: Ticket) -> Option<&mut P> {
+        self.requests.get_mut(&ticket).map(|request| &mut request.parked)
+    }
+
+    /// Forgets a request that waits, and gives back what was parked for it. A lookup that it began goes on: others may
+    /// wait for it, and what it finds is kept.
+    pub fn cancel(&mut self, ticket: Ticket) -> Option<P> {
+        let request = self.requests.remove(&ticket)?;
+        match &request.awaited {
+            Some(query) => self.channels.forget(query, ticket),
+            None => self.confirmations.cancel(ticket),
+        }
+        Some(request.parked)
     }
 
     /// Takes a stanza that came in over this link.
@@ -169,19 +186,23 @@ impl<P> Gate<P> {
         &mut self,
         now: Instant,
         ticket: Ticket,
-        request: Request<P>,
+        mut request: Request<P>,
         mut step: Step,
         out: &mut Vec<Output<P>>,
     ) {
         loop {
             step = match step {
                 Step::Decide(decision) => return out.push(Output::Decide(request.parked, decision)),
-                Step::Find(query) => match self.channels.find(now, &query, ticket) {
+                Step::Find(query) => match self.channels.find(now, &query, ticket, request.ask.client) {
                     Some(answer) => request.found(answer),
-                    None => break,
+                    None => {
+                        request.awaited = Some(query);
+                        break;
+                    }
                 },
                 Step::Confirm => match self.begin_confirmation(now, ticket, &request.ask) {
                     Ok(stanza) => {
+                        request.awaited = None;
                         out.push(Output::Send(Link::Component, stanza));
                         break;
                     }
@@ -249,8 +270,8 @@ mod tests {
 
     use super::super::request::Granted;
     use super::super::testing::{
-        ACCOUNT, ALICE, COMPONENT, FixedClock, Manner, REPLY_TIMEOUT, ROOM, SERVICE, Service, Stage, URL,
-        ask, credentials, echo, element, error, info, result, settings,
+        ACCOUNT, ALICE, COMPONENT, FixedClock, Manner, REPLY_TIMEOUT, ROOM, SERVICE, Service, Stage, TTL,
+        URL, ask, credentials, echo, element, error, info, result, settings,
     };
     use super::*;
     use crate::model::{BareJid, Need};
@@ -402,13 +423,96 @@ mod tests {
     fn answers_in_any_order_find_their_requests() {
         let mut stage = Stage::with(settings(), &Service::new());
         let own = || Ask { channel: alice().try_into().unwrap(), ..ask(Need::Publish) };
-        (1..=3).for_each(|number| stage.ask(number, own()));
+        for number in 1..=3 {
+            stage.ask(number, own());
+        }
         let prompts = stage.sent(Link::Component);
         for at in [2, 0, 1] {
             stage.stanza(Link::Component, &echo(&prompts[at]));
             stage.stanza(Link::Component, &echo(&prompts[at]));
         }
         assert_eq!(stage.decided(), [(3, alices()), (1, alices()), (2, alices())]);
+    }
+
+    #[test]
+    fn who_leaves_while_it_is_confirmed_frees_its_places() {
+        let limited =
+            Settings { pending_per_user: 1, pending_per_address: 1, pending_total: 1, ..settings() };
+        let mut stage = Stage::with(limited, &Service::new());
+        let publish = || Ask { client: Some([192, 0, 2, 1].into()), ..ask(Need::Publish) };
+        let mut prompts = Vec::new();
+        for number in 1..=3 {
+            let ticket = stage.ask(number, publish());
+            prompts.push(stage.one(Link::Component));
+            assert_eq!(stage.gate.parked(ticket), Some(&mut { number }));
+            assert_eq!(stage.gate.cancel(ticket), Some(number));
+            assert_eq!(stage.gate.cancel(ticket), None);
+        }
+        for prompt in &prompts {
+            stage.stanza(Link::Component, &echo(prompt));
+        }
+        stage.wait(REPLY_TIMEOUT);
+        assert_eq!(stage.decided(), [], "nobody is there to be told");
+    }
+
+    #[test]
+    fn who_leaves_while_it_is_looked_up_takes_nothing_from_others() {
+        let service = Service::where_alice_is("publisher");
+        let mut stage = Stage::with(settings(), &service);
+        let first = stage.ask(1, ask(Need::Read));
+        stage.ask(2, ask(Need::Read));
+        assert_eq!(stage.gate.cancel(first), Some(1));
+        stage.play(&service);
+        stage.confirm();
+        let last = stage.ask(3, ask(Need::Read));
+        stage.confirm();
+        assert_eq!(stage.gate.cancel(last), Some(3));
+        stage.play(&service);
+        assert_eq!(stage.decided(), [(2, alices())]);
+        assert!(stage.gate.requests.is_empty());
+    }
+
+    #[test]
+    fn waiters_who_leave_make_room_for_others_at_a_lookup() {
+        let mut stage = Stage::with(settings(), &Service::new());
+        for number in 0..2 * u32::try_from(limits::LOOKUP_WAITERS).unwrap() {
+            let ticket = stage.ask(number, ask(Need::Read));
+            assert_eq!(stage.gate.cancel(ticket), Some(number));
+        }
+        assert_eq!(stage.decided(), []);
+    }
+
+    #[test]
+    fn lookups_are_limited_for_each_address_and_in_all() {
+        let limited = Settings { lookups_per_address: 2, lookups_total: 3, cache_ttl: TTL, ..settings() };
+        let service = Service::public();
+        let mut stage = Stage::with(limited, &service);
+        let read = |room: &str, last: u8| Ask {
+            channel: format!("{room}@topics.example.com").parse().unwrap(),
+            client: (last > 0).then(|| [192, 0, 2, last].into()),
+            ..ask(Need::Read)
+        };
+        // The domain's service is known from here on.
+        assert_eq!(stage.request(read("known", 1), &service), Ok(Granted::Public));
+        let a = stage.ask(1, read("a", 1));
+        stage.ask(2, read("b", 1));
+        stage.ask(3, read("a", 1));
+        assert_eq!(stage.decided(), [], "who joins a lookup begins none");
+        stage.ask(4, read("c", 1));
+        assert_eq!(stage.decided(), [(4, Err(Refusal::TooManyLookups))]);
+        stage.gate.cancel(a);
+        stage.ask(5, read("c", 1));
+        assert_eq!(stage.decided(), [(5, Err(Refusal::TooManyLookups))], "the question is still open");
+        stage.ask(6, read("c", 2));
+        stage.ask(7, read("d", 0));
+        assert_eq!(stage.decided(), [(7, Err(Refusal::Overloaded))]);
+        stage.play(&service);
+        assert_eq!(stage.decided().len(), 3);
+        for number in 8..10 {
+            stage.ask(number, read(&format!("e{number}"), 1));
+        }
+        stage.ask(10, read("f", 0));
+        assert_eq!(stage.decided(), [], "what is answered makes room");
     }
 
     #[test]
@@ -586,7 +690,7 @@ mod tests {
             let mut seen = Vec::new();
             for number in 0..60 {
                 match dice.below(12) {
-                    0 => stage.ask(number, ask([Need::Read, Need::Publish][dice.below(2)].clone())),
+                    0 => drop(stage.ask(number, ask([Need::Read, Need::Publish][dice.below(2)].clone()))),
                     1 => {
                         stage.ask(number, Ask { channel: alice().try_into().unwrap(), ..ask(Need::Publish) });
                     }
@@ -623,7 +727,10 @@ mod tests {
                         let mut ask = ask([Need::Read, Need::Publish][dice.below(2)].clone());
                         ask.channel =
                             dice.pick(&[ROOM, "x@example.com", "alice@example.com"]).parse().unwrap();
-                        stage.ask(asked, ask);
+                        let ticket = stage.ask(asked, ask);
+                        if dice.below(8) == 0 {
+                            decided.extend(stage.gate.cancel(ticket));
+                        }
                     }
                     4 => stage.wait(Duration::from_secs(dice.below(20) as u64)),
                     5 if dice.below(3) == 0 => stage.down(dice.pick(&[Link::Component, Link::Client])),
@@ -660,7 +767,7 @@ mod tests {
         let mut gate = Gate::new(endless, Arc::new(FixedClock));
         let now = Instant::now();
         gate.up(now, Link::Component, &COMPONENT.parse().unwrap());
-        assert_eq!(gate.ask(now, ask(Need::Publish), ()).len(), 1);
+        assert_eq!(gate.ask(now, ask(Need::Publish), ()).1.len(), 1);
         assert_eq!(gate.tick(now + limits::REPLY_TIME).len(), 1);
     }
 }

@@ -20,5 +20,5 @@ mod testing;
 pub use credentials::Credentials;
 pub use doorkeeper::{Deliver, Doorkeeper};
 pub use gate::{Gate, Output};
-pub use request::{Ask, Decision, Granted};
+pub use request::{Ask, Decision, Granted, Ticket};
 pub use settings::{DomainRule, Settings};

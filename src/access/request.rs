@@ -36,12 +36,14 @@ pub enum Granted {
 pub type Decision = Result<Granted, Refusal>;
 
 /// A request's number at the gate; later ones are higher.
-pub(super) type Ticket = u64;
+pub type Ticket = u64;
 
 /// A request that waits at the gate, with what is parked for it.
 pub(super) struct Request<P> {
     pub(super) ask: Ask,
     pub(super) parked: P,
+    /// The lookup that it waits for; while there is none, it waits for its confirmation.
+    pub(super) awaited: Option<Query>,
     /// Who confirmed it.
     user: Option<BareJid>,
 }
@@ -55,7 +57,7 @@ pub(super) enum Step {
 
 impl<P> Request<P> {
     pub(super) fn new(ask: Ask, parked: P) -> Self {
-        Self { ask, parked, user: None }
+        Self { ask, parked, awaited: None, user: None }
     }
 
     pub(super) fn first_step(&self) -> Step {

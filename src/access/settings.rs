@@ -19,6 +19,10 @@ pub struct Settings {
     pub pending_per_address: usize,
     /// Confirmations that may be pending in all.
     pub pending_total: usize,
+    /// Lookups under way that one network address may have begun.
+    pub lookups_per_address: usize,
+    /// Lookups under way in all.
+    pub lookups_total: usize,
     /// Where this server's HTTP interface is found from outside, to be told in disco#info.
     pub endpoint: Option<String>,
     /// The domain of the client's account; its channel service is looked for as soon as the link is up.

@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::credentials::{Credentials, from_request};
 use super::gate::{Gate, Output};
-use super::request::{Ask, Decision};
+use super::request::{Ask, Decision, Ticket};
 use super::settings::Settings;
 use crate::clock::{Clock, Timestamp};
 use crate::model::{Method, Need, Refusal};
@@ -31,6 +31,8 @@ pub(super) fn settings() -> Settings {
         pending_per_user: 8,
         pending_per_address: 256,
         pending_total: 1024,
+        lookups_per_address: 64,
+        lookups_total: 1024,
         endpoint: None,
         service_name: "example.com".parse().unwrap(),
     }
@@ -101,9 +103,10 @@ impl Stage {
         self.take(out);
     }
 
-    pub(super) fn ask(&mut self, number: u32, ask: Ask) {
-        let out = self.gate.ask(self.now, ask, number);
+    pub(super) fn ask(&mut self, number: u32, ask: Ask) -> Ticket {
+        let (ticket, out) = self.gate.ask(self.now, ask, number);
         self.take(out);
+        ticket
     }
 
     pub(super) fn stanza(&mut self, link: Link, stanza: &Element) {

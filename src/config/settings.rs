@@ -125,7 +125,7 @@ settings! {
         "Threads that serve requests.";
     HTTP_UPLOADS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "http.uploads.max",
         Told("three eighths of http.threads: 48"), RELOAD,
-        "Uploads under way at once; those beyond are answered 503.";
+        "Uploads under way at once, half of them for one address; those beyond are answered 503.";
     HTTP_DOWNLOADS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "http.downloads.max",
         Told("half of http.threads: 64"), RELOAD,
         "Large downloads under way at once, half of them for one address; those beyond are answered 503.";
@@ -134,7 +134,7 @@ settings! {
         "Open connections of clients, as far as the limit of open files allows.";
     HTTP_CONNECTIONS_PER_ADDRESS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 },
         "http.connections.per.address.max", Is("256"), RELOAD,
-        "Open connections of one client address.";
+        "Open connections of one client address; those beyond are answered 429.";
     HTTP_TRUSTED_PROXIES: Addresses = Addresses, "http.trusted.proxies", Told("none"), RESTART,
         "Front servers whose X-Forwarded-For is believed, and which are not limited themselves.";
     HTTP_CORS_ORIGINS: OriginList = OriginList, "http.cors.origins", Is("*"), RELOAD,
@@ -192,6 +192,11 @@ settings! {
         "Unanswered confirmations of one client address; requests beyond are answered 429.";
     XMPP_PENDING_MAX: Number<usize> = Number { min: 1, max: 1_000_000 }, "xmpp.pending.max", Is("1024"),
         RELOAD, "Unanswered confirmations in all; requests beyond are answered 503.";
+    XMPP_LOOKUPS_PER_ADDRESS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 },
+        "xmpp.lookups.per.address.max", Is("64"), RELOAD,
+        "Open questions about channels for one client address; requests beyond are answered 429.";
+    XMPP_LOOKUPS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 }, "xmpp.lookups.max", Is("1024"),
+        RELOAD, "Open questions about channels in all; requests beyond are answered 503.";
 
     MEDIA_DOMAINS: DomainList = DomainList, "media.domains", Told("xmpp.component.servername"), RELOAD,
         "The domains, subdomains included, whose channels are served; * is every one.";

@@ -128,6 +128,10 @@ pub struct Gate {
     pub pending_per_address_max: usize,
     /// `xmpp.pending.max`
     pub pending_max: usize,
+    /// `xmpp.lookups.per.address.max`
+    pub lookups_per_address_max: usize,
+    /// `xmpp.lookups.max`
+    pub lookups_max: usize,
     /// `media.domains`
     pub domains: Domains,
 }
@@ -326,6 +330,8 @@ fn gate(values: &Values<'_>, servername: &BareJid) -> Result<Gate> {
         pending_per_user_max: values.need(&s::XMPP_PENDING_PER_USER_MAX)?,
         pending_per_address_max: values.need(&s::XMPP_PENDING_PER_ADDRESS_MAX)?,
         pending_max: values.need(&s::XMPP_PENDING_MAX)?,
+        lookups_per_address_max: values.need(&s::XMPP_LOOKUPS_PER_ADDRESS_MAX)?,
+        lookups_max: values.need(&s::XMPP_LOOKUPS_MAX)?,
         domains: values.get(&s::MEDIA_DOMAINS)?.unwrap_or_else(own),
     })
 }
@@ -436,6 +442,8 @@ mod tests {
                 pending_per_user_max: 8,
                 pending_per_address_max: 256,
                 pending_max: 1024,
+                lookups_per_address_max: 64,
+                lookups_max: 1024,
                 domains: Domains::Listed(vec![jid("example.com")]),
             },
             media: Media {
@@ -474,7 +482,8 @@ mod tests {
              https.enabled=true\nhttps.port=7\nhttps.keystore=/k.p12\nhttps.keystore.password=hunter3\n\
              xmpp.connection.host=c\nxmpp.connection.securitymode=required\nxmpp.connection.tls.ca=/ca.pem\n\
              xmpp.reply.timeout=8\nxmpp.cache.ttl=9\nxmpp.pending.per.user.max=10\n\
-             xmpp.pending.per.address.max=11\nxmpp.pending.max=12\nmedia.domains=*\nmedia.storage.sync=off\n\
+             xmpp.pending.per.address.max=11\nxmpp.pending.max=12\nxmpp.lookups.per.address.max=22\n\
+             xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\n\
              media.sizelimit=13\nmedia.todisk.threshold=14\njdbc.db.url=jdbc:postgresql:m\njdbc.pool.size=15\n\
              preview.max.pixels=16\npreview.max.bytes=17\npreview.max.count=18\npreview.timeout=19\n\
              preview.jobs.max=20\npreview.queue.max=21\npreview.ffmpeg=/f\npreview.ffprobe=/p\n\
@@ -501,6 +510,8 @@ mod tests {
             pending_per_user_max: 10,
             pending_per_address_max: 11,
             pending_max: 12,
+            lookups_per_address_max: 22,
+            lookups_max: 23,
             domains: Domains::Any,
         };
         assert_eq!(config.gate, gate);

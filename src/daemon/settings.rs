@@ -154,6 +154,8 @@ pub(super) fn gate(config: &Config) -> access::Settings {
         pending_per_user: gate.pending_per_user_max,
         pending_per_address: gate.pending_per_address_max,
         pending_total: gate.pending_max,
+        lookups_per_address: gate.lookups_per_address_max,
+        lookups_total: gate.lookups_max,
         endpoint: config.http.endpoint.clone(),
         service_name: config.client.service(),
     }

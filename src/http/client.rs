@@ -57,6 +57,18 @@ mod tests {
     }
 
     #[test]
+    fn an_ipv6_network_of_64_bits_is_one_client() {
+        let network = |address: &str| {
+            let client = Client { address: address.parse().unwrap(), limited: true };
+            client.network().to_string()
+        };
+        assert_eq!(network("2001:db8:0:1::1"), network("2001:db8:0:1:ffff:ffff:ffff:ffff"));
+        assert_ne!(network("2001:db8:0:1::1"), network("2001:db8:0:2::1"));
+        assert_eq!(network("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_ne!(network("192.0.2.1"), network("192.0.2.2"));
+    }
+
+    #[test]
     fn only_a_trusted_proxy_is_believed() {
         let is = |peer, fields, address: &str, limited| {
             assert_eq!(client(peer, fields), (address.to_owned(), limited), "{fields}");

@@ -94,10 +94,17 @@ impl Connection {
 
     /// Asks `epoll` for one report of what the present stage waits for.
     pub fn arm(&mut self, epoll: &Epoll) -> io::Result<()> {
-        let interest = match self.stage {
-            Stage::Handshake | Stage::Answer(_) => self.stream.awaits(),
-            Stage::Head(_) | Stage::Linger(_) => Interest::Read,
-        };
+        self.arm_for(
+            epoll,
+            match self.stage {
+                Stage::Handshake | Stage::Answer(_) => self.stream.awaits(),
+                Stage::Head(_) | Stage::Linger(_) => Interest::Read,
+            },
+        )
+    }
+
+    /// Asks `epoll` for one report of this.
+    pub fn arm_for(&mut self, epoll: &Epoll, interest: Interest) -> io::Result<()> {
         let fd = self.stream.fd()?;
         if self.armed {
             return epoll.rearm(fd, self.token, interest);

@@ -14,7 +14,7 @@ use super::Service;
 use super::connection::{Collected, Connection, Stage, Then};
 use super::exchange::Exchange;
 use super::head::Head;
-use super::permits::{Permits, Seats, lock};
+use super::permits::{Seats, lock};
 use super::response::{Payload, Response};
 use super::settings::Settings;
 use super::transfer::Halt;
@@ -22,6 +22,9 @@ use super::workers::Workers;
 use crate::limits;
 use crate::model::Refusal;
 use crate::sys::{Epoll, Waker};
+
+/// Called once, on the front, without any lock held: it must not block.
+pub(super) type HungUp = Box<dyn FnOnce() + Send>;
 
 pub(super) struct Edge {
     pub settings: Settings,
@@ -31,13 +34,16 @@ pub(super) struct Edge {
     /// Wakes the front.
     pub waker: Waker,
     pub seats: Arc<Seats>,
-    pub uploads: Permits,
-    /// Large answers under way; one client can't take more than half of their number.
+    /// Bodies that are read; one client can't take more than half of their number.
+    pub uploads: Arc<Seats>,
+    /// Large answers under way; the same holds for them.
     pub downloads: Arc<Seats>,
     pub halt: Halt,
     pub acceptor: RwLock<Option<Arc<TlsAcceptor>>>,
     /// The connections that wait for their clients, by token. No lock is taken while this one is held.
     pub resting: Mutex<HashMap<u64, Box<Connection>>>,
+    /// Of parked exchanges, by their connections' tokens: whom to tell that the client may have hung up.
+    pub watched: Mutex<HashMap<u64, HungUp>>,
     pub stopping: AtomicBool,
 }
 

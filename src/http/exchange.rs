@@ -1,24 +1,28 @@
 //! An exchange: a request whose answer is owed.
 
-use std::io;
+use std::io::{self, Write};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::body::BodyLength;
 use super::client::Client;
 use super::connection::{Buffer, Connection, Then};
-use super::edge::{Edge, Entry};
+use super::edge::{Edge, Entry, HungUp};
 use super::head::{Head, Version};
 use super::pace::Pace;
-use super::permits::{Permit, Seat};
-use super::reader::{Body, Incoming};
+use super::permits::{Seat, lock};
+use super::reader::{Body, CONTINUE, Incoming};
 use super::response::{Payload, Response};
 use super::transfer::Transfer;
 use crate::limits;
 use crate::model::{BareJid, Method, Refusal};
+use crate::sys::Interest;
 
 /// Bytes of an answer that go out in one write with its head.
 const FIRST_BYTES: u64 = limits::DOWNLOAD_BYTES;
+/// The status that is logged of a request whose client did not wait for the answer: nginx's.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// A request whose answer is owed. It owns the connection and may be parked: moved into a closure, kept, and answered
 /// later on any thread. Dropped without an answer (a panic, say), it answers 500 and closes.
@@ -29,15 +33,28 @@ pub struct Exchange {
     head: Head,
     client: Client,
     incoming: Incoming,
-    upload: Option<Permit>,
+    upload: Option<Seat>,
     user: Option<String>,
+    watch: Option<Watch>,
+    /// Whether a client that ended its half was found to be there all the same.
+    half_closed: bool,
 }
 
 impl Exchange {
     pub(super) fn new(edge: Arc<Edge>, connection: Box<Connection>, head: Head) -> Self {
         let client = Client::of(&head, connection.peer, &edge.settings.trusted_proxies);
         let incoming = Incoming::new(&head, edge.settings.pace);
-        Self { edge, connection: Some(connection), head, client, incoming, upload: None, user: None }
+        Self {
+            edge,
+            connection: Some(connection),
+            head,
+            client,
+            incoming,
+            upload: None,
+            user: None,
+            watch: None,
+            half_closed: false,
+        }
     }
 
     /// The method.
@@ -90,7 +107,8 @@ impl Exchange {
     /// Errors of the reader carry a [`Refusal`]: cut, too slow, malformed, or the server is stopping.
     pub fn body(&mut self) -> Result<Body<'_>, Refusal> {
         if self.upload.is_none() && !self.incoming.is_done() {
-            self.upload = Some(self.edge.uploads.take().ok_or(Refusal::TooManyUploads)?);
+            let seat = self.edge.uploads.take(self.limited_address());
+            self.upload = Some(seat.map_err(|_| Refusal::TooManyUploads)?);
         }
         // Answering takes the exchange itself, so while there is one the connection is there.
         let connection = self.connection.as_mut().ok_or(Refusal::Internal)?;
@@ -102,6 +120,46 @@ impl Exchange {
         self.user = Some(user.to_string());
     }
 
+    /// Has `hung_up` called if the client seems to hang up while the exchange is parked: once, without any lock held, on
+    /// a thread that it must not block. [`Exchange::is_abandoned`] tells whether it did.
+    pub fn watch(&mut self, hung_up: impl FnOnce() + Send + 'static) {
+        let Some(connection) = &mut self.connection else { return };
+        let interest = if self.half_closed { Interest::Break } else { Interest::HangUp };
+        self.watch = None;
+        self.watch = Some(Watch::new(&self.edge, connection.token, Box::new(hung_up)));
+        // Not watched, a client that hangs up is found out by the answer, as ever.
+        let _ = connection.arm_for(&self.edge.epoll, interest);
+    }
+
+    /// Whether the client has hung up, after the watch says that it may have. If not, it can be watched once more.
+    ///
+    /// One that closed its connection and one that only ended its half of it look alike: of both a FIN has come, and a
+    /// half-closed client still wants its answer. (nginx takes both for gone and notes status 499; browsers and curl
+    /// never close by halves, but scripts with nc do.) Writing tells them apart, for the system of a client that is gone
+    /// answers with a reset. What can be written before the answer is `100 Continue`, which every client of HTTP/1.1
+    /// must pass over (RFC 9110 section 15.2). It may not be sent to HTTP/1.0, which is what nginx speaks to servers
+    /// behind it unless told otherwise: there, as with TLS, which is not closed by halves, who ends its half is gone.
+    pub fn is_abandoned(&mut self) -> bool {
+        let Some(connection) = &mut self.connection else { return false };
+        let may_ask = self.head.version() == Version::Http11 && !connection.stream.is_tls();
+        if !may_ask || std::mem::replace(&mut self.half_closed, true) {
+            return true;
+        }
+        match connection.stream.write(CONTINUE) {
+            // Half an interim answer would spoil the answer.
+            Ok(count) => count < CONTINUE.len(),
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+
+    /// Ends it without an answer: the client is gone.
+    pub fn abandon(mut self) {
+        self.watch = None;
+        if let Some(connection) = self.connection.take() {
+            self.log(&connection, CLIENT_CLOSED_REQUEST, 0);
+        }
+    }
+
     /// Sends the answer, and then gives the connection to its next request or closes it.
     pub fn answer(mut self, response: Response) {
         self.finish(response, true);
@@ -109,12 +167,14 @@ impl Exchange {
 
     fn finish(&mut self, response: Response, reusable: bool) {
         let Some(mut connection) = self.connection.take() else { return };
+        // Before another request of the connection is watched.
+        self.watch = None;
         let (response, download) = self.admit(response);
         let read = self.incoming.skip(&mut connection.input);
         let keep = read && reusable && self.head.keep_alive() && !self.edge.is_stopping();
         let mut delivery = Delivery::new(&self.head, keep);
         let outcome = delivery.send(&mut connection, &response, &self.edge);
-        self.log(&connection, &delivery);
+        self.log(&connection, delivery.status, delivery.sent.saturating_sub(delivery.head));
         drop((download, self.upload.take()));
         let then = match (delivery.keep, read && connection.input.is_empty()) {
             (true, _) => Then::Next,
@@ -132,20 +192,25 @@ impl Exchange {
         if self.head.method() == Method::Head || response.length() <= limits::DOWNLOAD_BYTES {
             return (response, None);
         }
-        match self.edge.downloads.take(self.client.limited.then_some(self.client.address)) {
+        match self.edge.downloads.take(self.limited_address()) {
             Ok(seat) => (response, Some(seat)),
             Err(_) => (Response::refusal(Refusal::TooManyDownloads), None),
         }
     }
 
-    fn log(&self, connection: &Connection, delivery: &Delivery) {
+    /// The address that limits apply to, if they do.
+    fn limited_address(&self) -> Option<IpAddr> {
+        self.client.limited.then_some(self.client.address)
+    }
+
+    fn log(&self, connection: &Connection, status: u16, bytes: u64) {
         Entry {
             client: self.client.address,
             user: self.user.as_deref(),
             method: self.head.method().name(),
             path: self.head.path(),
-            status: delivery.status,
-            bytes: delivery.sent.saturating_sub(delivery.head),
+            status,
+            bytes,
             since: connection.since,
         }
         .log();
@@ -157,6 +222,27 @@ impl Drop for Exchange {
         if self.connection.is_some() {
             self.finish(Response::refusal(Refusal::Internal), false);
         }
+    }
+}
+
+/// Keeps the front watching a parked exchange.
+struct Watch {
+    edge: Arc<Edge>,
+    token: u64,
+}
+
+impl Watch {
+    fn new(edge: &Arc<Edge>, token: u64, hung_up: HungUp) -> Self {
+        lock(&edge.watched).insert(token, hung_up);
+        Self { edge: Arc::clone(edge), token }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // What it calls is dropped outside the lock.
+        let hung_up = lock(&self.edge.watched).remove(&self.token);
+        drop(hung_up);
     }
 }
 

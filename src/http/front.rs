@@ -165,8 +165,7 @@ impl Front {
     /// Something came for a resting connection, or it broke.
     fn wake(&mut self, token: u64) {
         let woken = lock(&self.edge.resting).remove(&token);
-        // It may have been closed since it was reported.
-        let Some(mut connection) = woken else { return };
+        let Some(mut connection) = woken else { return self.hung_up(token) };
         match connection.stage {
             Stage::Handshake => self.edge.enqueue_handshake(connection),
             Stage::Head(begun) => self.collect(connection, begun),
@@ -176,6 +175,14 @@ impl Front {
                     self.edge.rest(connection);
                 }
             }
+        }
+    }
+
+    /// The client of a parked exchange has hung up, as it seems; or a connection was closed since it was reported.
+    fn hung_up(&self, token: u64) {
+        let watched = lock(&self.edge.watched).remove(&token);
+        if let Some(hung_up) = watched {
+            hung_up();
         }
     }
 

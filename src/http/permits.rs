@@ -13,43 +13,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A number of things that may go on at a time.
-#[derive(Debug)]
-pub(super) struct Permits {
-    most: AtomicUsize,
-    taken: Arc<AtomicUsize>,
-}
-
-/// One of them.
-#[derive(Debug)]
-pub(super) struct Permit(Arc<AtomicUsize>);
-
-impl Permits {
-    pub fn new(most: usize) -> Self {
-        Self { most: AtomicUsize::new(most), taken: Arc::default() }
-    }
-
-    /// Takes one, if one is left.
-    pub fn take(&self) -> Option<Permit> {
-        let most = self.most.load(Ordering::Acquire);
-        let more = |taken: usize| (taken < most).then_some(taken + 1);
-        let taken = self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
-        taken.ok().map(|_| Permit(Arc::clone(&self.taken)))
-    }
-
-    /// Another number from now on; what goes on already is not ended.
-    pub fn resize(&self, most: usize) {
-        self.most.store(most, Ordering::Release);
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// The places for connections, or for downloads, in all and for each client address.
+/// The places for connections, uploads or downloads, in all and for each client address.
 #[derive(Debug)]
 pub(super) struct Seats {
     most: AtomicUsize,
@@ -150,21 +114,6 @@ pub(super) fn network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn permits_come_back() {
-        let permits = Permits::new(2);
-        let (first, second) = (permits.take(), permits.take());
-        assert!(first.is_some() && second.is_some() && permits.take().is_none());
-        drop(first);
-        let third = permits.take();
-        assert!(third.is_some());
-        permits.resize(1);
-        drop(third);
-        assert!(permits.take().is_none(), "one is out, and one is all there are");
-        permits.resize(2);
-        assert!(permits.take().is_some());
-    }
 
     #[test]
     fn seats_are_capped_in_all_and_for_each_address() {

@@ -12,6 +12,8 @@ use crate::model::Refusal;
 
 /// Bytes that are read at a time where framing may come.
 const FRAMED_READ: usize = 8 * 1024;
+/// The interim answer.
+pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The state of a body between reads.
 #[derive(Debug)]
@@ -101,7 +103,7 @@ impl<'a> Body<'a> {
     /// RFC 9110 section 10.1.1: the interim answer, unless a part of the body has come without it.
     fn ask(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.incoming.awaited) && self.connection.input.is_empty() {
-            self.transfer().write_all(b"HTTP/1.1 100 Continue\r\n\r\n", &mut 0)?;
+            self.transfer().write_all(CONTINUE, &mut 0)?;
         }
         Ok(())
     }

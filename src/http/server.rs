@@ -13,7 +13,7 @@ use native_tls::TlsAcceptor;
 use super::Service;
 use super::edge::Edge;
 use super::front::Front;
-use super::permits::{Permits, Seats};
+use super::permits::Seats;
 use super::settings::{Limits, Listen, Pkcs12, Settings};
 use super::tls;
 use super::transfer::Halt;
@@ -66,8 +66,8 @@ impl Server {
     /// Lets this many connections, uploads and downloads be from now on; what is beyond them already may end.
     pub fn set_limits(&self, limits: Limits) {
         self.edge.seats.resize(limits.connections, limits.connections_per_address);
-        self.edge.uploads.resize(limits.uploads);
-        self.edge.downloads.resize(limits.downloads, each_downloads(limits.downloads));
+        self.edge.uploads.resize(limits.uploads, most_each(limits.uploads));
+        self.edge.downloads.resize(limits.downloads, most_each(limits.downloads));
     }
 
     /// Stops accepting and closes idle connections at once; waits for running exchanges, whose answers close their
@@ -120,9 +120,9 @@ fn bind(listen: &Listen) -> Option<Result<(TcpListener, bool)>> {
     }
 }
 
-/// Of so many downloads, how many one client address may have: slow ones of one must leave some to others.
-fn each_downloads(downloads: usize) -> usize {
-    downloads.div_ceil(2)
+/// Of so many transfers, how many one client address may have: slow ones of one must leave some to others.
+fn most_each(transfers: usize) -> usize {
+    transfers.div_ceil(2)
 }
 
 fn bound((listener, _): &(TcpListener, bool)) -> Result<SocketAddr> {
@@ -142,11 +142,12 @@ fn edge(
         epoll: Epoll::new().map_err(failed)?,
         waker: Waker::new().map_err(failed)?,
         seats: Seats::new(settings.limits.connections, settings.limits.connections_per_address),
-        uploads: Permits::new(settings.limits.uploads),
-        downloads: Seats::new(settings.limits.downloads, each_downloads(settings.limits.downloads)),
+        uploads: Seats::new(settings.limits.uploads, most_each(settings.limits.uploads)),
+        downloads: Seats::new(settings.limits.downloads, most_each(settings.limits.downloads)),
         halt: Halt::new().map_err(failed)?,
         acceptor: RwLock::new(acceptor),
         resting: Mutex::new(HashMap::new()),
+        watched: Mutex::new(HashMap::new()),
         stopping: AtomicBool::new(false),
         settings,
     })

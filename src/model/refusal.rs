@@ -92,6 +92,7 @@ refusals! {
     ExpectationFailed = 417 "Expectation failed", "Only 100-continue can be expected.";
     TooManyForUser = 429 "Too many requests", "Too many requests of this address wait to be confirmed.", retry 30;
     TooManyForAddress = 429 "Too many requests", "Too many requests from this network address wait to be confirmed.", retry 30;
+    TooManyLookups = 429 "Too many requests", "Too many questions about channels are asked for this network address.", retry 10;
     TooManyConnections = 429 "Too many connections", "Too many connections from this network address.", retry 10;
     HeadTooLarge = 431 "Head too large", "The request head is too large or has too many fields.";
     Internal = 500 "Internal error", "The server failed; its log says why.";

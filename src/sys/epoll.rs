@@ -79,12 +79,17 @@ fn once(interest: Interest) -> EventFlags {
         Interest::Read => EventFlags::IN,
         Interest::Write => EventFlags::OUT,
         Interest::Both => EventFlags::IN | EventFlags::OUT,
+        Interest::HangUp => EventFlags::RDHUP,
+        Interest::Break => EventFlags::empty(),
     };
     flags | EventFlags::ONESHOT
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::net::{Shutdown, TcpListener, TcpStream};
+
     use super::super::Waker;
     use super::*;
 
@@ -115,6 +120,32 @@ mod tests {
         assert!(ready(&epoll).is_empty());
         epoll.rearm(&waker, 8, Interest::Both).unwrap();
         assert_eq!(ready(&epoll), [8]);
+    }
+
+    #[test]
+    fn a_hang_up_is_told_from_bytes_and_a_break_from_a_hang_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let epoll = Epoll::new().unwrap();
+        let next = || {
+            let mut events = Events::new();
+            epoll.wait(&mut events, None).unwrap();
+            events.tokens().collect::<Vec<_>>()
+        };
+        epoll.arm(&server, 1, Interest::HangUp).unwrap();
+        client.write_all(b"unread").unwrap();
+        epoll.rearm(&server, 2, Interest::Read).unwrap();
+        assert_eq!(next(), [2], "the bytes are there");
+        epoll.rearm(&server, 3, Interest::HangUp).unwrap();
+        assert!(ready(&epoll).is_empty());
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(next(), [3]);
+        epoll.rearm(&server, 4, Interest::Break).unwrap();
+        assert!(ready(&epoll).is_empty());
+        drop(client);
+        (&server).write_all(b"too late").unwrap();
+        assert_eq!(next(), [4]);
     }
 
     #[test]

@@ -16,6 +16,10 @@ pub enum Interest {
     Write,
     /// Either.
     Both,
+    /// The other end's last byte, whatever is still to be read before it.
+    HangUp,
+    /// Nothing: a descriptor that is hung up both ways or broken is reported whatever is waited for.
+    Break,
 }
 
 /// Waits until one of the descriptors is ready, hung up or broken, or until the deadline. Says of each
@@ -25,6 +29,8 @@ pub fn wait(fds: &[(BorrowedFd<'_>, Interest)], deadline: Option<Instant>) -> io
         Interest::Read => PollFlags::IN,
         Interest::Write => PollFlags::OUT,
         Interest::Both => PollFlags::IN | PollFlags::OUT,
+        Interest::HangUp => PollFlags::RDHUP,
+        Interest::Break => PollFlags::empty(),
     };
     let mut polled: Vec<_> =
         fds.iter().map(|(fd, interest)| PollFd::from_borrowed_fd(*fd, flags(*interest))).collect();

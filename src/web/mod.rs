@@ -12,10 +12,10 @@ mod route;
 mod update;
 mod upload;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use crate::access::{Ask, Credentials, Decision, Doorkeeper, Granted, credentials};
+use crate::access::{Ask, Credentials, Decision, Doorkeeper, Granted, Ticket, credentials};
 use crate::http::cors::Cors;
 use crate::http::{Exchange, Response, Service, target};
 use crate::media::{Library, Name};
@@ -108,7 +108,8 @@ impl Web {
     fn ask(&self, mut parked: Parked) {
         match self.need(&mut parked) {
             Ok(Some(ask)) => {
-                if let Some((parked, decision)) = self.door.ask(ask, parked) {
+                let wait = |parked: &mut Parked, ticket| watch(&self.door, parked, ticket);
+                if let Some((parked, decision)) = self.door.ask(ask, parked, wait) {
                     self.resume(parked, decision);
                 }
             }
@@ -196,6 +197,27 @@ impl Web {
             response = response.header(name, value);
         }
         exchange.answer(response);
+    }
+}
+
+/// Has the request given up if its client does not wait for the gate.
+fn watch(door: &Arc<Doorkeeper<Parked>>, parked: &mut Parked, ticket: Ticket) {
+    let door = Arc::downgrade(door);
+    parked.exchange.watch(move || give_up(&door, ticket));
+}
+
+/// Frees what a request holds whose client has hung up.
+fn give_up(door: &Weak<Doorkeeper<Parked>>, ticket: Ticket) {
+    let Some(door) = door.upgrade() else { return };
+    let given_up = door.cancel(ticket, |parked| {
+        let abandoned = parked.exchange.is_abandoned();
+        if !abandoned {
+            watch(&door, parked, ticket);
+        }
+        abandoned
+    });
+    if let Some(parked) = given_up {
+        parked.exchange.abandon();
     }
 }
 

@@ -75,6 +75,81 @@ fn who_gives_up_waiting_costs_nothing() {
     Request::get(&media).send().expect(200);
 }
 
+#[test]
+fn who_hangs_up_frees_the_place_at_once_and_who_half_closes_does_not() {
+    let site = Site::start(&[
+        ("xmpp.reply.timeout", "3600000"),
+        ("xmpp.pending.per.user.max", "1"),
+        ("xmpp.pending.max", "1"),
+    ]);
+    let (_, public) = site.public_channel();
+    let user = site.user();
+    user.set_policy(Policy::Ignore);
+    for number in 0..4 {
+        let connection = wait_for("a place", || admitted(ask(&site, &user, &public), &user, number));
+        drop(connection);
+    }
+    // HTTP/1.0 is what web servers in front speak; they close when their clients do.
+    let token = STANDARD.encode(format!("{}:{}", user.jid(), transaction()));
+    let old = format!("DELETE /{public}/unknown HTTP/1.0\r\nAuthorization: Basic {token}\r\n\r\n");
+    let old = wait_for("a place", || {
+        let mut connection = Raw::connect(site.server.port());
+        connection.send(&old);
+        admitted(connection, &user, 4)
+    });
+    drop(old);
+
+    let mut half_closed = wait_for("a place", || admitted(ask(&site, &user, &public), &user, 5));
+    half_closed.end();
+    assert_eq!(half_closed.answer().expect("a question whether it is there").status, 100);
+    let mut refused = ask(&site, &user, &public);
+    let refused = refused.answer().expect("no place is left");
+    assert!(refused.status == 503 && refused.header("retry-after").is_some());
+    let asked = user.confirm(5).expect("the user was asked");
+    user.answer(&asked, Policy::Echo).expect("the user is connected");
+    assert_eq!(half_closed.answer().expect("it still waits").status, 403);
+    let given_up = site.server.log().matches(" 499 0 ").count();
+    assert_eq!(given_up, 5, "{}", site.server.log());
+}
+
+/// The connection, once its request has made the user be asked for the time of this number; nothing if it is refused.
+fn admitted(mut connection: Raw, user: &Client, number: usize) -> Option<Raw> {
+    wait_for("a question or an answer", || {
+        if user.confirms().len() > number {
+            return Some(true);
+        }
+        connection.has_answer().then_some(false)
+    })
+    .then_some(connection)
+}
+
+#[test]
+fn an_ipv6_network_is_one_client_and_another_one_is_another() {
+    let site = Site::start(&[
+        ("http.trusted.proxies", "127.0.0.1"),
+        ("xmpp.pending.per.address.max", "1"),
+        ("xmpp.reply.timeout", "3600000"),
+    ]);
+    let (_, public) = site.public_channel();
+    let user = site.user();
+    user.set_policy(Policy::Ignore);
+    let ask_from = |address: &str| {
+        let token = STANDARD.encode(format!("{}:{}", user.jid(), transaction()));
+        let mut connection = Raw::connect(site.server.port());
+        connection.send(format!(
+            "DELETE /{public}/unknown HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {address}\r\n\
+             Authorization: Basic {token}\r\n\r\n"
+        ));
+        connection
+    };
+    let _first = ask_from("2001:db8:0:1::1");
+    user.confirm(0).expect("the user is asked");
+    let refused = ask_from("2001:db8:0:1:ffff::2").answer().expect("the network has its share");
+    assert!(refused.status == 429 && refused.header("retry-after") == Some("30"));
+    let _second = ask_from("2001:db8:0:2::1");
+    user.confirm(1).expect("the user is asked for another network");
+}
+
 /// A DELETE that has to be confirmed; its answer is read later.
 fn ask(site: &Site, user: &Client, channel: &str) -> Raw {
     let token = STANDARD.encode(format!("{}:{}", user.jid(), transaction()));

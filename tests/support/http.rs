@@ -211,6 +211,18 @@ impl Raw {
         self.read_answer(false)
     }
 
+    /// Whether a byte of an answer, or the end, is there already.
+    pub fn has_answer(&mut self) -> bool {
+        if !self.reader.buffer().is_empty() {
+            return true;
+        }
+        let socket = self.reader.get_ref();
+        socket.set_nonblocking(true).expect("a socket can be told not to block");
+        let peeked = socket.peek(&mut [0]);
+        socket.set_nonblocking(false).expect("a socket can be told to block");
+        !matches!(peeked, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
     /// Whether the server closes the connection without sending another byte.
     pub fn is_closed(&mut self) -> bool {
         match self.reader.fill_buf() {

@@ -5,12 +5,12 @@ use native_tls::{TlsConnector, TlsStream};
 use super::super::tls::tests::self_signed;
 use super::*;
 
-fn https() -> Settings {
+pub(super) fn https() -> Settings {
     let listen = vec![Listen { address: ([127, 0, 0, 1], 0).into(), tls: true, optional: false }];
     Settings { listen, https: Some(self_signed()), ..Settings::default() }
 }
 
-fn connect(server: &Server) -> BufReader<TlsStream<TcpStream>> {
+pub(super) fn connect(server: &Server) -> BufReader<TlsStream<TcpStream>> {
     let connector = TlsConnector::builder().danger_accept_invalid_certs(true).build().unwrap();
     let stream = TcpStream::connect(server.addresses()[0]).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -83,6 +83,19 @@ fn a_handshake_has_its_time() {
     let mut half = Peer::to(&server);
     half.send(b"\x16\x03\x01\x02\x00\x01");
     assert!(silent.is_closed() && half.is_closed());
+}
+
+#[test]
+fn the_first_head_behind_a_handshake_has_the_time_of_a_head() {
+    // A kept connection may be idle for longer; one that has asked for nothing yet may not.
+    let short = Duration::from_millis(300);
+    let server = start(Settings { head_time: short, keep_alive_time: PATIENCE, ..https() }, paths);
+    let mut silent = connect(&server);
+    let mut half = connect(&server);
+    send(&mut half, "GET / HT");
+    assert_eq!(read_answer(&mut half).status, 408);
+    assert_eq!(silent.read(&mut [0; 1]).unwrap_or(0), 0);
+    eventually("the seats are given back", || server.connections() == 0);
 }
 
 #[test]

@@ -58,6 +58,31 @@ fn connections_are_capped_for_each_address_but_not_for_proxies() {
 }
 
 #[test]
+fn one_client_gets_half_of_the_uploads() {
+    let limits = Limits { uploads: 2, ..Limits::default() };
+    let proxies = vec![[127, 0, 0, 1].into()];
+    let settings = Settings { trusted_proxies: proxies, ..limited(limits) };
+    let server = Server::start(settings, Workers::new(3).unwrap(), Arc::new(Answering(paths))).unwrap();
+    let upload = |from: &str| {
+        let mut peer = Peer::to(&server);
+        let head =
+            format!("POST /echo HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: {from}\r\nContent-Length: 2\r\n");
+        peer.send(format!("{head}Expect: 100-continue\r\n\r\n"));
+        peer
+    };
+    let mut first = upload("192.0.2.1");
+    assert_eq!(first.head().0, 100);
+    let second = upload("192.0.2.1").answer();
+    assert!(second.status == 503 && second.has("Retry-After: 5"));
+    let mut other = upload("192.0.2.2");
+    assert_eq!(other.head().0, 100);
+    assert_eq!(upload("192.0.2.3").answer().status, 503);
+    for peer in [&mut first, &mut other] {
+        assert_eq!(peer.send("ok").answer().text(), "ok");
+    }
+}
+
+#[test]
 fn requests_beyond_the_queue_are_shed() {
     let (release, released) = channel::<()>();
     let (started, start_seen) = channel();
