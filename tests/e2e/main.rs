@@ -4,13 +4,16 @@
 
 mod commands;
 mod conformance;
+mod crash;
 mod daemon;
 mod defects;
+mod durability;
 mod harness;
 mod hostile_http;
 mod hostile_xmpp;
 mod http_basics;
 mod install;
+mod ledger;
 mod manual;
 mod moving;
 mod original;

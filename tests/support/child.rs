@@ -8,9 +8,11 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use super::wait_for;
 
 /// Runs the program given as arguments; ends it when standard input ends, and with its exit status.
-/// (A background command's input is /dev/null, hence descriptor 3.)
+/// (A background command's input is /dev/null, hence descriptor 3.) On SIGUSR1 it becomes strace: kernels that let
+/// no process trace another one let it trace its children.
 const GUARD: &str = r#"
 exec 3<&0
+trap '. "$OUTPUT.trace"' USR1
 "$@" </dev/null 3<&- >>"$OUTPUT" 2>&1 &
 program=$!
 echo "$program"
@@ -65,6 +67,32 @@ impl Guarded {
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.pid.to_string()]).status();
         assert!(status.expect("kill starts").success(), "SIG{name} could not be sent:\n{}", self.printed());
+    }
+
+    /// Lets strace, with these options of its own, look at these threads, or at all; gives what it prints about
+    /// their calls as it does. Until it ends, so does the program.
+    pub fn trace(&self, options: &str, threads: &[u32]) -> PathBuf {
+        require("strace");
+        let with = |name: &str| PathBuf::from(format!("{}.{name}", self.output.display()));
+        let (script, calls, said) = (with("trace"), with("calls"), with("strace"));
+        let threads: String = threads.iter().map(|thread| format!(" -p {thread}")).collect();
+        let (to, err) = (calls.display(), said.display());
+        // strace waits for its children, so the watcher must be none.
+        let command = format!(
+            "kill $watcher; exec 3<&0; ({{ cat; kill $program; }} <&3 >/dev/null 2>&1 &)
+            exec strace {options} -o '{to}'{threads} <&- 3<&- 2>'{err}'\n"
+        );
+        fs::write(script, command).expect("the folder takes files");
+        empty_file(&said);
+        let status = Command::new("kill").args(["-s", "USR1", &self.shell.id().to_string()]).status();
+        assert!(status.expect("kill starts").success(), "sh can't be told to trace");
+        let wanted = threads.matches("-p").count();
+        wait_for("strace to attach", || {
+            let said = fs::read_to_string(&said).expect("strace says something");
+            assert!(!said.contains("ptrace("), "strace can't trace: {said}");
+            (said.matches("attached").count() >= wanted).then_some(())
+        });
+        calls
     }
 
     /// Its exit status, if it has ended; 128 + n after signal n.

@@ -7,6 +7,7 @@ pub mod http;
 pub mod media;
 pub mod postgres;
 pub mod prosody;
+pub mod random;
 pub mod scratch;
 pub mod scripted_peer;
 pub mod server;

@@ -79,6 +79,19 @@ impl Server {
         self.process.as_ref().expect("the server runs").signal(name);
     }
 
+    /// Lets strace, with these options, look at its threads of these names; gives the file of their calls.
+    pub fn trace(&self, options: &str, names: &[&str]) -> PathBuf {
+        let tasks = PathBuf::from(format!("/proc/{}/task", self.pid()));
+        let named = |task: &PathBuf| {
+            fs::read_to_string(task.join("comm")).is_ok_and(|name| names.contains(&name.trim_end()))
+        };
+        let tasks = fs::read_dir(tasks).expect("the server runs").flatten().map(|task| task.path());
+        let number = |task: PathBuf| task.file_name()?.to_str()?.parse().ok();
+        let threads: Vec<u32> = tasks.filter(named).filter_map(number).collect();
+        assert!(!threads.is_empty(), "the server has no thread {names:?}");
+        self.process.as_ref().expect("the server runs").trace(options, &threads)
+    }
+
     /// Waits for its end and gives its exit status.
     pub fn wait(&mut self) -> i32 {
         self.process.take().expect("the server runs").wait()

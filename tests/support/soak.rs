@@ -25,9 +25,12 @@ pub fn is_soak() -> bool {
 }
 
 /// What random choices begin with: another one each time, unless `SOAK_SEED` says which.
+#[allow(clippy::print_stderr, reason = "the test harness shows it with the failure")]
 pub fn seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
-    number(SEED).unwrap_or(u64::from(now.subsec_nanos()) ^ now.as_secs())
+    let seed = number(SEED).unwrap_or(u64::from(now.subsec_nanos()) << 20 ^ now.as_secs());
+    eprintln!("{SEED}={seed}");
+    seed
 }
 
 /// Adds to a figure that is printed at the end of `make soak`, such as `uploads read back`.

@@ -1,0 +1,88 @@
+//! In which order things reach the disk, as strace sees it: what a kill can't show, since it takes no page from
+//! the kernel, but a loss of power would.
+
+use std::fs;
+
+use crate::crash;
+use crate::ledger::{Deed, Ledger};
+use crate::site::Site;
+use crate::support::wait_for;
+
+/// An upload that goes to its file before it ends.
+const UPLOAD: Deed = Deed::Upload(9000);
+/// What brings the bytes of an upload to the disk, then its name.
+const FILE: [&str; 6] =
+    ["write temporary", "sync temporary", "make folder", "sync root", "rename", "sync folder"];
+/// The same in a channel that has media already.
+const NEXT_FILE: [&str; 4] = ["write temporary", "sync temporary", "rename", "sync folder"];
+
+#[test]
+fn everything_is_on_the_disk_before_it_is_answered() {
+    assert_order(&[], &["write log", "sync log"], &["write log", "sync log"]);
+}
+
+#[test]
+fn everything_is_on_the_disk_before_it_is_answered_on_postgresql() {
+    // An update is one statement, and its own transaction.
+    crash::on_postgresql(|settings| assert_order(settings, &["commit"], &[]));
+}
+
+fn assert_order(settings: &[(&str, &str)], commit: &[&'static str], update: &[&'static str]) {
+    let site = crash::site(settings);
+    let (mut other, mut ledger) = (Ledger::new(&site, 1), Ledger::new(&site, 2));
+    // The first transaction of all makes SQLite's log, too.
+    other.perform(&site, Deed::Upload(1)).expect("nothing hinders it");
+    let calls =
+        "openat,mkdirat,write,pwrite64,fsync,fdatasync,renameat,renameat2,linkat,unlink,unlinkat,sendto";
+    let trace = site.server.trace(&format!("-y -s 40 -e trace={calls}"), &["http-worker", "postgres"]);
+    let mut seen = 0;
+    for (deed, expected) in [
+        (UPLOAD, [&FILE[..], commit]),
+        (UPLOAD, [&NEXT_FILE, commit]),
+        (Deed::Avatar(100), [&NEXT_FILE, commit]),
+        (Deed::Update, [update, &[]]),
+        (Deed::Delete, [commit, &["remove"]]),
+    ] {
+        ledger.perform(&site, deed).expect("nothing hinders it");
+        let lines = wait_for("the answer in the trace", || {
+            let text = fs::read_to_string(&trace).expect("strace has written");
+            let lines: Vec<String> = text.lines().skip(seen).map(str::to_owned).collect();
+            lines.iter().any(|line| event(&site, line) == Some("answer")).then_some(lines)
+        });
+        seen += lines.len();
+        let mut events: Vec<_> = lines.iter().filter_map(|line| event(&site, line)).collect();
+        events.dedup();
+        let expected = [&expected.concat()[..], &["answer"]].concat();
+        assert_eq!(events, expected, "{deed:?}:\n{}", lines.join("\n"));
+    }
+}
+
+/// What a traced call does, as far as it is of interest here.
+fn event(site: &Site, line: &str) -> Option<&'static str> {
+    let (_, call) = line.split_once(' ')?;
+    let (name, arguments) = call.trim_start().split_once('(')?;
+    let root = format!("<{}>", site.server.storage().display());
+    let object = match arguments.split(',').next()? {
+        first if first.contains("/.upload-") => "temporary",
+        first if first.contains("metadata.sqlite") => "log",
+        first if first.contains(&root) || first.contains(&format!("{root})")) => "root",
+        first if first.contains("@example.org>") => "folder",
+        _ => "",
+    };
+    let is_done = !line.contains("= -1 ");
+    Some(match (name, object) {
+        ("write", "temporary") => "write temporary",
+        ("fsync" | "fdatasync", "temporary") => "sync temporary",
+        ("mkdirat", "root") if is_done => "make folder",
+        ("fsync" | "fdatasync", "root") => "sync root",
+        ("renameat" | "renameat2", _) => "rename",
+        ("linkat", _) => "link",
+        ("fsync" | "fdatasync", "folder") => "sync folder",
+        ("pwrite64", "log") => "write log",
+        ("fsync" | "fdatasync", "log") => "sync log",
+        ("unlink" | "unlinkat", _) => "remove",
+        ("sendto", _) if arguments.contains("HTTP/1.1 20") => "answer",
+        ("sendto", _) if arguments.contains("COMMIT") => "commit",
+        _ => return None,
+    })
+}

@@ -1,0 +1,257 @@
+//! A client that writes down what it was promised, and looks whether the server keeps it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+
+use sha1::{Digest, Sha1};
+
+use crate::site::Site;
+use crate::support::http::{Answer, Raw, Request};
+use crate::support::random::Random;
+use crate::support::scratch::Scratch;
+use crate::support::soak;
+use crate::support::xmpp_client::Client;
+
+/// Media of one client; with more, it deletes rather than uploads.
+const MANY: usize = 24;
+
+/// What the server may answer when it fails or is being killed: no 500, and nothing that blames the client.
+const EXCUSES: [u16; 2] = [503, 507];
+
+/// A client with a public channel of its own, and all that it knows of it.
+pub struct Ledger {
+    user: Client,
+    channel: String,
+    random: Random,
+    scratch: Scratch,
+    /// What is there, or may be if it was to be deleted when the server failed.
+    media: BTreeMap<String, Entry>,
+    /// What was deleted, and may not come back.
+    deleted: BTreeSet<String>,
+    /// Checksums of all that was ever sent.
+    sent: BTreeSet<String>,
+    /// What the avatar may be.
+    avatar: BTreeSet<Option<String>>,
+    /// Whether the avatar may be one whose id we were not told.
+    new_avatar: bool,
+}
+
+struct Entry {
+    sha1: String,
+    /// What its title may be.
+    titles: BTreeSet<String>,
+    may_be_gone: bool,
+}
+
+/// What a client may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Uploads so many bytes.
+    Upload(u64),
+    /// Sets an avatar of so many bytes.
+    Avatar(u64),
+    /// Gives some media another title.
+    Update,
+    /// Deletes some media.
+    Delete,
+}
+
+impl Ledger {
+    /// Of a new client at this site.
+    pub fn new(site: &Site, seed: u64) -> Self {
+        let (user, channel) = site.public_channel();
+        Self {
+            user,
+            channel,
+            random: Random::new(seed),
+            scratch: Scratch::new(),
+            media: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+            sent: BTreeSet::new(),
+            avatar: [None].into(),
+            new_avatar: false,
+        }
+    }
+
+    /// The client's channel.
+    pub fn channel(&self) -> &str {
+        &self.channel
+    }
+
+    /// Does something. Whether it was done; `Err` says why not.
+    pub fn act(&mut self, site: &Site) -> Result<(), String> {
+        let size = match self.random.below(3) {
+            0 => self.random.below(200_000),
+            _ => self.random.below(4_000),
+        };
+        let deed = match self.random.below(if self.media.len() > MANY { 4 } else { 10 }) {
+            0 | 1 => Deed::Delete,
+            2 | 3 => Deed::Update,
+            4 | 5 => Deed::Avatar(size),
+            _ => Deed::Upload(size),
+        };
+        self.perform(site, deed)
+    }
+
+    /// The same with the choice made.
+    pub fn perform(&mut self, site: &Site, deed: Deed) -> Result<(), String> {
+        match deed {
+            Deed::Upload(size) => self.upload(site, size, false),
+            Deed::Avatar(size) => self.upload(site, size, true),
+            Deed::Update => self.update(site),
+            Deed::Delete => self.delete(site),
+        }
+    }
+
+    fn upload(&mut self, site: &Site, size: u64, avatar: bool) -> Result<(), String> {
+        let bytes = self.random.bytes(size);
+        let sha1 = checksum(&bytes);
+        let file = self.scratch.join("data");
+        fs::write(&file, bytes).expect("the scratch directory takes files");
+        self.sent.insert(sha1.clone());
+        self.new_avatar |= avatar;
+        let (method, path) =
+            if avatar { ("PUT", format!("{}/avatar", self.channel)) } else { ("POST", self.channel.clone()) };
+        let title = self.title();
+        let request = Request::new(method, &site.url(&path)).basic(self.user.jid());
+        let request = request.file(&file, "application/octet-stream").part(&format!("title={title}"));
+        let answer = done(request, 201)?;
+        assert_eq!(answer.member("shaChecksum"), sha1, "other bytes arrived");
+        let id = answer.member("id");
+        if avatar {
+            self.avatar = [Some(id.clone())].into();
+            self.new_avatar = false;
+        }
+        self.media.insert(id, Entry { sha1, titles: [title].into(), may_be_gone: false });
+        soak::count("uploads confirmed", 1);
+        Ok(())
+    }
+
+    fn update(&mut self, site: &Site) -> Result<(), String> {
+        let Some(id) = self.some_media() else { return Ok(()) };
+        let title = self.title();
+        let entry = self.media.get_mut(&id).expect("it was just found");
+        entry.titles.insert(title.clone());
+        let url = site.url(&format!("{}/{id}", self.channel));
+        done(Request::new("POST", &url).basic(self.user.jid()).field("title", &title), 200)?;
+        entry.titles = [title].into();
+        soak::count("updates confirmed", 1);
+        Ok(())
+    }
+
+    fn delete(&mut self, site: &Site) -> Result<(), String> {
+        let Some(id) = self.some_media() else { return Ok(()) };
+        self.media.get_mut(&id).expect("it was just found").may_be_gone = true;
+        let was_avatar = self.avatar.contains(&Some(id.clone()));
+        if was_avatar {
+            self.avatar.insert(None);
+        }
+        let url = site.url(&format!("{}/{id}", self.channel));
+        done(Request::new("DELETE", &url).basic(self.user.jid()), 200)?;
+        self.media.remove(&id);
+        self.avatar.remove(&Some(id.clone()));
+        self.deleted.insert(id);
+        soak::count("deletions confirmed", 1);
+        Ok(())
+    }
+
+    fn some_media(&mut self) -> Option<String> {
+        let there = self.media.iter().filter(|(_, entry)| !entry.may_be_gone);
+        let ids: Vec<String> = there.map(|(id, _)| id.clone()).collect();
+        self.random.pick(&ids)
+    }
+
+    fn title(&mut self) -> String {
+        format!("title {}", self.random.below(1 << 40))
+    }
+
+    /// Reads all back, and learns what became of what was not answered.
+    ///
+    /// # Panics
+    /// When the server has broken a promise.
+    pub fn audit(&mut self, site: &Site) {
+        let mut connection = Raw::connect(site.server.port());
+        let list = get(&mut connection, &self.channel).expect(200).json();
+        let (mut listed, mut fresh) = (BTreeSet::new(), BTreeSet::new());
+        for entry in list.as_array().expect("a list is an array") {
+            let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+            let (id, sha1, title) = (text("id"), text("shaChecksum"), text("title"));
+            assert!(!self.deleted.contains(&id), "{id} was deleted and is back");
+            assert!(self.sent.contains(&sha1), "{id} is something that nobody sent");
+            let bytes = get(&mut connection, &format!("{}/{id}", self.channel)).expect(200).body;
+            assert_eq!(checksum(&bytes), sha1, "{id} has lost its bytes");
+            let known = self.media.entry(id.clone()).or_insert_with(|| {
+                soak::count("uploads found whole that were not confirmed", 1);
+                fresh.insert(Some(id.clone()));
+                Entry { sha1: sha1.clone(), titles: [title.clone()].into(), may_be_gone: false }
+            });
+            assert_eq!(known.sha1, sha1, "{id} is another media");
+            assert!(known.titles.contains(&title), "{id}: {title:?} is none of {:?}", known.titles);
+            (known.titles, known.may_be_gone) = ([title].into(), false);
+            listed.insert(id);
+        }
+        self.audit_gone(&listed);
+        self.audit_avatar(&mut connection, &fresh);
+        soak::count("media read back", u64::try_from(listed.len()).expect("a list is short"));
+    }
+
+    fn audit_gone(&mut self, listed: &BTreeSet<String>) {
+        let deleted = &mut self.deleted;
+        self.media.retain(|id, entry| {
+            let is_there = listed.contains(id);
+            assert!(is_there || entry.may_be_gone, "{id} was confirmed and is lost");
+            if !is_there {
+                deleted.insert(id.clone());
+            }
+            is_there
+        });
+        soak::count("deletions checked", u64::try_from(deleted.len()).expect("there are few"));
+    }
+
+    fn audit_avatar(&mut self, connection: &mut Raw, fresh: &BTreeSet<Option<String>>) {
+        let answer = get(connection, &format!("{}/avatar/metadata", self.channel));
+        let avatar = (answer.status != 404).then(|| answer.expect(200).member("id"));
+        let is_new = self.new_avatar && fresh.contains(&avatar);
+        assert!(
+            is_new || self.avatar.contains(&avatar),
+            "the avatar {avatar:?} is none of {:?}",
+            self.avatar
+        );
+        self.avatar = [avatar].into();
+        self.new_avatar = false;
+    }
+
+    /// Looks at the files themselves: whatever has its name must be whole, whether it has a row or not.
+    pub fn audit_files(&self, site: &Site) {
+        for file in files(site.server.storage().join(&self.channel)) {
+            let bytes = fs::read(&file).expect("a media can be read");
+            assert!(self.sent.contains(&checksum(&bytes)), "{} is no whole upload", file.display());
+        }
+    }
+}
+
+/// The files in this folder, if there is one.
+pub fn files(folder: PathBuf) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let paths = entries.map(|entry| entry.expect("the folder can be read").path());
+    paths.filter(|path| path.is_file()).collect()
+}
+
+fn done(request: Request, status: u16) -> Result<Answer, String> {
+    let answer = request.try_send()?;
+    if answer.status == status {
+        return Ok(answer);
+    }
+    assert!(EXCUSES.contains(&answer.status), "{} {}", answer.status, answer.text());
+    Err(format!("{} {}", answer.status, answer.text()))
+}
+
+fn get(connection: &mut Raw, path: &str) -> Answer {
+    connection.send(format!("GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    connection.answer().expect("the server answers")
+}
+
+fn checksum(bytes: &[u8]) -> String {
+    Sha1::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
