@@ -82,21 +82,23 @@ pub const AVATAR_MAX_AGE: Duration = Duration::from_secs(300);
 /// Entries of a list without `max`, or with a larger one.
 pub const LIST_ENTRIES: usize = 1000;
 
-/// Bytes of one stanza from the XMPP server. Larger: the stream is closed and opened anew.
+/// Bytes of one stanza from the XMPP server. One with more, or beyond the five limits that follow, is dropped: whoever may
+/// write to us may send it, and must not be able to end the stream by that. Servers let 256 or 512 KiB pass.
 pub const STANZA_BYTES: usize = 1024 * 1024;
-/// Nested elements of a stanza. One with more, or beyond the four limits that follow, is dropped: whoever may write to us
-/// may send it, and must not be able to end the stream by that.
+/// Nested elements of a stanza: the parser walks through them for each element.
 pub const STANZA_DEPTH: usize = 32;
 /// Elements of a stanza.
 pub const STANZA_ELEMENTS: usize = 20_000;
-/// Attributes of one element.
+/// Attributes of one element, declarations of namespaces among them.
 pub const ELEMENT_ATTRIBUTES: usize = 64;
-/// Namespace prefixes that may be in scope in a stanza: each element's event copies them all.
-pub const STANZA_NAMESPACES: usize = 64;
-/// What parsing a stanza may cost before the stream is closed after all: at each element the parser walks through those
-/// around it, and copies the prefixes in scope. About a second.
-pub const STANZA_WORK: usize = 20_000_000;
-/// Bytes of an element's or attribute's qualified name.
+/// Bytes of namespace declarations that a stanza may have copied: at each element the parser copies those in scope, and
+/// each element holds its own namespace, so that a long one with many elements in it takes their product.
+pub const STANZA_COPIES: usize = 16 * 1024 * 1024;
+/// What copying a declaration costs besides its bytes, in bytes.
+pub const DECLARATION_BYTES: usize = 64;
+/// Bytes of a stanza that is dropped. Larger: the stream is closed and opened anew; no server lets such a one pass.
+pub const STANZA_SKIP_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of an element's or attribute's qualified name in a stanza; see [`STANZA_BYTES`].
 pub const XML_NAME_BYTES: usize = 256;
 /// Bytes before the end of a stream header. Real ones have about 300; a DTD would have to fit in here, too.
 pub const STREAM_HEADER_BYTES: usize = 4096;
@@ -108,6 +110,8 @@ pub const XMPP_READ_BYTES: usize = 16 * 1024;
 pub const XMPP_READS: usize = 16;
 /// Bytes that may wait to be written to an XMPP socket. Beyond: the link counts as broken.
 pub const XMPP_OUTBOUND_BYTES: usize = 4 * 1024 * 1024;
+/// Of these, bytes beyond which answers to strangers' questions are left out: they must not break the link.
+pub const XMPP_ANSWER_BYTES: usize = 1024 * 1024;
 /// Time for resolving, connecting and logging in to the XMPP server.
 pub const XMPP_LOGIN_TIME: Duration = Duration::from_secs(20);
 /// Time without a byte from the server after which we ping it; as much again without answer and the link is broken.

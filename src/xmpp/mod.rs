@@ -13,6 +13,7 @@ mod outbox;
 mod peer;
 mod pulse;
 mod sasl;
+mod scan;
 mod session;
 mod settings;
 pub mod stream;

@@ -1,0 +1,228 @@
+//! Where stanzas begin and end, and which of them are beyond our limits: a scanner of bytes that parses nothing. What a
+//! parser does at an element grows with the elements around it and the namespaces in scope, so it must not see such a
+//! stanza; whoever may write to us may send one. The scanner's work is the same for every byte, and it keeps none.
+//!
+//! It trusts in well-formed XML, which is what a server sends of its users; of anything else it hands the parser what
+//! that refuses.
+
+use crate::limits;
+
+/// What ended with a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A stanza within the limits.
+    Stanza,
+    /// A stanza beyond the limits.
+    Excess,
+    /// The stream, by its end tag.
+    End,
+}
+
+/// The scanner of one stream, from behind its header.
+#[derive(Default)]
+pub(super) struct Scan {
+    state: State,
+    /// Bytes of the stanza so far.
+    bytes: usize,
+    /// Elements of the stanza so far.
+    elements: usize,
+    /// Elements that are open.
+    depth: usize,
+    /// For each of them, the bytes of all namespace declarations in scope; not kept of a stanza beyond the limits.
+    scopes: Vec<usize>,
+    /// Bytes of declarations that the elements so far copy; see [`limits::STANZA_COPIES`].
+    copies: usize,
+    tag: Tag,
+    excess: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+enum State {
+    /// In text, or between stanzas.
+    #[default]
+    Text,
+    /// Behind `<`.
+    Open,
+    /// In the name of a start tag.
+    Name,
+    /// In a start tag, between its attributes.
+    Inside,
+    /// In the name of an attribute.
+    Attribute,
+    /// In a value, until this quotation mark.
+    Value(u8),
+    /// Behind a `/` in a start tag.
+    Slash,
+    /// In an end tag.
+    EndTag,
+    /// Behind `<!` and so many bytes of [`CDATA`].
+    Declaration(usize),
+    /// In a CDATA section, behind so many of the `]]` that end it.
+    CData(usize),
+}
+
+const CDATA: &[u8] = b"[CDATA[";
+
+/// What is counted of a start tag.
+#[derive(Default)]
+struct Tag {
+    /// Bytes of the name that is being read.
+    name: usize,
+    attributes: usize,
+    /// Attributes with a prefix: each has a copy of its namespace.
+    prefixed: usize,
+    /// Bytes of the namespaces that it declares.
+    declared: usize,
+    /// Whether the attribute at hand declares a namespace.
+    declares: bool,
+}
+
+impl Scan {
+    /// Whether no stanza has begun that has not ended.
+    pub fn is_between(&self) -> bool {
+        self.depth == 0 && matches!(self.state, State::Text)
+    }
+
+    /// Whether the bytes so far are of no use to a parser.
+    pub fn is_discarding(&self) -> bool {
+        self.excess || self.is_between()
+    }
+
+    /// Takes the next byte. Fails on what a stream must not hold (RFC 6120 section 11.1), and on a stanza without end.
+    pub fn step(&mut self, byte: u8) -> Result<Option<Found>, &'static str> {
+        if !self.is_between() || byte == b'<' {
+            self.count_byte()?;
+        }
+        match (self.state, byte) {
+            (State::Text, b'<') => self.state = State::Open,
+            (State::Text, b' ' | b'\t' | b'\r' | b'\n') => {}
+            (State::Text, _) if self.depth == 0 => return Err("text between stanzas"),
+            (State::Open, b'/') => self.state = State::EndTag,
+            (State::Open, b'?') => return Err("a processing instruction"),
+            (State::Open, b'!') if self.depth == 0 => return Err("a declaration between stanzas"),
+            (State::Open, b'!') => self.state = State::Declaration(0),
+            (State::Open, _) => self.begin_tag(),
+            (State::Name | State::Inside | State::Attribute | State::Value(_) | State::Slash, _) => {
+                return Ok(self.in_tag(byte));
+            }
+            (State::EndTag, b'>') => return Ok(self.end()),
+            (State::Declaration(read), _) => self.state = declaration(read, byte)?,
+            (State::CData(brackets), _) => self.state = in_cdata(brackets, byte),
+            (State::Text | State::EndTag, _) => {}
+        }
+        Ok(None)
+    }
+
+    fn count_byte(&mut self) -> Result<(), &'static str> {
+        self.bytes += 1;
+        self.excess |= self.bytes > limits::STANZA_BYTES;
+        if self.bytes > limits::STANZA_SKIP_BYTES { Err("a stanza that is too large") } else { Ok(()) }
+    }
+
+    fn begin_tag(&mut self) {
+        self.state = State::Name;
+        self.tag = Tag { name: 1, ..Tag::default() };
+    }
+
+    fn in_tag(&mut self, byte: u8) -> Option<Found> {
+        self.state = match (self.state, byte) {
+            (State::Value(mark), _) => self.in_value(mark, byte),
+            (State::Slash, b'>') => return self.start(true),
+            (_, b'>') => return self.start(false),
+            (_, b'/') => State::Slash,
+            (_, b'\'' | b'"') => State::Value(byte),
+            (_, b'=' | b' ' | b'\t' | b'\r' | b'\n') => State::Inside,
+            (State::Inside | State::Slash, _) => self.begin_attribute(byte),
+            (State::Attribute, _) => self.in_attribute(byte),
+            (state, _) => {
+                self.count_name();
+                state
+            }
+        };
+        None
+    }
+
+    fn begin_attribute(&mut self, byte: u8) -> State {
+        self.tag.attributes += 1;
+        self.tag.name = 0;
+        self.tag.declares = true;
+        self.in_attribute(byte)
+    }
+
+    fn in_attribute(&mut self, byte: u8) -> State {
+        // Names that only begin like a declaration are taken for one: that errs on the safe side.
+        self.tag.declares &= b"xmlns".get(self.tag.name).is_none_or(|expected| *expected == byte);
+        self.tag.prefixed += usize::from(byte == b':');
+        self.count_name();
+        State::Attribute
+    }
+
+    fn count_name(&mut self) {
+        self.tag.name += 1;
+        self.excess |= self.tag.name > limits::XML_NAME_BYTES;
+    }
+
+    fn in_value(&mut self, mark: u8, byte: u8) -> State {
+        if self.tag.declares {
+            self.tag.declared += 1;
+        }
+        if byte != mark {
+            return State::Value(mark);
+        }
+        if self.tag.declares {
+            self.tag.declared += self.tag.name + limits::DECLARATION_BYTES;
+        }
+        State::Inside
+    }
+
+    /// At the end of a start tag.
+    fn start(&mut self, empty: bool) -> Option<Found> {
+        self.state = State::Text;
+        self.elements += 1;
+        self.depth += 1;
+        let scope = self.scopes.last().unwrap_or(&0).saturating_add(self.tag.declared);
+        self.copies = self.copies.saturating_add(scope.saturating_mul(1 + self.tag.prefixed));
+        self.excess |= self.elements > limits::STANZA_ELEMENTS
+            || self.depth > limits::STANZA_DEPTH
+            || self.tag.attributes > limits::ELEMENT_ATTRIBUTES
+            || self.copies > limits::STANZA_COPIES;
+        if !self.excess {
+            self.scopes.push(scope);
+        }
+        if empty { self.close() } else { None }
+    }
+
+    fn end(&mut self) -> Option<Found> {
+        self.state = State::Text;
+        if self.depth == 0 { Some(Found::End) } else { self.close() }
+    }
+
+    /// At the end of an element.
+    fn close(&mut self) -> Option<Found> {
+        self.depth -= 1;
+        self.scopes.pop();
+        if self.depth > 0 {
+            return None;
+        }
+        let found = if self.excess { Found::Excess } else { Found::Stanza };
+        *self = Self::default();
+        Some(found)
+    }
+}
+
+/// Of all that `<!` may begin, a stream must not hold anything else (RFC 6120 section 11.1).
+fn declaration(read: usize, byte: u8) -> Result<State, &'static str> {
+    match CDATA.get(read) {
+        Some(expected) if *expected != byte => Err("a comment or declaration"),
+        _ if read + 1 == CDATA.len() => Ok(State::CData(0)),
+        _ => Ok(State::Declaration(read + 1)),
+    }
+}
+
+fn in_cdata(brackets: usize, byte: u8) -> State {
+    match (brackets, byte) {
+        (2, b'>') => State::Text,
+        (_, b']') => State::CData(2.min(brackets + 1)),
+        _ => State::CData(0),
+    }
+}
