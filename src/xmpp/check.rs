@@ -193,6 +193,34 @@ mod tests {
     }
 
     #[test]
+    fn an_expired_certificate_is_refused() {
+        let error = trusting(Certificate::expired("example.com"), |conn, certificate| {
+            conn.proceed("");
+            conn.starttls(certificate);
+            assert_eq!(conn.rest(), "");
+        })
+        .unwrap_err();
+        assert!(format!("{error:?}").contains("expired"), "{error:?}");
+    }
+
+    #[test]
+    fn plaintext_within_the_handshake_is_not_read_as_if_it_were_inside() {
+        let error = trusting(Certificate::new("example.com"), |conn, _| {
+            conn.proceed("");
+            conn.wait_hello();
+            let (streams, offer) = (ns::STREAM, mechanisms("PLAIN"));
+            conn.send(&format!(
+                "<stream:stream xmlns='jabber:client' xmlns:stream='{streams}' id='1' version='1.0'>\
+                 <stream:features>{offer}</stream:features>"
+            ));
+            let said = conn.rest();
+            assert!(!said.contains("<auth"), "{said}");
+        })
+        .unwrap_err();
+        assert!(error.to_string().contains("TLS with the XMPP server failed"), "{error}");
+    }
+
+    #[test]
     fn an_unknown_authority_is_refused() {
         let error = client(Security::Enabled, |conn| {
             conn.proceed("");

@@ -30,6 +30,11 @@ impl Outbound {
         self.sent == self.bytes.len()
     }
 
+    /// Whether so much waits that only what we have to say ourselves should be added.
+    pub fn is_crowded(&self) -> bool {
+        self.bytes.len() - self.sent > limits::XMPP_ANSWER_BYTES
+    }
+
     /// Writes until nothing is left or the socket has no room.
     pub fn flush(&mut self, socket: &mut impl Write) -> Result<()> {
         while !self.is_empty() {

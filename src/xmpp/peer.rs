@@ -117,6 +117,24 @@ impl Conn {
         self.io.write_all(text.as_bytes()).expect("a peer");
     }
 
+    /// Sends to a peer who may be gone.
+    pub fn try_send(&mut self, text: &str) {
+        let _ = self.io.write_all(text.as_bytes());
+    }
+
+    /// Reads and forgets up to and with `needle`.
+    pub fn skip_to(&mut self, needle: &str) {
+        let mut buffer = [0; 64 * 1024];
+        while !self.got.contains(needle) {
+            let count = self.io.read(&mut buffer).expect("more");
+            assert!(count > 0, "the end instead of {needle:?}");
+            let kept = self.got.len().saturating_sub(needle.len());
+            self.got.drain(..kept);
+            self.got.push_str(str::from_utf8(&buffer[..count]).expect("text"));
+        }
+        self.until(needle);
+    }
+
     /// Sends each byte by itself.
     pub fn drip(&mut self, text: &str) {
         for byte in text.as_bytes() {
@@ -208,6 +226,11 @@ impl Conn {
         self.send(&format!("<proceed xmlns='{}'/>{tail}", ns::TLS));
     }
 
+    /// Waits for the client's part of the handshake and leaves it in the socket.
+    pub fn wait_hello(&self) {
+        assert!(self.socket.peek(&mut [0; 1]).is_ok_and(|count| count == 1), "no handshake begins");
+    }
+
     /// The server's side of the handshake; says whether the client went along.
     pub fn starttls(&mut self, certificate: &Certificate) -> bool {
         let acceptor = TlsAcceptor::new(certificate.identity()).expect("an acceptor");
@@ -240,15 +263,28 @@ pub(super) struct Certificate(Scratch);
 
 impl Certificate {
     pub fn new(domain: &str) -> Self {
+        Self::valid(domain, "2")
+    }
+
+    /// One whose last day was yesterday.
+    pub fn expired(domain: &str) -> Self {
+        Self::valid(domain, "-1")
+    }
+
+    fn valid(domain: &str, days: &str) -> Self {
         let scratch = Scratch::new();
-        let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
-            .args(["-days", "2", "-keyout", "key.pem", "-out", "cert.pem", "-subj", &format!("/CN={domain}")])
-            .args(["-addext", &format!("subjectAltName=DNS:{domain}")])
-            .current_dir(scratch.path())
-            .output()
-            .expect("the openssl command");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let openssl = |arguments: &[&str]| {
+            let made = Command::new("openssl").args(arguments).current_dir(scratch.path()).output();
+            let made = made.expect("the openssl command");
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        };
+        fs::write(scratch.join("names"), format!("subjectAltName=DNS:{domain}\n")).expect("a file");
+        let key =
+            ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "key.pem"];
+        let subject = format!("/CN={domain}");
+        openssl(&[&["req", "-new", "-out", "request.pem", "-subj", &subject], &key[..]].concat());
+        let sign = ["x509", "-req", "-in", "request.pem", "-signkey", "key.pem", "-extfile", "names"];
+        openssl(&[&sign[..], &["-days", days, "-out", "cert.pem"]].concat());
         Self(scratch)
     }
 

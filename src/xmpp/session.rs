@@ -110,9 +110,13 @@ impl Session {
         Ok(more)
     }
 
-    /// Queues a stanza. A component has to say who it is; a client's server knows.
+    /// Queues a stanza. A component has to say who it is; a client's server knows. To strangers' questions, of which
+    /// there may be any number, there is no answer while the server does not take what it has.
     pub fn send(&mut self, mut stanza: Element) -> Result<()> {
         let Some(jid) = &self.jid else { return Ok(()) };
+        if self.outbound.is_crowded() && is_answer(&stanza) {
+            return Ok(());
+        }
         if self.content == ns::COMPONENT && stanza.attribute("from").is_none() {
             stanza.set("from", jid.to_string());
         }
@@ -153,16 +157,19 @@ impl Session {
         for _ in 0..limits::XMPP_READS {
             match self.transport.read(&mut buffer) {
                 Ok(0) => return Err(self.closed().into()),
-                Ok(count) => {
-                    self.pulse.heard(now);
-                    self.stream.feed(&buffer[..count]);
-                }
+                Ok(count) => self.stream.feed(&buffer[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(lost(error).into()),
             }
+            // Bytes of a stanza that never ends are no sign of life.
+            let mut alive = self.stream.is_between();
             while let Some(event) = self.stream.next_event()? {
+                alive = true;
                 self.event(event, sink)?;
+            }
+            if alive {
+                self.pulse.heard(now);
             }
         }
         Ok(true)
@@ -252,4 +259,8 @@ impl Session {
         let when = awaited.map(|awaited| format!(" instead of sending {awaited}")).unwrap_or_default();
         Error::new(Kind::Unavailable, format!("the XMPP server closed the connection{when}"))
     }
+}
+
+fn is_answer(stanza: &Element) -> bool {
+    stanza.is("iq", ns::CLIENT) && matches!(stanza.attribute("type"), Some("result" | "error"))
 }
