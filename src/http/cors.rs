@@ -55,7 +55,9 @@ impl Cors {
         // Even where the origin is not let in: to another one the answer would be another.
         let mut headers = vec![("Vary", "Origin".to_owned())];
         let Some(allowed) = self.allowed(origin) else { return headers };
-        // Browsers refuse `*` together with credentials, and so do we.
+        // Browsers refuse `*` together with credentials, and so do we. That any origin may be named, as in the original, lets
+        // no page act for its visitor: there are no cookies, a page has to know the credentials that it sends, and those that
+        // a browser remembers from a log-in of its own only make us ask the user about that very method and address.
         if allowed != "*" {
             headers.push(("Access-Control-Allow-Credentials", "true".to_owned()));
         }

@@ -1,8 +1,14 @@
 //! What no real XMPP server does, and a hostile or broken one might.
 
+use std::io::Read;
+use std::net::TcpListener;
 use std::time::Duration;
 
-use crate::support::http::{Answer, Request};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::site::Site;
+use crate::support::http::{Answer, Raw, Request};
 use crate::support::prosody::{CHANNELS, COMPONENT};
 use crate::support::scripted_peer::{Peer, Side, channel_service, result};
 use crate::support::server::Server;
@@ -132,13 +138,12 @@ fn words_nobody_knows_are_nothing() {
 fn a_broken_stream_is_opened_anew() {
     let laughs = "<!DOCTYPE lolz [<!ENTITY a \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\">\
                   <!ENTITY b \"&a;&a;&a;&a;&a;&a;&a;&a;\">]><message><body>&b;</body></message>";
-    let deep = "<a>".repeat(100_000);
-    let long = format!("<message><body>{}</body></message>", "x".repeat(8 * 1024 * 1024));
+    let long = format!("<message><body>{}</body></message>", "x".repeat(17 * 1024 * 1024));
     let peer = Peer::start(healthy);
     let server = server(&peer);
     wait_healthy(&server);
     let mut logins = 1;
-    for hostile in ["<message></iq>", "</stream:stream>", "<?php evil ?>", laughs, &deep, &long] {
+    for hostile in ["<message></iq>", "</stream:stream>", "<?php evil ?>", laughs, &long] {
         for side in [Side::Component, Side::Client] {
             peer.inject(side, hostile);
         }
@@ -160,4 +165,167 @@ fn a_line_cut_within_a_stanza_is_opened_anew() {
         peer.wait_login(side, 2);
     }
     wait_healthy(&server);
+}
+
+/// Any user of XMPP may send these: the parser would take a second for the first, and gigabytes for the second.
+#[test]
+fn a_stanza_beyond_the_limits_costs_nothing() {
+    let deep = format!("<message><a>{}{}</a></message>", "<a>".repeat(75_000), "</a>".repeat(75_000));
+    let wide = format!("<message><a xmlns='{}'>{}</a></message>", "n".repeat(400_000), "<b/>".repeat(15_000));
+    let long = format!("<message><body>{}</body></message>", "x".repeat(8 * 1024 * 1024));
+    let peer = Peer::start(healthy);
+    let server = server(&peer);
+    wait_healthy(&server);
+    for hostile in [deep, wide, long] {
+        for side in [Side::Component, Side::Client] {
+            peer.inject(side, &hostile);
+        }
+        read(&server).expect(200);
+    }
+    assert!(memory(&server) < 200 * 1024, "{} KiB", memory(&server));
+    let text = server.log();
+    assert!(!text.contains("is down"), "{text}");
+}
+
+/// The most memory that the server has had, in KiB.
+fn memory(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("the server runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells it");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+#[test]
+fn a_list_of_a_million_people_is_unavailable_and_no_more() {
+    let row = "<affiliation jid='other@example.org' affiliation='member'/>";
+    let list = format!(
+        "<pubsub xmlns='http://jabber.org/protocol/pubsub'><affiliations>{}</affiliations></pubsub>",
+        row.repeat(1_000_000)
+    );
+    let peer = Peer::start(move |side, stanza| match stanza.all("affiliations").is_empty() {
+        true => healthy(side, stanza),
+        false => vec![result(stanza, &list)],
+    });
+    let server = server(&peer);
+    let answer =
+        wait_for("both links", || Some(read(&server)).filter(|_| !peer.seen(Side::Client).is_empty()));
+    answer.expect(503);
+    peer.set_script(healthy);
+    wait_healthy(&server);
+    assert!(memory(&server) < 200 * 1024, "{} KiB", memory(&server));
+}
+
+/// Questions, forgeries and rubbish, while someone is asked who then says yes.
+#[test]
+fn a_flood_holds_up_no_confirmation() {
+    let peer = Peer::start(|side, stanza| match stanza.child("confirm", HTTP_AUTH) {
+        Some(_) => Vec::new(),
+        None => healthy(side, stanza),
+    });
+    let server = Server::start(peer.xmpp(), &[("xmpp.reply.timeout", "60000")]);
+    let url = format!("http://127.0.0.1:{}/room@example.org", server.port());
+    wait_for("the client's link", || (Request::get(&url).send().status == 401).then_some(()));
+    let asking = Request::get(&url).basic(&format!("{MEMBER}/r")).send_apart();
+    let is_asked = |stanza: &Stanza| stanza.child("confirm", HTTP_AUTH).is_some();
+    let asked = peer.wait_stanza(Side::Component, "a confirm request", is_asked);
+    let forged: String = healthy(Side::Component, &asked)[0].replace(MEMBER, "mallory@example.org");
+    let flood: String = (0..4000)
+        .map(|number| {
+            format!(
+                "<iq type='get' id='{number}' from='m@evil.test/x' to='{COMPONENT}'>\
+                 <query xmlns='http://jabber.org/protocol/disco#info'/></iq><presence from='m@evil.test/{number}'/>{forged}"
+            )
+        })
+        .collect();
+    peer.inject(Side::Component, &flood);
+    assert!(!asking.is_finished(), "the flood was taken for an answer");
+    peer.inject(Side::Component, &healthy(Side::Component, &asked)[0]);
+    asking.join().expect("an answer").expect(200);
+    assert!(memory(&server) < 200 * 1024, "{} KiB", memory(&server));
+}
+
+/// Kills it within each thing that the media server may be waiting for.
+#[test]
+fn a_prosody_that_is_killed_is_told_in_time_and_found_again() {
+    let settings = [("xmpp.cache.ttl", "0"), ("xmpp.reply.timeout", "60000"), ("logging.level", "debug")];
+    let mut site = Site::start(&settings);
+    let (user, channel) = site.public_channel();
+    let url = site.url(&channel);
+    user.set_policy(Policy::Ignore);
+    let in_time = |answer: Answer| {
+        let answer = answer.expect(503);
+        assert!(answer.took < Duration::from_secs(20), "{:?}", answer.took);
+    };
+
+    let upload = site.upload_request(&channel).basic(user.jid()).send_apart();
+    user.confirm(0).expect("the user is asked");
+    site.prosody.kill();
+    in_time(upload.join().expect("an answer"));
+    site.prosody.start_again();
+    site.wait_ready(&channel);
+
+    let lookups = |site: &Site| site.server.log().matches("to the XMPP client: <iq").count();
+    let before = lookups(&site);
+    site.prosody.signal("STOP");
+    let reading = Request::get(&url).send_apart();
+    wait_for("a lookup", || (lookups(&site) > before).then_some(()));
+    site.prosody.kill();
+    in_time(reading.join().expect("an answer"));
+
+    let ports = [site.prosody.client_port(), site.prosody.component_port()];
+    let listeners = ports.map(|port| TcpListener::bind(("127.0.0.1", port)).expect("Prosody's port is free"));
+    let mut half = listeners.each_ref().map(|listener| listener.accept().expect("a log-in begins").0);
+    for socket in &mut half {
+        assert!(socket.read(&mut [0; 16]).is_ok_and(|count| count > 0), "no log-in begins");
+    }
+    in_time(Request::get(&url).send());
+    drop((half, listeners));
+    site.prosody.start_again();
+    site.wait_ready(&channel);
+}
+
+/// Requests of as many users, each of whom is to be asked, with these fields of a proxy's.
+fn ask_for(server: &Server, forwarded: &[&str]) -> Vec<Raw> {
+    let ask = |(number, forwarded): (usize, &&str)| {
+        let token = STANDARD.encode(format!("user{number}@example.org/r:t"));
+        let mut connection = Raw::connect(server.port());
+        connection.send(format!(
+            "GET /room@example.org HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {token}\r\n{forwarded}\r\n"
+        ));
+        connection
+    };
+    forwarded.iter().enumerate().map(ask).collect()
+}
+
+#[test]
+fn a_made_up_address_gets_round_no_limit() {
+    let silent = |side, stanza: &Stanza| match side {
+        Side::Component => Vec::new(),
+        Side::Client => healthy(side, stanza),
+    };
+    let own = [
+        "X-Forwarded-For: 198.51.100.1\r\n",
+        "X-Forwarded-For: 198.51.100.2\r\n",
+        "Forwarded: for=198.51.100.3\r\nX-Real-IP: 198.51.100.3\r\n",
+    ];
+    let behind = [
+        "X-Forwarded-For: 203.0.113.1, 198.51.100.1\r\n",
+        "X-Forwarded-For: 203.0.113.2\r\nX-Forwarded-For: ::ffff:198.51.100.1\r\n",
+        "X-Forwarded-For: 203.0.113.3, 198.51.100.1, 127.0.0.1\r\n",
+    ];
+    for (trusted, requests) in [("", own), ("::ffff:127.0.0.1", behind)] {
+        let peer = Peer::start(silent);
+        let settings = [("xmpp.pending.per.address.max", "2"), ("http.trusted.proxies", trusted)];
+        let server = Server::start(peer.xmpp(), &settings);
+        peer.wait_login(Side::Component, 1);
+        let url = format!("http://127.0.0.1:{}/room@example.org", server.port());
+        wait_for("the client's link", || (Request::get(&url).send().status == 401).then_some(()));
+        let mut waiting = ask_for(&server, &requests[..2]);
+        wait_for("two confirm requests", || (peer.seen(Side::Component).len() == 2).then_some(()));
+        let mut third = ask_for(&server, &requests[2..]).pop().expect("one request");
+        assert_eq!(third.answer().expect("an answer").status, 429, "{trusted:?}");
+        if !trusted.is_empty() {
+            waiting.extend(ask_for(&server, &["X-Forwarded-For: 198.51.100.9\r\n"]));
+            wait_for("a third one", || (peer.seen(Side::Component).len() == 3).then_some(()));
+        }
+    }
 }

@@ -72,6 +72,17 @@ impl Prosody {
         self.process = None;
     }
 
+    /// Ends it as a crash does.
+    pub fn kill(&mut self) {
+        self.signal("KILL");
+        self.process.take().expect("Prosody runs").wait();
+    }
+
+    /// Sends it a signal by its name, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        self.process.as_ref().expect("Prosody runs").signal(name);
+    }
+
     /// The port of clients.
     pub fn client_port(&self) -> u16 {
         self.client_port

@@ -1,5 +1,8 @@
 //! The same over TLS.
 
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use native_tls::{TlsConnector, TlsStream};
 
 use super::super::tls::tests::self_signed;
@@ -132,4 +135,95 @@ fn tls_without_a_certificate_is_a_configuration_error() {
     let settings = Settings { https: None, ..https() };
     let error = Server::start(settings, Workers::new(1).unwrap(), Arc::new(Answering(paths)));
     assert_eq!(error.map(|_| ()).unwrap_err().kind(), crate::error::Kind::Config);
+}
+
+/// A first message of a client of this version of TLS (RFC 5246 section 7.4.1.2), in its record.
+fn client_hello(version: u8) -> Vec<u8> {
+    let suites = [0xc0, 0x2f, 0xc0, 0x13, 0xc0, 0x14, 0x00, 0x9c, 0x00, 0x2f, 0x00, 0x35];
+    let extensions = [
+        &[0x00, 0x0a, 0, 6, 0, 4, 0, 0x17, 0, 0x18][..], // groups: secp256r1, secp384r1
+        &[0x00, 0x0b, 0, 2, 1, 0],                       // points: uncompressed
+        &[0x00, 0x0d, 0, 6, 0, 4, 8, 4, 4, 1],           // signatures: rsa_pss_rsae_sha256, rsa_pkcs1_sha256
+    ]
+    .concat();
+    let mut body = vec![3, version];
+    body.extend([7; 32]);
+    body.extend([&[0, 0, suites.len() as u8][..], &suites, &[1, 0, 0, extensions.len() as u8]].concat());
+    body.extend(extensions);
+    let handshake = [&[1, 0, 0, body.len() as u8][..], &body].concat();
+    [&[0x16, 3, 1, 0, handshake.len() as u8][..], &handshake].concat()
+}
+
+#[test]
+fn old_versions_of_tls_are_refused() {
+    let server = start(https(), paths);
+    let answer = |version| {
+        let mut peer = Peer::to(&server);
+        peer.send(client_hello(version));
+        let mut answer = [0; 7];
+        peer.0.read_exact(&mut answer).unwrap();
+        answer
+    };
+    for version in [0, 1, 2] {
+        // A fatal alert (RFC 5246 section 7.2).
+        let refusal = answer(version);
+        assert_eq!((refusal[0], refusal[5]), (0x15, 2), "SSL 3.0 + 0.{version}: {refusal:?}");
+    }
+    assert_eq!(answer(3)[0], 0x16, "TLS 1.2 is spoken");
+    eventually("the seats are given back", || server.connections() == 0);
+}
+
+#[test]
+fn nobody_may_renegotiate() {
+    let server = start(https(), paths);
+    let mut client = Command::new("openssl")
+        .args(["s_client", "-tls1_2", "-connect", &server.addresses()[0].to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("openssl(1)");
+    let mut input = client.stdin.take().unwrap();
+    input.write_all(b"R\n").unwrap();
+    // Its input stays open: the server's refusal is what ends it.
+    let output = client.wait_with_output().unwrap();
+    drop(input);
+    let printed =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(printed.contains("RENEGOTIATING") && printed.contains("no renegotiation"), "{printed}");
+    eventually("the seat is given back", || server.connections() == 0);
+}
+
+/// Bodies that the server has taken for whole; a client may break off where it likes.
+#[test]
+fn a_body_that_tls_does_not_end_is_no_whole_one() {
+    static WHOLE: AtomicUsize = AtomicUsize::new(0);
+    let server = start(https(), |mut exchange| {
+        let response = echo(&mut exchange);
+        WHOLE.fetch_add(usize::from(response.is_ok()), Ordering::SeqCst);
+        exchange.answer(response.unwrap_or_else(Response::refusal));
+    });
+    let sized = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhello";
+    let chunked = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+    let records =
+        [&b""[..], b"garbage that is no record", b"\x17\x03\x03\x00\x05world", b"\x17\x03\x03\xff\xff"];
+    for request in [sized, chunked] {
+        for record in records {
+            let mut stream = connect(&server);
+            send(&mut stream, request);
+            let socket = stream.get_ref().get_ref();
+            { socket }.write_all(record).unwrap();
+            socket.shutdown(Shutdown::Write).unwrap();
+            let _ = { socket }.read_to_end(&mut Vec::new());
+        }
+        // And one that says goodbye in time.
+        let mut stream = connect(&server);
+        send(&mut stream, request);
+        stream.get_mut().shutdown().unwrap();
+    }
+    eventually("the seats are given back", || server.connections() == 0);
+    assert_eq!(WHOLE.load(Ordering::SeqCst), 0);
+    let mut bystander = connect(&server);
+    send(&mut bystander, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nwhole");
+    assert_eq!(read_answer(&mut bystander).text(), "whole");
 }
