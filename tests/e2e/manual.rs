@@ -1,8 +1,9 @@
-//! The manual page for authors of clients: its curl lines are run, and its statuses are those there are.
+//! The manual page for authors of clients: its curl lines are run, and its statuses are those there are. And the one
+//! about security: what it says is tested is.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use media_server::model::Refusal;
 
@@ -10,9 +11,12 @@ use crate::site::{Site, photo};
 use crate::support::child::run;
 use crate::support::scratch::Scratch;
 
+fn in_tree(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
 fn page() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("man/buddycloud-media-server.7");
-    fs::read_to_string(path).expect("it is in the tree")
+    fs::read_to_string(in_tree("man/buddycloud-media-server.7")).expect("it is in the tree")
 }
 
 /// The displays of the section EXAMPLES, joined.
@@ -57,4 +61,41 @@ fn it_has_every_status_of_a_refusal() {
         items.flat_map(|item| item.split(" , ")).filter_map(|word| word.parse().ok()).collect();
     let known: BTreeSet<u16> = Refusal::ALL.iter().map(|refusal| refusal.row().status).collect();
     assert_eq!(told, known);
+}
+
+/// The names of all tests below this folder.
+fn tests_in(folder: &Path, names: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).expect("it is in the tree") {
+        let path = entry.expect("a folder can be read").path();
+        if path.is_dir() {
+            tests_in(&path, names);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).expect("it is in the tree");
+            let tests =
+                text.split("#[test]\n").skip(1).filter_map(|rest| rest.trim_start().strip_prefix("fn "));
+            names.extend(tests.filter_map(|rest| Some(rest.split_once('(')?.0.to_owned())));
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_security_page_names_is_there() {
+    let mut known = BTreeSet::new();
+    tests_in(&in_tree("src"), &mut known);
+    tests_in(&in_tree("tests"), &mut known);
+    let page =
+        fs::read_to_string(in_tree("man/buddycloud-media-server-security.7")).expect("it is in the tree");
+    let named = page.lines().filter_map(|line| line.strip_prefix(".Fn ")?.split(' ').next());
+    let missing: Vec<&str> = named.filter(|name| !known.contains(*name)).collect();
+    assert!(missing.is_empty(), "no such tests: {missing:?}");
+    // Every paragraph names one at least.
+    let (_, tables) = page.split_once("\n.Sh THREATS\n").expect("the section");
+    let untested: Vec<&str> =
+        tables.split("\n.It ").skip(1).filter(|item| !item.contains("\n.Fn ")).collect();
+    assert!(untested.is_empty(), "{untested:?}");
+    let defects = tables
+        .lines()
+        .filter_map(|line| line.strip_prefix(".It ")?.trim_start_matches("\\&").strip_prefix('D'));
+    let defects: Vec<u8> = defects.filter_map(|number| number.parse().ok()).collect();
+    assert_eq!(defects, (1..=29).collect::<Vec<u8>>());
 }
