@@ -20,6 +20,10 @@ CREATE TABLE medias (
 ) STRICT;
 CREATE INDEX medias_listing_idx ON medias (entityId, lastUpdatedDate DESC, id DESC);
 
+-- For quotas: all that a sum reads is in the index.
+CREATE INDEX medias_channel_size_idx ON medias (entityId, fileSize);
+CREATE INDEX medias_author_size_idx ON medias (author, fileSize);
+
 CREATE TABLE previews (
     id TEXT PRIMARY KEY NOT NULL,
     shaChecksum TEXT,

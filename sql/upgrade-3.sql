@@ -1,5 +1,5 @@
--- Version 3: indexes for listing a channel and for the foreign keys; every media has its dates, and each
--- preview of it its own size.
+-- Version 3: indexes for listing a channel, for quotas and for the foreign keys; every media has its dates,
+-- and each preview of it its own size.
 BEGIN;
 
 -- First, so that a second run fails before it changes anything.
@@ -17,6 +17,10 @@ ALTER TABLE medias ALTER COLUMN lastUpdatedDate SET NOT NULL;
 CREATE INDEX medias_listing_idx ON medias (entityId, lastUpdatedDate DESC, id COLLATE "C" DESC);
 -- It began with the date, so it served no query.
 DROP INDEX IF EXISTS entityUpdated_idx;
+
+-- For quotas: all that a sum reads is in the index.
+CREATE INDEX medias_channel_size_idx ON medias (entityId, fileSize);
+CREATE INDEX medias_author_size_idx ON medias (author, fileSize);
 
 -- One preview for each size of a media: two that were made at once are one too many. The files of those
 -- that go are found by fsck.

@@ -85,6 +85,8 @@ pub(super) const RETIRED: &[Retired] = &[
 const RELOAD: bool = true;
 const RESTART: bool = false;
 
+/// Bytes, of which 0 means without end.
+const QUOTA: Number<u64> = Number { min: 0, max: i64::MAX.unsigned_abs() };
 const PORT: Number<u16> = Number { min: 1, max: u16::MAX };
 /// A port to listen on: 0 lets the system choose one.
 const LISTENING_PORT: Number<u16> = Number { min: 0, max: u16::MAX };
@@ -210,6 +212,11 @@ settings! {
     MEDIA_TODISK_THRESHOLD: Number<usize> = Number { min: 0, max: 1 << 30 }, "media.todisk.threshold",
         Is("1048576"), RELOAD,
         "Bytes of an upload that are held in memory before it goes to the disk.";
+
+    MEDIA_QUOTA_CHANNEL: Number<u64> = QUOTA, "media.quota.channel", Is("0"), RELOAD,
+        "Bytes that the media of a channel may take together; 0 is without end.";
+    MEDIA_QUOTA_USER: Number<u64> = QUOTA, "media.quota.user", Is("0"), RELOAD,
+        "Bytes that the media of one uploader may take together, in all channels; 0 is without end.";
 
     PREVIEW_MAX_PIXELS: Number<u64> = Number { min: 1, max: 1_000_000_000 }, "preview.max.pixels",
         Is("50000000"), RESTART,

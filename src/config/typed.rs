@@ -147,6 +147,10 @@ pub struct Media {
     pub size_limit: u64,
     /// `media.todisk.threshold`, bytes.
     pub to_disk_threshold: usize,
+    /// `media.quota.channel`, bytes; none: without end.
+    pub quota_channel: Option<u64>,
+    /// `media.quota.user`, likewise.
+    pub quota_user: Option<u64>,
 }
 
 /// How previews are made.
@@ -342,6 +346,8 @@ fn media(values: &Values<'_>) -> Result<Media> {
         sync: values.need(&s::MEDIA_STORAGE_SYNC)?,
         size_limit: values.need(&s::MEDIA_SIZELIMIT)?,
         to_disk_threshold: values.need(&s::MEDIA_TODISK_THRESHOLD)?,
+        quota_channel: values.get(&s::MEDIA_QUOTA_CHANNEL)?.filter(|bytes| *bytes > 0),
+        quota_user: values.get(&s::MEDIA_QUOTA_USER)?.filter(|bytes| *bytes > 0),
     })
 }
 
@@ -451,6 +457,8 @@ mod tests {
                 sync: true,
                 size_limit: 104_857_600,
                 to_disk_threshold: 1_048_576,
+                quota_channel: None,
+                quota_user: None,
             },
             preview: Preview {
                 max_pixels: 50_000_000,
@@ -484,7 +492,8 @@ mod tests {
              xmpp.reply.timeout=8\nxmpp.cache.ttl=9\nxmpp.pending.per.user.max=10\n\
              xmpp.pending.per.address.max=11\nxmpp.pending.max=12\nxmpp.lookups.per.address.max=22\n\
              xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\n\
-             media.sizelimit=13\nmedia.todisk.threshold=14\njdbc.db.url=jdbc:postgresql:m\njdbc.pool.size=15\n\
+             media.sizelimit=13\nmedia.todisk.threshold=14\nmedia.quota.channel=24\n\
+             media.quota.user=25\njdbc.db.url=jdbc:postgresql:m\njdbc.pool.size=15\n\
              preview.max.pixels=16\npreview.max.bytes=17\npreview.max.count=18\npreview.timeout=19\n\
              preview.jobs.max=20\npreview.queue.max=21\npreview.ffmpeg=/f\npreview.ffprobe=/p\n\
              logging.file=/l\nlogging.level=trace",
@@ -515,7 +524,14 @@ mod tests {
             domains: Domains::Any,
         };
         assert_eq!(config.gate, gate);
-        let media = Media { root: "/srv/media".into(), sync: false, size_limit: 13, to_disk_threshold: 14 };
+        let media = Media {
+            root: "/srv/media".into(),
+            sync: false,
+            size_limit: 13,
+            to_disk_threshold: 14,
+            quota_channel: Some(24),
+            quota_user: Some(25),
+        };
         assert_eq!(config.media, media);
         let preview = Preview {
             max_pixels: 16,

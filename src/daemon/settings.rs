@@ -10,6 +10,7 @@ use crate::config::{Bind, Config, Database, Domains, Https, Origins, PostgresUrl
 use crate::error::{Error, Kind, Result};
 use crate::http::cors::Cors;
 use crate::media::Library;
+use crate::model::Quotas;
 use crate::store::{Files, Metadata, Postgres, PostgresSettings, Schema, Sqlite};
 use crate::{access, config, http, limits, media, preview, web, xmpp};
 
@@ -20,7 +21,12 @@ pub(super) fn library(config: &Config) -> Result<Library> {
 }
 
 pub(super) fn media(config: &Config) -> media::Settings {
-    media::Settings { size_limit: config.media.size_limit, to_disk_threshold: config.media.to_disk_threshold }
+    let media = &config.media;
+    media::Settings {
+        size_limit: media.size_limit,
+        to_disk_threshold: media.to_disk_threshold,
+        quotas: Quotas { channel: media.quota_channel, user: media.quota_user },
+    }
 }
 
 fn previews(config: &Config) -> media::PreviewSettings {

@@ -10,9 +10,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::preview::Key;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
-use crate::model::{BareJid, Channel, Description, Media, MediaId, Page};
+use crate::model::{BareJid, Channel, Description, Media, MediaId, Page, Quotas, Refusal};
 use crate::preview::{Jobs, Properties, Studio};
-use crate::store::{Files, InsertError, Listing, Metadata, Published, Sealed, StoredFile, Upload};
+use crate::store::{
+    Files, InsertError, Listing, MediaInsert, Metadata, Published, Sealed, StoredFile, Upload,
+};
 
 /// What the library is told.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +23,8 @@ pub struct Settings {
     pub size_limit: u64,
     /// Bytes of an upload that are held in memory before they go to a file.
     pub to_disk_threshold: usize,
+    /// Bytes that the media of a channel, and of a user, may take together.
+    pub quotas: Quotas,
 }
 
 /// How many previews are made and kept.
@@ -149,8 +153,23 @@ impl Library {
 
     /// A place for the bytes of an upload. Dropped before [`Library::add`], it leaves nothing.
     pub fn begin(&self) -> Upload {
-        let Settings { size_limit, to_disk_threshold } = self.settings();
+        let Settings { size_limit, to_disk_threshold, .. } = self.settings();
         self.files.begin(size_limit, to_disk_threshold)
+    }
+
+    /// Refuses an upload of `size` bytes or more that a quota has no room for now.
+    pub fn check_room(
+        &self,
+        channel: &Channel,
+        author: &BareJid,
+        size: u64,
+    ) -> std::result::Result<(), Refusal> {
+        let quotas = self.settings().quotas;
+        if quotas == Quotas::NONE {
+            return Ok(());
+        }
+        let exceeded = self.metadata()?.exceeded(channel, author.as_str(), size, quotas)?;
+        exceeded.map_or(Ok(()), |quota| Err(quota.into()))
     }
 
     /// Adds a media whose bytes are on disk: file first, then row; both are durable when this returns. A
@@ -159,23 +178,24 @@ impl Library {
     /// # Errors
     /// Nothing is visible then, except when not even the database knows whether it took the row: the
     /// file then stays, for [`Library::fsck`].
-    pub fn add(&self, sealed: Sealed, new: New) -> Result<Media> {
+    pub fn add(&self, sealed: Sealed, new: New) -> std::result::Result<Media, Refusal> {
         let avatar = new.avatar;
         let metadata = self.metadata()?;
         let sealed = if avatar { self.squared(sealed)? } else { sealed };
         let media = new.into_media(&sealed, self.properties(&sealed)?, self.clock.now());
         if let Published::Taken(_) = self.files.publish(sealed, &media.channel, &media.id)? {
             // 119 random bits: it takes a broken generator to come here.
-            return Err(Error::new(Kind::Corrupt, format!("{}/{} exists already", media.channel, media.id)));
+            let text = format!("{}/{} exists already", media.channel, media.id);
+            return Err(Error::new(Kind::Corrupt, text).into());
         }
-        match metadata.insert(&media, avatar) {
-            Ok(()) => Ok(media),
-            Err(InsertError::Failed(error)) => {
-                self.remove_file(&media.channel, &media.id);
-                Err(error)
-            }
-            Err(error @ InsertError::Unknown(_)) => Err(error.into()),
-        }
+        let refusal = match metadata.insert(&media, avatar, self.settings().quotas) {
+            Ok(MediaInsert::Stored) => return Ok(media),
+            Ok(MediaInsert::OverQuota(quota)) => quota.into(),
+            Err(InsertError::Failed(error)) => error.into(),
+            Err(InsertError::Unknown(error)) => return Err(error.into()),
+        };
+        self.remove_file(&media.channel, &media.id);
+        Err(refusal)
     }
 
     /// The media of this name in this channel.
@@ -243,7 +263,7 @@ mod tests {
 
     use super::super::testing::{Bench, channel};
     use super::*;
-    use crate::model::Preview;
+    use crate::model::{Preview, Quota};
     use crate::store::{Deleted, MediaRow, PreviewInsert, PreviewRow};
     use crate::testing::Scratch;
 
@@ -289,10 +309,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_quota_has_no_room_for_leaves_no_file() {
+        let bench = Bench::new();
+        let quotas = Quotas { channel: None, user: Some(7) };
+        bench.library.set_settings(Settings { quotas, ..bench.library.settings() });
+        let first = bench.add("bytes");
+        for avatar in [false, true] {
+            assert_eq!(bench.try_add("abc", avatar), Err(Refusal::UserFull));
+        }
+        assert_eq!(bench.files(), [first.id.to_string()]);
+        let room = |size| bench.library.check_room(&channel(), &first.author.parse().unwrap(), size);
+        assert_eq!((room(2), room(3)), (Ok(()), Err(Refusal::UserFull)));
+        assert!(bench.library.delete(&first).unwrap());
+        assert_eq!(room(7), Ok(()));
+        bench.add("abc");
+    }
+
+    #[test]
     fn the_file_of_a_row_that_may_exist_stays() {
         let bench = Bench::over(Scratch::new(), Box::new(Unknown));
-        let error = bench.try_add("bytes", false).unwrap_err();
-        assert_eq!(error.kind(), Kind::Unavailable);
+        assert_eq!(bench.try_add("bytes", false), Err(Refusal::DatabaseDown));
         assert_eq!(bench.files().len(), 1);
     }
 
@@ -348,7 +384,7 @@ mod tests {
     fn a_closed_library_is_unavailable() {
         let bench = Bench::new();
         bench.library.open.store(false, Ordering::Release);
-        assert_eq!(bench.try_add("bytes", false).unwrap_err().kind(), Kind::Unavailable);
+        assert_eq!(bench.try_add("bytes", false), Err(Refusal::DatabaseDown));
         assert!(bench.files().is_empty());
         assert_eq!(bench.library.find(&channel(), &Name::Avatar).unwrap_err().kind(), Kind::Unavailable);
     }
@@ -366,8 +402,12 @@ mod tests {
     struct Unknown;
 
     impl Metadata for Unknown {
-        fn insert(&self, _: &Media, _: bool) -> std::result::Result<(), InsertError> {
+        fn insert(&self, _: &Media, _: bool, _: Quotas) -> std::result::Result<MediaInsert, InsertError> {
             Err(InsertError::Unknown(Error::new(Kind::Unavailable, "the connection broke")))
+        }
+
+        fn exceeded(&self, _: &Channel, _: &str, _: u64, _: Quotas) -> Result<Option<Quota>> {
+            unreachable!()
         }
 
         fn media(&self, _: &Channel, _: &MediaId) -> Result<Option<Media>> {

@@ -9,8 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Library, New, PreviewSettings, Settings};
 use crate::clock::{Clock, Timestamp};
-use crate::error::Result;
-use crate::model::{Channel, Description, Media};
+use crate::model::{Channel, Description, Media, Quotas, Refusal};
 use crate::store::{Files, Metadata, Sealed, Sqlite};
 use crate::testing::Scratch;
 
@@ -32,7 +31,7 @@ impl Bench {
     pub(super) fn over(scratch: Scratch, metadata: Box<dyn Metadata>) -> Self {
         let files = Files::open(scratch.path(), false).unwrap();
         let clock = Arc::new(HandClock(AtomicI64::new(Timestamp::from(SystemTime::now()).as_micros())));
-        let settings = Settings { size_limit: 100, to_disk_threshold: 10 };
+        let settings = Settings { size_limit: 100, to_disk_threshold: 10, quotas: Quotas::NONE };
         let studio = crate::preview::Settings::default();
         let previews = PreviewSettings { count: 3, jobs: 1, queue: 1, studio };
         let library = Library::new(files, metadata, Arc::clone(&clock) as _, settings, previews);
@@ -51,7 +50,7 @@ impl Bench {
         upload.seal().unwrap()
     }
 
-    pub(super) fn try_add(&self, bytes: &str, avatar: bool) -> Result<Media> {
+    pub(super) fn try_add(&self, bytes: &str, avatar: bool) -> Result<Media, Refusal> {
         self.library.add(self.sealed(bytes), new(avatar))
     }
 

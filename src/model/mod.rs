@@ -5,6 +5,7 @@ mod jid;
 mod media;
 mod method;
 mod permission;
+mod quota;
 mod refusal;
 
 pub use affiliation::{AccessModel, Affiliation};
@@ -12,4 +13,5 @@ pub use jid::{BareJid, Channel, Jid, JidError};
 pub use media::{Description, Media, MediaId, MediaIdError, Page, Preview};
 pub use method::Method;
 pub use permission::{Need, may};
+pub use quota::{Quota, Quotas};
 pub use refusal::{Refusal, Row};

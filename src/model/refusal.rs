@@ -106,6 +106,8 @@ refusals! {
     Overloaded = 503 "Overloaded", "The server has too much to do.", retry 5;
     Stopping = 503 "Stopping", "The server is being stopped.", retry 5;
     VersionNotSupported = 505 "Version not supported", "This server speaks HTTP/1.1 and HTTP/1.0.";
+    ChannelFull = 507 "Quota reached", "The data does not fit into what the channel's media may take together; deleting some of them gives room.";
+    UserFull = 507 "Quota reached", "The data does not fit into what your media, of all channels, may take together; deleting some of them gives room.";
     StorageFull = 507 "Storage full", "The server has no space left for this.";
 }
 

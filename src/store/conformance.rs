@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{InsertError, Metadata, PreviewInsert};
+use super::{InsertError, MediaInsert, Metadata, PreviewInsert};
 use crate::clock::Timestamp;
-use crate::model::{Channel, Description, Media, MediaId, Page, Preview};
+use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Quota, Quotas};
 
 /// A store with an empty database.
 pub(super) trait Bench {
@@ -33,6 +33,10 @@ macro_rules! suite {
             a_preview_too_many_goes_by_its_last_use
             rows_are_read_in_pages
             many_threads_may_insert
+            a_quota_is_kept_and_a_deletion_gives_room
+            a_user_has_one_quota_in_all_channels
+            a_quota_is_kept_however_many_come_at_once
+            what_was_stored_within_a_quota_is_stored_again
             no_text_is_taken_for_sql
         );
     };
@@ -92,7 +96,7 @@ pub(super) fn a_media_comes_back_as_it_was_stored(bench: &impl Bench) {
     };
     for media in [full, bare] {
         assert_eq!(store.media(&media.channel, &media.id).unwrap(), None);
-        store.insert(&media, false).unwrap();
+        store.insert(&media, false, Quotas::NONE).unwrap();
         assert_eq!(store.media(&media.channel, &media.id).unwrap(), Some(media.clone()));
         assert_eq!(store.avatar(&media.channel).unwrap(), None);
     }
@@ -101,7 +105,7 @@ pub(super) fn a_media_comes_back_as_it_was_stored(bench: &impl Bench) {
 pub(super) fn a_media_exists_in_its_channel_only(bench: &impl Bench) {
     let store = bench.store();
     let media = media(ROOM, "a", 1);
-    store.insert(&media, true).unwrap();
+    store.insert(&media, true, Quotas::NONE).unwrap();
     let other = channel("other@example.org");
     assert_eq!(store.media(&other, &media.id).unwrap(), None);
     assert_eq!(store.update(&other, &media.id, &Description::default(), media.uploaded).unwrap(), None);
@@ -115,10 +119,10 @@ pub(super) fn a_media_exists_in_its_channel_only(bench: &impl Bench) {
 pub(super) fn storing_again_is_no_error_but_another_media_of_that_id_is(bench: &impl Bench) {
     let store = bench.store();
     let first = media(ROOM, "a", 1);
-    store.insert(&first, false).unwrap();
-    store.insert(&first, false).unwrap();
+    store.insert(&first, false, Quotas::NONE).unwrap();
+    store.insert(&first, false, Quotas::NONE).unwrap();
     for second in [media("other@example.org", "a", 1), Media { sha1: "0".repeat(40), ..first.clone() }] {
-        assert!(matches!(store.insert(&second, true), Err(InsertError::Failed(_))));
+        assert!(matches!(store.insert(&second, true, Quotas::NONE), Err(InsertError::Failed(_))));
         assert_eq!(store.avatar(&second.channel).unwrap(), None);
     }
     assert_eq!(store.media(&first.channel, &first.id).unwrap(), Some(first));
@@ -128,16 +132,16 @@ pub(super) fn a_failed_insert_leaves_nothing(bench: &impl Bench) {
     let store = bench.store();
     bench.execute("DROP TABLE avatars");
     let media = media(ROOM, "a", 1);
-    assert!(matches!(store.insert(&media, true), Err(InsertError::Failed(_))));
+    assert!(matches!(store.insert(&media, true, Quotas::NONE), Err(InsertError::Failed(_))));
     assert_eq!(store.media(&media.channel, &media.id).unwrap(), None);
 }
 
 pub(super) fn the_avatar_is_the_last_one_stored(bench: &impl Bench) {
     let store = bench.store();
     let (first, second) = (media(ROOM, "a", 1), media(ROOM, "b", 2));
-    store.insert(&first, true).unwrap();
+    store.insert(&first, true, Quotas::NONE).unwrap();
     assert_eq!(store.avatar(&first.channel).unwrap(), Some(first.clone()));
-    store.insert(&second, true).unwrap();
+    store.insert(&second, true, Quotas::NONE).unwrap();
     assert_eq!(store.avatar(&first.channel).unwrap(), Some(second.clone()));
     store.delete(&first.channel, &first.id).unwrap().unwrap();
     assert_eq!(store.avatar(&first.channel).unwrap(), Some(second.clone()));
@@ -154,7 +158,7 @@ pub(super) fn first_avatars_may_race(bench: &(impl Bench + Sync)) {
         std::thread::scope(|scope| {
             for id in &ids {
                 let room = &room;
-                scope.spawn(move || store.insert(&media(room, id, 1), true).unwrap());
+                scope.spawn(move || store.insert(&media(room, id, 1), true, Quotas::NONE).unwrap());
             }
         });
         let avatar = store.avatar(&channel(&room)).unwrap().unwrap();
@@ -176,9 +180,9 @@ fn names(store: &dyn Metadata, page: &Page) -> (String, bool) {
 pub(super) fn lists_are_newest_first_and_ties_by_id(bench: &impl Bench) {
     let store = bench.store();
     for (id, micros) in [("old", 1), ("b", 2), ("B", 2), ("_", 2), ("9", 2), ("new", 3)] {
-        store.insert(&media(ROOM, id, micros), false).unwrap();
+        store.insert(&media(ROOM, id, micros), false, Quotas::NONE).unwrap();
     }
-    store.insert(&media("other@example.org", "other", 2), false).unwrap();
+    store.insert(&media("other@example.org", "other", 2), false, Quotas::NONE).unwrap();
     assert_eq!(names(store, &page(99)), ("new b _ B 9 old".into(), false));
     assert_eq!(names(store, &page(6)), ("new b _ B 9 old".into(), false));
     assert_eq!(names(store, &page(2)), ("new b".into(), true));
@@ -199,7 +203,7 @@ pub(super) fn pages_lead_through_everything_once(bench: &impl Bench) {
     let mut expected = BTreeSet::new();
     for at in 0..20 {
         let name = MediaId::random();
-        store.insert(&media(ROOM, name.as_str(), at / 7), false).unwrap();
+        store.insert(&media(ROOM, name.as_str(), at / 7), false, Quotas::NONE).unwrap();
         expected.insert(name);
     }
     for max in [1, 3, 20] {
@@ -219,8 +223,8 @@ pub(super) fn pages_lead_through_everything_once(bench: &impl Bench) {
 
 pub(super) fn a_bound_that_is_not_there_gives_nothing(bench: &impl Bench) {
     let store = bench.store();
-    store.insert(&media(ROOM, "a", 1), false).unwrap();
-    store.insert(&media("other@example.org", "b", 0), false).unwrap();
+    store.insert(&media(ROOM, "a", 1), false, Quotas::NONE).unwrap();
+    store.insert(&media("other@example.org", "b", 0), false, Quotas::NONE).unwrap();
     for bound in ["nothing", "b"] {
         let after = Page { max: 9, after: Some(id(bound)), before: None };
         let before = Page { max: 9, after: None, before: Some(id(bound)) };
@@ -232,7 +236,7 @@ pub(super) fn a_bound_that_is_not_there_gives_nothing(bench: &impl Bench) {
 pub(super) fn a_row_that_is_odd_is_left_out(bench: &impl Bench) {
     let store = bench.store();
     for (name, micros) in [("a", 3), ("b", 2), ("c", 1)] {
-        store.insert(&media(ROOM, name, micros), false).unwrap();
+        store.insert(&media(ROOM, name, micros), false, Quotas::NONE).unwrap();
     }
     bench.execute(
         "UPDATE medias SET id = '../b', author = 'no address', title = NULL, fileName = NULL, \
@@ -249,7 +253,7 @@ pub(super) fn a_row_that_is_odd_is_left_out(bench: &impl Bench) {
 pub(super) fn an_update_changes_what_it_names_and_the_date(bench: &impl Bench) {
     let store = bench.store();
     let before = media(ROOM, "a", 1);
-    store.insert(&before, false).unwrap();
+    store.insert(&before, false, Quotas::NONE).unwrap();
     let new = Description { title: Some(String::new()), description: Some("new".into()), file_name: None };
     let now = Timestamp::from_micros(7_000_001);
     let after = store.update(&before.channel, &before.id, &new, now).unwrap().unwrap();
@@ -263,8 +267,8 @@ pub(super) fn an_update_changes_what_it_names_and_the_date(bench: &impl Bench) {
 pub(super) fn a_delete_takes_everything_with_it(bench: &impl Bench) {
     let store = bench.store();
     let (media, other) = (media(ROOM, "a", 1), media(ROOM, "b", 2));
-    store.insert(&other, false).unwrap();
-    store.insert(&media, true).unwrap();
+    store.insert(&other, false, Quotas::NONE).unwrap();
+    store.insert(&media, true, Quotas::NONE).unwrap();
     bench.execute(
         "INSERT INTO previews (id, mediaId, mimeType) VALUES ('p1', 'a', 'image/jpeg'), \
          ('p2', 'a', 'image/jpeg'), ('odd/name', 'a', 'image/jpeg'), ('p3', 'b', 'image/jpeg')",
@@ -296,7 +300,7 @@ pub(super) fn previews_are_found_by_their_size(bench: &impl Bench) {
     let media = media(ROOM, "a", 1);
     let first = preview("p1", 50, 7);
     assert_eq!(store.insert_preview(&media, &first, 9).unwrap(), PreviewInsert::NoMedia);
-    store.insert(&media, false).unwrap();
+    store.insert(&media, false, Quotas::NONE).unwrap();
     assert_eq!(store.preview(&media.id, 50, 51).unwrap(), None);
     // Twice, as after a commit that nobody heard of.
     for _ in 0..2 {
@@ -318,8 +322,8 @@ pub(super) fn previews_are_found_by_their_size(bench: &impl Bench) {
 pub(super) fn a_preview_too_many_goes_by_its_last_use(bench: &impl Bench) {
     let store = bench.store();
     let (media, other) = (media(ROOM, "a", 1), media(ROOM, "b", 1));
-    store.insert(&media, false).unwrap();
-    store.insert(&other, false).unwrap();
+    store.insert(&media, false, Quotas::NONE).unwrap();
+    store.insert(&other, false, Quotas::NONE).unwrap();
     store.insert_preview(&other, &preview("q", 1, 0), 3).unwrap();
     for (name, side, micros) in [("p1", 1, 30), ("p2", 2, 10), ("p3", 3, 20)] {
         let stored = store.insert_preview(&media, &preview(name, side, micros), 3).unwrap();
@@ -342,7 +346,7 @@ pub(super) fn a_preview_too_many_goes_by_its_last_use(bench: &impl Bench) {
 pub(super) fn rows_are_read_in_pages(bench: &impl Bench) {
     let store = bench.store();
     for name in ["a", "b", "c"] {
-        store.insert(&media(ROOM, name, 1), false).unwrap();
+        store.insert(&media(ROOM, name, 1), false, Quotas::NONE).unwrap();
     }
     bench.execute("UPDATE medias SET entityId = 'No Channel' WHERE id = 'c'");
     bench.execute(
@@ -368,13 +372,96 @@ pub(super) fn many_threads_may_insert(bench: &(impl Bench + Sync)) {
             scope.spawn(move || {
                 for at in 0..10 {
                     let media = media(ROOM, &format!("m{thread}-{at}"), at);
-                    store.insert(&media, at == 5).unwrap();
+                    store.insert(&media, at == 5, Quotas::NONE).unwrap();
                     assert_eq!(store.media(&media.channel, &media.id).unwrap(), Some(media));
                 }
             });
         }
     });
     assert_eq!(store.list(&channel(ROOM), &page(99)).unwrap().entries.len(), 80);
+}
+
+fn sized(channel: &str, id: &str, size: u64) -> Media {
+    Media { size, ..media(channel, id, 1) }
+}
+
+const OVER_CHANNEL: MediaInsert = MediaInsert::OverQuota(Quota::Channel);
+const OVER_USER: MediaInsert = MediaInsert::OverQuota(Quota::User);
+
+pub(super) fn a_quota_is_kept_and_a_deletion_gives_room(bench: &impl Bench) {
+    let store = bench.store();
+    let quotas = Quotas { channel: Some(10_000_000_000), user: None };
+    let insert = |media: &Media| store.insert(media, true, quotas).unwrap();
+    let [first, second] = [sized(ROOM, "a", 6_000_000_000), sized(ROOM, "b", 4_000_000_000)];
+    assert_eq!(insert(&sized(ROOM, "large", 10_000_000_001)), OVER_CHANNEL);
+    assert_eq!((insert(&first), insert(&second)), (MediaInsert::Stored, MediaInsert::Stored));
+    assert_eq!(insert(&sized(ROOM, "c", 1)), OVER_CHANNEL);
+    assert_eq!(store.media(&first.channel, &id("c")).unwrap(), None);
+    assert_eq!(store.avatar(&first.channel).unwrap(), Some(second));
+    assert_eq!(insert(&sized("other@example.org", "d", 1)), MediaInsert::Stored);
+    let exceeded = |size| store.exceeded(&first.channel, "any", size, quotas).unwrap();
+    assert_eq!(exceeded(0), Some(Quota::Channel));
+    store.delete(&first.channel, &first.id).unwrap().unwrap();
+    assert_eq!((exceeded(6_000_000_000), exceeded(6_000_000_001)), (None, Some(Quota::Channel)));
+    // What can't be takes no room and gives none.
+    bench.execute("UPDATE medias SET fileSize = -5 WHERE id = 'b'");
+    assert_eq!((exceeded(10_000_000_000), exceeded(10_000_000_001)), (None, Some(Quota::Channel)));
+    assert_eq!(insert(&sized(ROOM, "e", 10_000_000_000)), MediaInsert::Stored);
+    assert_eq!(store.exceeded(&first.channel, "any", u64::MAX, Quotas::NONE).unwrap(), None);
+}
+
+pub(super) fn a_user_has_one_quota_in_all_channels(bench: &impl Bench) {
+    let store = bench.store();
+    let quotas = Quotas { channel: Some(8), user: Some(10) };
+    let insert = |media: &Media| store.insert(media, false, quotas).unwrap();
+    assert_eq!(insert(&sized(ROOM, "a", 6)), MediaInsert::Stored);
+    assert_eq!(insert(&sized("other@example.org", "b", 5)), OVER_USER);
+    assert_eq!(insert(&sized("other@example.org", "b", 4)), MediaInsert::Stored);
+    let bob = |id, size| Media { author: "bob@example.org".into(), ..sized(ROOM, id, size) };
+    assert_eq!(insert(&bob("c", 3)), OVER_CHANNEL);
+    assert_eq!(insert(&bob("c", 2)), MediaInsert::Stored);
+    let exceeded = |room, author| store.exceeded(&channel(room), author, 1, quotas).unwrap();
+    assert_eq!(exceeded(ROOM, "bob@example.org"), Some(Quota::Channel));
+    assert_eq!(exceeded("other@example.org", "alice@example.org"), Some(Quota::User));
+    assert_eq!(exceeded("other@example.org", "bob@example.org"), None);
+}
+
+/// Two threads for each of two users in each of two channels, so that locks are waited for crosswise.
+pub(super) fn a_quota_is_kept_however_many_come_at_once(bench: &(impl Bench + Sync)) {
+    let store = bench.store();
+    let quotas = Quotas { channel: Some(45), user: Some(35) };
+    let (rooms, users) = ([ROOM, "other@example.org"], ["alice@example.org", "bob@example.org"]);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            scope.spawn(move || {
+                for at in 0..5 {
+                    let new = sized(rooms[thread % 2], &format!("m{thread}-{at}"), 10);
+                    let new = Media { author: users[thread / 2 % 2].into(), ..new };
+                    store.insert(&new, at == 0, quotas).unwrap();
+                }
+            });
+        }
+    });
+    let media: Vec<Media> =
+        rooms.iter().flat_map(|room| store.list(&channel(room), &page(99)).unwrap().entries).collect();
+    for room in rooms {
+        assert!(media.iter().filter(|media| media.channel.as_str() == room).count() <= 4);
+    }
+    // Three for each user, since four would be more than 35; and both got theirs, as two channels have room for eight.
+    for user in users {
+        assert_eq!(media.iter().filter(|media| media.author == user).count(), 3);
+    }
+}
+
+pub(super) fn what_was_stored_within_a_quota_is_stored_again(bench: &impl Bench) {
+    let store = bench.store();
+    let quotas = Quotas { channel: Some(10), user: Some(10) };
+    let media = sized(ROOM, "a", 10);
+    for _ in 0..2 {
+        assert_eq!(store.insert(&media, false, quotas).unwrap(), MediaInsert::Stored);
+    }
+    let other = Media { sha1: "0".repeat(40), ..media };
+    assert_eq!(store.insert(&other, false, quotas).unwrap(), OVER_CHANNEL);
 }
 
 pub(super) fn no_text_is_taken_for_sql(bench: &impl Bench) {
@@ -390,6 +477,6 @@ pub(super) fn no_text_is_taken_for_sql(bench: &impl Bench) {
         mime_type: odd.into(),
         ..media("zo\u{e9}@example.org", "a", 1)
     };
-    store.insert(&media, true).unwrap();
+    store.insert(&media, true, Quotas::NONE).unwrap();
     assert_eq!(store.avatar(&media.channel).unwrap(), Some(media));
 }

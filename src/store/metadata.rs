@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::model::{Channel, Description, Media, MediaId, Page, Preview};
+use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Quota, Quotas};
 
 /// The metadata of media, avatars and previews. A media belongs to one channel; in any other it does not exist.
 ///
@@ -21,9 +21,18 @@ pub trait Metadata: Send + Sync {
     /// what it must be is left out and logged.
     fn list(&self, channel: &Channel, page: &Page) -> Result<Listing>;
 
-    /// Stores a new media, and points the channel's avatar to it if `avatar`: both or nothing. Stored before
-    /// with the same values it is stored already, and that is no error, so the call may be repeated.
-    fn insert(&self, media: &Media, avatar: bool) -> std::result::Result<(), InsertError>;
+    /// Stores a new media, and points the channel's avatar to it if `avatar`: both or nothing, and nothing if a
+    /// quota would be exceeded, however many do so at once. Stored before with the same values it is stored
+    /// already, and that is no error, so the call may be repeated.
+    fn insert(
+        &self,
+        media: &Media,
+        avatar: bool,
+        quotas: Quotas,
+    ) -> std::result::Result<MediaInsert, InsertError>;
+
+    /// The quota that `size` bytes more of this author in this channel would exceed now, if there is one.
+    fn exceeded(&self, channel: &Channel, author: &str, size: u64, quotas: Quotas) -> Result<Option<Quota>>;
 
     /// Changes what is said of a media, and its date of last update to `now`; what it is afterwards.
     fn update(
@@ -81,6 +90,15 @@ pub struct Listing {
 pub struct Deleted {
     /// The previews' ids, which are the names of their files in the channel's directory.
     pub previews: Vec<MediaId>,
+}
+
+/// What became of a media that was to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaInsert {
+    /// It is stored.
+    Stored,
+    /// It is not: this quota would be exceeded.
+    OverQuota(Quota),
 }
 
 /// What became of a preview that was to be stored.

@@ -14,7 +14,9 @@ mod sqlite;
 mod walk;
 
 pub use self::files::{Files, Published, Sealed, StoredFile, Upload, storage_error};
-pub use self::metadata::{Deleted, InsertError, Listing, MediaRow, Metadata, PreviewInsert, PreviewRow};
+pub use self::metadata::{
+    Deleted, InsertError, Listing, MediaInsert, MediaRow, Metadata, PreviewInsert, PreviewRow,
+};
 pub use self::postgres::{Postgres, PostgresSettings, SslMode};
 pub use self::schema::{CURRENT, Schema};
 pub use self::sqlite::Sqlite;

@@ -1,6 +1,6 @@
 //! The statements that both databases understand. Columns have the names that the original gave them.
 
-use crate::model::Page;
+use crate::model::{Page, Quota};
 
 macro_rules! columns {
     () => {
@@ -31,6 +31,24 @@ pub(super) const INSERT: &str = concat!(
 pub(super) const SAME: &str = "SELECT id FROM medias WHERE id = $1 AND entityId = $2 AND author = $3 \
      AND uploadedDate = $4 AND shaChecksum = $5";
 
+/// The bytes that media take together; an index holds all that it reads. $1 channel or author.
+pub(super) fn used(quota: Quota) -> &'static str {
+    macro_rules! used {
+        ($column:literal) => {
+            concat!(
+                "SELECT CAST(COALESCE(SUM(CASE WHEN fileSize > 0 THEN fileSize END), 0) AS BIGINT) ",
+                "FROM medias WHERE ",
+                $column,
+                " = $1"
+            )
+        };
+    }
+    match quota {
+        Quota::Channel => used!("entityId"),
+        Quota::User => used!("author"),
+    }
+}
+
 /// $1 id, $2 channel.
 pub(super) const SET_AVATAR: &str = "INSERT INTO avatars (mediaId, entityId) VALUES ($1, $2) \
      ON CONFLICT (entityId) DO UPDATE SET mediaId = EXCLUDED.mediaId";
@@ -46,7 +64,6 @@ pub(super) const UPDATE: &str = concat!(
 pub(super) const EXISTS: &str = "SELECT id FROM medias WHERE id = $1 AND entityId = $2";
 
 /// $1 media.
-/// $1 id.
 pub(super) const DELETE_PREVIEWS: &str = "DELETE FROM previews WHERE mediaId = $1 RETURNING id";
 
 /// $1 media.

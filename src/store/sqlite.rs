@@ -9,14 +9,14 @@ use rusqlite::{
 };
 
 use super::metadata::{
-    Deleted, InsertError, Listing, MediaRow, Metadata, PreviewInsert, PreviewRow, RawMedia, RawPreview,
-    listing, pixels, preview_ids, signed, unsigned,
+    Deleted, InsertError, Listing, MediaInsert, MediaRow, Metadata, PreviewInsert, PreviewRow, RawMedia,
+    RawPreview, listing, pixels, preview_ids, signed, unsigned,
 };
 use super::{queries, schema};
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::model::{Channel, Description, Media, MediaId, Page, Preview};
+use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Quota, Quotas};
 use crate::sys::fs::Dir;
 
 const SCHEMA: &str = include_str!("../../sql/sqlite.sql");
@@ -91,9 +91,18 @@ impl Metadata for Sqlite {
         Ok(listing(rows, channel, page.max))
     }
 
-    fn insert(&self, media: &Media, avatar: bool) -> std::result::Result<(), InsertError> {
+    fn insert(
+        &self,
+        media: &Media,
+        avatar: bool,
+        quotas: Quotas,
+    ) -> std::result::Result<MediaInsert, InsertError> {
         let mut connection = self.connection().map_err(InsertError::Failed)?;
-        insert(&mut connection, media, avatar)
+        insert(&mut connection, media, avatar, quotas)
+    }
+
+    fn exceeded(&self, channel: &Channel, author: &str, size: u64, quotas: Quotas) -> Result<Option<Quota>> {
+        exceeded(&*self.connection()?, channel, author, size, quotas).map_err(fault)
     }
 
     fn update(
@@ -243,20 +252,57 @@ fn raw_rows(
 }
 
 /// What fails before the commit is not stored; what fails at it may be, after a crash.
-fn insert(connection: &mut Connection, media: &Media, avatar: bool) -> std::result::Result<(), InsertError> {
+fn insert(
+    connection: &mut Connection,
+    media: &Media,
+    avatar: bool,
+    quotas: Quotas,
+) -> std::result::Result<MediaInsert, InsertError> {
     let failed = |error| InsertError::Failed(fault(error));
+    // From here on nobody else writes, so what is summed up stays true until the commit.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let (id, entity) = (media.id.as_str(), media.channel.as_str());
+    if let Some(quota) =
+        exceeded(&transaction, &media.channel, &media.author, media.size, quotas).map_err(failed)?
+    {
+        let stored = is_stored(&transaction, media).map_err(failed)?;
+        return Ok(if stored { MediaInsert::Stored } else { MediaInsert::OverQuota(quota) });
+    }
     if execute_insert(&transaction, media).map_err(failed)? == 0 {
-        let same = params![id, entity, media.author, media.uploaded.as_micros(), media.sha1];
-        let known = transaction.query_row(&numbered(queries::SAME), same, |_| Ok(())).optional();
         let taken = || Error::new(Kind::Failure, format!("there is another media with the id {id}"));
-        return known.map_err(failed)?.ok_or_else(|| InsertError::Failed(taken()));
+        let stored = is_stored(&transaction, media).map_err(failed)?;
+        return if stored { Ok(MediaInsert::Stored) } else { Err(InsertError::Failed(taken())) };
     }
     if avatar {
         transaction.execute(&numbered(queries::SET_AVATAR), [id, entity]).map_err(failed)?;
     }
-    transaction.commit().map_err(|error| InsertError::Unknown(fault(error)))
+    transaction.commit().map_err(|error| InsertError::Unknown(fault(error)))?;
+    Ok(MediaInsert::Stored)
+}
+
+/// Whether an earlier attempt stored this media.
+fn is_stored(connection: &Connection, media: &Media) -> rusqlite::Result<bool> {
+    let (id, entity) = (media.id.as_str(), media.channel.as_str());
+    let same = params![id, entity, media.author, media.uploaded.as_micros(), media.sha1];
+    connection.prepare_cached(&numbered(queries::SAME))?.exists(same)
+}
+
+/// The quota that so many bytes more would exceed.
+fn exceeded(
+    connection: &Connection,
+    channel: &Channel,
+    author: &str,
+    size: u64,
+    quotas: Quotas,
+) -> rusqlite::Result<Option<Quota>> {
+    for (quota, most) in quotas.each() {
+        let mut statement = connection.prepare_cached(&numbered(queries::used(quota)))?;
+        let used = statement.query_row([quota.counted(channel, author)], |row| row.get(0))?;
+        if Quota::is_exceeded(unsigned(used), size, most) {
+            return Ok(Some(quota));
+        }
+    }
+    Ok(None)
 }
 
 fn execute_insert(connection: &Connection, media: &Media) -> rusqlite::Result<usize> {
@@ -463,9 +509,22 @@ mod tests {
     conformance::suite!(Bench::new());
 
     #[test]
+    fn what_media_take_is_summed_up_from_an_index() {
+        let bench = Bench::new();
+        let connection = Connection::open(bench.path()).unwrap();
+        for (quota, index) in
+            [(Quota::Channel, "medias_channel_size_idx"), (Quota::User, "medias_author_size_idx")]
+        {
+            let sql = format!("EXPLAIN QUERY PLAN {}", numbered(queries::used(quota)));
+            let plan: String = connection.query_row(&sql, ["any"], |row| row.get(3)).unwrap();
+            assert!(plan.contains(&format!("COVERING INDEX {index}")), "{plan}");
+        }
+    }
+
+    #[test]
     fn every_file_is_for_the_servers_user_alone() {
         let bench = Bench::new();
-        bench.store.insert(&conformance::media("room@example.org", "a", 1), false).unwrap();
+        bench.store.insert(&conformance::media("room@example.org", "a", 1), false, Quotas::NONE).unwrap();
         let mut names = Vec::new();
         for entry in std::fs::read_dir(bench.scratch.path()).unwrap() {
             let entry = entry.unwrap();
@@ -480,7 +539,7 @@ mod tests {
     fn what_was_stored_is_there_when_it_is_opened_again() {
         let bench = Bench::new();
         let media = conformance::media("room@example.org", "a", 1);
-        bench.store.insert(&media, true).unwrap();
+        bench.store.insert(&media, true, Quotas::NONE).unwrap();
         let again = Sqlite::open(&bench.path(), false).unwrap();
         assert_eq!(again.avatar(&media.channel).unwrap(), Some(media));
     }
@@ -522,7 +581,10 @@ mod tests {
         let mut holder = bench.store.connection().unwrap();
         let held = holder.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
         let started = std::time::Instant::now();
-        let error = bench.store.insert(&conformance::media("room@example.org", "a", 1), false).unwrap_err();
+        let error = bench
+            .store
+            .insert(&conformance::media("room@example.org", "a", 1), false, Quotas::NONE)
+            .unwrap_err();
         assert!(started.elapsed() < 2 * limits::DATABASE_LOCK);
         assert!(matches!(&error, InsertError::Failed(error) if error.kind() == Kind::Unavailable), "{error}");
         drop(held);

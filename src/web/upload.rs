@@ -17,6 +17,7 @@ impl Web {
         author: &BareJid,
         avatar: bool,
     ) -> Result<Response, Refusal> {
+        self.library.check_room(channel, author, least_data(exchange, avatar))?;
         let (form, sealed) = self.receive(exchange)?;
         let new = describe(&form, sealed.head(), channel, author, avatar)?;
         let media = self.library.add(sealed, new)?;
@@ -75,6 +76,18 @@ impl Web {
         let settings = self.settings();
         let endpoint = settings.endpoint.as_deref().unwrap_or_default().trim_end_matches('/');
         format!("{endpoint}/{}/{last}", target::segment(channel.as_str()))
+    }
+}
+
+/// The fewest bytes that an upload can come to, as far as its head tells.
+fn least_data(exchange: &Exchange, avatar: bool) -> u64 {
+    match (exchange.body_length(), Encoding::of(exchange.header("Content-Type"))) {
+        // A picture that is made square may become any number of bytes smaller.
+        (BodyLength::Sized(length), Ok(Encoding::Multipart(_))) if !avatar => {
+            length.saturating_sub(limits::FORM_OVERHEAD_BYTES)
+        }
+        // Of base64 there may be any number of encodings and line breaks, so that the body says little.
+        _ => 0,
     }
 }
 

@@ -19,6 +19,7 @@ mod moving;
 mod original;
 mod previews;
 mod private_channels;
+mod quota;
 mod reload;
 mod schema;
 mod site;

@@ -1,6 +1,7 @@
 //! Metadata in PostgreSQL.
 
 mod fault;
+mod quota;
 mod session;
 mod settings;
 
@@ -12,18 +13,19 @@ use r2d2::{Pool, PooledConnection};
 
 pub(super) use self::fault::fault;
 use self::fault::silence;
+use self::quota::Sums;
 pub(super) use self::session::prepare;
 use self::session::{Link, Manager};
 pub use self::settings::{PostgresSettings, SslMode};
 use super::metadata::{
-    Deleted, InsertError, Listing, MediaRow, Metadata, PreviewInsert, PreviewRow, RawMedia, RawPreview,
-    listing, pixels, preview_ids, signed, unsigned,
+    Deleted, InsertError, Listing, MediaInsert, MediaRow, Metadata, PreviewInsert, PreviewRow, RawMedia,
+    RawPreview, listing, pixels, preview_ids, signed, unsigned,
 };
 use super::queries;
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::model::{Channel, Description, Media, MediaId, Page, Preview};
+use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Quota, Quotas};
 
 type PgResult<T> = std::result::Result<T, postgres::Error>;
 
@@ -70,10 +72,15 @@ impl Postgres {
         Ok(row.and_then(|row| row.into_media(channel)))
     }
 
-    fn try_insert(&self, media: &Media, avatar: bool) -> std::result::Result<(), InsertError> {
+    fn try_insert(
+        &self,
+        media: &Media,
+        avatar: bool,
+        quotas: Quotas,
+    ) -> std::result::Result<MediaInsert, InsertError> {
         let mut connection = self.connection().map_err(InsertError::Failed)?;
         let media = media.clone();
-        let answer = connection.run(self.patience, move |link| insert(link, &media, avatar));
+        let answer = connection.run(self.patience, move |link| insert(link, &media, avatar, quotas));
         answer.unwrap_or_else(|| Err(InsertError::Unknown(silence())))
     }
 
@@ -113,14 +120,27 @@ impl Metadata for Postgres {
         Ok(listing(rows, channel, page.max))
     }
 
-    fn insert(&self, media: &Media, avatar: bool) -> std::result::Result<(), InsertError> {
-        match self.try_insert(media, avatar) {
+    fn insert(
+        &self,
+        media: &Media,
+        avatar: bool,
+        quotas: Quotas,
+    ) -> std::result::Result<MediaInsert, InsertError> {
+        match self.try_insert(media, avatar, quotas) {
             // A second attempt waits for the end of the first, if that is still under way, and finds its row.
             Err(InsertError::Unknown(error)) => {
-                self.try_insert(media, avatar).map_err(|_| InsertError::Unknown(error))
+                self.try_insert(media, avatar, quotas).map_err(|_| InsertError::Unknown(error))
             }
             result => result,
         }
+    }
+
+    fn exceeded(&self, channel: &Channel, author: &str, size: u64, quotas: Quotas) -> Result<Option<Quota>> {
+        let (channel, author) = (channel.clone(), author.to_owned());
+        self.run(move |link| {
+            let sums = Sums::prepare(link, quotas)?;
+            sums.exceeded(&mut link.client, &channel, &author, size)
+        })
     }
 
     fn update(
@@ -228,22 +248,44 @@ impl Postgres {
 }
 
 /// What fails before the commit is sent is not stored; what fails at it may be.
-fn insert(link: &mut Link, media: &Media, avatar: bool) -> std::result::Result<(), InsertError> {
+fn insert(
+    link: &mut Link,
+    media: &Media,
+    avatar: bool,
+    quotas: Quotas,
+) -> std::result::Result<MediaInsert, InsertError> {
     let failed = |error| InsertError::Failed(fault(error));
     let insert = link.prepare(queries::INSERT).map_err(failed)?;
     let same = link.prepare(queries::SAME).map_err(failed)?;
     let set_avatar = link.prepare(queries::SET_AVATAR).map_err(failed)?;
+    let sums = Sums::prepare(link, quotas).map_err(failed)?;
     let (id, entity) = (media.id.as_str(), media.channel.as_str());
     let mut transaction = link.client.transaction().map_err(failed)?;
+    if let Some(quota) = sums.exceeded_by(&mut transaction, media).map_err(failed)? {
+        let stored = is_stored(&mut transaction, &same, media).map_err(failed)?;
+        return Ok(if stored { MediaInsert::Stored } else { MediaInsert::OverQuota(quota) });
+    }
     if execute_insert(&mut transaction, &insert, media).map_err(failed)? == 0 {
-        let uploaded = SystemTime::from(media.uploaded);
-        let known = transaction.query_opt(&same, &[&id, &entity, &media.author, &uploaded, &media.sha1]);
-        return known.map_err(failed)?.map(|_| ()).ok_or_else(|| InsertError::Failed(taken(media)));
+        let stored = is_stored(&mut transaction, &same, media).map_err(failed)?;
+        return if stored { Ok(MediaInsert::Stored) } else { Err(InsertError::Failed(taken(media))) };
     }
     if avatar {
         transaction.execute(&set_avatar, &[&id, &entity]).map_err(failed)?;
     }
-    transaction.commit().map_err(|error| InsertError::Unknown(fault(error)))
+    transaction.commit().map_err(|error| InsertError::Unknown(fault(error)))?;
+    Ok(MediaInsert::Stored)
+}
+
+/// Whether an earlier attempt stored this media.
+fn is_stored(
+    transaction: &mut postgres::Transaction<'_>,
+    same: &postgres::Statement,
+    media: &Media,
+) -> PgResult<bool> {
+    let uploaded = SystemTime::from(media.uploaded);
+    let params: &[&(dyn ToSql + Sync)] =
+        &[&media.id.as_str(), &media.channel.as_str(), &media.author, &uploaded, &media.sha1];
+    transaction.query_opt(same, params).map(|row| row.is_some())
 }
 
 fn execute_insert(

@@ -65,17 +65,31 @@ fn a_list_is_read_from_its_index() {
 }
 
 #[test]
+fn what_media_take_is_summed_up_from_an_index() {
+    let bench = Bench::new();
+    let mut client = bench.client.lock().unwrap();
+    client.batch_execute("SET enable_seqscan = off; SET enable_bitmapscan = off").unwrap();
+    for (quota, index) in
+        [(Quota::Channel, "medias_channel_size_idx"), (Quota::User, "medias_author_size_idx")]
+    {
+        let sql = format!("EXPLAIN {}", queries::used(quota).replace("$1", "'room@example.org'"));
+        let plan: Vec<String> = client.query(&sql, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+        assert!(plan.join("\n").contains(&format!("Index Only Scan using {index}")), "{plan:?}");
+    }
+}
+
+#[test]
 fn it_comes_back_by_itself_after_the_server_does() {
     let mut server = Server::start();
     let database = server.new_database();
     let store = store(&server, &database, |_| {});
-    store.insert(&media("a"), false).unwrap();
+    store.insert(&media("a"), false, Quotas::NONE).unwrap();
     server.kill();
-    let error = store.insert(&media("b"), false).unwrap_err();
+    let error = store.insert(&media("b"), false, Quotas::NONE).unwrap_err();
     assert!(matches!(&error, InsertError::Failed(error) if error.kind() == Kind::Unavailable), "{error}");
     assert_eq!(store.media_rows(None, 1).unwrap_err().kind(), Kind::Unavailable);
     server.restart();
-    store.insert(&media("b"), false).unwrap();
+    store.insert(&media("b"), false, Quotas::NONE).unwrap();
     assert_eq!(store.list(&media("a").channel, &page()).unwrap().entries.len(), 2);
     // Connections that broke while no one looked are replaced before they are used.
     server.kill();
@@ -149,7 +163,7 @@ fn a_pool_without_a_free_connection_is_not_waited_for_without_end() {
 #[test]
 fn a_lock_that_stays_is_not_waited_for_without_end() {
     let bench = Bench::new();
-    bench.store.insert(&media("a"), false).unwrap();
+    bench.store.insert(&media("a"), false, Quotas::NONE).unwrap();
     let mut client = bench.client.lock().unwrap();
     client.batch_execute("BEGIN; LOCK TABLE medias IN ACCESS EXCLUSIVE MODE").unwrap();
     let error = bench.store.media(&media("a").channel, &media("a").id).unwrap_err();
@@ -166,10 +180,10 @@ fn a_second_attempt_finds_what_the_first_one_stored() {
     let mut connection = bench.store.connection().unwrap();
     let copy = first.clone();
     // The commit happens, and no one hears of it.
-    let unheard = connection.run(Duration::ZERO, move |link| insert(link, &copy, true).is_ok());
+    let unheard = connection.run(Duration::ZERO, move |link| insert(link, &copy, true, Quotas::NONE).is_ok());
     assert_eq!(unheard, None);
     drop(connection);
-    bench.store.insert(&first, true).unwrap();
+    bench.store.insert(&first, true, Quotas::NONE).unwrap();
     assert_eq!(bench.store.avatar(&first.channel).unwrap(), Some(first));
 }
 
@@ -201,7 +215,7 @@ fn a_statement_is_prepared_once_for_each_connection() {
 fn dates_without_end_are_listed() {
     let bench = Bench::new();
     for (id, date) in [("a", "infinity"), ("b", "-infinity")] {
-        bench.store.insert(&media(id), false).unwrap();
+        bench.store.insert(&media(id), false, Quotas::NONE).unwrap();
         let sql = format!("UPDATE medias SET lastUpdatedDate = '{date}' WHERE id = '{id}'");
         bench.client.lock().unwrap().batch_execute(&sql).unwrap();
     }
