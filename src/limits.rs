@@ -27,6 +27,12 @@ pub const LINGER_BYTES: u64 = 4 * 1024 * 1024;
 pub const ANSWER_STEP: usize = 256 * 1024;
 /// Answers above this many bytes count as downloads and need a permit; smaller ones fit the socket's buffer.
 pub const DOWNLOAD_BYTES: u64 = 64 * 1024;
+/// What `http.rate.limit` lets a client save up: a page full of pictures is asked for at once.
+pub const RATE_BURST: Duration = Duration::from_secs(10);
+/// Client addresses whose rates are known, 5 MB of them; those beyond share one.
+pub const RATE_ADDRESSES: usize = 65_536;
+/// How often addresses that have been quiet are forgotten, when there is no place for another.
+pub const RATE_SWEEP: Duration = Duration::from_secs(1);
 /// Pause after the process ran out of file descriptors or memory for a connection, before the next accept.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Connections the kernel may hold for us before we accept them.

@@ -137,6 +137,8 @@ settings! {
     HTTP_CONNECTIONS_PER_ADDRESS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 },
         "http.connections.per.address.max", Is("256"), RELOAD,
         "Open connections of one client address; those beyond are answered 429.";
+    HTTP_RATE_LIMIT: Number<u32> = Number { min: 0, max: 1_000_000 }, "http.rate.limit", Is("0"), RELOAD,
+        "Requests a second of one client address; those beyond are answered 429; 0 is any number.";
     HTTP_TRUSTED_PROXIES: Addresses = Addresses, "http.trusted.proxies", Told("none"), RESTART,
         "Front servers whose X-Forwarded-For is believed, and which are not limited themselves.";
     HTTP_CORS_ORIGINS: OriginList = OriginList, "http.cors.origins", Is("*"), RELOAD,

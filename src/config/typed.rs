@@ -57,6 +57,8 @@ pub struct Http {
     pub connections_max: usize,
     /// `http.connections.per.address.max`
     pub connections_per_address_max: usize,
+    /// `http.rate.limit`; 0: none.
+    pub rate_limit: u32,
     /// `http.trusted.proxies`; IPv4 addresses are not mapped.
     pub trusted_proxies: Vec<IpAddr>,
     /// `http.cors.origins`
@@ -238,6 +240,7 @@ fn http(values: &Values<'_>) -> Result<Http> {
         downloads_max,
         connections_max: values.need(&s::HTTP_CONNECTIONS_MAX)?,
         connections_per_address_max: values.need(&s::HTTP_CONNECTIONS_PER_ADDRESS_MAX)?,
+        rate_limit: values.need(&s::HTTP_RATE_LIMIT)?,
         trusted_proxies: values.get(&s::HTTP_TRUSTED_PROXIES)?.unwrap_or_default(),
         cors_origins: values.need(&s::HTTP_CORS_ORIGINS)?,
         cache_max_age: values.need(&s::CACHE_MAX_AGE)?,
@@ -422,6 +425,7 @@ mod tests {
                 downloads_max: 64,
                 connections_max: 8192,
                 connections_per_address_max: 256,
+                rate_limit: 0,
                 trusted_proxies: Vec::new(),
                 cors_origins: Origins::Any,
                 cache_max_age: Duration::from_secs(86400),
@@ -486,7 +490,7 @@ mod tests {
         let config = read(
             "http.port=1\nhttp.bind=::1\nhttp.endpoint=https://a/b/\nhttp.threads=200\nhttp.uploads.max=2\n\
              http.downloads.max=3\nhttp.connections.max=4\nhttp.connections.per.address.max=5\n\
-             http.trusted.proxies=10.0.0.1\nhttp.cors.origins=\ncache.max.age=6\nhttp.enabled=yes\n\
+             http.rate.limit=26\nhttp.trusted.proxies=10.0.0.1\nhttp.cors.origins=\ncache.max.age=6\nhttp.enabled=yes\n\
              https.enabled=true\nhttps.port=7\nhttps.keystore=/k.p12\nhttps.keystore.password=hunter3\n\
              xmpp.connection.host=c\nxmpp.connection.securitymode=required\nxmpp.connection.tls.ca=/ca.pem\n\
              xmpp.reply.timeout=8\nxmpp.cache.ttl=9\nxmpp.pending.per.user.max=10\n\
@@ -502,7 +506,7 @@ mod tests {
         let http = &config.http;
         assert_eq!((http.enabled, http.port, http.threads), (true, 1, 200));
         assert_eq!((http.uploads_max, http.downloads_max), (2, 3));
-        assert_eq!((http.connections_max, http.connections_per_address_max), (4, 5));
+        assert_eq!((http.connections_max, http.connections_per_address_max, http.rate_limit), (4, 5, 26));
         assert_eq!(http.bind, Bind::Addresses(vec!["::1".parse().unwrap()]));
         assert_eq!(http.endpoint.as_deref(), Some("https://a/b/"));
         assert_eq!(http.trusted_proxies, ["10.0.0.1".parse::<IpAddr>().unwrap()]);

@@ -108,6 +108,7 @@ pub(super) fn limits(config: &Config) -> http::Limits {
     http::Limits {
         connections: super::connections(config),
         connections_per_address: http.connections_per_address_max,
+        requests_per_second: http.rate_limit,
         uploads: http.uploads_max,
         downloads: http.downloads_max,
     }

@@ -15,6 +15,7 @@ use super::connection::{Collected, Connection, Stage, Then};
 use super::exchange::Exchange;
 use super::head::Head;
 use super::permits::{Seats, lock};
+use super::rate::Rates;
 use super::response::{Payload, Response};
 use super::settings::Settings;
 use super::transfer::Halt;
@@ -34,6 +35,7 @@ pub(super) struct Edge {
     /// Wakes the front.
     pub waker: Waker,
     pub seats: Arc<Seats>,
+    pub rates: Rates,
     /// Bodies that are read; one client can't take more than half of their number.
     pub uploads: Arc<Seats>,
     /// Large answers under way; the same holds for them.
@@ -138,7 +140,16 @@ impl Edge {
 
     fn serve((edge, mut connection): (Arc<Self>, Box<Connection>)) {
         match Head::parse(connection.take_head()) {
-            Ok(head) => Arc::clone(&edge.service).serve(Exchange::new(edge, connection, head)),
+            Ok(head) => {
+                let since = connection.since;
+                let exchange = Exchange::new(Arc::clone(&edge), connection, head);
+                let client = exchange.client();
+                // Before anything that costs more than its head.
+                if client.limited && !edge.rates.admit(client.address, since) {
+                    return exchange.answer(Response::refusal(Refusal::TooFast));
+                }
+                Arc::clone(&edge.service).serve(exchange);
+            }
             Err(refusal) => edge.refuse(connection, refusal),
         }
     }

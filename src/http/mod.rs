@@ -21,6 +21,7 @@ mod pace;
 mod parameters;
 mod permits;
 pub mod range;
+mod rate;
 mod reader;
 mod response;
 mod server;

@@ -14,6 +14,7 @@ use super::Service;
 use super::edge::Edge;
 use super::front::Front;
 use super::permits::Seats;
+use super::rate::Rates;
 use super::settings::{Limits, Listen, Pkcs12, Settings};
 use super::tls;
 use super::transfer::Halt;
@@ -63,9 +64,10 @@ impl Server {
         Ok(())
     }
 
-    /// Lets this many connections, uploads and downloads be from now on; what is beyond them already may end.
+    /// Lets this many connections, requests, uploads and downloads be from now on; what is beyond them already may end.
     pub fn set_limits(&self, limits: Limits) {
         self.edge.seats.resize(limits.connections, limits.connections_per_address);
+        self.edge.rates.set(limits.requests_per_second);
         self.edge.uploads.resize(limits.uploads, most_each(limits.uploads));
         self.edge.downloads.resize(limits.downloads, most_each(limits.downloads));
     }
@@ -142,6 +144,7 @@ fn edge(
         epoll: Epoll::new().map_err(failed)?,
         waker: Waker::new().map_err(failed)?,
         seats: Seats::new(settings.limits.connections, settings.limits.connections_per_address),
+        rates: Rates::new(settings.limits.requests_per_second),
         uploads: Seats::new(settings.limits.uploads, most_each(settings.limits.uploads)),
         downloads: Seats::new(settings.limits.downloads, most_each(settings.limits.downloads)),
         halt: Halt::new().map_err(failed)?,

@@ -40,6 +40,9 @@ pub struct Limits {
     pub connections: usize,
     /// Connections from one IPv4 address or one IPv6 /64; beyond, a new one is answered 429 and closed.
     pub connections_per_address: usize,
+    /// Requests a second of one such address, with a burst of what [`limits::RATE_BURST`] lets it save up; beyond,
+    /// they are answered 429. 0: any number.
+    pub requests_per_second: u32,
     /// Requests whose bodies are read at a time.
     pub uploads: usize,
     /// Answers of more than [`limits::DOWNLOAD_BYTES`] that are sent at a time.
@@ -104,7 +107,13 @@ impl Default for Settings {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 4096, connections_per_address: 256, uploads: 32, downloads: 64 }
+        Self {
+            connections: 4096,
+            connections_per_address: 256,
+            requests_per_second: 0,
+            uploads: 32,
+            downloads: 64,
+        }
     }
 }
 

@@ -94,6 +94,7 @@ refusals! {
     TooManyForAddress = 429 "Too many requests", "Too many requests from this network address wait to be confirmed.", retry 30;
     TooManyLookups = 429 "Too many requests", "Too many questions about channels are asked for this network address.", retry 10;
     TooManyConnections = 429 "Too many connections", "Too many connections from this network address.", retry 10;
+    TooFast = 429 "Too many requests", "Requests from this network address come faster than this server takes them.", retry 1;
     HeadTooLarge = 431 "Head too large", "The request head is too large or has too many fields.";
     Internal = 500 "Internal error", "The server failed; its log says why.";
     XmppDown = 503 "XMPP unavailable", "The XMPP server can't be reached now.", retry 10;

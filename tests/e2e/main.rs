@@ -20,6 +20,7 @@ mod original;
 mod previews;
 mod private_channels;
 mod quota;
+mod rate;
 mod reload;
 mod schema;
 mod site;
