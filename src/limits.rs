@@ -35,6 +35,8 @@ pub const RATE_ADDRESSES: usize = 65_536;
 pub const RATE_SWEEP: Duration = Duration::from_secs(1);
 /// Pause after the process ran out of file descriptors or memory for a connection, before the next accept.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// How often the log repeats that they run out.
+pub const ACCEPT_REMINDER: Duration = Duration::from_secs(60);
 /// Connections the kernel may hold for us before we accept them.
 pub const LISTEN_BACKLOG: i32 = 1024;
 /// Requests that may wait for a worker. Beyond: 503.

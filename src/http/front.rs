@@ -29,8 +29,8 @@ pub(super) struct Front {
     listeners: Vec<(TcpListener, bool)>,
     /// While the process is out of descriptors: when accepting is tried again.
     paused: Option<Instant>,
-    /// Whether the log knows that they ran out.
-    exhausted: bool,
+    /// When the log was last told that they ran out.
+    complained: Option<Instant>,
     /// Given up to accept and close one connection when descriptors run out.
     spare: Option<File>,
     scratch: Vec<u8>,
@@ -51,7 +51,7 @@ impl Front {
             edge,
             listeners,
             paused: None,
-            exhausted: false,
+            complained: None,
             spare: spare(),
             scratch: vec![0; limits::HEAD_BYTES],
             token: WAKER,
@@ -108,10 +108,7 @@ impl Front {
             let Some((listener, tls)) = self.listeners.get(listener) else { return };
             let tls = *tls;
             match sys::accept(listener) {
-                Accepted::Connection(stream, peer) => {
-                    self.exhausted = false;
-                    self.welcome(stream, peer, tls);
-                }
+                Accepted::Connection(stream, peer) => self.welcome(stream, peer, tls),
                 Accepted::Nobody => return,
                 Accepted::Gone => {}
                 Accepted::Exhausted(error) => return self.pause(&error),
@@ -140,7 +137,9 @@ impl Front {
 
     /// Out of descriptors or memory: closes one that waits, so that its client hears at once, and lets the others wait.
     fn pause(&mut self, error: &io::Error) {
-        if !std::mem::replace(&mut self.exhausted, true) {
+        let now = Instant::now();
+        if self.complained.is_none_or(|last| now >= last + limits::ACCEPT_REMINDER) {
+            self.complained = Some(now);
             log::warn!("can't accept connections for now: {error}");
         }
         if self.spare.take().is_some() {
@@ -152,7 +151,7 @@ impl Front {
         for (listener, _) in &self.listeners {
             let _ = self.edge.epoll.unwatch(listener);
         }
-        self.paused = Some(Instant::now() + limits::ACCEPT_PAUSE);
+        self.paused = Some(now + limits::ACCEPT_PAUSE);
     }
 
     fn watch_listeners(&self) -> io::Result<()> {

@@ -14,6 +14,7 @@ mod hostile_xmpp;
 mod http_basics;
 mod install;
 mod ledger;
+mod load;
 mod manual;
 mod moving;
 mod original;

@@ -4,6 +4,7 @@
 
 pub mod child;
 pub mod http;
+pub mod load;
 pub mod media;
 pub mod postgres;
 pub mod prosody;
