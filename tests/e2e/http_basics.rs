@@ -192,7 +192,7 @@ fn a_body_that_is_cut_stores_nothing() {
     ));
     user.confirm(0).expect("the user is asked");
     connection.end();
-    let answer = connection.answer();
+    let answer = connection.final_answer();
     assert!(answer.is_none_or(|answer| answer.status == 400));
     assert_eq!(Request::get(&site.url(&channel)).send().expect(200).text(), "[]");
 }

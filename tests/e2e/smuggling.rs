@@ -11,7 +11,7 @@ fn statuses(site: &Site, bytes: impl AsRef<[u8]>, most: usize) -> Vec<u16> {
     let mut connection = Raw::connect(site.server.port());
     connection.try_send(bytes);
     connection.end();
-    (0..most).map_while(|_| connection.answer()).map(|answer| answer.status).collect()
+    (0..most).map_while(|_| connection.final_answer()).map(|answer| answer.status).collect()
 }
 
 /// A request that nobody must answer with 200: it is hidden in another one.

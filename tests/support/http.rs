@@ -206,6 +206,12 @@ impl Raw {
         self.read_answer(true)
     }
 
+    /// Reads one answer, and passes over informational ones: whoever ends its sending side while the server waits for
+    /// others may get `100 Continue` unasked.
+    pub fn final_answer(&mut self) -> Option<Answer> {
+        std::iter::from_fn(|| self.answer()).find(|answer| answer.status >= 200)
+    }
+
     /// Reads one answer to HEAD.
     pub fn answer_to_head(&mut self) -> Option<Answer> {
         self.read_answer(false)
