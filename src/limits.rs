@@ -41,6 +41,12 @@ pub const ACCEPT_REMINDER: Duration = Duration::from_secs(60);
 pub const LISTEN_BACKLOG: i32 = 1024;
 /// Requests that may wait for a worker. Beyond: 503.
 pub const WORKER_QUEUE: usize = 4096;
+/// How long a worker thread without work is kept for more to come.
+pub const WORKER_IDLE: Duration = Duration::from_secs(10);
+/// How long a worker waits for its client's next request before it leaves that to the front.
+pub const HOLD_TIME: Duration = Duration::from_millis(5);
+/// Workers that wait so at a time. With more clients than that, the front has many of them in one call.
+pub const WORKERS_HELD: usize = 8;
 /// Stack of a worker thread, in bytes.
 pub const WORKER_STACK: usize = 512 * 1024;
 /// Bytes of a chunk-size line, extensions included (RFC 9112 section 7.1).
@@ -165,6 +171,12 @@ pub const DATABASE_ANSWER: Duration = Duration::from_secs(20);
 pub const DATABASE_KEEPALIVE: Duration = Duration::from_secs(30);
 /// Connections to the embedded database: one writes at a time, the others read.
 pub const SQLITE_CONNECTIONS: u32 = 4;
+/// How long a reader may see the row of a media as it was before another process changed it in the same database.
+pub const ROW_TTL: Duration = Duration::from_secs(1);
+/// Rows of media, and rows of avatars, that are kept for readers.
+pub const ROWS: usize = 1024;
+/// Bytes of the texts of a row that is kept; of a longer one the texts would cost more than the query.
+pub const ROW_BYTES: usize = 1024;
 /// Files younger than this are left alone by `fsck`: a running server may be about to give them their rows.
 pub const FSCK_AGE: Duration = Duration::from_secs(3600);
 /// Rows that `fsck` reads at a time.

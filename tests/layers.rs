@@ -8,6 +8,7 @@ use std::path::Path;
 const LAYERS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("limits", &[]),
+    ("cache", &[]),
     ("clock", &[]),
     ("secret", &[]),
     ("testing", &[]),
@@ -18,9 +19,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("xmpp", &["error", "limits", "clock", "secret", "log", "sys", "model"]),
     ("store", &["error", "limits", "clock", "secret", "log", "sys", "model"]),
     ("preview", &["error", "limits", "clock", "secret", "log", "sys", "model"]),
-    ("media", &["error", "limits", "clock", "secret", "log", "sys", "model", "store", "preview"]),
+    ("media", &["cache", "error", "limits", "clock", "secret", "log", "sys", "model", "store", "preview"]),
     // Of xmpp only the stanza types; `only_stanza_types` holds that.
-    ("access", &["error", "limits", "clock", "secret", "log", "sys", "model", "xmpp"]),
+    ("access", &["cache", "error", "limits", "clock", "secret", "log", "sys", "model", "xmpp"]),
     (
         "web",
         &[

@@ -5,7 +5,6 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::cache::Cache;
 use super::discovery::Discovery;
 use super::query::{Answer, Finding, Found, Inquiry, Query, Question, Reply, Turn};
 use super::random::hex_id;
@@ -13,8 +12,9 @@ use super::reply;
 use super::request::Ticket;
 use super::rights::{Access, Affiliations};
 use super::settings::Settings;
+use crate::cache::Cache;
 use crate::limits;
-use crate::model::{Jid, Refusal};
+use crate::model::{AccessModel, Channel, Jid, Refusal};
 use crate::xmpp::{Element, ns};
 
 /// What comes out of [`Channels`].
@@ -117,6 +117,12 @@ impl Channels {
         if let Some(lookup) = self.lookups.get_mut(query) {
             lookup.waiters.retain(|waiter| !matches!(waiter, Waiter::Request(other) if *other == ticket));
         }
+    }
+
+    /// Whether the channel is known to be open to all readers.
+    pub(super) fn is_open(&self, now: Instant, channel: &Channel) -> bool {
+        let known = self.caches.access.get(now, &Query::Access(channel.clone()));
+        matches!(known, Some(Ok(Found::Access(AccessModel::Open))))
     }
 
     /// Learns the answer in advance.
@@ -819,10 +825,23 @@ mod tests {
     fn a_public_channel_in_the_cache_is_decided_on_the_spot() {
         let service = Service::public();
         let mut stage = Stage::with(settings(), &service);
+        assert!(!stage.is_public());
         assert_eq!(stage.request(ask(Need::Read), &service), PUBLIC);
+        assert!(stage.is_public());
         stage.ask(1, ask(Need::Read));
         assert_eq!(stage.decided(), [(1, PUBLIC)]);
         assert!(stage.sent(Link::Client).is_empty() && stage.sent(Link::Component).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_public_now_is_not_taken_for_it() {
+        let service = Service::public();
+        let mut stage = Stage::with(settings(), &service);
+        assert_eq!(stage.request(ask(Need::Read), &service), PUBLIC);
+        stage.wait(TTL);
+        assert!(!stage.is_public(), "it may have been turned private");
+        assert_eq!(stage.request(anonymous(), &Service::new()), Err(Refusal::NoCredentials));
+        assert!(!stage.is_public());
     }
 
     #[test]

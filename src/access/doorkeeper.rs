@@ -32,6 +32,11 @@ impl<P: Send> Doorkeeper<P> {
         self.lock().serves(channel.domain())
     }
 
+    /// Whether it is known now that everybody may read this channel: what [`Doorkeeper::ask`] would say, for less.
+    pub fn is_public(&self, channel: &Channel) -> bool {
+        self.lock().is_public(Instant::now(), channel)
+    }
+
     /// Takes a request. What can be decided at once is handed back; any other decision comes through `deliver`. What
     /// has to wait is shown to `wait` first, under the gate's lock, with the ticket to [`Doorkeeper::cancel`] it by.
     pub fn ask(&self, ask: Ask, parked: P, wait: impl FnOnce(&mut P, Ticket)) -> Option<(P, Decision)> {

@@ -13,7 +13,7 @@ use super::request::{Ask, Decision, Request, Step, Ticket};
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::limits;
-use crate::model::{Jid, Refusal};
+use crate::model::{Channel, Jid, Refusal};
 use crate::xmpp::{Element, Link, ns};
 
 /// What the gate wants done.
@@ -72,6 +72,11 @@ impl<P> Gate<P> {
         self.confirmations.set_limits(&settings);
         self.channels.set_limits(&settings);
         self.settings = settings;
+    }
+
+    /// Whether it is known now that everybody may read this channel, so that nothing is to be asked.
+    pub fn is_public(&self, now: Instant, channel: &Channel) -> bool {
+        !self.stopping && self.serves(channel.domain()) && self.channels.is_open(now, channel)
     }
 
     /// Takes a request, and gives it a ticket; its decision may be among the outputs already.

@@ -1,6 +1,5 @@
 //! The gate: who a request comes from (XEP-0070) and what they may do (XEP-0060).
 
-mod cache;
 mod channels;
 mod confirm;
 pub mod credentials;

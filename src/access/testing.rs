@@ -109,6 +109,11 @@ impl Stage {
         ticket
     }
 
+    /// Whether the room is known to be public.
+    pub(super) fn is_public(&self) -> bool {
+        self.gate.is_public(self.now, &ROOM.parse().unwrap())
+    }
+
     pub(super) fn stanza(&mut self, link: Link, stanza: &Element) {
         let out = self.gate.stanza(self.now, link, stanza);
         self.take(out);

@@ -6,10 +6,14 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use super::preview::Key;
+use super::rows::Rows;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
+#[cfg(doc)]
+use crate::limits;
 use crate::model::{BareJid, Channel, Description, Media, MediaId, Page, Quotas, Refusal};
 use crate::preview::{Jobs, Properties, Studio};
 use crate::store::{
@@ -90,6 +94,7 @@ impl New {
 pub struct Library {
     pub(super) files: Files,
     metadata: Box<dyn Metadata>,
+    rows: Rows,
     pub(super) clock: Arc<dyn Clock>,
     settings: RwLock<Settings>,
     pub(super) studio: Studio,
@@ -113,7 +118,8 @@ impl Library {
         let jobs = Jobs::new(previews.jobs, previews.queue);
         let settings = RwLock::new(settings);
         let open = AtomicBool::new(false);
-        Self { files, metadata, clock, settings, studio, jobs, preview_count: previews.count, open }
+        let (rows, preview_count) = (Rows::new(), previews.count);
+        Self { files, metadata, rows, clock, settings, studio, jobs, preview_count, open }
     }
 
     /// Opens the library: the metadata is known to have the schema that this program works with.
@@ -188,7 +194,11 @@ impl Library {
             let text = format!("{}/{} exists already", media.channel, media.id);
             return Err(Error::new(Kind::Corrupt, text).into());
         }
-        let refusal = match metadata.insert(&media, avatar, self.settings().quotas) {
+        let inserted = metadata.insert(&media, avatar, self.settings().quotas);
+        if avatar {
+            self.rows.forget(&media.channel, &media.id);
+        }
+        let refusal = match inserted {
             Ok(MediaInsert::Stored) => return Ok(media),
             Ok(MediaInsert::OverQuota(quota)) => quota.into(),
             Err(InsertError::Failed(error)) => error.into(),
@@ -206,10 +216,24 @@ impl Library {
         }
     }
 
+    /// The same for those who only read it: what another process changed may be seen [`limits::ROW_TTL`] late.
+    pub fn find_to_read(&self, channel: &Channel, name: &Name) -> Result<Option<Arc<Media>>> {
+        let reading = match self.rows.get(Instant::now(), channel, name) {
+            Ok(media) => return Ok(Some(media)),
+            Err(reading) => reading,
+        };
+        let media = self.find(channel, name)?.map(Arc::new);
+        if let Some(media) = &media {
+            self.rows.keep(Instant::now(), reading, name, media);
+        }
+        Ok(media)
+    }
+
     /// The bytes of a media; `None` if they are gone from the disk.
     pub fn bytes(&self, media: &Media) -> Result<Option<StoredFile>> {
         let file = self.files.open_file(&media.channel, &media.id)?;
         if file.is_none() {
+            self.rows.forget(&media.channel, &media.id);
             log::error!("{}/{} has a row but no file", media.channel, media.id);
         }
         Ok(file)
@@ -222,7 +246,9 @@ impl Library {
 
     /// Changes what is said of a media; fields that are `None` stay. `None` if it is gone.
     pub fn update(&self, media: &Media, changes: &Description) -> Result<Option<Media>> {
-        self.metadata()?.update(&media.channel, &media.id, changes, self.clock.now())
+        let updated = self.metadata()?.update(&media.channel, &media.id, changes, self.clock.now());
+        self.rows.forget(&media.channel, &media.id);
+        updated
     }
 
     /// Deletes a media: its rows in one transaction, then its files. `false` if it is gone already.
@@ -231,7 +257,9 @@ impl Library {
     }
 
     pub(super) fn delete_id(&self, channel: &Channel, id: &MediaId) -> Result<bool> {
-        let Some(deleted) = self.metadata()?.delete(channel, id)? else { return Ok(false) };
+        let deleted = self.metadata()?.delete(channel, id);
+        self.rows.forget(channel, id);
+        let Some(deleted) = deleted? else { return Ok(false) };
         // The rows are gone: the media is deleted, whatever happens to the files.
         for id in deleted.previews.iter().chain([id]) {
             self.remove_file(channel, id);
@@ -281,6 +309,40 @@ mod tests {
         let mut bytes = String::new();
         library.bytes(&media).unwrap().unwrap().file.read_to_string(&mut bytes).unwrap();
         assert_eq!(bytes, "bytes");
+    }
+
+    #[test]
+    fn readers_see_at_once_what_this_process_changes() {
+        let bench = Bench::new();
+        let (media, avatar) = (bench.add("bytes"), bench.add_avatar("one"));
+        let read = |name: &Name| bench.library.find_to_read(&channel(), name).unwrap();
+        let named = |media: &Media| Name::Id(media.id.clone());
+        let title = |name: &Name| read(name).unwrap().description.title.clone().unwrap();
+        assert_eq!(title(&named(&media)), "A title");
+        assert_eq!(read(&Name::Avatar).as_deref(), Some(&avatar));
+        bench.sql("UPDATE medias SET title = 'Another process''s'");
+        let changes = Description { title: Some("Ours".to_owned()), ..Description::default() };
+        for media in [&media, &avatar] {
+            bench.library.update(media, &changes).unwrap().unwrap();
+            assert_eq!(title(&named(media)), "Ours");
+        }
+        assert_eq!(title(&Name::Avatar), "Ours");
+        let second = bench.add_avatar("two");
+        assert_eq!(read(&Name::Avatar).as_deref(), Some(&second));
+        assert!(bench.library.delete(&media).unwrap() && bench.library.delete(&second).unwrap());
+        assert_eq!((read(&named(&media)), read(&Name::Avatar)), (None, None));
+    }
+
+    #[test]
+    fn a_row_whose_file_is_gone_is_read_again() {
+        let bench = Bench::new();
+        let media = bench.add("bytes");
+        let read = || bench.library.find_to_read(&channel(), &Name::Id(media.id.clone())).unwrap();
+        let kept = read().unwrap();
+        bench.sql("DELETE FROM medias");
+        std::fs::remove_file(bench.file(&media)).unwrap();
+        assert!(bench.library.bytes(&kept).unwrap().is_none());
+        assert_eq!(read(), None);
     }
 
     #[test]

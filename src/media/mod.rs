@@ -4,6 +4,7 @@ mod fsck;
 mod library;
 mod preview;
 mod properties;
+mod rows;
 #[cfg(test)]
 mod testing;
 

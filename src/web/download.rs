@@ -18,7 +18,7 @@ impl Web {
         name: &Name,
         granted: &Granted,
     ) -> Result<Response, Refusal> {
-        let media = self.library.find(channel, name)?.ok_or(Refusal::NoSuchMedia)?;
+        let media = self.library.find_to_read(channel, name)?.ok_or(Refusal::NoSuchMedia)?;
         let content = match preview_bounds(exchange.query())? {
             Some(bounds) => Content::of_preview(&media, self.library.preview(&media, bounds)?),
             None => Content::of_media(&media, self.library.bytes(&media)?.ok_or(Refusal::NoSuchMedia)?),

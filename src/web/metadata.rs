@@ -14,7 +14,7 @@ impl Web {
         name: &Name,
         granted: &Granted,
     ) -> Result<Response, Refusal> {
-        let media = self.library.find(channel, name)?.ok_or(Refusal::NoSuchMedia)?;
-        Ok(json(200, &MediaJson::from(&media), granted))
+        let media = self.library.find_to_read(channel, name)?.ok_or(Refusal::NoSuchMedia)?;
+        Ok(json(200, &MediaJson::from(&*media), granted))
     }
 }

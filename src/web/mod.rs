@@ -121,6 +121,10 @@ impl Web {
     /// What the gate is to be asked; nothing for what everybody may do.
     fn need(&self, parked: &mut Parked) -> Result<Option<Ask>, Refusal> {
         let Parked { exchange, channel, action, meant } = parked;
+        let reads = matches!(action, Action::List | Action::Download(_) | Action::Metadata(_));
+        if reads && self.door.is_public(channel) {
+            return Ok(None);
+        }
         // Before anything else is said of the request or its channel.
         if !self.door.serves(channel) {
             return Err(Refusal::NotServed);

@@ -5,7 +5,8 @@ use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 /// A map whose entries expire. When it is full the oldest entry makes room.
-pub(super) struct Cache<K, V> {
+#[derive(Debug)]
+pub struct Cache<K, V> {
     capacity: usize,
     entries: HashMap<K, (V, Instant)>,
     /// Keys by age, each with the expiry of the entry it was written for.
@@ -13,21 +14,28 @@ pub(super) struct Cache<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V> Cache<K, V> {
-    pub(super) fn new(capacity: usize) -> Self {
+    /// An empty one for so many entries.
+    pub fn new(capacity: usize) -> Self {
         Self { capacity, entries: HashMap::new(), by_age: VecDeque::new() }
     }
 
-    pub(super) fn get(&self, now: Instant, key: &K) -> Option<&V> {
+    /// The value of this key, unless it has expired.
+    pub fn get(&self, now: Instant, key: &K) -> Option<&V> {
         self.entries.get(key).filter(|(_, expiry)| now < *expiry).map(|(value, _)| value)
     }
 
     /// Keeps `value` for `ttl`; not at all if that is zero.
-    pub(super) fn insert(&mut self, now: Instant, key: K, value: V, ttl: Duration) {
+    pub fn insert(&mut self, now: Instant, key: K, value: V, ttl: Duration) {
         // An expiry beyond what the clock can say is a mistake of the configuration; then nothing is kept.
         let Some(expiry) = now.checked_add(ttl).filter(|expiry| *expiry > now) else { return };
         self.make_room(now);
         self.by_age.push_back((key.clone(), expiry));
         self.entries.insert(key, (value, expiry));
+    }
+
+    /// Forgets what is kept of this key.
+    pub fn remove(&mut self, key: &K) {
+        self.entries.remove(key);
     }
 
     fn make_room(&mut self, now: Instant) {
@@ -81,6 +89,20 @@ mod tests {
         }
         let kept: Vec<_> = (0..10).filter(|key| cache.get(start, key).is_some()).collect();
         assert_eq!(kept, [7, 8, 9]);
+    }
+
+    #[test]
+    fn what_is_removed_takes_no_space_for_ever() {
+        let start = Instant::now();
+        let mut cache = Cache::new(3);
+        for _ in 0..10 {
+            cache.insert(start, "a", 1, TTL);
+            cache.remove(&"a");
+            assert_eq!(cache.get(start, &"a"), None);
+            assert!(cache.by_age.len() <= 3);
+        }
+        cache.insert(start, "a", 2, TTL);
+        assert_eq!(cache.get(start, &"a"), Some(&2));
     }
 
     #[test]
