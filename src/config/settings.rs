@@ -124,7 +124,7 @@ settings! {
     HTTP_ENDPOINT: Endpoint = Endpoint, "http.endpoint", Told("not announced"), RELOAD,
         "The URL under which clients reach the server: shown in discovery and in confirmations.";
     HTTP_THREADS: Number<usize> = Number { min: 3, max: 1024 }, "http.threads", Is("128"), RESTART,
-        "Threads that serve requests.";
+        "Threads that serve requests, at most.";
     HTTP_UPLOADS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "http.uploads.max",
         Told("three eighths of http.threads: 48"), RELOAD,
         "Uploads under way at once, half of them for one address; those beyond are answered 503.";

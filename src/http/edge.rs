@@ -22,7 +22,7 @@ use super::transfer::Halt;
 use super::workers::Workers;
 use crate::limits;
 use crate::model::Refusal;
-use crate::sys::{Epoll, Waker};
+use crate::sys::{self, Epoll, Interest, Waker};
 
 /// Called once, on the front, without any lock held: it must not block.
 pub(super) type HungUp = Box<dyn FnOnce() + Send>;
@@ -110,7 +110,9 @@ impl Edge {
     pub fn next(edge: &Arc<Self>, mut connection: Box<Connection>) {
         match connection.has_head() {
             Ok(true) => edge.enqueue(connection),
-            Ok(false) if connection.stream.is_tls() => edge.await_decrypted(connection),
+            Ok(false) if connection.stream.is_tls() || edge.comes_at_once(&connection) => {
+                edge.collect(connection);
+            }
             Ok(false) => edge.await_head(connection),
             Err(refusal) => edge.refuse(connection, refusal),
         }
@@ -164,7 +166,17 @@ impl Edge {
         }
     }
 
-    fn await_decrypted(self: &Arc<Self>, mut connection: Box<Connection>) {
+    /// Waits a moment for the next request on the worker that answered the last one. Most clients that keep a connection
+    /// have one at hand, and to go by the front would wake two threads for it.
+    fn comes_at_once(&self, connection: &Connection) -> bool {
+        let Some(_hold) = self.workers.hold() else { return false };
+        let Ok(fd) = connection.stream.fd() else { return false };
+        let deadline = Instant::now() + limits::HOLD_TIME;
+        sys::wait(&[(fd, Interest::Read)], Some(deadline)).is_ok_and(|ready| ready[0])
+    }
+
+    /// Reads what has come of the next head, and waits for the rest of it.
+    fn collect(self: &Arc<Self>, mut connection: Box<Connection>) {
         match connection.collect(&mut [0; limits::HEAD_BYTES]) {
             Ok(Collected::Whole) => self.enqueue(connection),
             Ok(Collected::Part) => self.await_head(connection),

@@ -1,15 +1,22 @@
-//! The workers: a fixed number of threads and the queue in front of them.
+//! The workers: threads that come with the work, up to a number, and the queue in front of them.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use super::permits::lock;
 use crate::error::{Error, Result};
 use crate::limits;
 
 type Job = Box<dyn FnOnce() + Send>;
+
+thread_local! {
+    /// The address of the queue that this thread works for; 0 if it is no worker.
+    static WORKS_FOR: Cell<usize> = const { Cell::new(0) };
+}
 
 /// The workers' queue; cheap to clone. The threads end when the last clone is gone and the queue is empty.
 #[derive(Clone)]
@@ -18,88 +25,195 @@ pub struct Workers(Arc<Handle>);
 /// Closes the queue when it drops.
 struct Handle(Arc<Queue>);
 
-#[derive(Default)]
 struct Queue {
-    jobs: Mutex<Jobs>,
-    filled: Condvar,
+    /// Threads there may be.
+    most: usize,
+    /// How long one without work is kept.
+    patience: Duration,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Jobs {
+struct State {
     resumed: VecDeque<Job>,
     requests: VecDeque<Job>,
+    /// Workers without work. The last one in is the first one out: its memory is warm, and those below may retire.
+    idle: Vec<Thread>,
+    /// Workers, busy and idle.
+    threads: usize,
+    /// Workers that wait for a client's next request.
+    held: usize,
+    /// Whether a worker is on its way to the queue. It calls another one if it leaves work there; so no more of them
+    /// wake than there is work for, and a job that takes long keeps nothing waiting.
+    called: bool,
     closed: bool,
 }
 
 impl Workers {
-    /// Starts `threads` workers, at least one.
+    /// A queue for at most `threads` workers, at least one, which is started now. Fails if it can't be.
     pub fn new(threads: usize) -> Result<Self> {
-        let workers = Self(Arc::new(Handle(Arc::default())));
-        for _ in 0..threads.max(1) {
-            let queue = Arc::clone(&workers.0.0);
-            thread::Builder::new()
-                .name("http-worker".to_owned())
-                .stack_size(limits::WORKER_STACK)
-                .spawn(move || queue.work())
-                .map_err(|error| Error::io("can't start a worker thread", error))?;
-        }
-        Ok(workers)
+        Self::with_patience(threads, limits::WORKER_IDLE)
+    }
+
+    fn with_patience(threads: usize, patience: Duration) -> Result<Self> {
+        let queue = Arc::new(Queue { most: threads.max(1), patience, state: Mutex::default() });
+        lock(&queue.state).threads = 1;
+        queue.spawn().map_err(|error| Error::io("can't start a worker thread", error))?;
+        Ok(Self(Arc::new(Handle(queue))))
     }
 
     /// Hands in a job that goes before all requests and is never refused: bringing a parked exchange back.
     pub fn run(&self, job: impl FnOnce() + Send + 'static) {
-        lock(&self.0.0.jobs).resumed.push_back(Box::new(job));
-        self.0.0.filled.notify_one();
+        let mut state = lock(&self.0.0.state);
+        state.resumed.push_back(Box::new(job));
+        self.0.0.call(state);
     }
 
-    /// Hands in a request, unless `most` wait already: then `item` comes back.
+    /// Lets this worker wait a moment for its client's next request; not if there is other work, or nobody left to do
+    /// what comes meanwhile.
+    pub(super) fn hold(&self) -> Option<Hold> {
+        let mut state = lock(&self.0.0.state);
+        let spare = !state.idle.is_empty() || state.threads < self.0.0.most;
+        if !self.0.0.is_mine() || state.has_work() || !spare || state.held >= limits::WORKERS_HELD {
+            return None;
+        }
+        state.held += 1;
+        Some(Hold(Arc::clone(&self.0.0)))
+    }
+
+    /// Hands in a request, unless `most` wait already: then `item` comes back. A worker must have nothing else to do: it
+    /// is the one that takes the request.
     pub(super) fn offer<T: Send + 'static>(
         &self,
         most: usize,
         item: T,
         serve: fn(T),
     ) -> std::result::Result<(), T> {
-        let mut jobs = lock(&self.0.0.jobs);
-        if jobs.requests.len() >= most {
+        let mut state = lock(&self.0.0.state);
+        if state.requests.len() >= most {
             return Err(item);
         }
-        jobs.requests.push_back(Box::new(move || serve(item)));
-        drop(jobs);
-        self.0.0.filled.notify_one();
+        state.requests.push_back(Box::new(move || serve(item)));
+        if !self.0.0.is_mine() {
+            self.0.0.call(state);
+        }
         Ok(())
     }
 }
 
+/// A worker may wait for its client until this drops.
+pub(super) struct Hold(Arc<Queue>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        lock(&self.0.state).held -= 1;
+    }
+}
+
 impl Queue {
-    fn work(&self) {
-        while let Some(job) = self.next() {
-            // A panic costs the request it happened in: its exchange answers 500 as it is dropped.
-            if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                log::error!("a request ended in a panic; the worker goes on");
+    /// Calls a worker to the work that waits, unless one is on its way.
+    fn call(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        if state.called || !state.has_work() {
+            return;
+        }
+        let idle = state.idle.pop();
+        if idle.is_none() {
+            if state.threads >= self.most {
+                return;
+            }
+            state.threads += 1;
+        }
+        state.called = true;
+        drop(state);
+        match idle {
+            Some(worker) => worker.unpark(),
+            None => {
+                if let Err(error) = self.spawn() {
+                    log::warn!("can't start another worker thread: {error}");
+                    let mut state = lock(&self.state);
+                    (state.threads, state.called) = (state.threads - 1, false);
+                }
             }
         }
     }
 
-    /// The next job, waiting for one; `None` when there will be no more.
-    fn next(&self) -> Option<Job> {
-        let mut jobs = lock(&self.jobs);
+    fn address(self: &Arc<Self>) -> usize {
+        Arc::as_ptr(self).addr()
+    }
+
+    /// Whether this thread is one of the queue's workers.
+    fn is_mine(self: &Arc<Self>) -> bool {
+        WORKS_FOR.get() == self.address()
+    }
+
+    fn spawn(self: &Arc<Self>) -> std::io::Result<()> {
+        let queue = Arc::clone(self);
+        let thread = thread::Builder::new().name("http-worker".to_owned()).stack_size(limits::WORKER_STACK);
+        thread.spawn(move || queue.work()).map(drop)
+    }
+
+    fn work(self: &Arc<Self>) {
+        WORKS_FOR.set(self.address());
+        let mut state = lock(&self.state);
         loop {
-            let resumed = jobs.resumed.pop_front();
-            if let Some(job) = resumed.or_else(|| jobs.requests.pop_front()) {
-                return Some(job);
+            state.called = false;
+            while let Some(job) = state.next() {
+                self.call(state);
+                // A panic costs the request it happened in: its exchange answers 500 as it is dropped.
+                if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                    log::error!("a request ended in a panic; the worker goes on");
+                }
+                state = lock(&self.state);
             }
-            if jobs.closed {
-                return None;
+            match self.rest(state) {
+                Some(again) => state = again,
+                None => return,
             }
-            jobs = self.filled.wait(jobs).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Waits to be called; `None` if this worker is to end: the queue is closed, or nothing was left for it to do for
+    /// long and it is not the last.
+    fn rest<'a>(&'a self, mut state: MutexGuard<'a, State>) -> Option<MutexGuard<'a, State>> {
+        let (me, since) = (thread::current(), Instant::now());
+        state.idle.push(me.clone());
+        loop {
+            let superfluous = since.elapsed() >= self.patience && state.threads > 1;
+            // Whoever calls a worker takes it off the list.
+            let place = state.idle.iter().rposition(|idle| idle.id() == me.id());
+            match place {
+                None => return Some(state),
+                Some(place) if superfluous || state.closed => {
+                    state.idle.remove(place);
+                    state.threads -= 1;
+                    return None;
+                }
+                Some(_) => {}
+            }
+            drop(state);
+            thread::park_timeout(self.patience);
+            state = lock(&self.state);
+        }
+    }
+}
+
+impl State {
+    fn has_work(&self) -> bool {
+        !self.resumed.is_empty() || !self.requests.is_empty()
+    }
+
+    fn next(&mut self) -> Option<Job> {
+        self.resumed.pop_front().or_else(|| self.requests.pop_front())
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        lock(&self.0.jobs).closed = true;
-        self.0.filled.notify_all();
+        let mut state = lock(&self.0.state);
+        state.closed = true;
+        for idle in &state.idle {
+            idle.unpark();
+        }
     }
 }
 
@@ -120,6 +234,14 @@ mod tests {
         });
         start.recv().unwrap();
         (workers, release)
+    }
+
+    /// Waits until so many threads are there, and idle.
+    fn settle(workers: &Workers, threads: usize) {
+        let settled = |state: &State| (state.threads, state.idle.len()) == (threads, threads);
+        while !settled(&lock(&workers.0.0.state)) {
+            thread::yield_now();
+        }
     }
 
     fn note(workers: &Workers, name: &'static str, to: &Sender<&'static str>) -> std::result::Result<(), ()> {
@@ -161,5 +283,84 @@ mod tests {
         drop((workers, to));
         release.send(()).unwrap();
         assert_eq!(all(from), ["last"]);
+    }
+
+    #[test]
+    fn jobs_that_take_long_keep_none_waiting_while_there_may_be_more_threads() {
+        let workers = Workers::new(3).unwrap();
+        settle(&workers, 1);
+        let (arrive, arrived) = channel();
+        let releases: Vec<_> = (0..4)
+            .map(|number| {
+                let (release, released) = channel::<()>();
+                let arrive = arrive.clone();
+                workers.run(move || {
+                    arrive.send(number).unwrap();
+                    let _ = released.recv();
+                });
+                release
+            })
+            .collect();
+        let first: Vec<_> = (0..3).map(|_| arrived.recv().unwrap()).collect();
+        assert!(first.iter().all(|number| *number < 3) && arrived.try_recv().is_err());
+        drop(releases);
+        assert_eq!(arrived.recv(), Ok(3));
+        settle(&workers, 3);
+    }
+
+    #[test]
+    fn threads_without_work_end_but_for_one() {
+        let workers = Workers::with_patience(3, Duration::from_millis(1)).unwrap();
+        let together = Arc::new(std::sync::Barrier::new(3));
+        for _ in 0..3 {
+            let together = Arc::clone(&together);
+            workers.run(move || _ = together.wait());
+        }
+        settle(&workers, 1);
+        let (to, from) = channel();
+        workers.run(move || to.send(()).unwrap());
+        from.recv().unwrap();
+    }
+
+    #[test]
+    fn only_a_worker_that_is_not_needed_may_hold() {
+        let workers = Workers::new(99).unwrap();
+        assert!(workers.hold().is_none(), "this is no worker");
+        let (to, from) = channel();
+        let held = |workers: &Workers| {
+            let (to, inner) = (to.clone(), workers.clone());
+            workers.run(move || to.send(inner.hold()).unwrap());
+            from.recv().unwrap()
+        };
+        let holds: Vec<_> = (0..limits::WORKERS_HELD).map(|_| held(&workers).unwrap()).collect();
+        assert!(held(&workers).is_none(), "enough do");
+        drop(holds);
+        assert!(held(&workers).is_some());
+        let alone = Workers::new(1).unwrap();
+        assert!(held(&alone).is_none(), "nobody would be left");
+    }
+
+    #[test]
+    fn what_a_worker_hands_in_it_takes_itself() {
+        let workers = Workers::new(2).unwrap();
+        let (to, from) = channel();
+        let inner = workers.clone();
+        workers.run(move || {
+            let me = thread::current().id();
+            let note = |(to, me): (Sender<bool>, _)| to.send(thread::current().id() == me).unwrap();
+            inner.offer(1, (to, me), note).map_err(|_| ()).unwrap();
+        });
+        assert_eq!(from.recv(), Ok(true));
+    }
+
+    #[test]
+    fn one_job_after_another_takes_one_thread() {
+        let workers = Workers::new(8).unwrap();
+        for _ in 0..100 {
+            settle(&workers, 1);
+            let (to, from) = channel();
+            workers.run(move || to.send(()).unwrap());
+            from.recv().unwrap();
+        }
     }
 }
