@@ -1,7 +1,9 @@
 //! Cross-origin requests (Fetch standard, CORS protocol): which headers an answer carries for them.
 
+use std::borrow::Cow;
+
 /// A response header.
-pub type Header = (&'static str, String);
+pub type Header = (&'static str, Cow<'static, str>);
 
 /// Which origins may read answers; built from a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,21 +50,21 @@ impl Cors {
         self.with(origin, &[EXPOSED])
     }
 
-    fn with(&self, origin: Option<&str>, more: &[(&'static str, &str)]) -> Vec<Header> {
+    fn with(&self, origin: Option<&str>, more: &[(&'static str, &'static str)]) -> Vec<Header> {
         if *self == Self::Off {
             return Vec::new();
         }
         // Even where the origin is not let in: to another one the answer would be another.
-        let mut headers = vec![("Vary", "Origin".to_owned())];
+        let mut headers = vec![("Vary", "Origin".into())];
         let Some(allowed) = self.allowed(origin) else { return headers };
         // Browsers refuse `*` together with credentials, and so do we. That any origin may be named, as in the original, lets
         // no page act for its visitor: there are no cookies, a page has to know the credentials that it sends, and those that
         // a browser remembers from a log-in of its own only make us ask the user about that very method and address.
         if allowed != "*" {
-            headers.push(("Access-Control-Allow-Credentials", "true".to_owned()));
+            headers.push(("Access-Control-Allow-Credentials", "true".into()));
         }
-        headers.push(("Access-Control-Allow-Origin", allowed.to_owned()));
-        headers.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        headers.push(("Access-Control-Allow-Origin", allowed.to_owned().into()));
+        headers.extend(more.iter().map(|(name, value)| (*name, Cow::Borrowed(*value))));
         headers
     }
 
@@ -90,7 +92,7 @@ mod tests {
     }
 
     fn value<'h>(headers: &'h [Header], name: &str) -> Option<&'h str> {
-        headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+        headers.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
     }
 
     /// Allowed origin and credentials, on both kinds of answer.
@@ -145,7 +147,7 @@ mod tests {
             Some("https://example.com.evil.example"),
         ] {
             assert_eq!(allowed(&listed, origin), (None, false), "{origin:?}");
-            assert_eq!(listed.answer(origin), [("Vary", "Origin".to_owned())]);
+            assert_eq!(listed.answer(origin), [("Vary", "Origin".into())]);
         }
     }
 

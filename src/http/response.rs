@@ -1,5 +1,6 @@
 //! Answers: what a service hands over, and the head that is written for it.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
@@ -21,7 +22,7 @@ const OURS: &[&str] =
 #[derive(Debug)]
 pub struct Response {
     status: u16,
-    fields: Vec<(&'static str, String)>,
+    fields: Vec<(&'static str, Cow<'static, str>)>,
     payload: Payload,
 }
 
@@ -40,7 +41,7 @@ impl Response {
 
     /// The same with a field. A value that holds control characters is dropped and logged: with them a client could
     /// write fields, or whole answers, of its own. So is a field that only the edge may write.
-    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub fn header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         let value = value.into();
         if value.bytes().any(|byte| byte != b'\t' && byte.is_ascii_control()) || !is_free(name) {
             log::warn!(
@@ -53,7 +54,7 @@ impl Response {
     }
 
     /// An answer with this body.
-    pub fn bytes(status: u16, content_type: &str, body: Vec<u8>) -> Self {
+    pub fn bytes(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
         let mut response = Self::new(status).header("Content-Type", content_type);
         response.payload = Payload::Bytes(body);
         response
@@ -130,7 +131,9 @@ impl Response {
         // Writing to memory can't fail.
         let _ = write!(out, "HTTP/1.1 {status} {reason}\r\nDate: {date}\r\nServer: {SERVER}\r\n");
         for (name, value) in &self.fields {
-            let _ = write!(out, "{name}: {value}\r\n");
+            for part in [name, ": ", value, "\r\n"] {
+                out.extend_from_slice(part.as_bytes());
+            }
         }
         if self.has_body() {
             let _ = write!(out, "Content-Length: {}\r\n", self.length());
