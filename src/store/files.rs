@@ -64,12 +64,8 @@ impl Files {
     /// Removes every temporary file; says how many there were. Only while no upload is under way.
     pub fn remove_temporaries(&self) -> Result<usize> {
         let mut removed = 0;
-        for found in self.walk()? {
-            if let Found::Temporary { name, .. } = found?
-                && self.remove_temporary(&name)?
-            {
-                removed += 1;
-            }
+        for name in walk::temporaries(self.root.path())? {
+            removed += usize::from(self.remove_temporary(&name)?);
         }
         Ok(removed)
     }
@@ -115,10 +111,7 @@ impl Files {
 
     /// Opens a media, or a preview by its own id; `None` if there is no such regular file.
     pub fn open_file(&self, channel: &Channel, id: &MediaId) -> Result<Option<StoredFile>> {
-        let Some(folder) = self.root.open_dir(channel.as_str()).map_err(failure)? else {
-            return Ok(None);
-        };
-        let opened = folder.open_regular(id.as_str()).map_err(failure)?;
+        let opened = self.root.open_regular_in(channel.as_str(), id.as_str()).map_err(failure)?;
         Ok(opened.map(|(file, size)| StoredFile { file, size }))
     }
 

@@ -42,6 +42,22 @@ pub(super) fn walk(root: &Path) -> Result<impl Iterator<Item = Result<Found>> + 
     Ok(Walk { root: root.to_owned(), top: read, folder: None })
 }
 
+/// The names of the temporary files. Only the root itself is read: a server with a million media starts at once, too.
+pub(super) fn temporaries(root: &Path) -> Result<Vec<String>> {
+    let list = || {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(root)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(TEMPORARY) && entry.file_type()?.is_file() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    };
+    list().map_err(|cause| failure(root, cause))
+}
+
 struct Walk {
     root: PathBuf,
     top: ReadDir,

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 
 /// One kind of file-system call.
@@ -84,6 +84,20 @@ fn call<T>(step: Step, path: impl FnOnce() -> PathBuf, run: impl FnOnce() -> io:
     run().map_err(|cause| io::Error::new(cause.kind(), StepError { step, path: path(), cause }))
 }
 
+/// How files are opened for reading. Without NONBLOCK a named pipe would be waited for.
+const READ: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+
+/// A file that was opened for reading, if it is a regular one, and its size.
+fn regular(opened: rustix::io::Result<OwnedFd>) -> io::Result<Option<(File, u64)>> {
+    let file = match opened {
+        Ok(fd) => File::from(fd),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file().then_some((file, metadata.len())))
+}
+
 /// An open directory. Names in it are single components; none of the calls follows a symbolic link there.
 #[derive(Debug)]
 pub struct Dir {
@@ -134,17 +148,21 @@ impl Dir {
     /// Opens a regular file for reading and tells its size; `None` if there is nothing of that name, or
     /// something else.
     pub fn open_regular(&self, name: &str) -> io::Result<Option<(File, u64)>> {
-        // Without NONBLOCK a named pipe would be waited for.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        self.call(Step::Open, name, || {
-            let file = match rustix::fs::openat(&self.fd, name, flags, Mode::empty()) {
-                Ok(fd) => File::from(fd),
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => return Ok(None),
-                Err(error) => return Err(error.into()),
-            };
-            let metadata = file.metadata()?;
-            Ok(metadata.is_file().then_some((file, metadata.len())))
-        })
+        self.call(Step::Open, name, || regular(rustix::fs::openat(&self.fd, name, READ, Mode::empty())))
+    }
+
+    /// The same for a file of a directory in this one, in one call where the kernel has it.
+    pub fn open_regular_in(&self, directory: &str, name: &str) -> io::Result<Option<(File, u64)>> {
+        let path = format!("{directory}/{name}");
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        match rustix::fs::openat2(&self.fd, &path, READ, Mode::empty(), resolve) {
+            // Linux before 5.6, or a sandbox that is older than the call.
+            Err(Errno::NOSYS | Errno::PERM) => match self.open_dir(directory)? {
+                Some(directory) => directory.open_regular(name),
+                None => Ok(None),
+            },
+            opened => self.call(Step::Open, &path, || regular(opened)),
+        }
     }
 
     /// Moves a file of this directory to `to`, on the same file system, under a name that must be new: fails
