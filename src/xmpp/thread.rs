@@ -138,13 +138,16 @@ impl Loop {
         let mut fds = vec![(self.waker.as_fd(), Interest::Read)];
         fds.extend(self.component.interest());
         fds.extend(self.client.interest());
-        if let Err(error) = wait(&fds, Some(until)) {
+        let woken = wait(&fds, Some(until)).map(|ready| ready[0]).unwrap_or_else(|error| {
             // The kernel is out of memory: go on by the clock alone.
             log::error!("can't wait for the XMPP sockets: {error}");
             thread::sleep(self.tick);
+            true
+        });
+        if woken {
+            // Before the queue is looked at again, so that no stanza is left lying in it.
+            self.waker.clear();
         }
-        // Before the queue is looked at again, so that no stanza is left lying in it.
-        self.waker.clear();
     }
 }
 

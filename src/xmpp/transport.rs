@@ -43,7 +43,7 @@ impl Transport {
     /// Goes on with a handshake if there is one; says whether it was finished by this call.
     pub fn handshake(&mut self) -> Result<bool> {
         let (result, tls) = match mem::replace(&mut self.0, State::Lost) {
-            State::Asked(socket, tls) => (tls.connector.connect(&tls.domain, socket), tls),
+            State::Asked(socket, tls) => (tls.connector()?.connect(&tls.domain, socket), tls),
             State::Handshake(handshake, tls) => (handshake.handshake(), tls),
             other => {
                 self.0 = other;
