@@ -508,6 +508,28 @@ mod tests {
 
     conformance::suite!(Bench::new());
 
+    /// However long a list is and wherever its page begins, the page is read from the index and not sorted.
+    #[test]
+    fn every_page_of_a_list_is_a_range_of_the_index() {
+        let bench = Bench::new();
+        let connection = bench.store.connection().unwrap();
+        let id = || Some(MediaId::random());
+        for (after, before, bounded) in
+            [(None, None, ""), (id(), None, "lastUpdatedDate>?"), (None, id(), "lastUpdatedDate<?")]
+        {
+            let sql = queries::list("BINARY", &Page { max: 50, after, before });
+            let mut statement =
+                connection.prepare(&format!("EXPLAIN QUERY PLAN {}", numbered(&sql))).unwrap();
+            let mut rows = statement.raw_query();
+            let mut plan = String::new();
+            while let Some(row) = rows.next().unwrap() {
+                plan += &(row.get::<_, String>(3).unwrap() + "; ");
+            }
+            assert!(plan.starts_with("SEARCH medias USING INDEX medias_listing_idx (entityId=?"), "{plan}");
+            assert!(plan.contains(bounded) && !plan.contains("TEMP B-TREE"), "{plan}");
+        }
+    }
+
     #[test]
     fn what_media_take_is_summed_up_from_an_index() {
         let bench = Bench::new();
