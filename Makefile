@@ -16,7 +16,7 @@ PROGRAM ?= target/release/buddycloud-media-server
 INSTALLATION = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' LOCALSTATEDIR='$(LOCALSTATEDIR)' \
 	RUNSTATEDIR='$(RUNSTATEDIR)' UNITDIR='$(UNITDIR)' PROGRAM='$(PROGRAM)'
 
-.PHONY: help dependencies build release check format lint docs manual test soak fuzz check-package demo bench-preview clean install uninstall deb
+.PHONY: help dependencies build release check format lint docs manual test soak fuzz check-package demo bench bench-preview clean install uninstall deb
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,10 @@ deb: ## build the Debian package in target/debian; needs debhelper
 
 demo: ## do the main job before your eyes; KEEP=1 leaves the site running
 	@KEEP=$(KEEP) scripts/demo.sh
+
+bench: ## compare the speed with nginx, Prosody, ejabberd and vips; BENCH_ROWS=name,... BENCH_SECONDS=2, see bench/README.md
+	@scripts/install-dependencies bench
+	@BENCH_ROWS='$(BENCH_ROWS)' BENCH_SECONDS='$(BENCH_SECONDS)' $(CARGO) bench --locked --bench peers
 
 bench-preview: dependencies ## compare previews with vipsthumbnail (Debian's libvips-tools), in turns
 	$(CARGO) run --locked --release --example bench-preview

@@ -18,6 +18,7 @@ pub use self::metadata::{
     Deleted, InsertError, Listing, MediaInsert, MediaRow, Metadata, PreviewInsert, PreviewRow,
 };
 pub use self::postgres::{Postgres, PostgresSettings, SslMode};
+pub use self::queries::list as list_statement;
 pub use self::schema::{CURRENT, Schema};
 pub use self::sqlite::Sqlite;
 pub use self::walk::Found;

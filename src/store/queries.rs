@@ -109,7 +109,7 @@ pub(super) const USE_PREVIEW: &str = "UPDATE previews SET lastUsed = $2 WHERE id
 
 /// $1 channel, $2 number, then the page's `after` and `before` where it has them. An id that the channel
 /// doesn't have makes its row of bounds NULL, which nothing is above or below.
-pub(super) fn list(byte_order: &str, page: &Page) -> String {
+pub fn list(byte_order: &str, page: &Page) -> String {
     let key = format!("lastUpdatedDate, id COLLATE {byte_order}");
     let mut sql = format!("SELECT {} FROM medias WHERE entityId = $1", columns!());
     let bounds = [(">", &page.after), ("<", &page.before)];

@@ -18,7 +18,9 @@ pub const CHANNELS: &str = "channels.example.org";
 pub const TOPICS: &str = "topics.example.org";
 /// A domain on the same server that is none of the media server's.
 pub const ELSEWHERE: &str = "elsewhere.test";
-/// The secret of [`COMPONENT`].
+/// A component of [`DOMAIN`] that is not connected.
+pub const ABSENT: &str = "absent.example.org";
+/// The secret of [`COMPONENT`] and of [`ABSENT`].
 pub const SECRET: &str = "component-secret-7f3a";
 /// The local part of the account with which the media server asks channel services.
 pub const ACCOUNT: &str = "mediaserver";

@@ -68,6 +68,7 @@ struct Shared {
 
 struct State {
     policy: Policy,
+    forgets: bool,
     confirms: Vec<Confirm>,
     stanzas: Vec<Stanza>,
     end: Option<String>,
@@ -78,7 +79,7 @@ impl Client {
     pub fn login(address: &str, jid: &str, password: &str, policy: Policy) -> Result<Self, String> {
         let socket = connect(address)?;
         let (reader, jid) = log_in(&socket, jid, password).map_err(|error| format!("{jid}: {error}"))?;
-        let state = State { policy, confirms: Vec::new(), stanzas: Vec::new(), end: None };
+        let state = State { policy, forgets: false, confirms: Vec::new(), stanzas: Vec::new(), end: None };
         let writer = socket.try_clone().map_err(|error| error.to_string())?;
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
@@ -113,6 +114,11 @@ impl Client {
     /// What is done with confirm requests from now on.
     pub fn set_policy(&self, policy: Policy) {
         self.shared.lock().policy = policy;
+    }
+
+    /// Keeps no confirm requests from now on, for those who get very many.
+    pub fn forget_confirms(&self) {
+        self.shared.lock().forgets = true;
     }
 
     /// The confirm requests so far.
@@ -268,8 +274,11 @@ impl Shared {
         let asked = stanza.child("confirm", HTTP_AUTH).filter(|_| stanza.attribute("type") != "error");
         if let Some(confirm) = asked {
             let answer = answer(state.policy, &stanza, confirm);
-            let [id, method, url] = ["id", "method", "url"].map(|name| confirm.attribute(name).to_owned());
-            state.confirms.push(Confirm { id, method, url, stanza });
+            if !state.forgets {
+                let [id, method, url] =
+                    ["id", "method", "url"].map(|name| confirm.attribute(name).to_owned());
+                state.confirms.push(Confirm { id, method, url, stanza });
+            }
             drop(state);
             answer.map(|xml| self.send(&xml));
         } else {

@@ -1,0 +1,134 @@
+//! Sides that are measured in turns, so that what else the machine does hits all of them alike.
+
+use std::time::Duration;
+
+use crate::process::Tree;
+
+/// Rounds of a comparison.
+pub const ROUNDS: usize = 3;
+/// The part of a turn's time that each side first runs unmeasured.
+const WARM_UP: f64 = 0.15;
+
+/// One side of a comparison.
+pub struct Side<'a> {
+    /// Who it is.
+    pub name: &'static str,
+    /// The server, if its costs are looked at.
+    pub server: Option<Tree>,
+    /// Does its work for about this long.
+    pub run: Box<dyn FnMut(Duration) -> Done + 'a>,
+}
+
+impl<'a> Side<'a> {
+    /// A side whose server's costs are looked at.
+    pub fn new(name: &'static str, server: u32, run: impl FnMut(Duration) -> Done + 'a) -> Self {
+        Self { name, server: Some(Tree(server)), run: Box::new(run) }
+    }
+}
+
+/// What was done in a turn.
+pub struct Done {
+    /// How much, in the row's unit.
+    pub units: f64,
+    /// How long it took.
+    pub time: Duration,
+    /// The time that 99 of 100 requests took at most.
+    pub p99: Duration,
+}
+
+/// What a turn showed.
+#[derive(Clone, Copy)]
+pub struct Turn {
+    /// Units per second.
+    pub rate: f64,
+    /// Seconds of the server's processor time per unit.
+    pub cpu: f64,
+    /// KiB of the server's memory at the peak.
+    pub peak: u64,
+    /// See [`Done::p99`], in seconds.
+    pub p99: f64,
+}
+
+/// A side's name and what its turns showed.
+pub struct Measured {
+    /// Who it is.
+    pub name: &'static str,
+    /// One for each round.
+    pub turns: Vec<Turn>,
+}
+
+/// Measures the sides in turns, each round beginning with another one. In no time, each does one unit of work, and none
+/// before that.
+pub fn alternate(time: Duration, mut sides: Vec<Side>) -> Vec<Measured> {
+    if !time.is_zero() {
+        for side in &mut sides {
+            (side.run)(time.mul_f64(WARM_UP));
+        }
+    }
+    let measured = |side: &Side| Measured { name: side.name, turns: Vec::new() };
+    let mut all: Vec<Measured> = sides.iter().map(measured).collect();
+    for round in 0..ROUNDS {
+        for place in 0..sides.len() {
+            let number = (round + place) % sides.len();
+            let turn = take_turn(&mut sides[number], time);
+            all[number].turns.push(turn);
+        }
+    }
+    all
+}
+
+fn take_turn(side: &mut Side, time: Duration) -> Turn {
+    if let Some(server) = side.server {
+        server.forget_peak();
+    }
+    let before = side.server.map_or(0.0, Tree::cpu);
+    let done = (side.run)(time);
+    let cpu = side.server.map_or(0.0, Tree::cpu) - before;
+    assert!(done.units > 0.0, "{} did nothing", side.name);
+    Turn {
+        rate: done.units / done.time.as_secs_f64(),
+        cpu: cpu / done.units,
+        peak: side.server.map_or(0, Tree::peak),
+        p99: done.p99.as_secs_f64(),
+    }
+}
+
+/// The middle one of a side's turns, and the ratios of two sides' turns.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Medians and extremes of per-round ratios.
+#[derive(Clone, Copy)]
+pub struct Ratio {
+    /// The middle one.
+    pub median: f64,
+    /// The smallest.
+    pub low: f64,
+    /// The largest.
+    pub high: f64,
+}
+
+impl Ratio {
+    /// Of this quantity of two sides, round by round.
+    pub fn of(ours: &Measured, theirs: &Measured, quantity: impl Fn(&Turn) -> f64) -> Self {
+        let pairs = ours.turns.iter().zip(&theirs.turns);
+        let ratios: Vec<f64> = pairs.map(|(own, other)| quantity(own) / quantity(other)).collect();
+        let extreme = |pick: fn(f64, f64) -> f64| ratios.iter().copied().reduce(pick).unwrap_or(f64::NAN);
+        Self { median: median(ratios.clone()), low: extreme(f64::min), high: extreme(f64::max) }
+    }
+}
+
+impl Measured {
+    /// The median of this quantity.
+    pub fn median(&self, quantity: impl Fn(&Turn) -> f64) -> f64 {
+        median(self.turns.iter().map(quantity))
+    }
+
+    /// KiB of memory at the highest peak.
+    pub fn peak(&self) -> u64 {
+        self.turns.iter().map(|turn| turn.peak).max().unwrap_or(0)
+    }
+}

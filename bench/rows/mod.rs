@@ -1,0 +1,28 @@
+//! What is measured.
+
+mod confirm;
+mod get;
+mod list;
+mod parked;
+pub mod preview;
+mod start;
+mod upload;
+
+use crate::options::Row;
+
+/// Every row.
+pub const TABLE: &[Row] = &[
+    Row { name: "get", about: "small public downloads", run: get::small },
+    Row { name: "304", about: "downloads of what the client has", run: get::conditional },
+    Row { name: "large", about: "downloads of 100 MiB", run: get::large },
+    Row { name: "ranges", about: "random pieces of a large file", run: get::ranges },
+    Row { name: "upload", about: "small uploads", run: upload::small },
+    Row { name: "upload8m", about: "uploads of 8 MiB", run: upload::large },
+    Row { name: "upload1g", about: "uploads of 1 GiB", run: upload::largest },
+    Row { name: "preview", about: "previews of 12 megapixels", run: preview::cold },
+    Row { name: "cached", about: "stored previews", run: preview::cached },
+    Row { name: "confirm", about: "private downloads, each confirmed", run: confirm::downloads },
+    Row { name: "list", about: "pages of a channel with a million media", run: list::pages },
+    Row { name: "parked", about: "10,000 requests that wait for their users", run: parked::confirmations },
+    Row { name: "start", about: "start, memory and size", run: start::cold },
+];

@@ -1,0 +1,109 @@
+//! The media server with a Prosody of its own, its limits out of the way, and a user with a public and a private
+//! channel.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::support::http::{Request, transaction};
+use crate::support::prosody::{CHANNELS, DOMAIN, Prosody};
+use crate::support::scratch::Scratch;
+use crate::support::server::{Server, Xmpp};
+use crate::support::wait_for;
+use crate::support::xmpp_client::{Client, Policy};
+
+/// Everything comes from one address and, mostly, one user: what keeps one from taking all must let it.
+const LIMITS: &[(&str, &str)] = &[
+    ("http.connections.max", "100000"),
+    ("http.connections.per.address.max", "100000"),
+    ("xmpp.pending.max", "100000"),
+    ("xmpp.pending.per.user.max", "100000"),
+    ("xmpp.pending.per.address.max", "100000"),
+    ("media.sizelimit", "4294967296"),
+];
+
+/// The channel that everybody reads.
+pub const PUBLIC: &str = "public@example.org";
+/// The channel that its members read.
+pub const PRIVATE: &str = "private@example.org";
+
+/// A running site.
+pub struct Site {
+    /// The media server.
+    pub server: Server,
+    /// The XMPP server.
+    pub prosody: Prosody,
+    /// A publisher of both channels, who confirms everything.
+    pub user: Client,
+}
+
+impl Site {
+    /// Starts one with these settings besides those of the limits.
+    pub fn start(settings: &[(&str, &str)]) -> Self {
+        let prosody = Prosody::start();
+        let admin = prosody.login(DOMAIN, "admin", Policy::Ignore);
+        let user = prosody.login(DOMAIN, "user", Policy::Echo);
+        user.forget_confirms();
+        for (channel, access_model) in [(PUBLIC, "open"), (PRIVATE, "whitelist")] {
+            let made = admin.create_channel(CHANNELS, channel, access_model, &[(user.bare(), "publisher")]);
+            made.expect("the channel service makes channels");
+        }
+        let server = Server::start(xmpp_of(&prosody), &[LIMITS, settings].concat());
+        let site = Self { server, prosody, user };
+        site.wait_ready();
+        site
+    }
+
+    /// Waits until it answers for the public channel, for which it needs both XMPP links.
+    fn wait_ready(&self) {
+        wait_for("the media server to know the channel", || {
+            let answer = Request::get(&self.url(PUBLIC)).try_send().ok()?;
+            (answer.status == 200).then_some(())
+        });
+    }
+
+    /// The address of a path without its first slash.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}/{path}", self.server.port())
+    }
+
+    /// Uploads a file and gives its path below the server's root.
+    pub fn upload(&self, channel: &str, file: &Path, mime_type: &str) -> String {
+        let request = Request::new("POST", &self.url(channel)).header("Expect", "").file(file, mime_type);
+        let id = request.basic(self.user.jid()).send().expect(201).member("id");
+        format!("/{channel}/{id}")
+    }
+}
+
+/// Where this Prosody listens.
+pub fn xmpp_of(prosody: &Prosody) -> Xmpp {
+    Xmpp { client_port: prosody.client_port(), component_port: prosody.component_port() }
+}
+
+/// New credentials of this JID.
+pub fn token(jid: &str) -> String {
+    STANDARD.encode(format!("{jid}:{}", transaction()))
+}
+
+/// A file of so many bytes that do not repeat within a MiB.
+pub fn file(scratch: &Scratch, name: &str, bytes: usize) -> PathBuf {
+    let path = scratch.join(name);
+    let block = noise();
+    let content: Vec<u8> = block.iter().copied().cycle().take(bytes).collect();
+    fs::write(&path, content).expect("the scratch directory takes files");
+    path
+}
+
+/// A MiB that can't be compressed.
+pub fn noise() -> Vec<u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    std::iter::repeat_with(next).take((1 << 20) / 8).flat_map(u64::to_le_bytes).collect()
+}
