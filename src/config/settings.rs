@@ -221,24 +221,24 @@ settings! {
         "Bytes that the media of one uploader may take together, in all channels; 0 is without end.";
 
     PREVIEW_MAX_PIXELS: Number<u64> = Number { min: 1, max: 1_000_000_000 }, "preview.max.pixels",
-        Is("50000000"), RESTART,
+        Is("50000000"), RELOAD,
         "Pixels of the largest picture or frame that a preview is made of.";
     PREVIEW_MAX_BYTES: Number<u64> = Number { min: 1, max: 1 << 30 }, "preview.max.bytes", Is("67108864"),
-        RESTART,
+        RELOAD,
         "Bytes of the largest picture that a preview is made of; it is read into memory.";
-    PREVIEW_MAX_COUNT: Number<usize> = Number { min: 1, max: 10_000 }, "preview.max.count", Is("50"), RESTART,
+    PREVIEW_MAX_COUNT: Number<usize> = Number { min: 1, max: 10_000 }, "preview.max.count", Is("50"), RELOAD,
         "Previews of one media that are kept; those used longest ago go.";
-    PREVIEW_TIMEOUT: Span = Span::seconds(1, 300), "preview.timeout", Is("20"), RESTART,
+    PREVIEW_TIMEOUT: Span = Span::seconds(1, 300), "preview.timeout", Is("20"), RELOAD,
         "How long one preview, or a look at a film, may take, and a request wait for its turn.";
     PREVIEW_JOBS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "preview.jobs.max",
-        Told("the number of processors, 6 at most"), RESTART,
+        Told("the number of processors, 6 at most"), RELOAD,
         "Previews that are made at a time.";
     PREVIEW_QUEUE_MAX: Number<usize> = Number { min: 0, max: 1023 }, "preview.queue.max",
-        Told("a sixteenth of http.threads: 8"), RESTART,
-        "Requests that wait for their preview to be made; those beyond are answered 503.";
-    PREVIEW_FFMPEG: Path = Path, "preview.ffmpeg", Is("ffmpeg"), RESTART,
+        Told("a sixteenth of http.threads: 8"), RELOAD,
+        "Requests that wait for a preview to be made, or a film to be measured; beyond, previews are 503.";
+    PREVIEW_FFMPEG: Path = Path, "preview.ffmpeg", Is("ffmpeg"), RELOAD,
         "The program that takes frames out of films: a path, or a name sought in PATH.";
-    PREVIEW_FFPROBE: Path = Path, "preview.ffprobe", Is("ffprobe"), RESTART,
+    PREVIEW_FFPROBE: Path = Path, "preview.ffprobe", Is("ffprobe"), RELOAD,
         "The program that measures films and sounds: a path, or a name sought in PATH.";
 
     JDBC_DB_URL: Jdbc = Jdbc, "jdbc.db.url", Told("jdbc:sqlite:ROOT/metadata.sqlite"), RESTART,

@@ -37,15 +37,17 @@ impl Reload<'_> {
 
     fn take(&mut self) -> Result<()> {
         let source = (self.reread)()?;
-        let (config, notices) = Config::read(&source)?;
+        let (mut config, notices) = Config::read(&source)?;
+        self.keep_threads(&mut config);
         // What may fail comes first: a configuration is taken whole or not at all.
         let destination = Destination::open(config.logging.file.as_deref())?;
         if let (Some(https), true) = (&config.https, self.current.https.is_some()) {
             self.server.set_certificate(&settings::pkcs12(https)?)?;
         }
         self.log.set(config.logging.level, destination);
-        self.server.set_limits(self.limits(&config));
+        self.server.set_limits(settings::limits(&config));
         self.web.library().set_settings(settings::media(&config));
+        self.web.library().set_previews(settings::previews(&config));
         self.web.door().set_settings(settings::gate(&config));
         self.web.set_settings(settings::web(&config));
         for notice in notices {
@@ -59,14 +61,16 @@ impl Reload<'_> {
         Ok(())
     }
 
-    /// The new limits, but that the shares of uploads and downloads are those of a number of threads.
-    fn limits(&self, new: &Config) -> crate::http::Limits {
-        let mut limits = settings::limits(new);
-        if new.http.threads != self.current.http.threads {
-            let running = settings::limits(&self.current);
-            (limits.uploads, limits.downloads) = (running.uploads, running.downloads);
+    /// Keeps the number of threads that run, and with another one wanted what was shared out among them.
+    fn keep_threads(&self, new: &mut Config) {
+        let running = &self.current;
+        if new.http.threads != running.http.threads {
+            new.http.threads = running.http.threads;
+            (new.http.uploads_max, new.http.downloads_max) =
+                (running.http.uploads_max, running.http.downloads_max);
+            (new.preview.jobs_max, new.preview.queue_max) =
+                (running.preview.jobs_max, running.preview.queue_max);
         }
-        limits
     }
 
     fn reopen_log(&self) {

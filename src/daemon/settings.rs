@@ -29,7 +29,7 @@ pub(super) fn media(config: &Config) -> media::Settings {
     }
 }
 
-fn previews(config: &Config) -> media::PreviewSettings {
+pub(super) fn previews(config: &Config) -> media::PreviewSettings {
     let preview = &config.preview;
     media::PreviewSettings {
         count: preview.max_count,

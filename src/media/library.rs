@@ -4,7 +4,7 @@
 //! its file (see [`Library::delete`]); whatever a crash leaves is a file without a row, which
 //! [`Library::fsck`] finds.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -97,10 +97,10 @@ pub struct Library {
     rows: Rows,
     pub(super) clock: Arc<dyn Clock>,
     settings: RwLock<Settings>,
-    pub(super) studio: Studio,
+    studio: RwLock<Arc<Studio>>,
     pub(super) jobs: Jobs<Key>,
     /// Previews of one media that are kept.
-    pub(super) preview_count: usize,
+    pub(super) preview_count: AtomicUsize,
     /// Whether the schema is known to be the one we need.
     open: AtomicBool,
 }
@@ -114,12 +114,11 @@ impl Library {
         settings: Settings,
         previews: PreviewSettings,
     ) -> Self {
-        let studio = Studio::new(previews.studio);
+        let studio = RwLock::new(Arc::new(Studio::new(previews.studio)));
         let jobs = Jobs::new(previews.jobs, previews.queue);
         let settings = RwLock::new(settings);
-        let open = AtomicBool::new(false);
-        let (rows, preview_count) = (Rows::new(), previews.count);
-        Self { files, metadata, rows, clock, settings, studio, jobs, preview_count, open }
+        let (preview_count, open) = (AtomicUsize::new(previews.count), AtomicBool::new(false));
+        Self { files, metadata, rows: Rows::new(), clock, settings, studio, jobs, preview_count, open }
     }
 
     /// Opens the library: the metadata is known to have the schema that this program works with.
@@ -138,7 +137,7 @@ impl Library {
 
     /// Logs which programs are missing, and what is not done without them.
     pub fn log_missing_programs(&self) {
-        if let Some(program) = self.studio.missing_program() {
+        if let Some(program) = self.studio().missing_program() {
             log::warn!("{program} is not installed: films and sounds get no properties, films no previews");
         }
     }
@@ -146,6 +145,19 @@ impl Library {
     /// Other settings for the uploads to come.
     pub fn set_settings(&self, settings: Settings) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    /// Other settings for the previews to come; the programs for films are looked for anew.
+    pub fn set_previews(&self, previews: PreviewSettings) {
+        self.preview_count.store(previews.count, Ordering::Relaxed);
+        self.jobs.resize(previews.jobs, previews.queue);
+        let studio = Arc::new(Studio::new(previews.studio));
+        *self.studio.write().unwrap_or_else(PoisonError::into_inner) = studio;
+        self.log_missing_programs();
+    }
+
+    pub(super) fn studio(&self) -> Arc<Studio> {
+        Arc::clone(&self.studio.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn settings(&self) -> Settings {

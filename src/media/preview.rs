@@ -1,6 +1,7 @@
 //! Previews: found where they are stored, or made, once each.
 
 use std::io::Write;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Library;
@@ -25,18 +26,19 @@ impl Library {
             return Ok(found);
         }
         let source = self.bytes(media)?.ok_or(Refusal::NoSuchMedia)?;
-        let size = self.studio.picture_size(&source.file).or_else(|| media.width.zip(media.height));
+        let studio = self.studio();
+        let size = studio.picture_size(&source.file).or_else(|| media.width.zip(media.height));
         let bounds = asked.clamp(size.unwrap_or((limits::FILM_SIDE, limits::FILM_SIDE)));
         if let Some(found) = self.stored_preview(media, bounds)? {
             return Ok(found);
         }
-        self.studio.check(&source.file)?;
-        let _job = self.jobs.begin((media.id.clone(), bounds), self.studio.deadline())?;
+        studio.check(&source.file)?;
+        let _job = self.jobs.begin((media.id.clone(), bounds), studio.deadline())?;
         // Whoever held the place before may have made it.
         if let Some(found) = self.stored_preview(media, bounds)? {
             return Ok(found);
         }
-        let rendered = self.studio.render(&source.file, bounds)?;
+        let rendered = studio.render(&source.file, bounds)?;
         self.keep_preview(media, bounds, &rendered)
     }
 
@@ -96,7 +98,7 @@ impl Library {
         if let Published::Taken(_) = self.files.publish(sealed, &media.channel, &preview.id)? {
             return Err(Error::new(Kind::Corrupt, format!("{} exists already", preview.id)).into());
         }
-        let inserted = metadata.insert_preview(media, preview, self.preview_count);
+        let inserted = metadata.insert_preview(media, preview, self.preview_count.load(Ordering::Relaxed));
         match inserted {
             Ok(PreviewInsert::Stored(evicted)) => {
                 for id in &evicted {
@@ -128,4 +130,97 @@ impl Library {
 fn is_within(bounds: Bounds, media: &Media) -> bool {
     let sides = media.width.zip(media.height);
     sides.is_some_and(|(width, height)| bounds.width.max(bounds.height) <= width.min(height))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Cursor, Read};
+
+    use image::{DynamicImage, ImageFormat};
+
+    use super::super::PreviewSettings;
+    use super::super::testing::Bench;
+    use super::*;
+    use crate::preview;
+
+    fn bounds(height: u32, width: u32) -> Bounds {
+        Bounds { height, width }
+    }
+
+    /// A picture of 30 by 20 pixels.
+    fn picture(bench: &Bench) -> Media {
+        let mut bytes = Cursor::new(Vec::new());
+        DynamicImage::new_luma8(30, 20).write_to(&mut bytes, ImageFormat::Png).unwrap();
+        bench.add(bytes.into_inner())
+    }
+
+    fn bytes((_, stored): Found) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        (&stored.file).read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn bounds_are_within_a_media_whichever_way_it_is_turned() {
+        let bench = Bench::new();
+        let mut media = picture(&bench);
+        assert_eq!(media.width.zip(media.height), Some((30, 20)));
+        for turned in [false, true] {
+            if turned {
+                std::mem::swap(&mut media.width, &mut media.height);
+            }
+            for (height, width, expected) in [
+                (20, 20, true),
+                (1, 1, true),
+                (20, 21, false),
+                (21, 20, false),
+                (20, 30, false),
+                (30, 20, false),
+            ] {
+                assert_eq!(is_within(bounds(height, width), &media), expected, "{height} {width} {turned}");
+            }
+        }
+        media.width = None;
+        assert!(!is_within(bounds(1, 1), &media), "nobody knows");
+    }
+
+    #[test]
+    fn a_stored_preview_is_found_without_its_source() {
+        let bench = Bench::new();
+        let media = picture(&bench);
+        let made = bytes(bench.library.preview(&media, bounds(10, 20)).unwrap());
+        std::fs::remove_file(bench.file(&media)).unwrap();
+        assert!(bytes(bench.library.preview(&media, bounds(10, 20)).unwrap()) == made);
+        // What may have to be clamped takes a look at the source, and so does what is not stored.
+        for other in [bounds(10, 30), bounds(10, 19)] {
+            assert_eq!(bench.library.preview(&media, other).err(), Some(Refusal::NoSuchMedia));
+        }
+    }
+
+    #[test]
+    fn a_box_that_is_too_large_is_the_preview_of_the_whole() {
+        let bench = Bench::new();
+        let media = picture(&bench);
+        let whole = bench.library.preview(&media, bounds(u32::MAX, u32::MAX)).unwrap().0;
+        assert_eq!((whole.height, whole.width), (20, 30));
+        assert_eq!(bench.library.preview(&media, bounds(20, 31)).unwrap().0.id, whole.id);
+        assert_eq!(bench.library.preview(&media, bounds(20, 30)).unwrap().0.id, whole.id);
+    }
+
+    #[test]
+    fn other_settings_hold_from_now_on() {
+        let bench = Bench::new();
+        let media = picture(&bench);
+        let set = |max_pixels| {
+            let studio = preview::Settings { max_pixels, ..preview::Settings::default() };
+            bench.library.set_previews(PreviewSettings { count: 1, jobs: 1, queue: 0, studio });
+        };
+        set(599);
+        assert_eq!(bench.library.preview(&media, bounds(9, 9)).err(), Some(Refusal::TooManyPixels));
+        set(600);
+        for side in 8..10 {
+            bench.library.preview(&media, bounds(side, side)).unwrap();
+        }
+        assert_eq!(bench.files().len(), 2, "the media, and one preview");
+    }
 }

@@ -31,7 +31,7 @@ impl Bench {
     pub(super) fn over(scratch: Scratch, metadata: Box<dyn Metadata>) -> Self {
         let files = Files::open(scratch.path(), false).unwrap();
         let clock = Arc::new(HandClock(AtomicI64::new(Timestamp::from(SystemTime::now()).as_micros())));
-        let settings = Settings { size_limit: 100, to_disk_threshold: 10, quotas: Quotas::NONE };
+        let settings = Settings { size_limit: 1000, to_disk_threshold: 10, quotas: Quotas::NONE };
         let studio = crate::preview::Settings::default();
         let previews = PreviewSettings { count: 3, jobs: 1, queue: 1, studio };
         let library = Library::new(files, metadata, Arc::clone(&clock) as _, settings, previews);
@@ -44,21 +44,21 @@ impl Bench {
         self.clock.0.fetch_add(i64::try_from(time.as_micros()).unwrap(), Ordering::Relaxed);
     }
 
-    pub(super) fn sealed(&self, bytes: &str) -> Sealed {
+    pub(super) fn sealed(&self, bytes: impl AsRef<[u8]>) -> Sealed {
         let mut upload = self.library.begin();
-        upload.write_all(bytes.as_bytes()).unwrap();
+        upload.write_all(bytes.as_ref()).unwrap();
         upload.seal().unwrap()
     }
 
-    pub(super) fn try_add(&self, bytes: &str, avatar: bool) -> Result<Media, Refusal> {
+    pub(super) fn try_add(&self, bytes: impl AsRef<[u8]>, avatar: bool) -> Result<Media, Refusal> {
         self.library.add(self.sealed(bytes), new(avatar))
     }
 
-    pub(super) fn add(&self, bytes: &str) -> Media {
+    pub(super) fn add(&self, bytes: impl AsRef<[u8]>) -> Media {
         self.try_add(bytes, false).unwrap()
     }
 
-    pub(super) fn add_avatar(&self, bytes: &str) -> Media {
+    pub(super) fn add_avatar(&self, bytes: impl AsRef<[u8]>) -> Media {
         self.try_add(bytes, true).unwrap()
     }
 

@@ -10,14 +10,14 @@ use crate::model::Refusal;
 /// The places where previews are made. Whoever waits does so on its own thread.
 #[derive(Debug)]
 pub struct Jobs<K> {
-    most: usize,
-    most_waiting: usize,
     state: Mutex<State<K>>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
 struct State<K> {
+    most: usize,
+    most_waiting: usize,
     /// What is being made; never twice at a time.
     keys: HashSet<K>,
     /// Places taken.
@@ -36,52 +36,74 @@ pub struct Job<'a, K: Eq + Hash> {
 impl<K: Clone + Eq + Hash> Jobs<K> {
     /// `most` at a time, and `most_waiting` in the queue.
     pub fn new(most: usize, most_waiting: usize) -> Self {
-        let state = State { keys: HashSet::new(), running: 0, waiting: 0 };
-        Self { most: most.max(1), most_waiting, state: Mutex::new(state), changed: Condvar::new() }
+        let state = State { most: most.max(1), most_waiting, keys: HashSet::new(), running: 0, waiting: 0 };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Other numbers from now on; what runs or waits already goes on.
+    pub fn resize(&self, most: usize, most_waiting: usize) {
+        let mut state = self.lock();
+        (state.most, state.most_waiting) = (most.max(1), most_waiting);
+        self.changed.notify_all();
     }
 
     /// Takes a place for `key` as soon as nobody else is at it; refused if the queue is full, or at the
     /// deadline.
     pub fn begin(&self, key: K, deadline: Instant) -> Result<Job<'_, K>, Refusal> {
-        let state = self.lock();
-        let free = state.running < self.most && !state.keys.contains(&key);
-        if !free && state.waiting >= self.most_waiting {
-            return Err(Refusal::TooManyPreviews);
-        }
-        self.wait(state, Some(key), deadline)
+        self.wait(Some(key), deadline)
     }
 
-    /// Takes a place outside the queue: for uploads, which are counted elsewhere.
+    /// Takes a place for an upload, of which there is no second. It waits in the same queue: all who wait
+    /// are fewer than there are workers.
     pub fn begin_upload(&self, deadline: Instant) -> Result<Job<'_, K>, Refusal> {
-        self.wait(self.lock(), None, deadline)
+        self.wait(None, deadline)
     }
 
-    fn wait(
-        &self,
-        mut state: MutexGuard<'_, State<K>>,
-        key: Option<K>,
-        deadline: Instant,
-    ) -> Result<Job<'_, K>, Refusal> {
-        let queued = usize::from(key.is_some());
-        state.waiting += queued;
-        while state.running >= self.most || key.as_ref().is_some_and(|key| state.keys.contains(key)) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                state.waiting -= queued;
+    fn wait(&self, key: Option<K>, deadline: Instant) -> Result<Job<'_, K>, Refusal> {
+        let mut state = self.lock();
+        if !state.is_free(key.as_ref()) {
+            if state.waiting >= state.most_waiting {
                 return Err(Refusal::TooManyPreviews);
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting += 1;
+            state = self.queue(state, key.as_ref(), deadline);
+            state.waiting -= 1;
+            if !state.is_free(key.as_ref()) {
+                return Err(Refusal::TooManyPreviews);
+            }
         }
-        state.waiting -= queued;
         state.running += 1;
         state.keys.extend(key.clone());
         Ok(Job { jobs: self, key })
     }
 }
 
-impl<K> Jobs<K> {
+impl<K: Eq + Hash> Jobs<K> {
+    /// Waits until there is a place, or the deadline.
+    fn queue<'a>(
+        &self,
+        mut state: MutexGuard<'a, State<K>>,
+        key: Option<&K>,
+        deadline: Instant,
+    ) -> MutexGuard<'a, State<K>> {
+        while !state.is_free(key) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<K>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Eq + Hash> State<K> {
+    fn is_free(&self, key: Option<&K>) -> bool {
+        self.running < self.most && !key.is_some_and(|key| self.keys.contains(key))
     }
 }
 
@@ -124,11 +146,26 @@ mod tests {
             let second = scope.spawn(|| jobs.begin("b", later()).map(drop));
             wait_for_waiting(&jobs, 1);
             assert_eq!(jobs.begin("c", later()).unwrap_err(), Refusal::TooManyPreviews);
+            assert_eq!(jobs.begin_upload(later()).unwrap_err(), Refusal::TooManyPreviews);
             drop(first);
             second.join().unwrap().unwrap();
         });
         let state = jobs.lock();
         assert_eq!((state.running, state.waiting, state.keys.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn more_places_are_taken_by_those_who_wait() {
+        let jobs = Jobs::new(1, 1);
+        let _first = jobs.begin("a", later()).unwrap();
+        thread::scope(|scope| {
+            let second = scope.spawn(|| jobs.begin_upload(later()).map(drop));
+            wait_for_waiting(&jobs, 1);
+            jobs.resize(2, 0);
+            second.join().unwrap().unwrap();
+        });
+        let _second = jobs.begin("b", later()).unwrap();
+        assert_eq!(jobs.begin("c", later()).unwrap_err(), Refusal::TooManyPreviews);
     }
 
     #[test]

@@ -1,6 +1,7 @@
-//! Previews, properties and square avatars, and what hostile media do to them.
+//! Previews, properties and square avatars.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use image::GenericImageView;
@@ -9,6 +10,8 @@ use rusqlite::Connection;
 use crate::site::{Site, photo, photo_bytes};
 use crate::support::http::{Answer, Request};
 use crate::support::media::{Made, file, film, picture, sound};
+use crate::support::scratch::Scratch;
+use crate::support::wait_for;
 use crate::support::xmpp_client::Client;
 
 /// Width and height of a JPEG or any picture that the crate `image` reads.
@@ -192,52 +195,6 @@ fn what_has_no_preview_is_412_with_a_reason() {
     assert!(rows(&site).is_empty());
 }
 
-/// Files that make ffmpeg open other files or addresses, under names that hide it.
-#[test]
-fn no_media_makes_the_server_read_another_file() {
-    let site = Site::shared();
-    let (user, channel) = site.public_channel();
-    let other = film("secret.avi", 96, 64);
-    let secret = other.path().display();
-    let concat = format!("ffconcat version 1.0\nfile '{secret}'\n");
-    let playlist = format!("#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nfile://{secret}\n#EXT-X-ENDLIST\n");
-    let plain = format!("file '{secret}'\n");
-    let dash = format!("<?xml version='1.0'?><MPD><BaseURL>file://{secret}</BaseURL></MPD>");
-    let session =
-        "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\nc=IN IP4 127.0.0.1\r\nm=video 4 RTP/AVP 96\r\n".to_owned();
-    for text in [concat, playlist, plain, dash, session] {
-        // Also behind what looks like the beginning of a film.
-        for head in [&b""[..], b"\0\0\0\x14ftypisom\0\0\0\0isom", b"\x1A\x45\xDF\xA3", b"ID3", b"FLV\x01"] {
-            let made = file("a.mp4", &[head, text.as_bytes()].concat());
-            let answer = upload(site, &user, &channel, made.path(), "video/mp4");
-            assert_eq!(
-                (&answer.json()["width"], &answer.json()["length"]),
-                (&serde_json::Value::Null, &serde_json::Value::Null)
-            );
-            preview(site, &format!("{channel}/{}", answer.member("id")), "maxheight=20").expect(412);
-        }
-    }
-}
-
-/// A QuickTime film whose samples are in another file.
-#[test]
-fn a_film_that_refers_to_another_file_does_not_get_it() {
-    let site = Site::shared();
-    let (user, channel) = site.public_channel();
-    let other = film("secret.mov", 96, 64);
-    let bytes = fs::read(other.path()).expect("a film");
-    // The data reference becomes an alias with the other file's absolute path; its samples are cut off.
-    let at = bytes.windows(8).position(|window| window == b"url \0\0\0\x01").expect("a data reference");
-    let path = other.path().display().to_string();
-    let mut alias = bytes.clone();
-    alias[at..at + 8].copy_from_slice(b"alis\0\0\0\0");
-    alias.extend(path.as_bytes());
-    let made = file("a.mov", &alias);
-    let answer = upload(site, &user, &channel, made.path(), "video/quicktime");
-    let shown = preview(site, &format!("{channel}/{}", answer.member("id")), "maxheight=20");
-    assert!([200, 412].contains(&shown.status), "{}", shown.status);
-}
-
 #[test]
 fn without_ffmpeg_films_are_kept_and_have_no_preview() {
     let site = Site::start(&[
@@ -256,6 +213,45 @@ fn without_ffmpeg_films_are_kept_and_have_no_preview() {
     let id = site.upload(&user, &channel);
     preview(&site, &format!("{channel}/{id}"), "maxheight=20").expect(200);
     assert_eq!(site.server.log().matches("is not installed").count(), 1, "{}", site.server.log());
+}
+
+/// While one film is looked at, and no request may wait: other previews come later, uploads without properties.
+#[test]
+fn a_full_queue_is_503_and_costs_uploads_their_properties() {
+    let scratch = Scratch::new();
+    let (slow, hold, begun) = (scratch.join("slow"), scratch.join("hold"), scratch.join("begun"));
+    let script = format!(
+        "#!/bin/sh\n: >{}\nwhile [ -e {} ]; do sleep 0.02; done\nexec ffprobe \"$@\"\n",
+        begun.display(),
+        hold.display()
+    );
+    fs::write(&slow, script).expect("the scratch directory takes files");
+    fs::set_permissions(&slow, PermissionsExt::from_mode(0o755)).expect("the file is ours");
+    let program = slow.display().to_string();
+    let site = Site::start(&[
+        ("preview.jobs.max", "1"),
+        ("preview.queue.max", "0"),
+        ("preview.timeout", "300"),
+        ("preview.ffprobe", &program),
+    ]);
+    let (user, channel) = site.public_channel();
+    let made = film("a.mp4", 96, 64);
+    let first = upload(&site, &user, &channel, made.path(), "video/mp4");
+    assert_eq!(first.json()["width"], 96);
+    let path = format!("{channel}/{}", first.member("id"));
+    preview(&site, &path, "maxheight=10").expect(200);
+    fs::write(&hold, "").expect("the scratch directory takes files");
+    fs::remove_file(&begun).expect("the program was started");
+    let waiting = Request::get(&site.url(&path)).query("maxheight=20").send_apart();
+    wait_for("the program to be started", || begun.exists().then_some(()));
+    let refused = preview(&site, &path, "maxheight=30").expect(503);
+    assert!(refused.header("retry-after").is_some());
+    preview(&site, &path, "maxheight=10").expect(200);
+    let unmeasured = upload(&site, &user, &channel, made.path(), "video/mp4");
+    assert_eq!(unmeasured.json()["width"], serde_json::Value::Null);
+    fs::remove_file(&hold).expect("it was written");
+    waiting.join().expect("an answer").expect(200);
+    preview(&site, &path, "maxheight=30").expect(200);
 }
 
 #[test]

@@ -47,6 +47,12 @@ fn limits_times_cors_and_domains_change_while_it_runs() {
     let created = site.upload_request(&channel).basic(user.jid()).send().expect(201);
     assert!(created.header("location").is_some_and(|url| url.starts_with("http://media.test/")));
 
+    let preview = format!("{media}?maxheight=20");
+    get(&site, &preview).expect(200);
+    reload(&site, "preview.max.pixels=65535");
+    get(&site, &format!("{media}?maxheight=21")).expect(412);
+    get(&site, &preview).expect(200);
+
     reload(&site, "media.domains=elsewhere.test");
     get(&site, &media).expect(404);
     reload(&site, "media.domains=\nhttp.connections.per.address.max=1");

@@ -38,6 +38,12 @@ pub fn film(name: &str, width: u32, height: u32) -> Made {
     ffmpeg(name, &[&pictures[..], &sound, codec, &["-g", "10"]].concat())
 }
 
+/// A square picture that can hardly be compressed.
+pub fn noise(name: &str, side: u32, options: &[&str]) -> Made {
+    let source = format!("testsrc2=size={side}x{side}:rate=1,noise=alls=60");
+    ffmpeg(name, &[&["-f", "lavfi", "-i", &source, "-frames:v", "1"], options].concat())
+}
+
 /// Three seconds of a tone.
 pub fn sound(name: &str) -> Made {
     ffmpeg(name, &["-f", "lavfi", "-i", "sine=duration=3"])
@@ -51,7 +57,8 @@ pub fn file(name: &str, bytes: &[u8]) -> Made {
     Made { _scratch: scratch, path }
 }
 
-fn ffmpeg(name: &str, arguments: &[&str]) -> Made {
+/// What ffmpeg makes with these arguments.
+pub fn ffmpeg(name: &str, arguments: &[&str]) -> Made {
     let scratch = Scratch::new();
     let path = scratch.join(name);
     let made = Command::new("ffmpeg")
