@@ -127,11 +127,7 @@ fn bmp(source: &(impl ReadAt + ?Sized)) -> Option<Read> {
 /// RFC 9649 section 2.
 fn webp(source: &(impl ReadAt + ?Sized)) -> Option<Read> {
     match &source.bytes(12)? {
-        b"VP8 " => {
-            let [0x9D, 0x01, 0x2A, a, b, c, d] = source.bytes(23)? else { return None };
-            let side = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3FFF);
-            Some(upright(side(a, b), side(c, d)))
-        }
+        b"VP8 " => vp8(source, 20).map(|(width, height)| upright(width, height)),
         b"VP8L" => {
             let [0x2F, rest @ ..] = source.bytes::<5>(20)? else { return None };
             let bits = u32::from_le_bytes(rest);
@@ -139,26 +135,56 @@ fn webp(source: &(impl ReadAt + ?Sized)) -> Option<Read> {
         }
         b"VP8X" => {
             let [flags, _, _, _, a, b, c, d, e, f] = source.bytes(20)?;
-            let (width, height) =
-                (u32::from_le_bytes([a, b, c, 0]) + 1, u32::from_le_bytes([d, e, f, 0]) + 1);
-            let orientation = if flags & 0x08 != 0 { webp_exif(source) } else { None };
-            Some((width, height, orientation))
+            let canvas = (u32::from_le_bytes([a, b, c, 0]) + 1, u32::from_le_bytes([d, e, f, 0]) + 1);
+            Some((canvas.0, canvas.1, webp_chunks(source, flags, canvas)?))
         }
         _ => None,
     }
 }
 
-/// The Exif chunk comes after the pixels.
-fn webp_exif(source: &(impl ReadAt + ?Sized)) -> Option<Orientation> {
-    let mut at = 12;
+/// RFC 6386 section 9.1: the sides of a key frame.
+fn vp8(source: &(impl ReadAt + ?Sized), at: u64) -> Option<(u32, u32)> {
+    let [0x9D, 0x01, 0x2A, a, b, c, d] = source.bytes(at + 3)? else { return None };
+    let side = |low, high| u32::from(u16::from_le_bytes([low, high]) & 0x3FFF);
+    Some((side(a, b), side(c, d)))
+}
+
+/// The orientation of a picture on a canvas. `None` if a frame may be larger than the canvas: the decoder allocates
+/// what the frame says before it compares.
+fn webp_chunks(
+    source: &(impl ReadAt + ?Sized),
+    flags: u8,
+    (width, height): (u32, u32),
+) -> Option<Option<Orientation>> {
+    let [has_exif, animated] = [0x08, 0x02].map(|flag| flags & flag != 0);
+    let fits = |at| vp8(source, at).is_none_or(|frame| frame.0 <= width && frame.1 <= height);
+    let (mut at, mut orientation, mut first) = (12, None, true);
     for _ in 0..STEPS {
-        let (name, length) = (source.bytes(at)?, u32::from_le_bytes(source.bytes(at + 4)?));
-        if &name == b"EXIF" {
-            return exif(source, at + 8, usize::try_from(length).ok()?);
+        let (Some(name), Some(length)) = (source.bytes(at), source.bytes(at + 4)) else {
+            return Some(orientation);
+        };
+        let length = u32::from_le_bytes(length);
+        match &name {
+            b"VP8 " if !fits(at + 8) => return None,
+            b"ANMF" if std::mem::take(&mut first) && !frame_fits(source, at + 24, fits) => return None,
+            b"EXIF" if has_exif && orientation.is_none() => {
+                orientation = exif(source, at + 8, usize::try_from(length).ok()?);
+            }
+            _ => {}
         }
         at += 8 + u64::from(length) + u64::from(length % 2);
     }
-    None
+    // Of an animation only the first frame is looked at.
+    (animated && !first).then_some(orientation)
+}
+
+/// Whether the frame of an animation fits, before which its alpha channel may stand.
+fn frame_fits(source: &(impl ReadAt + ?Sized), mut at: u64, fits: impl Fn(u64) -> bool) -> bool {
+    if source.bytes(at) == Some(*b"ALPH") {
+        let length = source.bytes(at + 4).map_or(0, u32::from_le_bytes);
+        at += 8 + u64::from(length) + u64::from(length % 2);
+    }
+    source.bytes(at) != Some(*b"VP8 ") || fits(at + 8)
 }
 
 /// TIFF 6.0 section 2: the first directory.

@@ -15,17 +15,21 @@ const PREVIEW_QUALITY: i32 = 80;
 /// The quality of what takes the original's place.
 const FULL_QUALITY: i32 = 95;
 
-/// Decodes to RGB, with at least twice the width and height of `target` if it has so many pixels.
-pub(super) fn decode(bytes: &[u8], target: (u32, u32)) -> Result<DynamicImage, Refusal> {
-    try_decode(bytes, target).map_err(|error| {
+/// Decodes a picture of `size` to RGB, with at least twice the width and height of `target` if it has so many pixels.
+pub(super) fn decode(bytes: &[u8], size: (u32, u32), target: (u32, u32)) -> Result<DynamicImage, Refusal> {
+    try_decode(bytes, size, target).map_err(|error| {
         log::debug!("a JPEG can't be decoded: {error}");
         Refusal::Undecodable
     })
 }
 
-fn try_decode(bytes: &[u8], target: (u32, u32)) -> turbojpeg::Result<DynamicImage> {
+fn try_decode(bytes: &[u8], size: (u32, u32), target: (u32, u32)) -> turbojpeg::Result<DynamicImage> {
     let mut decoder = Decompressor::new()?;
     let header = decoder.read_header(bytes)?;
+    // What was read as its size decided that it may be decoded.
+    if (header.width as u64, header.height as u64) != (size.0.into(), size.1.into()) {
+        return Err(turbojpeg::Error::TurboJpegError("its size can be read in two ways".to_owned()));
+    }
     let pixels = (header.width as u64).saturating_mul(header.height as u64).max(1);
     let scans = (SCANNED_PIXELS / pixels).clamp(*SCANS.start(), *SCANS.end());
     decoder.set_scan_limit(u32::try_from(scans).unwrap_or(u32::MAX))?;

@@ -11,6 +11,8 @@ mod jobs;
 mod jpeg;
 mod kind;
 mod picture;
+mod png;
+mod shrink;
 mod source;
 
 use std::fs::File;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{U8x3, U8x4};
-use fast_image_resize::{PixelTrait, Resizer};
+use fast_image_resize::{PixelTrait, ResizeOptions, Resizer};
 use image::codecs::gif::GifEncoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
@@ -14,7 +14,8 @@ use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageRea
 use super::header::{Header, turns};
 use super::jpeg;
 use super::kind::Format;
-use super::{Bounds, Rendered};
+use super::shrink::{self, Shrunk};
+use super::{Bounds, Rendered, png};
 use crate::limits;
 use crate::model::Refusal;
 
@@ -30,6 +31,18 @@ pub(super) struct Budget {
     pub deadline: Instant,
 }
 
+impl Budget {
+    /// Bytes that a decoder may allocate.
+    fn memory(&self) -> u64 {
+        self.pixels.saturating_mul(4).saturating_add(SPARE_BYTES)
+    }
+
+    /// Bytes for a decoder, until the deadline.
+    fn source<'a>(&self, bytes: &'a [u8]) -> BufReader<Timed<'a>> {
+        BufReader::new(Timed { source: Cursor::new(bytes), deadline: self.deadline })
+    }
+}
+
 /// A preview of the picture that fits into `bounds`.
 pub(super) fn preview(
     bytes: &[u8],
@@ -39,8 +52,8 @@ pub(super) fn preview(
 ) -> Result<Rendered, Refusal> {
     apart(|| {
         let target = stored(bounds.fit(header.shown()), header.orientation);
-        let image = decode(bytes, header, target, budget)?;
-        finish(image, target, header.orientation, Some(header.format))
+        let picture = decode(bytes, header, target, budget)?;
+        finish(picture, target, header.orientation, Some(header.format))
     })
 }
 
@@ -48,14 +61,14 @@ pub(super) fn preview(
 pub(super) fn preview_of_frame(image: DynamicImage, bounds: Bounds) -> Result<Rendered, Refusal> {
     apart(|| {
         let target = bounds.fit((image.width(), image.height()));
-        finish(image, target, Orientation::NoTransforms, None)
+        finish(image.into(), target, Orientation::NoTransforms, None)
     })
 }
 
 /// The square in the middle of a picture, in its own format.
 pub(super) fn square(bytes: &[u8], header: &Header, budget: Budget) -> Result<Vec<u8>, Refusal> {
     apart(|| {
-        let mut image = decode(bytes, header, (header.width, header.height), budget)?;
+        let mut image = decode(bytes, header, (header.width, header.height), budget)?.image;
         let side = image.width().min(image.height());
         image = image.crop_imm((image.width() - side) / 2, (image.height() - side) / 2, side, side);
         image.apply_orientation(header.orientation);
@@ -78,33 +91,37 @@ fn apart<T: Send>(work: impl FnOnce() -> Result<T, Refusal> + Send) -> Result<T,
     })
 }
 
-fn decode(
-    bytes: &[u8],
-    header: &Header,
-    target: (u32, u32),
-    budget: Budget,
-) -> Result<DynamicImage, Refusal> {
+/// Decodes what is at least as large as `target`, and all of it where that is as cheap.
+fn decode(bytes: &[u8], header: &Header, target: (u32, u32), budget: Budget) -> Result<Shrunk, Refusal> {
     if header.pixels() > budget.pixels {
         return Err(Refusal::TooManyPixels);
     }
-    let image = match header.format {
-        Format::Jpeg => jpeg::decode(bytes, target)?,
-        format => decode_other(bytes, format, budget).map_err(|error| {
-            log::debug!("a picture can't be decoded: {error}");
-            Refusal::Undecodable
-        })?,
-    };
-    let reached =
-        header.format == Format::Jpeg || (image.width(), image.height()) == (header.width, header.height);
-    if reached { Ok(image) } else { Err(Refusal::Undecodable) }
+    let size = (header.width, header.height);
+    match header.format {
+        Format::Jpeg => return jpeg::decode(bytes, size, target).map(Shrunk::from),
+        Format::Png => {
+            let factor = shrink::factor(size, target);
+            let shrunk =
+                (factor > 1).then(|| png::shrink(budget.source(bytes), header, factor, budget.memory()));
+            if let Some(shrunk) = shrunk.transpose().map_err(|error| undecodable(&error))?.flatten() {
+                return Ok(shrunk);
+            }
+        }
+        _ => {}
+    }
+    let image = decode_whole(bytes, header.format, budget).map_err(|error| undecodable(&error))?;
+    if (image.width(), image.height()) == size { Ok(image.into()) } else { Err(Refusal::Undecodable) }
 }
 
-fn decode_other(bytes: &[u8], format: Format, budget: Budget) -> image::ImageResult<DynamicImage> {
-    let source = BufReader::new(Timed { source: Cursor::new(bytes), deadline: budget.deadline });
-    let mut reader = ImageReader::with_format(source, image_format(format));
-    let most = budget.pixels.saturating_mul(4).saturating_add(SPARE_BYTES);
+fn undecodable(error: &dyn std::error::Error) -> Refusal {
+    log::debug!("a picture can't be decoded: {error}");
+    Refusal::Undecodable
+}
+
+fn decode_whole(bytes: &[u8], format: Format, budget: Budget) -> image::ImageResult<DynamicImage> {
+    let mut reader = ImageReader::with_format(budget.source(bytes), image_format(format));
     let mut limits = Limits::default();
-    limits.max_alloc = Some(most);
+    limits.max_alloc = Some(budget.memory());
     reader.limits(limits.clone());
     let decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
@@ -119,12 +136,12 @@ fn decode_other(bytes: &[u8], format: Format, budget: Budget) -> image::ImageRes
 
 /// Scales, turns and encodes. Without `source` the preview is a JPEG.
 fn finish(
-    image: DynamicImage,
+    picture: Shrunk,
     target: (u32, u32),
     orientation: Orientation,
     source: Option<Format>,
 ) -> Result<Rendered, Refusal> {
-    let mut image = visible_alpha(resize(image, target)?);
+    let mut image = visible_alpha(resize(picture, target)?);
     image.apply_orientation(orientation);
     let format = source.map_or(Format::Jpeg, |source| preview_format(source, image.color().has_alpha()));
     Ok(Rendered { bytes: encode(&image, format, false)?, format })
@@ -140,15 +157,16 @@ fn preview_format(source: Format, alpha: bool) -> Format {
     }
 }
 
-fn resize(image: DynamicImage, (width, height): (u32, u32)) -> Result<DynamicImage, Refusal> {
+fn resize(picture: Shrunk, (width, height): (u32, u32)) -> Result<DynamicImage, Refusal> {
+    let Shrunk { image, .. } = &picture;
     if (image.width(), image.height()) == (width, height) {
-        return Ok(image);
+        return Ok(picture.image);
     }
     let small = if image.color().has_alpha() {
-        let bytes = scale::<U8x4>(&image, width, height)?;
+        let bytes = scale::<U8x4>(&picture, width, height)?;
         image::RgbaImage::from_raw(width, height, bytes).map(DynamicImage::from)
     } else {
-        let bytes = scale::<U8x3>(&image, width, height)?;
+        let bytes = scale::<U8x3>(&picture, width, height)?;
         image::RgbImage::from_raw(width, height, bytes).map(DynamicImage::from)
     };
     small.ok_or(Refusal::Undecodable)
@@ -156,7 +174,8 @@ fn resize(image: DynamicImage, (width, height): (u32, u32)) -> Result<DynamicIma
 
 /// The bytes of a picture of pixels `P` in another size. The pixel's type is a parameter so that the program holds the
 /// resampler's code for our two alone: for all thirteen it is a third of the program.
-fn scale<P: PixelTrait>(image: &DynamicImage, width: u32, height: u32) -> Result<Vec<u8>, Refusal> {
+fn scale<P: PixelTrait>(picture: &Shrunk, width: u32, height: u32) -> Result<Vec<u8>, Refusal> {
+    let Shrunk { image, size } = picture;
     let failed = |error: &dyn std::fmt::Display| {
         log::debug!("a picture can't be resized: {error}");
         Refusal::Undecodable
@@ -166,7 +185,8 @@ fn scale<P: PixelTrait>(image: &DynamicImage, width: u32, height: u32) -> Result
     let mut bytes = vec![0; width as usize * height as usize * P::size()];
     let small = TypedImage::<P>::from_buffer(width, height, &mut bytes);
     let mut small = small.map_err(|error| failed(&error))?;
-    Resizer::new().resize_typed(&source, &mut small, None).map_err(|error| failed(&error))?;
+    let part = ResizeOptions::new().crop(0.0, 0.0, size.0, size.1);
+    Resizer::new().resize_typed(&source, &mut small, &part).map_err(|error| failed(&error))?;
     Ok(bytes)
 }
 

@@ -42,8 +42,9 @@ const FORMATS: [(ImageFormat, Format, Format); 6] = [
 
 fn decoded(rendered: &Rendered) -> DynamicImage {
     let header = header::read(rendered.bytes.as_slice(), rendered.format).unwrap();
+    let size = (header.width, header.height);
     match rendered.format {
-        Format::Jpeg => jpeg::decode(&rendered.bytes, (header.width, header.height)).unwrap(),
+        Format::Jpeg => jpeg::decode(&rendered.bytes, size, size).unwrap(),
         _ => image::load_from_memory(&rendered.bytes).unwrap(),
     }
 }
@@ -142,6 +143,29 @@ fn odd_colours_are_converted() {
     let grey_alpha = DynamicImage::ImageLumaA16(picture(64, 64).into_luma_alpha16());
     for image in [grey, deep, grey_alpha] {
         assert_eq!(size(rendered(&encoded(&image, ImageFormat::Png), 16, 16)), (16, 16));
+    }
+}
+
+/// By rows, and not otherwise than as a whole.
+#[test]
+fn a_png_of_any_colours_is_shrunk_as_its_rows_come() {
+    let picture = picture(401, 299);
+    for image in [
+        DynamicImage::from(picture.to_luma8()),
+        picture.to_luma_alpha8().into(),
+        picture.to_rgb8().into(),
+        picture.to_rgba8().into(),
+        picture.to_luma16().into(),
+        picture.to_rgba16().into(),
+    ] {
+        let bytes = encoded(&image, ImageFormat::Png);
+        let header = header::read(bytes.as_slice(), Format::Png).unwrap();
+        let shrunk = png::shrink(Cursor::new(&bytes), &header, 5, u64::MAX).unwrap().unwrap().image;
+        assert_eq!((shrunk.width(), shrunk.height()), (81, 60));
+        let small = decoded(&rendered(&bytes, 30, 40).unwrap()).to_rgb8();
+        let expected = image.resize_exact(40, 30, image::imageops::FilterType::Lanczos3).to_rgb8();
+        let worst = small.iter().zip(expected.iter()).map(|(one, other)| one.abs_diff(*other)).max();
+        assert!(worst < Some(20), "{:?}: {worst:?}", image.color());
     }
 }
 
@@ -268,6 +292,66 @@ fn headers_that_lie_give_refusals() {
     for (what, bytes) in lies {
         assert!(survives(what, &bytes).is_err(), "{what}");
     }
+}
+
+/// libjpeg passes over FF 00 between segments; we take it for a segment and pass over what follows.
+#[test]
+fn a_jpeg_that_can_be_read_in_two_ways_is_not_decoded() {
+    let large = encoded(&picture(900, 600), ImageFormat::Jpeg);
+    let hidden = &large[2..];
+    let length = u16::try_from(hidden.len() + 2).unwrap().to_be_bytes();
+    let small = b"\xFF\xC0\0\x0B\x08\0\x0A\0\x0A\x01\x01\x11\0";
+    let two = [b"\xFF\xD8\xFF\xE0\0\x02\xFF\0", &length[..], hidden, small].concat();
+    assert_eq!(properties(&two).width, Some(10));
+    assert_eq!(survives("two sizes", &two), Err(Refusal::Undecodable));
+}
+
+/// A WebP whose canvas is 9 squared; `frame` is what comes after it.
+fn webp_canvas(flags: u8, frame: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(22 + frame.len()).unwrap().to_le_bytes();
+    let canvas = [b"VP8X\x0A\0\0\0", &[flags][..], b"\0\0\0\x08\0\0\x08\0\0"].concat();
+    [b"RIFF", &length[..], b"WEBP", &canvas, frame].concat()
+}
+
+/// A lossy frame of `side` squared without data.
+fn vp8(side: u16) -> Vec<u8> {
+    let side = side.to_le_bytes();
+    [b"VP8 \x0A\0\0\0\x10\0\0\x9D\x01\x2A", &side[..], &side].concat()
+}
+
+#[test]
+fn no_frame_of_a_webp_is_larger_than_its_canvas() {
+    let animated = |frame: &[u8]| {
+        let length = u32::try_from(frame.len() + 16).unwrap().to_le_bytes();
+        webp_canvas(2, &[b"ANIM\x06\0\0\0\0\0\0\0\0\0ANMF", &length[..], &[0; 16], frame].concat())
+    };
+    let alpha = |frame: &[u8]| [b"ALPH\x03\0\0\0\0\0\0\0", frame].concat();
+    let late = |frame: &[u8]| [&b"XXXX\0\0\0\0".repeat(2000)[..], frame].concat();
+    let small = [
+        webp_canvas(0, &vp8(9)),
+        webp_canvas(0, &alpha(&vp8(9))),
+        animated(&vp8(9)),
+        animated(&alpha(&vp8(9))),
+    ];
+    for bytes in small {
+        assert_eq!(properties(&bytes).width, Some(9));
+    }
+    let large = vp8(16_383);
+    let lies = [
+        webp_canvas(0, &large),
+        webp_canvas(0, &alpha(&large)),
+        webp_canvas(0, &[vp8(9), large.clone()].concat()),
+        webp_canvas(0, &late(&large)),
+        animated(&large),
+        animated(&alpha(&large)),
+    ];
+    for bytes in lies {
+        assert_eq!(properties(&bytes), Properties::default());
+        survives("a large frame", &bytes).unwrap_err();
+    }
+    // Frames after the first are not looked at, however many there are.
+    let many = [animated(&vp8(9)), b"ANMF\0\0\0\0".repeat(2000)].concat();
+    assert_eq!(properties(&many).width, Some(9));
 }
 
 #[test]
