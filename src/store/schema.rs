@@ -208,6 +208,27 @@ mod tests {
     }
 
     #[test]
+    fn of_previews_of_one_size_an_upgrade_leaves_one() {
+        let scratch = Scratch::new();
+        for sql in [BASE, ROWS, UPGRADES[0], UPGRADES[1]] {
+            scratch.execute(sql);
+        }
+        scratch.execute(
+            "INSERT INTO previews (id, mediaId, mimeType, height, width) VALUES
+                ('c', 'dated', 'image/png', 50, 60), ('a', 'dated', 'image/png', 50, 60),
+                ('b', 'dated', 'image/png', 50, 60), ('turned', 'dated', 'image/png', 60, 50),
+                ('other', 'lETuJi8rPE4IfQrygN6r', 'image/png', 50, 60),
+                ('unmeasured', 'dated', 'image/png', NULL, NULL)",
+        );
+        scratch.schema().upgrade().unwrap();
+        scratch.schema().verify().unwrap();
+        let store = Postgres::new(&scratch.settings).unwrap();
+        let rows = store.preview_rows(None, 9).unwrap();
+        let ids: Vec<_> = rows.iter().map(|row| row.id.as_str()).collect();
+        assert_eq!(ids, ["a", "other", "p1", "turned", "unmeasured"]);
+    }
+
+    #[test]
     fn an_upgrade_by_hand_that_was_made_already_changes_nothing() {
         let scratch = Scratch::new();
         scratch.schema().setup().unwrap();

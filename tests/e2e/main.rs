@@ -10,6 +10,7 @@ mod defects;
 mod durability;
 mod harness;
 mod hostile_http;
+mod hostile_media;
 mod hostile_xmpp;
 mod http_basics;
 mod install;
