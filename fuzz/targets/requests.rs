@@ -135,6 +135,8 @@ fn field(line: &[u8]) -> (Vec<u8>, &[u8]) {
     assert!(is_token(&line[..at]));
     let value = &line[at + 1..];
     assert!(value.iter().all(|byte| *byte == b'\t' || *byte >= b' ' && *byte != 0x7f));
+    let framing = [&b"content-length"[..], b"transfer-encoding", b"host"];
+    assert!(!value.contains(&b'\t') || !framing.iter().any(|name| line[..at].eq_ignore_ascii_case(name)));
     (line[..at].to_ascii_lowercase(), value.trim_ascii())
 }
 

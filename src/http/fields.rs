@@ -25,6 +25,11 @@ pub(super) fn digest<'a>(headers: &[Header<'a>], version: Version) -> Result<Dig
     })
 }
 
+/// Whether this field says where a request ends, or whose it is.
+pub(super) fn is_framing(name: &str) -> bool {
+    ["content-length", "transfer-encoding", "host"].iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
 /// Whether this is `host[:port]`: letters, digits, `.`, `-` and `_`, or an IPv6 address in brackets. Stricter than
 /// RFC 3986, because it becomes part of an address that users are shown before they press "yes".
 pub(super) fn is_authority(text: &[u8]) -> bool {
@@ -136,7 +141,7 @@ mod tests {
     fn a_body_has_a_length_or_chunks() {
         assert_eq!(framing(""), Ok(BodyLength::None));
         assert_eq!(framing("Content-Length: 0\r\n"), Ok(BodyLength::Sized(0)));
-        assert_eq!(framing("content-length:\t007 \r\n"), Ok(BodyLength::Sized(7)));
+        assert_eq!(framing("content-length:  007 \r\n"), Ok(BodyLength::Sized(7)));
         assert_eq!(framing("Content-Length: 18446744073709551615\r\n"), Ok(BodyLength::Sized(u64::MAX)));
         assert_eq!(framing("Transfer-Encoding: Chunked \r\n"), Ok(BodyLength::Chunked));
     }
@@ -149,6 +154,8 @@ mod tests {
             "Content-Length: 5\r\nContent-Length: 5\r\n",
             "Content-Length: 5\r\ncontent-length: 6\r\n",
             "Content-Length: 5, 5\r\n",
+            "Content-Length:\t5\r\n",
+            "Content-Length: 5 \t\r\n",
             "Content-Length: +5\r\n",
             "Content-Length: -5\r\n",
             "Content-Length: abc\r\n",
@@ -158,6 +165,8 @@ mod tests {
             "Content-Length:\r\n",
             "Content-Length: 18446744073709551616\r\n",
             "Content-Length: \u{661}\r\n",
+            "Transfer-Encoding:\tchunked\r\n",
+            "Transfer-Encoding: chunked\t\r\n",
             "Transfer-Encoding: gzip\r\n",
             "Transfer-Encoding: gzip, chunked\r\n",
             "Transfer-Encoding: chunked, identity\r\n",

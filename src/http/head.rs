@@ -103,6 +103,9 @@ impl Head {
         let name = request.method.unwrap_or_default();
         let version = if request.version == Some(0) { Version::Http10 } else { Version::Http11 };
         let target = target(name, request.path.unwrap_or_default())?;
+        if request.headers.iter().any(|field| fields::is_framing(field.name) && is_tabbed(field, &bytes)) {
+            return Err(Refusal::AmbiguousFraming);
+        }
         let fields = fields::digest(request.headers, version)?;
         let span = |text: &[u8]| Span::of(text, &bytes);
         let parsed = Self {
@@ -255,6 +258,13 @@ fn after_scheme(target: &str) -> Option<&str> {
         let head = target.get(..scheme.len())?;
         head.eq_ignore_ascii_case(scheme).then(|| &target[scheme.len()..])
     })
+}
+
+/// Whether there is a tab behind a field's name: RFC 9110 section 5.6.3 allows it around a value, but there are front
+/// servers that take it for a part of the value, and nginx refuses it.
+fn is_tabbed(field: &httparse::Header<'_>, head: &[u8]) -> bool {
+    let rest = head.get(usize::from(Span::of(field.name.as_bytes(), head).end)..).unwrap_or_default();
+    rest.iter().take_while(|byte| **byte != b'\r').any(|byte| *byte == b'\t')
 }
 
 fn refusal_of(error: httparse::Error, bytes: &[u8]) -> Refusal {
