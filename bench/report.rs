@@ -52,7 +52,7 @@ pub struct Line {
     pub ratio: Option<Ratio>,
     /// Of the ratio, or of `ours` if there is none.
     pub goal: Goal,
-    /// What the servers spent.
+    /// What the servers spent; zero where nobody looked.
     pub costs: Option<[Cost; 2]>,
 }
 
@@ -187,7 +187,7 @@ fn load_average() -> String {
 
 fn heading() -> String {
     format!(
-        "{:44} {:>9} {:6} {:24} {:>9}  {:>22}  {:8} {:6}  {:>17}  {:>13}",
+        "{:52} {:>9} {:6} {:24} {:>9}  {:>22}  {:8} {:6}  {:>17}  {:>13}",
         "case",
         "ours",
         "",
@@ -218,7 +218,7 @@ fn row(line: &Line) -> String {
     let (case, ours, unit, peer, goal) =
         (&line.case, short(line.ours), line.unit, &line.peer, line.goal.text());
     let text = format!(
-        "{case:44} {ours:>9} {unit:6} {peer:24} {theirs:>9}  {ratio:>22}  {goal:8} {verdict:6}  {costs}"
+        "{case:52} {ours:>9} {unit:6} {peer:24} {theirs:>9}  {ratio:>22}  {goal:8} {verdict:6}  {costs}"
     );
     text.trim_end().to_owned()
 }
