@@ -41,7 +41,9 @@ pub const ACCEPT_REMINDER: Duration = Duration::from_secs(60);
 pub const LISTEN_BACKLOG: i32 = 1024;
 /// Requests that may wait for a worker. Beyond: 503.
 pub const WORKER_QUEUE: usize = 4096;
-/// How long a worker thread without work is kept for more to come.
+/// Worker threads that are there from the start and stay: the fewest that `http.threads` may be.
+pub const WORKERS_KEPT: usize = 3;
+/// How long any other worker thread without work is kept for more to come.
 pub const WORKER_IDLE: Duration = Duration::from_secs(10);
 /// How long a worker waits for its client's next request before it leaves that to the front.
 pub const HOLD_TIME: Duration = Duration::from_millis(5);

@@ -50,15 +50,18 @@ struct State {
 }
 
 impl Workers {
-    /// A queue for at most `threads` workers, at least one, which is started now. Fails if it can't be.
+    /// A queue for at most `threads` workers, at least one. The first [`limits::WORKERS_KEPT`] are started now; fails if
+    /// they can't be.
     pub fn new(threads: usize) -> Result<Self> {
         Self::with_patience(threads, limits::WORKER_IDLE)
     }
 
     fn with_patience(threads: usize, patience: Duration) -> Result<Self> {
         let queue = Arc::new(Queue { most: threads.max(1), patience, state: Mutex::default() });
-        lock(&queue.state).threads = 1;
-        queue.spawn().map_err(|error| Error::io("can't start a worker thread", error))?;
+        for _ in 0..queue.kept() {
+            lock(&queue.state).threads += 1;
+            queue.spawn().map_err(|error| Error::io("can't start a worker thread", error))?;
+        }
         Ok(Self(Arc::new(Handle(queue))))
     }
 
@@ -137,6 +140,11 @@ impl Queue {
         }
     }
 
+    /// Workers that stay, whether there is work or not.
+    fn kept(&self) -> usize {
+        self.most.min(limits::WORKERS_KEPT)
+    }
+
     fn address(self: &Arc<Self>) -> usize {
         Arc::as_ptr(self).addr()
     }
@@ -173,12 +181,12 @@ impl Queue {
     }
 
     /// Waits to be called; `None` if this worker is to end: the queue is closed, or nothing was left for it to do for
-    /// long and it is not the last.
+    /// long and it is not one of those that stay.
     fn rest<'a>(&'a self, mut state: MutexGuard<'a, State>) -> Option<MutexGuard<'a, State>> {
         let (me, since) = (thread::current(), Instant::now());
         state.idle.push(me.clone());
         loop {
-            let superfluous = since.elapsed() >= self.patience && state.threads > 1;
+            let superfluous = since.elapsed() >= self.patience && state.threads > self.kept();
             // Whoever calls a worker takes it off the list.
             let place = state.idle.iter().rposition(|idle| idle.id() == me.id());
             match place {
@@ -288,7 +296,7 @@ mod tests {
     #[test]
     fn jobs_that_take_long_keep_none_waiting_while_there_may_be_more_threads() {
         let workers = Workers::new(3).unwrap();
-        settle(&workers, 1);
+        settle(&workers, 3);
         let (arrive, arrived) = channel();
         let releases: Vec<_> = (0..4)
             .map(|number| {
@@ -309,14 +317,14 @@ mod tests {
     }
 
     #[test]
-    fn threads_without_work_end_but_for_one() {
-        let workers = Workers::with_patience(3, Duration::from_millis(1)).unwrap();
-        let together = Arc::new(std::sync::Barrier::new(3));
-        for _ in 0..3 {
+    fn threads_without_work_end_but_for_a_few() {
+        let workers = Workers::with_patience(9, Duration::from_millis(1)).unwrap();
+        let together = Arc::new(std::sync::Barrier::new(9));
+        for _ in 0..9 {
             let together = Arc::clone(&together);
             workers.run(move || _ = together.wait());
         }
-        settle(&workers, 1);
+        settle(&workers, limits::WORKERS_KEPT);
         let (to, from) = channel();
         workers.run(move || to.send(()).unwrap());
         from.recv().unwrap();
@@ -354,10 +362,10 @@ mod tests {
     }
 
     #[test]
-    fn one_job_after_another_takes_one_thread() {
+    fn one_job_after_another_takes_no_more_threads() {
         let workers = Workers::new(8).unwrap();
         for _ in 0..100 {
-            settle(&workers, 1);
+            settle(&workers, limits::WORKERS_KEPT);
             let (to, from) = channel();
             workers.run(move || to.send(()).unwrap());
             from.recv().unwrap();
