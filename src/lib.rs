@@ -13,6 +13,7 @@ pub mod http;
 pub mod limits;
 pub mod log;
 pub mod media;
+pub mod metrics;
 pub mod model;
 pub mod preview;
 pub mod secret;

@@ -12,20 +12,33 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("secret", &[]),
     ("testing", &[]),
+    ("metrics", &[]),
     ("log", &["error", "limits", "clock"]),
     ("sys", &["error", "limits"]),
     ("model", &["error", "limits", "clock"]),
-    ("http", &["error", "limits", "clock", "secret", "log", "sys", "model"]),
+    ("http", &["error", "limits", "clock", "secret", "log", "sys", "model", "metrics"]),
     ("xmpp", &["error", "limits", "clock", "secret", "log", "sys", "model"]),
     ("store", &["error", "limits", "clock", "secret", "log", "sys", "model"]),
     ("preview", &["error", "limits", "clock", "secret", "log", "sys", "model"]),
-    ("media", &["cache", "error", "limits", "clock", "secret", "log", "sys", "model", "store", "preview"]),
+    (
+        "media",
+        &[
+            "cache", "error", "limits", "clock", "secret", "log", "sys", "model", "metrics", "store", "preview",
+        ],
+    ),
     // Of xmpp only the stanza types; `only_stanza_types` holds that.
     ("access", &["cache", "error", "limits", "clock", "secret", "log", "sys", "model", "xmpp"]),
     (
         "web",
         &[
-            "error", "limits", "clock", "secret", "log", "sys", "model", "http", "store", "preview", "media",
+            "error", "limits", "clock", "secret", "log", "sys", "model", "metrics", "http", "store",
+            "preview", "media", "access",
+        ],
+    ),
+    (
+        "admin",
+        &[
+            "error", "limits", "clock", "secret", "log", "sys", "model", "metrics", "http", "store", "media",
             "access",
         ],
     ),
@@ -40,7 +53,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "daemon",
         &[
             "error", "limits", "clock", "secret", "log", "sys", "model", "http", "xmpp", "store", "preview",
-            "media", "access", "web", "config",
+            "media", "access", "web", "admin", "config",
         ],
     ),
     (

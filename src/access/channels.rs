@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::counts::Lookups;
 use super::discovery::Discovery;
 use super::query::{Answer, Finding, Found, Inquiry, Query, Question, Reply, Turn};
 use super::random::hex_id;
@@ -35,6 +36,7 @@ pub(super) struct Channels {
     /// Questions without reply, by stanza id.
     open: HashMap<String, Open>,
     events: VecDeque<Event>,
+    counts: Lookups,
 }
 
 struct Limits {
@@ -90,7 +92,13 @@ impl Channels {
             lookups: HashMap::new(),
             open: HashMap::new(),
             events: VecDeque::new(),
+            counts: Lookups::default(),
         }
+    }
+
+    /// What was looked up so far.
+    pub(super) fn counts(&self) -> Lookups {
+        self.counts
     }
 
     /// Other times and limits for what is asked and cached from now on.
@@ -106,7 +114,7 @@ impl Channels {
         ticket: Ticket,
         client: Option<IpAddr>,
     ) -> Option<Answer> {
-        if let Some(known) = self.caches.get(now, query) {
+        if let Some(known) = self.known(now, query) {
             return Some(known);
         }
         self.look_up(now, query, Some(Waiter::Request(ticket)), client).err().map(Err)
@@ -145,6 +153,9 @@ impl Channels {
     pub(super) fn down(&mut self) {
         self.own = None;
         self.open.clear();
+        for query in self.lookups.keys() {
+            self.counts.of(query).failed += 1;
+        }
         for waiter in self.lookups.drain().flat_map(|(_, lookup)| lookup.waiters) {
             if let Waiter::Request(ticket) = waiter {
                 self.events.push_back(Event::Found(ticket, Err(Refusal::XmppDown)));
@@ -188,6 +199,12 @@ impl Channels {
         }
     }
 
+    fn known(&mut self, now: Instant, query: &Query) -> Option<Answer> {
+        let known = self.caches.get(now, query)?;
+        self.counts.of(query).cached += 1;
+        Some(known)
+    }
+
     /// Joins the lookup of `query`, or begins it.
     fn look_up(
         &mut self,
@@ -210,6 +227,7 @@ impl Channels {
         let waiters = waiter.into_iter().collect();
         let lookup = Lookup { client, inquiry: None, waiters, end: now, asked: Vec::new() };
         self.lookups.insert(query.clone(), lookup);
+        self.counts.of(query).asked += 1;
         self.find_whom_to_ask(now, query);
         Ok(())
     }
@@ -231,7 +249,7 @@ impl Channels {
             Query::Access(channel) | Query::Affiliation(channel, _) => channel.domain(),
         };
         let service = Query::Service(domain.to_owned());
-        if let Some(known) = self.caches.get(now, &service) {
+        if let Some(known) = self.known(now, &service) {
             return self.take_service(now, query, known);
         }
         // Many may wait for the service of one domain; it is nobody's.
@@ -298,6 +316,7 @@ impl Channels {
             self.open.remove(id);
         }
         report(query, &finding.answer);
+        self.counts.of(query).failed += u64::from(finding.answer.is_err());
         self.remember(now, query, finding);
         for waiter in lookup.waiters {
             let answer = finding.answer.clone();

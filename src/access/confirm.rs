@@ -72,6 +72,11 @@ impl Confirmations {
         self.limits = Limits::of(settings);
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
     /// Begins a confirmation; returns the stanza that asks for it.
     pub(super) fn begin(
         &mut self,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::counts::Counts;
 use super::gate::{Gate, Output};
 use super::request::{Ask, Decision, Ticket};
 use super::settings::Settings;
@@ -63,6 +64,11 @@ impl<P: Send> Doorkeeper<P> {
     pub fn cancel(&self, ticket: Ticket, if_holds: impl FnOnce(&mut P) -> bool) -> Option<P> {
         let mut gate = self.lock();
         if_holds(gate.parked(ticket)?).then(|| gate.cancel(ticket))?
+    }
+
+    /// What waits at the gate, and what it has done.
+    pub fn counts(&self) -> Counts {
+        self.lock().counts()
     }
 
     /// Other settings for what comes.

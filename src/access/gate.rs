@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::channels::{Channels, Event};
 use super::confirm::{Confirmations, Verdict};
+use super::counts::Counts;
 use super::disco::{self, About};
 use super::query::Query;
 use super::request::{Ask, Decision, Request, Step, Ticket};
@@ -35,6 +36,8 @@ pub struct Gate<P> {
     requests: BTreeMap<Ticket, Request<P>>,
     last_ticket: Ticket,
     stopping: bool,
+    /// What is counted here; [`Gate::counts`] adds the rest.
+    counts: Counts,
 }
 
 /// A link that is up.
@@ -57,7 +60,19 @@ impl<P> Gate<P> {
             requests: BTreeMap::new(),
             last_ticket: 0,
             stopping: false,
+            counts: Counts::default(),
         }
+    }
+
+    /// What waits here, and what was done.
+    pub fn counts(&self) -> Counts {
+        let mut counts = self.counts;
+        counts.component.up = self.component.is_some();
+        counts.client.up = self.client.is_some();
+        counts.parked = self.requests.len();
+        counts.pending = self.confirmations.len();
+        counts.lookups = self.channels.counts();
+        counts
     }
 
     /// Whether channels of this domain are served.
@@ -108,7 +123,10 @@ impl<P> Gate<P> {
         let request = self.requests.remove(&ticket)?;
         match &request.awaited {
             Some(query) => self.channels.forget(query, ticket),
-            None => self.confirmations.cancel(ticket),
+            None => {
+                self.confirmations.cancel(ticket);
+                self.counts.confirmations.abandoned += 1;
+            }
         }
         Some(request.parked)
     }
@@ -135,6 +153,7 @@ impl<P> Gate<P> {
     pub fn tick(&mut self, now: Instant) -> Vec<Output<P>> {
         let mut out = Vec::new();
         let late = self.confirmations.expire(now);
+        self.counts.confirmations.late += late.len() as u64;
         self.refuse(late, Refusal::NotConfirmed, &mut out);
         self.channels.tick(now);
         self.settle(now, &mut out);
@@ -146,9 +165,13 @@ impl<P> Gate<P> {
         let mut out = self.down(now, link);
         let connected = Some(Connected { jid: jid.clone(), since: now });
         match link {
-            Link::Component => self.component = connected,
+            Link::Component => {
+                self.component = connected;
+                self.counts.component.logins += 1;
+            }
             Link::Client => {
                 self.client = connected;
+                self.counts.client.logins += 1;
                 self.channels.up(jid.clone());
                 let own = self.settings.service_name.domain();
                 if self.settings.serves(own) {
@@ -167,6 +190,7 @@ impl<P> Gate<P> {
             Link::Component => {
                 self.component = None;
                 let pending = self.confirmations.clear();
+                self.counts.confirmations.abandoned += pending.len() as u64;
                 self.refuse(pending, Refusal::XmppDown, &mut out);
             }
             Link::Client => {
@@ -181,7 +205,7 @@ impl<P> Gate<P> {
     /// Refuses everyone who waits, and everyone who comes.
     pub fn stop(&mut self) -> Vec<Output<P>> {
         self.stopping = true;
-        self.confirmations.clear();
+        self.counts.confirmations.abandoned += self.confirmations.clear().len() as u64;
         let waiting = std::mem::take(&mut self.requests).into_values();
         waiting.map(|request| Output::Decide(request.parked, Err(Refusal::Stopping))).collect()
     }
@@ -211,7 +235,10 @@ impl<P> Gate<P> {
                         out.push(Output::Send(Link::Component, stanza));
                         break;
                     }
-                    Err(refusal) => Step::Decide(Err(refusal)),
+                    Err(refusal) => {
+                        self.counts.confirmations.count::<()>(&Err(refusal));
+                        Step::Decide(Err(refusal))
+                    }
                 },
             };
         }
@@ -225,6 +252,7 @@ impl<P> Gate<P> {
     }
 
     fn confirmed(&mut self, now: Instant, ticket: Ticket, verdict: Verdict, out: &mut Vec<Output<P>>) {
+        self.counts.confirmations.count(&verdict);
         let Some(mut request) = self.requests.remove(&ticket) else { return };
         let step = match verdict {
             Ok(user) => request.confirmed(user),

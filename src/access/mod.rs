@@ -2,6 +2,7 @@
 
 mod channels;
 mod confirm;
+mod counts;
 pub mod credentials;
 pub mod disco;
 mod discovery;
@@ -16,6 +17,7 @@ mod settings;
 #[cfg(test)]
 mod testing;
 
+pub use counts::{Counts, LinkCounts, LookupCounts, Lookups, Outcomes};
 pub use credentials::Credentials;
 pub use doorkeeper::{Deliver, Doorkeeper};
 pub use gate::{Gate, Output};

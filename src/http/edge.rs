@@ -21,6 +21,7 @@ use super::settings::Settings;
 use super::transfer::Halt;
 use super::workers::Workers;
 use crate::limits;
+use crate::metrics::{Requests, Route};
 use crate::model::Refusal;
 use crate::sys::{self, Epoll, Interest, Waker};
 
@@ -47,6 +48,8 @@ pub(super) struct Edge {
     /// Of parked exchanges, by their connections' tokens: whom to tell that the client may have hung up.
     pub watched: Mutex<HashMap<u64, HungUp>>,
     pub stopping: AtomicBool,
+    /// What was answered.
+    pub requests: Requests,
 }
 
 impl Edge {
@@ -121,17 +124,16 @@ impl Edge {
     /// Refuses in the name of the edge. One write that never waits: it goes into an empty socket buffer.
     pub fn refuse(&self, mut connection: Box<Connection>, refusal: Refusal) {
         let sent = connection.stream.write(&refusal_bytes(refusal)).unwrap_or(0);
-        Entry {
-            client: connection.peer,
-            user: None,
-            method: "-",
-            path: "-",
-            status: refusal.row().status,
-            bytes: sent as u64,
-            since: connection.since,
-        }
-        .log();
+        self.note_refusal(connection.peer, refusal, sent as u64, connection.since);
         self.linger(connection);
+    }
+
+    /// Logs and counts a refusal of what was no request yet.
+    pub fn note_refusal(&self, client: IpAddr, refusal: Refusal, bytes: u64, since: Instant) {
+        let status = refusal.row().status;
+        self.requests.of(Route::None).count(status);
+        let entry = Entry { client, user: None, method: "-", path: "-", status, bytes, since };
+        entry.log(self.settings.access_level);
     }
 
     /// Closes in two steps, so that the client reads the answer and not a reset (RFC 9112 section 9.6).
@@ -219,8 +221,8 @@ pub(super) struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    pub fn log(&self) {
-        log::info!(target: "access", "{self}");
+    pub fn log(&self, level: log::Level) {
+        log::log!(target: "access", level, "{self}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use super::body::BodyLength;
 use super::client::Client;
@@ -16,6 +16,7 @@ use super::reader::{Body, CONTINUE, Incoming};
 use super::response::{Payload, Response};
 use super::transfer::Transfer;
 use crate::limits;
+use crate::metrics::Route;
 use crate::model::{BareJid, Method, Refusal};
 use crate::sys::Interest;
 
@@ -38,6 +39,11 @@ pub struct Exchange {
     watch: Option<Watch>,
     /// Whether a client that ended its half was found to be there all the same.
     half_closed: bool,
+    route: Route,
+    /// When it was parked last.
+    parking: Option<Instant>,
+    /// How long it was parked, if it was.
+    parked: Option<Duration>,
 }
 
 impl Exchange {
@@ -54,6 +60,9 @@ impl Exchange {
             user: None,
             watch: None,
             half_closed: false,
+            route: Route::None,
+            parking: None,
+            parked: None,
         }
     }
 
@@ -120,6 +129,22 @@ impl Exchange {
         self.user = Some(user.to_string());
     }
 
+    /// Names the route under which the request is counted.
+    pub fn note_route(&mut self, route: Route) {
+        self.route = route;
+    }
+
+    /// Notes that it may be parked from now on. Whoever finds that it need not leaves out [`Exchange::note_resumed`].
+    pub fn note_parked(&mut self) {
+        self.parking = Some(Instant::now());
+    }
+
+    /// Notes that it is served again: the time between the two is counted apart.
+    pub fn note_resumed(&mut self) {
+        let time = self.parking.take().map(|since| since.elapsed()).unwrap_or_default();
+        *self.parked.get_or_insert_default() += time;
+    }
+
     /// Has `hung_up` called if the client seems to hang up while the exchange is parked: once, without any lock held, on
     /// a thread that it must not block. [`Exchange::is_abandoned`] tells whether it did.
     pub fn watch(&mut self, hung_up: impl FnOnce() + Send + 'static) {
@@ -156,7 +181,9 @@ impl Exchange {
     pub fn abandon(mut self) {
         self.watch = None;
         if let Some(connection) = self.connection.take() {
+            self.note_resumed();
             self.log(&connection, CLIENT_CLOSED_REQUEST, 0);
+            self.count(connection.since, CLIENT_CLOSED_REQUEST, 0);
         }
     }
 
@@ -174,7 +201,8 @@ impl Exchange {
         let keep = read && reusable && self.head.keep_alive() && !self.edge.is_stopping();
         let mut delivery = Delivery::new(&self.head, keep);
         let outcome = delivery.send(&mut connection, &response, &self.edge);
-        self.log(&connection, delivery.status, delivery.sent.saturating_sub(delivery.head));
+        self.log(&connection, delivery.status, delivery.body());
+        self.count(connection.since, delivery.status, delivery.body());
         drop((download, self.upload.take()));
         let then = match (delivery.keep, read && connection.input.is_empty()) {
             (true, _) => Then::Next,
@@ -213,7 +241,18 @@ impl Exchange {
             bytes,
             since: connection.since,
         }
-        .log();
+        .log(self.edge.settings.access_level);
+    }
+
+    fn count(&self, since: Instant, status: u16, sent: u64) {
+        let answered = self.edge.requests.of(self.route);
+        answered.count(status);
+        answered.received.add(self.incoming.received());
+        answered.sent.add(sent);
+        if let Some(parked) = self.parked {
+            answered.parked.observe(parked);
+        }
+        answered.served.observe(since.elapsed().saturating_sub(self.parked.unwrap_or_default()));
     }
 }
 
@@ -263,6 +302,11 @@ impl Delivery {
     fn new(head: &Head, keep: bool) -> Self {
         let head_only = head.method() == Method::Head;
         Self { version: head.version(), head_only, keep, status: 0, head: 0, sent: 0 }
+    }
+
+    /// Bytes of the body that were sent, or are left to be.
+    fn body(&self) -> u64 {
+        self.sent.saturating_sub(self.head)
     }
 
     /// Sends a large answer, but leaves a small one to be sent.

@@ -3,16 +3,17 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::connection::{Collected, Connection, Stage};
-use super::edge::{Edge, Entry, refusal_bytes};
+use super::edge::{Edge, refusal_bytes};
 use super::permits::lock;
 use super::stream::{Socket, Stream};
 use crate::limits;
+use crate::metrics::Route;
 use crate::model::Refusal;
 use crate::sys::{self, Accepted, Events};
 
@@ -122,7 +123,8 @@ impl Front {
         let counted = !settings.trusted_proxies.contains(&peer);
         let seat = match self.edge.seats.take(counted.then_some(peer)) {
             Ok(seat) => seat,
-            Err(refusal) => return turn_away(&stream, peer, tls, refusal, &mut self.scratch),
+            Err(refusal) if tls => return self.edge.requests.of(Route::None).count(refusal.row().status),
+            Err(refusal) => return self.turn_away(&stream, peer, refusal),
         };
         let socket = Socket::new(stream);
         let (stream, time) = if tls {
@@ -133,6 +135,16 @@ impl Front {
         self.token += 1;
         let deadline = Instant::now() + time;
         self.edge.rest(Box::new(Connection::new(stream, peer, self.token, deadline, seat)));
+    }
+
+    /// Refuses a connection that gets no seat. It can't linger, for that would need one; what it has sent already is
+    /// read, as that is what would make the kernel reset it. In TLS, nothing could be said yet.
+    fn turn_away(&mut self, mut stream: &TcpStream, peer: IpAddr, refusal: Refusal) {
+        let since = Instant::now();
+        let bytes = stream.write(&refusal_bytes(refusal)).unwrap_or(0) as u64;
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = stream.read(&mut self.scratch);
+        self.edge.note_refusal(peer, refusal, bytes, since);
     }
 
     /// Out of descriptors or memory: closes one that waits, so that its client hears at once, and lets the others wait.
@@ -236,25 +248,6 @@ impl Drop for Front {
     /// However the front ends, the others must not believe that it runs.
     fn drop(&mut self) {
         self.edge.stopping.store(true, Ordering::Release);
-    }
-}
-
-/// Refuses a connection that gets no seat. It can't linger, for that would need one; what it has sent already is read,
-/// as that is what would make the kernel reset it.
-fn turn_away(
-    mut stream: &TcpStream,
-    peer: std::net::IpAddr,
-    tls: bool,
-    refusal: Refusal,
-    scratch: &mut [u8],
-) {
-    let since = Instant::now();
-    if !tls {
-        let bytes = stream.write(&refusal_bytes(refusal)).unwrap_or(0) as u64;
-        let _ = stream.shutdown(Shutdown::Write);
-        let _ = stream.read(scratch);
-        let status = refusal.row().status;
-        Entry { client: peer, user: None, method: "-", path: "-", status, bytes, since }.log();
     }
 }
 

@@ -30,6 +30,7 @@ mod stream;
 pub mod target;
 mod tls;
 mod transfer;
+mod monitor;
 mod workers;
 
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub use reader::Body;
 pub use response::Response;
 pub use server::Server;
 pub use settings::{Clocks, Limits, Listen, Pkcs12, Settings};
+pub use monitor::{Activity, Monitor};
 pub use workers::Workers;
 
 /// What answers the requests.

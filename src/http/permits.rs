@@ -70,6 +70,11 @@ impl Seats {
         lock(&self.taken).all
     }
 
+    /// How many there are.
+    pub fn most(&self) -> usize {
+        self.most.load(Ordering::Acquire)
+    }
+
     /// Waits until none is taken; whether that was so in time.
     pub fn wait_empty(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;

@@ -24,6 +24,8 @@ pub(super) struct Incoming {
     awaited: bool,
     /// Why it can't be read on.
     failed: Option<Refusal>,
+    /// Bytes that were read.
+    received: u64,
 }
 
 impl Incoming {
@@ -33,7 +35,13 @@ impl Incoming {
             pace: Pace::new(clocks),
             awaited: head.expects_continue(),
             failed: None,
+            received: 0,
         }
+    }
+
+    /// Bytes of the body that were read.
+    pub fn received(&self) -> u64 {
+        self.received
     }
 
     /// Whether nothing of the body is left to be read.
@@ -121,10 +129,12 @@ impl Read for Body<'_> {
         if buffer.is_empty() || self.incoming.decoder.is_done() {
             return Ok(0);
         }
-        self.fill(buffer).map_err(|error| {
+        let count = self.fill(buffer).map_err(|error| {
             let refusal = Refusal::in_io(&error).unwrap_or(Refusal::BodyCut);
             self.incoming.failed = Some(refusal);
-            refusal.into()
-        })
+            io::Error::from(refusal)
+        })?;
+        self.incoming.received += count as u64;
+        Ok(count)
     }
 }

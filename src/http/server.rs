@@ -18,9 +18,11 @@ use super::rate::Rates;
 use super::settings::{Limits, Listen, Pkcs12, Settings};
 use super::tls;
 use super::transfer::Halt;
+use super::monitor::Monitor;
 use super::workers::Workers;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
+use crate::metrics::Requests;
 use crate::sys::{self, Epoll, Waker};
 
 /// An HTTP server that runs. Dropped without [`Server::stop`], it stops without waiting.
@@ -54,6 +56,11 @@ impl Server {
     /// Connections that are open now.
     pub fn connections(&self) -> usize {
         self.edge.seats.taken()
+    }
+
+    /// The way to see what it does, as long as one likes.
+    pub fn monitor(&self) -> Monitor {
+        Monitor(Arc::clone(&self.edge))
     }
 
     /// Uses another certificate for connections from now on.
@@ -152,6 +159,7 @@ fn edge(
         resting: Mutex::new(HashMap::new()),
         watched: Mutex::new(HashMap::new()),
         stopping: AtomicBool::new(false),
+        requests: Requests::default(),
         settings,
     })
 }

@@ -31,6 +31,8 @@ pub struct Settings {
     pub linger_time: Duration,
     /// The clocks of bodies and answers.
     pub pace: Clocks,
+    /// The level of the access log's lines.
+    pub access_level: log::Level,
 }
 
 /// How much may go on at a time. The server takes other numbers while it runs.
@@ -101,6 +103,7 @@ impl Default for Settings {
             keep_alive_time: limits::KEEP_ALIVE_TIME,
             linger_time: limits::LINGER_TIME,
             pace: Clocks::default(),
+            access_level: log::Level::Info,
         }
     }
 }

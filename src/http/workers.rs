@@ -49,6 +49,17 @@ struct State {
     closed: bool,
 }
 
+/// What the workers do at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Activity {
+    /// Threads there may be.
+    pub most: usize,
+    /// Those that have a job.
+    pub busy: usize,
+    /// Jobs that wait for a thread.
+    pub queued: usize,
+}
+
 impl Workers {
     /// A queue for at most `threads` workers, at least one. The first [`limits::WORKERS_KEPT`] are started now; fails if
     /// they can't be.
@@ -70,6 +81,13 @@ impl Workers {
         let mut state = lock(&self.0.0.state);
         state.resumed.push_back(Box::new(job));
         self.0.0.call(state);
+    }
+
+    /// What they do at the moment. Who waits for a client's next request is not busy.
+    pub(super) fn activity(&self) -> Activity {
+        let state = lock(&self.0.0.state);
+        let busy = state.threads.saturating_sub(state.idle.len() + state.held);
+        Activity { most: self.0.0.most, busy, queued: state.resumed.len() + state.requests.len() }
     }
 
     /// Lets this worker wait a moment for its client's next request; not if there is other work, or nobody left to do
@@ -271,6 +289,20 @@ mod tests {
         release.send(()).unwrap();
         drop(to);
         assert_eq!(all(from), ["resumed", "first", "second"]);
+    }
+
+    #[test]
+    fn they_tell_what_they_do() {
+        let (workers, release) = busy();
+        let (to, from) = channel();
+        note(&workers, "waits", &to).unwrap();
+        assert_eq!(workers.activity(), Activity { most: 1, busy: 1, queued: 1 });
+        release.send(()).unwrap();
+        from.recv().unwrap();
+        while workers.activity().busy > 0 {
+            thread::yield_now();
+        }
+        assert_eq!(workers.activity(), Activity { most: 1, busy: 0, queued: 0 });
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::preview::Key;
 use super::rows::Rows;
+use super::watch::PreviewCounts;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
 #[cfg(doc)]
@@ -93,7 +94,7 @@ impl New {
 /// The media of all channels.
 pub struct Library {
     pub(super) files: Files,
-    metadata: Box<dyn Metadata>,
+    pub(super) metadata: Box<dyn Metadata>,
     rows: Rows,
     pub(super) clock: Arc<dyn Clock>,
     settings: RwLock<Settings>,
@@ -101,6 +102,7 @@ pub struct Library {
     pub(super) jobs: Jobs<Key>,
     /// Previews of one media that are kept.
     pub(super) preview_count: AtomicUsize,
+    pub(super) preview_counts: PreviewCounts,
     /// Whether the schema is known to be the one we need.
     open: AtomicBool,
 }
@@ -117,8 +119,19 @@ impl Library {
         let studio = RwLock::new(Arc::new(Studio::new(previews.studio)));
         let jobs = Jobs::new(previews.jobs, previews.queue);
         let settings = RwLock::new(settings);
-        let (preview_count, open) = (AtomicUsize::new(previews.count), AtomicBool::new(false));
-        Self { files, metadata, rows: Rows::new(), clock, settings, studio, jobs, preview_count, open }
+        let open = AtomicBool::new(false);
+        Self {
+            files,
+            metadata,
+            rows: Rows::new(),
+            clock,
+            settings,
+            studio,
+            jobs,
+            preview_count: AtomicUsize::new(previews.count),
+            preview_counts: PreviewCounts::default(),
+            open,
+        }
     }
 
     /// Opens the library: the metadata is known to have the schema that this program works with.
@@ -526,6 +539,14 @@ mod tests {
             _: &Preview,
             _: usize,
         ) -> std::result::Result<PreviewInsert, InsertError> {
+            unreachable!()
+        }
+
+        fn ping(&self) -> Result<()> {
+            unreachable!()
+        }
+
+        fn pool(&self) -> crate::store::Pool {
             unreachable!()
         }
 

@@ -7,7 +7,9 @@ mod properties;
 mod rows;
 #[cfg(test)]
 mod testing;
+mod watch;
 
 pub use fsck::{Finding, Report};
 pub use library::{Library, Name, New, PreviewSettings, Settings};
 pub use preview::Found;
+pub use watch::PreviewCounts;

@@ -17,29 +17,41 @@ pub(super) type Key = (MediaId, Bounds);
 /// A stored preview, and its bytes.
 pub type Found = (Preview, StoredFile);
 
+/// Where a preview came from.
+pub(super) enum Origin {
+    Stored,
+    Made,
+}
+
 impl Library {
     /// The preview of a media that fits into these bounds. Made if there is none; the same bytes ever after.
     pub fn preview(&self, media: &Media, asked: Bounds) -> std::result::Result<Found, Refusal> {
+        let outcome = self.find_or_make(media, asked);
+        self.preview_counts.count(&outcome);
+        outcome.map(|(found, _)| found)
+    }
+
+    fn find_or_make(&self, media: &Media, asked: Bounds) -> std::result::Result<(Found, Origin), Refusal> {
         if is_within(asked, media)
             && let Some(found) = self.stored_preview(media, asked)?
         {
-            return Ok(found);
+            return Ok((found, Origin::Stored));
         }
         let source = self.bytes(media)?.ok_or(Refusal::NoSuchMedia)?;
         let studio = self.studio();
         let size = studio.picture_size(&source.file).or_else(|| media.width.zip(media.height));
         let bounds = asked.clamp(size.unwrap_or((limits::FILM_SIDE, limits::FILM_SIDE)));
         if let Some(found) = self.stored_preview(media, bounds)? {
-            return Ok(found);
+            return Ok((found, Origin::Stored));
         }
         studio.check(&source.file)?;
         let _job = self.jobs.begin((media.id.clone(), bounds), studio.deadline())?;
         // Whoever held the place before may have made it.
         if let Some(found) = self.stored_preview(media, bounds)? {
-            return Ok(found);
+            return Ok((found, Origin::Stored));
         }
         let rendered = studio.render(&source.file, bounds)?;
-        self.keep_preview(media, bounds, &rendered)
+        Ok((self.keep_preview(media, bounds, &rendered)?, Origin::Made))
     }
 
     fn stored_preview(&self, media: &Media, bounds: Bounds) -> Result<Option<Found>> {

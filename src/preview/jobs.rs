@@ -79,6 +79,12 @@ impl<K: Clone + Eq + Hash> Jobs<K> {
 }
 
 impl<K: Eq + Hash> Jobs<K> {
+    /// How many places are taken, and how many threads wait in the queue.
+    pub fn activity(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.running, state.waiting)
+    }
+
     /// Waits until there is a place, or the deadline.
     fn queue<'a>(
         &self,

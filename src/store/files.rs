@@ -128,6 +128,12 @@ impl Files {
         walk::walk(self.root.path())
     }
 
+    /// Fails where nothing can be stored: stores a little, and removes it.
+    pub fn try_out(&self) -> Result<()> {
+        let mut temporary = Temporary::new(&self.root).map_err(failure)?;
+        temporary.file.write_all(b"?").map_err(failure)
+    }
+
     /// Bytes that may still be stored.
     pub fn free_space(&self) -> Result<u64> {
         self.root.free_space().map_err(failure)

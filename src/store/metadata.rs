@@ -74,6 +74,30 @@ pub trait Metadata: Send + Sync {
 
     /// Deletes the row of a preview; says whether there was one.
     fn delete_preview(&self, id: &str) -> Result<bool>;
+
+    /// Asks the database for as little as can be, to see whether it answers.
+    fn ping(&self) -> Result<()>;
+
+    /// The connections to the database.
+    fn pool(&self) -> Pool;
+}
+
+/// The connections to a database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pool {
+    /// Those that are open.
+    pub open: u32,
+    /// Those of them that nobody uses.
+    pub idle: u32,
+    /// How many there may be.
+    pub most: u32,
+}
+
+impl Pool {
+    pub(super) fn of<M: r2d2::ManageConnection>(pool: &r2d2::Pool<M>) -> Self {
+        let r2d2::State { connections, idle_connections, .. } = pool.state();
+        Self { open: connections, idle: idle_connections, most: pool.max_size() }
+    }
 }
 
 /// A part of a channel's list.

@@ -107,6 +107,9 @@ pub(super) const EVICT_PREVIEWS: &str = "DELETE FROM previews WHERE id IN (SELEC
 /// $1 id, $2 now.
 pub(super) const USE_PREVIEW: &str = "UPDATE previews SET lastUsed = $2 WHERE id = $1";
 
+/// As little as can be.
+pub(super) const PING: &str = "SELECT COUNT(*) FROM schema_version";
+
 /// $1 channel, $2 number, then the page's `after` and `before` where it has them. An id that the channel
 /// doesn't have makes its row of bounds NULL, which nothing is above or below.
 pub fn list(byte_order: &str, page: &Page) -> String {

@@ -12,7 +12,7 @@ use super::metadata::{
     Deleted, InsertError, Listing, MediaInsert, MediaRow, Metadata, PreviewInsert, PreviewRow, RawMedia,
     RawPreview, listing, pixels, preview_ids, signed, unsigned,
 };
-use super::{queries, schema};
+use super::{metadata, queries, schema};
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -166,6 +166,15 @@ impl Metadata for Sqlite {
     fn delete_preview(&self, id: &str) -> Result<bool> {
         let deleted = self.connection()?.execute(&numbered(queries::DELETE_PREVIEW), [id]).map_err(fault)?;
         Ok(deleted > 0)
+    }
+
+    fn ping(&self) -> Result<()> {
+        // A statement without a table would not even look at the file.
+        self.connection()?.query_row(queries::PING, [], |_| Ok(())).map_err(fault)
+    }
+
+    fn pool(&self) -> metadata::Pool {
+        metadata::Pool::of(&self.pool)
     }
 }
 

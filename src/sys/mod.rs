@@ -9,6 +9,6 @@ mod wait;
 
 pub use epoll::{Epoll, Events};
 pub use notify::Notifier;
-pub use process::raise_file_limit;
+pub use process::{Usage, raise_file_limit};
 pub use socket::{Accepted, accept, listen, send_file};
 pub use wait::{Interest, Waker, wait};

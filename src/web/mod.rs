@@ -19,6 +19,7 @@ use crate::access::{Ask, Credentials, Decision, Doorkeeper, Granted, Ticket, cre
 use crate::http::cors::Cors;
 use crate::http::{Exchange, Response, Service, target};
 use crate::media::{Library, Name};
+use crate::metrics;
 use crate::model::{BareJid, Channel, Media, MediaId, Method, Need, Refusal};
 
 use route::{Action, Misrouted, Route, route};
@@ -51,10 +52,14 @@ pub struct Parked {
 }
 
 impl Service for Web {
-    fn serve(&self, exchange: Exchange) {
+    fn serve(&self, mut exchange: Exchange) {
         match route(exchange.method(), exchange.path()) {
-            Ok(Route::Options(allow)) => self.answer(exchange, Ok(Response::new(200).header("Allow", allow))),
+            Ok(Route::Options(allow)) => {
+                exchange.note_route(metrics::Route::Options);
+                self.answer(exchange, Ok(Response::new(200).header("Allow", allow)));
+            }
             Ok(Route::Channel(channel, action)) => {
+                exchange.note_route(action.name());
                 self.ask(Parked { exchange, channel, action, meant: None });
             }
             Err(Misrouted { refusal, allow }) => {
@@ -97,6 +102,11 @@ impl Web {
 
     /// Goes on with a request on which there is a decision: performs it and answers.
     pub fn resume(&self, mut parked: Parked, decision: Decision) {
+        parked.exchange.note_resumed();
+        self.go_on(parked, decision);
+    }
+
+    fn go_on(&self, mut parked: Parked, decision: Decision) {
         if let Ok(Granted::Owned(user)) = &decision {
             parked.exchange.note_user(user);
         }
@@ -108,13 +118,14 @@ impl Web {
     fn ask(&self, mut parked: Parked) {
         match self.need(&mut parked) {
             Ok(Some(ask)) => {
+                parked.exchange.note_parked();
                 let wait = |parked: &mut Parked, ticket| watch(&self.door, parked, ticket);
                 if let Some((parked, decision)) = self.door.ask(ask, parked, wait) {
-                    self.resume(parked, decision);
+                    self.go_on(parked, decision);
                 }
             }
-            Ok(None) => self.resume(parked, Ok(Granted::Public)),
-            Err(refusal) => self.resume(parked, Err(refusal)),
+            Ok(None) => self.go_on(parked, Ok(Granted::Public)),
+            Err(refusal) => self.go_on(parked, Err(refusal)),
         }
     }
 

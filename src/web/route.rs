@@ -2,6 +2,7 @@
 
 use crate::http::target;
 use crate::media::Name;
+use crate::metrics;
 use crate::model::{Channel, Method, Refusal};
 
 /// Where a request leads.
@@ -23,6 +24,21 @@ pub(super) enum Action {
     Metadata(Name),
     Update(Name),
     Delete(Name),
+}
+
+impl Action {
+    /// Under which name it is counted.
+    pub fn name(&self) -> metrics::Route {
+        match self {
+            Self::List => metrics::Route::List,
+            Self::Upload => metrics::Route::Upload,
+            Self::SetAvatar => metrics::Route::SetAvatar,
+            Self::Download(_) => metrics::Route::Download,
+            Self::Metadata(_) => metrics::Route::Metadata,
+            Self::Update(_) => metrics::Route::Update,
+            Self::Delete(_) => metrics::Route::Delete,
+        }
+    }
 }
 
 /// A request that leads nowhere.

@@ -7,6 +7,7 @@ mod hang_up;
 mod https;
 mod requests;
 mod sharing;
+mod watching;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};

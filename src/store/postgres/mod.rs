@@ -21,7 +21,7 @@ use super::metadata::{
     Deleted, InsertError, Listing, MediaInsert, MediaRow, Metadata, PreviewInsert, PreviewRow, RawMedia,
     RawPreview, listing, pixels, preview_ids, signed, unsigned,
 };
-use super::queries;
+use super::{metadata, queries};
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -228,6 +228,14 @@ impl Metadata for Postgres {
             link.client.execute(&statement, &[&id])
         })?;
         Ok(deleted > 0)
+    }
+
+    fn ping(&self) -> Result<()> {
+        self.run(|link| link.client.batch_execute(queries::PING))
+    }
+
+    fn pool(&self) -> metadata::Pool {
+        metadata::Pool::of(&self.pool)
     }
 }
 

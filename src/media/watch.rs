@@ -1,0 +1,65 @@
+//! The library as those who watch it see it.
+
+use super::Library;
+use super::preview::Origin;
+use crate::error::Result;
+use crate::metrics::Counter;
+use crate::model::Refusal;
+use crate::store::Pool;
+
+/// What became of the requests for previews.
+#[derive(Debug, Default)]
+pub struct PreviewCounts {
+    /// Those that were made.
+    pub made: Counter,
+    /// Those that were stored already.
+    pub stored: Counter,
+    /// Those that had to wait too long, or not even that.
+    pub refused: Counter,
+    /// Those of what can't be decoded, or that failed otherwise.
+    pub failed: Counter,
+}
+
+impl PreviewCounts {
+    pub(super) fn count<T>(&self, outcome: &std::result::Result<(T, Origin), Refusal>) {
+        let counter = match outcome {
+            Ok((_, Origin::Made)) => &self.made,
+            Ok((_, Origin::Stored)) => &self.stored,
+            Err(Refusal::TooManyPreviews) => &self.refused,
+            Err(_) => &self.failed,
+        };
+        counter.increment();
+    }
+}
+
+impl Library {
+    /// Whether the metadata can be used. Takes as long as any other operation on a database that hangs.
+    pub fn try_metadata(&self) -> Result<()> {
+        self.metadata()?.ping()
+    }
+
+    /// Whether files can be stored: stores one, and removes it.
+    pub fn try_storage(&self) -> Result<()> {
+        self.files.try_out()
+    }
+
+    /// Bytes that may still be stored.
+    pub fn free_space(&self) -> Result<u64> {
+        self.files.free_space()
+    }
+
+    /// The connections to the database.
+    pub fn pool(&self) -> Pool {
+        self.metadata.pool()
+    }
+
+    /// Previews that are made at the moment, and requests that wait for theirs.
+    pub fn preview_jobs(&self) -> (usize, usize) {
+        self.jobs.activity()
+    }
+
+    /// What became of the requests for previews.
+    pub fn preview_counts(&self) -> &PreviewCounts {
+        &self.preview_counts
+    }
+}
