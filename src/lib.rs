@@ -3,6 +3,7 @@
 //! Folders are layers and imports point down only; `tests/layers.rs` holds the table.
 
 pub mod access;
+pub mod admin;
 pub mod cache;
 pub mod cli;
 pub mod clock;

@@ -193,6 +193,13 @@ pub const XMPP_RESOURCE: &str = "media-server";
 /// Open files besides those of connections and transfers: listeners, XMPP, databases, logs.
 pub const OTHER_FILES: usize = 128;
 
+/// How long those who watch wait for a part of the server that is tried out; above [`DATABASE_PING`].
+pub const PROBE_WAIT: Duration = Duration::from_secs(2);
+/// How long what was found is told again, and the part not asked.
+pub const PROBE_AGE: Duration = Duration::from_secs(1);
+/// Connections to `admin.bind`, and requests and answers there at a time. A site has a few that watch.
+pub const ADMIN_CONNECTIONS: usize = 32;
+
 /// Stack of a thread that decodes a picture, in bytes.
 pub const PREVIEW_STACK: usize = 4 * 1024 * 1024;
 /// How long a preview counts as just used: the row of one that is asked for often is seldom written.

@@ -1,6 +1,6 @@
 //! Settings that are lists.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::format::{Domain, Format};
 use crate::model::BareJid;
@@ -45,6 +45,24 @@ impl Format for Addresses {
 
     fn describe(&self) -> String {
         "list of IP addresses".to_owned()
+    }
+}
+
+/// IP addresses with ports.
+pub(super) struct SocketAddresses;
+
+impl Format for SocketAddresses {
+    type Value = Vec<SocketAddr>;
+
+    fn parse(&self, text: &str) -> Result<Vec<SocketAddr>, String> {
+        words(text)
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .map_err(|_| format!("not a {}", self.describe()))
+    }
+
+    fn describe(&self) -> String {
+        "list of IP addresses with ports such as 127.0.0.1:9100 or [::1]:9100".to_owned()
     }
 }
 
@@ -137,6 +155,15 @@ mod tests {
             &[("", "[]"), (" , ", "[]"), ("10.0.0.1,::1 ::ffff:1.2.3.4", "[10.0.0.1, ::1, 1.2.3.4]")],
         );
         check(&Addresses, &[("10.0.0.0/8", "-"), ("localhost", "-"), ("10.0.0.1;::1", "-")]);
+        check(
+            &SocketAddresses,
+            &[
+                ("127.0.0.1:1, [::1]:2", "[127.0.0.1:1, [::1]:2]"),
+                ("::1", "-"),
+                ("*:1", "-"),
+                ("1.2.3.4", "-"),
+            ],
+        );
         check(&BindAddresses, &[("*", "All"), ("::1", "Addresses([::1])"), (",", "-"), ("* ::1", "-")]);
         check(
             &OriginList,

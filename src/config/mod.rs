@@ -20,6 +20,6 @@ pub use properties::{Entry, parse};
 pub use settings::{Row, TABLE, Unset};
 pub use source::Places;
 pub use typed::{
-    Client, Component, Config, Gate, Http, Https, Logging, Media, Metadata, convert, need_restart,
+    Admin, Client, Component, Config, Gate, Http, Https, Logging, Media, Metadata, convert, need_restart,
 };
 pub use values::{Notice, Source};

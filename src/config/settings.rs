@@ -8,7 +8,7 @@ use super::format::{
     Choice, Domain, Endpoint, Format, Host, Jdbc, KeystoreType, Number, Password, Path, SecurityMode, Span,
     Switch, Text,
 };
-use super::list::{Addresses, BindAddresses, DomainList, OriginList};
+use super::list::{Addresses, BindAddresses, DomainList, OriginList, SocketAddresses};
 
 /// One setting, as the manual describes it.
 pub struct Row {
@@ -245,6 +245,9 @@ settings! {
         "The database of the metadata: jdbc:postgresql:… or jdbc:sqlite:PATH.";
     JDBC_POOL_SIZE: Number<u32> = Number { min: 1, max: 1000 }, "jdbc.pool.size", Is("8"), RESTART,
         "Connections to the database.";
+
+    ADMIN_BIND: SocketAddresses = SocketAddresses, "admin.bind", Told("not served"), RESTART,
+        "Where /metrics (for Prometheus) and /healthz are served, unencrypted and to whoever asks.";
 
     LOGGING_FILE: Path = Path, "logging.file", Told("standard error"), RELOAD,
         "The file that the log is appended to.";

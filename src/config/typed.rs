@@ -1,6 +1,6 @@
 //! The configuration as the daemon uses it: every setting parsed, defaults filled in, contradictions refused.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,6 +32,8 @@ pub struct Config {
     pub preview: Preview,
     /// `jdbc.*`
     pub metadata: Metadata,
+    /// `admin.*`
+    pub admin: Admin,
     /// `logging.*`
     pub logging: Logging,
 }
@@ -65,6 +67,13 @@ pub struct Http {
     pub cors_origins: Origins,
     /// `cache.max.age`, whole seconds.
     pub cache_max_age: Duration,
+}
+
+/// How the server is watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// `admin.bind`; empty: not at all.
+    pub bind: Vec<SocketAddr>,
 }
 
 /// How HTTPS is served.
@@ -208,6 +217,7 @@ impl Config {
             client: client(&values)?,
             gate: gate(&values, &component.servername)?,
             metadata: metadata(&values, &media.root)?,
+            admin: Admin { bind: values.get(&s::ADMIN_BIND)?.unwrap_or_default() },
             logging: Logging { file: values.get(&s::LOGGING_FILE)?, level: values.need(&s::LOGGING_LEVEL)? },
             component,
             media,
@@ -478,6 +488,7 @@ mod tests {
                 database: Database::Sqlite("/srv/media/metadata.sqlite".into()),
                 pool_size: 8,
             },
+            admin: Admin::default(),
             logging: Logging { file: None, level: log::LevelFilter::Info },
         };
         assert_eq!(read("").unwrap(), expected);
@@ -500,6 +511,7 @@ mod tests {
              media.quota.user=25\njdbc.db.url=jdbc:postgresql:m\njdbc.pool.size=15\n\
              preview.max.pixels=16\npreview.max.bytes=17\npreview.max.count=18\npreview.timeout=19\n\
              preview.jobs.max=20\npreview.queue.max=21\npreview.ffmpeg=/f\npreview.ffprobe=/p\n\
+             admin.bind=127.0.0.1:22, [::1]:23\n\
              logging.file=/l\nlogging.level=trace",
         )
         .unwrap();
@@ -550,6 +562,7 @@ mod tests {
         assert_eq!(config.preview, preview);
         assert!(matches!(config.metadata.database, Database::Postgres(PostgresUrl { .. })));
         assert_eq!(config.metadata.pool_size, 15);
+        assert_eq!(config.admin.bind, ["127.0.0.1:22", "[::1]:23"].map(|address| address.parse().unwrap()));
         assert_eq!(config.logging, Logging { file: Some("/l".into()), level: log::LevelFilter::Trace });
     }
 

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::io;
 use std::sync::{Arc, Weak, mpsc};
 use std::thread;
+use std::time::SystemTime;
 
 use log::{error, info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -18,6 +19,7 @@ pub use commands::{check, configuration_rows, drop_schema, fsck, setup_schema, t
 use reload::Reload;
 
 use crate::access::{Decision, Doorkeeper};
+use crate::admin::Admin;
 use crate::clock::SystemClock;
 use crate::config::{Config, Notice, Source};
 use crate::error::{Error, Kind, Result};
@@ -55,6 +57,7 @@ pub struct Start<'a> {
 /// # Errors
 /// When it can't start, or finds later that it can't go on: the text says what must change.
 pub fn serve(start: Start<'_>) -> Result<()> {
+    let started = SystemTime::now();
     let Start { source, config, notices, reread, notify_socket } = start;
     let notifier =
         Notifier::new(notify_socket).map_err(|cause| Error::io("can't use NOTIFY_SOCKET", cause))?;
@@ -75,13 +78,15 @@ pub fn serve(start: Start<'_>) -> Result<()> {
 
     let workers = Workers::new(config.http.threads)?;
     let (outbox, inbox) = xmpp::channel();
-    let web = web(config, library, outbox, &workers);
+    let web = web(config, Arc::clone(&library), outbox, &workers);
     let xmpp = xmpp::start(settings::xmpp(config), inbox, Arc::clone(web.door()) as _)?;
     let server = Server::start(settings::http(config)?, workers, Arc::clone(&web) as _)?;
     for address in server.addresses() {
         info!("listening on {address}");
     }
 
+    // Until the end: while the others stop, too, somebody may want to know how they are.
+    let _admin = admin(config, Admin::new(Arc::clone(web.door()), library, server.monitor(), started))?;
     told(notifier.ready());
     let current = config.clone();
     let reload = Reload { first: source, current, reread, log, web: Arc::clone(&web), server: &server };
@@ -115,6 +120,20 @@ fn web(config: &Config, library: Arc<Library>, outbox: Outbox, workers: &Workers
         let door = Doorkeeper::new(gate, Arc::new(SystemClock), outbox, Box::new(deliver));
         Web::new(library, Arc::new(door), settings::web(config))
     })
+}
+
+/// The listener for those who watch, if there is to be one.
+fn admin(config: &Config, admin: Admin<Parked>) -> Result<Option<Server>> {
+    if config.admin.bind.is_empty() {
+        return Ok(None);
+    }
+    let refused = |error| Error::caused(Kind::Config, "admin.bind can't be used", error);
+    let server =
+        Server::start(settings::admin(config), Workers::new(1)?, Arc::new(admin)).map_err(refused)?;
+    for address in server.addresses() {
+        info!("/metrics and /healthz are on {address}");
+    }
+    Ok(Some(server))
 }
 
 /// Signals become events; a second SIGTERM or SIGINT ends the process at once.

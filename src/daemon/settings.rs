@@ -103,6 +103,26 @@ pub(super) fn http(config: &Config) -> Result<http::Settings> {
     })
 }
 
+/// What serves those who watch: small, and apart from everything else.
+pub(super) fn admin(config: &Config) -> http::Settings {
+    let listen = |address: &SocketAddr| http::Listen { address: *address, tls: false, optional: false };
+    let most = limits::ADMIN_CONNECTIONS;
+    http::Settings {
+        listen: config.admin.bind.iter().map(listen).collect(),
+        limits: http::Limits {
+            connections: most,
+            connections_per_address: most,
+            uploads: 1,
+            // Of which one address has half.
+            downloads: 2 * most,
+        },
+        max_queued: most,
+        // What asks every few seconds would fill the log.
+        access_level: log::Level::Debug,
+        ..http::Settings::default()
+    }
+}
+
 pub(super) fn limits(config: &Config) -> http::Limits {
     let http = &config.http;
     http::Limits {

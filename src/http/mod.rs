@@ -17,6 +17,7 @@ pub mod form;
 mod front;
 pub mod head;
 pub mod mime;
+mod monitor;
 mod pace;
 mod parameters;
 mod permits;
@@ -30,7 +31,6 @@ mod stream;
 pub mod target;
 mod tls;
 mod transfer;
-mod monitor;
 mod workers;
 
 #[cfg(test)]
@@ -39,11 +39,11 @@ mod tests;
 pub use body::BodyLength;
 pub use client::Client;
 pub use exchange::Exchange;
+pub use monitor::{Activity, Monitor};
 pub use reader::Body;
 pub use response::Response;
 pub use server::Server;
 pub use settings::{Clocks, Limits, Listen, Pkcs12, Settings};
-pub use monitor::{Activity, Monitor};
 pub use workers::Workers;
 
 /// What answers the requests.

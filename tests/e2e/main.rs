@@ -30,3 +30,4 @@ mod smuggling;
 #[path = "../support/mod.rs"]
 mod support;
 mod waiting;
+mod watching;

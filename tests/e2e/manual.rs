@@ -1,5 +1,5 @@
-//! The manual page for authors of clients: its curl lines are run, and its statuses are those there are. And the one
-//! about security: what it says is tested is.
+//! The manual pages: the curl lines for authors of clients are run, the statuses are those there are, and so are the
+//! numbers for those who watch. And the page about security: what it says is tested is.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,6 +10,8 @@ use media_server::model::Refusal;
 use crate::site::{Site, photo};
 use crate::support::child::run;
 use crate::support::scratch::Scratch;
+use crate::support::server::Server;
+use crate::watching;
 
 fn in_tree(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -98,4 +100,20 @@ fn every_test_that_the_security_page_names_is_there() {
         .filter_map(|line| line.strip_prefix(".It ")?.trim_start_matches("\\&").strip_prefix('D'));
     let defects: Vec<u8> = defects.filter_map(|number| number.parse().ok()).collect();
     assert_eq!(defects, (1..=29).collect::<Vec<u8>>());
+}
+
+#[test]
+fn it_has_every_number_that_is_told() {
+    let page = fs::read_to_string(in_tree("man/buddycloud-media-server.8")).expect("it is in the tree");
+    let (_, rest) = page.split_once("\n.Sh WATCHING\n").expect("the section");
+    let (section, _) = rest.split_once("\n.Sh ").expect("another one behind it");
+    let items = section.lines().filter_map(|line| line.strip_prefix(".It Li "));
+    let manual: Vec<(String, String)> = items
+        .filter_map(|item| item.split_once(" Pq "))
+        .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+        .collect();
+    let server = Server::start(watching::NO_XMPP, &[watching::ANY]);
+    let told: Vec<_> =
+        watching::scrape(&server).into_iter().map(|family| (family.name, family.kind)).collect();
+    assert_eq!(told, manual);
 }

@@ -1,0 +1,335 @@
+//! Everything that is counted, under its name. The section METRICS of the manual says the same, and a test that it does.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::health::Report;
+use super::text::Kind::{Counter, Gauge, Histogram};
+use super::text::Text;
+use crate::access::{Counts, LinkCounts, LookupCounts};
+use crate::http::Activity;
+use crate::media::PreviewCounts;
+use crate::metrics::{Answered, Requests, Route};
+use crate::store::Pool;
+use crate::sys::Usage;
+
+/// What is known at one moment.
+pub(super) struct Snapshot<'a> {
+    pub version: &'static str,
+    /// When the process was started.
+    pub started: SystemTime,
+    pub usage: Usage,
+    pub server: Activity,
+    pub requests: &'a Requests,
+    pub gate: Counts,
+    pub pool: Pool,
+    /// Previews under way, and requests that wait for theirs.
+    pub preview_jobs: (usize, usize),
+    pub previews: &'a PreviewCounts,
+    pub health: Report,
+}
+
+impl Snapshot<'_> {
+    /// The text that Prometheus reads.
+    pub fn text(&self) -> Vec<u8> {
+        let mut text = Text::default();
+        self.requests(&mut text);
+        self.transfers(&mut text);
+        self.workers(&mut text);
+        self.confirmations(&mut text);
+        self.links(&mut text);
+        self.lookups(&mut text);
+        self.previews(&mut text);
+        self.storage(&mut text);
+        self.process(&mut text);
+        text.into_bytes()
+    }
+
+    fn requests(&self, text: &mut Text) {
+        let mut answered = text.family(
+            "mediaserver_http_requests_total",
+            Counter,
+            "Requests answered, by route and status.",
+        );
+        for route in Route::ALL {
+            for (status, count) in self.requests.of(route).statuses() {
+                answered.sample(&[("route", route.name()), ("status", &status.to_string())], count);
+            }
+        }
+        let mut durations = text.family(
+            "mediaserver_http_request_duration_seconds",
+            Histogram,
+            "From the end of a request's head to the end of its answer, without the time parked.",
+        );
+        for route in Route::ALL {
+            durations.histogram(&[("route", route.name())], &self.requests.of(route).served);
+        }
+        let mut parked = text.family(
+            "mediaserver_http_request_parked_seconds",
+            Histogram,
+            "How long requests waited for a confirmation or a channel service.",
+        );
+        for route in Route::ALL {
+            parked.histogram(&[("route", route.name())], &self.requests.of(route).parked);
+        }
+    }
+
+    fn transfers(&self, text: &mut Text) {
+        let mut by_route = |name, help, count: fn(&Answered) -> u64| {
+            let mut family = text.family(name, Counter, help);
+            for route in Route::ALL {
+                family.sample(&[("route", route.name())], count(self.requests.of(route)));
+            }
+        };
+        by_route(
+            "mediaserver_http_request_body_bytes_total",
+            "Bytes of requests' bodies that were read, counted when the request is answered.",
+            |answered| answered.received.get(),
+        );
+        by_route(
+            "mediaserver_http_response_body_bytes_total",
+            "Bytes of answers' bodies that were sent, counted at the end of the answer.",
+            |answered| answered.sent.get(),
+        );
+        let server = &self.server;
+        let (open, idle) = (server.connections.0, server.idle);
+        let mut connections =
+            text.family("mediaserver_http_connections", Gauge, "Open connections, idle or at a request.");
+        connections.sample(&[("state", "idle")], idle.min(open));
+        connections.sample(&[("state", "active")], open.saturating_sub(idle));
+        gauges(
+            text,
+            [
+                (
+                    "mediaserver_http_connections_limit",
+                    "Open connections that are taken.",
+                    server.connections.1,
+                ),
+                ("mediaserver_http_uploads", "Requests whose bodies are read.", server.uploads.0),
+                ("mediaserver_http_uploads_limit", "Uploads that are taken at a time.", server.uploads.1),
+                ("mediaserver_http_downloads", "Large answers that are sent.", server.downloads.0),
+                (
+                    "mediaserver_http_downloads_limit",
+                    "Downloads that are sent at a time.",
+                    server.downloads.1,
+                ),
+            ],
+        );
+    }
+
+    fn workers(&self, text: &mut Text) {
+        let (busy, all) = self.server.workers;
+        gauges(
+            text,
+            [
+                ("mediaserver_workers", "Threads that serve requests.", all),
+                ("mediaserver_workers_busy", "Threads that serve a request now.", busy),
+                ("mediaserver_workers_queue", "Requests that wait for a thread.", self.server.queued),
+            ],
+        );
+    }
+
+    fn confirmations(&self, text: &mut Text) {
+        let gate = &self.gate;
+        gauges(
+            text,
+            [
+                (
+                    "mediaserver_requests_parked",
+                    "Requests that wait for a confirmation or a channel service.",
+                    gate.parked,
+                ),
+                (
+                    "mediaserver_confirmations_pending",
+                    "Users that were asked and have not answered.",
+                    gate.pending,
+                ),
+            ],
+        );
+        let mut outcomes =
+            text.family("mediaserver_confirmations_total", Counter, "Confirmations, by what came of them.");
+        let done = &gate.confirmations;
+        for (outcome, count) in [
+            ("confirmed", done.confirmed),
+            ("denied", done.denied),
+            ("timeout", done.late),
+            ("limited", done.limited),
+            ("abandoned", done.abandoned),
+        ] {
+            outcomes.sample(&[("outcome", outcome)], count);
+        }
+    }
+
+    fn links(&self, text: &mut Text) {
+        let links = [("component", self.gate.component), ("client", self.gate.client)];
+        let mut up = text.family("mediaserver_xmpp_up", Gauge, "Whether the XMPP link is logged in.");
+        for (link, LinkCounts { up: is_up, .. }) in links {
+            up.sample(&[("link", link)], is_up);
+        }
+        let mut reconnects = text.family(
+            "mediaserver_xmpp_reconnects_total",
+            Counter,
+            "How often the XMPP link was logged in again after it broke.",
+        );
+        for (link, LinkCounts { logins, .. }) in links {
+            reconnects.sample(&[("link", link)], logins.saturating_sub(1));
+        }
+    }
+
+    fn lookups(&self, text: &mut Text) {
+        let lookups = self.gate.lookups;
+        let kinds =
+            [("service", lookups.service), ("access", lookups.access), ("affiliation", lookups.affiliation)];
+        let mut by_kind = |name, help, count: fn(&LookupCounts) -> u64| {
+            let mut family = text.family(name, Counter, help);
+            for (kind, counts) in &kinds {
+                family.sample(&[("kind", kind)], count(counts));
+            }
+        };
+        by_kind("mediaserver_lookups_total", "Questions to channel services, by kind.", |counts| {
+            counts.asked
+        });
+        by_kind("mediaserver_lookup_failures_total", "Questions without an answer.", |counts| counts.failed);
+        by_kind("mediaserver_lookup_cache_hits_total", "Questions whose answer was known.", |counts| {
+            counts.cached
+        });
+    }
+
+    fn previews(&self, text: &mut Text) {
+        let (running, waiting) = self.preview_jobs;
+        gauges(
+            text,
+            [
+                ("mediaserver_previews_running", "Previews, and looks at uploads, under way.", running),
+                ("mediaserver_previews_queue", "Requests that wait for their preview.", waiting),
+            ],
+        );
+        let mut previews = text.family(
+            "mediaserver_previews_total",
+            Counter,
+            "Requests for previews, by what came of them.",
+        );
+        let counts = self.previews;
+        for (outcome, count) in [
+            ("made", &counts.made),
+            ("stored", &counts.stored),
+            ("refused", &counts.refused),
+            ("failed", &counts.failed),
+        ] {
+            previews.sample(&[("outcome", outcome)], count.get());
+        }
+    }
+
+    fn storage(&self, text: &mut Text) {
+        let mut free =
+            text.family("mediaserver_storage_free_bytes", Gauge, "Bytes that may still be stored.");
+        if let Some(bytes) = self.health.free_space() {
+            free.value(bytes);
+        }
+        let Pool { open, idle, most } = self.pool;
+        let mut connections =
+            text.family("mediaserver_database_connections", Gauge, "Connections to the database.");
+        connections.sample(&[("state", "idle")], idle);
+        connections.sample(&[("state", "used")], open.saturating_sub(idle));
+        let help = "Connections to the database that there may be.";
+        text.family("mediaserver_database_connections_limit", Gauge, help).value(most);
+        let mut health =
+            text.family("mediaserver_healthy", Gauge, "Whether a part is in order, as /healthz tells.");
+        for (part, ok) in self.health.parts() {
+            health.sample(&[("part", part)], ok);
+        }
+    }
+
+    /// What Prometheus expects of every process, under the names of its own client libraries.
+    fn process(&self, text: &mut Text) {
+        let help = "1, with the version that runs.";
+        text.family("mediaserver_build_info", Gauge, help).sample(&[("version", self.version)], 1_u64);
+        let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let help = "Start of the process, in seconds since 1970.";
+        text.family("process_start_time_seconds", Gauge, help).value(started);
+        let cpu = self.usage.cpu.as_secs_f64();
+        text.family("process_cpu_seconds_total", Counter, "Processor time spent.").value(cpu);
+        let usage = &self.usage;
+        for (name, help, value) in [
+            ("process_resident_memory_bytes", "Memory in RAM.", usage.resident),
+            ("process_virtual_memory_bytes", "Address space.", usage.virtual_memory),
+            ("process_open_fds", "Open file descriptors.", usage.open_files),
+            ("process_max_fds", "File descriptors that there may be.", usage.most_files),
+        ] {
+            let mut family = text.family(name, Gauge, help);
+            if let Some(value) = value {
+                family.value(value);
+            }
+        }
+    }
+}
+
+/// Gauges without labels.
+fn gauges<const N: usize>(text: &mut Text, rows: [(&'static str, &str, usize); N]) {
+    for (name, help, value) in rows {
+        text.family(name, Gauge, help).value(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::exposition_parser::{parse, value};
+    use super::*;
+
+    #[test]
+    fn every_number_has_its_place() {
+        let (requests, previews) = (Requests::default(), PreviewCounts::default());
+        let download = requests.of(Route::Download);
+        download.count(206);
+        download.sent.add(1000);
+        download.parked.observe(Duration::from_secs(2));
+        previews.stored.add(3);
+        let mut gate = Counts { parked: 5, pending: 4, ..Counts::default() };
+        gate.client = LinkCounts { up: true, logins: 3 };
+        gate.confirmations.late = 6;
+        gate.lookups.access.cached = 7;
+        let snapshot = Snapshot {
+            version: "1.2.3",
+            started: UNIX_EPOCH + Duration::from_millis(1500),
+            usage: Usage { cpu: Duration::from_millis(250), open_files: Some(9), ..Usage::default() },
+            server: Activity { connections: (10, 20), idle: 4, workers: (2, 8), ..Activity::default() },
+            requests: &requests,
+            health: Report::new(&gate, Ok(()), Err("x"), Ok(11)),
+            gate,
+            pool: Pool { open: 5, idle: 3, most: 8 },
+            preview_jobs: (1, 2),
+            previews: &previews,
+        };
+        let families = parse(std::str::from_utf8(&snapshot.text()).unwrap()).unwrap();
+        for (sample, expected) in [
+            ("mediaserver_http_requests_total{route=download,status=206}", 1.0),
+            ("mediaserver_http_response_body_bytes_total{route=download}", 1000.0),
+            ("mediaserver_http_request_parked_seconds_sum{route=download}", 2.0),
+            ("mediaserver_http_connections{state=active}", 6.0),
+            ("mediaserver_http_connections_limit", 20.0),
+            ("mediaserver_workers_busy", 2.0),
+            ("mediaserver_requests_parked", 5.0),
+            ("mediaserver_confirmations_pending", 4.0),
+            ("mediaserver_confirmations_total{outcome=timeout}", 6.0),
+            ("mediaserver_xmpp_up{link=component}", 0.0),
+            ("mediaserver_xmpp_up{link=client}", 1.0),
+            ("mediaserver_xmpp_reconnects_total{link=component}", 0.0),
+            ("mediaserver_xmpp_reconnects_total{link=client}", 2.0),
+            ("mediaserver_lookup_cache_hits_total{kind=access}", 7.0),
+            ("mediaserver_previews_total{outcome=stored}", 3.0),
+            ("mediaserver_previews_queue", 2.0),
+            ("mediaserver_storage_free_bytes", 11.0),
+            ("mediaserver_database_connections{state=used}", 2.0),
+            ("mediaserver_healthy{part=storage}", 0.0),
+            ("mediaserver_healthy{part=database}", 1.0),
+            ("mediaserver_build_info{version=1.2.3}", 1.0),
+            ("process_start_time_seconds", 1.5),
+            ("process_cpu_seconds_total", 0.25),
+            ("process_open_fds", 9.0),
+        ] {
+            assert_eq!(value(&families, sample), Some(expected), "{sample}");
+        }
+        assert_eq!(value(&families, "process_max_fds"), None);
+    }
+}

@@ -1,0 +1,84 @@
+//! For those who watch the server: `/metrics` and `/healthz`, on a listener of their own, never on the public one.
+
+mod exposition;
+#[cfg(test)]
+#[path = "../../tests/support/exposition.rs"]
+mod exposition_parser;
+mod health;
+mod probe;
+mod text;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::access::Doorkeeper;
+use crate::http::{Exchange, Monitor, Response, Service};
+use crate::media::Library;
+use crate::model::{Method, Refusal};
+use crate::sys::Usage;
+
+use exposition::Snapshot;
+use health::Health;
+
+/// The methods of both addresses.
+const METHODS: &str = "GET, HEAD";
+
+/// The service behind `admin.bind`. `P` is what is parked at the gate.
+pub struct Admin<P: Send> {
+    door: Arc<Doorkeeper<P>>,
+    library: Arc<Library>,
+    server: Monitor,
+    health: Health,
+    started: SystemTime,
+}
+
+impl<P: Send> Admin<P> {
+    /// Watches these parts of a process that `started` then.
+    pub fn new(
+        door: Arc<Doorkeeper<P>>,
+        library: Arc<Library>,
+        server: Monitor,
+        started: SystemTime,
+    ) -> Self {
+        let health = Health::new(&library);
+        Self { door, library, server, health, started }
+    }
+
+    fn metrics(&self) -> Response {
+        let gate = self.door.counts();
+        let snapshot = Snapshot {
+            version: env!("CARGO_PKG_VERSION"),
+            started: self.started,
+            usage: Usage::now(),
+            server: self.server.activity(),
+            requests: self.server.requests(),
+            health: self.health.report(&gate),
+            gate,
+            pool: self.library.pool(),
+            preview_jobs: self.library.preview_jobs(),
+            previews: self.library.preview_counts(),
+        };
+        Response::bytes(200, text::CONTENT_TYPE, snapshot.text())
+    }
+
+    fn answer(&self, method: Method, path: &str) -> Response {
+        if !matches!(path, "/metrics" | "/healthz") {
+            return Response::refusal(Refusal::NoSuchRoute);
+        }
+        if !matches!(method, Method::Get | Method::Head) {
+            return Response::refusal(Refusal::MethodNotAllowed).header("Allow", METHODS);
+        }
+        let response = match path {
+            "/metrics" => self.metrics(),
+            _ => self.health.report(&self.door.counts()).answer(),
+        };
+        response.header("Cache-Control", "no-store")
+    }
+}
+
+impl<P: Send + 'static> Service for Admin<P> {
+    fn serve(&self, exchange: Exchange) {
+        let response = self.answer(exchange.method(), exchange.path());
+        exchange.answer(response);
+    }
+}
