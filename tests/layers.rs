@@ -23,7 +23,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "media",
         &[
-            "cache", "error", "limits", "clock", "secret", "log", "sys", "model", "metrics", "store", "preview",
+            "cache", "error", "limits", "clock", "secret", "log", "sys", "model", "metrics", "store",
+            "preview",
         ],
     ),
     // Of xmpp only the stanza types; `only_stanza_types` holds that.

@@ -121,7 +121,11 @@ impl Snapshot<'_> {
         gauges(
             text,
             [
-                ("mediaserver_workers", "Threads that serve requests.", all),
+                (
+                    "mediaserver_workers",
+                    "Threads that may serve requests; they are started as they are needed.",
+                    all,
+                ),
                 ("mediaserver_workers_busy", "Threads that serve a request now.", busy),
                 ("mediaserver_workers_queue", "Requests that wait for a thread.", self.server.queued),
             ],

@@ -115,6 +115,7 @@ pub(super) fn admin(config: &Config) -> http::Settings {
             uploads: 1,
             // Of which one address has half.
             downloads: 2 * most,
+            ..http::Limits::default()
         },
         max_queued: most,
         // What asks every few seconds would fill the log.

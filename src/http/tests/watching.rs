@@ -74,7 +74,8 @@ fn time_parked_is_counted_apart() {
 #[test]
 fn what_goes_on_is_seen() {
     let (begin, begun) = mpsc::channel();
-    let limits = Limits { connections: 5, connections_per_address: 5, uploads: 3, downloads: 2 };
+    let limits =
+        Limits { connections: 5, connections_per_address: 5, uploads: 3, downloads: 2, ..Limits::default() };
     let server = start(limited(limits), move |mut exchange| {
         begin.send(()).unwrap();
         let response = echo(&mut exchange).unwrap_or_else(Response::refusal);
