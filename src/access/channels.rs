@@ -128,9 +128,13 @@ impl Channels {
     }
 
     /// Whether the channel is known to be open to all readers.
-    pub(super) fn is_open(&self, now: Instant, channel: &Channel) -> bool {
-        let known = self.caches.access.get(now, &Query::Access(channel.clone()));
-        matches!(known, Some(Ok(Found::Access(AccessModel::Open))))
+    pub(super) fn is_open(&mut self, now: Instant, channel: &Channel) -> bool {
+        let query = Query::Access(channel.clone());
+        let is_open =
+            matches!(self.caches.access.get(now, &query), Some(Ok(Found::Access(AccessModel::Open))));
+        // Whatever else is known is counted when the whole request asks.
+        self.counts.of(&query).cached += u64::from(is_open);
+        is_open
     }
 
     /// Learns the answer in advance.

@@ -90,7 +90,7 @@ impl<P> Gate<P> {
     }
 
     /// Whether it is known now that everybody may read this channel, so that nothing is to be asked.
-    pub fn is_public(&self, now: Instant, channel: &Channel) -> bool {
+    pub fn is_public(&mut self, now: Instant, channel: &Channel) -> bool {
         !self.stopping && self.serves(channel.domain()) && self.channels.is_open(now, channel)
     }
 

@@ -110,7 +110,7 @@ impl Stage {
     }
 
     /// Whether the room is known to be public.
-    pub(super) fn is_public(&self) -> bool {
+    pub(super) fn is_public(&mut self) -> bool {
         self.gate.is_public(self.now, &ROOM.parse().unwrap())
     }
 
