@@ -1,5 +1,7 @@
 //! The operations on media: upload, serve, list, update, delete, and the check of the whole store.
 
+#[cfg(test)]
+mod anomalies;
 mod fsck;
 mod library;
 mod preview;

@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::model::{Media, MediaId, Preview, Refusal};
 use crate::preview::{Bounds, Rendered};
-use crate::store::{InsertError, PreviewInsert, Published, Sealed, StoredFile};
+use crate::store::{InsertError, PreviewInsert, Published, Sealed, StoredFile, storage_error};
 
 /// What a preview is made for: no two at a time for the same.
 pub(super) type Key = (MediaId, Bounds);
@@ -132,7 +132,9 @@ impl Library {
     /// Brings bytes of our own to the disk.
     pub(super) fn seal(&self, bytes: &[u8]) -> Result<Sealed> {
         let mut upload = self.files.begin(u64::MAX, 0);
-        upload.write_all(bytes).map_err(|cause| Error::io("can't store what was made of a media", cause))?;
+        upload
+            .write_all(bytes)
+            .map_err(|cause| storage_error("can't store what was made of a media", cause))?;
         upload.seal()
     }
 }

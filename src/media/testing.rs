@@ -29,7 +29,12 @@ impl Bench {
 
     /// The same over other metadata.
     pub(super) fn over(scratch: Scratch, metadata: Box<dyn Metadata>) -> Self {
-        let files = Files::open(scratch.path(), false).unwrap();
+        Self::with(scratch, metadata, false)
+    }
+
+    /// The same, where files are brought to the disk if `sync`.
+    pub(super) fn with(scratch: Scratch, metadata: Box<dyn Metadata>, sync: bool) -> Self {
+        let files = Files::open(scratch.path(), sync).unwrap();
         let clock = Arc::new(HandClock(AtomicI64::new(Timestamp::from(SystemTime::now()).as_micros())));
         let settings = Settings { size_limit: 1000, to_disk_threshold: 10, quotas: Quotas::NONE };
         let studio = crate::preview::Settings::default();
@@ -80,6 +85,16 @@ impl Bench {
         self.scratch.join(&format!("{}/{}", media.channel, media.id))
     }
 
+    /// Open files of uploads and media.
+    pub(super) fn open_files(&self) -> usize {
+        let links = fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let targets = links.filter_map(|link| fs::read_link(link.path()).ok());
+        let names = targets.filter_map(|path| Some(path.strip_prefix(self.scratch.path()).ok()?.to_owned()));
+        names
+            .filter(|name| name.starts_with(channel().as_str()) || name.to_string_lossy().starts_with('.'))
+            .count()
+    }
+
     /// The names of the files in the channel's directory.
     pub(super) fn files(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.scratch.join(channel().as_str())) else { return Vec::new() };
@@ -95,7 +110,8 @@ pub(super) fn channel() -> Channel {
     "room@example.org".parse().unwrap()
 }
 
-fn new(avatar: bool) -> New {
+/// What is said of every upload.
+pub(super) fn new(avatar: bool) -> New {
     New {
         channel: channel(),
         author: "alice@example.org".parse().unwrap(),

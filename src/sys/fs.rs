@@ -79,9 +79,23 @@ impl fmt::Display for StepError {
 
 impl std::error::Error for StepError {}
 
-/// Runs one call. Errors keep their kind, by which callers tell them apart.
-fn call<T>(step: Step, path: impl FnOnce() -> PathBuf, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    run().map_err(|cause| io::Error::new(cause.kind(), StepError { step, path: path(), cause }))
+/// Runs one call, again if a signal interrupted it. Errors keep their kind, by which callers tell them apart.
+fn call<T>(
+    step: Step,
+    path: impl FnOnce() -> PathBuf,
+    mut run: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
+    loop {
+        #[cfg(test)]
+        let done = super::faults::strike(step).and_then(|()| run());
+        #[cfg(not(test))]
+        let done = run();
+        match done {
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(io::Error::new(cause.kind(), StepError { step, path: path(), cause })),
+            Ok(value) => return Ok(value),
+        }
+    }
 }
 
 /// How files are opened for reading. Without NONBLOCK a named pipe would be waited for.
@@ -155,13 +169,17 @@ impl Dir {
     pub fn open_regular_in(&self, directory: &str, name: &str) -> io::Result<Option<(File, u64)>> {
         let path = format!("{directory}/{name}");
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        match rustix::fs::openat2(&self.fd, &path, READ, Mode::empty(), resolve) {
+        let open = || match rustix::fs::openat2(&self.fd, &path, READ, Mode::empty(), resolve) {
             // Linux before 5.6, or a sandbox that is older than the call.
-            Err(Errno::NOSYS | Errno::PERM) => match self.open_dir(directory)? {
-                Some(directory) => directory.open_regular(name),
-                None => Ok(None),
-            },
-            opened => self.call(Step::Open, &path, || regular(opened)),
+            Err(Errno::NOSYS | Errno::PERM) => Ok(None),
+            opened => regular(opened).map(Some),
+        };
+        if let Some(opened) = self.call(Step::Open, &path, open)? {
+            return Ok(opened);
+        }
+        match self.open_dir(directory)? {
+            Some(directory) => directory.open_regular(name),
+            None => Ok(None),
         }
     }
 
@@ -204,7 +222,7 @@ impl Dir {
         )
     }
 
-    fn call<T>(&self, step: Step, name: &str, run: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    fn call<T>(&self, step: Step, name: &str, run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         call(step, || self.path.join(name), run)
     }
 }
@@ -220,6 +238,8 @@ impl NewFile {
     /// Appends all of these bytes.
     pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Self { file, path } = self;
+        #[cfg(test)]
+        let mut file = super::faults::Faulty(file);
         call(Step::Write, || path.clone(), || file.write_all(bytes))
     }
 

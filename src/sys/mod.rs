@@ -1,6 +1,8 @@
 //! System calls, each with the behaviour the rest of the program relies on. Safe throughout (rustix).
 
 mod epoll;
+#[cfg(test)]
+pub mod faults;
 pub mod fs;
 mod notify;
 mod process;

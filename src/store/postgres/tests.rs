@@ -32,6 +32,14 @@ impl conformance::Bench for Bench {
 
 conformance::suite!(Bench::new());
 
+impl Postgres {
+    /// A store in a new database of the shared server.
+    pub(crate) fn for_test() -> Self {
+        let server = postgres_server::shared();
+        store(server, &server.new_database(), |_| {})
+    }
+}
+
 fn store(server: &Server, database: &str, change: impl FnOnce(&mut PostgresSettings)) -> Postgres {
     let mut settings = PostgresSettings::for_test(server.port(), database);
     change(&mut settings);
