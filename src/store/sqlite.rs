@@ -285,7 +285,7 @@ fn insert(
     if avatar {
         transaction.execute(&numbered(queries::SET_AVATAR), [id, entity]).map_err(failed)?;
     }
-    transaction.commit().map_err(|error| InsertError::Unknown(fault(error)))?;
+    transaction.commit().map_err(at_commit)?;
     Ok(MediaInsert::Stored)
 }
 
@@ -347,7 +347,7 @@ fn insert_preview(
         PreviewInsert::Stored(evicted) => evicted,
         other => return Ok(other),
     };
-    transaction.commit().map_err(|error| InsertError::Unknown(fault(error)))?;
+    transaction.commit().map_err(at_commit)?;
     Ok(PreviewInsert::Stored(evicted))
 }
 
@@ -458,6 +458,14 @@ fn raw_media(row: &Row<'_>) -> rusqlite::Result<RawMedia> {
 /// The statement with parameters as SQLite numbers them; `$1` would be a name to it.
 fn numbered(sql: &str) -> String {
     sql.replace('$', "?")
+}
+
+/// What a commit that failed has stored. On a full disk it is nothing: the last page, which makes it one, is not written.
+fn at_commit(cause: rusqlite::Error) -> InsertError {
+    match kind(&cause) {
+        Kind::Full => InsertError::Failed(fault(cause)),
+        _ => InsertError::Unknown(fault(cause)),
+    }
 }
 
 fn fault(cause: rusqlite::Error) -> Error {

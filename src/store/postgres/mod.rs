@@ -280,7 +280,7 @@ fn insert(
     if avatar {
         transaction.execute(&set_avatar, &[&id, &entity]).map_err(failed)?;
     }
-    transaction.commit().map_err(|error| InsertError::Unknown(fault(error)))?;
+    transaction.commit().map_err(at_commit)?;
     Ok(MediaInsert::Stored)
 }
 
@@ -294,6 +294,15 @@ fn is_stored(
     let params: &[&(dyn ToSql + Sync)] =
         &[&media.id.as_str(), &media.channel.as_str(), &media.author, &uploaded, &media.sha1];
     transaction.query_opt(same, params).map(|row| row.is_some())
+}
+
+/// What a commit that failed has stored: nothing where the server says so. What ends a session may come after it.
+fn at_commit(cause: postgres::Error) -> InsertError {
+    let severity = cause.as_db_error().and_then(postgres::error::DbError::parsed_severity);
+    match severity {
+        Some(postgres::error::Severity::Error) => InsertError::Failed(fault(cause)),
+        _ => InsertError::Unknown(fault(cause)),
+    }
 }
 
 fn execute_insert(
@@ -348,7 +357,7 @@ fn insert_preview(
     let others = signed(most.saturating_sub(1) as u64);
     let evicted = transaction.query(&evict, &[&owner, &id, &others]).map_err(failed)?;
     let evicted = evicted.iter().map(|row| row.try_get(0)).collect::<PgResult<_>>().map_err(failed)?;
-    transaction.commit().map_err(|error| InsertError::Unknown(fault(error)))?;
+    transaction.commit().map_err(at_commit)?;
     Ok(PreviewInsert::Stored(preview_ids(evicted)))
 }
 
