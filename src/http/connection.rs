@@ -40,8 +40,8 @@ pub(super) enum Stage {
     Handshake,
     /// A head; whether a byte of it has come.
     Head(bool),
-    /// The client, to take the rest of an answer.
-    Answer(Then),
+    /// The client, to take the rest of an answer: all of it until then, and some of it until the deadline.
+    Answer(Then, Instant),
     /// The client's end, while so many bytes more are read and dropped.
     Linger(u64),
 }
@@ -97,7 +97,7 @@ impl Connection {
         self.arm_for(
             epoll,
             match self.stage {
-                Stage::Handshake | Stage::Answer(_) => self.stream.awaits(),
+                Stage::Handshake | Stage::Answer(..) => self.stream.awaits(),
                 Stage::Head(_) | Stage::Linger(_) => Interest::Read,
             },
         )

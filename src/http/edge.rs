@@ -90,22 +90,37 @@ impl Edge {
     /// Sends what is left of an answer. What the client does not take now, the front sends when it does: a client that
     /// reads slowly, or not at all, keeps no worker.
     pub fn deliver(edge: &Arc<Self>, mut connection: Box<Connection>, then: Then) {
+        let before = connection.output.bytes().len();
         match connection.flush() {
             Ok(true) => match then {
-                Then::Next => Self::next(edge, connection),
+                Then::Next => {
+                    connection.stage = Stage::Head(false);
+                    Self::next(edge, connection);
+                }
                 Then::Close => connection.stream.close_write(),
                 Then::Linger => edge.linger(connection),
             },
-            Ok(false) => {
-                if connection.stage != Stage::Answer(then) {
-                    connection.stage = Stage::Answer(then);
-                    connection.deadline =
-                        Instant::now() + edge.settings.pace.longest(connection.output.bytes().len());
-                }
-                edge.rest(connection);
-            }
+            Ok(false) => edge.await_room(connection, then, before),
             Err(error) => log::debug!("an answer was not sent whole: {error}"),
         }
+    }
+
+    /// Waits until the client takes more, under the two clocks of a transfer; `before` bytes were left before the last
+    /// try. Linux reports a socket writable only when a third of its buffer is free, so it is tried at the deadline, too.
+    fn await_room(&self, mut connection: Box<Connection>, then: Then, before: usize) {
+        let (now, left) = (Instant::now(), connection.output.bytes().len());
+        let (end, moved) = match connection.stage {
+            Stage::Answer(_, end) => (end, left < before),
+            _ => (now + self.settings.pace.longest(left), true),
+        };
+        if moved {
+            connection.deadline = end.min(now + self.settings.pace.idle);
+        }
+        if connection.deadline <= now {
+            return log::debug!("an answer was not sent whole: {}", Refusal::TooSlow);
+        }
+        connection.stage = Stage::Answer(then, end);
+        self.rest(connection);
     }
 
     /// After an answer: on to the next request. One that is there already goes to the end of the queue, so that no

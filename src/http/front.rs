@@ -180,7 +180,7 @@ impl Front {
         match connection.stage {
             Stage::Handshake => self.edge.enqueue_handshake(connection),
             Stage::Head(begun) => self.collect(connection, begun),
-            Stage::Answer(then) => Edge::deliver(&self.edge, connection, then),
+            Stage::Answer(then, _) => Edge::deliver(&self.edge, connection, then),
             Stage::Linger(_) => {
                 if connection.drain(&mut self.scratch) {
                     self.edge.rest(connection);
@@ -230,8 +230,10 @@ impl Front {
     /// Ends what is past its deadline: with a word where half a request has come, else silently.
     fn sweep(&self, now: Instant) {
         for connection in self.close_where(|connection| connection.deadline <= now) {
-            if connection.stage == Stage::Head(true) {
-                self.edge.refuse(connection, Refusal::TooSlow);
+            match connection.stage {
+                Stage::Head(true) => self.edge.refuse(connection, Refusal::TooSlow),
+                Stage::Answer(then, _) => Edge::deliver(&self.edge, connection, then),
+                _ => {}
             }
         }
     }

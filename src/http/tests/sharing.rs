@@ -209,15 +209,34 @@ fn clients_that_do_not_read_keep_no_worker() {
     }
 }
 
-#[test]
-fn who_does_not_take_a_small_answer_is_cut_off() {
-    let pace = Clocks { idle: Duration::from_millis(40), ..Clocks::default() };
-    let small = usize::try_from(limits::DOWNLOAD_BYTES).unwrap();
-    let pace = Clocks { min_rate: 10_000_000, ..pace };
+/// A server of small answers, and a client that asks for more of them than the kernel buffers.
+fn small_answers(pace: Clocks) -> (Server, Peer) {
+    let small = vec![b'x'; usize::try_from(limits::DOWNLOAD_BYTES).unwrap()];
     let server = start(Settings { pace, ..settings() }, move |exchange| {
-        exchange.answer(Response::bytes(200, "text/plain", vec![b'x'; small]));
+        exchange.answer(Response::bytes(200, "text/plain", small.clone()));
     });
     let mut peer = Peer::to(&server);
     peer.send("GET /filler HTTP/1.1\r\nHost: h\r\n\r\n".repeat(400));
+    (server, peer)
+}
+
+#[test]
+fn who_does_not_take_a_small_answer_is_cut_off() {
+    // However long the answer might take at the minimum rate.
+    let pace = Clocks { idle: Duration::from_millis(40), min_rate: 1, ..Clocks::default() };
+    let (server, _peer) = small_answers(pace);
     eventually("the seat is given back", || server.connections() == 0);
+}
+
+#[test]
+fn who_takes_small_answers_slowly_has_the_time_of_each() {
+    let idle = Duration::from_secs(2);
+    let pace = Clocks { idle, min_rate: u64::MAX, ..Clocks::default() };
+    let (_server, mut peer) = small_answers(pace);
+    let begun = Instant::now();
+    for _ in 0..400 {
+        assert_eq!(peer.answer().status, 200);
+        std::thread::sleep(idle / 200);
+    }
+    assert!(begun.elapsed() > idle, "more time than one answer has");
 }
