@@ -171,7 +171,7 @@ fn kill_at(site: &mut Site, ledgers: &mut [Ledger; 1], deed: Deed, thread: &str,
 }
 
 /// Brings the server back, and looks whether every promise is kept.
-fn check(site: &mut Site, ledgers: &mut [Ledger], mend_first: bool) {
+pub fn check(site: &mut Site, ledgers: &mut [Ledger], mend_first: bool) {
     for ledger in &*ledgers {
         ledger.audit_files(site);
     }
@@ -194,8 +194,8 @@ fn is_temporary(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".upload-"))
 }
 
-/// Nothing is found but files that no row knows, which a repair removes.
-pub fn mend(site: &Site) {
+/// Nothing is found but files that no row knows, which a repair removes; how many.
+pub fn mend(site: &Site) -> usize {
     let storage = site.server.storage();
     for folder in fs::read_dir(&storage).expect("the storage can be read").flatten() {
         files(folder.path()).iter().for_each(|file| age(file));
@@ -204,7 +204,8 @@ pub fn mend(site: &Site) {
     let configuration = site.server.configuration().display().to_string();
     let (status, printed) = program(&["-c", &configuration, "fsck", "--repair"]);
     assert_eq!(status, 0, "{printed}");
-    let findings = printed.lines().filter(|line| !line.ends_with(" left"));
+    let findings: Vec<&str> = printed.lines().filter(|line| !line.ends_with(" left")).collect();
+    let mended = findings.len();
     for finding in findings {
         let is_orphan = finding.ends_with(": a file without a row");
         assert!(is_orphan || finding.ends_with(": the file of an upload that never ended"), "{finding}");
@@ -212,6 +213,7 @@ pub fn mend(site: &Site) {
     }
     let (status, printed) = program(&["-c", &configuration, "fsck"]);
     assert_eq!((status, printed.trim()), (0, "0 mended, 0 left"));
+    mended
 }
 
 fn age(file: &Path) {

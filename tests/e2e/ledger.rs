@@ -16,8 +16,10 @@ use crate::support::xmpp_client::Client;
 /// Media of one client; with more, it deletes rather than uploads.
 const MANY: usize = 24;
 
-/// What the server may answer when it fails or is being killed: no 500, and nothing that blames the client.
+/// What the server may answer when it has a reason: nothing that blames the client.
 const EXCUSES: [u16; 2] = [503, 507];
+/// The same where the disk fails, too.
+const FAILURES: [u16; 3] = [500, 503, 507];
 
 /// A client with a public channel of its own, and all that it knows of it.
 pub struct Ledger {
@@ -35,6 +37,7 @@ pub struct Ledger {
     avatar: BTreeSet<Option<String>>,
     /// Whether the avatar may be one whose id we were not told.
     new_avatar: bool,
+    excuses: &'static [u16],
 }
 
 struct Entry {
@@ -71,7 +74,13 @@ impl Ledger {
             sent: BTreeSet::new(),
             avatar: [None].into(),
             new_avatar: false,
+            excuses: &EXCUSES,
         }
+    }
+
+    /// From now on the disk may fail.
+    pub fn expect_failures(&mut self) {
+        self.excuses = &FAILURES;
     }
 
     /// The client's channel.
@@ -116,7 +125,7 @@ impl Ledger {
         let title = self.title();
         let request = Request::new(method, &site.url(&path)).basic(self.user.jid());
         let request = request.file(&file, "application/octet-stream").part(&format!("title={title}"));
-        let answer = done(request, 201)?;
+        let answer = done(request, 201, self.excuses)?;
         assert_eq!(answer.member("shaChecksum"), sha1, "other bytes arrived");
         let id = answer.member("id");
         if avatar {
@@ -134,7 +143,7 @@ impl Ledger {
         let entry = self.media.get_mut(&id).expect("it was just found");
         entry.titles.insert(title.clone());
         let url = site.url(&format!("{}/{id}", self.channel));
-        done(Request::new("POST", &url).basic(self.user.jid()).field("title", &title), 200)?;
+        done(Request::new("POST", &url).basic(self.user.jid()).field("title", &title), 200, self.excuses)?;
         entry.titles = [title].into();
         soak::count("updates confirmed", 1);
         Ok(())
@@ -148,7 +157,7 @@ impl Ledger {
             self.avatar.insert(None);
         }
         let url = site.url(&format!("{}/{id}", self.channel));
-        done(Request::new("DELETE", &url).basic(self.user.jid()), 200)?;
+        done(Request::new("DELETE", &url).basic(self.user.jid()), 200, self.excuses)?;
         self.media.remove(&id);
         self.avatar.remove(&Some(id.clone()));
         self.deleted.insert(id);
@@ -238,12 +247,13 @@ pub fn files(folder: PathBuf) -> Vec<PathBuf> {
     paths.filter(|path| path.is_file()).collect()
 }
 
-fn done(request: Request, status: u16) -> Result<Answer, String> {
+fn done(request: Request, status: u16, excuses: &[u16]) -> Result<Answer, String> {
     let answer = request.try_send()?;
     if answer.status == status {
         return Ok(answer);
     }
-    assert!(EXCUSES.contains(&answer.status), "{} {}", answer.status, answer.text());
+    assert!(excuses.contains(&answer.status), "{} {}", answer.status, answer.text());
+    assert_eq!(answer.status == 503, answer.header("retry-after").is_some(), "{}", answer.text());
     Err(format!("{} {}", answer.status, answer.text()))
 }
 

@@ -8,6 +8,7 @@ mod crash;
 mod daemon;
 mod defects;
 mod durability;
+mod faults;
 mod harness;
 mod hostile_http;
 mod hostile_media;

@@ -36,7 +36,7 @@ impl Server {
         for _ in 0..5 {
             server.port = free_port();
             server.configure(xmpp, settings);
-            server.launch();
+            server.launch(&[]);
             if server.listens() {
                 return server;
             }
@@ -115,7 +115,12 @@ impl Server {
 
     /// Starts it again on the same port with the same files, after [`Server::stop`] or [`Server::kill`].
     pub fn start_again(&mut self) {
-        self.launch();
+        self.start_again_by(&[]);
+    }
+
+    /// The same by a command that becomes it, which gets its command line as arguments.
+    pub fn start_again_by(&mut self, command: &[&str]) {
+        self.launch(command);
         assert!(self.listens(), "the server does not start again:\n{}", self.log());
     }
 
@@ -125,10 +130,11 @@ impl Server {
         fs::write(self.configuration(), text).expect("the scratch directory takes files");
     }
 
-    fn launch(&mut self) {
+    fn launch(&mut self, command: &[&str]) {
         let file = self.configuration().display().to_string();
         let output = self.scratch.join("stderr");
-        self.process = Some(Guarded::start(&[PROGRAM, "-c", &file, "serve"], &[], &output));
+        let command = [command, &[PROGRAM, "-c", &file, "serve"]].concat();
+        self.process = Some(Guarded::start(&command, &[], &output));
     }
 
     /// Whether it listens; false if it has ended because someone else took its port.
