@@ -25,7 +25,7 @@ const UPLOAD: Deed = Deed::Upload(9000);
 /// What a worker does on its way to a promise: each of these changes what a crash leaves.
 const MARKED: [&str; 6] = ["write", "fsync", "mkdirat", "renameat2", "unlinkat", "sendto"];
 /// What else it does there.
-const OTHERS: [&str; 5] = ["openat", "pwrite64", "fdatasync", "ftruncate", "close"];
+const OTHERS: [&str; 4] = ["openat", "pwrite64", "fdatasync", "ftruncate"];
 /// More than the age at which `fsck` takes a file for left over.
 const LONG: Duration = Duration::from_secs(2 * 3600);
 
