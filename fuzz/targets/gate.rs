@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
-use media_server::access::{Ask, Gate, Granted, Output, Settings, credentials};
+use media_server::access::{Ask, Gate, Granted, Output, Settings, Ticket, credentials};
 use media_server::clock::{Clock, Timestamp};
 use media_server::model::{BareJid, Method, Need};
 use media_server::xmpp::stream::{Event, Stream};
@@ -29,6 +29,9 @@ fuzz_target!(|input: &[u8]| {
     let mut links = [Link::Client, Link::Component].into_iter().cycle();
     for part in input.split(|byte| *byte == 0) {
         let link = links.next().expect("endless");
+        if let Some(number) = part.first() {
+            stage.hang_up(u32::from(*number));
+        }
         let mut stream = Stream::new(ns::CLIENT);
         stream.feed(HEADER);
         let _ = stream.next_event();
@@ -54,6 +57,7 @@ struct Stage {
     prompts: Vec<Element>,
     said_open: bool,
     decided: Vec<u32>,
+    tickets: Vec<Ticket>,
 }
 
 const REQUESTS: u32 = 4;
@@ -69,6 +73,8 @@ impl Stage {
             pending_per_user: 8,
             pending_per_address: 256,
             pending_total: 1024,
+            lookups_per_address: 64,
+            lookups_total: 1024,
             endpoint: Some("https://media.example.com".to_owned()),
             service_name: "example.com".parse().expect("a domain"),
         };
@@ -80,6 +86,7 @@ impl Stage {
             prompts: Vec::new(),
             said_open: false,
             decided: Vec::new(),
+            tickets: Vec::new(),
         };
         for (link, jid) in [(Link::Component, "media.example.com"), (Link::Client, "media@example.com/r")] {
             let out = stage.gate.up(stage.now, link, &jid.parse().expect("a JID"));
@@ -102,7 +109,8 @@ impl Stage {
                 method: Method::Post,
                 url: URL.to_owned(),
             };
-            let out = self.gate.ask(self.now, ask, number);
+            let (ticket, out) = self.gate.ask(self.now, ask, number);
+            self.tickets.push(ticket);
             self.take(out);
             if number == 0 {
                 let prompt = self.prompts.remove(0);
@@ -124,6 +132,12 @@ impl Stage {
         self.said_open |= says_open(&stanza);
         let out = self.gate.stanza(self.now, link, &stanza);
         self.take(out);
+    }
+
+    /// The client of this request leaves, if there is one: it is given back once, and never decided.
+    fn hang_up(&mut self, number: u32) {
+        let ticket = usize::try_from(number).ok().and_then(|number| self.tickets.get(number));
+        self.decided.extend(ticket.and_then(|ticket| self.gate.cancel(*ticket)));
     }
 
     fn wait(&mut self) {

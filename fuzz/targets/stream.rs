@@ -82,8 +82,11 @@ fn plain(content: &str, bytes: &[u8]) -> (Vec<(Element, bool)>, bool) {
             Ok(XmlEvent::EndElement { .. }) => match (open.pop(), open.last_mut()) {
                 (Some(element), Some(parent)) => parent.push(element),
                 (Some(element), None) => {
-                    let small = bytes.len() < limits::XML_NAME_BYTES || element.to_xml("").len() < limits::XML_NAME_BYTES;
-                    let modest = deepest <= limits::STANZA_DEPTH && attributes_most < limits::ELEMENT_ATTRIBUTES && small;
+                    let small = bytes.len() < limits::XML_NAME_BYTES
+                        || element.to_xml("").len() < limits::XML_NAME_BYTES;
+                    let modest = deepest <= limits::STANZA_DEPTH
+                        && attributes_most < limits::ELEMENT_ATTRIBUTES
+                        && small;
                     stanzas.push((element, modest));
                     (deepest, attributes_most) = (0, 0);
                 }
