@@ -19,6 +19,9 @@ pub(super) struct Confirmations {
     limits: Limits,
     /// By ticket, hence by age.
     pending: BTreeMap<Ticket, Pending>,
+    /// Of them, those whose requests have left. The user was asked all the same: they count for the user and for the
+    /// address that asked, else whoever hangs up and asks again could ask without end.
+    left: BTreeSet<Ticket>,
     /// Those of each user who was asked, so that neither an answer nor a request has to look at all there are.
     by_user: HashMap<BareJid, BTreeSet<Ticket>>,
     by_stanza_id: HashMap<String, Ticket>,
@@ -61,6 +64,7 @@ impl Confirmations {
         Self {
             limits: Limits::of(settings),
             pending: BTreeMap::new(),
+            left: BTreeSet::new(),
             by_user: HashMap::new(),
             by_stanza_id: HashMap::new(),
             by_address: HashMap::new(),
@@ -74,7 +78,7 @@ impl Confirmations {
 
     /// How many wait.
     pub(super) fn len(&self) -> usize {
-        self.pending.len()
+        self.pending.len() - self.left.len()
     }
 
     /// Begins a confirmation; returns the stanza that asks for it.
@@ -102,15 +106,22 @@ impl Confirmations {
         Ok(stanza)
     }
 
-    /// Forgets a confirmation: whatever is answered, nobody waits for it.
+    /// Nobody waits for this confirmation any more: whatever is answered, it decides nothing.
     pub(super) fn cancel(&mut self, ticket: Ticket) {
-        self.remove(ticket);
+        if self.pending.contains_key(&ticket) {
+            self.left.insert(ticket);
+        }
+        if self.left.len() > self.limits.total
+            && let Some(oldest) = self.left.first().copied()
+        {
+            self.remove(oldest);
+        }
     }
 
     fn check_limits(&self, user: &BareJid, client: Option<IpAddr>) -> Result<(), Refusal> {
         let of_user = self.by_user.get(user).map_or(0, BTreeSet::len);
         let of_client = client.and_then(|client| self.by_address.get(&client)).map_or(0, |count| *count);
-        if self.pending.len() >= self.limits.total {
+        if self.len() >= self.limits.total {
             return Err(Refusal::TooManyPending);
         }
         if of_user >= self.limits.per_user {
@@ -128,31 +139,39 @@ impl Confirmations {
         // One answer decides one confirmation: the one it names by stanza id, else the oldest.
         let named = answer.stanza_id.and_then(|id| self.by_stanza_id.get(id));
         let of_sender = self.by_user.get(answer.from.bare()).into_iter().flatten();
-        let ticket = *named.into_iter().chain(of_sender).find(|ticket| {
-            let pending = self.pending.get(ticket);
-            pending.is_some_and(|pending| now < pending.deadline && answer.is_to(pending))
-        })?;
+        let meant = named.into_iter().chain(of_sender).filter_map(|ticket| {
+            let pending = self.pending.get(ticket)?;
+            (now < pending.deadline && answer.is_to(pending)).then_some((self.left.contains(ticket), *ticket))
+        });
+        // Of equal ones, one that somebody waits for.
+        let (left, ticket) = meant.min_by_key(|(left, _)| *left)?;
         let pending = self.remove(ticket)?;
+        if left {
+            return None;
+        }
         let verdict = if answer.denies { Err(Refusal::Denied) } else { Ok(pending.asked.into_bare()) };
         Some((ticket, verdict))
     }
 
-    /// Takes out what was not answered in time.
+    /// Takes out what was not answered in time; the tickets of those who waited for it.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Ticket> {
         let late = self.pending.iter().filter(|(_, pending)| pending.deadline <= now);
-        let late: Vec<_> = late.map(|(ticket, _)| *ticket).collect();
-        for ticket in &late {
+        let mut late: Vec<_> = late.map(|(ticket, _)| *ticket).collect();
+        late.retain(|ticket| {
+            let waits = !self.left.contains(ticket);
             self.remove(*ticket);
-        }
+            waits
+        });
         late
     }
 
-    /// Takes out everything.
+    /// Takes out everything; the tickets of those who waited.
     pub(super) fn clear(&mut self) -> Vec<Ticket> {
         self.by_user.clear();
         self.by_stanza_id.clear();
         self.by_address.clear();
-        std::mem::take(&mut self.pending).into_keys().collect()
+        let left = std::mem::take(&mut self.left);
+        std::mem::take(&mut self.pending).into_keys().filter(|ticket| !left.contains(ticket)).collect()
     }
 
     fn insert(&mut self, ticket: Ticket, pending: Pending) {
@@ -166,6 +185,7 @@ impl Confirmations {
 
     fn remove(&mut self, ticket: Ticket) -> Option<Pending> {
         let pending = self.pending.remove(&ticket)?;
+        self.left.remove(&ticket);
         self.by_stanza_id.remove(&pending.stanza_id);
         if let Some(tickets) = self.by_user.get_mut(pending.asked.bare()) {
             tickets.remove(&ticket);
@@ -559,16 +579,62 @@ mod tests {
         desk.try_begin(4, "c@example.com", &ask(Need::Read)).unwrap();
         desk.try_begin(5, "d@example.com", &ask(Need::Read)).unwrap();
         assert_eq!(desk.try_begin(6, "e@example.com", &ask(Need::Read)), Err(Refusal::TooManyPending));
-        // Whoever is decided makes room, and so does whoever leaves.
+        // Whoever is decided makes room.
         assert!(desk.decide(&echo(&prompt)).is_some());
         assert!(desk.try_begin(6, "a@example.com/3", &from(1)).is_ok());
-        desk.confirmations.cancel(6);
-        desk.confirmations.cancel(6);
-        assert!(desk.try_begin(7, "a@example.com/4", &from(1)).is_ok());
         desk.confirmations.clear();
         for ticket in 8..10 {
             assert!(desk.try_begin(ticket, "a@example.com", &from(1)).is_ok());
         }
+    }
+
+    #[test]
+    fn who_hangs_up_can_ask_no_more_often_than_who_waits() {
+        let limited =
+            Settings { pending_per_user: 2, pending_per_address: 3, pending_total: 5, ..settings() };
+        let mut desk = Desk::new(&limited);
+        let client = Ask { client: Some([192, 0, 2, 1].into()), ..ask(Need::Read) };
+        let mut leave = |user: &str, client: &Ask, ticket| {
+            let prompt = desk.try_begin(ticket, user, client);
+            desk.confirmations.cancel(ticket);
+            desk.confirmations.cancel(ticket);
+            prompt
+        };
+        let prompts = [1, 2].map(|ticket| leave(ALICE, &client, ticket).unwrap());
+        assert_eq!(leave(ALICE, &ask(Need::Read), 3), Err(Refusal::TooManyForUser));
+        leave("b@example.com", &client, 3).unwrap();
+        assert_eq!(leave("c@example.com", &client, 4), Err(Refusal::TooManyForAddress));
+        // What the user answers decides nothing, but makes room; and so does time.
+        assert_eq!(desk.decide(&echo(&prompts[0])), None);
+        assert!(desk.try_begin(4, ALICE, &client).is_ok());
+        assert_eq!((desk.confirmations.len(), desk.confirmations.pending.len()), (1, 3));
+        assert_eq!(desk.confirmations.expire(desk.now + REPLY_TIMEOUT), [4]);
+        assert!(desk.try_begin(5, ALICE, &client).is_ok());
+        desk.confirmations.cancel(5);
+        assert!(desk.confirmations.clear().is_empty());
+    }
+
+    #[test]
+    fn those_who_hung_up_keep_nobody_out_and_take_bounded_room() {
+        let mut desk = Desk::new(&Settings { pending_total: 2, ..settings() });
+        for ticket in 1..9 {
+            let user = format!("user{ticket}@example.com");
+            assert!(desk.try_begin(ticket, &user, &ask(Need::Read)).is_ok());
+            desk.confirmations.cancel(ticket);
+        }
+        assert_eq!((desk.confirmations.len(), desk.confirmations.pending.len()), (0, 2));
+    }
+
+    #[test]
+    fn an_answer_is_for_the_request_that_waits_though_an_equal_one_has_left() {
+        let mut desk = desk();
+        desk.begin(1, ALICE);
+        desk.begin(2, ALICE);
+        desk.confirmations.cancel(1);
+        let plain = from("message", ALICE, &[confirm("t", "GET", URL)]);
+        assert_eq!(desk.decide(&plain), yes(2));
+        assert_eq!(desk.decide(&plain), None);
+        assert_eq!(desk.confirmations.len(), 0);
     }
 
     #[test]
@@ -581,8 +647,14 @@ mod tests {
         assert!(desk.decide(&echo(&prompt)).is_some());
         desk.confirmations.cancel(2);
         desk.confirmations.expire(desk.now + REPLY_TIMEOUT);
-        let Confirmations { pending, by_user, by_stanza_id, by_address, .. } = &desk.confirmations;
-        assert!(pending.is_empty() && by_user.is_empty() && by_stanza_id.is_empty() && by_address.is_empty());
+        let Confirmations { pending, left, by_user, by_stanza_id, by_address, .. } = &desk.confirmations;
+        assert!(
+            left.is_empty()
+                && pending.is_empty()
+                && by_user.is_empty()
+                && by_stanza_id.is_empty()
+                && by_address.is_empty()
+        );
     }
 
     #[test]

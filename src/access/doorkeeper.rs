@@ -59,8 +59,8 @@ impl<P: Send> Doorkeeper<P> {
         decided
     }
 
-    /// Takes back a request that waits, if this still holds of it: its places are free, and nobody's word counts for it
-    /// any more. Nothing if it is decided already.
+    /// Takes back a request that waits, if this still holds of it: nobody's word counts for it any more. That a user
+    /// was asked still counts, until it is answered or late. Nothing if it is decided already.
     pub fn cancel(&self, ticket: Ticket, if_holds: impl FnOnce(&mut P) -> bool) -> Option<P> {
         let mut gate = self.lock();
         if_holds(gate.parked(ticket)?).then(|| gate.cancel(ticket))?

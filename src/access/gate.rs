@@ -468,9 +468,9 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_while_it_is_confirmed_frees_its_places() {
+    fn who_leaves_while_it_is_confirmed_makes_room_but_the_user_was_asked() {
         let limited =
-            Settings { pending_per_user: 1, pending_per_address: 1, pending_total: 1, ..settings() };
+            Settings { pending_per_user: 3, pending_per_address: 4, pending_total: 3, ..settings() };
         let mut stage = Stage::with(limited, &Service::new());
         let publish = || Ask { client: Some([192, 0, 2, 1].into()), ..ask(Need::Publish) };
         let mut prompts = Vec::new();
@@ -481,6 +481,8 @@ mod tests {
             assert_eq!(stage.gate.cancel(ticket), Some(number));
             assert_eq!(stage.gate.cancel(ticket), None);
         }
+        stage.ask(4, publish());
+        assert_eq!(stage.decided(), [(4, Err(Refusal::TooManyForUser))]);
         for prompt in &prompts {
             stage.stanza(Link::Component, &echo(prompt));
         }

@@ -426,10 +426,10 @@ fn parked_requests_for_a_while() {
     let mut refused = String::new();
     asking(number).take(12).read_to_string(&mut refused).expect("who comes too late is answered");
     assert_eq!(refused, "HTTP/1.1 503");
-    // All hang up: all places are free again, for as many.
+    // All hang up: all places are free again, for as many others.
     drop(crowd);
     rig.settle();
-    let again: Vec<TcpStream> = (0..number / 10).map(asking).collect();
+    let again: Vec<TcpStream> = (number..number + number / 10).map(asking).collect();
     rig.wait_asked(before + number + number / 10);
     assert!(!again.iter().any(is_ready), "nobody is refused");
 }

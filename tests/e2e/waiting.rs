@@ -79,7 +79,7 @@ fn who_gives_up_waiting_costs_nothing() {
 fn who_hangs_up_frees_the_place_at_once_and_who_half_closes_does_not() {
     let site = Site::start(&[
         ("xmpp.reply.timeout", "3600000"),
-        ("xmpp.pending.per.user.max", "1"),
+        ("xmpp.pending.per.user.max", "6"),
         ("xmpp.pending.max", "1"),
     ]);
     let (_, public) = site.public_channel();
@@ -110,6 +110,25 @@ fn who_hangs_up_frees_the_place_at_once_and_who_half_closes_does_not() {
     assert_eq!(half_closed.answer().expect("it still waits").status, 403);
     let given_up = site.server.log().matches(" 499 0 ").count();
     assert_eq!(given_up, 5, "{}", site.server.log());
+}
+
+#[test]
+fn hanging_up_lets_nobody_ask_a_user_without_end() {
+    let site = Site::start(&[("xmpp.reply.timeout", "3600000"), ("xmpp.pending.per.user.max", "2")]);
+    let (_, public) = site.public_channel();
+    let user = site.user();
+    user.set_policy(Policy::Ignore);
+    for number in 0..2 {
+        drop(admitted(ask(&site, &user, &public), &user, number).expect("nobody has asked so often"));
+        wait_for("the server to notice", || {
+            (site.server.log().matches(" 499 0 ").count() > number).then_some(())
+        });
+    }
+    assert_eq!(ask(&site, &user, &public).answer().expect("an answer").status, 429);
+    assert_eq!(user.confirms().len(), 2);
+    let first = user.confirm(0).expect("the user was asked");
+    user.answer(&first, Policy::Deny).expect("the user is connected");
+    let _waits = wait_for("a place", || admitted(ask(&site, &user, &public), &user, 2));
 }
 
 /// The connection, once its request has made the user be asked for the time of this number; nothing if it is refused.
