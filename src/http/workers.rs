@@ -151,10 +151,19 @@ impl Queue {
             None => {
                 if let Err(error) = self.spawn() {
                     log::warn!("can't start another worker thread: {error}");
-                    let mut state = lock(&self.state);
-                    (state.threads, state.called) = (state.threads - 1, false);
+                    self.give_up_call();
                 }
             }
+        }
+    }
+
+    /// No thread could be started, and there are others. One that has become idle meanwhile was not called to what came
+    /// meanwhile, for one seemed to be on its way; all others look at the queue before they rest.
+    fn give_up_call(self: &Arc<Self>) {
+        let mut state = lock(&self.state);
+        (state.threads, state.called) = (state.threads - 1, false);
+        if !state.idle.is_empty() {
+            self.call(state);
         }
     }
 
@@ -346,6 +355,23 @@ mod tests {
         drop(releases);
         assert_eq!(arrived.recv(), Ok(3));
         settle(&workers, 3);
+    }
+
+    /// What happens while a thread is started in vain: a worker becomes idle, and then a job comes.
+    #[test]
+    fn a_thread_that_can_t_be_started_leaves_nothing_waiting() {
+        let workers = Workers::new(9).unwrap();
+        settle(&workers, limits::WORKERS_KEPT);
+        let queue = &workers.0.0;
+        {
+            let mut state = lock(&queue.state);
+            (state.threads, state.called) = (state.threads + 1, true);
+        }
+        let (to, from) = channel();
+        workers.run(move || to.send(()).unwrap());
+        queue.give_up_call();
+        assert_eq!(from.recv_timeout(Duration::from_secs(60)), Ok(()));
+        settle(&workers, limits::WORKERS_KEPT);
     }
 
     #[test]
