@@ -113,10 +113,11 @@ impl ManageConnection for Manager {
     }
 }
 
-/// Makes a new connection look where it should and speak of time as we do. Not by startup options: connection
-/// poolers in between refuse those.
+/// Makes a new connection look where it should, speak of time as we do, and see what others committed while it waited
+/// for them. Not by startup options: connection poolers in between refuse those.
 pub(in crate::store) fn prepare(client: &mut Client, schema: Option<&str>) -> Result<()> {
-    client.batch_execute("SET timezone = 'UTC'").map_err(fault)?;
+    let settings = "SET timezone = 'UTC'; SET default_transaction_isolation = 'read committed'";
+    client.batch_execute(settings).map_err(fault)?;
     if let Some(schema) = schema {
         client.execute("SELECT set_config('search_path', $1, false)", &[&schema]).map_err(fault)?;
     }

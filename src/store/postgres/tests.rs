@@ -181,6 +181,18 @@ fn a_lock_that_stays_is_not_waited_for_without_end() {
     bench.store.media(&media("a").channel, &media("a").id).unwrap().unwrap();
 }
 
+/// With any other isolation a sum would be of what there was before its lock was waited for.
+#[test]
+fn a_quota_is_kept_whatever_isolation_the_database_prefers() {
+    let server = postgres_server::shared();
+    let database = server.new_database();
+    let mut client = server.client(&database);
+    let preference = "SET default_transaction_isolation = 'repeatable read'";
+    client.batch_execute(&format!("ALTER DATABASE \"{database}\" {preference}")).unwrap();
+    let store = store(server, &database, |_| {});
+    conformance::a_quota_is_kept_however_many_come_at_once(&Bench { store, client: Mutex::new(client) });
+}
+
 #[test]
 fn a_second_attempt_finds_what_the_first_one_stored() {
     let bench = Bench::new();
