@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::support::http::{Request, transaction};
 use crate::support::prosody::{CHANNELS, DOMAIN, Prosody};
+use crate::support::random::Random;
 use crate::support::scratch::Scratch;
 use crate::support::server::{Server, Xmpp};
 use crate::support::wait_for;
@@ -98,12 +99,5 @@ pub fn file(scratch: &Scratch, name: &str, bytes: usize) -> PathBuf {
 
 /// A MiB that can't be compressed.
 pub fn noise() -> Vec<u8> {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    std::iter::repeat_with(next).take((1 << 20) / 8).flat_map(u64::to_le_bytes).collect()
+    Random::new(1).bytes(1 << 20)
 }

@@ -13,11 +13,12 @@ use serde_json::Value;
 use crate::site::Site;
 use crate::support::PATIENCE;
 use crate::support::http::{Answer, Request};
+use crate::support::load::memory;
 use crate::support::media::{Made, ffmpeg, file, film, noise};
 use crate::support::scratch::Scratch;
 
 /// KiB that the server may ever have taken for the pictures of [`lies`]; one of them alone is 250 MB unpacked.
-const MOST_MEMORY: u64 = 150 * 1024;
+const MOST_MEMORY: usize = 150 * 1024;
 /// Pixels of the largest picture that it decodes meanwhile.
 const MOST_PIXELS: &str = "1000000";
 
@@ -102,13 +103,6 @@ fn preview(site: &Site, channel: &str, uploaded: &Answer) -> Answer {
     Request::get(&url).query("maxheight=20").send()
 }
 
-/// The most memory that the server has ever had, in KiB.
-fn peak(site: &Site) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", site.server.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells");
-    line.trim().split(' ').next().and_then(|number| number.parse().ok()).expect("a number of KiB")
-}
-
 #[test]
 fn pictures_that_lie_cost_little_and_end_well() {
     let site = Site::start(&[("preview.max.pixels", MOST_PIXELS)]);
@@ -117,7 +111,7 @@ fn pictures_that_lie_cost_little_and_end_well() {
         let uploaded = upload(&site, user.jid(), &channel, &file("a.jpg", &bytes));
         let shown = preview(&site, &channel, &uploaded);
         assert!([200, 412].contains(&shown.status), "{what}: {}", shown.status);
-        let memory = peak(&site);
+        let memory = memory(site.server.pid(), "VmHWM");
         assert!(memory < MOST_MEMORY, "{what}: {memory} KiB");
     }
     assert!(!site.server.log().contains("panicked"), "{}", site.server.log());

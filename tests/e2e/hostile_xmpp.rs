@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::site::Site;
 use crate::support::http::{Answer, Raw, Request};
+use crate::support::load::memory;
 use crate::support::prosody::{CHANNELS, COMPONENT};
 use crate::support::scripted_peer::{Peer, Side, channel_service, result};
 use crate::support::server::Server;
@@ -182,16 +183,9 @@ fn a_stanza_beyond_the_limits_costs_nothing() {
         }
         read(&server).expect(200);
     }
-    assert!(memory(&server) < 200 * 1024, "{} KiB", memory(&server));
+    assert!(memory(server.pid(), "VmHWM") < 200 * 1024, "{} KiB", memory(server.pid(), "VmHWM"));
     let text = server.log();
     assert!(!text.contains("is down"), "{text}");
-}
-
-/// The most memory that the server has had, in KiB.
-fn memory(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("the server runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells it");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 #[test]
@@ -211,7 +205,7 @@ fn a_list_of_a_million_people_is_unavailable_and_no_more() {
     answer.expect(503);
     peer.set_script(healthy);
     wait_healthy(&server);
-    assert!(memory(&server) < 200 * 1024, "{} KiB", memory(&server));
+    assert!(memory(server.pid(), "VmHWM") < 200 * 1024, "{} KiB", memory(server.pid(), "VmHWM"));
 }
 
 /// Questions, forgeries and rubbish, while someone is asked who then says yes.
@@ -240,7 +234,7 @@ fn a_flood_holds_up_no_confirmation() {
     assert!(!asking.is_finished(), "the flood was taken for an answer");
     peer.inject(Side::Component, &healthy(Side::Component, &asked)[0]);
     asking.join().expect("an answer").expect(200);
-    assert!(memory(&server) < 200 * 1024, "{} KiB", memory(&server));
+    assert!(memory(server.pid(), "VmHWM") < 200 * 1024, "{} KiB", memory(server.pid(), "VmHWM"));
 }
 
 /// Kills it within each thing that the media server may be waiting for.
