@@ -642,28 +642,24 @@ mod tests {
              <stream:error><conflict xmlns='{}'/></stream:error><!DOCTYPE a [<!ENTITY e 'x'>]></stream:stream>",
             ns::STREAMS
         );
-        let mut state = 1_u64;
-        let mut random = |below: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            usize::try_from(state >> 33).unwrap() % below
-        };
+        let mut random = crate::testing::Random::new(1);
         for _ in 0..ROUNDS {
             let mut bytes = seed.clone().into_bytes();
-            for _ in 0..=random(4) {
-                let (at, length) = (random(bytes.len()), random(8));
+            for _ in 0..=random.below(4) {
+                let (at, length) = (random.below(bytes.len()), random.below(8));
                 let end = (at + length).min(bytes.len());
-                match random(3) {
+                match random.below(3) {
                     0 => drop(bytes.drain(at..end)),
-                    1 => bytes[at] = b"<>&;'\"=/!?-[] x\xc3\xff"[random(17)],
+                    1 => bytes[at] = b"<>&;'\"=/!?-[] x\xc3\xff"[random.below(17)],
                     _ => {
                         let copy = bytes[at..end].to_vec();
-                        let to = random(bytes.len());
+                        let to = random.below(bytes.len());
                         bytes.splice(to..to, copy);
                     }
                 }
             }
             let whole = events(ns::CLIENT, &[&bytes]);
-            let parts: Vec<&[u8]> = bytes.chunks(1 + random(3)).collect();
+            let parts: Vec<&[u8]> = bytes.chunks(1 + random.below(3)).collect();
             assert_eq!(events(ns::CLIENT, &parts), whole, "{}", String::from_utf8_lossy(&bytes));
         }
     }
