@@ -1,4 +1,4 @@
-//! Everything that is counted, under its name. The section METRICS of the manual says the same, and a test that it does.
+//! Everything that is counted, under its name. The section WATCHING of the manual says the same, and a test that it does.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
