@@ -25,13 +25,13 @@ pub const LINGER_TIME: Duration = Duration::from_secs(2);
 pub const LINGER_BYTES: u64 = 4 * 1024 * 1024;
 /// Bytes of one step of a large answer: large enough that system calls don't count, small enough for both clocks.
 pub const ANSWER_STEP: usize = 256 * 1024;
-/// Answers above this many bytes count as downloads and need a permit; smaller ones fit the socket's buffer.
+/// Answers above this many bytes count as downloads and need a seat; smaller ones fit the socket's buffer.
 pub const DOWNLOAD_BYTES: u64 = 64 * 1024;
 /// What `http.rate.limit` lets a client save up: a page full of pictures is asked for at once.
 pub const RATE_BURST: Duration = Duration::from_secs(10);
 /// Client addresses whose rates are known, 5 MB of them; those beyond share one.
 pub const RATE_ADDRESSES: usize = 65_536;
-/// How often addresses that have been quiet are forgotten, when there is no place for another.
+/// How often addresses that have been quiet are forgotten, when there is no room for another.
 pub const RATE_SWEEP: Duration = Duration::from_secs(1);
 /// Pause after the process ran out of file descriptors or memory for a connection, before the next accept.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);

@@ -1,6 +1,6 @@
 //! Who a request is from, when a front web server may stand between.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::head::Head;
 
@@ -16,7 +16,7 @@ pub struct Client {
 impl Client {
     /// What limits count as one client: its address, or the IPv6 /64 that it is in.
     pub fn network(&self) -> IpAddr {
-        super::permits::network(self.address)
+        network(self.address)
     }
 
     /// The last address of `X-Forwarded-For` that is no trusted proxy's, if `peer` is one; else `peer`.
@@ -31,6 +31,14 @@ impl Client {
             .map_while(|text| address(text.trim()))
             .find(|address| !trusted.contains(address))
             .map_or(Self { address: peer, limited: false }, |address| Self { address, limited: true })
+    }
+}
+
+/// What counts as one client: an IPv4 address, or the /64 that every IPv6 host has to itself.
+pub(super) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX))),
+        four => four,
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::head::Scan;
-use super::permits::Seat;
+use super::seats::Seat;
 use super::stream::Stream;
 use crate::limits;
 use crate::model::Refusal;

@@ -11,9 +11,9 @@ use super::connection::{Buffer, Connection, Then};
 use super::edge::{Edge, Entry, HungUp};
 use super::head::{Head, Version};
 use super::pace::Pace;
-use super::permits::{Seat, lock};
 use super::reader::{Body, CONTINUE, Incoming};
 use super::response::{Payload, Response};
+use super::seats::{Seat, lock};
 use super::transfer::Transfer;
 use crate::limits;
 use crate::metrics::Route;
@@ -112,7 +112,7 @@ impl Exchange {
         self.head.length()
     }
 
-    /// The body. Takes an upload permit, kept until the exchange ends; `100 Continue` is sent with the first read.
+    /// The body. Takes a seat for an upload, kept until the exchange ends; `100 Continue` is sent with the first read.
     /// Errors of the reader carry a [`Refusal`]: cut, too slow, malformed, or the server is stopping.
     pub fn body(&mut self) -> Result<Body<'_>, Refusal> {
         if self.upload.is_none() && !self.incoming.is_done() {

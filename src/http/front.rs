@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Collected, Connection, Stage};
 use super::edge::{Edge, refusal_bytes};
-use super::permits::lock;
+use super::seats::lock;
 use super::stream::{Socket, Stream};
 use crate::limits;
 use crate::metrics::Route;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::connection::Stage;
 use super::edge::Edge;
-use super::permits::lock;
+use super::seats::lock;
 use crate::metrics::Requests;
 
 /// The way to see what a [`super::Server`] does. Nothing of it is copied while nobody looks.

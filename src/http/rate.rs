@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::permits::{lock, network};
+use super::client::network;
+use super::seats::lock;
 use crate::limits;
 
 /// How many requests each address may make.
@@ -19,7 +20,7 @@ struct Buckets {
     most: usize,
     /// When the bucket of each address will be full again; one that is not here is full.
     each: HashMap<IpAddr, Instant>,
-    /// The one bucket of all addresses that have no place in `each`.
+    /// The one bucket of all addresses that have no room in `each`.
     others: Option<Instant>,
     /// When full buckets were dropped last.
     swept: Option<Instant>,
@@ -89,6 +90,7 @@ impl Buckets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Random;
 
     const BURST: u32 = limits::RATE_BURST.as_secs() as u32;
 
@@ -158,11 +160,8 @@ mod tests {
     /// The promise: in no window of time pass more than a burst and what the rate gives for its length.
     #[test]
     fn no_window_lets_more_through_than_its_burst_and_rate() {
-        let mut random = 1_u64;
-        let mut draw = |below: u64| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % below
-        };
+        let mut random = Random::new(1);
+        let mut draw = |below: u64| random.below(usize::try_from(below).unwrap()) as u64;
         for rate in [1, 3, 7, 50] {
             let (rates, start) = (Rates::new(rate), Instant::now());
             let (mut now, mut passed) = (0_u64, Vec::new());

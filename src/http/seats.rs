@@ -1,11 +1,12 @@
-//! Caps: on connections, uploads and downloads. A place that is taken is given back when its guard drops.
+//! Seats: how many connections, uploads and downloads there may be. One that is taken is free again when it drops.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::client::network;
 use crate::model::Refusal;
 
 /// Locks, whatever a thread that panicked left: what is kept in our locks is whole between any two statements.
@@ -13,7 +14,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The places for connections, uploads or downloads, in all and for each client address.
+/// The seats for connections, uploads or downloads, in all and for each client address.
 #[derive(Debug)]
 pub(super) struct Seats {
     most: AtomicUsize,
@@ -28,7 +29,7 @@ struct Taken {
     each: HashMap<IpAddr, usize>,
 }
 
-/// One of them.
+/// One that is taken.
 #[derive(Debug)]
 pub(super) struct Seat {
     seats: Arc<Seats>,
@@ -41,13 +42,13 @@ impl Seats {
         Arc::new(Self { most, most_each, taken: Mutex::default(), empty: Condvar::new() })
     }
 
-    /// Other numbers from now on; connections that are open stay so.
+    /// Other numbers from now on; seats that are taken stay so.
     pub fn resize(&self, most: usize, most_each: usize) {
         self.most.store(most, Ordering::Release);
         self.most_each.store(most_each, Ordering::Release);
     }
 
-    /// Takes a place for a connection from `address`; `None` is counted in all only.
+    /// Takes a seat for a client of this address; `None` is counted in all only.
     pub fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Seat, Refusal> {
         let address = address.map(network);
         let mut taken = lock(&self.taken);
@@ -105,14 +106,6 @@ impl Drop for Seat {
         if taken.all == 0 {
             self.seats.empty.notify_all();
         }
-    }
-}
-
-/// What counts as one client: an IPv4 address, or the /64 that every IPv6 host has to itself.
-pub(super) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX))),
-        four => four,
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use super::permits::lock;
+use super::seats::lock;
 use crate::error::{Error, Result};
 use crate::limits;
 
