@@ -5,8 +5,8 @@ use crate::access::Granted;
 use crate::http::conditional::{self, Validators};
 use crate::http::{Exchange, Response, disposition, mime, range, target};
 use crate::limits;
-use crate::media::{self, Name};
-use crate::model::{Channel, Media, Refusal};
+use crate::media::Name;
+use crate::model::{Channel, Media, Preview, Refusal};
 use crate::preview::Bounds;
 use crate::store::StoredFile;
 
@@ -19,20 +19,32 @@ impl Web {
         granted: &Granted,
     ) -> Result<Response, Refusal> {
         let media = self.library.find_to_read(channel, name)?.ok_or(Refusal::NoSuchMedia)?;
-        let content = match preview_bounds(exchange.query())? {
-            Some(bounds) => Content::of_preview(&media, self.library.preview(&media, bounds)?),
-            None => Content::of_media(&media, self.library.bytes(&media)?.ok_or(Refusal::NoSuchMedia)?),
+        let (content, stored) = match preview_bounds(exchange.query())? {
+            Some(bounds) => {
+                let (preview, stored) = self.library.preview(&media, bounds)?;
+                (Content::of_preview(&media, preview), Some(stored))
+            }
+            None => (Content::of_media(&media), None),
         };
-        let (etag, modified) = (content.validators.etag().to_owned(), content.validators.last_modified());
         let response = match precondition(exchange, &content.validators) {
             conditional::Outcome::PreconditionFailed => return Err(Refusal::PreconditionFailed),
+            // The row alone says so: what the client has are the bytes of this SHA-1, whatever became of our file. One
+            // who has none is told that it is gone.
             conditional::Outcome::NotModified => Response::new(304),
-            conditional::Outcome::Proceed => content.answer(exchange),
+            conditional::Outcome::Proceed => content.answer(exchange, self.opened(&media, stored)?),
         };
         Ok(response
-            .header("ETag", etag)
-            .header("Last-Modified", modified)
+            .header("ETag", content.validators.etag().to_owned())
+            .header("Last-Modified", content.validators.last_modified())
             .header("Cache-Control", self.cache_control(name, granted)))
+    }
+
+    /// The file that is to be sent: a preview's, or that of the media.
+    fn opened(&self, media: &Media, preview: Option<StoredFile>) -> Result<StoredFile, Refusal> {
+        match preview {
+            Some(stored) => Ok(stored),
+            None => self.library.bytes(media)?.ok_or(Refusal::NoSuchMedia),
+        }
     }
 
     /// The preconditions of an update or a delete.
@@ -69,16 +81,14 @@ fn precondition(exchange: &Exchange, validators: &Validators) -> conditional::Ou
 
 /// What is sent: a media, or a preview of one.
 struct Content {
-    stored: StoredFile,
     validators: Validators,
     mime_type: String,
     file_name: Option<String>,
 }
 
 impl Content {
-    fn of_media(media: &Media, stored: StoredFile) -> Self {
+    fn of_media(media: &Media) -> Self {
         Self {
-            stored,
             validators: validators(media),
             mime_type: media.mime_type.clone(),
             file_name: media.description.file_name.clone(),
@@ -86,10 +96,9 @@ impl Content {
     }
 
     /// A preview never changes, whatever its media's description does.
-    fn of_preview(media: &Media, (preview, stored): media::Found) -> Self {
+    fn of_preview(media: &Media, preview: Preview) -> Self {
         let file_name = media.description.file_name.as_deref();
         Self {
-            stored,
             validators: Validators::new(&preview.sha1, media.uploaded),
             file_name: file_name.map(|name| name_for(name, &preview.mime_type)),
             mime_type: preview.mime_type,
@@ -97,8 +106,7 @@ impl Content {
     }
 
     /// The whole or the part that is asked for.
-    fn answer(self, exchange: &Exchange) -> Response {
-        let StoredFile { file, size } = self.stored;
+    fn answer(&self, exchange: &Exchange, StoredFile { file, size }: StoredFile) -> Response {
         match range::evaluate(&self.validators, |name| exchange.header(name), exchange.method(), size) {
             range::Outcome::Whole => {
                 described(Response::file(200, file, 0..size), &self.mime_type, self.file_name.as_deref())

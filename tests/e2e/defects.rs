@@ -547,6 +547,11 @@ fn d24_conditions() {
             assert_eq!(answer.header("etag"), Some(tag.as_str()));
         }
     }
+    // What a client has stays right when our file is lost; who has nothing is told.
+    std::fs::remove_file(site.server.storage().join(format!("{channel}/{}", upload.member("id"))))
+        .expect("the file is there");
+    Request::get(&url).header("If-None-Match", &tag).send().expect(304);
+    Request::get(&url).send().expect(404);
 }
 
 #[test]
