@@ -75,7 +75,7 @@ impl Delivery {
         }
     }
 
-    /// Sends what the client takes at once of an answer that needs no permit, and leaves the rest of it. `left` is left
+    /// Sends what the client takes at once of an answer that needs no seat, and leaves the rest of it. `left` is left
     /// of the first write, and the body was read up to `from`.
     fn leave(
         &mut self,

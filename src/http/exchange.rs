@@ -3,25 +3,22 @@
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::body::BodyLength;
 use super::client::Client;
-use super::connection::{Buffer, Connection, Then};
+use super::connection::{Connection, Then};
+use super::delivery::Delivery;
 use super::edge::{Edge, Entry, HungUp};
 use super::head::{Head, Version};
-use super::pace::Pace;
 use super::reader::{Body, CONTINUE, Incoming};
-use super::response::{Payload, Response};
+use super::response::Response;
 use super::seats::{Seat, lock};
-use super::transfer::Transfer;
 use crate::limits;
 use crate::metrics::Route;
 use crate::model::{BareJid, Method, Refusal};
 use crate::sys::Interest;
 
-/// Bytes of an answer that go out in one write with its head.
-const FIRST_BYTES: u64 = limits::DOWNLOAD_BYTES;
 /// The status that is logged of a request whose client did not wait for the answer: nginx's.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
@@ -282,78 +279,5 @@ impl Drop for Watch {
         // What it calls is dropped outside the lock.
         let hung_up = lock(&self.edge.watched).remove(&self.token);
         drop(hung_up);
-    }
-}
-
-/// How an answer is sent, and what became of it.
-struct Delivery {
-    version: Version,
-    head_only: bool,
-    /// Whether the connection is kept afterwards.
-    keep: bool,
-    status: u16,
-    /// Bytes of the head.
-    head: u64,
-    /// Bytes sent, or left to be sent, head and body.
-    sent: u64,
-}
-
-impl Delivery {
-    fn new(head: &Head, keep: bool) -> Self {
-        let head_only = head.method() == Method::Head;
-        Self { version: head.version(), head_only, keep, status: 0, head: 0, sent: 0 }
-    }
-
-    /// Bytes of the body that were sent, or are left to be.
-    fn body(&self) -> u64 {
-        self.sent.saturating_sub(self.head)
-    }
-
-    /// Sends a large answer, but leaves a small one to be sent.
-    fn send(&mut self, connection: &mut Connection, response: &Response, edge: &Edge) -> io::Result<()> {
-        let first = self.first_write(response).or_else(|error| {
-            // Nothing is sent yet, so the client can still be told.
-            log::error!("an answer's file can't be read: {error}");
-            self.keep = false;
-            self.first_write(&Response::refusal(Refusal::Internal))
-        })?;
-        if self.head_only || self.status != response.status() || response.length() <= FIRST_BYTES {
-            self.sent = first.len() as u64;
-            connection.output = Buffer::from(first);
-            return Ok(());
-        }
-        let mut pace = Pace::new(edge.settings.pace);
-        let mut transfer = Transfer { stream: &mut connection.stream, pace: &mut pace, halt: &edge.halt };
-        transfer.write_all(&first, &mut self.sent)?;
-        match response.payload() {
-            Payload::Bytes(bytes) => {
-                let rest = usize::try_from(FIRST_BYTES).ok().and_then(|first| bytes.get(first..));
-                transfer.write_all(rest.unwrap_or_default(), &mut self.sent)
-            }
-            Payload::File(file, range) => {
-                transfer.send_file(file, range.start + FIRST_BYTES..range.end, &mut self.sent)
-            }
-        }
-    }
-
-    /// The head and the first bytes of the body.
-    fn first_write(&mut self, response: &Response) -> io::Result<Vec<u8>> {
-        let bytes = if self.head_only { 0 } else { response.length().min(FIRST_BYTES) };
-        let bytes = usize::try_from(bytes).map_err(io::Error::other)?;
-        let mut first = Vec::with_capacity(512 + bytes);
-        response.write_head(self.connection_field(), SystemTime::now(), &mut first);
-        let head = first.len();
-        response.read_first(bytes, &mut first)?;
-        (self.status, self.head) = (response.status(), head as u64);
-        Ok(first)
-    }
-
-    /// The value of Connection, where the version does not say it already.
-    fn connection_field(&self) -> Option<&'static str> {
-        match (self.keep, self.version) {
-            (false, _) => Some("close"),
-            (true, Version::Http10) => Some("keep-alive"),
-            (true, Version::Http11) => None,
-        }
     }
 }

@@ -9,6 +9,7 @@ mod client;
 pub mod conditional;
 mod connection;
 pub mod cors;
+mod delivery;
 pub mod disposition;
 mod edge;
 mod exchange;

@@ -112,14 +112,17 @@ impl Response {
         }
     }
 
-    /// Puts the first `count` bytes of the body behind what is in `out`.
-    pub(super) fn read_first(&self, count: usize, out: &mut Vec<u8>) -> io::Result<()> {
+    /// Puts these bytes of the body behind what is in `out`.
+    pub(super) fn read(&self, part: Range<u64>, out: &mut Vec<u8>) -> io::Result<()> {
+        let place = |at: u64| usize::try_from(at).map_err(io::Error::other);
         match &self.payload {
-            Payload::Bytes(bytes) => out.extend_from_slice(bytes.get(..count).unwrap_or(bytes)),
+            Payload::Bytes(bytes) => {
+                out.extend_from_slice(bytes.get(place(part.start)?..place(part.end)?).unwrap_or_default());
+            }
             Payload::File(file, range) => {
                 let start = out.len();
-                out.resize(start + count, 0);
-                file.read_exact_at(&mut out[start..], range.start)?;
+                out.resize(start + place(part.end.saturating_sub(part.start))?, 0);
+                file.read_exact_at(&mut out[start..], range.start + part.start)?;
             }
         }
         Ok(())

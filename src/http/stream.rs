@@ -89,6 +89,24 @@ impl Stream {
         socket.note(result, Interest::Write)
     }
 
+    /// Writes what it can now of bytes that others follow at once; 0 if there is no room. The kernel waits for those to
+    /// fill its packets; TLS makes records of its own.
+    pub fn write_more(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = match self {
+            Self::Plain(socket) => {
+                let result = sys::send_more(&socket.tcp, bytes);
+                socket.note(result, Interest::Write)
+            }
+            _ => self.write(bytes),
+        };
+        match result {
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Ok(0)
+            }
+            result => result,
+        }
+    }
+
     /// The socket below, whatever is spoken on it.
     pub fn tcp(&self) -> Option<&TcpStream> {
         self.socket().map(|socket| &socket.tcp)

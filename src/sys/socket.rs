@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::{self, AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
 
 /// What [`accept`] brought.
 #[derive(Debug)]
@@ -51,6 +51,11 @@ pub fn accept(listener: &TcpListener) -> Accepted {
 /// Sends up to `count` bytes of `file` from `offset`, which it moves; 0 is the end of the file.
 pub fn send_file(socket: impl AsFd, file: &File, offset: &mut u64, count: usize) -> io::Result<usize> {
     Ok(rustix::fs::sendfile(socket, file, Some(offset), count)?)
+}
+
+/// Writes what there is room for of bytes that others follow at once, so that the kernel need not send half a packet.
+pub fn send_more(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    Ok(net::send(socket, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?)
 }
 
 /// accept(2): errors of the network that already wait on the new socket are to be treated like `EAGAIN`.
