@@ -12,7 +12,7 @@ pub struct Counts {
     pub client: LinkCounts,
     /// Requests that wait for a decision.
     pub parked: usize,
-    /// Confirmations that wait for their answer.
+    /// Confirmations that requests wait for.
     pub pending: usize,
     /// What came of the others.
     pub confirmations: Outcomes,

@@ -142,11 +142,7 @@ impl Snapshot<'_> {
                     "Requests that wait for a confirmation or a channel service.",
                     gate.parked,
                 ),
-                (
-                    "mediaserver_confirmations_pending",
-                    "Users that were asked and have not answered.",
-                    gate.pending,
-                ),
+                ("mediaserver_confirmations_pending", "Confirmations that requests wait for.", gate.pending),
             ],
         );
         let mut outcomes =
