@@ -182,7 +182,7 @@ impl Web {
     fn confirmed_url(&self, exchange: &Exchange) -> String {
         let path = exchange.path();
         match &self.settings().endpoint {
-            Some(endpoint) => format!("{}{path}", endpoint.trim_end_matches('/')),
+            Some(endpoint) => format!("{endpoint}{path}"),
             None => format!("{}://{}{path}", exchange.scheme(), exchange.host().unwrap_or("localhost")),
         }
     }
