@@ -3,7 +3,7 @@
 //! stanza; whoever may write to us may send one. The scanner's work is the same for every byte, and it keeps none.
 //!
 //! It trusts in well-formed XML, which is what a server sends of its users; of anything else it hands the parser what
-//! that refuses.
+//! that refuses, or refuses what the parser would read in another way.
 
 use crate::limits;
 
@@ -102,6 +102,8 @@ impl Scan {
             (State::Open, b'!') if self.depth == 0 => return Err("a declaration between stanzas"),
             (State::Open, b'!') => self.state = State::Declaration(0),
             (State::Open, _) => self.begin_tag(),
+            // The parser takes this for a section of CDATA, whose end may hide that of the value.
+            (State::Value(_), b'<') => return Err("a tag in an attribute"),
             (State::Name | State::Inside | State::Attribute | State::Value(_) | State::Slash, _) => {
                 return Ok(self.in_tag(byte));
             }

@@ -604,6 +604,8 @@ mod tests {
 
     #[test]
     fn parser_and_scanner_must_agree_where_a_stanza_ends() {
+        // The parser looks for sections of CDATA within values, too.
+        refused("<a b='<![CDATA[' c=\"]]>'/><b/>\"/>");
         for xml in ["<a b=c'>'/><b/>", "<a 'b>'/><b/>", "<a><b/></a/><c/>", "<a></a><b></c>", "<a/ ></a>"] {
             refused(xml);
         }
@@ -632,6 +634,90 @@ mod tests {
             stream.next_event().unwrap();
             assert_eq!(stream.is_drained(), drained, "{tail:?}");
         }
+    }
+
+    /// The elements below the root that the parser finds where nothing was scanned before, if it takes all of it.
+    fn parsed_whole(xml: &str) -> Option<Vec<String>> {
+        let document = format!("{OPEN}{xml}</stream:stream>");
+        let (mut depth, mut names) = (0, Vec::new());
+        for event in EventReader::new(document.as_bytes()) {
+            match event.ok()? {
+                XmlEvent::StartElement { name, .. } => {
+                    depth += 1;
+                    names.extend((depth == 2).then_some(name.local_name));
+                }
+                XmlEvent::EndElement { .. } => depth -= 1,
+                _ => {}
+            }
+        }
+        Some(names)
+    }
+
+    /// Whatever is taken for several stanzas where one was sent could be a stanza that a user made up.
+    #[test]
+    fn the_scanner_finds_the_stanzas_that_the_parser_would() {
+        const PARTS: &[&str] = &[
+            "<a>",
+            "</a>",
+            "<b>",
+            "</b>",
+            "<c/>",
+            "<c />",
+            "<a b='",
+            "<a b=\"",
+            "'>",
+            "\">",
+            "'/>",
+            "\"/>",
+            "' c='",
+            "/",
+            ">",
+            "'",
+            "\"",
+            "=",
+            " ",
+            "\n",
+            "x",
+            "\u{e9}",
+            "<![CDATA[",
+            "]]>",
+            "]",
+            "&lt;",
+            "&#62;",
+            "&#x3c;",
+            "</a\n>",
+            "<c\t>",
+            "</c>",
+            "xmlns='n'",
+            "<p:c xmlns:p='/>'/>",
+            "<c b = '>'/>",
+            "<!--",
+            "-->",
+            "<?",
+            "?>",
+            "&gt;",
+            "!",
+            "<",
+        ];
+        let (mut random, mut taken, mut refused) = (crate::testing::Random::new(1), 0, 0);
+        for _ in 0..10 * ROUNDS {
+            let middle: String = (0..random.below(9)).map(|_| random.pick(PARTS)).collect();
+            let xml = match random.below(3) {
+                0 => middle,
+                1 => format!("<a>{middle}</a>"),
+                _ => format!("<a b='{middle}'/>"),
+            };
+            let names = |all: Vec<Element>| all.iter().map(|one| one.name().to_owned()).collect::<Vec<_>>();
+            match (stanzas(&xml).map(names), parsed_whole(&xml)) {
+                (Ok(found), Some(expected)) => {
+                    assert_eq!(found, expected, "{xml}");
+                    taken += usize::from(!found.is_empty());
+                }
+                // What does not end, or ends badly.
+                (Ok(_), None) | (Err(_), _) => refused += 1,
+            }
+        }
+        assert!(taken > ROUNDS && refused > ROUNDS, "{taken} {refused}");
     }
 
     /// Streams that are broken at random, by a fixed seed: no panic, and splitting changes nothing.
