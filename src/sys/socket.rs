@@ -58,6 +58,13 @@ pub fn send_more(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     Ok(net::send(socket, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?)
 }
 
+/// Acknowledges at once what was read: the kernel would wait up to 40 ms for bytes of ours to go with it, and a sender
+/// with Nagle's delay, as XMPP servers are, waits for that with its next stanza.
+pub fn acknowledge(socket: impl AsFd) {
+    // The kernel falls back to waiting by itself, and refuses it only for a socket that is broken anyway.
+    let _ = sockopt::set_tcp_quickack(socket, true);
+}
+
 /// accept(2): errors of the network that already wait on the new socket are to be treated like `EAGAIN`.
 fn refused(error: Errno) -> Accepted {
     match error {

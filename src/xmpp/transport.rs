@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsStream};
 
 use crate::error::{Error, Kind, Result};
+use crate::sys;
 
 use super::tls::Tls;
 
@@ -99,12 +100,16 @@ impl Transport {
 
 impl Read for Transport {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.0 {
+        let count = match &mut self.0 {
             State::Clear(socket) => socket.read(buffer),
             State::Encrypted(stream) => stream.read(buffer),
             State::Asked(..) | State::Handshake(..) => Err(io::ErrorKind::WouldBlock.into()),
             State::Lost => Err(io::ErrorKind::NotConnected.into()),
+        }?;
+        if let Some(socket) = self.socket() {
+            sys::acknowledge(socket);
         }
+        Ok(count)
     }
 }
 
