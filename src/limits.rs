@@ -136,7 +136,7 @@ pub const XMPP_KEEPALIVE: Duration = Duration::from_secs(30);
 pub const XMPP_BACKOFF_MIN: Duration = Duration::from_millis(500);
 /// Longest pause before a reconnect.
 pub const XMPP_BACKOFF_MAX: Duration = Duration::from_secs(30);
-/// How often the XMPP thread lets the gate look at its clocks.
+/// How finely the XMPP thread lets the gate look at its clocks, while something waits there.
 pub const XMPP_TICK: Duration = Duration::from_millis(100);
 /// How often the log repeats that a link is still down.
 pub const XMPP_REMINDER: Duration = Duration::from_secs(60);

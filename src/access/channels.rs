@@ -191,6 +191,11 @@ impl Channels {
         }
     }
 
+    /// When the first question has been open for too long.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.open.values().map(|open| open.deadline).min()
+    }
+
     /// Only our own server and account may leave out who they are (RFC 6120 section 8.1.2.1).
     fn is_from(&self, iq: &Element, asked: &Jid) -> bool {
         match (iq.attribute("from"), &self.own) {

@@ -165,6 +165,11 @@ impl Confirmations {
         late
     }
 
+    /// When the first of them is late.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.pending.values().map(|pending| pending.deadline).min()
+    }
+
     /// Takes out everything; the tickets of those who waited.
     pub(super) fn clear(&mut self) -> Vec<Ticket> {
         self.by_user.clear();

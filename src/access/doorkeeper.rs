@@ -115,8 +115,9 @@ impl<P: Send + 'static> Handler for Doorkeeper<P> {
         self.with_gate(|gate| gate.stanza(Instant::now(), link, &stanza));
     }
 
-    fn tick(&self, now: Instant) {
+    fn tick(&self, now: Instant) -> Option<Instant> {
         self.with_gate(|gate| gate.tick(now));
+        self.lock().deadline()
     }
 }
 
@@ -158,14 +159,14 @@ mod tests {
         doorkeeper.stanza(Link::Component, message);
         let alice = "alice@example.com".parse().unwrap();
         assert_eq!(delivered.try_recv(), Ok((2, Ok(Granted::Owned(alice)))));
-        doorkeeper.tick(Instant::now());
+        assert!(doorkeeper.tick(Instant::now()).is_some(), "two wait for their answers");
         assert!(delivered.try_recv().is_err());
         doorkeeper.down(Link::Component);
         assert_eq!(delivered.try_recv(), Ok((3, Err(Refusal::XmppDown))));
         assert_eq!(delivered.try_recv(), Ok((4, Err(Refusal::XmppDown))));
         doorkeeper.up(Link::Component, &COMPONENT.parse().unwrap());
         assert_eq!(doorkeeper.ask(own(), 5, |_, _| {}), None);
-        doorkeeper.tick(Instant::now() + settings().reply_timeout);
+        assert_eq!(doorkeeper.tick(Instant::now() + settings().reply_timeout), None);
         assert_eq!(delivered.try_recv(), Ok((5, Err(Refusal::NotConfirmed))));
         doorkeeper.set_settings(Settings { pending_per_user: 0, ..settings() });
         assert_eq!(doorkeeper.ask(own(), 6, |_, _| {}), Some((6, Err(Refusal::TooManyForUser))));

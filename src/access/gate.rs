@@ -160,6 +160,11 @@ impl<P> Gate<P> {
         out
     }
 
+    /// When it has to look at the clock next, unless it sends more before: what waits, waits for the answer to a stanza.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.confirmations.deadline().into_iter().chain(self.channels.deadline()).min()
+    }
+
     /// The link is up, and this is our address on it.
     pub fn up(&mut self, now: Instant, link: Link, jid: &Jid) -> Vec<Output<P>> {
         let mut out = self.down(now, link);

@@ -58,6 +58,15 @@ impl Connection {
         if let State::Live(session, _) = &self.state { session.interest() } else { None }
     }
 
+    /// When it wants its turn though nothing comes.
+    pub fn deadline(&self) -> Instant {
+        match &self.state {
+            State::Waiting(until, _) => *until,
+            State::Dialing(deadline, _) => *deadline,
+            State::Live(session, _) => session.deadline(),
+        }
+    }
+
     /// Does what can be done now without waiting; says whether there is more.
     pub fn turn(&mut self, now: Instant, sink: &mut dyn FnMut(Happening)) -> bool {
         self.advance(now, sink).unwrap_or_else(|broken| {

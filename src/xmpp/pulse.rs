@@ -50,6 +50,11 @@ impl Pulse {
         }
     }
 
+    /// When the clock has to be looked at.
+    pub fn next_beat(&self) -> Instant {
+        self.pinged.unwrap_or(self.heard) + self.limit
+    }
+
     /// Whether this is our own ping come back, or its answer: ids are random, so nobody else makes one.
     pub fn is_echo(&self, stanza: &Element) -> bool {
         stanza.is("iq", ns::CLIENT) && !self.id.is_empty() && stanza.attribute("id") == Some(&self.id)
@@ -71,7 +76,9 @@ mod tests {
         let start = Instant::now();
         let mut pulse = Pulse::new(limit, start);
         assert_eq!(pulse.beat(start + limit / 2), Beat::Fine);
+        assert_eq!(pulse.next_beat(), start + limit);
         let Beat::Ping(id) = pulse.beat(start + limit) else { panic!("no ping") };
+        assert_eq!(pulse.next_beat(), start + limit * 2);
         assert_eq!(pulse.beat(start + limit * 3 / 2), Beat::Fine);
         pulse.heard(start + limit * 3 / 2);
         assert_eq!(pulse.beat(start + limit * 2), Beat::Fine);

@@ -98,6 +98,11 @@ impl Session {
         Some((self.transport.fd()?, if writes { Interest::Both } else { Interest::Read }))
     }
 
+    /// When it has to look at its clocks.
+    pub fn deadline(&self) -> Instant {
+        if self.login.is_some() { self.deadline } else { self.pulse.next_beat() }
+    }
+
     /// Does what can be done now without waiting; says whether there is more.
     pub fn turn(&mut self, now: Instant, sink: &mut dyn FnMut(Traffic)) -> Outcome<bool> {
         let more = self.receive(now, sink)?;

@@ -94,7 +94,7 @@ pub struct Times {
     pub backoff_min: Duration,
     /// Longest pause before a reconnect.
     pub backoff_max: Duration,
-    /// Longest pause between two calls of `Handler::tick`.
+    /// Shortest pause between two calls of `Handler::tick`.
     pub tick: Duration,
     /// How long a closing link waits for the server to close, too.
     pub close: Duration,

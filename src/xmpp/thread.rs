@@ -26,8 +26,9 @@ pub trait Handler: Send + Sync + 'static {
     fn down(&self, link: Link);
     /// A stanza came, in namespace [`super::ns::CLIENT`] on both links.
     fn stanza(&self, link: Link, stanza: Element);
-    /// Called at least each `Times::tick`.
-    fn tick(&self, now: Instant);
+    /// Looks at the clock, and says when it has to do so again, unless more is sent or comes before. Called at most
+    /// once each `Times::tick`.
+    fn tick(&self, now: Instant) -> Option<Instant>;
 }
 
 /// Starts the thread. Fails if the authorities of `ClientSettings::ca` can't be read or the system has no
@@ -49,7 +50,7 @@ pub fn start(settings: Settings, inbox: Inbox, handler: Arc<dyn Handler>) -> Res
         waker: Arc::clone(&waker),
         stop: Arc::clone(&stop),
         tick: times.tick,
-        next_tick: now,
+        next_tick: Some(now),
     };
     let thread = thread::Builder::new().name("xmpp".to_owned()).spawn(move || body.run());
     let thread = thread.map_err(|error| Error::io("can't start the XMPP thread", error))?;
@@ -89,7 +90,8 @@ struct Loop {
     waker: Arc<Waker>,
     stop: Arc<AtomicBool>,
     tick: Duration,
-    next_tick: Instant,
+    /// Nothing while there is nothing to wait for.
+    next_tick: Option<Instant>,
 }
 
 impl Loop {
@@ -98,11 +100,11 @@ impl Loop {
             let now = Instant::now();
             self.send(now);
             let more = self.turn(Link::Component, now) | self.turn(Link::Client, now);
-            if now >= self.next_tick {
-                self.next_tick = now + self.tick;
-                guarded("tick", || self.handler.tick(now));
+            if self.next_tick.is_some_and(|next| next <= now) {
+                let wanted = guarded("tick", || self.handler.tick(now)).flatten();
+                self.next_tick = wanted.map(|wanted| wanted.max(now + self.tick));
             }
-            self.sleep(if more { now } else { self.next_tick });
+            self.sleep(if more { Some(now) } else { self.deadline() });
         }
         self.send(Instant::now());
         self.component.close(&mut report(&*self.handler, Link::Component));
@@ -114,6 +116,9 @@ impl Loop {
             log::debug!("to the {link}: {stanza:?}");
             let (connection, handler) = self.parts(link);
             connection.send(stanza, now, &mut report(handler, link));
+            // Whoever sends something may wait for an answer, which has its time.
+            let soon = now + self.tick;
+            self.next_tick = Some(self.next_tick.map_or(soon, |next| next.min(soon)));
         }
     }
 
@@ -134,11 +139,17 @@ impl Loop {
         (connection, &*self.handler)
     }
 
-    fn sleep(&self, until: Instant) {
+    /// When something is to be done though nothing comes.
+    fn deadline(&self) -> Option<Instant> {
+        let links = [self.component.deadline(), self.client.deadline()];
+        links.into_iter().chain(self.next_tick).min()
+    }
+
+    fn sleep(&self, until: Option<Instant>) {
         let mut fds = vec![(self.waker.as_fd(), Interest::Read)];
         fds.extend(self.component.interest());
         fds.extend(self.client.interest());
-        let woken = wait(&fds, Some(until)).map(|ready| ready[0]).unwrap_or_else(|error| {
+        let woken = wait(&fds, until).map(|ready| ready[0]).unwrap_or_else(|error| {
             // The kernel is out of memory: go on by the clock alone.
             log::error!("can't wait for the XMPP sockets: {error}");
             thread::sleep(self.tick);
@@ -177,6 +188,7 @@ fn guarded<T>(what: &str, call: impl FnOnce() -> T) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc::{self, Receiver, Sender};
 
     use super::super::outbox::{Outbox, channel};
@@ -216,8 +228,9 @@ mod tests {
             self.saw(Seen::Stanza(link, stanza));
         }
 
-        fn tick(&self, _: Instant) {
+        fn tick(&self, now: Instant) -> Option<Instant> {
             self.saw(Seen::Tick);
+            Some(now)
         }
     }
 
@@ -292,6 +305,46 @@ mod tests {
             "<message id='1' from='media.example.com'/><message id='2' from='x@media.example.com'/>"
         );
         assert_eq!(client.until("/>"), "<message id='3'/>");
+    }
+
+    #[test]
+    fn nothing_wakes_a_thread_with_nothing_to_wait_for() {
+        /// Counts the ticks, and wants none.
+        struct Idle(AtomicUsize, Mutex<Sender<()>>);
+        impl Handler for Idle {
+            fn up(&self, _: Link, _: &Jid) {}
+            fn down(&self, _: Link) {}
+            fn stanza(&self, _: Link, _: Element) {
+                self.1.lock().unwrap().send(()).unwrap();
+            }
+            fn tick(&self, _: Instant) -> Option<Instant> {
+                self.0.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        }
+        let (component, client) = (Peer::listen(), Peer::listen());
+        let settings = Settings {
+            component: component.component(),
+            client: client.client(Security::Disabled),
+            times: long_times(),
+        };
+        let (sender, came) = mpsc::channel();
+        let (outbox, inbox) = channel();
+        let idle = Arc::new(Idle(AtomicUsize::new(0), Mutex::new(sender)));
+        let _thread = start(settings, inbox, Arc::clone(&idle) as _).unwrap();
+        let mut conn = component.accept();
+        conn.log_component_in();
+        let begun = Instant::now();
+        while begun.elapsed() < 20 * long_times().tick {
+            conn.send("<message/>");
+            came.recv_timeout(PATIENCE).unwrap();
+        }
+        assert_eq!(idle.0.load(Ordering::Relaxed), 1, "it ticks though nothing was sent");
+        outbox.send(Link::Component, message("1"));
+        conn.until("/>");
+        while idle.0.load(Ordering::Relaxed) < 2 {
+            thread::yield_now();
+        }
     }
 
     #[test]
