@@ -8,7 +8,7 @@ use image::{DynamicImage, RgbImage};
 use serde::Deserialize;
 
 use super::child::{self, Run};
-use super::{Properties, Settings};
+use super::{Properties, Settings, undecodable};
 use crate::limits;
 use crate::model::Refusal;
 
@@ -94,7 +94,7 @@ impl Film<'_> {
 
     /// The key frame nearest the middle.
     pub fn frame(&self) -> Result<DynamicImage, Refusal> {
-        let probe = self.probe().ok_or(Refusal::Undecodable)?;
+        let probe = self.probe().ok_or_else(|| undecodable(self.deadline))?;
         if probe.film().is_none() {
             return Err(Refusal::NoPreview);
         }
@@ -103,7 +103,7 @@ impl Film<'_> {
         let at = self.key_frame(start + middle).map_or(middle, |time| time - start + NUDGE);
         // What can't be sought in may still have a beginning.
         let frame = self.grab(Some(at)).or_else(|| self.grab(None));
-        frame.ok_or(Refusal::Undecodable)
+        frame.ok_or_else(|| undecodable(self.deadline))
     }
 
     fn probe(&self) -> Option<Probe> {

@@ -234,6 +234,11 @@ pub fn render(bytes: &[u8], bounds: Bounds, max_pixels: u64, time: Duration) -> 
     picture::preview(bytes, &header, bounds, Budget { pixels: max_pixels, deadline: Instant::now() + time })
 }
 
+/// Why there is nothing: the media is damaged, or there was no time left. One that is whole may be shown when less goes on.
+fn undecodable(deadline: Instant) -> Refusal {
+    if Instant::now() >= deadline { Refusal::PreviewTooSlow } else { Refusal::Undecodable }
+}
+
 fn kind_of(source: &(impl ReadAt + ?Sized)) -> Option<Kind> {
     kind::kind(&source.part(0, kind::HEAD))
 }

@@ -15,7 +15,7 @@ use super::header::{Header, turns};
 use super::jpeg;
 use super::kind::Format;
 use super::shrink::{self, Shrunk};
-use super::{Bounds, Rendered, png};
+use super::{Bounds, Rendered, png, undecodable};
 use crate::limits;
 use crate::model::Refusal;
 
@@ -40,6 +40,13 @@ impl Budget {
     /// Bytes for a decoder, until the deadline.
     fn source<'a>(&self, bytes: &'a [u8]) -> BufReader<Timed<'a>> {
         BufReader::new(Timed { source: Cursor::new(bytes), deadline: self.deadline })
+    }
+
+    /// What a decoder's error tells the client. After the deadline any error may be the one of [`Timed`], however the
+    /// decoder put it.
+    fn refusal(&self, error: &dyn std::error::Error) -> Refusal {
+        log::debug!("a picture can't be decoded: {error}");
+        undecodable(self.deadline)
     }
 }
 
@@ -103,19 +110,14 @@ fn decode(bytes: &[u8], header: &Header, target: (u32, u32), budget: Budget) -> 
             let factor = shrink::factor(size, target);
             let shrunk =
                 (factor > 1).then(|| png::shrink(budget.source(bytes), header, factor, budget.memory()));
-            if let Some(shrunk) = shrunk.transpose().map_err(|error| undecodable(&error))?.flatten() {
+            if let Some(shrunk) = shrunk.transpose().map_err(|error| budget.refusal(&error))?.flatten() {
                 return Ok(shrunk);
             }
         }
         _ => {}
     }
-    let image = decode_whole(bytes, header.format, budget).map_err(|error| undecodable(&error))?;
+    let image = decode_whole(bytes, header.format, budget).map_err(|error| budget.refusal(&error))?;
     if (image.width(), image.height()) == size { Ok(image.into()) } else { Err(Refusal::Undecodable) }
-}
-
-fn undecodable(error: &dyn std::error::Error) -> Refusal {
-    log::debug!("a picture can't be decoded: {error}");
-    Refusal::Undecodable
 }
 
 fn decode_whole(bytes: &[u8], format: Format, budget: Budget) -> image::ImageResult<DynamicImage> {
@@ -242,7 +244,7 @@ struct Timed<'a> {
 
 impl Read for Timed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if Instant::now() > self.deadline {
+        if Instant::now() >= self.deadline {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the preview takes too long"));
         }
         self.source.read(buffer)

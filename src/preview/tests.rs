@@ -431,10 +431,16 @@ fn changed_bytes_are_survived() {
     }
 }
 
+/// Nor is what was not looked at to its end called damaged.
 #[test]
 fn a_decoder_ends_at_the_deadline() {
-    let bytes = encoded(&picture(500, 500), ImageFormat::Png);
-    assert_eq!(render(&bytes, bounds(9, 9), MOST, Duration::ZERO), Err(Refusal::Undecodable));
+    for kind in [ImageFormat::Png, ImageFormat::Gif, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Tiff] {
+        let bytes = encoded(&picture(500, 500), kind);
+        for side in [9, 500] {
+            let late = render(&bytes, bounds(side, side), MOST, Duration::ZERO);
+            assert_eq!(late, Err(Refusal::PreviewTooSlow), "{kind:?} {side}");
+        }
+    }
 }
 
 #[test]

@@ -3,8 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use image::GenericImageView;
+use media_server::model::Refusal;
+use media_server::preview::{Bounds, Settings, Studio};
 use rusqlite::Connection;
 
 use crate::site::{Site, photo, photo_bytes};
@@ -213,6 +216,16 @@ fn without_ffmpeg_films_are_kept_and_have_no_preview() {
     let id = site.upload(&user, &channel);
     preview(&site, &format!("{channel}/{id}"), "maxheight=20").expect(200);
     assert_eq!(site.server.log().matches("is not installed").count(), 1, "{}", site.server.log());
+}
+
+#[test]
+fn what_there_is_no_time_for_is_not_called_damaged() {
+    let studio = Studio::new(Settings { time: Duration::ZERO, ..Settings::default() });
+    for made in [film("a.mp4", 96, 64), picture("a.png", 90, 60)] {
+        let file = fs::File::open(made.path()).expect("a file of ours");
+        let refused = studio.render(&file, Bounds { height: 20, width: 20 });
+        assert_eq!(refused, Err(Refusal::PreviewTooSlow), "{}", made.path().display());
+    }
 }
 
 /// While one film is looked at, and no request may wait: other previews come later, uploads without properties.

@@ -25,7 +25,8 @@ impl Site {
     pub fn shared() -> &'static Self {
         static SITE: OnceLock<Site> = OnceLock::new();
         SITE.get_or_init(|| {
-            let site = Self::start(&[]);
+            // Previews may take their time where other tests do.
+            let site = Self::start(&[("preview.timeout", "120")]);
             show_on_panic(site.server.directory().join("stderr"));
             site
         })
