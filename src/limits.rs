@@ -175,7 +175,7 @@ pub const DATABASE_KEEPALIVE: Duration = Duration::from_secs(30);
 pub const SQLITE_CONNECTIONS: u32 = 4;
 /// How long a reader may see the row of a media as it was before another process changed it in the same database.
 pub const ROW_TTL: Duration = Duration::from_secs(1);
-/// Rows of media, and rows of avatars, that are kept for readers.
+/// Rows of media, rows of avatars, and rows of previews, that are kept for readers.
 pub const ROWS: usize = 1024;
 /// Bytes of the texts of a row that is kept; of a longer one the texts would cost more than the query.
 pub const ROW_BYTES: usize = 1024;

@@ -95,7 +95,7 @@ impl New {
 pub struct Library {
     pub(super) files: Files,
     pub(super) metadata: Box<dyn Metadata>,
-    rows: Rows,
+    pub(super) rows: Rows,
     pub(super) clock: Arc<dyn Clock>,
     settings: RwLock<Settings>,
     studio: RwLock<Arc<Studio>>,

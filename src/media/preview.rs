@@ -1,21 +1,22 @@
 //! Previews: found where they are stored, or made, once each.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Library;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::model::{Media, MediaId, Preview, Refusal};
 use crate::preview::{Bounds, Rendered};
-use crate::store::{InsertError, PreviewInsert, Published, Sealed, StoredFile, storage_error};
+use crate::store::{InsertError, Metadata, PreviewInsert, Published, Sealed, StoredFile, storage_error};
 
 /// What a preview is made for: no two at a time for the same.
 pub(super) type Key = (MediaId, Bounds);
 
 /// A stored preview, and its bytes.
-pub type Found = (Preview, StoredFile);
+pub type Found = (Arc<Preview>, StoredFile);
 
 /// Where a preview came from.
 pub(super) enum Origin {
@@ -26,9 +27,30 @@ pub(super) enum Origin {
 impl Library {
     /// The preview of a media that fits into these bounds. Made if there is none; the same bytes ever after.
     pub fn preview(&self, media: &Media, asked: Bounds) -> std::result::Result<Found, Refusal> {
-        let outcome = self.find_or_make(media, asked);
+        let outcome = self.recall_or_find(media, asked);
         self.preview_counts.count(&outcome);
         outcome.map(|(found, _)| found)
+    }
+
+    fn recall_or_find(&self, media: &Media, asked: Bounds) -> std::result::Result<(Found, Origin), Refusal> {
+        let key = (media.id.clone(), asked);
+        if let Some(found) = self.kept_preview(media, &key)? {
+            return Ok((found, Origin::Stored));
+        }
+        let (found, origin) = self.find_or_make(media, asked)?;
+        self.rows.keep_preview(Instant::now(), key, &found.0);
+        Ok((found, origin))
+    }
+
+    /// What the same request got lately, unless its use must be noted.
+    fn kept_preview(&self, media: &Media, key: &Key) -> Result<Option<Found>> {
+        let kept = self.rows.preview(Instant::now(), key);
+        let Some(preview) = kept.filter(|preview| self.is_fresh(preview)) else { return Ok(None) };
+        let file = self.files.open_file(&media.channel, &preview.id)?;
+        if file.is_none() {
+            self.rows.forget_preview(key);
+        }
+        Ok(file.map(|file| (preview, file)))
     }
 
     fn find_or_make(&self, media: &Media, asked: Bounds) -> std::result::Result<(Found, Origin), Refusal> {
@@ -64,18 +86,23 @@ impl Library {
             return Ok(None);
         };
         self.note_use(&preview);
-        Ok(Some((preview, file)))
+        Ok(Some((Arc::new(preview), file)))
     }
 
     /// Notes that a preview is used, if that was noted last a while ago. Nobody waits for it in vain.
     fn note_use(&self, preview: &Preview) {
-        let now = self.clock.now();
-        let age = now.as_micros().saturating_sub(preview.last_used.as_micros());
-        if Duration::from_micros(u64::try_from(age).unwrap_or_default()) > limits::PREVIEW_USED
-            && let Err(error) = self.metadata().and_then(|metadata| metadata.use_preview(&preview.id, now))
+        let note = |metadata: &dyn Metadata| metadata.use_preview(&preview.id, self.clock.now());
+        if !self.is_fresh(preview)
+            && let Err(error) = self.metadata().and_then(note)
         {
             log::warn!("the use of the preview {} is not noted: {error}", preview.id);
         }
+    }
+
+    /// Whether the use of a preview was noted a short while ago.
+    fn is_fresh(&self, preview: &Preview) -> bool {
+        let age = self.clock.now().as_micros().saturating_sub(preview.last_used.as_micros());
+        Duration::from_micros(u64::try_from(age).unwrap_or_default()) <= limits::PREVIEW_USED
     }
 
     /// Stores a preview as a media is stored: file first, then row.
@@ -204,11 +231,42 @@ mod tests {
         let media = picture(&bench);
         let made = bytes(bench.library.preview(&media, bounds(10, 20)).unwrap());
         std::fs::remove_file(bench.file(&media)).unwrap();
+        bench.library.rows.forget_preview(&(media.id.clone(), bounds(10, 20)));
         assert!(bytes(bench.library.preview(&media, bounds(10, 20)).unwrap()) == made);
         // What may have to be clamped takes a look at the source, and so does what is not stored.
         for other in [bounds(10, 30), bounds(10, 19)] {
             assert_eq!(bench.library.preview(&media, other).err(), Some(Refusal::NoSuchMedia));
         }
+    }
+
+    #[test]
+    fn the_row_of_a_preview_is_read_once_in_a_while() {
+        let bench = Bench::new();
+        let media = picture(&bench);
+        for asked in [bounds(10, 20), bounds(99, 99)] {
+            let preview = || bench.library.preview(&media, asked).unwrap().0;
+            let first = preview();
+            bench.sql("DELETE FROM previews");
+            assert_eq!(preview().id, first.id);
+            bench.library.rows.forget_preview(&(media.id.clone(), asked));
+            assert_ne!(preview().id, first.id, "there is no such row any more");
+        }
+    }
+
+    #[test]
+    fn a_kept_row_without_its_file_is_not_believed() {
+        let bench = Bench::new();
+        let media = picture(&bench);
+        let preview = |side| bench.library.preview(&media, bounds(side, side)).unwrap();
+        let first = preview(9).0;
+        bench.pass(Duration::from_secs(1));
+        // As many as are kept, so that the first one goes.
+        (1..=3).for_each(|side| drop(preview(side)));
+        assert!(!bench.files().contains(&first.id.to_string()));
+        let again = preview(9);
+        assert_ne!(again.0.id, first.id);
+        let size = again.0.size;
+        assert_eq!(bytes(again).len() as u64, size);
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::Name;
+use super::preview::Key;
 use crate::cache::Cache;
 use crate::limits;
-use crate::model::{Channel, Media, MediaId};
+use crate::model::{Channel, Media, MediaId, Preview};
 
 /// The rows. What this process changes is seen at once: every change calls [`Rows::forget`] before it is answered. A
 /// row that another process changed in the same database may be the old one for [`limits::ROW_TTL`].
@@ -17,6 +18,8 @@ pub(super) struct Rows(Mutex<State>);
 struct State {
     media: Cache<MediaId, Arc<Media>>,
     avatars: Cache<Channel, Arc<Media>>,
+    /// By what was asked for, which may be more than there is.
+    previews: Cache<Key, Arc<Preview>>,
     /// How often something was forgotten.
     changes: u64,
 }
@@ -28,7 +31,7 @@ pub(super) struct Reading(u64);
 impl Rows {
     pub fn new() -> Self {
         let (media, avatars) = (Cache::new(limits::ROWS), Cache::new(limits::ROWS));
-        Self(Mutex::new(State { media, avatars, changes: 0 }))
+        Self(Mutex::new(State { media, avatars, previews: Cache::new(limits::ROWS), changes: 0 }))
     }
 
     /// The row of this name, or what [`Rows::keep`] wants once it is read.
@@ -60,6 +63,22 @@ impl Rows {
         state.changes += 1;
         state.media.remove(id);
         state.avatars.remove(channel);
+    }
+
+    /// The preview that this request got. Its row never changes but for its last use, and one that is gone has no file:
+    /// so nobody needs to forget it but who finds that.
+    pub fn preview(&self, now: Instant, key: &Key) -> Option<Arc<Preview>> {
+        self.lock().previews.get(now, key).cloned()
+    }
+
+    /// Keeps what a request for a preview got for a while.
+    pub fn keep_preview(&self, now: Instant, key: Key, row: &Arc<Preview>) {
+        self.lock().previews.insert(now, key, Arc::clone(row), limits::ROW_TTL);
+    }
+
+    /// Forgets what a request for a preview got.
+    pub fn forget_preview(&self, key: &Key) {
+        self.lock().previews.remove(key);
     }
 
     /// A panic leaves no row half written.

@@ -252,6 +252,28 @@ mod tests {
         assert_eq!(nearest_key("", 1.0), None);
     }
 
+    /// ffmpeg has whitelists of its own for what is in a file, so no film shows whether it was told ours.
+    #[test]
+    fn every_demuxer_is_told_that_it_is_alone_with_its_file() {
+        let file = File::open("/dev/null").unwrap();
+        let Ok(tools) =
+            Tools::find(&Settings { ffmpeg: "sh".into(), ffprobe: "sh".into(), ..Settings::default() })
+        else {
+            panic!("prlimit is missing: run scripts/install-dependencies");
+        };
+        for demuxer in ["mov", "ogg"] {
+            let film = Film { tools: &tools, file: &file, demuxer, pixels: 9, deadline: Instant::now() };
+            let arguments = film.input(&[], &[]);
+            let input = arguments.iter().position(|argument| argument == "-i").unwrap();
+            let told = |option: &str, value: &str| {
+                arguments[..input].windows(2).any(|pair| pair[0] == option && pair[1] == value)
+            };
+            assert!(told("-protocol_whitelist", "file,pipe"), "{arguments:?}");
+            assert!(told("-format_whitelist", demuxer) && told("-f", demuxer), "{arguments:?}");
+            assert_eq!(told("-enable_drefs", "0"), demuxer == "mov", "{arguments:?}");
+        }
+    }
+
     #[test]
     fn a_probe_is_not_believed() {
         let read = |text: &str| serde_json::from_str::<Probe>(text).map(|probe| probe.properties()).ok();

@@ -113,6 +113,15 @@ mod tests {
     }
 
     #[test]
+    fn no_other_size_is_decoded_than_was_allowed() {
+        let bytes = encode(&RgbImage::new(90, 60).into(), true).unwrap();
+        assert!(decode(&bytes, (90, 60), (9, 6)).is_ok());
+        for other in [(60, 90), (90, 59), (9, 6)] {
+            assert_eq!(decode(&bytes, other, (9, 6)).err(), Some(Refusal::Undecodable), "{other:?}");
+        }
+    }
+
+    #[test]
     fn inks_become_light() {
         assert_eq!(
             rgb(&[255, 255, 255, 255, 255, 0, 0, 255, 255, 255, 255, 0]),

@@ -22,7 +22,7 @@ impl Web {
         let (content, stored) = match preview_bounds(exchange.query())? {
             Some(bounds) => {
                 let (preview, stored) = self.library.preview(&media, bounds)?;
-                (Content::of_preview(&media, preview), Some(stored))
+                (Content::of_preview(&media, &preview), Some(stored))
             }
             None => (Content::of_media(&media), None),
         };
@@ -96,12 +96,12 @@ impl Content {
     }
 
     /// A preview never changes, whatever its media's description does.
-    fn of_preview(media: &Media, preview: Preview) -> Self {
+    fn of_preview(media: &Media, preview: &Preview) -> Self {
         let file_name = media.description.file_name.as_deref();
         Self {
             validators: Validators::new(&preview.sha1, media.uploaded),
             file_name: file_name.map(|name| name_for(name, &preview.mime_type)),
-            mime_type: preview.mime_type,
+            mime_type: preview.mime_type.clone(),
         }
     }
 

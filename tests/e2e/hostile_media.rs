@@ -19,6 +19,8 @@ use crate::support::scratch::Scratch;
 
 /// KiB that the server may ever have taken for the pictures of [`lies`]; one of them alone is 250 MB unpacked.
 const MOST_MEMORY: usize = 150 * 1024;
+/// Arguments by which curl waits longer than any limit of the server's.
+const PATIENTLY: &[&str] = &["--max-time", "240"];
 /// Pixels of the largest picture that it decodes meanwhile.
 const MOST_PIXELS: &str = "1000000";
 
@@ -94,18 +96,19 @@ fn films_are_survived_wherever_they_end() {
 #[track_caller]
 fn upload(site: &Site, jid: &str, channel: &str, made: &Made) -> Answer {
     let request = Request::new("POST", &site.url(channel)).basic(jid);
-    request.file(made.path(), "application/octet-stream").send().expect(201)
+    request.file(made.path(), "application/octet-stream").with(PATIENTLY).send().expect(201)
 }
 
 #[track_caller]
 fn preview(site: &Site, channel: &str, uploaded: &Answer) -> Answer {
     let url = site.url(&format!("{channel}/{}", uploaded.member("id")));
-    Request::get(&url).query("maxheight=20").send()
+    Request::get(&url).query("maxheight=20").with(PATIENTLY).send()
 }
 
 #[test]
 fn pictures_that_lie_cost_little_and_end_well() {
-    let site = Site::start(&[("preview.max.pixels", MOST_PIXELS)]);
+    // Nothing here is about time.
+    let site = Site::start(&[("preview.max.pixels", MOST_PIXELS), ("preview.timeout", "120")]);
     let (user, channel) = site.public_channel();
     for (what, bytes) in lies() {
         let uploaded = upload(&site, user.jid(), &channel, &file("a.jpg", &bytes));
