@@ -25,6 +25,9 @@ pub const LINGER_TIME: Duration = Duration::from_secs(2);
 pub const LINGER_BYTES: u64 = 4 * 1024 * 1024;
 /// Bytes of one step of a large answer: large enough that system calls don't count, small enough for both clocks.
 pub const ANSWER_STEP: usize = 256 * 1024;
+/// Bytes of an answer that the kernel keeps for a client beyond what is on its way to it. The kernel would take up to 4 MB
+/// for each client that reads slowly; a thousand of them would leave no memory for the connections of others.
+pub const UNSENT_BYTES: u32 = 512 * 1024;
 /// Answers above this many bytes count as downloads and need a seat; smaller ones fit the socket's buffer.
 pub const DOWNLOAD_BYTES: u64 = 64 * 1024;
 /// What `http.rate.limit` lets a client save up: a page full of pictures is asked for at once.

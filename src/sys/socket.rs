@@ -7,11 +7,15 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
+use socket2::SockRef;
+
+use crate::limits;
 
 /// What [`accept`] brought.
 #[derive(Debug)]
 pub enum Accepted {
-    /// A connection, non-blocking and without Nagle's delay, and its other end.
+    /// A connection, non-blocking, without Nagle's delay and with at most [`limits::UNSENT_BYTES`] in the kernel before it
+    /// counts as full; and its other end.
     Connection(TcpStream, SocketAddr),
     /// Nobody waits.
     Nobody,
@@ -42,6 +46,7 @@ pub fn accept(listener: &TcpListener) -> Accepted {
             let Some(Ok(peer)) = address.map(SocketAddr::try_from) else { return Accepted::Gone };
             // Refused only for a socket that is broken already; its first use will show that.
             let _ = sockopt::set_tcp_nodelay(&socket, true);
+            let _ = SockRef::from(&socket).set_tcp_notsent_lowat(limits::UNSENT_BYTES);
             Accepted::Connection(socket.into(), peer)
         }
         Err(error) => refused(error),
@@ -113,6 +118,7 @@ mod tests {
         let (mut stream, peer) = accept_one(&listener);
         assert_eq!(peer, client.local_addr().unwrap());
         assert!(stream.nodelay().unwrap());
+        assert_eq!(SockRef::from(&stream).tcp_notsent_lowat().unwrap(), limits::UNSENT_BYTES);
         assert_eq!(stream.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
