@@ -108,7 +108,7 @@ impl Front {
         for _ in 0..ACCEPTS {
             let Some((listener, tls)) = self.listeners.get(listener) else { return };
             let tls = *tls;
-            match sys::accept(listener) {
+            match sys::accept(listener, limits::UNSENT_BYTES) {
                 Accepted::Connection(stream, peer) => self.welcome(stream, peer, tls),
                 Accepted::Nobody => return,
                 Accepted::Gone => {}
@@ -156,7 +156,7 @@ impl Front {
         }
         if self.spare.take().is_some() {
             for (listener, _) in &self.listeners {
-                drop(sys::accept(listener));
+                drop(sys::accept(listener, limits::UNSENT_BYTES));
             }
             self.spare = spare();
         }

@@ -9,13 +9,10 @@ use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
 use socket2::SockRef;
 
-use crate::limits;
-
 /// What [`accept`] brought.
 #[derive(Debug)]
 pub enum Accepted {
-    /// A connection, non-blocking, without Nagle's delay and with at most [`limits::UNSENT_BYTES`] in the kernel before it
-    /// counts as full; and its other end.
+    /// A connection, non-blocking and without Nagle's delay, and its other end.
     Connection(TcpStream, SocketAddr),
     /// Nobody waits.
     Nobody,
@@ -39,14 +36,15 @@ pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Accepts one connection, never waiting.
-pub fn accept(listener: &TcpListener) -> Accepted {
+/// Accepts one connection, never waiting. It counts as full once the kernel holds so many bytes that are not yet on their
+/// way.
+pub fn accept(listener: &TcpListener, unsent: u32) -> Accepted {
     match net::acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
         Ok((socket, address)) => {
             let Some(Ok(peer)) = address.map(SocketAddr::try_from) else { return Accepted::Gone };
             // Refused only for a socket that is broken already; its first use will show that.
             let _ = sockopt::set_tcp_nodelay(&socket, true);
-            let _ = SockRef::from(&socket).set_tcp_notsent_lowat(limits::UNSENT_BYTES);
+            let _ = SockRef::from(&socket).set_tcp_notsent_lowat(unsent);
             Accepted::Connection(socket.into(), peer)
         }
         Err(error) => refused(error),
@@ -98,13 +96,15 @@ mod tests {
     use super::super::{Interest, wait};
     use super::*;
 
+    const UNSENT: u32 = 99_999;
+
     fn any_port(address: &str) -> TcpListener {
         listen(address.parse().unwrap(), 16).unwrap()
     }
 
     fn accept_one(listener: &TcpListener) -> (TcpStream, SocketAddr) {
         wait(&[(listener.as_fd(), Interest::Read)], None).unwrap();
-        match accept(listener) {
+        match accept(listener, UNSENT) {
             Accepted::Connection(stream, peer) => (stream, peer),
             other => panic!("{other:?}"),
         }
@@ -113,12 +113,12 @@ mod tests {
     #[test]
     fn a_connection_is_accepted_without_waiting() {
         let listener = any_port("127.0.0.1:0");
-        assert!(matches!(accept(&listener), Accepted::Nobody));
+        assert!(matches!(accept(&listener, UNSENT), Accepted::Nobody));
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut stream, peer) = accept_one(&listener);
         assert_eq!(peer, client.local_addr().unwrap());
         assert!(stream.nodelay().unwrap());
-        assert_eq!(SockRef::from(&stream).tcp_notsent_lowat().unwrap(), limits::UNSENT_BYTES);
+        assert_eq!(SockRef::from(&stream).tcp_notsent_lowat().unwrap(), UNSENT);
         assert_eq!(stream.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
