@@ -69,8 +69,11 @@ pub const FIELD_NAME_BYTES: usize = 256;
 pub const FIELD_BYTES: usize = 64 * 1024;
 /// Bytes of all that a form holds besides its data; above it a body is refused unread.
 pub const FORM_OVERHEAD_BYTES: u64 = 512 * 1024;
-/// Bytes of a body that a form's reader holds at once; larger than a part's head and its delimiter.
+/// Bytes of a form's data that go on to memory or a file at a time: in whole pages, and as many as a file system likes to
+/// take at once.
 pub const FORM_STEP: usize = 64 * 1024;
+/// Bytes of a body that a form's reader holds at once: a step, and a part's head or a delimiter behind it.
+pub const FORM_WINDOW: usize = FORM_STEP + 2 * PART_HEAD_BYTES;
 /// Header fields of one part; senders know four (RFC 7578 section 4).
 pub const PART_FIELDS: usize = 16;
 /// Bytes of a multipart boundary (RFC 2046 section 5.1.1).

@@ -53,7 +53,7 @@ impl Parts<'_, '_, '_> {
         collector: &mut Collector<'_>,
     ) -> Result<Delimiter, Failure> {
         let length = self.delimiter.needle().len();
-        let (mut lead, mut searched, mut ended) = (LEAD.len(), 0, false);
+        let (mut lead, mut copied, mut searched, mut ended) = (LEAD.len(), 0, 0, false);
         let mut copy = |source: &mut Source<'_>, count: usize| {
             let skipped = lead.min(count);
             lead -= skipped;
@@ -64,7 +64,7 @@ impl Parts<'_, '_, '_> {
         loop {
             let bytes = self.source.bytes();
             let found = self.delimiter.find(&bytes[searched..]).map(|at| searched + at);
-            let decided = match found.map(|at| (at, read_line(&bytes[at + length..], ended))) {
+            let known = match found.map(|at| (at, read_line(&bytes[at + length..], ended))) {
                 Some((at, Line::Delimiter(delimiter, rest))) => {
                     copy(self.source, at)?;
                     self.source.consume(length + rest);
@@ -78,8 +78,10 @@ impl Parts<'_, '_, '_> {
                 None if ended => return Err(Refusal::BadForm.into()),
                 None => bytes.len().saturating_sub(length - 1),
             };
+            let decided = whole_steps(copied, known);
             copy(self.source, decided)?;
-            searched = 0;
+            copied += decided as u64;
+            searched = known - decided;
             ended = !self.source.fill()?;
         }
     }
@@ -125,6 +127,14 @@ impl Parts<'_, '_, '_> {
             }
         }
     }
+}
+
+/// How many of the `known` bytes to copy so that content goes on in whole steps: a file system takes those at less than
+/// the cost of others. `copied` counts the bytes before them, [`LEAD`] among them.
+fn whole_steps(copied: u64, known: usize) -> usize {
+    let content = (copied + known as u64).saturating_sub(LEAD.len() as u64);
+    let begun = content % limits::FORM_STEP as u64;
+    known.saturating_sub(usize::try_from(begun).unwrap_or(known))
 }
 
 enum Line {
@@ -352,11 +362,11 @@ mod tests {
     #[test]
     fn data_of_any_size_passes_through() {
         const SIZE: u64 = 8 << 20;
-        /// Counts, and checks that it is handed no more than one step at a time.
+        /// Counts, and checks that it is handed one step at a time.
         struct Counting(u64);
         impl io::Write for Counting {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                assert!(bytes.len() <= limits::FORM_STEP && bytes.iter().all(|byte| *byte == b'-'));
+                assert!(bytes.len() == limits::FORM_STEP && bytes.iter().all(|byte| *byte == b'-'));
                 self.0 += bytes.len() as u64;
                 Ok(bytes.len())
             }
@@ -368,6 +378,21 @@ mod tests {
         let mut body = DATA.as_bytes().chain(io::repeat(b'-').take(SIZE)).chain(&b"\r\n--B--\r\n"[..]);
         read(Some(TYPE), &mut body, &mut sink).unwrap();
         assert_eq!(sink.0, SIZE);
+    }
+
+    #[test]
+    fn a_delimiter_is_found_wherever_a_step_ends() {
+        const STEP: usize = limits::FORM_STEP;
+        for size in (STEP - 8..STEP + 8).chain(limits::FORM_WINDOW - 120..limits::FORM_WINDOW + 8) {
+            // What might be a delimiter until its last byte stands before it, too.
+            let mut content = vec![b'x'; size];
+            content[size - 7..].copy_from_slice(b"\r\n--B-x");
+            let body = [DATA.as_bytes(), &content, b"\r\n--B--\r\n"].concat();
+            for piece in [1000, STEP - 1, usize::MAX] {
+                let (_, data) = read_pieces(TYPE, &body, piece, piece).unwrap();
+                assert!(data == content, "{size} bytes in pieces of {piece}");
+            }
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(super) struct Source<'a> {
 impl<'a> Source<'a> {
     /// A window onto `lead` with `body` behind it.
     pub(super) fn new(body: &'a mut dyn Read, lead: &[u8]) -> Self {
-        let mut buffer = vec![0; limits::FORM_STEP].into_boxed_slice();
+        let mut buffer = vec![0; limits::FORM_WINDOW].into_boxed_slice();
         buffer[..lead.len()].copy_from_slice(lead);
         Self { body, buffer, start: 0, end: lead.len() }
     }
@@ -89,7 +89,7 @@ mod tests {
         let mut source = Source::new(&mut body, b"lead");
         assert!(source.fill().unwrap());
         assert!(source.bytes().starts_with(b"leadxx"));
-        while source.bytes().len() < limits::FORM_STEP {
+        while source.bytes().len() < limits::FORM_WINDOW {
             assert!(source.fill().unwrap());
         }
         assert!(matches!(source.fill(), Err(Failure::Refused(Refusal::BadForm))));
