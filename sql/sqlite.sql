@@ -16,13 +16,18 @@ CREATE TABLE medias (
     fileSize INTEGER NOT NULL,         -- bytes
     length INTEGER,                    -- milliseconds
     height INTEGER,                    -- pixels
-    width INTEGER                      -- pixels
+    width INTEGER,                     -- pixels
+    textSize INTEGER NOT NULL          -- bytes of the texts that a client may make long
+        GENERATED ALWAYS AS (
+            COALESCE(length(CAST(fileName AS BLOB)), 0) + COALESCE(length(CAST(title AS BLOB)), 0)
+            + COALESCE(length(CAST(description AS BLOB)), 0)
+        ) STORED
 ) STRICT;
 CREATE INDEX medias_listing_idx ON medias (entityId, lastUpdatedDate DESC, id DESC);
 
 -- For quotas: all that a sum reads is in the index.
-CREATE INDEX medias_channel_size_idx ON medias (entityId, fileSize);
-CREATE INDEX medias_author_size_idx ON medias (author, fileSize);
+CREATE INDEX medias_channel_size_idx ON medias (entityId, fileSize, textSize);
+CREATE INDEX medias_author_size_idx ON medias (author, fileSize, textSize);
 
 CREATE TABLE previews (
     id TEXT PRIMARY KEY NOT NULL,

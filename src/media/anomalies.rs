@@ -17,8 +17,8 @@ use crate::limits;
 use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Quota, Quotas, Refusal};
 use crate::preview::Bounds;
 use crate::store::{
-    Deleted, InsertError, Listing, MediaInsert, MediaRow, Metadata, Pool, Postgres, PreviewInsert,
-    PreviewRow, Sqlite, storage_error,
+    Deleted, InsertError, Listing, MediaInsert, MediaRow, MediaUpdate, Metadata, Pool, Postgres,
+    PreviewInsert, PreviewRow, Sqlite, storage_error,
 };
 use crate::sys::faults::{self, Fault};
 use crate::sys::fs::Step;
@@ -336,8 +336,8 @@ impl<M: Metadata> Metadata for Moody<M> {
         self.store(|inner| inner.insert(media, avatar, quotas))
     }
 
-    fn exceeded(&self, channel: &Channel, author: &str, size: u64, quotas: Quotas) -> Result<Option<Quota>> {
-        self.ask(|inner| inner.exceeded(channel, author, size, quotas))
+    fn exceeded(&self, channel: &Channel, author: &str, cost: u64, quotas: Quotas) -> Result<Option<Quota>> {
+        self.ask(|inner| inner.exceeded(channel, author, cost, quotas))
     }
 
     fn media(&self, channel: &Channel, id: &MediaId) -> Result<Option<Media>> {
@@ -354,12 +354,12 @@ impl<M: Metadata> Metadata for Moody<M> {
 
     fn update(
         &self,
-        channel: &Channel,
-        id: &MediaId,
+        media: &Media,
         new: &Description,
         now: Timestamp,
-    ) -> Result<Option<Media>> {
-        self.ask(|inner| inner.update(channel, id, new, now))
+        quotas: Quotas,
+    ) -> Result<MediaUpdate> {
+        self.ask(|inner| inner.update(media, new, now, quotas))
     }
 
     fn delete(&self, channel: &Channel, id: &MediaId) -> Result<Option<Deleted>> {

@@ -13,12 +13,11 @@ use super::rows::Rows;
 use super::watch::PreviewCounts;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
-#[cfg(doc)]
 use crate::limits;
 use crate::model::{BareJid, Channel, Description, Media, MediaId, Page, Quotas, Refusal};
 use crate::preview::{Jobs, Properties, Studio};
 use crate::store::{
-    Files, InsertError, Listing, MediaInsert, Metadata, Published, Sealed, StoredFile, Upload,
+    Files, InsertError, Listing, MediaInsert, MediaUpdate, Metadata, Published, Sealed, StoredFile, Upload,
 };
 
 /// What the library is told.
@@ -188,7 +187,7 @@ impl Library {
         self.files.begin(size_limit, to_disk_threshold)
     }
 
-    /// Refuses an upload of `size` bytes or more that a quota has no room for now.
+    /// Refuses an upload of `size` bytes or more, its texts not counted, that a quota has no room for now.
     pub fn check_room(
         &self,
         channel: &Channel,
@@ -199,7 +198,8 @@ impl Library {
         if quotas == Quotas::NONE {
             return Ok(());
         }
-        let exceeded = self.metadata()?.exceeded(channel, author.as_str(), size, quotas)?;
+        let cost = limits::MEDIA_COST.saturating_add(size);
+        let exceeded = self.metadata()?.exceeded(channel, author.as_str(), cost, quotas)?;
         exceeded.map_or(Ok(()), |quota| Err(quota.into()))
     }
 
@@ -269,11 +269,21 @@ impl Library {
         self.metadata()?.list(channel, page)
     }
 
-    /// Changes what is said of a media; fields that are `None` stay. `None` if it is gone.
-    pub fn update(&self, media: &Media, changes: &Description) -> Result<Option<Media>> {
-        let updated = self.metadata()?.update(&media.channel, &media.id, changes, self.clock.now());
+    /// Changes what is said of a media; fields that are `None` stay. `None` if it is gone. Refused if that makes its
+    /// texts longer than a quota has room for.
+    pub fn update(
+        &self,
+        media: &Media,
+        changes: &Description,
+    ) -> std::result::Result<Option<Media>, Refusal> {
+        let quotas = self.settings().quotas;
+        let updated = self.metadata()?.update(media, changes, self.clock.now(), quotas);
         self.rows.forget(&media.channel, &media.id);
-        updated
+        match updated? {
+            MediaUpdate::Updated(media) => Ok(Some(*media)),
+            MediaUpdate::OverQuota(quota) => Err(quota.into()),
+            MediaUpdate::NoMedia => Ok(None),
+        }
     }
 
     /// Deletes a media: its rows in one transaction, then its files. `false` if it is gone already.
@@ -398,7 +408,8 @@ mod tests {
     #[test]
     fn what_a_quota_has_no_room_for_leaves_no_file() {
         let bench = Bench::new();
-        let quotas = Quotas { channel: None, user: Some(7) };
+        let title = 7;
+        let quotas = Quotas { channel: None, user: Some(2 * (limits::MEDIA_COST + title) + 7) };
         bench.library.set_settings(Settings { quotas, ..bench.library.settings() });
         let first = bench.add("bytes");
         for avatar in [false, true] {
@@ -406,10 +417,24 @@ mod tests {
         }
         assert_eq!(bench.files(), [first.id.to_string()]);
         let room = |size| bench.library.check_room(&channel(), &first.author.parse().unwrap(), size);
-        assert_eq!((room(2), room(3)), (Ok(()), Err(Refusal::UserFull)));
+        assert_eq!((room(title + 2), room(title + 3)), (Ok(()), Err(Refusal::UserFull)));
         assert!(bench.library.delete(&first).unwrap());
-        assert_eq!(room(7), Ok(()));
+        assert_eq!(room(title + 7), Ok(()));
         bench.add("abc");
+    }
+
+    #[test]
+    fn texts_that_a_quota_has_no_room_for_stay_as_they_are() {
+        let bench = Bench::new();
+        let media = bench.add("bytes");
+        let quotas = Quotas { channel: Some(media.cost()), user: None };
+        bench.library.set_settings(Settings { quotas, ..bench.library.settings() });
+        let title = |text: &str| Description { title: Some(text.to_owned()), ..Description::default() };
+        assert_eq!(bench.library.update(&media, &title("A titles")), Err(Refusal::ChannelFull));
+        let name = Name::Id(media.id.clone());
+        assert_eq!(bench.library.find_to_read(&channel(), &name).unwrap().as_deref(), Some(&media));
+        let updated = bench.library.update(&media, &title("A tale.")).unwrap().unwrap();
+        assert_eq!(updated.description.title.as_deref(), Some("A tale."));
     }
 
     #[test]
@@ -509,7 +534,7 @@ mod tests {
             unreachable!()
         }
 
-        fn update(&self, _: &Channel, _: &MediaId, _: &Description, _: Timestamp) -> Result<Option<Media>> {
+        fn update(&self, _: &Media, _: &Description, _: Timestamp, _: Quotas) -> Result<MediaUpdate> {
             unreachable!()
         }
 

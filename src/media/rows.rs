@@ -47,7 +47,8 @@ impl Rows {
     /// Keeps a row for a while, unless something changed since it was about to be read.
     pub fn keep(&self, now: Instant, reading: Reading, name: &Name, row: &Arc<Media>) {
         let mut state = self.lock();
-        if state.changes != reading.0 || bytes(row) > limits::ROW_BYTES {
+        let bytes = row.description.size() + row.author.len() as u64;
+        if state.changes != reading.0 || bytes > limits::ROW_BYTES as u64 {
             return;
         }
         let kept = Arc::clone(row);
@@ -85,13 +86,6 @@ impl Rows {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Bytes of the texts that can be long.
-fn bytes(row: &Media) -> usize {
-    let of = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    let description = &row.description;
-    of(&description.file_name) + of(&description.title) + of(&description.description) + row.author.len()
 }
 
 #[cfg(test)]

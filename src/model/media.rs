@@ -103,6 +103,21 @@ pub struct Media {
     pub width: Option<u32>,
 }
 
+impl Description {
+    /// Bytes of its texts.
+    pub fn size(&self) -> u64 {
+        let texts = [&self.file_name, &self.title, &self.description];
+        texts.into_iter().flatten().map(|text| text.len() as u64).sum()
+    }
+}
+
+impl Media {
+    /// Bytes that it takes of a quota: those of its file and its texts, and [`limits::MEDIA_COST`].
+    pub fn cost(&self) -> u64 {
+        limits::MEDIA_COST.saturating_add(self.size).saturating_add(self.description.size())
+    }
+}
+
 /// A stored preview: a row of table `previews`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preview {
@@ -136,6 +151,29 @@ pub struct Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_media_costs_its_bytes_its_texts_and_something() {
+        let texts = [Some("é".to_owned()), None, Some("abc".to_owned())];
+        let [file_name, title, description] = texts;
+        let media = Media {
+            id: MediaId::random(),
+            channel: "room@example.org".parse().unwrap(),
+            author: "alice@example.org".into(),
+            description: Description { file_name, title, description },
+            mime_type: "text/plain".into(),
+            uploaded: Timestamp::from_micros(0),
+            last_updated: Timestamp::from_micros(0),
+            extension: None,
+            sha1: String::new(),
+            size: 10,
+            length: None,
+            height: None,
+            width: None,
+        };
+        assert_eq!(media.cost(), limits::MEDIA_COST + 10 + 5);
+        assert_eq!(Media { size: u64::MAX, ..media }.cost(), u64::MAX);
+    }
 
     #[test]
     fn ids_hold_nothing_that_means_something_in_a_path() {

@@ -1,5 +1,8 @@
-//! Quotas: how many bytes the media of a channel, or of a user, may take together.
+//! Quotas: how many bytes the media of a channel, or of a user, may take together. What each takes is
+//! [`Media::cost`].
 
+#[cfg(doc)]
+use super::Media;
 use super::{Channel, Refusal};
 
 /// Whose media are counted together. Previews are not counted.
@@ -40,10 +43,9 @@ impl Quota {
         }
     }
 
-    /// Whether media of `size` bytes don't fit beside those that take `used` of `most`. Where nothing is left, not
-    /// even an empty one does.
-    pub fn is_exceeded(used: u64, size: u64, most: u64) -> bool {
-        used.saturating_add(size.max(1)) > most
+    /// Whether `more` bytes don't fit beside those that are `used` of `most`.
+    pub fn is_exceeded(used: u64, more: u64, most: u64) -> bool {
+        used.saturating_add(more) > most
     }
 }
 
@@ -64,7 +66,7 @@ mod tests {
     fn a_quota_may_be_used_to_its_last_byte() {
         assert!(!Quota::is_exceeded(0, 10, 10) && !Quota::is_exceeded(9, 1, 10));
         assert!(Quota::is_exceeded(0, 11, 10) && Quota::is_exceeded(9, 2, 10));
-        assert!(Quota::is_exceeded(10, 0, 10) && !Quota::is_exceeded(9, 0, 10));
+        assert!(Quota::is_exceeded(11, 0, 10) && !Quota::is_exceeded(10, 0, 10));
         assert!(Quota::is_exceeded(11, 1, 10), "the quota was lowered");
         assert!(Quota::is_exceeded(u64::MAX, u64::MAX, 10));
     }

@@ -1,9 +1,11 @@
 //! What every metadata store must do; each runs all of it.
 
 use std::collections::BTreeSet;
+use std::sync::Barrier;
 
-use super::{InsertError, MediaInsert, Metadata, PreviewInsert};
+use super::{InsertError, MediaInsert, MediaUpdate, Metadata, PreviewInsert};
 use crate::clock::Timestamp;
+use crate::limits::MEDIA_COST;
 use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Quota, Quotas};
 
 /// A store with an empty database.
@@ -37,6 +39,11 @@ macro_rules! suite {
             a_user_has_one_quota_in_all_channels
             a_quota_is_kept_however_many_come_at_once
             what_was_stored_within_a_quota_is_stored_again
+            texts_count_in_a_quota
+            sizes_that_can_not_be_break_no_sum
+            an_update_grows_as_far_as_a_quota_has_room
+            an_update_that_does_not_grow_is_never_over_a_quota
+            updates_keep_a_quota_however_many_come_at_once
             no_text_is_taken_for_sql
         );
     };
@@ -108,7 +115,8 @@ pub(super) fn a_media_exists_in_its_channel_only(bench: &impl Bench) {
     store.insert(&media, true, Quotas::NONE).unwrap();
     let other = channel("other@example.org");
     assert_eq!(store.media(&other, &media.id).unwrap(), None);
-    assert_eq!(store.update(&other, &media.id, &Description::default(), media.uploaded).unwrap(), None);
+    let elsewhere = Media { channel: other.clone(), ..media.clone() };
+    assert_eq!(update(store, &elsewhere, &Description::default(), Quotas::NONE), MediaUpdate::NoMedia);
     assert_eq!(store.delete(&other, &media.id).unwrap(), None);
     assert!(store.list(&other, &Page { max: 9, after: None, before: None }).unwrap().entries.is_empty());
     bench.execute("UPDATE avatars SET entityId = 'other@example.org'");
@@ -256,11 +264,14 @@ pub(super) fn an_update_changes_what_it_names_and_the_date(bench: &impl Bench) {
     store.insert(&before, false, Quotas::NONE).unwrap();
     let new = Description { title: Some(String::new()), description: Some("new".into()), file_name: None };
     let now = Timestamp::from_micros(7_000_001);
-    let after = store.update(&before.channel, &before.id, &new, now).unwrap().unwrap();
+    let MediaUpdate::Updated(after) = store.update(&before, &new, now, Quotas::NONE).unwrap() else {
+        panic!("not updated")
+    };
     let description = Description { file_name: before.description.file_name.clone(), ..new };
-    assert_eq!(after, Media { description, last_updated: now, ..before.clone() });
-    assert_eq!(store.media(&before.channel, &before.id).unwrap(), Some(after));
-    assert_eq!(store.update(&before.channel, &id("b"), &Description::default(), now).unwrap(), None);
+    assert_eq!(*after, Media { description, last_updated: now, ..before.clone() });
+    assert_eq!(store.media(&before.channel, &before.id).unwrap(), Some(*after));
+    let missing = Media { id: id("b"), ..before };
+    assert_eq!(update(store, &missing, &Description::default(), Quotas::NONE), MediaUpdate::NoMedia);
 }
 
 /// D14: an avatar that was deleted by its id stayed as a row without a file.
@@ -381,8 +392,23 @@ pub(super) fn many_threads_may_insert(bench: &(impl Bench + Sync)) {
     assert_eq!(store.list(&channel(ROOM), &page(99)).unwrap().entries.len(), 80);
 }
 
+/// A media without texts.
 fn sized(channel: &str, id: &str, size: u64) -> Media {
-    Media { size, ..media(channel, id, 1) }
+    Media { size, description: Description::default(), ..media(channel, id, 1) }
+}
+
+/// A description of this many bytes.
+fn texts(bytes: usize) -> Description {
+    Description { description: Some("x".repeat(bytes)), ..Description::default() }
+}
+
+fn update(store: &dyn Metadata, media: &Media, new: &Description, quotas: Quotas) -> MediaUpdate {
+    store.update(media, new, Timestamp::from_micros(2), quotas).unwrap()
+}
+
+/// Room for this many media, and this many bytes in them.
+fn room(media: u64, bytes: u64) -> Option<u64> {
+    Some(media * MEDIA_COST + bytes)
 }
 
 const OVER_CHANNEL: MediaInsert = MediaInsert::OverQuota(Quota::Channel);
@@ -390,29 +416,27 @@ const OVER_USER: MediaInsert = MediaInsert::OverQuota(Quota::User);
 
 pub(super) fn a_quota_is_kept_and_a_deletion_gives_room(bench: &impl Bench) {
     let store = bench.store();
-    let quotas = Quotas { channel: Some(10_000_000_000), user: None };
+    let quotas = Quotas { channel: room(2, 10_000_000_000), user: None };
     let insert = |media: &Media| store.insert(media, true, quotas).unwrap();
     let [first, second] = [sized(ROOM, "a", 6_000_000_000), sized(ROOM, "b", 4_000_000_000)];
-    assert_eq!(insert(&sized(ROOM, "large", 10_000_000_001)), OVER_CHANNEL);
+    assert_eq!(insert(&sized(ROOM, "large", MEDIA_COST + 10_000_000_001)), OVER_CHANNEL);
     assert_eq!((insert(&first), insert(&second)), (MediaInsert::Stored, MediaInsert::Stored));
-    assert_eq!(insert(&sized(ROOM, "c", 1)), OVER_CHANNEL);
+    assert_eq!(insert(&sized(ROOM, "c", 0)), OVER_CHANNEL);
     assert_eq!(store.media(&first.channel, &id("c")).unwrap(), None);
     assert_eq!(store.avatar(&first.channel).unwrap(), Some(second));
     assert_eq!(insert(&sized("other@example.org", "d", 1)), MediaInsert::Stored);
-    let exceeded = |size| store.exceeded(&first.channel, "any", size, quotas).unwrap();
-    assert_eq!(exceeded(0), Some(Quota::Channel));
+    let exceeded = |cost| store.exceeded(&first.channel, "any", cost, quotas).unwrap();
+    assert_eq!((exceeded(0), exceeded(1)), (None, Some(Quota::Channel)));
     store.delete(&first.channel, &first.id).unwrap().unwrap();
-    assert_eq!((exceeded(6_000_000_000), exceeded(6_000_000_001)), (None, Some(Quota::Channel)));
-    // What can't be takes no room and gives none.
-    bench.execute("UPDATE medias SET fileSize = -5 WHERE id = 'b'");
-    assert_eq!((exceeded(10_000_000_000), exceeded(10_000_000_001)), (None, Some(Quota::Channel)));
-    assert_eq!(insert(&sized(ROOM, "e", 10_000_000_000)), MediaInsert::Stored);
+    let left = MEDIA_COST + 6_000_000_000;
+    assert_eq!((exceeded(left), exceeded(left + 1)), (None, Some(Quota::Channel)));
+    assert_eq!(insert(&sized(ROOM, "e", 6_000_000_000)), MediaInsert::Stored);
     assert_eq!(store.exceeded(&first.channel, "any", u64::MAX, Quotas::NONE).unwrap(), None);
 }
 
 pub(super) fn a_user_has_one_quota_in_all_channels(bench: &impl Bench) {
     let store = bench.store();
-    let quotas = Quotas { channel: Some(8), user: Some(10) };
+    let quotas = Quotas { channel: room(2, 8), user: room(2, 10) };
     let insert = |media: &Media| store.insert(media, false, quotas).unwrap();
     assert_eq!(insert(&sized(ROOM, "a", 6)), MediaInsert::Stored);
     assert_eq!(insert(&sized("other@example.org", "b", 5)), OVER_USER);
@@ -429,7 +453,7 @@ pub(super) fn a_user_has_one_quota_in_all_channels(bench: &impl Bench) {
 /// Two threads for each of two users in each of two channels, so that locks are waited for crosswise.
 pub(super) fn a_quota_is_kept_however_many_come_at_once(bench: &(impl Bench + Sync)) {
     let store = bench.store();
-    let quotas = Quotas { channel: Some(45), user: Some(35) };
+    let quotas = Quotas { channel: room(4, 45), user: room(3, 35) };
     let (rooms, users) = ([ROOM, "other@example.org"], ["alice@example.org", "bob@example.org"]);
     std::thread::scope(|scope| {
         for thread in 0..8 {
@@ -455,13 +479,121 @@ pub(super) fn a_quota_is_kept_however_many_come_at_once(bench: &(impl Bench + Sy
 
 pub(super) fn what_was_stored_within_a_quota_is_stored_again(bench: &impl Bench) {
     let store = bench.store();
-    let quotas = Quotas { channel: Some(10), user: Some(10) };
+    let quotas = Quotas { channel: room(1, 10), user: room(1, 10) };
     let media = sized(ROOM, "a", 10);
     for _ in 0..2 {
         assert_eq!(store.insert(&media, false, quotas).unwrap(), MediaInsert::Stored);
     }
     let other = Media { sha1: "0".repeat(40), ..media };
     assert_eq!(store.insert(&other, false, quotas).unwrap(), OVER_CHANNEL);
+}
+
+pub(super) fn texts_count_in_a_quota(bench: &impl Bench) {
+    let store = bench.store();
+    let two = |text: &str| Some(text.repeat(2));
+    let description =
+        Description { file_name: two("a"), title: two("\u{e9}"), description: two("\u{1F642}") };
+    let [first, second] =
+        ["a", "b"].map(|id| Media { description: description.clone(), ..sized(ROOM, id, 0) });
+    let quotas = Quotas { channel: room(2, 28), user: None };
+    assert_eq!(store.insert(&first, false, quotas).unwrap(), MediaInsert::Stored);
+    let exceeded = |cost| store.exceeded(&first.channel, "any", cost, quotas).unwrap();
+    assert_eq!((exceeded(MEDIA_COST + 14), exceeded(MEDIA_COST + 15)), (None, Some(Quota::Channel)));
+    let longer = Media { size: 1, ..second.clone() };
+    assert_eq!(store.insert(&longer, false, quotas).unwrap(), OVER_CHANNEL);
+    assert_eq!(store.insert(&second, false, quotas).unwrap(), MediaInsert::Stored);
+}
+
+/// What can't be takes no room and gives none; and no sum is too large to be had.
+pub(super) fn sizes_that_can_not_be_break_no_sum(bench: &impl Bench) {
+    let store = bench.store();
+    for name in ["a", "b"] {
+        store.insert(&sized(ROOM, name, 5), false, Quotas::NONE).unwrap();
+    }
+    let exceeded = |bytes, cost| {
+        let quotas = Quotas { channel: room(2, bytes), user: room(2, bytes) };
+        store.exceeded(&channel(ROOM), "alice@example.org", cost, quotas).unwrap()
+    };
+    bench.execute("UPDATE medias SET fileSize = -5");
+    assert_eq!((exceeded(0, 0), exceeded(0, 1)), (None, Some(Quota::Channel)));
+    bench.execute(&format!("UPDATE medias SET fileSize = {}", i64::MIN));
+    assert_eq!((exceeded(0, 0), exceeded(0, 1)), (None, Some(Quota::Channel)));
+    for size in [i64::MAX, i64::MAX / 2 + 1] {
+        bench.execute(&format!("UPDATE medias SET fileSize = {size}"));
+        assert_eq!(exceeded(1_000_000, 0), Some(Quota::Channel));
+    }
+}
+
+pub(super) fn an_update_grows_as_far_as_a_quota_has_room(bench: &impl Bench) {
+    let store = bench.store();
+    let (first, second) = (sized(ROOM, "a", 6), sized("other@example.org", "b", 0));
+    for media in [&first, &second] {
+        store.insert(media, false, Quotas::NONE).unwrap();
+    }
+    for (quotas, over) in [
+        (Quotas { channel: room(1, 10), user: None }, Quota::Channel),
+        (Quotas { channel: None, user: room(2, 10) }, Quota::User),
+        (Quotas { channel: room(1, 10), user: room(2, 10) }, Quota::Channel),
+    ] {
+        let stored = || store.media(&first.channel, &first.id).unwrap();
+        let before = stored();
+        assert_eq!(update(store, &first, &texts(5), quotas), MediaUpdate::OverQuota(over));
+        assert_eq!(stored(), before);
+        let MediaUpdate::Updated(after) = update(store, &first, &texts(4), quotas) else {
+            panic!("{over:?}")
+        };
+        assert_eq!(after.description.size(), 4);
+        assert_eq!(stored(), Some(*after));
+        assert!(matches!(update(store, &first, &texts(0), quotas), MediaUpdate::Updated(_)));
+    }
+    let missing = Media { id: id("c"), ..first };
+    let none = Quotas { channel: Some(1), user: Some(1) };
+    assert_eq!(update(store, &missing, &texts(9), none), MediaUpdate::NoMedia);
+}
+
+pub(super) fn an_update_that_does_not_grow_is_never_over_a_quota(bench: &impl Bench) {
+    let store = bench.store();
+    let quotas = Quotas { channel: Some(1), user: Some(1) };
+    let media = Media { description: texts(100), ..sized(ROOM, "a", 5) };
+    store.insert(&media, false, Quotas::NONE).unwrap();
+    let moved =
+        Description { title: Some("y".repeat(60)), description: Some("x".repeat(40)), file_name: None };
+    for new in [&Description::default(), &texts(100), &moved, &texts(30)] {
+        assert!(matches!(update(store, &media, new, quotas), MediaUpdate::Updated(_)), "{new:?}");
+    }
+    // It is what is stored that counts, and not what the caller read before.
+    assert_eq!(update(store, &media, &texts(41), quotas), OVER_CHANNEL_UPDATE);
+}
+
+const OVER_CHANNEL_UPDATE: MediaUpdate = MediaUpdate::OverQuota(Quota::Channel);
+
+pub(super) fn updates_keep_a_quota_however_many_come_at_once(bench: &(impl Bench + Sync)) {
+    let store = bench.store();
+    let media: Vec<Media> =
+        (0..8).map(|at| sized([ROOM, "other@example.org"][at % 2], &format!("m{at}"), 0)).collect();
+    for media in &media {
+        store.insert(media, false, Quotas::NONE).unwrap();
+    }
+    // With uploads, which don't fit, among them, so that locks are waited for crosswise.
+    let quotas = Quotas { channel: room(4, 1000), user: room(8, 35) };
+    for round in 0..5 {
+        let begin = Barrier::new(media.len());
+        let grow = |media: &Media| {
+            begin.wait();
+            let updated = update(store, media, &texts(10), quotas);
+            let new = Media { id: id(&format!("{}-{round}", media.id)), size: 1000, ..media.clone() };
+            assert_ne!(store.insert(&new, true, quotas).unwrap(), MediaInsert::Stored);
+            matches!(updated, MediaUpdate::Updated(_))
+        };
+        let grown = std::thread::scope(|scope| {
+            let updates: Vec<_> = media.iter().map(|media| scope.spawn(|| grow(media))).collect();
+            updates.into_iter().filter_map(|update| update.join().unwrap().then_some(())).count()
+        });
+        assert_eq!(grown, 3);
+        for media in &media {
+            update(store, media, &texts(0), Quotas::NONE);
+        }
+    }
 }
 
 pub(super) fn no_text_is_taken_for_sql(bench: &impl Bench) {

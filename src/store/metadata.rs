@@ -31,17 +31,18 @@ pub trait Metadata: Send + Sync {
         quotas: Quotas,
     ) -> std::result::Result<MediaInsert, InsertError>;
 
-    /// The quota that `size` bytes more of this author in this channel would exceed now, if there is one.
-    fn exceeded(&self, channel: &Channel, author: &str, size: u64, quotas: Quotas) -> Result<Option<Quota>>;
+    /// The quota that `cost` bytes more of this author in this channel would exceed now, if there is one.
+    fn exceeded(&self, channel: &Channel, author: &str, cost: u64, quotas: Quotas) -> Result<Option<Quota>>;
 
-    /// Changes what is said of a media, and its date of last update to `now`; what it is afterwards.
+    /// Changes what is said of a media, and its date of last update to `now`. Nothing changes if its texts would
+    /// get longer than a quota has room for, however many do so at once.
     fn update(
         &self,
-        channel: &Channel,
-        id: &MediaId,
+        media: &Media,
         description: &Description,
         now: Timestamp,
-    ) -> Result<Option<Media>>;
+        quotas: Quotas,
+    ) -> Result<MediaUpdate>;
 
     /// Deletes a media, its previews, and the avatar if it is the one: all or nothing. `None` if there is no
     /// such media. The files are the caller's to remove, afterwards.
@@ -125,6 +126,17 @@ pub enum MediaInsert {
     OverQuota(Quota),
 }
 
+/// What became of a media that was to be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MediaUpdate {
+    /// It is changed, and this is what it is now.
+    Updated(Box<Media>),
+    /// It is as before: this quota would be exceeded.
+    OverQuota(Quota),
+    /// It is gone.
+    NoMedia,
+}
+
 /// What became of a preview that was to be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PreviewInsert {
@@ -204,6 +216,11 @@ pub(super) struct RawMedia {
 }
 
 impl RawMedia {
+    /// What this row, with the values of an update, says of that.
+    pub(super) fn into_update(self, channel: &Channel) -> MediaUpdate {
+        self.into_media(channel).map_or(MediaUpdate::NoMedia, |media| MediaUpdate::Updated(Box::new(media)))
+    }
+
     /// The media, unless its id is none. Numbers that can't be are as good as missing.
     pub(super) fn into_media(self, channel: &Channel) -> Option<Media> {
         let Ok(id) = self.id.parse() else {
@@ -292,6 +309,11 @@ pub(super) fn pixels(side: u32) -> i32 {
 /// A size as stored; a negative one is none.
 pub(super) fn unsigned(size: i64) -> u64 {
     size.try_into().unwrap_or(0)
+}
+
+/// The sum of [`queries::used`](super::queries::used) in bytes; as many as there can be, if it is more.
+pub(super) fn used(sum: f64) -> u64 {
+    sum as u64
 }
 
 /// A number as the databases have it; they can't hold more than `i64::MAX`, and no disk can.

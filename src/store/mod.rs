@@ -15,7 +15,8 @@ mod walk;
 
 pub use self::files::{Files, Published, Sealed, StoredFile, Upload, storage_error};
 pub use self::metadata::{
-    Deleted, InsertError, Listing, MediaInsert, MediaRow, Metadata, Pool, PreviewInsert, PreviewRow,
+    Deleted, InsertError, Listing, MediaInsert, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert,
+    PreviewRow,
 };
 pub use self::postgres::{Postgres, PostgresSettings, SslMode};
 pub use self::queries::list as list_statement;

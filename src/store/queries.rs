@@ -1,5 +1,6 @@
 //! The statements that both databases understand. Columns have the names that the original gave them.
 
+use crate::limits;
 use crate::model::{Page, Quota};
 
 macro_rules! columns {
@@ -31,34 +32,40 @@ pub(super) const INSERT: &str = concat!(
 pub(super) const SAME: &str = "SELECT id FROM medias WHERE id = $1 AND entityId = $2 AND author = $3 \
      AND uploadedDate = $4 AND shaChecksum = $5";
 
-/// The bytes that media take together; an index holds all that it reads. $1 channel or author.
-pub(super) fn used(quota: Quota) -> &'static str {
-    macro_rules! used {
-        ($column:literal) => {
-            concat!(
-                "SELECT CAST(COALESCE(SUM(CASE WHEN fileSize > 0 THEN fileSize END), 0) AS BIGINT) ",
-                "FROM medias WHERE ",
-                $column,
-                " = $1"
-            )
-        };
-    }
-    match quota {
-        Quota::Channel => used!("entityId"),
-        Quota::User => used!("author"),
-    }
+/// The bytes that media take of a quota together; an index holds all that it reads. $1 channel or author. Odd sizes
+/// may come to any sum, which a floating-point number always holds; it is exact up to 2^53, which is 9 PB.
+pub(super) fn used(quota: Quota) -> String {
+    let (cost, column) = (
+        limits::MEDIA_COST,
+        match quota {
+            Quota::Channel => "entityId",
+            Quota::User => "author",
+        },
+    );
+    format!(
+        "SELECT COALESCE(SUM({cost} + textSize + \
+         CAST(CASE WHEN fileSize > 0 THEN fileSize ELSE 0 END AS DOUBLE PRECISION)), 0) \
+         FROM medias WHERE {column} = $1"
+    )
 }
 
 /// $1 id, $2 channel.
 pub(super) const SET_AVATAR: &str = "INSERT INTO avatars (mediaId, entityId) VALUES ($1, $2) \
      ON CONFLICT (entityId) DO UPDATE SET mediaId = EXCLUDED.mediaId";
 
-/// $1 id, $2 channel, $3 file name, $4 title, $5 description, $6 now.
+/// Bytes of the texts of a media. $1 id, $2 channel.
+pub(super) const TEXT_SIZE: &str = "SELECT textSize FROM medias WHERE id = $1 AND entityId = $2";
+
+/// $1 id, $2 channel, $3 file name, $4 title, $5 description, $6 now. Gives the bytes of its texts after its columns.
 pub(super) const UPDATE: &str = concat!(
     "UPDATE medias SET fileName = COALESCE($3, fileName), title = COALESCE($4, title), ",
     "description = COALESCE($5, description), lastUpdatedDate = $6 WHERE id = $1 AND entityId = $2 RETURNING ",
-    columns!()
+    columns!(),
+    ", textSize"
 );
+
+/// Where [`UPDATE`] gives the bytes of the texts.
+pub(super) const UPDATED_TEXT_SIZE: usize = 14;
 
 /// $1 id, $2 channel.
 pub(super) const EXISTS: &str = "SELECT id FROM medias WHERE id = $1 AND entityId = $2";

@@ -161,9 +161,9 @@ mod tests {
         INSERT INTO medias (id, entityId, author, mimeType, fileExtension, shaChecksum, fileSize)
         VALUES ('lETuJi8rPE4IfQrygN6r', 'room@example.org', 'alice@example.org', 'image/jpeg', 'jpg', 'bc46', 60892);
         INSERT INTO medias (id, entityId, author, mimeType, fileExtension, shaChecksum, fileSize, uploadedDate,
-            lastUpdatedDate)
+            lastUpdatedDate, title)
         VALUES ('dated', 'room@example.org', 'alice@example.org', 'image/jpeg', 'jpg', 'bc46', 1,
-            '2014-01-23 18:00:00.123456', NULL);
+            '2014-01-23 18:00:00.123456', NULL, 'Süden');
         INSERT INTO previews (id, mediaId, mimeType) VALUES ('p1', 'dated', 'image/jpeg');
         INSERT INTO avatars (mediaId, entityId) VALUES ('dated', 'room@example.org')";
 
@@ -202,6 +202,8 @@ mod tests {
         assert_eq!(avatar.uploaded, Timestamp::from_micros(1_390_500_000_123_456));
         assert_eq!(avatar.last_updated, avatar.uploaded);
         let mut client = scratch.server.client(&scratch.database);
+        let row = client.query_one("SELECT SUM(textSize)::BIGINT FROM medias", &[]).unwrap();
+        assert_eq!(row.get::<_, i64>(0), 6, "the texts that were there already");
         let error = client.execute("DELETE FROM medias WHERE id = 'dated'", &[]).unwrap_err();
         assert_eq!(error.code().unwrap().code(), "23503");
         assert_eq!(store.delete(&channel, &dated).unwrap().unwrap().previews.len(), 1);

@@ -12,6 +12,14 @@ use crate::support::postgres;
 use crate::support::prosody::DOMAIN;
 use crate::support::xmpp_client::{Client, Policy};
 
+/// Bytes that each media takes of a quota besides those of its file and its texts; the manual says so.
+const MEDIA_COST: usize = 4096;
+
+/// A quota with room for this many media, and this many bytes in them.
+fn room(media: usize, bytes: usize) -> String {
+    (media * MEDIA_COST + bytes).to_string()
+}
+
 /// An upload of this many bytes, sent at once.
 fn upload(site: &Site, user: &Client, channel: &str, size: usize) -> Answer {
     request(&site.url(channel), user, size).send()
@@ -42,21 +50,21 @@ fn files(site: &Site, channel: &str) -> usize {
 
 #[test]
 fn a_channel_is_full_until_something_is_deleted() {
-    let site = Site::start(&[("media.quota.channel", "1000")]);
+    let site = Site::start(&[("media.quota.channel", &room(2, 1000))]);
     let (user, channel) = site.public_channel();
     let first = upload(&site, &user, &channel, 600).expect(201).member("id");
-    assert_full(upload(&site, &user, &channel, 401), "channel's media");
+    assert_full(upload(&site, &user, &channel, MEDIA_COST + 401), "channel's media");
     let avatar = site.url(&format!("{channel}/avatar"));
     let set_avatar = |size: usize| {
         let data = format!("data={};type=text/plain", "x".repeat(size));
         Request::new("PUT", &avatar).part(&data).basic(user.jid()).send()
     };
-    assert_full(set_avatar(401), "channel's media");
+    assert_full(set_avatar(MEDIA_COST + 401), "channel's media");
     assert_eq!(files(&site, &channel), 1);
     set_avatar(400).expect(201);
     assert_full(upload(&site, &user, &channel, 1), "channel's media");
     let (other, elsewhere) = site.public_channel();
-    upload(&site, &other, &elsewhere, 1000).expect(201);
+    upload(&site, &other, &elsewhere, MEDIA_COST + 1000).expect(201);
 
     let url = site.url(&format!("{channel}/{first}"));
     Request::new("DELETE", &url).basic(user.jid()).send().expect(200);
@@ -68,19 +76,19 @@ fn a_channel_is_full_until_something_is_deleted() {
 
 #[test]
 fn a_user_is_full_in_all_channels() {
-    let site = Site::start(&[("media.quota.user", "1000")]);
+    let site = Site::start(&[("media.quota.user", &room(2, 1000))]);
     let [(alice, first), (bob, second)] = [site.public_channel(), site.public_channel()];
     let shared = site.channel("open", &[(alice.bare(), "publisher"), (bob.bare(), "publisher")]);
     upload(&site, &alice, &first, 600).expect(201);
-    assert_full(upload(&site, &alice, &shared, 401), "your media");
+    assert_full(upload(&site, &alice, &shared, MEDIA_COST + 401), "your media");
     upload(&site, &alice, &shared, 400).expect(201);
-    upload(&site, &bob, &shared, 1000).expect(201);
+    upload(&site, &bob, &shared, MEDIA_COST + 1000).expect(201);
     assert_full(upload(&site, &bob, &second, 1), "your media");
 }
 
 #[test]
 fn a_race_for_the_last_room_has_as_many_winners_as_fit() {
-    let site = Site::start(&[("media.quota.channel", "3500"), ("xmpp.pending.per.user.max", "16")]);
+    let site = Site::start(&[("media.quota.channel", &room(3, 3500)), ("xmpp.pending.per.user.max", "16")]);
     let (user, channel) = site.public_channel();
     let url = site.url(&channel);
     race(&[user], |_| url.clone());
@@ -91,8 +99,12 @@ fn a_race_for_the_last_room_has_as_many_winners_as_fit() {
 fn two_servers_on_one_database_keep_a_quota_together() {
     let url = postgres::shared().jdbc_url(&postgres::shared().new_database());
     succeed(&url, &["setup-schema"]);
-    let settings =
-        [("jdbc.db.url", url.as_str()), ("media.quota.user", "3500"), ("xmpp.pending.per.user.max", "16")];
+    let quota = room(3, 3500);
+    let settings = [
+        ("jdbc.db.url", url.as_str()),
+        ("media.quota.user", quota.as_str()),
+        ("xmpp.pending.per.user.max", "16"),
+    ];
     let sites = [(); 2].map(|()| Site::start(&settings));
     let name = unique("user");
     let users = [0, 1].map(|at: usize| sites[at].prosody.login(DOMAIN, &name, Policy::Echo));
@@ -120,7 +132,7 @@ fn race(users: &[Client], url: impl Fn(usize) -> String) {
 
 #[test]
 fn what_can_not_fit_is_refused_unread() {
-    let site = Site::start(&[("media.quota.channel", "1000")]);
+    let site = Site::start(&[("media.quota.channel", &room(1, 1000))]);
     let (user, channel) = site.public_channel();
     // curl waits for 100 Continue, and is refused instead: it sends no byte of the file.
     let file = site.server.directory().join("large");
@@ -146,4 +158,56 @@ fn what_can_not_fit_is_refused_unread() {
     ));
     let answer = raw.answer().expect("an answer before the body");
     assert_full(answer, "channel's media");
+}
+
+/// As long as a text may be.
+fn longest_text() -> String {
+    "x".repeat(65_536)
+}
+
+/// A request with a title and a description of full length, and these parts besides.
+fn with_long_texts(site: &Site, request: Request, user: &Client) -> Request {
+    let file = site.server.directory().join("text");
+    fs::write(&file, longest_text()).expect("the scratch directory takes files");
+    let part = |name: &str| format!("{name}=<{}", file.display());
+    request.part(&part("title")).part(&part("description")).basic(user.jid())
+}
+
+#[test]
+fn files_of_no_bytes_with_long_texts_have_an_end() {
+    let site = Site::start(&[("media.quota.channel", "300000")]);
+    let (user, channel) = site.public_channel();
+    let upload = || {
+        let request = Request::new("POST", &site.url(&channel)).part("data=;type=text/plain");
+        with_long_texts(&site, request, &user).send()
+    };
+    // Each takes 131072 bytes of texts and 4096 besides.
+    for _ in 0..2 {
+        assert_eq!(upload().expect(201).member("fileSize"), "0");
+    }
+    assert_full(upload(), "channel's media");
+    assert_eq!(files(&site, &channel), 2);
+    let empty = || Request::new("POST", &site.url(&channel)).part("data=;type=text/plain").basic(user.jid());
+    let stored = std::iter::repeat_with(|| empty().send()).take_while(|answer| answer.status == 201).count();
+    assert_eq!(stored, (300_000 - 2 * (131_072 + 4096)) / 4096);
+    assert_full(empty().send(), "channel's media");
+}
+
+#[test]
+fn an_update_that_grows_beyond_a_quota_changes_nothing() {
+    let site = Site::start(&[("media.quota.channel", &room(1, 100_000)), ("media.quota.user", "1000000")]);
+    let (user, channel) = site.public_channel();
+    let id = upload(&site, &user, &channel, 1000).expect(201).member("id");
+    let url = site.url(&format!("{channel}/{id}"));
+    let update = |title: &str| Request::new("POST", &url).field("title", title).basic(user.jid()).send();
+    let metadata = || Request::get(&format!("{url}/metadata")).send().expect(200).json();
+    update("a title").expect(200);
+    let before = metadata();
+    assert_full(with_long_texts(&site, Request::new("POST", &url), &user).send(), "channel's media");
+    assert_eq!(metadata(), before);
+    update("").expect(200);
+    let half = Request::new("POST", &url).field("description", &longest_text()).basic(user.jid());
+    half.send().expect(200);
+    assert_full(update(&longest_text()), "channel's media");
+    assert_eq!(metadata()["title"], "");
 }

@@ -18,8 +18,8 @@ pub(super) use self::session::prepare;
 use self::session::{Link, Manager};
 pub use self::settings::{PostgresSettings, SslMode};
 use super::metadata::{
-    Deleted, InsertError, Listing, MediaInsert, MediaRow, Metadata, PreviewInsert, PreviewRow, RawMedia,
-    RawPreview, listing, pixels, preview_ids, signed, unsigned,
+    Deleted, InsertError, Listing, MediaInsert, MediaRow, MediaUpdate, Metadata, PreviewInsert, PreviewRow,
+    RawMedia, RawPreview, listing, pixels, preview_ids, signed, unsigned,
 };
 use super::{metadata, queries};
 use crate::clock::Timestamp;
@@ -135,30 +135,23 @@ impl Metadata for Postgres {
         }
     }
 
-    fn exceeded(&self, channel: &Channel, author: &str, size: u64, quotas: Quotas) -> Result<Option<Quota>> {
+    fn exceeded(&self, channel: &Channel, author: &str, cost: u64, quotas: Quotas) -> Result<Option<Quota>> {
         let (channel, author) = (channel.clone(), author.to_owned());
         self.run(move |link| {
             let sums = Sums::prepare(link, quotas)?;
-            sums.exceeded(&mut link.client, &channel, &author, size)
+            sums.exceeded(&mut link.client, &channel, &author, cost)
         })
     }
 
     fn update(
         &self,
-        channel: &Channel,
-        id: &MediaId,
+        media: &Media,
         description: &Description,
         now: Timestamp,
-    ) -> Result<Option<Media>> {
-        let (id, entity, new) = (id.to_string(), channel.to_string(), description.clone());
-        let row = self.run(move |link| {
-            let statement = link.prepare(queries::UPDATE)?;
-            let now = SystemTime::from(now);
-            let params: &[&(dyn ToSql + Sync)] =
-                &[&id, &entity, &new.file_name, &new.title, &new.description, &now];
-            link.client.query_opt(&statement, params)?.as_ref().map(raw_media).transpose()
-        })?;
-        Ok(row.and_then(|row| row.into_media(channel)))
+        quotas: Quotas,
+    ) -> Result<MediaUpdate> {
+        let (media, new) = (media.clone(), description.clone());
+        self.run(move |link| update(link, &media, &new, now, quotas))
     }
 
     fn delete(&self, channel: &Channel, id: &MediaId) -> Result<Option<Deleted>> {
@@ -269,7 +262,9 @@ fn insert(
     let sums = Sums::prepare(link, quotas).map_err(failed)?;
     let (id, entity) = (media.id.as_str(), media.channel.as_str());
     let mut transaction = link.client.transaction().map_err(failed)?;
-    if let Some(quota) = sums.exceeded_by(&mut transaction, media).map_err(failed)? {
+    sums.lock(&mut transaction, media).map_err(failed)?;
+    let exceeded = sums.exceeded(&mut transaction, &media.channel, &media.author, media.cost());
+    if let Some(quota) = exceeded.map_err(failed)? {
         let stored = is_stored(&mut transaction, &same, media).map_err(failed)?;
         return Ok(if stored { MediaInsert::Stored } else { MediaInsert::OverQuota(quota) });
     }
@@ -390,6 +385,37 @@ fn raw_preview(row: &Row) -> PgResult<RawPreview> {
         sha1: row.try_get(5)?,
         last_used: row.try_get::<_, SystemTime>(6)?.into(),
     })
+}
+
+/// What is not committed is undone: a transaction that is dropped rolls back.
+fn update(
+    link: &mut Link,
+    media: &Media,
+    new: &Description,
+    now: Timestamp,
+    quotas: Quotas,
+) -> PgResult<MediaUpdate> {
+    // The lock keeps the row as long as it is for those without quotas, too.
+    let text_size = link.prepare(&format!("{} FOR NO KEY UPDATE", queries::TEXT_SIZE))?;
+    let update = link.prepare(queries::UPDATE)?;
+    let sums = Sums::prepare(link, quotas)?;
+    let (id, entity, now) = (media.id.as_str(), media.channel.as_str(), SystemTime::from(now));
+    let mut transaction = link.client.transaction()?;
+    sums.lock(&mut transaction, media)?;
+    let Some(before) = transaction.query_opt(&text_size, &[&id, &entity])? else {
+        return Ok(MediaUpdate::NoMedia);
+    };
+    let params: &[&(dyn ToSql + Sync)] = &[&id, &entity, &new.file_name, &new.title, &new.description, &now];
+    let after = transaction.query_one(&update, params)?;
+    let grows = after.try_get::<_, i64>(queries::UPDATED_TEXT_SIZE)? > before.try_get(0)?;
+    let exceeded =
+        if grows { sums.exceeded(&mut transaction, &media.channel, &media.author, 0)? } else { None };
+    if let Some(quota) = exceeded {
+        return Ok(MediaUpdate::OverQuota(quota));
+    }
+    let updated = raw_media(&after)?.into_update(&media.channel);
+    transaction.commit()?;
+    Ok(updated)
 }
 
 /// The ids of the previews that went with it.

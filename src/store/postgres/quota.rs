@@ -4,7 +4,7 @@ use postgres::{GenericClient, Statement, Transaction};
 use sha1::{Digest, Sha1};
 
 use super::session::Link;
-use super::{PgResult, queries, unsigned};
+use super::{PgResult, metadata, queries};
 use crate::model::{Channel, Media, Quota, Quotas};
 
 /// Waits until no other transaction holds the lock, which lasts until the end of ours. $1 kind, $2 hash.
@@ -19,23 +19,18 @@ pub(super) struct Sums {
 impl Sums {
     pub(super) fn prepare(link: &mut Link, quotas: Quotas) -> PgResult<Self> {
         let lock = link.prepare(LOCK)?;
-        let each = quotas.each().map(|(quota, most)| Ok((quota, most, link.prepare(queries::used(quota))?)));
+        let each = quotas.each().map(|(quota, most)| Ok((quota, most, link.prepare(&queries::used(quota))?)));
         Ok(Self { each: each.collect::<PgResult<_>>()?, lock })
     }
 
-    /// The quota that this media would exceed. If none, nobody else can add to what is counted before the
-    /// transaction ends. All take the lock of a channel before that of a user, so none waits for one that waits
-    /// for it.
-    pub(super) fn exceeded_by(
-        &self,
-        transaction: &mut Transaction<'_>,
-        media: &Media,
-    ) -> PgResult<Option<Quota>> {
+    /// Lets nobody else add to what is counted with this media before the transaction ends. All take the lock of a
+    /// channel before that of a user, and both before that of a row, so none waits for one that waits for it.
+    pub(super) fn lock(&self, transaction: &mut Transaction<'_>, media: &Media) -> PgResult<()> {
         for (quota, ..) in &self.each {
             let name = quota.counted(&media.channel, &media.author);
             transaction.execute(&self.lock, &[&kind(*quota), &hash(name)])?;
         }
-        self.exceeded(transaction, &media.channel, &media.author, media.size)
+        Ok(())
     }
 
     /// The quota that so many bytes more would exceed now.
@@ -44,11 +39,11 @@ impl Sums {
         client: &mut impl GenericClient,
         channel: &Channel,
         author: &str,
-        size: u64,
+        cost: u64,
     ) -> PgResult<Option<Quota>> {
         for (quota, most, used) in &self.each {
             let used = client.query_one(used, &[&quota.counted(channel, author)])?.try_get(0)?;
-            if Quota::is_exceeded(unsigned(used), size, *most) {
+            if Quota::is_exceeded(metadata::used(used), cost, *most) {
                 return Ok(Some(*quota));
             }
         }
