@@ -9,8 +9,8 @@ use std::time::Duration;
 use image::{ImageFormat, RgbImage};
 use rustix::io::Errno;
 
-use super::Finding;
 use super::testing::{Bench, channel, new};
+use super::{Finding, Settings};
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -96,11 +96,13 @@ fn picture() -> Vec<u8> {
 
 /// As the web layer does it.
 fn upload(bench: &Bench, bytes: &[u8], avatar: bool) -> std::result::Result<Media, Refusal> {
+    let new = new(avatar);
+    bench.library.check_room(&new.channel, &new.author, 0)?;
     let mut upload = bench.library.begin();
     for part in bytes.chunks(16) {
         upload.write_all(part).map_err(|cause| storage_error("can't store an upload", cause))?;
     }
-    bench.library.add(upload.seal()?, new(avatar))
+    bench.library.add(upload.seal()?, new)
 }
 
 const FAULTS: [Fault; 9] = [
@@ -184,29 +186,39 @@ fn fail_at(bench: &Bench, deed: Deed, number: usize, fault: Fault) -> Option<Ste
 
 #[test]
 fn each_call_to_the_embedded_database_may_fail() {
-    fail_each_question(|| bench(|metadata| Box::new(Moody(metadata))));
+    fail_each_question(&bench(|metadata| Box::new(Moody(metadata))));
 }
 
 #[test]
 fn each_call_to_postgresql_may_fail() {
-    fail_each_question(|| {
-        let metadata = Box::new(Moody(Postgres::for_test()));
-        durable(Scratch::new(), metadata)
-    });
+    fail_each_question(&durable(Scratch::new(), Box::new(Moody(Postgres::for_test()))));
 }
 
-fn fail_each_question(bench: impl Fn() -> Bench) {
-    let bench = bench();
+fn fail_each_question(bench: &Bench) {
     for deed in DEEDS.into_iter().filter(|deed| *deed != Deed::Read) {
         for mood in [Mood::Refuses, Mood::Vanishes] {
-            let asked = (0..).take_while(|number| fail_question(&bench, deed, *number, mood)).count();
+            let asked = (0..).take_while(|number| fail_question(bench, deed, *number, mood, 0)).count();
             assert!(asked > 0, "{deed:?} asks nothing");
+        }
+    }
+    fail_each_question_of_quotas(bench);
+}
+
+/// Of an upload the database is asked whether there is room before it is asked to store.
+fn fail_each_question_of_quotas(bench: &Bench) {
+    let quotas = Quotas { channel: Some(1 << 40), user: Some(1 << 40) };
+    bench.library.set_settings(Settings { size_limit: 1000, to_disk_threshold: 10, quotas });
+    for deed in [Deed::Small, Deed::Large, Deed::Avatar, Deed::Picture] {
+        for mood in [Mood::Refuses, Mood::Vanishes] {
+            let asked = (0..).take_while(|number| fail_question(bench, deed, *number, mood, 1)).count();
+            assert_eq!(asked, 2, "{deed:?}");
         }
     }
 }
 
-/// Does something while the database fails at the question of this number; whether there were so many.
-fn fail_question(bench: &Bench, deed: Deed, number: usize, mood: Mood) -> bool {
+/// Does something while the database fails at the question of this number; whether there were so many. The first
+/// `checks` questions change nothing.
+fn fail_question(bench: &Bench, deed: Deed, number: usize, mood: Mood, checks: usize) -> bool {
     let media = deed.prepare(bench);
     let before = state(bench);
     MOOD.set(Some((number, mood)));
@@ -219,7 +231,7 @@ fn fail_question(bench: &Bench, deed: Deed, number: usize, mood: Mood) -> bool {
     assert_eq!(refusal, Refusal::DatabaseDown, "{case}");
     assert_eq!(bench.open_files(), 0, "a descriptor is left open: {case}");
     let mended = repaired(bench, &case);
-    if mood == Mood::Refuses {
+    if mood == Mood::Refuses || number < checks {
         assert!(mended == 0 && (deed == Deed::Preview || state(bench) == before), "{case}");
     } else if !deed.removes() {
         assert!(mended == 0 && state(bench).len() == before.len() + 2, "it is not stored whole: {case}");
