@@ -48,10 +48,11 @@ pub const WORKER_QUEUE: usize = 4096;
 pub const WORKERS_KEPT: usize = 3;
 /// How long any other worker thread without work is kept for more to come.
 pub const WORKER_IDLE: Duration = Duration::from_secs(10);
-/// How long a worker waits for its client's next request before it leaves that to the front.
-pub const HOLD_TIME: Duration = Duration::from_millis(5);
-/// Workers that wait so at a time. With more clients than that, the front has many of them in one call.
-pub const WORKERS_HELD: usize = 8;
+/// How long a worker that has nothing to do looks for the next request itself before it rests; one at a time does.
+pub const LOOK_TIME: Duration = Duration::from_millis(5);
+/// While workers look, how often the front comes by: the longest that a request waits where those who looked have found
+/// others that take long.
+pub const FRONT_PAUSE: Duration = Duration::from_millis(1);
 /// Stack of a worker thread, in bytes.
 pub const WORKER_STACK: usize = 512 * 1024;
 /// Bytes of a chunk-size line, extensions included (RFC 9112 section 7.1).

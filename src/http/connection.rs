@@ -34,7 +34,7 @@ pub(super) struct Connection {
     _seat: Seat,
 }
 
-/// What a connection waits for when it rests with the front.
+/// What a connection waits for when it rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Handshake,

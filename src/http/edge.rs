@@ -12,6 +12,7 @@ use native_tls::TlsAcceptor;
 
 use super::Service;
 use super::connection::{Collected, Connection, Stage, Then};
+use super::entrance::Entrance;
 use super::exchange::Exchange;
 use super::head::Head;
 use super::rate::Rates;
@@ -23,9 +24,9 @@ use super::workers::Workers;
 use crate::limits;
 use crate::metrics::{Requests, Route};
 use crate::model::Refusal;
-use crate::sys::{self, Epoll, Interest, Waker};
+use crate::sys::{Epoll, Waker};
 
-/// Called once, on the front, without any lock held: it must not block.
+/// Called once, on the front or a worker, without any lock held: it must not block.
 pub(super) type HungUp = Box<dyn FnOnce() + Send>;
 
 pub(super) struct Edge {
@@ -35,6 +36,8 @@ pub(super) struct Edge {
     pub epoll: Epoll,
     /// Wakes the front.
     pub waker: Waker,
+    /// Where connections come from. Taken before any other lock.
+    pub entrance: Mutex<Entrance>,
     pub seats: Arc<Seats>,
     pub rates: Rates,
     /// Bodies that are read; one client can't take more than half of their number.
@@ -58,8 +61,8 @@ impl Edge {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Gives a connection to the front, to wait for what its stage says. It is armed and put in its place under one
-    /// lock, so that the front neither misses it nor closes it in between.
+    /// Lets a connection rest until what its stage waits for. It is armed and put in its place under one lock, so that
+    /// whoever sees to it neither misses it nor closes it in between.
     pub fn rest(&self, mut connection: Box<Connection>) {
         let mut resting = lock(&self.resting);
         if self.halt.is_set() || (self.is_stopping() && connection.stage.is_idle()) {
@@ -128,9 +131,7 @@ impl Edge {
     pub fn next(edge: &Arc<Self>, mut connection: Box<Connection>) {
         match connection.has_head() {
             Ok(true) => edge.enqueue(connection),
-            Ok(false) if connection.stream.is_tls() || edge.comes_at_once(&connection) => {
-                edge.collect(connection);
-            }
+            Ok(false) if connection.stream.is_tls() => edge.decrypt(connection),
             Ok(false) => edge.await_head(connection),
             Err(refusal) => edge.refuse(connection, refusal),
         }
@@ -157,7 +158,7 @@ impl Edge {
         self.rest(connection);
     }
 
-    fn serve((edge, mut connection): (Arc<Self>, Box<Connection>)) {
+    pub fn serve((edge, mut connection): (Arc<Self>, Box<Connection>)) {
         match Head::parse(connection.take_head()) {
             Ok(head) => {
                 let since = connection.since;
@@ -173,7 +174,7 @@ impl Edge {
         }
     }
 
-    fn shake((edge, mut connection): (Arc<Self>, Box<Connection>)) {
+    pub fn shake((edge, mut connection): (Arc<Self>, Box<Connection>)) {
         let acceptor = edge.acceptor.read().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(acceptor) = acceptor else { return };
         match connection.stream.handshake(&acceptor) {
@@ -183,17 +184,8 @@ impl Edge {
         }
     }
 
-    /// Waits a moment for the next request on the worker that answered the last one. Most clients that keep a connection
-    /// have one at hand, and to go by the front would wake two threads for it.
-    fn comes_at_once(&self, connection: &Connection) -> bool {
-        let Some(_hold) = self.workers.hold() else { return false };
-        let Ok(fd) = connection.stream.fd() else { return false };
-        let deadline = Instant::now() + limits::HOLD_TIME;
-        sys::wait(&[(fd, Interest::Read)], Some(deadline)).is_ok_and(|ready| ready[0])
-    }
-
-    /// Reads what has come of the next head, and waits for the rest of it.
-    fn collect(self: &Arc<Self>, mut connection: Box<Connection>) {
+    /// Reads what has been decrypted of the next head already, of which epoll knows nothing, and waits for the rest of it.
+    fn decrypt(self: &Arc<Self>, mut connection: Box<Connection>) {
         match connection.collect(&mut [0; limits::HEAD_BYTES]) {
             Ok(Collected::Whole) => self.enqueue(connection),
             Ok(Collected::Part) => self.await_head(connection),

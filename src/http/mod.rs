@@ -1,8 +1,9 @@
 //! The HTTP edge: connections, heads, bodies, forms, answers; HTTP/1.1 (RFC 9110, 9112), blocking.
 //!
-//! One front thread (epoll) accepts connections and holds them while they wait for their clients. A connection whose
-//! request head is whole goes through a bounded queue to a worker, which reads the body and writes the answer with
-//! blocking calls under two clocks, and gives the connection back. An [`Exchange`] may be parked in between.
+//! Connections that wait for their clients rest in one epoll. Whatever comes for one is seen to by a worker that has nothing
+//! else to do, or else by the front, a thread that never waits for a client: it collects the head, and hands the connection
+//! through a bounded queue to a worker. The worker reads the body and writes the answer with blocking calls under two
+//! clocks, and lets the connection rest again. An [`Exchange`] may be parked in between.
 
 pub mod body;
 mod client;
@@ -12,6 +13,8 @@ pub mod cors;
 mod delivery;
 pub mod disposition;
 mod edge;
+mod entrance;
+mod events;
 mod exchange;
 mod fields;
 pub mod form;

@@ -12,6 +12,7 @@ use native_tls::TlsAcceptor;
 
 use super::Service;
 use super::edge::Edge;
+use super::entrance::Entrance;
 use super::front::Front;
 use super::monitor::Monitor;
 use super::rate::Rates;
@@ -38,8 +39,8 @@ impl Server {
         let acceptor = acceptor(&mut settings)?;
         let listeners = settings.listen.iter().filter_map(bind).collect::<Result<Vec<_>>>()?;
         let addresses = listeners.iter().map(bound).collect::<Result<Vec<_>>>()?;
-        let edge = Arc::new(edge(settings, workers, service, acceptor)?);
-        let front = Front::new(Arc::clone(&edge), listeners);
+        let edge = Arc::new(edge(settings, workers, service, acceptor, listeners)?);
+        let front = Front::new(Arc::clone(&edge));
         let front = front.map_err(|error| Error::io("can't watch the listening sockets", error))?;
         let front = thread::Builder::new()
             .name("http-front".to_owned())
@@ -143,12 +144,15 @@ fn edge(
     workers: Workers,
     service: Arc<dyn Service>,
     acceptor: Option<Arc<TlsAcceptor>>,
+    listeners: Vec<(TcpListener, bool)>,
 ) -> Result<Edge> {
     let failed = |error| Error::io("can't set up the HTTP front", error);
+    let epoll = Epoll::new().map_err(failed)?;
     Ok(Edge {
         service,
         workers,
-        epoll: Epoll::new().map_err(failed)?,
+        entrance: Mutex::new(Entrance::new(listeners, &epoll).map_err(failed)?),
+        epoll,
         waker: Waker::new().map_err(failed)?,
         seats: Seats::new(settings.limits.connections, settings.limits.connections_per_address),
         rates: Rates::new(settings.limits.requests_per_second),

@@ -1,9 +1,10 @@
-//! The workers: threads that come with the work, up to a number, and the queue in front of them.
+//! The workers: threads that come with the work, up to a number, and the queue in front of them. One that finds the queue
+//! empty looks for work itself before it rests.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,20 @@ use super::seats::lock;
 use crate::error::{Error, Result};
 use crate::limits;
 
-type Job = Box<dyn FnOnce() + Send>;
+pub(super) type Job = Box<dyn FnOnce() + Send>;
+
+/// Looks for work until that moment.
+type Source = Box<dyn Fn(Instant) -> Found + Send + Sync>;
+
+/// What a worker that looked for work has found.
+pub(super) enum Found {
+    /// A job, which it does.
+    Job(Job),
+    /// Something that is done already.
+    Done,
+    /// Nothing.
+    Nothing,
+}
 
 thread_local! {
     /// The address of the queue that this thread works for; 0 if it is no worker.
@@ -30,6 +44,8 @@ struct Queue {
     most: usize,
     /// How long one without work is kept.
     patience: Duration,
+    /// Where those without work look for it.
+    source: OnceLock<Source>,
     state: Mutex<State>,
 }
 
@@ -41,8 +57,11 @@ struct State {
     idle: Vec<Thread>,
     /// Workers, busy and idle.
     threads: usize,
-    /// Workers that wait for a client's next request.
-    held: usize,
+    /// Whether a worker looks for work itself. One does at a time: the kernel would wake a second one for what the first
+    /// is about to find.
+    looking: bool,
+    /// How often one began to.
+    looks: u64,
     /// Whether a worker is on its way to the queue. It calls another one if it leaves work there; so no more of them
     /// wake than there is work for, and a job that takes long keeps nothing waiting.
     called: bool,
@@ -68,7 +87,12 @@ impl Workers {
     }
 
     fn with_patience(threads: usize, patience: Duration) -> Result<Self> {
-        let queue = Arc::new(Queue { most: threads.max(1), patience, state: Mutex::default() });
+        let queue = Arc::new(Queue {
+            most: threads.max(1),
+            patience,
+            source: OnceLock::new(),
+            state: Mutex::default(),
+        });
         for _ in 0..queue.kept() {
             lock(&queue.state).threads += 1;
             queue.spawn().map_err(|error| Error::io("can't start a worker thread", error))?;
@@ -83,23 +107,24 @@ impl Workers {
         self.0.0.call(state);
     }
 
-    /// What they do at the moment. Who waits for a client's next request is not busy.
+    /// What they do at the moment. Who looks for work is not busy.
     pub(super) fn activity(&self) -> Activity {
         let state = lock(&self.0.0.state);
-        let busy = state.threads.saturating_sub(state.idle.len() + state.held);
+        let busy = state.threads.saturating_sub(state.idle.len() + usize::from(state.looking));
         Activity { most: self.0.0.most, busy, queued: state.resumed.len() + state.requests.len() }
     }
 
-    /// Lets this worker wait a moment for its client's next request; not if there is other work, or nobody left to do
-    /// what comes meanwhile.
-    pub(super) fn hold(&self) -> Option<Hold> {
-        let mut state = lock(&self.0.0.state);
-        let spare = !state.idle.is_empty() || state.threads < self.0.0.most;
-        if !self.0.0.is_mine() || state.has_work() || !spare || state.held >= limits::WORKERS_HELD {
-            return None;
-        }
-        state.held += 1;
-        Some(Hold(Arc::clone(&self.0.0)))
+    /// Tells them where to look for work when the queue is empty: `source` waits for some until the moment it is given.
+    /// The first one told counts.
+    pub(super) fn look_at(&self, source: impl Fn(Instant) -> Found + Send + Sync + 'static) {
+        let _ = self.0.0.source.set(Box::new(source));
+    }
+
+    /// Whether one looks for work, or began to since this was asked with the same `seen`.
+    pub(super) fn are_looking(&self, seen: &mut u64) -> bool {
+        let state = lock(&self.0.0.state);
+        let before = std::mem::replace(seen, state.looks);
+        state.looking || before != state.looks
     }
 
     /// Hands in a request, unless `most` wait already: then `item` comes back. A worker must have nothing else to do: it
@@ -119,15 +144,6 @@ impl Workers {
             self.0.0.call(state);
         }
         Ok(())
-    }
-}
-
-/// A worker may wait for its client until this drops.
-pub(super) struct Hold(Arc<Queue>);
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        lock(&self.0.state).held -= 1;
     }
 }
 
@@ -194,16 +210,44 @@ impl Queue {
             state.called = false;
             while let Some(job) = state.next() {
                 self.call(state);
-                // A panic costs the request it happened in: its exchange answers 500 as it is dropped.
-                if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                    log::error!("a request ended in a panic; the worker goes on");
-                }
+                perform(job);
                 state = lock(&self.state);
             }
-            match self.rest(state) {
+            let after = match self.source.get() {
+                Some(source) if state.may_look(self.most) => self.look(source, state),
+                _ => self.rest(state),
+            };
+            match after {
                 Some(again) => state = again,
                 None => return,
             }
+        }
+    }
+
+    /// Looks for work for a moment, and does what it finds. Most clients that keep a connection have their next request
+    /// at hand: whoever rests between two has to be woken for each.
+    fn look<'a>(
+        &'a self,
+        source: &Source,
+        mut state: MutexGuard<'a, State>,
+    ) -> Option<MutexGuard<'a, State>> {
+        (state.looking, state.looks) = (true, state.looks.wrapping_add(1));
+        drop(state);
+        let deadline = Instant::now() + limits::LOOK_TIME;
+        let found = catch_unwind(AssertUnwindSafe(|| source(deadline))).unwrap_or_else(|_| {
+            log::error!("a connection ended in a panic; the worker goes on");
+            Found::Done
+        });
+        let mut state = lock(&self.state);
+        state.looking = false;
+        match found {
+            Found::Nothing if !state.has_work() => self.rest(state),
+            Found::Job(job) => {
+                drop(state);
+                perform(job);
+                Some(lock(&self.state))
+            }
+            _ => Some(state),
         }
     }
 
@@ -232,7 +276,20 @@ impl Queue {
     }
 }
 
+/// A panic costs the request it happened in: its exchange answers 500 as it is dropped.
+fn perform(job: Job) {
+    if catch_unwind(AssertUnwindSafe(job)).is_err() {
+        log::error!("a request ended in a panic; the worker goes on");
+    }
+}
+
 impl State {
+    /// Whether a worker may look for work: not if nobody would be left to do what comes into the queue meanwhile.
+    fn may_look(&self, most: usize) -> bool {
+        let spare = !self.idle.is_empty() || self.threads < most;
+        spare && !self.looking
+    }
+
     fn has_work(&self) -> bool {
         !self.resumed.is_empty() || !self.requests.is_empty()
     }
@@ -377,33 +434,84 @@ mod tests {
     #[test]
     fn threads_without_work_end_but_for_a_few() {
         let workers = Workers::with_patience(9, Duration::from_millis(1)).unwrap();
-        let together = Arc::new(std::sync::Barrier::new(9));
-        for _ in 0..9 {
-            let together = Arc::clone(&together);
-            workers.run(move || _ = together.wait());
-        }
+        keep_busy(&workers, 9);
         settle(&workers, limits::WORKERS_KEPT);
         let (to, from) = channel();
         workers.run(move || to.send(()).unwrap());
         from.recv().unwrap();
     }
 
+    /// Keeps so many workers busy at a time, and lets them go.
+    fn keep_busy(workers: &Workers, number: usize) {
+        let together = Arc::new(std::sync::Barrier::new(number));
+        for _ in 0..number {
+            let together = Arc::clone(&together);
+            workers.run(move || _ = together.wait());
+        }
+    }
+
     #[test]
-    fn only_a_worker_that_is_not_needed_may_hold() {
-        let workers = Workers::new(99).unwrap();
-        assert!(workers.hold().is_none(), "this is no worker");
+    fn one_without_work_looks_for_it_if_another_is_left() {
+        for (most, busy, looking) in [(1, 1, false), (2, 2, true), (99, 12, true)] {
+            let workers = Workers::new(most).unwrap();
+            settle(&workers, most.min(limits::WORKERS_KEPT));
+            let (end, ended) = channel::<()>();
+            let ended = Mutex::new(ended);
+            workers.look_at(move |_| {
+                let _ = lock(&ended).recv();
+                Found::Nothing
+            });
+            let mut seen = 0;
+            assert!(!workers.are_looking(&mut seen));
+            keep_busy(&workers, busy);
+            let idle = busy - usize::from(looking);
+            let settled = |state: &State| (state.looking, state.idle.len()) == (looking, idle);
+            while !settled(&lock(&workers.0.0.state)) {
+                thread::yield_now();
+            }
+            assert_eq!(workers.activity().busy, 0);
+            assert_eq!([(); 2].map(|()| workers.are_looking(&mut seen)), [looking; 2]);
+            let (to, from) = channel();
+            workers.run(move || to.send(()).unwrap());
+            assert_eq!(from.recv(), Ok(()), "somebody is left for what comes meanwhile");
+            drop(end);
+            settle(&workers, busy);
+            workers.are_looking(&mut seen);
+            assert!(!workers.are_looking(&mut seen), "none began since");
+        }
+    }
+
+    #[test]
+    fn what_they_find_is_done_and_more_is_looked_for() {
+        let workers = Workers::new(2).unwrap();
         let (to, from) = channel();
-        let held = |workers: &Workers| {
-            let (to, inner) = (to.clone(), workers.clone());
-            workers.run(move || to.send(inner.hold()).unwrap());
-            from.recv().unwrap()
+        let told = |name| {
+            let to = to.clone();
+            Found::Job(Box::new(move || to.send(name).unwrap()) as Job)
         };
-        let holds: Vec<_> = (0..limits::WORKERS_HELD).map(|_| held(&workers).unwrap()).collect();
-        assert!(held(&workers).is_none(), "enough do");
-        drop(holds);
-        assert!(held(&workers).is_some());
-        let alone = Workers::new(1).unwrap();
-        assert!(held(&alone).is_none(), "nobody would be left");
+        let fails = Found::Job(Box::new(|| panic!("on purpose")));
+        let found = Mutex::new(vec![told("last"), fails, Found::Done, told("first")]);
+        workers.look_at(move |_| lock(&found).pop().unwrap_or(Found::Nothing));
+        keep_busy(&workers, 2);
+        assert_eq!([(); 2].map(|()| from.recv().unwrap()), ["first", "last"]);
+        settle(&workers, 2);
+    }
+
+    #[test]
+    fn a_look_that_panics_costs_no_worker() {
+        let workers = Workers::new(2).unwrap();
+        let (to, from) = channel();
+        let looks = std::sync::atomic::AtomicUsize::new(0);
+        workers.look_at(move |_| match looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+            0 => panic!("on purpose"),
+            look => {
+                let _ = to.send(look);
+                Found::Nothing
+            }
+        });
+        keep_busy(&workers, 2);
+        assert_eq!(from.recv(), Ok(1));
+        settle(&workers, 2);
     }
 
     #[test]

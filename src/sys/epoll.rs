@@ -27,7 +27,12 @@ impl Events {
     /// Room for one batch.
     #[expect(clippy::new_without_default, reason = "an empty batch is no natural default")]
     pub fn new() -> Self {
-        Self(Vec::with_capacity(BATCH))
+        Self::with_room(BATCH)
+    }
+
+    /// Room for so many reports, at least one.
+    pub fn with_room(reports: usize) -> Self {
+        Self(Vec::with_capacity(reports.max(1)))
     }
 
     /// The tokens of the descriptors that are ready, hung up or broken.
@@ -42,14 +47,9 @@ impl Epoll {
         Ok(Self(epoll::create(CreateFlags::CLOEXEC)?))
     }
 
-    /// Watches `fd` for something to read, and reports it as long as there is.
+    /// Watches `fd` for something to read, and reports it as long as there is; closing it ends that.
     pub fn watch(&self, fd: impl AsFd, token: u64) -> io::Result<()> {
         Ok(epoll::add(&self.0, fd, EventData::new_u64(token), EventFlags::IN)?)
-    }
-
-    /// Ends what [`Epoll::watch`] or [`Epoll::arm`] began; closing the descriptor does the same.
-    pub fn unwatch(&self, fd: impl AsFd) -> io::Result<()> {
-        Ok(epoll::delete(&self.0, fd)?)
     }
 
     /// Watches a new `fd` until it is reported once.
@@ -107,7 +107,7 @@ mod tests {
         waker.wake();
         assert_eq!(ready(&epoll), [7]);
         assert_eq!(ready(&epoll), [7]);
-        epoll.unwatch(&waker).unwrap();
+        waker.clear();
         assert!(ready(&epoll).is_empty());
     }
 

@@ -116,6 +116,58 @@ fn requests_beyond_the_queue_are_shed() {
     assert_eq!(blocked.answer().status, 200);
 }
 
+/// A server whose workers look for work.
+fn looking(service: impl Fn(Exchange) + Send + Sync + 'static) -> Server {
+    let roomy = limited(Limits { connections: 2000, connections_per_address: 2000, ..Limits::default() });
+    Server::start(roomy, Workers::new(3).unwrap(), Arc::new(Answering(service))).unwrap()
+}
+
+#[test]
+fn whoever_sees_to_a_connection_does_the_same() {
+    let server = looking(paths);
+    let long = "x".repeat(limits::HEAD_BYTES / 2);
+    let mut kept = Peer::to(&server);
+    for _ in 0..50 {
+        let mut fresh = Peer::to(&server);
+        assert_eq!(kept.get("/kept").text(), "/kept");
+        assert_eq!(fresh.get("/fresh").text(), "/fresh");
+        fresh.send("GET /late HTTP/1.1\r\nHost: ");
+        kept.send(format!("GET /long HTTP/1.1\r\nHost: h\r\nX-Long: {long}\r\n\r\n"));
+        assert_eq!(kept.answer().text(), "/long");
+        fresh.send("h\r\nConnection: close\r\n\r\n");
+        assert!(fresh.answer().text() == "/late" && fresh.is_closed());
+        kept.send("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nokGET /next HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!([kept.answer().text(), kept.answer().text()], ["ok", "/next"]);
+    }
+    eventually("one is left", || server.connections() == 1);
+    server.stop(PATIENCE);
+    assert!(kept.is_closed());
+}
+
+#[test]
+fn who_looks_and_finds_what_takes_long_keeps_none_waiting() {
+    let (started, start_seen) = channel();
+    let (release, released) = channel::<()>();
+    let gate = Mutex::new((started, released));
+    let server = looking(move |exchange| {
+        if exchange.path() == "/block" {
+            let gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
+            gate.0.send(()).unwrap();
+            let _ = gate.1.recv();
+        }
+        paths(exchange);
+    });
+    let (mut one, mut other) = (Peer::to(&server), Peer::to(&server));
+    for _ in 0..20 {
+        assert_eq!((one.get("/").status, other.get("/").status), (200, 200));
+        one.send("GET /block HTTP/1.1\r\nHost: h\r\n\r\n");
+        start_seen.recv_timeout(PATIENCE).unwrap();
+        assert_eq!((other.get("/").status, Peer::to(&server).get("/").status), (200, 200));
+        release.send(()).unwrap();
+        assert_eq!(one.answer().status, 200);
+    }
+}
+
 #[test]
 fn a_thousand_idle_connections_stand_in_nobodys_way() {
     raise_descriptors();
