@@ -35,13 +35,11 @@ pub(super) const SAME: &str = "SELECT id FROM medias WHERE id = $1 AND entityId 
 /// The bytes that media take of a quota together; an index holds all that it reads. $1 channel or author. Odd sizes
 /// may come to any sum, which a floating-point number always holds; it is exact up to 2^53, which is 9 PB.
 pub(super) fn used(quota: Quota) -> String {
-    let (cost, column) = (
-        limits::MEDIA_COST,
-        match quota {
-            Quota::Channel => "entityId",
-            Quota::User => "author",
-        },
-    );
+    let column = match quota {
+        Quota::Channel => "entityId",
+        Quota::User => "author",
+    };
+    let cost = limits::MEDIA_COST;
     format!(
         "SELECT COALESCE(SUM({cost} + textSize + \
          CAST(CASE WHEN fileSize > 0 THEN fileSize ELSE 0 END AS DOUBLE PRECISION)), 0) \
