@@ -1,5 +1,7 @@
 //! Log lines: to stderr or a file that can be reopened; one line a record, whatever a client put into it.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, LineWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,6 +15,9 @@ use crate::error::{Error, Kind, Result};
 
 /// The targets whose records are written: ours and the access lines. Libraries may log what we must not.
 const TARGETS: [&str; 2] = ["media_server", "access"];
+
+/// Bytes that most lines have room in.
+const LINE_ROOM: usize = 256;
 
 /// Starts logging for the whole process.
 pub fn start(level: LevelFilter, destination: Destination) -> Result<Switch> {
@@ -80,7 +85,10 @@ impl Log for OneLine {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let text = escape(&record.args().to_string());
+        let mut text = String::with_capacity(LINE_ROOM);
+        // Writing to memory can't fail.
+        let _ = write!(text, "{}", record.args());
+        let text = escape(&text);
         self.0
             .log(&Record::builder().metadata(record.metadata().clone()).args(format_args!("{text}")).build());
     }
@@ -90,12 +98,15 @@ impl Log for OneLine {
     }
 }
 
-fn escape(text: &str) -> String {
+fn escape(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.into();
+    }
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() { escaped.extend(c.escape_default()) } else { escaped.push(c) }
     }
-    escaped
+    escaped.into()
 }
 
 /// Writes each line to where lines go just then.
@@ -121,6 +132,7 @@ mod tests {
     #[test]
     fn no_text_makes_a_second_line() {
         assert_eq!(escape("a\nb\r\u{1b}[0m\u{85}é"), "a\\nb\\r\\u{1b}[0m\\u{85}é");
+        assert_eq!((escape(" ~").as_ref(), escape("\u{7f}").as_ref()), (" ~", "\\u{7f}"));
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::model::{Method, Refusal};
 const COPIED_BYTES: u64 = 16 * 1024;
 /// Bytes of that beginning: a page, to know that the file can be read before anything is said.
 const BEGINNING_BYTES: u64 = 4096;
+/// Bytes that heads have room for before more is asked of the allocator.
+const HEAD_ROOM: usize = 1024;
+
 /// How an answer is sent, and what became of it.
 pub(super) struct Delivery {
     version: Version,
@@ -102,7 +105,7 @@ impl Delivery {
     /// The head and the first bytes of the body, at most so many.
     fn first_write(&mut self, response: &Response, most: u64) -> io::Result<Vec<u8>> {
         let bytes = if self.head_only { 0 } else { response.length().min(most) };
-        let mut first = Vec::with_capacity(512 + usize::try_from(bytes).map_err(io::Error::other)?);
+        let mut first = Vec::with_capacity(HEAD_ROOM + usize::try_from(bytes).map_err(io::Error::other)?);
         response.write_head(self.connection_field(), SystemTime::now(), &mut first);
         let head = first.len();
         response.read(0..bytes, &mut first)?;

@@ -246,8 +246,12 @@ struct Visible<'a>(&'a str);
 
 impl fmt::Display for Visible<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_visible = |c: char| c.is_ascii_graphic() && c != '\\';
+        if self.0.chars().all(is_visible) {
+            return f.write_str(self.0);
+        }
         for c in self.0.chars() {
-            if c.is_ascii_graphic() && c != '\\' {
+            if is_visible(c) {
                 f.write_char(c)?;
             } else {
                 write!(f, "{}", c.escape_unicode())?;
