@@ -25,7 +25,8 @@ const UNSYNCED: &[(&str, &str)] = &[("media.storage.sync", "off")];
 /// What an upload may hold in memory: `media.todisk.threshold`'s default, and what goes on beside it.
 const HELD_MIB: f64 = 1.0 + 16.0;
 
-/// Uploads as a side of a comparison; what it stored is removed after each turn.
+/// Uploads as a side of a comparison; what it stored there is removed after each turn. Small files stay: ext4 takes long
+/// to create a file where many were removed a moment ago.
 fn side<'a, U: Uploader + 'a>(
     name: &'static str,
     server: u32,
@@ -42,7 +43,8 @@ fn side<'a, U: Uploader + 'a>(
 
 fn ours(name: &'static str, site: &Site, count: usize, bytes: u64) -> Side<'static> {
     let uploaders = ToUs::several(count, site.server.port(), PUBLIC, site.user.jid());
-    side(name, site.server.pid(), uploaders, bytes, Some(site.server.storage().join(PUBLIC)))
+    let stored = (bytes > SMALL).then(|| site.server.storage().join(PUBLIC));
+    side(name, site.server.pid(), uploaders, bytes, stored)
 }
 
 /// What confirms an upload, without the upload.
