@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::crash::{check, mend, on_postgresql, site};
-use crate::ledger::{Deed, Ledger, files};
+use crate::ledger::{Deed, FAILED_WAKES, FAILURES, Ledger, files};
 use crate::schema::succeed;
 use crate::site::Site;
 use crate::support::child::run;
@@ -43,11 +43,11 @@ fn survive_faults(settings: &[(&str, &str)], moment: Duration) {
     let seed = soak::seed();
     let (mut site, mut random) = (site(settings), Random::new(seed));
     let mut ledgers = [Ledger::new(&site, seed)];
-    ledgers[0].expect_failures();
     let end = Instant::now() + soak::time(moment);
     while Instant::now() < end {
         let (call, errors) = random.pick(&FAULTS).expect("there are some");
         let error = random.pick(errors).expect("there are some");
+        ledgers[0].excuse(if call == "write" { FAILED_WAKES } else { FAILURES });
         let (first, step) = (1 + random.below(6), 1 + random.below(8));
         let fault = format!("-e trace={call} -e inject={call}:error={error}:when={first}+{step}");
         let trace = site.server.trace(&fault, &["http-worker"]);
@@ -142,7 +142,7 @@ fn pretend_a_full_disk(site: &mut Site) {
 fn a_fault_of_the_disk_has_a_status_that_fits_and_leaves_nothing() {
     let mut site = site(&[]);
     let mut ledgers = [Ledger::new(&site, soak::seed())];
-    ledgers[0].expect_failures();
+    ledgers[0].excuse(FAILURES);
     for (call, error, status) in [
         ("write", "ENOSPC", "507"),
         ("write", "EDQUOT", "507"),

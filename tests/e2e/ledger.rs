@@ -17,9 +17,11 @@ use crate::support::xmpp_client::Client;
 const MANY: usize = 24;
 
 /// What the server may answer when it has a reason: nothing that blames the client.
-const EXCUSES: [u16; 2] = [503, 507];
+const EXCUSES: &[u16] = &[503, 507];
 /// The same where the disk fails, too.
-const FAILURES: [u16; 3] = [500, 503, 507];
+pub const FAILURES: &[u16] = &[500, 503, 507];
+/// The same where it can't even wake its XMPP thread, which no real kernel does: then a request may go unconfirmed.
+pub const FAILED_WAKES: &[u16] = &[403, 500, 503, 507];
 
 /// A client with a public channel of its own, and all that it knows of it.
 pub struct Ledger {
@@ -74,13 +76,13 @@ impl Ledger {
             sent: BTreeSet::new(),
             avatar: [None].into(),
             new_avatar: false,
-            excuses: &EXCUSES,
+            excuses: EXCUSES,
         }
     }
 
-    /// From now on the disk may fail.
-    pub fn expect_failures(&mut self) {
-        self.excuses = &FAILURES;
+    /// From now on the server may answer with these statuses.
+    pub fn excuse(&mut self, statuses: &'static [u16]) {
+        self.excuses = statuses;
     }
 
     /// The client's channel.
