@@ -8,6 +8,7 @@ use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Params, Row, TransactionBehavior, params,
 };
 
+use super::batch::{Batch, Outcome};
 use super::metadata::{
     Deleted, InsertError, Listing, MediaInsert, MediaRow, MediaUpdate, Metadata, PreviewInsert, PreviewRow,
     RawMedia, RawPreview, listing, pixels, preview_ids, signed, unsigned,
@@ -27,6 +28,7 @@ const STATEMENTS: usize = 32;
 /// A pool of connections to a SQLite file.
 pub struct Sqlite {
     pool: Pool<Manager>,
+    inserts: Batch<Insert, Inserted>,
 }
 
 impl Sqlite {
@@ -45,7 +47,7 @@ impl Sqlite {
             .test_on_check_out(false)
             .error_handler(Box::new(r2d2::NopErrorHandler))
             .build_unchecked(manager);
-        Ok(Self { pool })
+        Ok(Self { pool, inserts: Batch::new() })
     }
 
     fn connection(&self) -> Result<PooledConnection<Manager>> {
@@ -97,8 +99,18 @@ impl Metadata for Sqlite {
         avatar: bool,
         quotas: Quotas,
     ) -> std::result::Result<MediaInsert, InsertError> {
-        let mut connection = self.connection().map_err(InsertError::Failed)?;
-        insert(&mut connection, media, avatar, quotas)
+        let insert = Insert { media: media.clone(), avatar, quotas };
+        let outcome = self.inserts.run(insert, limits::DATABASE_LOCK, |inserts| match self.connection() {
+            Ok(mut connection) => insert_all(&mut connection, inserts),
+            Err(error) => inserts.iter().map(|_| Err(InsertError::Failed(copied(&error)))).collect(),
+        });
+        match outcome {
+            Outcome::Done(inserted) => inserted,
+            Outcome::Late => {
+                Err(InsertError::Failed(Error::new(Kind::Unavailable, "the embedded database is busy")))
+            }
+            Outcome::Lost => Err(InsertError::Unknown(Error::new(Kind::Failure, "storing a media panicked"))),
+        }
     }
 
     fn exceeded(&self, channel: &Channel, author: &str, cost: u64, quotas: Quotas) -> Result<Option<Quota>> {
@@ -258,33 +270,75 @@ fn raw_rows(
     Ok(raw)
 }
 
-/// What fails before the commit is not stored; what fails at it may be, after a crash.
-fn insert(
-    connection: &mut Connection,
-    media: &Media,
+/// A media to insert.
+struct Insert {
+    media: Media,
     avatar: bool,
     quotas: Quotas,
-) -> std::result::Result<MediaInsert, InsertError> {
-    let failed = |error| InsertError::Failed(fault(error));
-    // From here on nobody else writes, so what is summed up stays true until the commit.
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+}
+
+type Inserted = std::result::Result<MediaInsert, InsertError>;
+
+/// Inserts one media or several: these in one transaction, which waits for the disk once. If that fails for one of them,
+/// each has a transaction of its own.
+fn insert_all(connection: &mut Connection, inserts: &[Insert]) -> Vec<Inserted> {
+    let together = if inserts.len() > 1 { insert_together(connection, inserts) } else { None };
+    together.unwrap_or_else(|| inserts.iter().map(|insert| insert_alone(connection, insert)).collect())
+}
+
+/// `None` if nothing was stored, and it is worth to try each alone.
+fn insert_together(connection: &mut Connection, inserts: &[Insert]) -> Option<Vec<Inserted>> {
+    let all = |error: &dyn Fn() -> InsertError| Some(inserts.iter().map(|_| Err(error())).collect());
+    let transaction =
+        match connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault) {
+            Ok(transaction) => transaction,
+            // Whoever holds the database would let each wait as long.
+            Err(error) => return all(&|| InsertError::Failed(copied(&error))),
+        };
+    let outcomes = inserts.iter().map(|insert| insert_within(&transaction, insert));
+    let inserted = outcomes.collect::<std::result::Result<Vec<_>, _>>().ok()?;
+    match transaction.commit().map_err(at_commit) {
+        Ok(()) => Some(inserted.into_iter().map(Ok).collect()),
+        Err(InsertError::Failed(_)) => None,
+        Err(InsertError::Unknown(error)) => all(&|| InsertError::Unknown(copied(&error))),
+    }
+}
+
+/// What fails before the commit is not stored; what fails at it may be, after a crash.
+fn insert_alone(connection: &mut Connection, insert: &Insert) -> Inserted {
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(|error| InsertError::Failed(fault(error)))?;
+    let inserted = insert_within(&transaction, insert).map_err(InsertError::Failed)?;
+    transaction.commit().map_err(at_commit)?;
+    Ok(inserted)
+}
+
+/// Within a transaction nobody else writes, so what is summed up stays true until the commit.
+fn insert_within(transaction: &Connection, insert: &Insert) -> Result<MediaInsert> {
+    let Insert { media, avatar, quotas } = insert;
     let (id, entity) = (media.id.as_str(), media.channel.as_str());
     if let Some(quota) =
-        exceeded(&transaction, &media.channel, &media.author, media.cost(), quotas).map_err(failed)?
+        exceeded(transaction, &media.channel, &media.author, media.cost(), *quotas).map_err(fault)?
     {
-        let stored = is_stored(&transaction, media).map_err(failed)?;
+        let stored = is_stored(transaction, media).map_err(fault)?;
         return Ok(if stored { MediaInsert::Stored } else { MediaInsert::OverQuota(quota) });
     }
-    if execute_insert(&transaction, media).map_err(failed)? == 0 {
-        let taken = || Error::new(Kind::Failure, format!("there is another media with the id {id}"));
-        let stored = is_stored(&transaction, media).map_err(failed)?;
-        return if stored { Ok(MediaInsert::Stored) } else { Err(InsertError::Failed(taken())) };
+    if execute_insert(transaction, media).map_err(fault)? == 0 {
+        if is_stored(transaction, media).map_err(fault)? {
+            return Ok(MediaInsert::Stored);
+        }
+        return Err(Error::new(Kind::Failure, format!("there is another media with the id {id}")));
     }
-    if avatar {
-        transaction.execute(&numbered(queries::SET_AVATAR), [id, entity]).map_err(failed)?;
+    if *avatar {
+        transaction.execute(&numbered(queries::SET_AVATAR), [id, entity]).map_err(fault)?;
     }
-    transaction.commit().map_err(at_commit)?;
     Ok(MediaInsert::Stored)
+}
+
+/// The same error for another one that it concerns.
+fn copied(error: &Error) -> Error {
+    Error::new(error.kind(), error.to_string())
 }
 
 /// Whether an earlier attempt stored this media.
@@ -586,6 +640,29 @@ mod tests {
         let indexes: Vec<i64> = opened.filter(|step| is_index(&step.2)).map(|step| step.1).collect();
         let mut columns = program.iter().filter(|(code, ..)| code == "Column");
         !indexes.is_empty() && columns.all(|column| indexes.contains(&column.1))
+    }
+
+    #[test]
+    fn media_are_stored_together_as_if_one_after_the_other() {
+        let bench = Bench::new();
+        let media = |id, size| Media { size, ..conformance::media("room@example.org", id, 1) };
+        let quotas = Quotas { channel: Some(10 * (limits::MEDIA_COST + 10)), user: None };
+        let insert = |media| Insert { media, avatar: false, quotas };
+        let mut connection = bench.store.connection().unwrap();
+        let mut stored = |media: Vec<Media>| -> Vec<Option<MediaInsert>> {
+            let inserts: Vec<_> = media.into_iter().map(insert).collect();
+            insert_all(&mut connection, &inserts).into_iter().map(Inserted::ok).collect()
+        };
+        let full = media("b", quotas.channel.unwrap());
+        let outcomes = stored(vec![media("a", 1), full, media("c", 1)]);
+        let stored_both = [MediaInsert::Stored, MediaInsert::OverQuota(Quota::Channel), MediaInsert::Stored];
+        assert_eq!(outcomes, stored_both.map(Some));
+        let other = Media { author: "else@example.org".to_owned(), ..media("a", 1) };
+        let outcomes = stored(vec![media("d", 1), other, media("c", 1), media("e", 1)]);
+        let taken_once = [Some(()), None, Some(()), Some(())];
+        assert_eq!(outcomes.iter().map(|one| one.as_ref().map(|_| ())).collect::<Vec<_>>(), taken_once);
+        let ids: Vec<_> = bench.store.media_rows(None, 10).unwrap().into_iter().map(|row| row.id).collect();
+        assert_eq!(ids, ["a", "c", "d", "e"]);
     }
 
     #[test]
