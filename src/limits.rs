@@ -1,5 +1,6 @@
 //! Every hard limit that is not a setting, with its unit and its reason.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// Bytes of a request head (request line and fields). Longer: 431. As nginx's default for large heads.
@@ -193,6 +194,8 @@ pub const ROW_TTL: Duration = Duration::from_secs(1);
 pub const ROWS: usize = 1024;
 /// Bytes of the texts of a row that is kept; of a longer one the texts would cost more than the query.
 pub const ROW_BYTES: usize = 1024;
+/// Bytes of an upload that are written to the disk at a time while the rest still comes.
+pub const WRITE_OUT_BYTES: NonZeroU64 = NonZeroU64::new(1024 * 1024).unwrap();
 /// Files younger than this are left alone by `fsck`: a running server may be about to give them their rows.
 pub const FSCK_AGE: Duration = Duration::from_secs(3600);
 /// Rows that `fsck` reads at a time.

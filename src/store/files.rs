@@ -220,6 +220,9 @@ impl Upload {
         }
         let mut temporary = self.take_file()?;
         temporary.file.write_all(bytes)?;
+        if self.sync {
+            temporary.file.begin_sync(limits::WRITE_OUT_BYTES);
+        }
         self.body = Body::File(temporary);
         Ok(())
     }

@@ -4,10 +4,11 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::fs::{Advice, AtFlags, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
 
 /// One kind of file-system call.
@@ -156,7 +157,7 @@ impl Dir {
         let mode = Mode::RUSR | Mode::WUSR;
         let open = || Ok(rustix::fs::openat(&self.fd, name, flags, mode)?);
         let fd = self.call(Step::Create, name, open)?;
-        Ok(NewFile { file: fd.into(), path: self.path.join(name) })
+        Ok(NewFile { file: fd.into(), path: self.path.join(name), written: 0, on_its_way: 0 })
     }
 
     /// Opens a regular file for reading and tells its size; `None` if there is nothing of that name, or
@@ -232,15 +233,33 @@ impl Dir {
 pub struct NewFile {
     file: File,
     path: PathBuf,
+    /// Bytes that were written.
+    written: u64,
+    /// Of these, the first that the kernel was told to write to the disk.
+    on_its_way: u64,
 }
 
 impl NewFile {
     /// Appends all of these bytes.
     pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Self { file, path } = self;
+        let Self { file, path, written, .. } = self;
         #[cfg(test)]
         let mut file = super::faults::Faulty(file);
-        call(Step::Write, || path.clone(), || file.write_all(bytes))
+        call(Step::Write, || path.clone(), || file.write_all(bytes))?;
+        *written += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Has the kernel begin to write to the disk what is new, if that is `least` bytes or more: then [`NewFile::sync`]
+    /// finds most of it done. The advice, that the bytes won't be needed soon, does so at once on Linux, and leaves those
+    /// in memory that are on their way.
+    pub fn begin_sync(&mut self, least: NonZeroU64) {
+        let new = NonZeroU64::new(self.written - self.on_its_way);
+        if let Some(length) = new.filter(|new| *new >= least) {
+            // If it is not taken, nothing is lost but time; errors of the disk are sync's to tell.
+            let _ = rustix::fs::fadvise(&self.file, self.on_its_way, Some(length), Advice::DontNeed);
+            self.on_its_way = self.written;
+        }
     }
 
     /// Brings what was written to the disk.

@@ -26,6 +26,25 @@ fn everything_is_on_the_disk_before_it_is_answered_on_postgresql() {
     crash::on_postgresql(|settings| assert_order(settings, &["commit"]));
 }
 
+#[test]
+fn a_large_upload_is_on_its_way_to_the_disk_while_it_comes() {
+    let site = crash::site(&[]);
+    let mut ledger = Ledger::new(&site, 1);
+    let calls = "write,fadvise64,fsync,fdatasync,sendto";
+    let trace = site.server.trace(&format!("-y -s 40 -e trace={calls}"), &["http-worker"]);
+    ledger.perform(&site, Deed::Upload(4 << 20)).expect("nothing hinders it");
+    let events = wait_for("the answer in the trace", || {
+        let text = fs::read_to_string(&trace).expect("strace has written");
+        let events: Vec<_> = text.lines().filter_map(|line| event(&site, line)).collect();
+        events.contains(&"answer").then_some(events)
+    });
+    let all = |name| events.iter().enumerate().filter(move |(_, event)| **event == name).map(|(at, _)| at);
+    let begun: Vec<_> = all("begin sync").collect();
+    assert!(begun.len() >= 3, "{events:?}");
+    assert!(all("write temporary").next_back() > begun.first().copied(), "{events:?}");
+    assert!(all("sync temporary").next() > begun.last().copied(), "{events:?}");
+}
+
 fn assert_order(settings: &[(&str, &str)], commit: &[&'static str]) {
     let site = crash::site(settings);
     let (mut other, mut ledger) = (Ledger::new(&site, 1), Ledger::new(&site, 2));
@@ -71,6 +90,7 @@ fn event(site: &Site, line: &str) -> Option<&'static str> {
     let is_done = !line.contains("= -1 ");
     Some(match (name, object) {
         ("write", "temporary") => "write temporary",
+        ("fadvise64", "temporary") => "begin sync",
         ("fsync" | "fdatasync", "temporary") => "sync temporary",
         ("mkdirat", "root") if is_done => "make folder",
         ("fsync" | "fdatasync", "root") => "sync root",
