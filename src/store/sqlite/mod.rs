@@ -1,5 +1,10 @@
 //! Metadata in an embedded SQLite database: the same tables and columns in a file of its own.
 
+mod insert;
+mod previews;
+#[cfg(test)]
+mod tests;
+
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +13,8 @@ use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Params, Row, TransactionBehavior, params,
 };
 
+use self::insert::{Insert, Inserted, copied, insert_all};
+use self::previews::{insert_preview, raw_preview};
 use super::batch::{Batch, Outcome};
 use super::metadata::{
     Deleted, InsertError, Listing, MediaInsert, MediaRow, MediaUpdate, Metadata, PreviewInsert, PreviewRow,
@@ -20,7 +27,7 @@ use crate::limits;
 use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Quota, Quotas};
 use crate::sys::fs::Dir;
 
-const SCHEMA: &str = include_str!("../../sql/sqlite.sql");
+const SCHEMA: &str = include_str!("../../../sql/sqlite.sql");
 
 /// Whole statements are cached; this is more than there are.
 const STATEMENTS: usize = 32;
@@ -270,84 +277,6 @@ fn raw_rows(
     Ok(raw)
 }
 
-/// A media to insert.
-struct Insert {
-    media: Media,
-    avatar: bool,
-    quotas: Quotas,
-}
-
-type Inserted = std::result::Result<MediaInsert, InsertError>;
-
-/// Inserts one media or several: these in one transaction, which waits for the disk once. If that fails for one of them,
-/// each has a transaction of its own.
-fn insert_all(connection: &mut Connection, inserts: &[Insert]) -> Vec<Inserted> {
-    let together = if inserts.len() > 1 { insert_together(connection, inserts) } else { None };
-    together.unwrap_or_else(|| inserts.iter().map(|insert| insert_alone(connection, insert)).collect())
-}
-
-/// `None` if nothing was stored, and it is worth to try each alone.
-fn insert_together(connection: &mut Connection, inserts: &[Insert]) -> Option<Vec<Inserted>> {
-    let all = |error: &dyn Fn() -> InsertError| Some(inserts.iter().map(|_| Err(error())).collect());
-    let transaction =
-        match connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fault) {
-            Ok(transaction) => transaction,
-            // Whoever holds the database would let each wait as long.
-            Err(error) => return all(&|| InsertError::Failed(copied(&error))),
-        };
-    let outcomes = inserts.iter().map(|insert| insert_within(&transaction, insert));
-    let inserted = outcomes.collect::<std::result::Result<Vec<_>, _>>().ok()?;
-    match transaction.commit().map_err(at_commit) {
-        Ok(()) => Some(inserted.into_iter().map(Ok).collect()),
-        Err(InsertError::Failed(_)) => None,
-        Err(InsertError::Unknown(error)) => all(&|| InsertError::Unknown(copied(&error))),
-    }
-}
-
-/// What fails before the commit is not stored; what fails at it may be, after a crash.
-fn insert_alone(connection: &mut Connection, insert: &Insert) -> Inserted {
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(|error| InsertError::Failed(fault(error)))?;
-    let inserted = insert_within(&transaction, insert).map_err(InsertError::Failed)?;
-    transaction.commit().map_err(at_commit)?;
-    Ok(inserted)
-}
-
-/// Within a transaction nobody else writes, so what is summed up stays true until the commit.
-fn insert_within(transaction: &Connection, insert: &Insert) -> Result<MediaInsert> {
-    let Insert { media, avatar, quotas } = insert;
-    let (id, entity) = (media.id.as_str(), media.channel.as_str());
-    if let Some(quota) =
-        exceeded(transaction, &media.channel, &media.author, media.cost(), *quotas).map_err(fault)?
-    {
-        let stored = is_stored(transaction, media).map_err(fault)?;
-        return Ok(if stored { MediaInsert::Stored } else { MediaInsert::OverQuota(quota) });
-    }
-    if execute_insert(transaction, media).map_err(fault)? == 0 {
-        if is_stored(transaction, media).map_err(fault)? {
-            return Ok(MediaInsert::Stored);
-        }
-        return Err(Error::new(Kind::Failure, format!("there is another media with the id {id}")));
-    }
-    if *avatar {
-        transaction.execute(&numbered(queries::SET_AVATAR), [id, entity]).map_err(fault)?;
-    }
-    Ok(MediaInsert::Stored)
-}
-
-/// The same error for another one that it concerns.
-fn copied(error: &Error) -> Error {
-    Error::new(error.kind(), error.to_string())
-}
-
-/// Whether an earlier attempt stored this media.
-fn is_stored(connection: &Connection, media: &Media) -> rusqlite::Result<bool> {
-    let (id, entity) = (media.id.as_str(), media.channel.as_str());
-    let same = params![id, entity, media.author, media.uploaded.as_micros(), media.sha1];
-    connection.prepare_cached(&numbered(queries::SAME))?.exists(same)
-}
-
 /// The quota that so many bytes more would exceed.
 fn exceeded(
     connection: &Connection,
@@ -364,89 +293,6 @@ fn exceeded(
         }
     }
     Ok(None)
-}
-
-fn execute_insert(connection: &Connection, media: &Media) -> rusqlite::Result<usize> {
-    connection.prepare_cached(&numbered(queries::INSERT))?.execute(params![
-        media.id.as_str(),
-        media.description.file_name,
-        media.author,
-        media.description.title,
-        media.description.description,
-        media.mime_type,
-        media.uploaded.as_micros(),
-        media.last_updated.as_micros(),
-        media.extension,
-        media.sha1,
-        signed(media.size),
-        media.length.map(signed),
-        media.height,
-        media.width,
-        media.channel.as_str(),
-    ])
-}
-
-/// As [`insert`].
-fn insert_preview(
-    connection: &mut Connection,
-    media: &Media,
-    preview: &Preview,
-    most: usize,
-) -> std::result::Result<PreviewInsert, InsertError> {
-    let failed = |error| InsertError::Failed(fault(error));
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let evicted = match execute_insert_preview(&transaction, media, preview, most).map_err(failed)? {
-        PreviewInsert::Stored(evicted) => evicted,
-        other => return Ok(other),
-    };
-    transaction.commit().map_err(at_commit)?;
-    Ok(PreviewInsert::Stored(evicted))
-}
-
-fn execute_insert_preview(
-    transaction: &Connection,
-    media: &Media,
-    preview: &Preview,
-    most: usize,
-) -> rusqlite::Result<PreviewInsert> {
-    let (owner, id) = (media.id.as_str(), preview.id.as_str());
-    let found = |sql: &str, params: &[&str]| {
-        transaction.prepare_cached(&numbered(sql))?.exists(rusqlite::params_from_iter(params))
-    };
-    if !found(queries::EXISTS, &[owner, media.channel.as_str()])? {
-        return Ok(PreviewInsert::NoMedia);
-    }
-    let stored = transaction.prepare_cached(&numbered(queries::INSERT_PREVIEW))?.execute(params![
-        id,
-        owner,
-        pixels(preview.height),
-        pixels(preview.width),
-        preview.mime_type,
-        signed(preview.size),
-        preview.sha1,
-        preview.last_used.as_micros(),
-    ])?;
-    if stored == 0 && !found(queries::SAME_PREVIEW, &[id])? {
-        return Ok(PreviewInsert::Taken);
-    }
-    let others = signed(most.saturating_sub(1) as u64);
-    let evicted = transaction
-        .prepare_cached(&numbered(queries::EVICT_PREVIEWS))?
-        .query_map(params![owner, id, others], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    Ok(PreviewInsert::Stored(preview_ids(evicted)))
-}
-
-fn raw_preview(row: &Row<'_>) -> rusqlite::Result<RawPreview> {
-    Ok(RawPreview {
-        id: row.get(0)?,
-        height: row.get(1)?,
-        width: row.get(2)?,
-        mime_type: row.get(3)?,
-        size: row.get(4)?,
-        sha1: row.get(5)?,
-        last_used: Timestamp::from_micros(row.get(6)?),
-    })
 }
 
 /// In a transaction, since the error of a commit is lost when a query that returns rows ends.
@@ -540,197 +386,5 @@ fn kind(error: &rusqlite::Error) -> Kind {
         Some(ErrorCode::DiskFull) => Kind::Full,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Kind::Corrupt,
         _ => Kind::Failure,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-    use std::sync::Arc;
-
-    use rusqlite::types::Value;
-
-    use super::super::conformance;
-    use super::*;
-    use crate::testing::Scratch;
-
-    /// A database in a directory that goes away with it.
-    struct Bench {
-        store: Arc<Sqlite>,
-        scratch: Scratch,
-    }
-
-    impl Bench {
-        fn new() -> Self {
-            let scratch = Scratch::new();
-            let store = Arc::new(Sqlite::open(&scratch.join("metadata.sqlite"), true).unwrap());
-            Self { store, scratch }
-        }
-
-        fn path(&self) -> PathBuf {
-            self.scratch.join("metadata.sqlite")
-        }
-
-        fn execute(&self, sql: &str) {
-            self.store.connection().unwrap().execute_batch(sql).unwrap();
-        }
-    }
-
-    impl conformance::Bench for Bench {
-        fn store(&self) -> &dyn Metadata {
-            &*self.store
-        }
-
-        fn execute(&self, sql: &str) {
-            Bench::execute(self, sql);
-        }
-    }
-
-    conformance::suite!(Bench::new());
-
-    /// However long a list is and wherever its page begins, the page is read from the index and not sorted.
-    #[test]
-    fn every_page_of_a_list_is_a_range_of_the_index() {
-        let bench = Bench::new();
-        let connection = bench.store.connection().unwrap();
-        let id = || Some(MediaId::random());
-        for (after, before, bounded) in
-            [(None, None, ""), (id(), None, "lastUpdatedDate>?"), (None, id(), "lastUpdatedDate<?")]
-        {
-            let sql = queries::list("BINARY", &Page { max: 50, after, before });
-            let mut statement =
-                connection.prepare(&format!("EXPLAIN QUERY PLAN {}", numbered(&sql))).unwrap();
-            let mut rows = statement.raw_query();
-            let mut plan = String::new();
-            while let Some(row) = rows.next().unwrap() {
-                plan += &(row.get::<_, String>(3).unwrap() + "; ");
-            }
-            assert!(plan.starts_with("SEARCH medias USING INDEX medias_listing_idx (entityId=?"), "{plan}");
-            assert!(plan.contains(bounded) && !plan.contains("TEMP B-TREE"), "{plan}");
-        }
-    }
-
-    #[test]
-    fn what_media_take_is_summed_up_from_an_index() {
-        let bench = Bench::new();
-        let connection = Connection::open(bench.path()).unwrap();
-        for (quota, index) in
-            [(Quota::Channel, "medias_channel_size_idx"), (Quota::User, "medias_author_size_idx")]
-        {
-            let sql = numbered(&queries::used(quota));
-            let plan = format!("EXPLAIN QUERY PLAN {sql}");
-            let plan: String = connection.query_row(&plan, ["any"], |row| row.get(3)).unwrap();
-            assert!(plan.contains(&format!("INDEX {index}")), "{plan}");
-            assert!(reads_indexes_only(&connection, &sql));
-            let heap = sql.replace("textSize", "length(title)");
-            assert!(!reads_indexes_only(&connection, &heap));
-        }
-    }
-
-    /// Whether no column is read from a table. The plan does not say so of generated columns: it is made before it
-    /// is known that the index has them.
-    fn reads_indexes_only(connection: &Connection, sql: &str) -> bool {
-        let mut statement = connection.prepare(&format!("EXPLAIN {sql}")).unwrap();
-        let step = |row: &Row<'_>| Ok((row.get(1)?, row.get(2)?, row.get(5)?));
-        let program: Vec<(String, i64, Value)> =
-            statement.query_map(["any"], step).unwrap().collect::<rusqlite::Result<_>>().unwrap();
-        // The order of its keys is what an index is opened with, and a table is not.
-        let is_index = |order: &Value| matches!(order, Value::Text(text) if text.starts_with("k("));
-        let opened = program.iter().filter(|(code, ..)| code == "OpenRead");
-        let indexes: Vec<i64> = opened.filter(|step| is_index(&step.2)).map(|step| step.1).collect();
-        let mut columns = program.iter().filter(|(code, ..)| code == "Column");
-        !indexes.is_empty() && columns.all(|column| indexes.contains(&column.1))
-    }
-
-    #[test]
-    fn media_are_stored_together_as_if_one_after_the_other() {
-        let bench = Bench::new();
-        let media = |id, size| Media { size, ..conformance::media("room@example.org", id, 1) };
-        let quotas = Quotas { channel: Some(10 * (limits::MEDIA_COST + 10)), user: None };
-        let insert = |media| Insert { media, avatar: false, quotas };
-        let mut connection = bench.store.connection().unwrap();
-        let mut stored = |media: Vec<Media>| -> Vec<Option<MediaInsert>> {
-            let inserts: Vec<_> = media.into_iter().map(insert).collect();
-            insert_all(&mut connection, &inserts).into_iter().map(Inserted::ok).collect()
-        };
-        let full = media("b", quotas.channel.unwrap());
-        let outcomes = stored(vec![media("a", 1), full, media("c", 1)]);
-        let stored_both = [MediaInsert::Stored, MediaInsert::OverQuota(Quota::Channel), MediaInsert::Stored];
-        assert_eq!(outcomes, stored_both.map(Some));
-        let other = Media { author: "else@example.org".to_owned(), ..media("a", 1) };
-        let outcomes = stored(vec![media("d", 1), other, media("c", 1), media("e", 1)]);
-        let taken_once = [Some(()), None, Some(()), Some(())];
-        assert_eq!(outcomes.iter().map(|one| one.as_ref().map(|_| ())).collect::<Vec<_>>(), taken_once);
-        let ids: Vec<_> = bench.store.media_rows(None, 10).unwrap().into_iter().map(|row| row.id).collect();
-        assert_eq!(ids, ["a", "c", "d", "e"]);
-    }
-
-    #[test]
-    fn every_file_is_for_the_servers_user_alone() {
-        let bench = Bench::new();
-        bench.store.insert(&conformance::media("room@example.org", "a", 1), false, Quotas::NONE).unwrap();
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(bench.scratch.path()).unwrap() {
-            let entry = entry.unwrap();
-            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
-            names.push(entry.file_name().into_string().unwrap());
-        }
-        names.sort();
-        assert_eq!(names, ["metadata.sqlite", "metadata.sqlite-shm", "metadata.sqlite-wal"]);
-    }
-
-    #[test]
-    fn what_was_stored_is_there_when_it_is_opened_again() {
-        let bench = Bench::new();
-        let media = conformance::media("room@example.org", "a", 1);
-        bench.store.insert(&media, true, Quotas::NONE).unwrap();
-        let again = Sqlite::open(&bench.path(), false).unwrap();
-        assert_eq!(again.avatar(&media.channel).unwrap(), Some(media));
-    }
-
-    #[test]
-    fn two_processes_may_set_it_up_at_once() {
-        let bench = Bench::new();
-        let path = bench.scratch.join("other.sqlite");
-        std::thread::scope(|scope| {
-            let openings: Vec<_> = (0..4).map(|_| scope.spawn(|| Sqlite::open(&path, true))).collect();
-            for opening in openings {
-                opening.join().unwrap().unwrap().media_rows(None, 1).unwrap();
-            }
-        });
-    }
-
-    #[test]
-    fn a_schema_of_a_later_program_is_refused() {
-        let bench = Bench::new();
-        bench.execute("INSERT INTO schema_version (version) VALUES (9)");
-        let error = Sqlite::open(&bench.path(), true).err().unwrap().to_string();
-        assert!(error.contains("too old"), "{error}");
-    }
-
-    #[test]
-    fn a_file_that_is_no_database_is_refused_and_kept() {
-        let bench = Bench::new();
-        let path = bench.scratch.join("text");
-        std::fs::write(&path, "no database, but longer than the head of one would be".repeat(10)).unwrap();
-        assert_eq!(Sqlite::open(&path, true).err().unwrap().kind(), Kind::Corrupt);
-        assert!(std::fs::read(&path).unwrap().starts_with(b"no database"));
-        let missing = Sqlite::open(&bench.scratch.join("missing/metadata.sqlite"), true).err().unwrap();
-        assert!(missing.to_string().contains("missing"), "{missing}");
-    }
-
-    #[test]
-    fn a_lock_that_stays_is_not_waited_for_without_end() {
-        let bench = Bench::new();
-        let mut holder = bench.store.connection().unwrap();
-        let held = holder.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
-        let started = std::time::Instant::now();
-        let error = bench
-            .store
-            .insert(&conformance::media("room@example.org", "a", 1), false, Quotas::NONE)
-            .unwrap_err();
-        assert!(started.elapsed() < 2 * limits::DATABASE_LOCK);
-        assert!(matches!(&error, InsertError::Failed(error) if error.kind() == Kind::Unavailable), "{error}");
-        drop(held);
     }
 }
