@@ -66,20 +66,8 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// Sends a part of a file: the kernel does it where it can. A file that ends early is an error. The kernel may hold more
-    /// of it while there is more to come, so that it wakes us less often; not at the end, as who does not read would
-    /// keep that without a seat.
-    pub fn send_file(&mut self, file: &File, range: Range<u64>, sent: &mut u64) -> io::Result<()> {
-        let last = range.end.saturating_sub(limits::UNSENT_DOWNLOAD_BYTES.into()).max(range.start);
-        if range.start < last {
-            self.stream.hold_unsent(limits::UNSENT_DOWNLOAD_BYTES);
-            self.send_piece(file, range.start..last, sent)?;
-            self.stream.hold_unsent(limits::UNSENT_BYTES);
-        }
-        self.send_piece(file, last..range.end, sent)
-    }
-
-    fn send_piece(&mut self, file: &File, mut range: Range<u64>, sent: &mut u64) -> io::Result<()> {
+    /// Sends a part of a file: the kernel does it where it can. A file that ends early is an error.
+    pub fn send_file(&mut self, file: &File, mut range: Range<u64>, sent: &mut u64) -> io::Result<()> {
         if self.stream.is_tls() {
             return self.copy_file(file, range, sent);
         }
@@ -138,41 +126,4 @@ impl Transfer<'_> {
 
 fn step_of(range: &Range<u64>, most: usize) -> usize {
     usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(most).min(most)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::{TcpListener, TcpStream};
-
-    use socket2::SockRef;
-
-    use super::super::settings::Clocks;
-    use super::super::stream::Socket;
-    use super::*;
-
-    #[test]
-    fn the_kernel_holds_more_of_a_large_file_until_its_end_comes() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (server, _) = listener.accept().unwrap();
-        server.set_nonblocking(true).unwrap();
-        let watched = server.try_clone().unwrap();
-        let held = || SockRef::from(&watched).tcp_notsent_lowat().unwrap();
-        let scratch = crate::testing::Scratch::new();
-        let file =
-            File::options().read(true).write(true).create_new(true).open(scratch.join("file")).unwrap();
-        let length = 32 * u64::from(limits::UNSENT_DOWNLOAD_BYTES);
-        file.set_len(length).unwrap();
-        let sent = std::thread::spawn(move || {
-            let (halt, mut sent) = (Halt::new().unwrap(), 0);
-            let (mut stream, mut pace) = (Stream::Plain(Socket::new(server)), Pace::new(Clocks::default()));
-            let mut transfer = Transfer { stream: &mut stream, pace: &mut pace, halt: &halt };
-            transfer.send_file(&file, 0..length, &mut sent).map(|()| sent)
-        });
-        while held() != limits::UNSENT_DOWNLOAD_BYTES {
-            std::thread::yield_now();
-        }
-        let came = io::copy(&mut (&mut client).take(length), &mut io::sink()).unwrap();
-        assert_eq!((came, sent.join().unwrap().unwrap(), held()), (length, length, limits::UNSENT_BYTES));
-    }
 }
