@@ -52,11 +52,11 @@ impl Entrance {
     }
 
     /// Ends a pause that is over.
-    pub fn open_again(&mut self, epoll: &Epoll, now: Instant) {
+    pub fn open_again(&mut self, edge: &Edge, now: Instant) {
         if self.paused.is_some_and(|until| until <= now) {
             self.paused = None;
             for token in (0..).take(self.listeners.len()) {
-                self.rearm(token, epoll);
+                self.rearm(token, edge);
             }
         }
     }
@@ -69,10 +69,10 @@ impl Entrance {
                 Accepted::Connection(stream, peer) => self.welcome(stream, peer, tls, edge),
                 Accepted::Nobody => break,
                 Accepted::Gone => {}
-                Accepted::Exhausted(error) => return self.pause(&error),
+                Accepted::Exhausted(error) => return self.pause(&error, edge),
             }
         }
-        self.rearm(token, &edge.epoll);
+        self.rearm(token, edge);
     }
 
     fn listener(&self, token: u64) -> Option<(&TcpListener, bool)> {
@@ -80,10 +80,10 @@ impl Entrance {
         open.get(usize::try_from(token).ok()?).map(|(listener, tls)| (listener, *tls))
     }
 
-    fn rearm(&mut self, token: u64, epoll: &Epoll) {
+    fn rearm(&mut self, token: u64, edge: &Edge) {
         let Some((listener, _)) = self.listener(token) else { return };
-        if let Err(error) = epoll.rearm(listener, token, Interest::Read) {
-            self.pause(&error);
+        if let Err(error) = edge.epoll.rearm(listener, token, Interest::Read) {
+            self.pause(&error, edge);
         }
     }
 
@@ -105,10 +105,14 @@ impl Entrance {
         self.token += 1;
         let deadline = Instant::now() + time;
         edge.rest(Box::new(Connection::new(stream, peer, self.token, deadline, seat)));
+        if edge.seats.taken() == 1 {
+            // A worker may have accepted it: without connections, the front looks at no clock.
+            edge.waker.wake();
+        }
     }
 
     /// Out of descriptors or memory: closes one that waits, so that its client hears at once, and lets the others wait.
-    fn pause(&mut self, error: &io::Error) {
+    fn pause(&mut self, error: &io::Error, edge: &Edge) {
         let now = Instant::now();
         if self.complained.is_none_or(|last| now >= last + limits::ACCEPT_REMINDER) {
             self.complained = Some(now);
@@ -121,6 +125,8 @@ impl Entrance {
             self.spare = spare();
         }
         self.paused = Some(now + limits::ACCEPT_PAUSE);
+        // It is the front that ends the pause.
+        edge.waker.wake();
     }
 }
 

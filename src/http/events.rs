@@ -9,12 +9,11 @@ use super::edge::Edge;
 use super::entrance::LISTENERS;
 use super::seats::lock;
 use super::workers::{Found, Job};
+use crate::limits;
 use crate::sys::Events;
 
 /// The token of the waker; those below are listeners, those above connections.
 pub(super) const WAKER: u64 = LISTENERS;
-/// Bytes that a worker reads of a head at a time: most are shorter.
-const LOOK_BYTES: usize = 4096;
 
 /// What a connection is ready for.
 pub(super) enum Work {
@@ -28,10 +27,10 @@ impl Edge {
         let mut events = Events::with_room(1);
         // Only a bug can make it fail, of which the front tells.
         let _ = self.epoll.wait(&mut events, Some(deadline));
-        match events.tokens().next() {
+        match events.reports().next() {
             // It is the front that is called.
-            None | Some(WAKER) => Found::Nothing,
-            Some(token) => match self.see_to(token, &mut [0; LOOK_BYTES]) {
+            None | Some((WAKER, _)) => Found::Nothing,
+            Some(report) => match self.see_to(report, &mut [0; limits::HEAD_BYTES]) {
                 Some(work) => Found::Job(self.job(work)),
                 None => Found::Done,
             },
@@ -50,14 +49,17 @@ impl Edge {
     }
 
     /// Something came for a listener or a connection, or it broke. Gives what takes a worker.
-    pub fn see_to(self: &Arc<Self>, token: u64, scratch: &mut [u8]) -> Option<Work> {
+    pub fn see_to(self: &Arc<Self>, (token, ended): (u64, bool), scratch: &mut [u8]) -> Option<Work> {
         if token < LISTENERS {
             lock(&self.entrance).accept(token, self);
             return None;
         }
         let woken = lock(&self.resting).remove(&token);
         let Some(mut connection) = woken else {
-            self.hung_up(token);
+            // Without an end, it is an old report of a connection that another thread has taken since.
+            if ended {
+                self.hung_up(token);
+            }
             return None;
         };
         match connection.stage {

@@ -60,8 +60,8 @@ impl Front {
                 log::error!("can't wait for connections: {error}");
                 thread::sleep(limits::ACCEPT_PAUSE);
             }
-            for token in events.tokens() {
-                self.handle(token);
+            for report in events.reports() {
+                self.handle(report);
             }
             self.look_at_clocks();
         }
@@ -94,11 +94,11 @@ impl Front {
         tick.into_iter().chain(lock(&self.edge.entrance).paused()).min()
     }
 
-    fn handle(&mut self, token: u64) {
-        if token == WAKER {
+    fn handle(&mut self, report: (u64, bool)) {
+        if report.0 == WAKER {
             return self.edge.waker.clear();
         }
-        match self.edge.see_to(token, &mut self.scratch) {
+        match self.edge.see_to(report, &mut self.scratch) {
             Some(Work::Handshake(connection)) => self.edge.enqueue_handshake(connection),
             Some(Work::Request(connection)) => self.edge.enqueue(connection),
             None => {}
@@ -107,7 +107,7 @@ impl Front {
 
     fn look_at_clocks(&mut self) {
         let now = Instant::now();
-        lock(&self.edge.entrance).open_again(&self.edge.epoll, now);
+        lock(&self.edge.entrance).open_again(&self.edge, now);
         if now >= self.swept + self.tick {
             self.swept = now;
             self.sweep(now);

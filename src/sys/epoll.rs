@@ -37,7 +37,13 @@ impl Events {
 
     /// The tokens of the descriptors that are ready, hung up or broken.
     pub fn tokens(&self) -> impl Iterator<Item = u64> + '_ {
-        self.0.iter().map(|event| event.data.u64())
+        self.reports().map(|(token, _)| token)
+    }
+
+    /// The same, and whether the other side has hung up, be it only its half.
+    pub fn reports(&self) -> impl Iterator<Item = (u64, bool)> + '_ {
+        let ended = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
+        self.0.iter().map(move |event| (event.data.u64(), { event.flags }.intersects(ended)))
     }
 }
 
@@ -131,21 +137,21 @@ mod tests {
         let next = || {
             let mut events = Events::new();
             epoll.wait(&mut events, None).unwrap();
-            events.tokens().collect::<Vec<_>>()
+            events.reports().collect::<Vec<_>>()
         };
         epoll.arm(&server, 1, Interest::HangUp).unwrap();
         client.write_all(b"unread").unwrap();
         epoll.rearm(&server, 2, Interest::Read).unwrap();
-        assert_eq!(next(), [2], "the bytes are there");
+        assert_eq!(next(), [(2, false)], "the bytes are there");
         epoll.rearm(&server, 3, Interest::HangUp).unwrap();
         assert!(ready(&epoll).is_empty());
         client.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(next(), [3]);
+        assert_eq!(next(), [(3, true)]);
         epoll.rearm(&server, 4, Interest::Break).unwrap();
         assert!(ready(&epoll).is_empty());
         drop(client);
         (&server).write_all(b"too late").unwrap();
-        assert_eq!(next(), [4]);
+        assert_eq!(next(), [(4, true)]);
     }
 
     #[test]
