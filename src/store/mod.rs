@@ -12,6 +12,7 @@ mod postgres_server;
 mod queries;
 mod schema;
 mod sqlite;
+mod turn;
 mod walk;
 
 pub use self::files::{Files, Published, Sealed, StoredFile, Upload, storage_error};

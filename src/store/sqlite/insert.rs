@@ -22,7 +22,23 @@ pub(super) type Inserted = std::result::Result<MediaInsert, InsertError>;
 /// each has a transaction of its own.
 pub(super) fn insert_all(connection: &mut Connection, inserts: &[Insert]) -> Vec<Inserted> {
     let together = if inserts.len() > 1 { insert_together(connection, inserts) } else { None };
-    together.unwrap_or_else(|| inserts.iter().map(|insert| insert_alone(connection, insert)).collect())
+    together.unwrap_or_else(|| insert_each(connection, inserts))
+}
+
+/// If one finds the database held by another process, so would all that follow, and each would wait as long.
+fn insert_each(connection: &mut Connection, inserts: &[Insert]) -> Vec<Inserted> {
+    let mut held: Option<Error> = None;
+    let mut insert_next = |insert| {
+        if let Some(error) = &held {
+            return Err(InsertError::Failed(copied(error)));
+        }
+        let inserted = insert_alone(connection, insert);
+        if let Err(InsertError::Failed(error)) = &inserted {
+            held = (error.kind() == Kind::Unavailable).then(|| copied(error));
+        }
+        inserted
+    };
+    inserts.iter().map(&mut insert_next).collect()
 }
 
 /// `None` if nothing was stored, and it is worth to try each alone.

@@ -20,6 +20,7 @@ use super::metadata::{
     Deleted, InsertError, Listing, MediaInsert, MediaRow, MediaUpdate, Metadata, PreviewInsert, PreviewRow,
     RawMedia, RawPreview, listing, pixels, preview_ids, signed, unsigned,
 };
+use super::turn::{Turn, Turns};
 use super::{metadata, queries, schema};
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
@@ -36,6 +37,7 @@ const STATEMENTS: usize = 32;
 pub struct Sqlite {
     pool: Pool<Manager>,
     inserts: Batch<Insert, Inserted>,
+    writers: Turns,
 }
 
 impl Sqlite {
@@ -54,11 +56,17 @@ impl Sqlite {
             .test_on_check_out(false)
             .error_handler(Box::new(r2d2::NopErrorHandler))
             .build_unchecked(manager);
-        Ok(Self { pool, inserts: Batch::new() })
+        Ok(Self { pool, inserts: Batch::new(), writers: Turns::default() })
     }
 
     fn connection(&self) -> Result<PooledConnection<Manager>> {
         self.pool.get().map_err(|cause| Error::caused(Kind::Unavailable, "no database connection", cause))
+    }
+
+    /// A connection for someone who writes, and has it for this turn only.
+    fn writer(&self) -> Result<(PooledConnection<Manager>, Turn<'_>)> {
+        let turn = self.writers.take(limits::DATABASE_LOCK).ok_or_else(busy)?;
+        Ok((self.connection()?, turn))
     }
 
     /// At most one media.
@@ -107,15 +115,13 @@ impl Metadata for Sqlite {
         quotas: Quotas,
     ) -> std::result::Result<MediaInsert, InsertError> {
         let insert = Insert { media: media.clone(), avatar, quotas };
-        let outcome = self.inserts.run(insert, limits::DATABASE_LOCK, |inserts| match self.connection() {
-            Ok(mut connection) => insert_all(&mut connection, inserts),
+        let outcome = self.inserts.run(insert, limits::DATABASE_LOCK, |inserts| match self.writer() {
+            Ok((mut connection, _turn)) => insert_all(&mut connection, inserts),
             Err(error) => inserts.iter().map(|_| Err(InsertError::Failed(copied(&error)))).collect(),
         });
         match outcome {
             Outcome::Done(inserted) => inserted,
-            Outcome::Late => {
-                Err(InsertError::Failed(Error::new(Kind::Unavailable, "the embedded database is busy")))
-            }
+            Outcome::Late => Err(InsertError::Failed(busy())),
             Outcome::Lost => Err(InsertError::Unknown(Error::new(Kind::Failure, "storing a media panicked"))),
         }
     }
@@ -131,11 +137,13 @@ impl Metadata for Sqlite {
         now: Timestamp,
         quotas: Quotas,
     ) -> Result<MediaUpdate> {
-        update(&mut *self.connection()?, media, description, now, quotas).map_err(fault)
+        let (mut connection, _turn) = self.writer()?;
+        update(&mut connection, media, description, now, quotas).map_err(fault)
     }
 
     fn delete(&self, channel: &Channel, id: &MediaId) -> Result<Option<Deleted>> {
-        let previews = delete(&mut *self.connection()?, channel, id).map_err(fault)?;
+        let (mut connection, _turn) = self.writer()?;
+        let previews = delete(&mut connection, channel, id).map_err(fault)?;
         Ok(previews.map(|previews| Deleted { previews: preview_ids(previews) }))
     }
 
@@ -171,17 +179,19 @@ impl Metadata for Sqlite {
         preview: &Preview,
         most: usize,
     ) -> std::result::Result<PreviewInsert, InsertError> {
-        let mut connection = self.connection().map_err(InsertError::Failed)?;
+        let (mut connection, _turn) = self.writer().map_err(InsertError::Failed)?;
         insert_preview(&mut connection, media, preview, most)
     }
 
     fn use_preview(&self, id: &MediaId, now: Timestamp) -> Result<()> {
         let params = params![id.as_str(), now.as_micros()];
-        self.connection()?.execute(&numbered(queries::USE_PREVIEW), params).map(drop).map_err(fault)
+        let (connection, _turn) = self.writer()?;
+        connection.execute(&numbered(queries::USE_PREVIEW), params).map(drop).map_err(fault)
     }
 
     fn delete_preview(&self, id: &str) -> Result<bool> {
-        let deleted = self.connection()?.execute(&numbered(queries::DELETE_PREVIEW), [id]).map_err(fault)?;
+        let (connection, _turn) = self.writer()?;
+        let deleted = connection.execute(&numbered(queries::DELETE_PREVIEW), [id]).map_err(fault)?;
         Ok(deleted > 0)
     }
 
@@ -373,6 +383,11 @@ fn at_commit(cause: rusqlite::Error) -> InsertError {
         Kind::Full => InsertError::Failed(fault(cause)),
         _ => InsertError::Unknown(fault(cause)),
     }
+}
+
+/// Those before have taken too long.
+fn busy() -> Error {
+    Error::new(Kind::Unavailable, "the embedded database is busy")
 }
 
 fn fault(cause: rusqlite::Error) -> Error {
