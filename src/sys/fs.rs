@@ -251,8 +251,8 @@ impl NewFile {
     }
 
     /// Has the kernel begin to write to the disk what is new, if that is `least` bytes or more: then [`NewFile::sync`]
-    /// finds most of it done. The advice, that the bytes won't be needed soon, does so at once on Linux, and leaves those
-    /// in memory that are on their way.
+    /// finds most of it done. The advice, that the bytes won't be needed soon, does so at once on Linux; memory may lose
+    /// them sooner, but who reads them next, reads a few.
     pub fn begin_sync(&mut self, least: NonZeroU64) {
         let new = NonZeroU64::new(self.written - self.on_its_way);
         if let Some(length) = new.filter(|new| *new >= least) {
