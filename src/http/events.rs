@@ -8,51 +8,31 @@ use super::connection::{Collected, Connection, Stage};
 use super::edge::Edge;
 use super::entrance::LISTENERS;
 use super::seats::lock;
-use super::workers::{Found, Job};
 use crate::limits;
 use crate::sys::Events;
 
 /// The token of the waker; those below are listeners, those above connections.
 pub(super) const WAKER: u64 = LISTENERS;
 
-/// What a connection is ready for.
-pub(super) enum Work {
-    Handshake(Box<Connection>),
-    Request(Box<Connection>),
-}
-
 impl Edge {
-    /// Waits on a worker for the next event, and sees to it.
-    pub fn look(self: &Arc<Self>, deadline: Instant) -> Found {
-        let mut events = Events::with_room(1);
+    /// Waits on a worker for the next events, and sees to them; whether there were any.
+    pub fn look(self: &Arc<Self>, deadline: Instant) -> bool {
+        let mut events = Events::with_room(limits::LOOK_EVENTS);
         // Only a bug can make it fail, of which the front tells.
         let _ = self.epoll.wait(&mut events, Some(deadline));
-        match events.reports().next() {
-            // It is the front that is called.
-            None | Some((WAKER, _)) => Found::Nothing,
-            Some(report) => match self.see_to(report, &mut [0; limits::HEAD_BYTES]) {
-                Some(work) => Found::Job(self.job(work)),
-                None => Found::Done,
-            },
+        let (mut found, mut scratch) = (false, [0; limits::HEAD_BYTES]);
+        // The waker calls the front.
+        for report in events.reports().filter(|(token, _)| *token != WAKER) {
+            found = true;
+            self.see_to(report, &mut scratch);
         }
+        found
     }
 
-    fn job(self: &Arc<Self>, work: Work) -> Job {
-        let edge = Arc::clone(self);
-        match work {
-            Work::Handshake(connection) => Box::new(|| Self::shake((edge, connection))),
-            Work::Request(mut connection) => {
-                connection.since = Instant::now();
-                Box::new(|| Self::serve((edge, connection)))
-            }
-        }
-    }
-
-    /// Something came for a listener or a connection, or it broke. Gives what takes a worker.
-    pub fn see_to(self: &Arc<Self>, (token, ended): (u64, bool), scratch: &mut [u8]) -> Option<Work> {
+    /// Something came for a listener or a connection, or it broke. What takes a worker goes into their queue.
+    pub fn see_to(self: &Arc<Self>, (token, ended): (u64, bool), scratch: &mut [u8]) {
         if token < LISTENERS {
-            lock(&self.entrance).accept(token, self);
-            return None;
+            return lock(&self.entrance).accept(token, self);
         }
         let woken = lock(&self.resting).remove(&token);
         let Some(mut connection) = woken else {
@@ -60,11 +40,11 @@ impl Edge {
             if ended {
                 self.hung_up(token);
             }
-            return None;
+            return;
         };
         match connection.stage {
-            Stage::Handshake => return Some(Work::Handshake(connection)),
-            Stage::Head(begun) => return self.collect(connection, begun, scratch),
+            Stage::Handshake => self.enqueue_handshake(connection),
+            Stage::Head(begun) => self.collect(connection, begun, scratch),
             Stage::Answer(then, _) => Self::deliver(self, connection, then),
             Stage::Linger(_) => {
                 if connection.drain(scratch) {
@@ -72,7 +52,6 @@ impl Edge {
                 }
             }
         }
-        None
     }
 
     /// The client of a parked exchange has hung up, as it seems; or a connection was closed since it was reported.
@@ -83,9 +62,9 @@ impl Edge {
         }
     }
 
-    fn collect(&self, mut connection: Box<Connection>, begun: bool, scratch: &mut [u8]) -> Option<Work> {
+    fn collect(self: &Arc<Self>, mut connection: Box<Connection>, begun: bool, scratch: &mut [u8]) {
         match connection.collect(scratch) {
-            Ok(Collected::Whole) => return Some(Work::Request(connection)),
+            Ok(Collected::Whole) => self.enqueue(connection),
             Ok(Collected::Part) => {
                 if !begun && connection.has_begun() {
                     connection.since = Instant::now();
@@ -97,6 +76,5 @@ impl Edge {
             Ok(Collected::Closed) => {}
             Err(refusal) => self.refuse(connection, refusal),
         }
-        None
     }
 }

@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Stage};
 use super::edge::Edge;
-use super::events::{WAKER, Work};
+use super::events::WAKER;
 use super::seats::lock;
-use super::workers::Found;
 use crate::limits;
 use crate::model::Refusal;
 use crate::sys::Events;
@@ -37,10 +36,7 @@ impl Front {
             [settings.head_time, settings.handshake_time, settings.keep_alive_time, settings.linger_time];
         let shortest = clocks.into_iter().min().unwrap_or_default();
         let weak = Arc::downgrade(&edge);
-        edge.workers.look_at(move |deadline| match weak.upgrade() {
-            Some(edge) => edge.look(deadline),
-            None => Found::Nothing,
-        });
+        edge.workers.look_at(move |deadline| weak.upgrade().is_some_and(|edge| edge.look(deadline)));
         Ok(Self {
             tick: (shortest / 4).clamp(TICKS.0, TICKS.1),
             edge,
@@ -98,11 +94,7 @@ impl Front {
         if report.0 == WAKER {
             return self.edge.waker.clear();
         }
-        match self.edge.see_to(report, &mut self.scratch) {
-            Some(Work::Handshake(connection)) => self.edge.enqueue_handshake(connection),
-            Some(Work::Request(connection)) => self.edge.enqueue(connection),
-            None => {}
-        }
+        self.edge.see_to(report, &mut self.scratch);
     }
 
     fn look_at_clocks(&mut self) {

@@ -12,20 +12,10 @@ use super::seats::lock;
 use crate::error::{Error, Result};
 use crate::limits;
 
-pub(super) type Job = Box<dyn FnOnce() + Send>;
+type Job = Box<dyn FnOnce() + Send>;
 
-/// Looks for work until that moment.
-type Source = Box<dyn Fn(Instant) -> Found + Send + Sync>;
-
-/// What a worker that looked for work has found.
-pub(super) enum Found {
-    /// A job, which it does.
-    Job(Job),
-    /// Something that is done already.
-    Done,
-    /// Nothing.
-    Nothing,
-}
+/// Looks for work until that moment, and hands in what takes a worker; whether there was anything to do.
+type Source = Box<dyn Fn(Instant) -> bool + Send + Sync>;
 
 thread_local! {
     /// The address of the queue that this thread works for; 0 if it is no worker.
@@ -114,9 +104,9 @@ impl Workers {
         Activity { most: self.0.0.most, busy, queued: state.resumed.len() + state.requests.len() }
     }
 
-    /// Tells them where to look for work when the queue is empty: `source` waits for some until the moment it is given.
-    /// The first one told counts.
-    pub(super) fn look_at(&self, source: impl Fn(Instant) -> Found + Send + Sync + 'static) {
+    /// Tells them where to look for work when the queue is empty: `source` waits for some until the moment it is given,
+    /// hands it in, and says whether it found any. The first one told counts.
+    pub(super) fn look_at(&self, source: impl Fn(Instant) -> bool + Send + Sync + 'static) {
         let _ = self.0.0.source.set(Box::new(source));
     }
 
@@ -224,8 +214,8 @@ impl Queue {
         }
     }
 
-    /// Looks for work for a moment, and does what it finds. Most clients that keep a connection have their next request
-    /// at hand: whoever rests between two has to be woken for each.
+    /// Looks for work for a moment. Most clients that keep a connection have their next request at hand: whoever rests
+    /// between two has to be woken for each.
     fn look<'a>(
         &'a self,
         source: &Source,
@@ -236,19 +226,11 @@ impl Queue {
         let deadline = Instant::now() + limits::LOOK_TIME;
         let found = catch_unwind(AssertUnwindSafe(|| source(deadline))).unwrap_or_else(|_| {
             log::error!("a connection ended in a panic; the worker goes on");
-            Found::Done
+            true
         });
         let mut state = lock(&self.state);
         state.looking = false;
-        match found {
-            Found::Nothing if !state.has_work() => self.rest(state),
-            Found::Job(job) => {
-                drop(state);
-                perform(job);
-                Some(lock(&self.state))
-            }
-            _ => Some(state),
-        }
+        if found || state.has_work() { Some(state) } else { self.rest(state) }
     }
 
     /// Waits to be called; `None` if this worker is to end: the queue is closed, or nothing was left for it to do for
@@ -459,7 +441,7 @@ mod tests {
             let ended = Mutex::new(ended);
             workers.look_at(move |_| {
                 let _ = lock(&ended).recv();
-                Found::Nothing
+                false
             });
             let mut seen = 0;
             assert!(!workers.are_looking(&mut seen));
@@ -481,19 +463,48 @@ mod tests {
         }
     }
 
+    /// Has each look find what is next in `finds`, and hand it in; then nothing.
+    fn find(workers: &Workers, finds: Vec<Vec<Job>>) {
+        let (handle, finds) = (Arc::downgrade(&workers.0), Mutex::new(finds.into_iter()));
+        workers.look_at(move |_| {
+            let (Some(handle), Some(jobs)) = (handle.upgrade(), lock(&finds).next()) else { return false };
+            for job in jobs {
+                Workers(Arc::clone(&handle)).offer(99, job, |job| job()).map_err(|_| ()).unwrap();
+            }
+            true
+        });
+        keep_busy(workers, 2);
+    }
+
     #[test]
     fn what_they_find_is_done_and_more_is_looked_for() {
         let workers = Workers::new(2).unwrap();
         let (to, from) = channel();
-        let told = |name| {
+        let told = |name| -> Job {
             let to = to.clone();
-            Found::Job(Box::new(move || to.send(name).unwrap()) as Job)
+            Box::new(move || to.send(name).unwrap())
         };
-        let fails = Found::Job(Box::new(|| panic!("on purpose")));
-        let found = Mutex::new(vec![told("last"), fails, Found::Done, told("first")]);
-        workers.look_at(move |_| lock(&found).pop().unwrap_or(Found::Nothing));
-        keep_busy(&workers, 2);
+        let fails: Job = Box::new(|| panic!("on purpose"));
+        find(&workers, vec![vec![told("first")], vec![], vec![fails], vec![told("last")]]);
         assert_eq!([(); 2].map(|()| from.recv().unwrap()), ["first", "last"]);
+        settle(&workers, 2);
+    }
+
+    #[test]
+    fn what_one_finds_it_shares_with_another() {
+        let workers = Workers::new(2).unwrap();
+        let (to, from) = channel();
+        let together = Arc::new(std::sync::Barrier::new(2));
+        let job = || -> Job {
+            let (together, to) = (Arc::clone(&together), to.clone());
+            Box::new(move || {
+                together.wait();
+                to.send(()).unwrap();
+            })
+        };
+        find(&workers, vec![vec![job(), job()]]);
+        let patience = Duration::from_secs(60);
+        assert_eq!([(); 2].map(|()| from.recv_timeout(patience)), [Ok(()); 2]);
         settle(&workers, 2);
     }
 
@@ -506,7 +517,7 @@ mod tests {
             0 => panic!("on purpose"),
             look => {
                 let _ = to.send(look);
-                Found::Nothing
+                false
             }
         });
         keep_busy(&workers, 2);
