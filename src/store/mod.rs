@@ -1,6 +1,5 @@
 //! The store: files on disk and their metadata in PostgreSQL or SQLite.
 
-mod batch;
 #[cfg(test)]
 mod conformance;
 mod files;

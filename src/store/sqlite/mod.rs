@@ -15,12 +15,11 @@ use rusqlite::{
 
 use self::insert::{Insert, Inserted, copied, insert_all};
 use self::previews::{insert_preview, raw_preview};
-use super::batch::{Batch, Outcome};
 use super::metadata::{
     Deleted, InsertError, Listing, MediaInsert, MediaRow, MediaUpdate, Metadata, PreviewInsert, PreviewRow,
     RawMedia, RawPreview, listing, pixels, preview_ids, signed, unsigned,
 };
-use super::turn::{Turn, Turns};
+use super::turn::{Outcome, Turn, Turns};
 use super::{metadata, queries, schema};
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
@@ -36,8 +35,7 @@ const STATEMENTS: usize = 32;
 /// A pool of connections to a SQLite file.
 pub struct Sqlite {
     pool: Pool<Manager>,
-    inserts: Batch<Insert, Inserted>,
-    writers: Turns,
+    writers: Turns<Insert, Inserted>,
 }
 
 impl Sqlite {
@@ -56,7 +54,7 @@ impl Sqlite {
             .test_on_check_out(false)
             .error_handler(Box::new(r2d2::NopErrorHandler))
             .build_unchecked(manager);
-        Ok(Self { pool, inserts: Batch::new(), writers: Turns::default() })
+        Ok(Self { pool, writers: Turns::new() })
     }
 
     fn connection(&self) -> Result<PooledConnection<Manager>> {
@@ -64,7 +62,7 @@ impl Sqlite {
     }
 
     /// A connection for someone who writes, and has it for this turn only.
-    fn writer(&self) -> Result<(PooledConnection<Manager>, Turn<'_>)> {
+    fn writer(&self) -> Result<(PooledConnection<Manager>, Turn<'_, Insert, Inserted>)> {
         let turn = self.writers.take(limits::DATABASE_LOCK).ok_or_else(busy)?;
         Ok((self.connection()?, turn))
     }
@@ -115,8 +113,8 @@ impl Metadata for Sqlite {
         quotas: Quotas,
     ) -> std::result::Result<MediaInsert, InsertError> {
         let insert = Insert { media: media.clone(), avatar, quotas };
-        let outcome = self.inserts.run(insert, limits::DATABASE_LOCK, |inserts| match self.writer() {
-            Ok((mut connection, _turn)) => insert_all(&mut connection, inserts),
+        let outcome = self.writers.run(insert, limits::DATABASE_LOCK, |inserts| match self.connection() {
+            Ok(mut connection) => insert_all(&mut connection, inserts),
             Err(error) => inserts.iter().map(|_| Err(InsertError::Failed(copied(&error)))).collect(),
         });
         match outcome {
