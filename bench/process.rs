@@ -53,11 +53,21 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// utime, stime, cutime and cstime of /proc/PID/stat: the 14th to 17th field, the name being the 2nd.
+/// Seconds of this program's processor time so far, the servers it has started not included.
+pub fn own_cpu() -> f64 {
+    times(std::process::id()).map_or(0, |[user, system, ..]| user + system) as f64 / TICKS_PER_SECOND
+}
+
 fn ticks(pid: u32) -> Option<u64> {
+    times(pid).map(|times| times.iter().sum())
+}
+
+/// utime, stime, cutime and cstime of /proc/PID/stat: the 14th to 17th field, the name being the 2nd.
+fn times(pid: u32) -> Option<[u64; 4]> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let after_name = stat.rsplit(')').next()?;
-    Some(after_name.split_whitespace().skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum())
+    let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11);
+    let mut next = || fields.next()?.parse().ok();
+    Some([next()?, next()?, next()?, next()?])
 }
 
 /// A line of /proc/PID/status, in KiB.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::process::Tree;
+use crate::process::{Tree, own_cpu};
 
 /// Rounds of a comparison.
 pub const ROUNDS: usize = 3;
@@ -43,6 +43,8 @@ pub struct Turn {
     pub rate: f64,
     /// Seconds of the server's processor time per unit.
     pub cpu: f64,
+    /// The same of the client, which is this program.
+    pub client_cpu: f64,
     /// KiB of the server's memory at the peak.
     pub peak: u64,
     /// See [`Done::p99`], in seconds.
@@ -81,13 +83,16 @@ fn take_turn(side: &mut Side, time: Duration) -> Turn {
     if let Some(server) = side.server {
         server.forget_peak();
     }
-    let before = side.server.map_or(0.0, Tree::cpu);
+    let times = || [side.server.map_or(0.0, Tree::cpu), own_cpu()];
+    let before = times();
     let done = (side.run)(time);
-    let cpu = side.server.map_or(0.0, Tree::cpu) - before;
+    let after = times();
+    let [cpu, client_cpu] = [0, 1].map(|number| (after[number] - before[number]) / done.units);
     assert!(done.units > 0.0, "{} did nothing", side.name);
     Turn {
         rate: done.units / done.time.as_secs_f64(),
-        cpu: cpu / done.units,
+        cpu,
+        client_cpu,
         peak: side.server.map_or(0, Tree::peak),
         p99: done.p99.as_secs_f64(),
     }

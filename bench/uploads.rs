@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use sha1::{Digest, Sha1};
+
 use crate::http;
 use crate::rounds::Done;
 use crate::site::{self, noise};
@@ -22,6 +24,8 @@ pub const SLOT_USERS: usize = 8;
 const FORM_START: &str = "--frontier\r\nContent-Disposition: form-data; name=\"data\"; filename=\"file.bin\"\r\n\
                           Content-Type: application/octet-stream\r\n\r\n";
 const FORM_END: &str = "\r\n--frontier--\r\n";
+/// Bytes that [`ToNobody`] hashes at a time.
+const HASHED: usize = 64 * 1024;
 
 /// Somebody who uploads.
 pub trait Uploader: Send {
@@ -178,6 +182,30 @@ impl Uploader for ToNginx {
             self.name, self.files
         );
         self.wire.send(&head, "", bytes, "");
+    }
+}
+
+/// Sends nothing: hashes what the others send, in blocks that are warm, as a server has them.
+pub struct ToNobody {
+    block: Vec<u8>,
+}
+
+impl ToNobody {
+    /// So many at a time.
+    pub fn several(count: usize) -> Vec<Self> {
+        let warm = |mut block: Vec<u8>| {
+            block.truncate(HASHED);
+            Self { block }
+        };
+        (0..count).map(|_| warm(noise())).collect()
+    }
+}
+
+impl Uploader for ToNobody {
+    fn upload(&mut self, bytes: u64) {
+        let mut sha1 = Sha1::new();
+        (0..bytes / HASHED as u64).for_each(|_| sha1.update(&self.block));
+        std::hint::black_box(sha1.finalize());
     }
 }
 

@@ -158,6 +158,8 @@ pub fn large(options: &Options, report: &mut Report) {
     report.rate("GET 100 MiB, 4 at a time", "GiB/s", &sides[0], &sides[1], Goal::AtLeast(1.0));
     let milliseconds = |turn: &crate::rounds::Turn| turn.cpu * 1000.0;
     report.compare("  its CPU per GiB", "ms", &sides[0], &sides[1], Goal::AtMost(1.2), milliseconds);
+    let milliseconds = |turn: &crate::rounds::Turn| (turn.cpu + turn.client_cpu) * 1000.0;
+    report.compare("  with its client's", "ms", &sides[0], &sides[1], Goal::AtMost(1.2), milliseconds);
 }
 
 /// Pieces of a large media.

@@ -12,7 +12,7 @@ use crate::process::Tree;
 use crate::report::{Goal, Report};
 use crate::rounds::{Done, Measured, Side, alternate};
 use crate::site::{PUBLIC, Site};
-use crate::uploads::{ToNginx, ToSlots, ToUs, Uploader, clear, crowd};
+use crate::uploads::{ToNginx, ToNobody, ToSlots, ToUs, Uploader, clear, crowd};
 
 /// Bytes of a small file, of a large one, and of the largest.
 const SMALL: u64 = 10 * 1024;
@@ -51,6 +51,13 @@ fn ours(name: &'static str, site: &Site, count: usize, bytes: u64) -> Side<'stat
 fn confirmations<'a>(component: &'a mut Component, jid: &'a str, count: usize) -> Side<'a> {
     let run = move |time: Duration| component.ask(jid, count, time);
     Side { name: "a bare confirmation", server: None, run: Box::new(run) }
+}
+
+/// What an upload's `shaChecksum` takes by itself; nobody else has one.
+fn hashes(count: usize, bytes: u64) -> Side<'static> {
+    let mut uploaders = ToNobody::several(count);
+    let run = move |time: Duration| crowd(&mut uploaders, bytes, time);
+    Side { name: "SHA-1 alone", server: None, run: Box::new(run) }
 }
 
 /// Small files, confirmed, fsynced and committed; the peers' take a slot instead and sync nothing.
@@ -129,15 +136,17 @@ impl Large {
             ours("itself without fsync", &self.unsynced, count, bytes),
             side("ejabberd PUT", self.ejabberd.pid(), slots, bytes, Some(self.ejabberd.uploads())),
             side("nginx DAV PUT", self.nginx.pid(), puts, bytes, Some(self.nginx.uploads())),
+            hashes(count, bytes),
         ];
         let sides = alternate(time, sides);
         let mib = bytes as f64 / f64::from(1 << 20);
-        for peer in &sides[2..] {
+        let rate = |turn: &crate::rounds::Turn| turn.rate * mib;
+        for peer in &sides[2..4] {
             let case = format!("{what}, {count} at a time");
-            let rate = |turn: &crate::rounds::Turn| turn.rate * mib;
             report.compare(&case, "MiB/s", &sides[0], peer, Goal::AtLeast(0.5), rate);
             report.compare("  without fsync", "MiB/s", &sides[1], peer, Goal::AtLeast(1.0), rate);
         }
+        report.compare("  the cost of SHA-1", "MiB/s", &sides[1], &sides[4], Goal::None, rate);
         sides
     }
 }
