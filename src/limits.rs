@@ -29,12 +29,6 @@ pub const ANSWER_STEP: usize = 256 * 1024;
 /// Bytes of an answer that the kernel keeps for a client beyond what is on its way to it. The kernel would take up to 4 MB
 /// for each client that reads slowly; a thousand of them would leave no memory for the connections of others.
 pub const UNSENT_BYTES: u32 = 512 * 1024;
-/// The same while a file has more than that to come. Only so many are sent at a time (`http.downloads.max`); with less, the
-/// kernel wakes their workers four times as often.
-pub const UNSENT_DOWNLOAD_BYTES: u32 = 2 * 1024 * 1024;
-/// By how much at a time the one is brought down to the other at the end of a file: less than the slowest of clients takes
-/// in [`TRANSFER_IDLE_TIME`].
-pub const UNSENT_STEP: usize = 16 * 1024;
 /// Answers above this many bytes count as downloads and need a seat; smaller ones fit the socket's buffer.
 pub const DOWNLOAD_BYTES: u64 = 64 * 1024;
 /// What `http.rate.limit` lets a client save up: a page full of pictures is asked for at once.

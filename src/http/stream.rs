@@ -89,13 +89,6 @@ impl Stream {
         socket.note(result, Interest::Write)
     }
 
-    /// Lets the kernel hold so many bytes for the client that are not yet on their way.
-    pub fn hold_unsent(&self, bytes: u32) {
-        if let Some(tcp) = self.tcp() {
-            sys::hold_unsent(tcp, bytes);
-        }
-    }
-
     /// Writes what it can now of bytes that others follow at once; 0 if there is no room. The kernel waits for those to
     /// fill its packets; TLS makes records of its own.
     pub fn write_more(&mut self, bytes: &[u8]) -> io::Result<usize> {

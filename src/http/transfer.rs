@@ -66,24 +66,13 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// Sends a part of a file: the kernel does it where it can. A file that ends early is an error. The kernel may hold more
-    /// of a large one, so that it wakes us less often; at its end less and less, as who does not read would keep that
-    /// without a seat.
+    /// Sends a part of a file: the kernel does it where it can. A file that ends early is an error.
     pub fn send_file(&mut self, file: &File, mut range: Range<u64>, sent: &mut u64) -> io::Result<()> {
         if self.stream.is_tls() {
             return self.copy_file(file, range, sent);
         }
-        let is_large = range.end.saturating_sub(range.start) > limits::UNSENT_DOWNLOAD_BYTES.into();
-        let mut held = limits::UNSENT_BYTES;
         while range.start < range.end {
-            let mut length = step_of(&range, limits::ANSWER_STEP);
-            if is_large {
-                let (hold, most) = room(range.end - range.start);
-                if hold != std::mem::replace(&mut held, hold) {
-                    self.stream.hold_unsent(hold);
-                }
-                length = length.min(most);
-            }
+            let length = step_of(&range, limits::ANSWER_STEP);
             let offset = &mut range.start;
             let count = self.step(|stream| stream.send_file(file, offset, length))?;
             if count == 0 {
@@ -135,75 +124,6 @@ impl Transfer<'_> {
     }
 }
 
-/// What the kernel may hold of a large file of which so much is left, and how much of it goes out in one step: so little at
-/// the end that each step of a client at the least rate counts, though the kernel takes none before it holds less.
-fn room(left: u64) -> (u32, usize) {
-    let (most, least) = (limits::UNSENT_DOWNLOAD_BYTES, limits::UNSENT_BYTES);
-    let before = |mark: u32| usize::try_from(left - u64::from(mark)).unwrap_or(usize::MAX);
-    match u32::try_from(left) {
-        Ok(left) if left <= least => (least, usize::MAX),
-        Ok(left) if left <= most => (left, before(least).min(limits::UNSENT_STEP)),
-        _ => (most, before(most)),
-    }
-}
-
 fn step_of(range: &Range<u64>, most: usize) -> usize {
     usize::try_from(range.end.saturating_sub(range.start)).unwrap_or(most).min(most)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::{TcpListener, TcpStream};
-
-    use socket2::SockRef;
-
-    use super::super::settings::Clocks;
-    use super::super::stream::Socket;
-    use super::*;
-
-    #[test]
-    fn the_kernel_may_hold_less_and_less_of_the_end() {
-        let (most, least) = (u64::from(limits::UNSENT_DOWNLOAD_BYTES), u64::from(limits::UNSENT_BYTES));
-        let (mut left, mut before) = (3 * most + 1, u64::MAX);
-        while left > 0 {
-            let (hold, step) = room(left);
-            let hold = u64::from(hold);
-            assert!((least..=most).contains(&hold) && hold <= before && hold <= left.max(least), "{left}");
-            // What must go out before the kernel takes more.
-            assert!(
-                before == u64::MAX || before - hold <= limits::UNSENT_STEP as u64,
-                "{left}: {before} {hold}"
-            );
-            assert!(step > 0);
-            before = hold;
-            left -= left.min(step.min(limits::ANSWER_STEP) as u64);
-        }
-        assert_eq!(before, least);
-    }
-
-    #[test]
-    fn the_kernel_holds_more_of_a_large_file_until_its_end_comes() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (server, _) = listener.accept().unwrap();
-        server.set_nonblocking(true).unwrap();
-        let watched = server.try_clone().unwrap();
-        let held = || SockRef::from(&watched).tcp_notsent_lowat().unwrap();
-        let scratch = crate::testing::Scratch::new();
-        let file =
-            File::options().read(true).write(true).create_new(true).open(scratch.join("file")).unwrap();
-        let length = 32 * u64::from(limits::UNSENT_DOWNLOAD_BYTES);
-        file.set_len(length).unwrap();
-        let sent = std::thread::spawn(move || {
-            let (halt, mut sent) = (Halt::new().unwrap(), 0);
-            let (mut stream, mut pace) = (Stream::Plain(Socket::new(server)), Pace::new(Clocks::default()));
-            let mut transfer = Transfer { stream: &mut stream, pace: &mut pace, halt: &halt };
-            transfer.send_file(&file, 0..length, &mut sent).map(|()| sent)
-        });
-        while held() != limits::UNSENT_DOWNLOAD_BYTES {
-            std::thread::yield_now();
-        }
-        let came = io::copy(&mut (&mut client).take(length), &mut io::sink()).unwrap();
-        assert_eq!((came, sent.join().unwrap().unwrap(), held()), (length, length, limits::UNSENT_BYTES));
-    }
 }

@@ -44,17 +44,11 @@ pub fn accept(listener: &TcpListener, unsent: u32) -> Accepted {
             let Some(Ok(peer)) = address.map(SocketAddr::try_from) else { return Accepted::Gone };
             // Refused only for a socket that is broken already; its first use will show that.
             let _ = sockopt::set_tcp_nodelay(&socket, true);
-            hold_unsent(&socket, unsent);
+            let _ = SockRef::from(&socket).set_tcp_notsent_lowat(unsent);
             Accepted::Connection(socket.into(), peer)
         }
         Err(error) => refused(error),
     }
-}
-
-/// Lets a connection count as full once the kernel holds so many bytes that are not yet on their way.
-pub fn hold_unsent(socket: impl AsFd, bytes: u32) {
-    // Refused only for a socket that is broken already; its next use will show that.
-    let _ = SockRef::from(&socket.as_fd()).set_tcp_notsent_lowat(bytes);
 }
 
 /// Sends up to `count` bytes of `file` from `offset`, which it moves; 0 is the end of the file.
