@@ -5,8 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sha1::{Digest, Sha1};
-
+use super::hash::{Hasher, Helpers};
 use super::walk::{self, Found};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -20,6 +19,8 @@ pub struct Files {
     sync: bool,
     /// Whether every channel's directory is known to be on the disk.
     settled: Mutex<bool>,
+    /// The threads that hash large uploads.
+    helpers: Helpers,
 }
 
 /// A stored file, open for reading.
@@ -58,7 +59,7 @@ impl Files {
             );
             Error::io(advice, cause)
         };
-        Ok(Self { root: check().map_err(advise)?, sync, settled: Mutex::new(false) })
+        Ok(Self { root: check().map_err(advise)?, sync, settled: Mutex::new(false), helpers: Helpers::new() })
     }
 
     /// Removes every temporary file; says how many there were. Only while no upload is under way.
@@ -84,7 +85,7 @@ impl Files {
             threshold,
             body: Body::Memory(Vec::new()),
             size: 0,
-            sha1: Sha1::new(),
+            sha1: Hasher::new(self.helpers.clone()),
             head: Vec::new(),
         }
     }
@@ -174,7 +175,7 @@ pub struct Upload {
     threshold: usize,
     body: Body,
     size: u64,
-    sha1: Sha1,
+    sha1: Hasher,
     head: Vec<u8>,
 }
 
@@ -193,8 +194,7 @@ impl Upload {
         if self.sync {
             temporary.file.sync().map_err(failure)?;
         }
-        let sha1 = self.sha1.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Sealed { temporary, size: self.size, sha1, head: self.head })
+        Ok(Sealed { temporary, size: self.size, sha1: self.sha1.finish(), head: self.head })
     }
 
     /// Takes out the temporary file, with everything so far in it.
@@ -347,6 +347,8 @@ mod tests {
     use std::fs;
     use std::io::Read;
     use std::os::unix::fs::PermissionsExt;
+
+    use sha1::{Digest, Sha1};
 
     use super::*;
     use crate::testing::Scratch;

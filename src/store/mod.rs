@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod conformance;
 mod files;
+mod hash;
 mod metadata;
 mod postgres;
 #[cfg(test)]
