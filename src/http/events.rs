@@ -1,6 +1,7 @@
 //! What is done when something comes for a listener or a connection that rests, by the front or by a worker that looks for
 //! work.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,8 +30,15 @@ impl Edge {
         found
     }
 
-    /// Something came for a listener or a connection, or it broke. What takes a worker goes into their queue.
-    pub fn see_to(self: &Arc<Self>, (token, ended): (u64, bool), scratch: &mut [u8]) {
+    /// Something came for a listener or a connection, or it broke. What takes a worker goes into their queue. A panic costs
+    /// that connection, and none of those reported with it.
+    pub fn see_to(self: &Arc<Self>, report: (u64, bool), scratch: &mut [u8]) {
+        if catch_unwind(AssertUnwindSafe(|| self.handle(report, scratch))).is_err() {
+            log::error!("a connection ended in a panic");
+        }
+    }
+
+    fn handle(self: &Arc<Self>, (token, ended): (u64, bool), scratch: &mut [u8]) {
         if token < LISTENERS {
             return lock(&self.entrance).accept(token, self);
         }

@@ -96,6 +96,26 @@ fn who_can_not_be_asked_is_gone_by_its_half() {
 }
 
 #[test]
+fn a_watch_that_panics_costs_no_other() {
+    let parking = Parking::start(settings());
+    let parked = [(); 8].map(|()| {
+        let pair = [(); 2].map(|()| {
+            let mut peer = Peer::to(&parking.server);
+            peer.send("GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
+            (peer, parking.parked())
+        });
+        let [(peer, mut exchange), other] = pair;
+        exchange.watch(|| panic!("on purpose"));
+        [(peer, exchange), other]
+    });
+    let (peers, _exchanges): (Vec<Peer>, Vec<Exchange>) = parked.into_iter().flatten().unzip();
+    drop(peers);
+    for _ in 0..8 {
+        parking.wait_hang_up();
+    }
+}
+
+#[test]
 fn who_closes_over_tls_is_gone() {
     let parking = Parking::start(https());
     let mut peer = connect(&parking.server);
