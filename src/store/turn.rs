@@ -54,13 +54,13 @@ impl<J, R> Turns<J, R> {
             Ok(turn) => turn,
             Err(outcome) => return outcome,
         };
-        let ticket = turn.ticket;
-        turn.results = work(&turn.jobs);
-        drop(turn);
-        self.lock().done.remove(&ticket).unwrap_or(Outcome::Lost)
+        let mut results = work(&turn.jobs).into_iter();
+        let own = results.next();
+        turn.results = results.collect();
+        own.map_or(Outcome::Lost, Outcome::Done)
     }
 
-    /// Waits for a turn, or for the outcome of the job in that of another.
+    /// Waits for a turn, or else for what becomes of the job without one.
     fn queue(&self, job: Option<J>, wait: Duration) -> Result<Turn<'_, J, R>, Outcome<R>> {
         let deadline = Instant::now() + wait;
         let mut state = self.lock();
@@ -93,10 +93,10 @@ impl<J, R> Turns<J, R> {
 /// Ends with it: then the results are handed out, and the next may begin.
 pub(super) struct Turn<'a, J, R> {
     turns: &'a Turns<J, R>,
-    ticket: Ticket,
-    /// Whose jobs are done in it.
-    tickets: Vec<Ticket>,
+    /// The jobs that are done in it: first that of who has the turn, if there is one.
     jobs: Vec<J>,
+    /// Whose the others are, and what came of them.
+    others: Vec<Ticket>,
     results: Vec<R>,
 }
 
@@ -104,14 +104,15 @@ impl<'a, J, R> Turn<'a, J, R> {
     /// The turn of the first who waits; if it has a job, that of all who have one.
     fn begin(turns: &'a Turns<J, R>, mut state: MutexGuard<'a, State<J, R>>) -> Self {
         state.taken = true;
-        let (ticket, job) = state.waiting.remove(0);
-        let others = state.waiting.extract_if(.., |(_, job)| job.is_some());
-        let others = others.filter_map(|(ticket, job)| Some((ticket, job?)));
-        let (tickets, jobs) = match job {
-            Some(job) => iter::once((ticket, job)).chain(others).unzip(),
-            None => Default::default(),
-        };
-        Self { turns, ticket, tickets, jobs, results: Vec::new() }
+        let mut turn = Self { turns, jobs: Vec::new(), others: Vec::new(), results: Vec::new() };
+        if let (_, Some(own)) = state.waiting.remove(0) {
+            turn.jobs.push(own);
+            for (ticket, job) in state.waiting.extract_if(.., |(_, job)| job.is_some()) {
+                turn.others.push(ticket);
+                turn.jobs.extend(job);
+            }
+        }
+        turn
     }
 }
 
@@ -120,7 +121,7 @@ impl<J, R> Drop for Turn<'_, J, R> {
         let mut state = self.turns.lock();
         let results = self.results.drain(..).map(Outcome::Done);
         let outcomes = results.chain(iter::repeat_with(|| Outcome::Lost));
-        state.done.extend(self.tickets.drain(..).zip(outcomes));
+        state.done.extend(self.others.drain(..).zip(outcomes));
         state.taken = false;
         self.turns.ended.notify_all();
     }
@@ -207,6 +208,7 @@ mod tests {
         let outcome = turns.run(1, LONG, |_| Vec::new());
         assert_eq!(outcome, Outcome::Lost, "no result is as bad");
         assert_eq!(turns.run(1, LONG, doubled), Outcome::Done(2));
+        assert!(turns.lock().done.is_empty());
     }
 
     #[test]
