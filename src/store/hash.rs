@@ -1,5 +1,5 @@
-//! The SHA-1 of an upload. Of a large one it takes about as long as all else, so where a processor is left for it, a thread
-//! makes it while the next bytes come and are written.
+//! The SHA-1 of an upload. Of a large one that comes fast it takes about as long as all else, so a thread makes it while the
+//! next bytes come and are written.
 
 use std::io;
 use std::num::NonZero;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use sha1::{Digest, Sha1};
 
@@ -17,8 +18,10 @@ use crate::limits;
 #[derive(Clone)]
 pub(super) struct Helpers {
     most: usize,
-    /// Bytes of an upload that take none.
+    /// Bytes that are hashed without one, before and between.
     spared: u64,
+    /// How long one waits for more.
+    patience: Duration,
     busy: Arc<AtomicUsize>,
 }
 
@@ -26,7 +29,8 @@ impl Helpers {
     /// One for every two processors.
     pub(super) fn new() -> Self {
         let processors = thread::available_parallelism().map_or(0, NonZero::get);
-        Self { most: processors / 2, spared: limits::HASHED_HERE, busy: Arc::default() }
+        let (spared, patience) = (limits::HASHED_HERE, limits::HASH_PATIENCE);
+        Self { most: processors / 2, spared, patience, busy: Arc::default() }
     }
 
     fn take(&self) -> Option<Permit> {
@@ -48,7 +52,8 @@ impl Drop for Permit {
 /// Hashes what it is given, in its order.
 pub(super) struct Hasher {
     state: State,
-    bytes: u64,
+    /// Bytes to come before a thread is asked for.
+    spared: u64,
     helpers: Helpers,
 }
 
@@ -59,23 +64,37 @@ enum State {
 
 impl Hasher {
     pub(super) fn new(helpers: Helpers) -> Self {
-        Self { state: State::Here(Sha1::new()), bytes: 0, helpers }
+        Self { state: State::Here(Sha1::new()), spared: helpers.spared, helpers }
     }
 
     /// Hashes these bytes, at once or soon.
     pub(super) fn update(&mut self, bytes: &[u8]) {
-        self.bytes += bytes.len() as u64;
-        if let State::Here(sha1) = &self.state
-            && self.bytes > self.helpers.spared
-            && let Some(permit) = self.helpers.take()
-            && let Ok(apart) = Apart::begin(sha1.clone(), permit)
-        {
-            self.state = State::Apart(apart);
-        }
+        self.settle(bytes.len());
         match &mut self.state {
             State::Here(sha1) => sha1.update(bytes),
             State::Apart(apart) => apart.update(bytes),
         }
+    }
+
+    /// Decides who hashes so many bytes more.
+    fn settle(&mut self, more: usize) {
+        self.spared = self.spared.saturating_sub(more as u64);
+        self.state = match std::mem::replace(&mut self.state, State::Here(Sha1::new())) {
+            State::Apart(apart) if apart.thread.is_finished() => {
+                self.spared = self.helpers.spared;
+                State::Here(apart.finish())
+            }
+            State::Here(sha1) if self.spared == 0 => match self.helpers.take() {
+                Some(permit) => {
+                    self.spared = self.helpers.spared;
+                    Apart::begin(sha1.clone(), permit, self.helpers.patience)
+                        .inspect_err(|error| log::debug!("can't start a thread to hash an upload: {error}"))
+                        .map_or(State::Here(sha1), State::Apart)
+                }
+                None => State::Here(sha1),
+            },
+            state => state,
+        };
     }
 
     /// The hash in lower-case hexadecimal.
@@ -88,30 +107,31 @@ impl Hasher {
     }
 }
 
-/// A thread that hashes, and the blocks that go to it and come back. Dropped, it ends by itself.
+/// A thread that hashes, and the blocks that go to it and come back. It ends by itself when this is dropped, or when no block
+/// comes for long: who sends slowly needs none, and others may.
 struct Apart {
     /// What is not handed over yet.
     block: Vec<u8>,
     full: Sender<Vec<u8>>,
     empty: Receiver<Vec<u8>>,
-    thread: JoinHandle<Sha1>,
+    thread: JoinHandle<(Sha1, Receiver<Vec<u8>>)>,
 }
 
 impl Apart {
     /// A thread that goes on with this. Fails if the system has none for us.
-    fn begin(mut sha1: Sha1, permit: Permit) -> io::Result<Self> {
+    fn begin(mut sha1: Sha1, permit: Permit, patience: Duration) -> io::Result<Self> {
         let ((full, blocks), (done, empty)) = (channel::<Vec<u8>>(), channel());
         // Nobody is there to take it back once the upload has ended.
         let give_back = move |block| _ = done.send(block);
         give_back(Vec::new());
         let hash = move || {
             let _permit = permit;
-            for mut block in blocks {
+            while let Ok(mut block) = blocks.recv_timeout(patience) {
                 sha1.update(&block);
                 block.clear();
                 give_back(block);
             }
-            sha1
+            (sha1, blocks)
         };
         let thread = thread::Builder::new().name("hash".to_owned()).stack_size(limits::WORKER_STACK);
         Ok(Self { block: Vec::new(), full, empty, thread: thread.spawn(hash)? })
@@ -128,7 +148,7 @@ impl Apart {
         }
     }
 
-    /// A thread that has panicked takes nothing and gives nothing back, until [`Apart::finish`] tells.
+    /// A thread that has ended gives nothing back; what it did not take, [`Apart::finish`] does.
     fn hand_over(&mut self) {
         let full = std::mem::replace(&mut self.block, self.empty.recv().unwrap_or_default());
         let _ = self.full.send(full);
@@ -138,7 +158,9 @@ impl Apart {
     fn finish(mut self) -> Sha1 {
         self.hand_over();
         drop(self.full);
-        self.thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+        let (mut sha1, left) = self.thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+        left.iter().for_each(|block| sha1.update(&block));
+        sha1
     }
 }
 
@@ -151,9 +173,10 @@ mod tests {
     }
 
     const SPARED: usize = 100_000;
+    const LONG: Duration = Duration::from_secs(60);
 
-    fn helpers(most: usize) -> Helpers {
-        Helpers { most, spared: SPARED as u64, busy: Arc::default() }
+    fn helpers(most: usize, patience: Duration) -> Helpers {
+        Helpers { most, spared: SPARED as u64, patience, busy: Arc::default() }
     }
 
     /// Bytes that differ from place to place.
@@ -165,35 +188,57 @@ mod tests {
     #[test]
     fn the_hash_is_the_same_wherever_it_is_made() {
         let large = large();
-        let lengths = [0, 1, SPARED, SPARED + 1, SPARED + limits::HASH_BLOCK, large.len()];
-        for (most, length) in [0, 1].into_iter().flat_map(|most| lengths.map(|length| (most, length))) {
+        for length in [0, 1, SPARED, SPARED + 1, SPARED + limits::HASH_BLOCK, large.len()] {
             let content = &large[..length];
             let expected: String = Sha1::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
             for step in [1000, 64 * 1024, limits::HASH_BLOCK, usize::MAX] {
-                let mut hasher = Hasher::new(helpers(most));
-                content.chunks(step).for_each(|part| hasher.update(part));
-                assert_eq!(is_apart(&hasher), most > 0 && length > SPARED, "{most} {length} {step}");
-                assert_eq!(hasher.finish(), expected, "{most} {length} {step}");
+                for helpers in [helpers(0, LONG), helpers(1, LONG), helpers(1, Duration::ZERO)] {
+                    let may = helpers.most > 0 && length >= SPARED;
+                    let stays = helpers.patience == LONG;
+                    let mut hasher = Hasher::new(helpers);
+                    content.chunks(step).for_each(|part| hasher.update(part));
+                    assert!(!stays || is_apart(&hasher) == may, "{length} {step}");
+                    assert_eq!(hasher.finish(), expected, "{length} {step}");
+                }
             }
+        }
+    }
+
+    fn await_idle(helpers: &Helpers) {
+        while helpers.busy.load(Ordering::Relaxed) > 0 {
+            thread::yield_now();
         }
     }
 
     #[test]
     fn no_more_threads_hash_than_may() {
-        let (large, helpers) = (large(), helpers(1));
+        let (large, helpers) = (large(), helpers(1, LONG));
         let mut hashers = [(); 3].map(|()| Hasher::new(helpers.clone()));
         hashers.iter_mut().for_each(|hasher| hasher.update(&large));
         assert_eq!(hashers.each_ref().map(is_apart), [true, false, false]);
         let [first, mut second, mut third] = hashers;
         // Not waited for, its thread ends nevertheless.
         drop(first);
-        while helpers.busy.load(Ordering::Relaxed) > 0 {
-            thread::yield_now();
-        }
+        await_idle(&helpers);
         second.update(b"more");
         third.update(b"more");
         assert_eq!([&second, &third].map(is_apart), [true, false]);
         assert_eq!(second.finish(), third.finish());
         assert_eq!(helpers.busy.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn who_sends_slowly_leaves_the_thread_to_others() {
+        let (large, helpers) = (large(), helpers(1, Duration::from_millis(1)));
+        let [mut slow, mut other] = [(); 2].map(|()| Hasher::new(helpers.clone()));
+        slow.update(&large);
+        assert!(is_apart(&slow));
+        await_idle(&helpers);
+        other.update(&large);
+        assert!(is_apart(&other));
+        while is_apart(&slow) {
+            slow.update(b"");
+        }
+        assert_eq!(slow.finish(), other.finish());
     }
 }
