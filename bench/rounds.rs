@@ -87,8 +87,8 @@ fn take_turn(side: &mut Side, time: Duration) -> Turn {
     let before = times();
     let done = (side.run)(time);
     let after = times();
-    let [cpu, client_cpu] = [0, 1].map(|number| (after[number] - before[number]) / done.units);
     assert!(done.units > 0.0, "{} did nothing", side.name);
+    let [cpu, client_cpu] = [0, 1].map(|number| (after[number] - before[number]) / done.units);
     Turn {
         rate: done.units / done.time.as_secs_f64(),
         cpu,

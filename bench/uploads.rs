@@ -203,6 +203,7 @@ impl ToNobody {
 
 impl Uploader for ToNobody {
     fn upload(&mut self, bytes: u64) {
+        assert_eq!(bytes % HASHED as u64, 0, "large files are whole blocks");
         let mut sha1 = Sha1::new();
         (0..bytes / HASHED as u64).for_each(|_| sha1.update(&self.block));
         std::hint::black_box(sha1.finalize());

@@ -146,7 +146,7 @@ impl Large {
             report.compare(&case, "MiB/s", &sides[0], peer, Goal::AtLeast(0.5), rate);
             report.compare("  without fsync", "MiB/s", &sides[1], peer, Goal::AtLeast(1.0), rate);
         }
-        report.compare("  the cost of SHA-1", "MiB/s", &sides[1], &sides[4], Goal::None, rate);
+        report.compare("  that, beside SHA-1", "MiB/s", &sides[1], &sides[4], Goal::None, rate);
         sides
     }
 }
