@@ -51,8 +51,9 @@ pub const WORKERS_KEPT: usize = 3;
 pub const WORKER_IDLE: Duration = Duration::from_secs(10);
 /// How long a worker that has nothing to do looks for the next request itself before it rests; one at a time does.
 pub const LOOK_TIME: Duration = Duration::from_millis(5);
-/// Events that such a worker sees to at a time: what takes longer than seeing to it, it shares with the others.
-pub const LOOK_EVENTS: usize = 64;
+/// Events that such a worker sees to at a time before it does, or shares, the work they bring. A request among them waits
+/// until all are seen to.
+pub const LOOK_EVENTS: usize = 16;
 /// While workers look, how often the front comes by: the longest that a request waits where those who looked have found
 /// others that take long.
 pub const FRONT_PAUSE: Duration = Duration::from_millis(1);

@@ -118,7 +118,7 @@ impl Workers {
     }
 
     /// Hands in a request, unless `most` wait already: then `item` comes back. A worker must come to the queue soon: it
-    /// is the one that takes the request, so another one is called only if more than that waits.
+    /// takes the request, and calls others to what else waits.
     pub(super) fn offer<T: Send + 'static>(
         &self,
         most: usize,
@@ -130,7 +130,7 @@ impl Workers {
             return Err(item);
         }
         state.requests.push_back(Box::new(move || serve(item)));
-        if !self.0.0.is_mine() || state.requests.len() > 1 {
+        if !self.0.0.is_mine() {
             self.0.0.call(state);
         }
         Ok(())
