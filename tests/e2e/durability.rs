@@ -45,6 +45,15 @@ fn a_large_upload_is_on_its_way_to_the_disk_while_it_comes() {
     assert!(all("sync temporary").next() > begun.last().copied(), "{events:?}");
 }
 
+#[test]
+fn a_large_upload_has_the_hash_of_all_its_bytes() {
+    let site = crash::site(&[]);
+    let mut ledger = Ledger::new(&site, 1);
+    // More than a worker hashes alone.
+    ledger.perform(&site, Deed::Upload((24 << 20) + 1)).expect("nothing hinders it");
+    ledger.audit(&site);
+}
+
 fn assert_order(settings: &[(&str, &str)], commit: &[&'static str]) {
     let site = crash::site(settings);
     let (mut other, mut ledger) = (Ledger::new(&site, 1), Ledger::new(&site, 2));
