@@ -5,6 +5,9 @@ mod conformance;
 mod files;
 mod hash;
 mod metadata;
+#[cfg(test)]
+#[path = "../../tests/support/port.rs"]
+mod port;
 mod postgres;
 #[cfg(test)]
 #[path = "../../tests/support/postgres.rs"]

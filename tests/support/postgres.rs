@@ -4,7 +4,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use super::port::free_port;
 
 /// The superuser of every server; it needs no password.
 pub const USER: &str = "media";
@@ -252,8 +253,4 @@ fn give_away(scratch: &Path) {
         );
         assert_ne!(fs::metadata(scratch).expect("the scratch directory").uid(), 0);
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|socket| socket.local_addr()).expect("a free port").port()
 }
