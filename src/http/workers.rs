@@ -465,6 +465,8 @@ mod tests {
 
     /// Has each look find what is next in `finds`, and hand it in; then nothing.
     fn find(workers: &Workers, finds: Vec<Vec<Job>>) {
+        // Else one may look before both are kept busy.
+        settle(workers, 2);
         let (handle, finds) = (Arc::downgrade(&workers.0), Mutex::new(finds.into_iter()));
         workers.look_at(move |_| {
             let (Some(handle), Some(jobs)) = (handle.upgrade(), lock(&finds).next()) else { return false };
@@ -528,6 +530,8 @@ mod tests {
     #[test]
     fn what_a_worker_hands_in_it_takes_itself() {
         let workers = Workers::new(2).unwrap();
+        // Else the other one may just come to the queue for the first time.
+        settle(&workers, 2);
         let (to, from) = channel();
         let inner = workers.clone();
         workers.run(move || {
