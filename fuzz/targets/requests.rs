@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use media_server::http::BodyLength;
-use media_server::http::body::Decoder;
+use media_server::http::chunked::Decoder;
 use media_server::http::head::{Head, Scan, Version};
 
 fuzz_target!(|input: &[u8]| {

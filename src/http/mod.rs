@@ -5,50 +5,30 @@
 //! through a bounded queue to a worker. The worker reads the body and writes the answer with blocking calls under two
 //! clocks, and lets the connection rest again. An [`Exchange`] may be parked in between.
 
-pub mod body;
-mod client;
-pub mod conditional;
 mod connection;
-pub mod cors;
-mod delivery;
-pub mod disposition;
-mod edge;
-mod entrance;
-mod events;
 mod exchange;
-mod fields;
 pub mod form;
-mod front;
-pub mod head;
+mod limits;
+mod message;
 pub mod mime;
 mod monitor;
-mod pace;
-mod parameters;
-pub mod range;
-mod rate;
-mod reader;
-mod response;
-mod seats;
+mod runtime;
 mod server;
 mod settings;
-mod stream;
-pub mod target;
-mod tls;
-mod transfer;
-mod workers;
 
 #[cfg(test)]
 mod tests;
 
-pub use body::BodyLength;
-pub use client::Client;
+pub use connection::body::Body;
 pub use exchange::Exchange;
+pub use limits::client::Client;
+pub use message::chunked::BodyLength;
+pub use message::response::Response;
+pub use message::{chunked, conditional, cors, disposition, head, range, target};
 pub use monitor::{Activity, Monitor};
-pub use reader::Body;
-pub use response::Response;
+pub use runtime::workers::Workers;
 pub use server::Server;
 pub use settings::{Clocks, Limits, Listen, Pkcs12, Settings};
-pub use workers::Workers;
 
 /// What answers the requests.
 pub trait Service: Send + Sync + 'static {

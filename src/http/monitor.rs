@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::connection::Stage;
-use super::edge::Edge;
-use super::seats::lock;
+use super::limits::permits::lock;
+use super::runtime::edge::Edge;
 use crate::metrics::Requests;
 
 /// The way to see what a [`super::Server`] does. Nothing of it is copied while nobody looks.

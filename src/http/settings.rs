@@ -4,7 +4,6 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::error::Result;
 use crate::limits;
 use crate::secret::Secret;
 
@@ -69,13 +68,6 @@ pub struct Pkcs12 {
     pub bytes: Vec<u8>,
     /// The password it is encrypted with.
     pub password: Secret,
-}
-
-impl Pkcs12 {
-    /// Fails if HTTPS can't be served with it; the text says what to do.
-    pub fn check(&self) -> Result<()> {
-        super::tls::acceptor(self).map(drop)
-    }
 }
 
 /// The clocks of a transfer. They count only time spent waiting for the client.

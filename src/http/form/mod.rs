@@ -3,7 +3,7 @@
 
 mod collector;
 mod decode;
-mod file_name;
+
 mod multipart;
 mod part;
 mod source;
@@ -14,11 +14,11 @@ use std::io::{self, Read, Write};
 
 use self::collector::Collector;
 use self::source::Source;
-use super::parameters;
+use crate::http::message::parameters;
 use crate::limits;
 use crate::model::Refusal;
 
-pub use self::file_name::file_name;
+pub use crate::http::message::file_name::file_name;
 
 /// What a form held. Names of fields are in lower case; the first field of a name counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

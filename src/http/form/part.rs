@@ -6,7 +6,8 @@ use httparse::{EMPTY_HEADER, Header, Status};
 use percent_encoding::percent_decode_str;
 
 use super::{DataPart, file_name};
-use crate::http::{mime, parameters};
+use crate::http::message::parameters;
+use crate::http::mime;
 use crate::limits;
 use crate::model::Refusal;
 

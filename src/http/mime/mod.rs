@@ -2,7 +2,7 @@
 
 mod sniff;
 
-use super::parameters;
+use super::message::parameters;
 use crate::limits;
 use crate::model::Refusal;
 

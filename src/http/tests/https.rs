@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use native_tls::{TlsConnector, TlsStream};
 
-use super::super::tls::tests::self_signed;
+use super::super::connection::tls::tests::self_signed;
 use super::*;
 
 pub(super) fn https() -> Settings {

@@ -1,23 +1,25 @@
 //! An exchange: a request whose answer is owed.
 
+mod send;
+
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::body::BodyLength;
-use super::client::Client;
-use super::connection::{Connection, Then};
-use super::delivery::Delivery;
-use super::edge::{Edge, Entry, HungUp};
-use super::head::{Head, Version};
-use super::reader::{Body, CONTINUE, Incoming};
-use super::response::Response;
-use super::seats::{Seat, lock};
+use crate::http::connection::body::{Body, CONTINUE, Incoming};
+use crate::http::connection::{Connection, Then};
+use crate::http::limits::client::Client;
+use crate::http::limits::permits::{Seat, lock};
+use crate::http::message::chunked::BodyLength;
+use crate::http::message::head::{Head, Version};
+use crate::http::message::response::Response;
+use crate::http::runtime::edge::{Edge, Entry, HungUp};
 use crate::limits;
 use crate::metrics::Route;
 use crate::model::{BareJid, Method, Refusal};
 use crate::sys::Interest;
+use send::Delivery;
 
 /// The status that is logged of a request whose client did not wait for the answer: nginx's.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -44,7 +46,7 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(edge: Arc<Edge>, connection: Box<Connection>, head: Head) -> Self {
+    pub(in crate::http) fn new(edge: Arc<Edge>, connection: Box<Connection>, head: Head) -> Self {
         let client = Client::of(&head, connection.peer, &edge.settings.trusted_proxies);
         let incoming = Incoming::new(&head, edge.settings.pace);
         Self {

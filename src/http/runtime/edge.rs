@@ -10,26 +10,26 @@ use std::time::{Instant, SystemTime};
 
 use native_tls::TlsAcceptor;
 
-use super::Service;
-use super::connection::{Collected, Connection, Stage, Then};
 use super::entrance::Entrance;
-use super::exchange::Exchange;
-use super::head::Head;
-use super::rate::Rates;
-use super::response::{Payload, Response};
-use super::seats::{Seats, lock};
-use super::settings::Settings;
-use super::transfer::Halt;
 use super::workers::Workers;
+use crate::http::Service;
+use crate::http::connection::transfer::Halt;
+use crate::http::connection::{Collected, Connection, Stage, Then};
+use crate::http::exchange::Exchange;
+use crate::http::limits::permits::{Seats, lock};
+use crate::http::limits::rate::Rates;
+use crate::http::message::head::Head;
+use crate::http::message::response::{Payload, Response};
+use crate::http::settings::Settings;
 use crate::limits;
 use crate::metrics::{Requests, Route};
 use crate::model::Refusal;
 use crate::sys::{Epoll, Waker};
 
 /// Called once, on the front or a worker, without any lock held: it must not block.
-pub(super) type HungUp = Box<dyn FnOnce() + Send>;
+pub type HungUp = Box<dyn FnOnce() + Send>;
 
-pub(super) struct Edge {
+pub struct Edge {
     pub settings: Settings,
     pub service: Arc<dyn Service>,
     pub workers: Workers,
@@ -206,7 +206,7 @@ impl Edge {
 }
 
 /// A whole answer that refuses and closes.
-pub(super) fn refusal_bytes(refusal: Refusal) -> Vec<u8> {
+pub fn refusal_bytes(refusal: Refusal) -> Vec<u8> {
     let response = Response::refusal(refusal);
     let mut bytes = Vec::new();
     response.write_head(Some("close"), SystemTime::now(), &mut bytes);
@@ -217,7 +217,7 @@ pub(super) fn refusal_bytes(refusal: Refusal) -> Vec<u8> {
 }
 
 /// A line of the access log. It has no place for queries and field values: they hold credentials.
-pub(super) struct Entry<'a> {
+pub struct Entry<'a> {
     pub client: IpAddr,
     pub user: Option<&'a str>,
     pub method: &'a str,

@@ -2,8 +2,8 @@
 
 use native_tls::{Identity, Protocol, TlsAcceptor};
 
-use super::settings::Pkcs12;
 use crate::error::{Error, Kind, Result};
+use crate::http::settings::Pkcs12;
 
 /// The first bytes of a Java key store.
 const JKS: [u8; 4] = [0xfe, 0xed, 0xfe, 0xed];
@@ -13,12 +13,19 @@ const PKCS12_ENCRYPTION: [u8; 11] = [0x06, 0x0a, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0
 const LEGACY: [u8; 4] = [1, 2, 5, 6];
 
 /// An acceptor of TLS 1.2 and later with this certificate and key.
-pub(super) fn acceptor(pkcs12: &Pkcs12) -> Result<TlsAcceptor> {
+pub fn acceptor(pkcs12: &Pkcs12) -> Result<TlsAcceptor> {
     let identity = Identity::from_pkcs12(&pkcs12.bytes, pkcs12.password.expose())
         .map_err(|error| Error::caused(Kind::Config, complaint(&pkcs12.bytes), error))?;
     TlsAcceptor::builder(identity).min_protocol_version(Some(Protocol::Tlsv12)).build().map_err(|error| {
         Error::caused(Kind::Config, "https.keystore: TLS can't use its certificate and key", error)
     })
+}
+
+impl Pkcs12 {
+    /// Fails if HTTPS can't be served with it; the text says what to do.
+    pub fn check(&self) -> Result<()> {
+        acceptor(self).map(drop)
+    }
 }
 
 /// What is wrong with a file that could not be read, and the command that mends it.
@@ -42,7 +49,7 @@ fn is_legacy(bytes: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub mod tests {
     use std::process::{Command, Stdio};
     use std::sync::OnceLock;
 

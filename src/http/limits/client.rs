@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::head::Head;
+use crate::http::message::head::Head;
 
 /// The client of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ impl Client {
     }
 
     /// The last address of `X-Forwarded-For` that is no trusted proxy's, if `peer` is one; else `peer`.
-    pub(super) fn of(head: &Head, peer: IpAddr, trusted: &[IpAddr]) -> Self {
+    pub fn of(head: &Head, peer: IpAddr, trusted: &[IpAddr]) -> Self {
         if !trusted.contains(&peer) {
             return Self { address: peer, limited: true };
         }
@@ -35,7 +35,7 @@ impl Client {
 }
 
 /// What counts as one client: an IPv4 address, or the /64 that every IPv6 host has to itself.
-pub(super) fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX))),
         four => four,

@@ -12,7 +12,7 @@ use crate::sys::{self, Interest};
 
 /// A non-blocking socket that remembers what it last had to wait for: TLS may want to write in order to read.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub struct Socket {
     tcp: TcpStream,
     awaits: Interest,
 }
@@ -49,7 +49,7 @@ impl Write for Socket {
 }
 
 /// A client's stream.
-pub(super) enum Stream {
+pub enum Stream {
     Plain(Socket),
     /// Will speak TLS, but not a byte has come yet.
     Hello(Socket),

@@ -2,22 +2,22 @@
 
 use std::io::{self, Read};
 
-use super::body::Decoder;
-use super::connection::{Buffer, Connection};
-use super::head::Head;
 use super::pace::Pace;
-use super::settings::Clocks;
 use super::transfer::{Halt, Transfer};
+use super::{Buffer, Connection};
+use crate::http::message::chunked::Decoder;
+use crate::http::message::head::Head;
+use crate::http::settings::Clocks;
 use crate::model::Refusal;
 
 /// Bytes that are read at a time where framing may come.
 const FRAMED_READ: usize = 8 * 1024;
 /// The interim answer.
-pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The state of a body between reads.
 #[derive(Debug)]
-pub(super) struct Incoming {
+pub struct Incoming {
     decoder: Decoder,
     pace: Pace,
     /// Whether the client still waits for `100 Continue`.
@@ -70,7 +70,11 @@ pub struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    pub(super) fn new(incoming: &'a mut Incoming, connection: &'a mut Connection, halt: &'a Halt) -> Self {
+    pub(in crate::http) fn new(
+        incoming: &'a mut Incoming,
+        connection: &'a mut Connection,
+        halt: &'a Halt,
+    ) -> Self {
         Self { incoming, connection, halt }
     }
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use super::seats::lock;
 use crate::error::{Error, Result};
+use crate::http::limits::permits::lock;
 use crate::limits;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -60,7 +60,7 @@ struct State {
 
 /// What the workers do at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Activity {
+pub struct Activity {
     /// Threads there may be.
     pub most: usize,
     /// Those that have a job.
@@ -98,7 +98,7 @@ impl Workers {
     }
 
     /// What they do at the moment. Who looks for work is not busy.
-    pub(super) fn activity(&self) -> Activity {
+    pub fn activity(&self) -> Activity {
         let state = lock(&self.0.0.state);
         let busy = state.threads.saturating_sub(state.idle.len() + usize::from(state.looking));
         Activity { most: self.0.0.most, busy, queued: state.resumed.len() + state.requests.len() }
@@ -106,12 +106,12 @@ impl Workers {
 
     /// Tells them where to look for work when the queue is empty: `source` waits for some until the moment it is given,
     /// hands it in, and says whether it found any. The first one told counts.
-    pub(super) fn look_at(&self, source: impl Fn(Instant) -> bool + Send + Sync + 'static) {
+    pub fn look_at(&self, source: impl Fn(Instant) -> bool + Send + Sync + 'static) {
         let _ = self.0.0.source.set(Box::new(source));
     }
 
     /// Whether one looks for work, or began to since this was asked with the same `seen`.
-    pub(super) fn are_looking(&self, seen: &mut u64) -> bool {
+    pub fn are_looking(&self, seen: &mut u64) -> bool {
         let state = lock(&self.0.0.state);
         let before = std::mem::replace(seen, state.looks);
         state.looking || before != state.looks
@@ -119,12 +119,7 @@ impl Workers {
 
     /// Hands in a request, unless `most` wait already: then `item` comes back. A worker must come to the queue soon: it
     /// takes the request, and calls others to what else waits.
-    pub(super) fn offer<T: Send + 'static>(
-        &self,
-        most: usize,
-        item: T,
-        serve: fn(T),
-    ) -> std::result::Result<(), T> {
+    pub fn offer<T: Send + 'static>(&self, most: usize, item: T, serve: fn(T)) -> std::result::Result<(), T> {
         let mut state = lock(&self.0.0.state);
         if state.requests.len() >= most {
             return Err(item);

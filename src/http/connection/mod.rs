@@ -1,21 +1,27 @@
 //! A connection and what has been read of it. Whoever holds the box works on it: the front, a worker, or nobody but
 //! the exchange that is parked.
 
+pub mod body;
+pub mod pace;
+pub mod stream;
+pub mod tls;
+pub mod transfer;
+
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::head::Scan;
-use super::seats::Seat;
-use super::stream::Stream;
+use crate::http::limits::permits::Seat;
+use crate::http::message::head::Scan;
 use crate::limits;
 use crate::model::Refusal;
 use crate::sys::{Epoll, Interest};
+use stream::Stream;
 
 /// Reads of one linger step, so that no client keeps the front for itself.
 const DRAIN_READS: usize = 16;
 
-pub(super) struct Connection {
+pub struct Connection {
     // Closed before its seat is given back: fields drop in this order.
     pub stream: Stream,
     pub input: Buffer,
@@ -36,7 +42,7 @@ pub(super) struct Connection {
 
 /// What a connection waits for when it rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub enum Stage {
     Handshake,
     /// A head; whether a byte of it has come.
     Head(bool),
@@ -55,7 +61,7 @@ impl Stage {
 
 /// What comes after an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
+pub enum Then {
     /// The next request.
     Next,
     /// The end.
@@ -66,7 +72,7 @@ pub(super) enum Then {
 
 /// How far a head has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Collected {
+pub enum Collected {
     Whole,
     Part,
     /// The client has closed.
@@ -196,7 +202,7 @@ impl Connection {
 
 /// Bytes that were read and not used yet, or are to be written. Costs nothing while it is empty.
 #[derive(Debug, Default)]
-pub(super) struct Buffer {
+pub struct Buffer {
     bytes: Vec<u8>,
     used: usize,
 }

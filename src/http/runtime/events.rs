@@ -5,15 +5,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::connection::{Collected, Connection, Stage};
 use super::edge::Edge;
 use super::entrance::LISTENERS;
-use super::seats::lock;
+use crate::http::connection::{Collected, Connection, Stage};
+use crate::http::limits::permits::lock;
 use crate::limits;
 use crate::sys::Events;
 
 /// The token of the waker; those below are listeners, those above connections.
-pub(super) const WAKER: u64 = LISTENERS;
+pub const WAKER: u64 = LISTENERS;
 
 impl Edge {
     /// Waits on a worker for the next events, and sees to them; whether there were any.

@@ -3,12 +3,12 @@
 use std::io;
 use std::time::SystemTime;
 
-use super::connection::{Buffer, Connection};
-use super::edge::Edge;
-use super::head::{Head, Version};
-use super::pace::Pace;
-use super::response::{Payload, Response};
-use super::transfer::Transfer;
+use crate::http::connection::pace::Pace;
+use crate::http::connection::transfer::Transfer;
+use crate::http::connection::{Buffer, Connection};
+use crate::http::message::head::{Head, Version};
+use crate::http::message::response::{Payload, Response};
+use crate::http::runtime::edge::Edge;
 use crate::limits;
 use crate::model::{Method, Refusal};
 
@@ -21,7 +21,7 @@ const BEGINNING_BYTES: u64 = 4096;
 const HEAD_ROOM: usize = 1024;
 
 /// How an answer is sent, and what became of it.
-pub(super) struct Delivery {
+pub struct Delivery {
     version: Version,
     head_only: bool,
     /// Whether the connection is kept afterwards.

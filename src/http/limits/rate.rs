@@ -6,12 +6,12 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::client::network;
-use super::seats::lock;
+use super::permits::lock;
 use crate::limits;
 
 /// How many requests each address may make.
 #[derive(Debug)]
-pub(super) struct Rates(Mutex<Buckets>);
+pub struct Rates(Mutex<Buckets>);
 
 #[derive(Debug)]
 struct Buckets {

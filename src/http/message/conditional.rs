@@ -29,7 +29,7 @@ impl Validators {
     }
 
     /// Whether `If-Range` names exactly this representation (RFC 9110 section 13.1.5).
-    pub(super) fn is_named_by(&self, if_range: &str) -> bool {
+    pub(in crate::http) fn is_named_by(&self, if_range: &str) -> bool {
         if_range.trim() == self.etag || date(if_range) == Some(self.last_modified)
     }
 }

@@ -2,7 +2,8 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{form, mime};
+use super::file_name::file_name as cleaned;
+use crate::http::mime;
 
 /// What an extended value may hold as it is (RFC 8187 section 3.2.1).
 const EXTENDED: &AsciiSet = &NON_ALPHANUMERIC
@@ -23,7 +24,7 @@ const EXTENDED: &AsciiSet = &NON_ALPHANUMERIC
 /// is safe to show.
 pub fn content_disposition(mime_type: &str, file_name: Option<&str>) -> String {
     let kind = if mime::is_inline_safe(mime_type) { "inline" } else { "attachment" };
-    let Some(name) = file_name.and_then(form::file_name) else { return kind.to_owned() };
+    let Some(name) = file_name.and_then(cleaned) else { return kind.to_owned() };
     let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
     if plain == name {
         return format!("{kind}; filename=\"{plain}\"");

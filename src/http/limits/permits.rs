@@ -10,13 +10,13 @@ use super::client::network;
 use crate::model::Refusal;
 
 /// Locks, whatever a thread that panicked left: what is kept in our locks is whole between any two statements.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The seats for connections, uploads or downloads, in all and for each client address.
 #[derive(Debug)]
-pub(super) struct Seats {
+pub struct Seats {
     most: AtomicUsize,
     most_each: AtomicUsize,
     taken: Mutex<Taken>,
@@ -31,7 +31,7 @@ struct Taken {
 
 /// One that is taken.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub struct Seat {
     seats: Arc<Seats>,
     address: Option<IpAddr>,
 }

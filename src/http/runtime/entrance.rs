@@ -5,9 +5,9 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Instant;
 
-use super::connection::Connection;
 use super::edge::{Edge, refusal_bytes};
-use super::stream::{Socket, Stream};
+use crate::http::connection::Connection;
+use crate::http::connection::stream::{Socket, Stream};
 use crate::limits;
 use crate::metrics::Route;
 use crate::model::Refusal;
@@ -16,9 +16,9 @@ use crate::sys::{self, Accepted, Epoll, Interest};
 /// Connections accepted in one go, before others have their turn.
 const ACCEPTS: usize = 64;
 /// Tokens below are those of listeners.
-pub(super) const LISTENERS: u64 = 1 << 16;
+pub const LISTENERS: u64 = 1 << 16;
 
-pub(super) struct Entrance {
+pub struct Entrance {
     /// Each with whether it speaks TLS. Whoever is told that somebody waits accepts, and then lets it be told again.
     listeners: Vec<(TcpListener, bool)>,
     /// While the process is out of descriptors: when accepting is tried again.

@@ -28,7 +28,7 @@ pub struct Response {
 
 /// What follows the head.
 #[derive(Debug)]
-pub(super) enum Payload {
+pub(in crate::http) enum Payload {
     Bytes(Vec<u8>),
     File(File, Range<u64>),
 }
@@ -99,12 +99,12 @@ impl Response {
         self.status
     }
 
-    pub(super) fn payload(&self) -> &Payload {
+    pub(in crate::http) fn payload(&self) -> &Payload {
         &self.payload
     }
 
     /// Bytes of the body; 0 for a status that has none (RFC 9110 section 6.4.1).
-    pub(super) fn length(&self) -> u64 {
+    pub(in crate::http) fn length(&self) -> u64 {
         match &self.payload {
             _ if !self.has_body() => 0,
             Payload::Bytes(bytes) => bytes.len() as u64,
@@ -113,7 +113,7 @@ impl Response {
     }
 
     /// Puts these bytes of the body behind what is in `out`.
-    pub(super) fn read(&self, part: Range<u64>, out: &mut Vec<u8>) -> io::Result<()> {
+    pub(in crate::http) fn read(&self, part: Range<u64>, out: &mut Vec<u8>) -> io::Result<()> {
         let place = |at: u64| usize::try_from(at).map_err(io::Error::other);
         match &self.payload {
             Payload::Bytes(bytes) => {
@@ -129,7 +129,7 @@ impl Response {
     }
 
     /// Writes the head behind what is in `out`; `connection` is the value of the field Connection, if it is needed.
-    pub(super) fn write_head(&self, connection: Option<&str>, now: SystemTime, out: &mut Vec<u8>) {
+    pub(in crate::http) fn write_head(&self, connection: Option<&str>, now: SystemTime, out: &mut Vec<u8>) {
         let (status, reason, date) = (self.status, reason(self.status), HttpDate::from(now));
         // Writing to memory can't fail.
         let _ = write!(out, "HTTP/1.1 {status} {reason}\r\nDate: {date}\r\nServer: {SERVER}\r\n");

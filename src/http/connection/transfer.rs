@@ -19,7 +19,7 @@ const TLS_STEP: usize = 128 * 1024;
 
 /// Ends every transfer when the server has waited long enough.
 #[derive(Debug)]
-pub(super) struct Halt {
+pub struct Halt {
     set: AtomicBool,
     waker: Waker,
 }
@@ -41,7 +41,7 @@ impl Halt {
 }
 
 /// A body or an answer on its way.
-pub(super) struct Transfer<'a> {
+pub struct Transfer<'a> {
     pub stream: &'a mut Stream,
     pub pace: &'a mut Pace,
     pub halt: &'a Halt,

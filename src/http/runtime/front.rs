@@ -7,10 +7,10 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, Stage};
 use super::edge::Edge;
 use super::events::WAKER;
-use super::seats::lock;
+use crate::http::connection::{Connection, Stage};
+use crate::http::limits::permits::lock;
 use crate::limits;
 use crate::model::Refusal;
 use crate::sys::Events;
@@ -18,7 +18,7 @@ use crate::sys::Events;
 /// How finely deadlines are looked at, at most and at least.
 const TICKS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
 
-pub(super) struct Front {
+pub struct Front {
     edge: Arc<Edge>,
     scratch: Vec<u8>,
     tick: Duration,

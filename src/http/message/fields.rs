@@ -4,19 +4,19 @@ use std::net::Ipv6Addr;
 
 use httparse::Header;
 
-use super::body::BodyLength;
+use super::chunked::BodyLength;
 use super::head::Version;
 use crate::model::Refusal;
 
 /// What these fields say together.
-pub(super) struct Digest<'a> {
+pub(in crate::http) struct Digest<'a> {
     pub length: BodyLength,
     pub host: Option<&'a str>,
     pub keep_alive: bool,
     pub expects_continue: bool,
 }
 
-pub(super) fn digest<'a>(headers: &[Header<'a>], version: Version) -> Result<Digest<'a>, Refusal> {
+pub(in crate::http) fn digest<'a>(headers: &[Header<'a>], version: Version) -> Result<Digest<'a>, Refusal> {
     Ok(Digest {
         length: length(headers, version)?,
         host: host(headers, version)?,
@@ -26,13 +26,13 @@ pub(super) fn digest<'a>(headers: &[Header<'a>], version: Version) -> Result<Dig
 }
 
 /// Whether this field says where a request ends, or whose it is.
-pub(super) fn is_framing(name: &str) -> bool {
+pub(in crate::http) fn is_framing(name: &str) -> bool {
     ["content-length", "transfer-encoding", "host"].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// Whether this is `host[:port]`: letters, digits, `.`, `-` and `_`, or an IPv6 address in brackets. Stricter than
 /// RFC 3986, because it becomes part of an address that users are shown before they press "yes".
-pub(super) fn is_authority(text: &[u8]) -> bool {
+pub(in crate::http) fn is_authority(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else { return false };
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::settings::Clocks;
+use crate::http::settings::Clocks;
 use crate::model::Refusal;
 
 /// No wait is shorter than this, whatever the clocks say.
@@ -11,7 +11,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// How a transfer goes. Only the time that we waited for the client is held against it, so that a slow disk of
 /// ours costs nobody the connection.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub struct Pace {
     clocks: Clocks,
     idle: Duration,
     window: Duration,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::body::BodyLength;
+use super::chunked::BodyLength;
 use super::fields;
 use crate::limits;
 use crate::model::{Method, Refusal};

@@ -1,0 +1,14 @@
+//! HTTP messages as bytes and values: heads, targets, fields, framing, conditions, ranges, responses. Nothing here knows of
+//! sockets or waits; any thread runs it.
+
+pub mod chunked;
+pub mod conditional;
+pub mod cors;
+pub mod disposition;
+pub(super) mod fields;
+pub mod file_name;
+pub mod head;
+pub mod parameters;
+pub mod range;
+pub mod response;
+pub mod target;
