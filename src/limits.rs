@@ -24,13 +24,20 @@ pub const TRANSFER_GRACE_TIME: Duration = Duration::from_secs(30);
 pub const LINGER_TIME: Duration = Duration::from_secs(2);
 /// See [`LINGER_TIME`].
 pub const LINGER_BYTES: u64 = 4 * 1024 * 1024;
-/// Bytes of one step of a large answer: large enough that system calls don't count, small enough for both clocks.
-pub const ANSWER_STEP: usize = 256 * 1024;
-/// Bytes of an answer that the kernel keeps for a client beyond what is on its way to it. The kernel would take up to 4 MB
-/// for each client that reads slowly; a thousand of them would leave no memory for the connections of others.
+/// Bytes of a response that are sent for one event, before other connections have their turn.
+pub const SEND_STEP: u64 = 1024 * 1024;
+/// Bytes of a response that the kernel keeps for a client beyond what is on its way to it. The kernel would take up to 4 MB
+/// for each client that reads slowly; a thousand of them would leave no memory for the connections of others. A socket
+/// counts as writable while it keeps less than half of this, and only then a pipelined request is served.
 pub const UNSENT_BYTES: u32 = 512 * 1024;
-/// Answers above this many bytes count as downloads and need a seat; smaller ones fit the socket's buffer.
-pub const DOWNLOAD_BYTES: u64 = 64 * 1024;
+/// Uploads that one client network may have at a time, even if that is more than a quarter of all.
+pub const UPLOADS_EACH: usize = 8;
+/// How long a new upload waits for a permit where there is none.
+pub const UPLOAD_WAIT: Duration = Duration::from_secs(2);
+/// How long an upload is left alone, and over which time its rate is taken, before it may have to give way to another.
+pub const SLOW_UPLOAD_TIME: Duration = Duration::from_secs(5);
+/// Bytes per second below which an upload may have to give way to another: a bad mobile network is faster.
+pub const SLOW_UPLOAD_RATE: u64 = 64 * 1024;
 /// What `http.rate.limit` lets a client save up: a page full of pictures is asked for at once.
 pub const RATE_BURST: Duration = Duration::from_secs(10);
 /// Client addresses whose rates are known, 5 MB of them; those beyond share one.
@@ -43,20 +50,28 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub const ACCEPT_REMINDER: Duration = Duration::from_secs(60);
 /// Connections the kernel may hold for us before we accept them.
 pub const LISTEN_BACKLOG: i32 = 1024;
-/// Requests that may wait for a worker. Beyond: 503.
-pub const WORKER_QUEUE: usize = 4096;
-/// Worker threads that are there from the start and stay: the fewest that `http.threads` may be.
-pub const WORKERS_KEPT: usize = 3;
-/// How long any other worker thread without work is kept for more to come.
+/// Connections accepted for one event, before others have their turn.
+pub const ACCEPTS: usize = 16;
+/// Requests that may wait for a thread of their own. Beyond: 503.
+pub const DEFERRED_REQUESTS: usize = 4096;
+/// The fewest threads that handle events: one may be at a long event while the other handles what comes.
+pub const TURNS_MIN: usize = 2;
+/// The fewest that `http.threads` may be.
+pub const WORKERS_MIN: usize = 3;
+/// Idle worker threads that are kept.
+pub const WORKERS_IDLE: usize = 1;
+/// How long any other idle worker thread is kept.
 pub const WORKER_IDLE: Duration = Duration::from_secs(10);
-/// How long a worker that has nothing to do looks for the next request itself before it rests; one at a time does.
-pub const LOOK_TIME: Duration = Duration::from_millis(5);
-/// Events that such a worker sees to at a time before it does, or shares, the work they bring. A request among them waits
-/// until all are seen to.
-pub const LOOK_EVENTS: usize = 16;
-/// While workers look, how often the front comes by: the longest that a request waits where those who looked have found
-/// others that take long.
-pub const FRONT_PAUSE: Duration = Duration::from_millis(1);
+/// Events that a worker thread takes in hand at a time. Those behind the first wait for it, or for another thread.
+pub const TURN_EVENTS: usize = 16;
+/// How long all turns may be at one event each before another one is lent.
+pub const STUCK_TIME: Duration = Duration::from_millis(5);
+/// After so many looks at the turns in a row that found one free, the clock thread looks at them only when it is told to.
+pub const CALM_LOOKS: u32 = 20;
+/// How long a server that ends waits for the threads that handle events.
+pub const TURNS_END: Duration = Duration::from_secs(1);
+/// Stack of the clock thread, in bytes.
+pub const CLOCK_STACK: usize = 128 * 1024;
 /// Stack of a worker thread, in bytes.
 pub const WORKER_STACK: usize = 512 * 1024;
 /// Bytes of a chunk-size line, extensions included (RFC 9112 section 7.1).

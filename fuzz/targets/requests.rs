@@ -6,7 +6,8 @@
 use libfuzzer_sys::fuzz_target;
 use media_server::http::BodyLength;
 use media_server::http::chunked::Decoder;
-use media_server::http::head::{Head, Scan, Version};
+use media_server::http::head::{Head, Version};
+use media_server::http::scan::Scan;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&seed, bytes)) = input.split_first() else { return };

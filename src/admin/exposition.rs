@@ -106,28 +106,67 @@ impl Snapshot<'_> {
                 ),
                 ("mediaserver_http_uploads", "Requests whose bodies are read.", server.uploads.0),
                 ("mediaserver_http_uploads_limit", "Uploads that are taken at a time.", server.uploads.1),
-                ("mediaserver_http_downloads", "Large answers that are sent.", server.downloads.0),
                 (
-                    "mediaserver_http_downloads_limit",
-                    "Downloads that are sent at a time.",
-                    server.downloads.1,
+                    "mediaserver_http_responses_half_sent",
+                    "Responses that wait for their clients to take more.",
+                    server.half_sent,
+                ),
+                (
+                    "mediaserver_http_downloads",
+                    "The same, under the name of older versions; it will be removed.",
+                    server.half_sent,
                 ),
             ],
         );
     }
 
     fn workers(&self, text: &mut Text) {
-        let (busy, all) = self.server.workers;
+        let server = &self.server;
+        let (left, max) = server.left;
         gauges(
             text,
             [
                 (
-                    "mediaserver_workers",
-                    "Threads that may serve requests; they are started as they are needed.",
-                    all,
+                    "mediaserver_http_turns",
+                    "Threads that wait for events and handle them, those that are lent included.",
+                    server.turns,
                 ),
-                ("mediaserver_workers_busy", "Threads that serve a request now.", busy),
-                ("mediaserver_workers_queue", "Requests that wait for a thread.", self.server.queued),
+                (
+                    "mediaserver_http_turns_lent",
+                    "Turns that are lent because all others are stuck at an event.",
+                    server.turns_lent,
+                ),
+                (
+                    "mediaserver_http_requests_left",
+                    "Requests that may wait, each on a thread of its own.",
+                    left,
+                ),
+                ("mediaserver_http_requests_left_limit", "How many there may be: http.threads.", max),
+                (
+                    "mediaserver_http_requests_deferred",
+                    "Requests that wait for a thread of their own.",
+                    server.deferred,
+                ),
+                (
+                    "mediaserver_http_requests_resumed",
+                    "Decided requests that wait for a turn.",
+                    server.resumed,
+                ),
+                (
+                    "mediaserver_workers",
+                    "http.threads, under the name of older versions; it will be removed.",
+                    max,
+                ),
+                (
+                    "mediaserver_workers_busy",
+                    "Requests that have left their turn, under the name of older versions; it will be removed.",
+                    left,
+                ),
+                (
+                    "mediaserver_workers_queue",
+                    "Requests deferred and resumed, under the name of older versions; it will be removed.",
+                    server.deferred + server.resumed,
+                ),
             ],
         );
     }
@@ -293,7 +332,7 @@ mod tests {
             version: "1.2.3",
             started: UNIX_EPOCH + Duration::from_millis(1500),
             usage: Usage { cpu: Duration::from_millis(250), open_files: Some(9), ..Usage::default() },
-            server: Activity { connections: (10, 20), idle: 4, workers: (2, 8), ..Activity::default() },
+            server: Activity { connections: (10, 20), idle: 4, left: (2, 8), ..Activity::default() },
             requests: &requests,
             health: Report::new(&gate, Ok(()), Err("x"), Ok(11)),
             gate,

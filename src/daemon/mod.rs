@@ -23,7 +23,7 @@ use crate::admin::Admin;
 use crate::clock::SystemClock;
 use crate::config::{Config, Notice, Source};
 use crate::error::{Error, Kind, Result};
-use crate::http::{Server, Workers};
+use crate::http::{ResumeQueue, Server};
 use crate::limits;
 use crate::log::Destination;
 use crate::media::Library;
@@ -76,11 +76,11 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     library.log_missing_programs();
     open_library(config, &library, sender)?;
 
-    let workers = Workers::new(config.http.threads)?;
+    let resumed = ResumeQueue::new()?;
     let (outbox, inbox) = xmpp::channel();
-    let web = web(config, Arc::clone(&library), outbox, &workers);
+    let web = web(config, Arc::clone(&library), outbox, &resumed);
     let xmpp = xmpp::start(settings::xmpp(config), inbox, Arc::clone(web.door()) as _)?;
-    let server = Server::start(settings::http(config)?, workers, Arc::clone(&web) as _)?;
+    let server = Server::start(settings::http(config)?, resumed, Arc::clone(&web) as _)?;
     for address in server.addresses() {
         info!("listening on {address}");
     }
@@ -106,14 +106,15 @@ fn told(result: io::Result<()>) {
     }
 }
 
-/// The web layer and the gate before it, which hands decisions back through the workers' queue.
-fn web(config: &Config, library: Arc<Library>, outbox: Outbox, workers: &Workers) -> Arc<Web> {
+/// The web layer and the gate before it. The XMPP thread hands decisions to the queue, and a worker thread of the HTTP
+/// server goes on with them.
+fn web(config: &Config, library: Arc<Library>, outbox: Outbox, resumed: &ResumeQueue) -> Arc<Web> {
     Arc::new_cyclic(|web: &Weak<Web>| {
-        let (web, workers) = (web.clone(), workers.clone());
+        let (web, resumed) = (web.clone(), resumed.clone());
         let deliver = move |parked: Parked, decision: Decision| {
             // Without a web layer the daemon is gone, and so are its requests.
             if let Some(web) = web.upgrade() {
-                workers.run(move || web.resume(parked, decision));
+                resumed.run(move || web.resume(parked, decision));
             }
         };
         let gate = settings::gate(config);
@@ -129,7 +130,7 @@ fn admin(config: &Config, admin: Admin<Parked>) -> Result<Option<Server>> {
     }
     let refused = |error| Error::caused(Kind::Config, "admin.bind can't be used", error);
     let server =
-        Server::start(settings::admin(config), Workers::new(1)?, Arc::new(admin)).map_err(refused)?;
+        Server::start(settings::admin(config), ResumeQueue::new()?, Arc::new(admin)).map_err(refused)?;
     for address in server.addresses() {
         info!("/metrics and /healthz are on {address}");
     }
@@ -216,7 +217,7 @@ fn connections(config: &Config) -> usize {
         error!("can't raise the limit of open files: {cause}");
         u64::MAX
     });
-    let possible = possible_connections(allowed, config.http.threads);
+    let possible = possible_connections(allowed);
     if possible < wanted {
         warn!(
             "{allowed} open files are allowed, so {possible} connections are taken, not http.connections.max={wanted}; \
@@ -226,11 +227,11 @@ fn connections(config: &Config) -> usize {
     possible.min(wanted)
 }
 
-/// Every connection takes a descriptor, and a transfer its file and folder. A limit that is too low for all that is
-/// shared by halves.
-fn possible_connections(allowed: u64, threads: usize) -> usize {
+/// Every connection takes a descriptor, and a response or an upload its file. A limit that is too low for all that is
+/// shared.
+fn possible_connections(allowed: u64) -> usize {
     let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
-    allowed.saturating_sub(2 * threads + limits::OTHER_FILES).max(allowed / 2)
+    (allowed.saturating_sub(limits::OTHER_FILES) / 2).max(allowed / 4)
 }
 
 #[cfg(test)]
@@ -239,8 +240,8 @@ mod tests {
 
     #[test]
     fn connections_leave_descriptors_for_what_they_ask_for() {
-        assert_eq!(possible_connections(1024, 128), 1024 - 256 - limits::OTHER_FILES);
-        assert_eq!(possible_connections(64, 128), 32);
-        assert!(possible_connections(u64::MAX, 3) > 1_000_000);
+        assert_eq!(possible_connections(1024), (1024 - limits::OTHER_FILES as u64) as usize / 2);
+        assert_eq!(possible_connections(64), 16);
+        assert!(possible_connections(u64::MAX) > 1_000_000);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -98,9 +99,17 @@ pub(super) fn http(config: &Config) -> Result<http::Settings> {
         listen,
         https: config.https.as_ref().map(pkcs12).transpose()?,
         limits: limits(config),
+        turns: turns(),
+        threads: http.threads,
         trusted_proxies: http.trusted_proxies.clone(),
         ..http::Settings::default()
     })
+}
+
+/// Each processor can keep one thread busy that handles events.
+fn turns() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    processors.max(limits::TURNS_MIN)
 }
 
 /// What serves those who watch: small, and apart from everything else.
@@ -113,11 +122,11 @@ pub(super) fn admin(config: &Config) -> http::Settings {
             connections: most,
             connections_per_address: most,
             uploads: 1,
-            // Of which one address has half.
-            downloads: 2 * most,
             ..http::Limits::default()
         },
-        max_queued: most,
+        turns: 1,
+        threads: most,
+        max_deferred: most,
         // What asks every few seconds would fill the log.
         access_level: log::Level::Debug,
         ..http::Settings::default()
@@ -131,7 +140,6 @@ pub(super) fn limits(config: &Config) -> http::Limits {
         connections_per_address: http.connections_per_address_max,
         requests_per_second: http.rate_limit,
         uploads: http.uploads_max,
-        downloads: http.downloads_max,
     }
 }
 

@@ -1,14 +1,14 @@
-//! The HTTP edge: connections, heads, bodies, forms, answers; HTTP/1.1 (RFC 9110, 9112), blocking.
+//! The HTTP edge: HTTP/1.1 (RFC 9110, 9112) over non-blocking sockets, on worker threads.
 //!
-//! Connections that wait for their clients rest in one epoll. Whatever comes for one is seen to by a worker that has nothing
-//! else to do, or else by the front, a thread that never waits for a client: it collects the head, and hands the connection
-//! through a bounded queue to a worker. The worker reads the body and writes the answer with blocking calls under two
-//! clocks, and lets the connection rest again. An [`Exchange`] may be parked in between.
+//! A worker thread that holds a turn waits in one epoll and handles each event to its end: it accepts, reads heads, serves,
+//! sends. It waits for nothing else. A request that may wait leaves its turn first ([`Exchange::leave_turn`]). An
+//! [`Exchange`] may be parked in between, on no thread.
 
 mod connection;
 mod exchange;
 pub mod form;
 mod limits;
+mod lock;
 mod message;
 pub mod mime;
 mod monitor;
@@ -19,19 +19,22 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 pub use connection::body::Body;
 pub use exchange::Exchange;
 pub use limits::client::Client;
 pub use message::chunked::BodyLength;
 pub use message::response::Response;
-pub use message::{chunked, conditional, cors, disposition, head, range, target};
+pub use message::{chunked, conditional, cors, disposition, head, range, scan, target};
 pub use monitor::{Activity, Monitor};
-pub use runtime::workers::Workers;
+pub use runtime::resume::ResumeQueue;
 pub use server::Server;
 pub use settings::{Clocks, Limits, Listen, Pkcs12, Settings};
 
 /// What answers the requests.
 pub trait Service: Send + Sync + 'static {
-    /// Called on a worker for each request; must end in [`Exchange::answer`], now or, once parked, later.
-    fn serve(&self, exchange: Exchange);
+    /// Called for each request on a worker thread that holds a turn, so it must not wait before [`Exchange::leave_turn`].
+    /// Must end in [`Exchange::answer`], now or, once parked, later.
+    fn serve(self: Arc<Self>, exchange: Exchange);
 }

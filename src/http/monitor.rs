@@ -1,16 +1,15 @@
-//! A server as those who watch it see it.
+//! A server as its operator sees it. Any thread may look.
 
 use std::sync::Arc;
 
 use super::connection::Stage;
-use super::limits::permits::lock;
-use super::runtime::edge::Edge;
+use super::runtime::shared::Shared;
 use crate::metrics::Requests;
 
 /// The way to see what a [`super::Server`] does. Nothing of it is copied while nobody looks.
-pub struct Monitor(pub(super) Arc<Edge>);
+pub struct Monitor(pub(super) Arc<Shared>);
 
-/// What a server does at the moment, each beside the most that it takes.
+/// What a server does at the moment; of a pair, the second is the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Activity {
     /// Open connections.
@@ -19,12 +18,18 @@ pub struct Activity {
     pub idle: usize,
     /// Requests whose bodies are read.
     pub uploads: (usize, usize),
-    /// Large answers that are sent.
-    pub downloads: (usize, usize),
-    /// Threads that serve a request, beside those there may be.
-    pub workers: (usize, usize),
-    /// Requests that wait for a thread.
-    pub queued: usize,
+    /// Responses that rest half sent.
+    pub half_sent: usize,
+    /// Threads that wait for events or handle them, those that are lent included.
+    pub turns: usize,
+    /// Those of them that are lent, because others are stuck.
+    pub turns_lent: usize,
+    /// Requests that have left their turn for a thread of their own.
+    pub left: (usize, usize),
+    /// Requests that wait for such a thread.
+    pub deferred: usize,
+    /// Decided requests that wait for a turn.
+    pub resumed: usize,
 }
 
 impl Monitor {
@@ -35,19 +40,18 @@ impl Monitor {
 
     /// What it does at the moment.
     pub fn activity(&self) -> Activity {
-        let edge = &*self.0;
-        let resting = lock(&edge.resting);
-        let idle = resting.values().filter(|connection| connection.stage == Stage::Head(false)).count();
-        // No lock is taken while that one is held.
-        drop(resting);
-        let workers = edge.workers.activity();
+        let shared = &*self.0;
+        let pool = shared.turns.state();
         Activity {
-            connections: (edge.seats.taken(), edge.seats.most()),
-            idle,
-            uploads: (edge.uploads.taken(), edge.uploads.most()),
-            downloads: (edge.downloads.taken(), edge.downloads.most()),
-            workers: (workers.busy, workers.most),
-            queued: workers.queued,
+            connections: (shared.connections.held(), shared.connections.max()),
+            idle: shared.table.count(|connection| connection.stage == Stage::Head { begun: false }),
+            uploads: (shared.uploads.held(), shared.uploads.max()),
+            half_sent: shared.table.count(|connection| connection.stage == Stage::Response),
+            turns: pool.turns,
+            turns_lent: pool.lent,
+            left: (pool.left, shared.settings.threads),
+            deferred: pool.deferred,
+            resumed: shared.resumed.len(),
         }
     }
 }

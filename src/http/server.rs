@@ -1,25 +1,30 @@
 //! The server as its owner sees it: start, addresses, new certificate, stop.
 
-use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use native_tls::TlsAcceptor;
 
 use super::Service;
+use super::connection::body::Halt;
 use super::connection::tls;
-use super::connection::transfer::Halt;
-use super::limits::permits::Seats;
+use super::exchange::dispatch::ToService;
+use super::limits::permits::Permits;
 use super::limits::rate::Rates;
+use super::limits::uploads::Uploads;
 use super::monitor::Monitor;
-use super::runtime::edge::Edge;
-use super::runtime::entrance::Entrance;
-use super::runtime::front::Front;
-use super::runtime::workers::Workers;
+use super::runtime::clock::{Bell, Clock};
+use super::runtime::listener::Listener;
+use super::runtime::pool::Bounds;
+use super::runtime::resume::ResumeQueue;
+use super::runtime::shared::Shared;
+use super::runtime::table::Table;
+use super::runtime::turns::{self, Turns};
+use super::runtime::{END, RESUMED};
 use super::settings::{Limits, Listen, Pkcs12, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -29,24 +34,28 @@ use crate::sys::{self, Epoll, Waker};
 /// An HTTP server that runs. Dropped without [`Server::stop`], it stops without waiting.
 pub struct Server {
     addresses: Vec<SocketAddr>,
-    edge: Arc<Edge>,
-    front: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    /// Ends the threads that wait for events.
+    end: Waker,
+    clock: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    /// Listens, and serves on `workers`. Errors: an address that can't be bound, a certificate that can't be used.
-    pub fn start(mut settings: Settings, workers: Workers, service: Arc<dyn Service>) -> Result<Self> {
+    /// Listens, and serves; parked exchanges come back through `resumed`. Errors: an address that can't be bound, a
+    /// certificate that can't be used.
+    pub fn start(mut settings: Settings, resumed: ResumeQueue, service: Arc<dyn Service>) -> Result<Self> {
         let acceptor = acceptor(&mut settings)?;
         let listeners = settings.listen.iter().filter_map(bind).collect::<Result<Vec<_>>>()?;
         let addresses = listeners.iter().map(bound).collect::<Result<Vec<_>>>()?;
-        let edge = Arc::new(edge(settings, workers, service, acceptor, listeners)?);
-        let front = Front::new(Arc::clone(&edge));
-        let front = front.map_err(|error| Error::io("can't watch the listening sockets", error))?;
-        let front = thread::Builder::new()
-            .name("http-front".to_owned())
-            .spawn(move || front.run())
-            .map_err(|error| Error::io("can't start the front thread", error))?;
-        Ok(Self { addresses, edge, front: Some(front) })
+        let failed = |error| Error::io("can't start the HTTP server", error);
+        let (shared, end) = shared(settings, resumed, service, acceptor, listeners).map_err(failed)?;
+        let shared = Arc::new(shared);
+        let clock = thread::Builder::new().name("http-clock".to_owned()).stack_size(limits::CLOCK_STACK);
+        let mut server = Self { addresses, shared: Arc::clone(&shared), end, clock: None };
+        let run = Clock::new(Arc::clone(&shared));
+        server.clock = Some(clock.spawn(move || run.run()).map_err(failed)?);
+        turns::start(&shared).map_err(failed)?;
+        Ok(server)
     }
 
     /// The addresses that are bound, in the order of the settings; port 0 resolved.
@@ -56,48 +65,48 @@ impl Server {
 
     /// Connections that are open now.
     pub fn connections(&self) -> usize {
-        self.edge.seats.taken()
+        self.shared.connections.held()
     }
 
     /// The way to see what it does, as long as one likes.
     pub fn monitor(&self) -> Monitor {
-        Monitor(Arc::clone(&self.edge))
+        Monitor(Arc::clone(&self.shared))
     }
 
     /// Uses another certificate for connections from now on.
     pub fn set_certificate(&self, pkcs12: &Pkcs12) -> Result<()> {
         let acceptor = tls::acceptor(pkcs12)?;
-        let mut current = self.edge.acceptor.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.shared.acceptor.write().unwrap_or_else(PoisonError::into_inner);
         *current = Some(Arc::new(acceptor));
         Ok(())
     }
 
-    /// Lets this many connections, requests, uploads and downloads be from now on; what is beyond them already may end.
+    /// Lets this many connections, requests and uploads be from now on; what is beyond them already may end.
     pub fn set_limits(&self, limits: Limits) {
-        self.edge.seats.resize(limits.connections, limits.connections_per_address);
-        self.edge.rates.set(limits.requests_per_second);
-        self.edge.uploads.resize(limits.uploads, most_each(limits.uploads));
-        self.edge.downloads.resize(limits.downloads, most_each(limits.downloads));
+        self.shared.connections.resize(limits.connections, limits.connections_per_address);
+        self.shared.rates.set(limits.requests_per_second);
+        self.shared.uploads.resize(limits.uploads);
     }
 
-    /// Stops accepting and closes idle connections at once; waits for running exchanges, whose answers close their
+    /// Stops accepting and closes idle connections at once; waits for running exchanges, whose responses close their
     /// connections; and after `within` ends what still runs.
     pub fn stop(mut self, within: Duration) {
         self.end(within);
     }
 
     fn end(&mut self, within: Duration) {
-        let Some(front) = self.front.take() else { return };
-        self.edge.stopping.store(true, Ordering::Release);
-        self.edge.waker.wake();
-        if !self.edge.seats.wait_empty(within) {
+        let Some(clock) = self.clock.take() else { return };
+        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.bell.ring();
+        if !self.shared.connections.wait_empty(within) {
             log::warn!("{} connections are cut off by the stop", self.connections());
         }
-        self.edge.halt.set();
-        self.edge.waker.wake();
-        if front.join().is_err() {
-            log::error!("the front thread ended in a panic");
+        self.shared.halt.set();
+        self.shared.bell.ring();
+        if clock.join().is_err() {
+            log::error!("the clock thread ended in a panic");
         }
+        self.shared.turns.end(|| self.end.wake(), limits::TURNS_END);
     }
 }
 
@@ -130,40 +139,39 @@ fn bind(listen: &Listen) -> Option<Result<(TcpListener, bool)>> {
     }
 }
 
-/// Of so many transfers, how many one client address may have: slow ones of one must leave some to others.
-fn most_each(transfers: usize) -> usize {
-    transfers.div_ceil(2)
-}
-
 fn bound((listener, _): &(TcpListener, bool)) -> Result<SocketAddr> {
     listener.local_addr().map_err(|error| Error::io("can't tell the address that is bound", error))
 }
 
-fn edge(
+fn shared(
     settings: Settings,
-    workers: Workers,
+    resumed: ResumeQueue,
     service: Arc<dyn Service>,
     acceptor: Option<Arc<TlsAcceptor>>,
     listeners: Vec<(TcpListener, bool)>,
-) -> Result<Edge> {
-    let failed = |error| Error::io("can't set up the HTTP front", error);
-    let epoll = Epoll::new().map_err(failed)?;
-    Ok(Edge {
-        service,
-        workers,
-        entrance: Mutex::new(Entrance::new(listeners, &epoll).map_err(failed)?),
-        epoll,
-        waker: Waker::new().map_err(failed)?,
-        seats: Seats::new(settings.limits.connections, settings.limits.connections_per_address),
+) -> std::io::Result<(Shared, Waker)> {
+    let (epoll, end) = (Epoll::new()?, Waker::new()?);
+    epoll.watch(&end, END)?;
+    resumed.watch(&epoll, RESUMED)?;
+    let listener = |(number, (socket, tls))| Listener::new(number, socket, tls, &epoll);
+    let listeners = listeners.into_iter().enumerate().map(listener).collect::<std::io::Result<_>>()?;
+    let bounds =
+        Bounds { left: settings.threads.max(1), deferred: settings.max_deferred, kept: limits::WORKERS_IDLE };
+    let shared = Shared {
+        dispatch: Box::new(ToService(service)),
+        turns: Turns::new(epoll, bounds, settings.turns.max(1)),
+        table: Table::new(),
+        listeners,
+        resumed,
+        bell: Bell::default(),
+        connections: Permits::new(settings.limits.connections, settings.limits.connections_per_address),
+        uploads: Uploads::new(settings.limits.uploads),
         rates: Rates::new(settings.limits.requests_per_second),
-        uploads: Seats::new(settings.limits.uploads, most_each(settings.limits.uploads)),
-        downloads: Seats::new(settings.limits.downloads, most_each(settings.limits.downloads)),
-        halt: Halt::new().map_err(failed)?,
+        halt: Arc::new(Halt::new()?),
         acceptor: RwLock::new(acceptor),
-        resting: Mutex::new(HashMap::new()),
-        watched: Mutex::new(HashMap::new()),
         stopping: AtomicBool::new(false),
         requests: Requests::default(),
         settings,
-    })
+    };
+    Ok((shared, end))
 }

@@ -1,4 +1,4 @@
-//! What the edge is told by the configuration.
+//! What a server is told by the configuration.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -16,8 +16,12 @@ pub struct Settings {
     pub https: Option<Pkcs12>,
     /// How much may go on at a time.
     pub limits: Limits,
-    /// Requests that may wait for a worker.
-    pub max_queued: usize,
+    /// Worker threads that wait for events and handle them, at least one. Each processor can keep one busy.
+    pub turns: usize,
+    /// Requests that may wait at a time for their bodies, the disk or the database, each on a thread of its own.
+    pub threads: usize,
+    /// Requests that may wait for such a thread.
+    pub max_deferred: usize,
     /// Front web servers and facades: not limited themselves, and believed about `X-Forwarded-For`.
     pub trusted_proxies: Vec<IpAddr>,
     /// See [`limits::HEAD_TIME`].
@@ -28,7 +32,7 @@ pub struct Settings {
     pub keep_alive_time: Duration,
     /// See [`limits::LINGER_TIME`].
     pub linger_time: Duration,
-    /// The clocks of bodies and answers.
+    /// The clocks of bodies and responses.
     pub pace: Clocks,
     /// The level of the access log's lines.
     pub access_level: log::Level,
@@ -46,8 +50,6 @@ pub struct Limits {
     pub requests_per_second: u32,
     /// Requests whose bodies are read at a time.
     pub uploads: usize,
-    /// Answers of more than [`limits::DOWNLOAD_BYTES`] that are sent at a time.
-    pub downloads: usize,
 }
 
 /// An address to listen on.
@@ -88,7 +90,9 @@ impl Default for Settings {
             listen: Vec::new(),
             https: None,
             limits: Limits::default(),
-            max_queued: limits::WORKER_QUEUE,
+            turns: limits::TURNS_MIN,
+            threads: limits::WORKERS_MIN,
+            max_deferred: limits::DEFERRED_REQUESTS,
             trusted_proxies: Vec::new(),
             head_time: limits::HEAD_TIME,
             handshake_time: limits::TLS_HANDSHAKE_TIME,
@@ -102,13 +106,7 @@ impl Default for Settings {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            connections: 4096,
-            connections_per_address: 256,
-            requests_per_second: 0,
-            uploads: 32,
-            downloads: 64,
-        }
+        Self { connections: 4096, connections_per_address: 256, requests_per_second: 0, uploads: 32 }
     }
 }
 
@@ -119,13 +117,6 @@ impl Default for Clocks {
             min_rate: limits::TRANSFER_MIN_RATE,
             grace: limits::TRANSFER_GRACE_TIME,
         }
-    }
-}
-
-impl Clocks {
-    /// The longest that so many bytes may take.
-    pub(super) fn longest(&self, bytes: usize) -> Duration {
-        self.idle + Duration::from_secs((bytes as u64).checked_div(self.min_rate).unwrap_or(0))
     }
 }
 

@@ -241,6 +241,11 @@ impl Library {
         }
     }
 
+    /// The media of this name, if its row was read a moment ago: asking costs no query.
+    pub fn known(&self, channel: &Channel, name: &Name) -> Option<Arc<Media>> {
+        self.rows.get(Instant::now(), channel, name).ok()
+    }
+
     /// The same for those who only read it: what another process changed may be seen [`limits::ROW_TTL`] late.
     pub fn find_to_read(&self, channel: &Channel, name: &Name) -> Result<Option<Arc<Media>>> {
         let reading = match self.rows.get(Instant::now(), channel, name) {

@@ -32,6 +32,12 @@ impl Library {
         outcome.map(|(found, _)| found)
     }
 
+    /// Whether [`Library::preview`] would need no query, and make nothing.
+    pub fn knows_preview(&self, media: &Media, asked: Bounds) -> bool {
+        let kept = self.rows.preview(Instant::now(), &(media.id.clone(), asked));
+        kept.is_some_and(|preview| self.is_fresh(&preview))
+    }
+
     fn recall_or_find(&self, media: &Media, asked: Bounds) -> std::result::Result<(Found, Origin), Refusal> {
         let key = (media.id.clone(), asked);
         if let Some(found) = self.kept_preview(media, &key)? {

@@ -58,6 +58,12 @@ impl Epoll {
         Ok(epoll::add(&self.0, fd, EventData::new_u64(token), EventFlags::IN)?)
     }
 
+    /// Watches `fd` for something to read, and reports it once for each time that more comes; closing it ends that.
+    pub fn watch_edges(&self, fd: impl AsFd, token: u64) -> io::Result<()> {
+        let flags = EventFlags::IN | EventFlags::ET;
+        Ok(epoll::add(&self.0, fd, EventData::new_u64(token), flags)?)
+    }
+
     /// Watches a new `fd` until it is reported once.
     pub fn arm(&self, fd: impl AsFd, token: u64, interest: Interest) -> io::Result<()> {
         Ok(epoll::add(&self.0, fd, EventData::new_u64(token), once(interest))?)

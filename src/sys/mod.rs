@@ -12,5 +12,5 @@ mod wait;
 pub use epoll::{Epoll, Events};
 pub use notify::Notifier;
 pub use process::{Usage, raise_file_limit};
-pub use socket::{Accepted, accept, acknowledge, listen, send_file, send_more};
+pub use socket::{Accepted, accept, acknowledge, listen, reset_on_close, send_file, send_more};
 pub use wait::{Interest, Waker, wait};

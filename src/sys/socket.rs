@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
@@ -59,6 +60,12 @@ pub fn send_file(socket: impl AsFd, file: &File, offset: &mut u64, count: usize)
 /// Writes what there is room for of bytes that others follow at once, so that the kernel need not send half a packet.
 pub fn send_more(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     Ok(net::send(socket, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?)
+}
+
+/// Has the kernel end the connection with a reset when it is closed, and forget what it still holds for the other end.
+pub fn reset_on_close(socket: &TcpStream) {
+    // Refused only for a socket that is broken already.
+    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
 /// Acknowledges at once what was read: the kernel would wait up to 40 ms for bytes of ours to go with it, and a sender

@@ -6,7 +6,7 @@ use crate::http::conditional::{self, Validators};
 use crate::http::{Exchange, Response, disposition, mime, range, target};
 use crate::limits;
 use crate::media::Name;
-use crate::model::{Channel, Media, Preview, Refusal};
+use crate::model::{Media, Preview, Refusal};
 use crate::preview::Bounds;
 use crate::store::StoredFile;
 
@@ -14,29 +14,36 @@ impl Web {
     pub(super) fn download(
         &self,
         exchange: &Exchange,
-        channel: &Channel,
+        media: &Media,
         name: &Name,
         granted: &Granted,
     ) -> Result<Response, Refusal> {
-        let media = self.library.find_to_read(channel, name)?.ok_or(Refusal::NoSuchMedia)?;
         let (content, stored) = match preview_bounds(exchange.query())? {
             Some(bounds) => {
-                let (preview, stored) = self.library.preview(&media, bounds)?;
-                (Content::of_preview(&media, &preview), Some(stored))
+                let (preview, stored) = self.library.preview(media, bounds)?;
+                (Content::of_preview(media, &preview), Some(stored))
             }
-            None => (Content::of_media(&media), None),
+            None => (Content::of_media(media), None),
         };
         let response = match precondition(exchange, &content.validators) {
             conditional::Outcome::PreconditionFailed => return Err(Refusal::PreconditionFailed),
             // The row alone says so: what the client has are the bytes of this SHA-1, whatever became of our file. One
             // who has none is told that it is gone.
             conditional::Outcome::NotModified => Response::new(304),
-            conditional::Outcome::Proceed => content.answer(exchange, self.opened(&media, stored)?),
+            conditional::Outcome::Proceed => content.answer(exchange, self.opened(media, stored)?),
         };
         Ok(response
             .header("ETag", content.validators.etag().to_owned())
             .header("Last-Modified", content.validators.last_modified())
             .header("Cache-Control", self.cache_control(name, granted)))
+    }
+
+    /// Whether a download of this media needs no preview that must be looked up or made.
+    pub(super) fn is_ready(&self, media: &Media, exchange: &Exchange) -> bool {
+        match preview_bounds(exchange.query()) {
+            Ok(Some(bounds)) => self.library.knows_preview(media, bounds),
+            Ok(None) | Err(_) => true,
+        }
     }
 
     /// The file that is to be sent: a preview's, or that of the media.

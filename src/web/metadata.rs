@@ -1,20 +1,10 @@
 //! `GET /{channel}/{id}/metadata`: what is known of a media.
 
-use super::Web;
 use super::answer::{MediaJson, json};
 use crate::access::Granted;
 use crate::http::Response;
-use crate::media::Name;
-use crate::model::{Channel, Refusal};
+use crate::model::Media;
 
-impl Web {
-    pub(super) fn metadata(
-        &self,
-        channel: &Channel,
-        name: &Name,
-        granted: &Granted,
-    ) -> Result<Response, Refusal> {
-        let media = self.library.find_to_read(channel, name)?.ok_or(Refusal::NoSuchMedia)?;
-        Ok(json(200, &MediaJson::from(&*media), granted))
-    }
+pub(super) fn metadata(media: &Media, granted: &Granted) -> Response {
+    json(200, &MediaJson::from(media), granted)
 }

@@ -1,7 +1,9 @@
 //! From requests to operations and back: the routes, and one file per action.
 //!
-//! A request is routed to an action, asked through the gate, performed, and answered. While the gate
-//! waits for somebody's confirmation the request is [`Parked`]: in the gate's hands, on no thread.
+//! A request is routed to an action, asked through the gate, performed, and answered. While the gate waits for somebody's
+//! confirmation the request is [`Parked`]: in the gate's hands, on no thread. A request begins and resumes on a worker
+//! thread that holds a turn. Before it may wait for its body, the disk or the database, it leaves the turn; reading a
+//! cached row and its file does not.
 
 mod answer;
 mod delete;
@@ -22,6 +24,7 @@ use crate::media::{Library, Name};
 use crate::metrics;
 use crate::model::{BareJid, Channel, Media, MediaId, Method, Need, Refusal};
 
+use metadata::metadata;
 use route::{Action, Misrouted, Route, route};
 
 /// What this layer is told.
@@ -52,7 +55,7 @@ pub struct Parked {
 }
 
 impl Service for Web {
-    fn serve(&self, mut exchange: Exchange) {
+    fn serve(self: Arc<Self>, mut exchange: Exchange) {
         match route(exchange.method(), exchange.path()) {
             Ok(Route::Options(allow)) => {
                 exchange.note_route(metrics::Route::Options);
@@ -60,7 +63,7 @@ impl Service for Web {
             }
             Ok(Route::Channel(channel, action)) => {
                 exchange.note_route(action.name());
-                self.ask(Parked { exchange, channel, action, meant: None });
+                self.begin(Parked { exchange, channel, action, meant: None });
             }
             Err(Misrouted { refusal, allow }) => {
                 let response = Response::refusal(refusal);
@@ -71,6 +74,14 @@ impl Service for Web {
                 self.answer(exchange, Ok(response));
             }
         }
+    }
+}
+
+impl Parked {
+    /// Goes on where it may wait for its body, the disk or the database.
+    fn leave_turn(self, go_on: impl FnOnce(Self) + Send + 'static) {
+        let Self { exchange, channel, action, meant } = self;
+        exchange.leave_turn(move |exchange| go_on(Self { exchange, channel, action, meant }));
     }
 }
 
@@ -101,21 +112,23 @@ impl Web {
     }
 
     /// Goes on with a request on which there is a decision: performs it and answers.
-    pub fn resume(&self, mut parked: Parked, decision: Decision) {
+    pub fn resume(self: &Arc<Self>, mut parked: Parked, decision: Decision) {
         parked.exchange.note_resumed();
         self.go_on(parked, decision);
     }
 
-    fn go_on(&self, mut parked: Parked, decision: Decision) {
-        if let Ok(Granted::Owned(user)) = &decision {
-            parked.exchange.note_user(user);
+    /// Asks the gate. Whose media it is must be looked up before, where that matters.
+    fn begin(self: Arc<Self>, parked: Parked) {
+        let modifies = matches!(parked.action, Action::Update(_) | Action::Delete(_));
+        if modifies && credentials(&parked.exchange).is_ok() {
+            parked.leave_turn(move |parked| self.ask(parked));
+        } else {
+            self.ask(parked);
         }
-        let answer = decision.and_then(|granted| self.perform(&mut parked, &granted));
-        self.answer(parked.exchange, answer);
     }
 
     /// Performs what needs nobody's leave, and asks the gate for the rest.
-    fn ask(&self, mut parked: Parked) {
+    fn ask(self: &Arc<Self>, mut parked: Parked) {
         match self.need(&mut parked) {
             Ok(Some(ask)) => {
                 parked.exchange.note_parked();
@@ -127,6 +140,29 @@ impl Web {
             Ok(None) => self.go_on(parked, Ok(Granted::Public)),
             Err(refusal) => self.go_on(parked, Err(refusal)),
         }
+    }
+
+    fn go_on(self: &Arc<Self>, mut parked: Parked, decision: Decision) {
+        let granted = match decision {
+            Ok(granted) => granted,
+            Err(refusal) => return self.answer(parked.exchange, Err(refusal)),
+        };
+        if let Granted::Owned(user) = &granted {
+            parked.exchange.note_user(user);
+        }
+        if let Some(media) = self.known_media(&parked) {
+            return self.perform(parked, &granted, Some(&media));
+        }
+        let web = Arc::clone(self);
+        parked.leave_turn(move |parked| web.perform(parked, &granted, None));
+    }
+
+    /// The media that the request is to read, if everything that it takes to answer is in memory or in an open file.
+    fn known_media(&self, parked: &Parked) -> Option<Arc<Media>> {
+        let (Action::Download(name) | Action::Metadata(name)) = &parked.action else { return None };
+        let media = self.library.known(&parked.channel, name)?;
+        let is_metadata = matches!(parked.action, Action::Metadata(_));
+        (is_metadata || self.is_ready(&media, &parked.exchange)).then_some(media)
     }
 
     /// What the gate is to be asked; nothing for what everybody may do.
@@ -187,12 +223,27 @@ impl Web {
         }
     }
 
-    fn perform(&self, parked: &mut Parked, granted: &Granted) -> Result<Response, Refusal> {
+    /// Performs the action and answers; `known` is the media that it reads, if that is known already.
+    fn perform(&self, mut parked: Parked, granted: &Granted, known: Option<&Arc<Media>>) {
+        let answer = self.performed(&mut parked, granted, known);
+        self.answer(parked.exchange, answer);
+    }
+
+    fn performed(
+        &self,
+        parked: &mut Parked,
+        granted: &Granted,
+        known: Option<&Arc<Media>>,
+    ) -> Result<Response, Refusal> {
         let Parked { exchange, channel, action, meant } = parked;
+        let read = |name: &Name| match known {
+            Some(media) => Ok(Arc::clone(media)),
+            None => self.library.find_to_read(channel, name)?.ok_or(Refusal::NoSuchMedia),
+        };
         match action {
             Action::List => self.list(channel, exchange.query(), granted),
-            Action::Download(name) => self.download(exchange, channel, name, granted),
-            Action::Metadata(name) => self.metadata(channel, name, granted),
+            Action::Download(name) => self.download(exchange, &*read(name)?, name, granted),
+            Action::Metadata(name) => Ok(metadata(&*read(name)?, granted)),
             Action::Upload => self.upload(exchange, channel, user(granted)?, false),
             Action::SetAvatar => self.upload(exchange, channel, user(granted)?, true),
             Action::Update(name) => self.update(exchange, &self.asked_about(channel, name, meant.as_ref())?),

@@ -1,18 +1,25 @@
-//! Reading a request's body: `100 Continue`, framing off, clocks, and a cut that is never taken for an end.
+//! Reading a request's body: `100 Continue`, framing off, clocks, and a cut that is never taken for an end. Reading waits
+//! for the client, so it is done by threads that hold no turn.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
+use super::Connection;
+use super::buffer::Buffer;
 use super::pace::Pace;
-use super::transfer::{Halt, Transfer};
-use super::{Buffer, Connection};
+use super::stream::Stream;
+use crate::http::limits::uploads::Upload;
 use crate::http::message::chunked::Decoder;
 use crate::http::message::head::Head;
 use crate::http::settings::Clocks;
 use crate::model::Refusal;
+use crate::sys::{self, Interest, Waker};
 
 /// Bytes that are read at a time where framing may come.
 const FRAMED_READ: usize = 8 * 1024;
-/// The interim answer.
+/// The interim response.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The state of a body between reads.
@@ -62,11 +69,39 @@ impl Incoming {
     }
 }
 
+/// Ends every wait for a client when the server has waited long enough.
+#[derive(Debug)]
+pub struct Halt {
+    set: AtomicBool,
+    waker: Waker,
+}
+
+impl Halt {
+    /// One that is not set.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { set: AtomicBool::new(false), waker: Waker::new()? })
+    }
+
+    /// Ends the waits, for good.
+    pub fn set(&self) {
+        self.set.store(true, Ordering::Release);
+        // Never cleared: it wakes those who begin to wait later, too.
+        self.waker.wake();
+    }
+
+    /// Whether it is set.
+    pub fn is_set(&self) -> bool {
+        self.set.load(Ordering::Acquire)
+    }
+}
+
 /// A body to be read. Its errors carry a [`Refusal`].
 pub struct Body<'a> {
     incoming: &'a mut Incoming,
     connection: &'a mut Connection,
     halt: &'a Halt,
+    /// The permit's, unless nothing is left to be read.
+    upload: Option<&'a Upload>,
 }
 
 impl<'a> Body<'a> {
@@ -74,8 +109,9 @@ impl<'a> Body<'a> {
         incoming: &'a mut Incoming,
         connection: &'a mut Connection,
         halt: &'a Halt,
+        upload: Option<&'a Upload>,
     ) -> Self {
-        Self { incoming, connection, halt }
+        Self { incoming, connection, halt, upload }
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -105,23 +141,63 @@ impl<'a> Body<'a> {
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.transfer().read(buffer) {
+        match self.step(|stream| stream.read(buffer)) {
             Ok(0) => Err(Refusal::BodyCut.into()),
             Err(error) if Refusal::in_io(&error).is_none() => Err(Refusal::BodyCut.into()),
-            result => result,
+            Ok(count) => {
+                if let Some(upload) = self.upload {
+                    upload.note(count as u64, Instant::now());
+                }
+                Ok(count)
+            }
+            error => error,
         }
     }
 
-    /// RFC 9110 section 10.1.1: the interim answer, unless a part of the body has come without it.
+    /// RFC 9110 section 10.1.1: the interim response, unless a part of the body has come without it.
     fn ask(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.incoming.awaited) && self.connection.input.is_empty() {
-            self.transfer().write_all(CONTINUE, &mut 0)?;
+            let mut left = CONTINUE;
+            while !left.is_empty() {
+                let count = self.step(|stream| stream.write(left))?;
+                left = &left[count..];
+            }
         }
         Ok(())
     }
 
-    fn transfer(&mut self) -> Transfer<'_> {
-        Transfer { stream: &mut self.connection.stream, pace: &mut self.incoming.pace, halt: self.halt }
+    /// Tries until it need not wait any more.
+    fn step(&mut self, mut attempt: impl FnMut(&mut Stream) -> io::Result<usize>) -> io::Result<usize> {
+        loop {
+            if self.halt.is_set() {
+                return Err(Refusal::Stopping.into());
+            }
+            if self.upload.is_some_and(Upload::gives_way) {
+                return Err(Refusal::TooSlow.into());
+            }
+            match attempt(&mut self.connection.stream) {
+                Ok(bytes) => {
+                    self.incoming.pace.moved(bytes);
+                    return Ok(bytes);
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => self.wait()?,
+                    io::ErrorKind::Interrupted => {}
+                    _ => return Err(error),
+                },
+            }
+        }
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let (stream, pace) = (&self.connection.stream, &mut self.incoming.pace);
+        let interest = stream.awaits();
+        let longest = if interest == Interest::Read { pace.left() } else { pace.left_to_write() };
+        let started = Instant::now();
+        let mut fds = vec![(stream.fd()?, interest), (self.halt.waker.as_fd(), Interest::Read)];
+        fds.extend(self.upload.map(|upload| (upload.waker().as_fd(), Interest::Read)));
+        sys::wait(&fds, Some(started + longest))?;
+        Ok(pace.waited(started.elapsed())?)
     }
 }
 

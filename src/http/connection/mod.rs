@@ -1,53 +1,64 @@
-//! A connection and what has been read of it. Whoever holds the box works on it: the front, a worker, or nobody but
-//! the exchange that is parked.
+//! A connection and what has been read of it. The thread that has the box works on it: a worker thread, or none while the
+//! connection rests or its exchange is parked.
 
 pub mod body;
+pub mod buffer;
 pub mod pace;
+pub mod sending;
 pub mod stream;
 pub mod tls;
-pub mod transfer;
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use crate::http::limits::permits::Seat;
-use crate::http::message::head::Scan;
-use crate::limits;
-use crate::model::Refusal;
-use crate::sys::{Epoll, Interest};
+use buffer::Buffer;
+use sending::Sending;
 use stream::Stream;
 
-/// Reads of one linger step, so that no client keeps the front for itself.
+use crate::http::limits::permits::Permit;
+use crate::http::message::scan::Scan;
+use crate::limits;
+use crate::model::Refusal;
+use crate::sys::{self, Epoll, Interest};
+
+/// Reads of one linger step, so that no client keeps a turn for itself.
 const DRAIN_READS: usize = 16;
 
+/// A client's connection.
 pub struct Connection {
-    // Closed before its seat is given back: fields drop in this order.
+    // Closed before its place and its permit are given back: fields drop in this order.
     pub stream: Stream,
     pub input: Buffer,
-    /// What is left of an answer.
-    pub output: Buffer,
+    /// The rest of a response that the client has not taken.
+    pub sending: Option<Box<Sending>>,
     pub peer: IpAddr,
-    pub token: u64,
     pub stage: Stage,
-    /// When the front gives up on the present stage.
+    /// The event that the stage waits for.
+    pub interest: Interest,
+    /// When the clock thread gives up on the present stage, or tries to send once more.
     pub deadline: Instant,
-    /// When the present request began to be ours: its head was complete.
+    /// When the head of the present request was complete, or began to come.
     pub since: Instant,
     scan: Scan,
     head: usize,
     armed: bool,
-    _seat: Seat,
+    token: u64,
+    _place: Box<dyn Send>,
+    _permit: Permit,
 }
 
-/// What a connection waits for when it rests.
+/// What a connection that rests waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// The client's next bytes of a TLS handshake.
     Handshake,
     /// A head; whether a byte of it has come.
-    Head(bool),
-    /// The client, to take the rest of an answer: all of it until then, and some of it until the deadline.
-    Answer(Then, Instant),
+    Head { begun: bool },
+    /// The client, to take most of the response before the next request, whose head is here already.
+    Pipelined,
+    /// The client, to take more of a response.
+    Response,
     /// The client's end, while so many bytes more are read and dropped.
     Linger(u64),
 }
@@ -55,58 +66,57 @@ pub enum Stage {
 impl Stage {
     /// Whether nothing is owed to the client.
     pub fn is_idle(self) -> bool {
-        matches!(self, Self::Handshake | Self::Head(_))
+        matches!(self, Self::Handshake | Self::Head { .. })
     }
-}
-
-/// What comes after an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
-    /// The next request.
-    Next,
-    /// The end.
-    Close,
-    /// The end, of which the client is told while it still sends.
-    Linger,
 }
 
 /// How far a head has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Collected {
+    /// It is whole.
     Whole,
+    /// More of it must come.
     Part,
     /// The client has closed.
     Closed,
 }
 
 impl Connection {
-    pub fn new(stream: Stream, peer: IpAddr, token: u64, deadline: Instant, seat: Seat) -> Self {
-        let stage = if stream.is_tls() { Stage::Handshake } else { Stage::Head(false) };
+    /// A connection that waits for its first bytes. Its events carry `token`; `place` is dropped with it.
+    pub fn new(
+        stream: Stream,
+        peer: IpAddr,
+        (token, place): (u64, Box<dyn Send>),
+        deadline: Instant,
+        permit: Permit,
+    ) -> Self {
+        let stage = if stream.is_tls() { Stage::Handshake } else { Stage::Head { begun: false } };
         Self {
             stream,
             input: Buffer::default(),
-            output: Buffer::default(),
+            sending: None,
             peer,
-            token,
             stage,
+            interest: Interest::Read,
             deadline,
             since: Instant::now(),
             scan: Scan::default(),
             head: 0,
             armed: false,
-            _seat: seat,
+            token,
+            _place: place,
+            _permit: permit,
         }
+    }
+
+    /// What its events carry.
+    pub fn token(&self) -> u64 {
+        self.token
     }
 
     /// Asks `epoll` for one report of what the present stage waits for.
     pub fn arm(&mut self, epoll: &Epoll) -> io::Result<()> {
-        self.arm_for(
-            epoll,
-            match self.stage {
-                Stage::Handshake | Stage::Answer(..) => self.stream.awaits(),
-                Stage::Head(_) | Stage::Linger(_) => Interest::Read,
-            },
-        )
+        self.arm_for(epoll, self.interest)
     }
 
     /// Asks `epoll` for one report of this.
@@ -131,11 +141,12 @@ impl Connection {
         self.input.bytes().iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
     }
 
-    /// Reads what has come of a head. A plain socket is read once: what is left there, epoll reports again. TLS is
-    /// read to the end, for what it has decrypted epoll knows nothing of.
-    pub fn collect(&mut self, scratch: &mut [u8]) -> Result<Collected, Refusal> {
+    /// Reads what has come of a head. A plain socket is read once: epoll reports again what is left there. TLS is read to
+    /// the end, for epoll knows nothing of what TLS has decrypted.
+    pub fn collect(&mut self) -> Result<Collected, Refusal> {
+        let mut scratch = [0; limits::HEAD_BYTES];
         loop {
-            match self.stream.read(scratch) {
+            match self.stream.read(&mut scratch) {
                 Ok(0) => return Ok(Collected::Closed),
                 Ok(bytes) => self.input.push(&scratch[..bytes]),
                 Err(error) => match error.kind() {
@@ -153,33 +164,18 @@ impl Connection {
         }
     }
 
-    /// The head that was found, and the next one is looked for.
+    /// Takes the head that was found out of the input.
     pub fn take_head(&mut self) -> Vec<u8> {
         self.scan = Scan::default();
         self.input.take(std::mem::take(&mut self.head))
     }
 
-    /// Writes what is left of an answer as far as the client takes it now; whether all of it is out.
-    pub fn flush(&mut self) -> io::Result<bool> {
-        while !self.output.is_empty() {
-            match self.stream.write(self.output.bytes()) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => self.output.consume(count),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return Ok(false),
-                    io::ErrorKind::Interrupted => {}
-                    _ => return Err(error),
-                },
-            }
-        }
-        Ok(true)
-    }
-
     /// Reads and drops what has come while lingering; whether there may be more. TLS is not decrypted.
-    pub fn drain(&mut self, scratch: &mut [u8]) -> bool {
+    pub fn drain(&mut self) -> bool {
         let (Stage::Linger(left), Some(mut tcp)) = (&mut self.stage, self.stream.tcp()) else { return false };
+        let mut scratch = [0; limits::HEAD_BYTES];
         for _ in 0..DRAIN_READS {
-            match tcp.read(scratch) {
+            match tcp.read(&mut scratch) {
                 Ok(0) => return false,
                 Ok(bytes) => *left = left.saturating_sub(bytes as u64),
                 Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
@@ -196,70 +192,14 @@ impl Connection {
         self.stream.close_write();
         self.input = Buffer::default();
         self.stage = Stage::Linger(limits::LINGER_BYTES);
+        self.interest = Interest::Read;
         self.deadline = deadline;
     }
-}
 
-/// Bytes that were read and not used yet, or are to be written. Costs nothing while it is empty.
-#[derive(Debug, Default)]
-pub struct Buffer {
-    bytes: Vec<u8>,
-    used: usize,
-}
-
-impl From<Vec<u8>> for Buffer {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self { bytes, used: 0 }
-    }
-}
-
-impl Buffer {
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes[self.used..]
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.bytes().is_empty()
-    }
-
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    /// Drops the first `count` bytes.
-    pub fn consume(&mut self, count: usize) {
-        self.used = (self.used + count).min(self.bytes.len());
-        if self.is_empty() {
-            (self.bytes, self.used) = (Vec::new(), 0);
+    /// Ends the connection with a reset: the kernel forgets what it still holds for a client that does not take it.
+    pub fn reset(self) {
+        if let Some(tcp) = self.stream.tcp() {
+            sys::reset_on_close(tcp);
         }
-    }
-
-    /// Takes the first `count` bytes out; without a copy if that is all.
-    pub fn take(&mut self, count: usize) -> Vec<u8> {
-        if self.used == 0 && count >= self.bytes.len() {
-            return std::mem::take(&mut self.bytes);
-        }
-        let taken = self.bytes().get(..count).unwrap_or_default().to_vec();
-        self.consume(count);
-        taken
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn input_is_used_up_from_its_front() {
-        let mut input = Buffer::default();
-        input.push(b"headbody");
-        assert_eq!(input.take(4), b"head");
-        input.consume(1);
-        input.push(b"next");
-        assert_eq!(input.bytes(), b"odynext");
-        assert_eq!(input.take(3), b"ody");
-        assert_eq!((input.take(4), input.is_empty()), (b"next".to_vec(), true));
-        input.consume(9);
-        assert_eq!(input.bytes.capacity(), 0);
     }
 }

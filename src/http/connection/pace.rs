@@ -44,8 +44,15 @@ impl Pace {
 
     /// Takes note of time that we waited; an error once the client is too slow.
     pub fn waited(&mut self, time: Duration) -> Result<(), Refusal> {
-        self.idle = self.idle.saturating_add(time);
+        self.passed(time, 0)
+    }
+
+    /// Takes note of time that we waited, and of the bytes that went through at its end; an error once the client is too
+    /// slow.
+    pub fn passed(&mut self, time: Duration, bytes: u64) -> Result<(), Refusal> {
+        self.idle = if bytes > 0 { Duration::ZERO } else { self.idle.saturating_add(time) };
         self.window = self.window.saturating_add(time);
+        self.window_bytes = self.window_bytes.saturating_add(bytes);
         if self.idle >= self.clocks.idle {
             return Err(Refusal::TooSlow);
         }

@@ -89,22 +89,11 @@ impl Stream {
         socket.note(result, Interest::Write)
     }
 
-    /// Writes what it can now of bytes that others follow at once; 0 if there is no room. The kernel waits for those to
-    /// fill its packets; TLS makes records of its own.
+    /// Writes bytes that others follow at once. The kernel waits for those to fill its packets; only where no TLS is spoken.
     pub fn write_more(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let result = match self {
-            Self::Plain(socket) => {
-                let result = sys::send_more(&socket.tcp, bytes);
-                socket.note(result, Interest::Write)
-            }
-            _ => self.write(bytes),
-        };
-        match result {
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                Ok(0)
-            }
-            result => result,
-        }
+        let Self::Plain(socket) = self else { return Err(io::ErrorKind::Unsupported.into()) };
+        let result = sys::send_more(&socket.tcp, bytes);
+        socket.note(result, Interest::Write)
     }
 
     /// The socket below, whatever is spoken on it.

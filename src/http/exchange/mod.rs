@@ -1,25 +1,31 @@
 //! An exchange: a request whose answer is owed.
 
+pub mod access_line;
+pub mod dispatch;
 mod send;
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use access_line::AccessLine;
+use send::Outgoing;
+
+use crate::http::connection::Connection;
 use crate::http::connection::body::{Body, CONTINUE, Incoming};
-use crate::http::connection::{Connection, Then};
+use crate::http::connection::sending::{Progress, Sending, Then};
 use crate::http::limits::client::Client;
-use crate::http::limits::permits::{Seat, lock};
+use crate::http::limits::uploads::UploadPermit;
 use crate::http::message::chunked::BodyLength;
 use crate::http::message::head::{Head, Version};
 use crate::http::message::response::Response;
-use crate::http::runtime::edge::{Edge, Entry, HungUp};
-use crate::limits;
-use crate::metrics::Route;
+use crate::http::runtime::shared::Shared;
+use crate::http::runtime::{flow, turns};
+use crate::metrics::{Requests, Route};
 use crate::model::{BareJid, Method, Refusal};
 use crate::sys::Interest;
-use send::Delivery;
 
 /// The status that is logged of a request whose client did not wait for the answer: nginx's.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -27,13 +33,13 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 /// A request whose answer is owed. It owns the connection and may be parked: moved into a closure, kept, and answered
 /// later on any thread. Dropped without an answer (a panic, say), it answers 500 and closes.
 pub struct Exchange {
-    edge: Arc<Edge>,
+    shared: Arc<Shared>,
     /// There until the answer begins.
     connection: Option<Box<Connection>>,
     head: Head,
     client: Client,
     incoming: Incoming,
-    upload: Option<Seat>,
+    upload: Option<UploadPermit>,
     user: Option<String>,
     watch: Option<Watch>,
     /// Whether a client that ended its half was found to be there all the same.
@@ -46,11 +52,11 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    pub(in crate::http) fn new(edge: Arc<Edge>, connection: Box<Connection>, head: Head) -> Self {
-        let client = Client::of(&head, connection.peer, &edge.settings.trusted_proxies);
-        let incoming = Incoming::new(&head, edge.settings.pace);
+    pub(in crate::http) fn new(shared: Arc<Shared>, connection: Box<Connection>, head: Head) -> Self {
+        let client = Client::of(&head, connection.peer, &shared.settings.trusted_proxies);
+        let incoming = Incoming::new(&head, shared.settings.pace);
         Self {
-            edge,
+            shared,
             connection: Some(connection),
             head,
             client,
@@ -111,16 +117,37 @@ impl Exchange {
         self.head.length()
     }
 
-    /// The body. Takes a seat for an upload, kept until the exchange ends; `100 Continue` is sent with the first read.
+    /// Goes on with a request that may wait: for its body, the disk, the database or another process. `go_on` runs on a
+    /// thread that holds no turn; the request is refused when too many wait for such a thread.
+    pub fn leave_turn(self, go_on: impl FnOnce(Self) + Send + 'static) {
+        if !turns::holds_turn() {
+            return go_on(self);
+        }
+        let shared = Arc::clone(&self.shared);
+        turns::leave(
+            &shared,
+            Box::new(move |admitted| {
+                if admitted {
+                    go_on(self);
+                } else {
+                    self.answer(Response::refusal(Refusal::Overloaded));
+                }
+            }),
+        );
+    }
+
+    /// The body. Takes a permit for an upload, kept until the exchange ends; `100 Continue` is sent with the first read.
+    /// Waits for the client, and for a permit: only for threads that hold no turn.
     /// Errors of the reader carry a [`Refusal`]: cut, too slow, malformed, or the server is stopping.
     pub fn body(&mut self) -> Result<Body<'_>, Refusal> {
+        debug_assert!(!turns::holds_turn(), "a body is read without a turn");
         if self.upload.is_none() && !self.incoming.is_done() {
-            let seat = self.edge.uploads.take(self.limited_address());
-            self.upload = Some(seat.map_err(|_| Refusal::TooManyUploads)?);
+            self.upload = Some(self.shared.uploads.take(self.limited_address())?);
         }
         // Answering takes the exchange itself, so while there is one the connection is there.
         let connection = self.connection.as_mut().ok_or(Refusal::Internal)?;
-        Ok(Body::new(&mut self.incoming, connection, &self.edge.halt))
+        let upload = self.upload.as_ref().map(UploadPermit::upload);
+        Ok(Body::new(&mut self.incoming, connection, &self.shared.halt, upload))
     }
 
     /// Names the confirmed user in the access line.
@@ -149,10 +176,12 @@ impl Exchange {
     pub fn watch(&mut self, hung_up: impl FnOnce() + Send + 'static) {
         let Some(connection) = &mut self.connection else { return };
         let interest = if self.half_closed { Interest::Break } else { Interest::HangUp };
+        let token = connection.token();
+        // A watch before it ends first, so that it does not take the new one along.
         self.watch = None;
-        self.watch = Some(Watch::new(&self.edge, connection.token, Box::new(hung_up)));
-        // Not watched, a client that hangs up is found out by the answer, as ever.
-        let _ = connection.arm_for(&self.edge.epoll, interest);
+        let epoll = self.shared.turns.epoll();
+        self.shared.table.watch(token, Box::new(hung_up), || connection.arm_for(epoll, interest));
+        self.watch = Some(Watch { shared: Arc::clone(&self.shared), token });
     }
 
     /// Whether the client has hung up, after the watch says that it may have. If not, it can be watched once more.
@@ -176,17 +205,17 @@ impl Exchange {
         }
     }
 
-    /// Ends it without an answer: the client is gone.
+    /// Ends it without a response: the client is gone.
     pub fn abandon(mut self) {
         self.watch = None;
         if let Some(connection) = self.connection.take() {
             self.note_resumed();
-            self.log(&connection, CLIENT_CLOSED_REQUEST, 0);
-            self.count(connection.since, CLIENT_CLOSED_REQUEST, 0);
+            self.outcome(connection.since, CLIENT_CLOSED_REQUEST).end(&self.shared, 0);
         }
     }
 
-    /// Sends the answer, and then gives the connection to its next request or closes it.
+    /// Sends the response, and then gives the connection to its next request or closes it. Never waits: what the client
+    /// does not take at once is sent when it does.
     pub fn answer(mut self, response: Response) {
         self.finish(response, true);
     }
@@ -195,33 +224,31 @@ impl Exchange {
         let Some(mut connection) = self.connection.take() else { return };
         // Before another request of the connection is watched.
         self.watch = None;
-        let (response, download) = self.admit(response);
         let read = self.incoming.skip(&mut connection.input);
-        let keep = read && reusable && self.head.keep_alive() && !self.edge.is_stopping();
-        let mut delivery = Delivery::new(&self.head, keep);
-        let outcome = delivery.send(&mut connection, &response, &self.edge);
-        self.log(&connection, delivery.status, delivery.body());
-        self.count(connection.since, delivery.status, delivery.body());
-        drop((download, self.upload.take()));
-        let then = match (delivery.keep, read && connection.input.is_empty()) {
+        let keep = read && reusable && self.head.keep_alive() && !self.shared.is_stopping();
+        let Outgoing { status, head, keep, ready, rest } = Outgoing::new(&self.head, response, keep);
+        let then = match (keep, read && connection.input.is_empty()) {
             (true, _) => Then::Next,
             (false, true) => Then::Close,
             (false, false) => Then::Linger,
         };
-        match outcome {
-            Err(error) => log::debug!("an answer was not sent whole: {error}"),
-            Ok(()) => Edge::deliver(&self.edge, connection, then),
+        self.upload = None;
+        let outcome = self.outcome(connection.since, status);
+        let mut sending = Sending::new(ready, rest, then, self.shared.settings.pace);
+        let progress = sending.send(&mut connection.stream);
+        if matches!(progress, Ok(Progress::Waits)) {
+            let (outcome, shared) = (outcome.into_owned(), Arc::downgrade(&self.shared));
+            sending.on_end(Box::new(move |sent| {
+                if let Some(shared) = shared.upgrade() {
+                    outcome.end(&shared, sent.saturating_sub(head));
+                }
+            }));
+            return flow::await_room(&self.shared, connection, Box::new(sending));
         }
-    }
-
-    /// Large answers need a seat of their own, so that slow readers can't take all workers, nor one client all seats.
-    fn admit(&self, response: Response) -> (Response, Option<Seat>) {
-        if self.head.method() == Method::Head || response.length() <= limits::DOWNLOAD_BYTES {
-            return (response, None);
-        }
-        match self.edge.downloads.take(self.limited_address()) {
-            Ok(seat) => (response, Some(seat)),
-            Err(_) => (Response::refusal(Refusal::TooManyDownloads), None),
+        outcome.end(&self.shared, sending.sent().saturating_sub(head));
+        match progress {
+            Ok(_) => flow::after(&self.shared, connection, then),
+            Err(error) => log::debug!("a response was not sent whole: {error}"),
         }
     }
 
@@ -230,28 +257,68 @@ impl Exchange {
         self.client.limited.then_some(self.client.address)
     }
 
-    fn log(&self, connection: &Connection, status: u16, bytes: u64) {
-        Entry {
+    fn outcome(&self, since: Instant, status: u16) -> Outcome<'_> {
+        Outcome {
             client: self.client.address,
-            user: self.user.as_deref(),
-            method: self.head.method().name(),
-            path: self.head.path(),
+            user: self.user.as_deref().map(Cow::Borrowed),
+            method: self.head.method(),
+            path: Cow::Borrowed(self.head.path()),
             status,
-            bytes,
-            since: connection.since,
+            since,
+            route: self.route,
+            received: self.incoming.received(),
+            parked: self.parked,
         }
-        .log(self.edge.settings.access_level);
+    }
+}
+
+/// What is logged and counted when the response has ended.
+struct Outcome<'a> {
+    client: IpAddr,
+    user: Option<Cow<'a, str>>,
+    method: Method,
+    path: Cow<'a, str>,
+    status: u16,
+    since: Instant,
+    route: Route,
+    received: u64,
+    parked: Option<Duration>,
+}
+
+impl Outcome<'_> {
+    /// The same without borrowing from the exchange.
+    fn into_owned(self) -> Outcome<'static> {
+        Outcome {
+            user: self.user.map(|user| Cow::Owned(user.into_owned())),
+            path: Cow::Owned(self.path.into_owned()),
+            ..self
+        }
     }
 
-    fn count(&self, since: Instant, status: u16, sent: u64) {
-        let answered = self.edge.requests.of(self.route);
-        answered.count(status);
-        answered.received.add(self.incoming.received());
-        answered.sent.add(sent);
+    /// Logs and counts a response of which so many bytes of the body went out.
+    fn end(&self, shared: &Shared, bytes: u64) {
+        self.count(&shared.requests, bytes);
+        AccessLine {
+            client: self.client,
+            user: self.user.as_deref(),
+            method: self.method.name(),
+            path: &self.path,
+            status: self.status,
+            bytes,
+            since: self.since,
+        }
+        .log(shared.settings.access_level);
+    }
+
+    fn count(&self, requests: &Requests, bytes: u64) {
+        let answered = requests.of(self.route);
+        answered.count(self.status);
+        answered.received.add(self.received);
+        answered.sent.add(bytes);
         if let Some(parked) = self.parked {
             answered.parked.observe(parked);
         }
-        answered.served.observe(since.elapsed().saturating_sub(self.parked.unwrap_or_default()));
+        answered.served.observe(self.since.elapsed().saturating_sub(self.parked.unwrap_or_default()));
     }
 }
 
@@ -263,23 +330,14 @@ impl Drop for Exchange {
     }
 }
 
-/// Keeps the front watching a parked exchange.
+/// Keeps a parked exchange watched.
 struct Watch {
-    edge: Arc<Edge>,
+    shared: Arc<Shared>,
     token: u64,
-}
-
-impl Watch {
-    fn new(edge: &Arc<Edge>, token: u64, hung_up: HungUp) -> Self {
-        lock(&edge.watched).insert(token, hung_up);
-        Self { edge: Arc::clone(edge), token }
-    }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // What it calls is dropped outside the lock.
-        let hung_up = lock(&self.edge.watched).remove(&self.token);
-        drop(hung_up);
+        self.shared.table.unwatch(self.token);
     }
 }

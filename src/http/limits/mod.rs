@@ -3,3 +3,4 @@
 pub mod client;
 pub mod permits;
 pub mod rate;
+pub mod uploads;

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::client::network;
-use super::permits::lock;
+use crate::http::lock::lock;
 use crate::limits;
 
 /// How many requests each address may make.

@@ -1,64 +1,14 @@
-//! Request heads: found in a stream, parsed, and held to the letter of RFC 9112. Pure functions on bytes.
+//! Request heads: parsed, and held to the letter of RFC 9112. Pure functions on bytes.
 
 use std::fmt;
 use std::ops::Range;
 
 use super::chunked::BodyLength;
 use super::fields;
+use super::scan::Scan;
+use super::target;
 use crate::limits;
 use crate::model::{Method, Refusal};
-
-/// Finds the end of a head in a buffer that grows; every byte is looked at once.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Scan {
-    at: usize,
-    line: usize,
-    begun: bool,
-}
-
-impl Scan {
-    /// Looks at what has come since the last call. `Some(n)`: the first `n` bytes are the head. Line ends other
-    /// than CRLF, folded lines and control characters are refused here: parsers that let them pass are how
-    /// requests are smuggled (RFC 9112 sections 2.2 and 11.2).
-    pub fn advance(&mut self, input: &[u8]) -> Result<Option<usize>, Refusal> {
-        while let Some(&byte) = input.get(self.at) {
-            if self.at >= limits::HEAD_BYTES {
-                return Err(if self.begun { Refusal::HeadTooLarge } else { Refusal::UriTooLong });
-            }
-            let after_cr = self.at > self.line && input[self.at - 1] == b'\r';
-            self.at += 1;
-            if after_cr && byte == b'\n' {
-                if self.ends_head() {
-                    return Ok(Some(self.at));
-                }
-            } else if after_cr || !self.allows(byte) {
-                return Err(Refusal::MalformedRequest);
-            }
-        }
-        Ok(None)
-    }
-
-    /// At the end of a line: whether it is the empty one behind the fields. Empty lines in front of the request
-    /// line are skipped (RFC 9112 section 2.2).
-    fn ends_head(&mut self) -> bool {
-        let empty = self.at - self.line == "\r\n".len();
-        self.line = self.at;
-        if !empty {
-            self.begun = true;
-        }
-        empty && self.begun
-    }
-
-    /// Whether a byte may stand where it does, line ends apart.
-    fn allows(&self, byte: u8) -> bool {
-        let first = self.at - 1 == self.line;
-        match byte {
-            b'\r' => true,
-            b' ' | b'\t' => !first,
-            _ => byte >= 0x20 && byte != 0x7f,
-        }
-    }
-}
 
 /// The version of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +52,7 @@ impl Head {
         }
         let name = request.method.unwrap_or_default();
         let version = if request.version == Some(0) { Version::Http10 } else { Version::Http11 };
-        let target = target(name, request.path.unwrap_or_default())?;
+        let target = target::parse(name, request.path.unwrap_or_default())?;
         if request.headers.iter().any(|field| fields::is_framing(field.name) && is_tabbed(field, &bytes)) {
             return Err(Refusal::AmbiguousFraming);
         }
@@ -190,7 +140,7 @@ impl Head {
     }
 
     fn text(&self, span: Span) -> &str {
-        // Targets and hosts are ASCII: `target` and `fields` saw to that.
+        // Targets and hosts are ASCII: `target.rs` and `fields.rs` saw to that.
         std::str::from_utf8(self.slice(span)).unwrap_or_default()
     }
 }
@@ -218,46 +168,6 @@ impl From<Span> for Range<usize> {
     fn from(span: Span) -> Self {
         span.start.into()..span.end.into()
     }
-}
-
-/// The parts of a request target (RFC 9112 section 3.2).
-struct Target<'a> {
-    authority: Option<&'a str>,
-    path: &'a str,
-    query: Option<&'a str>,
-}
-
-fn target<'a>(method: &str, text: &'a str) -> Result<Target<'a>, Refusal> {
-    // A fragment is never sent; and only ASCII goes into logs and into the addresses shown to users.
-    if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
-        return Err(Refusal::MalformedRequest);
-    }
-    if text == "*" && method == "OPTIONS" {
-        return Ok(Target { authority: None, path: text, query: None });
-    }
-    let (authority, local) = match after_scheme(text) {
-        Some(rest) => {
-            let (authority, local) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-            (Some(authority), local)
-        }
-        None => (None, text),
-    };
-    let (path, query) = match local.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (local, None),
-    };
-    let rooted = path.starts_with('/') || (authority.is_some() && path.is_empty());
-    if !rooted || authority.is_some_and(|authority| !fields::is_authority(authority.as_bytes())) {
-        return Err(Refusal::MalformedRequest);
-    }
-    Ok(Target { authority, path, query })
-}
-
-fn after_scheme(target: &str) -> Option<&str> {
-    ["http://", "https://"].iter().find_map(|scheme| {
-        let head = target.get(..scheme.len())?;
-        head.eq_ignore_ascii_case(scheme).then(|| &target[scheme.len()..])
-    })
 }
 
 /// Whether there is a tab behind a field's name: RFC 9110 section 5.6.3 allows it around a value, but there are front

@@ -11,4 +11,5 @@ pub mod head;
 pub mod parameters;
 pub mod range;
 pub mod response;
+pub mod scan;
 pub mod target;

@@ -1,10 +1,9 @@
-//! Answers: what a service hands over, and the head that is written for it.
+//! Responses: what a service hands over, and the head that is written for it.
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::time::SystemTime;
 
 use httpdate::HttpDate;
@@ -99,8 +98,19 @@ impl Response {
         self.status
     }
 
-    pub(in crate::http) fn payload(&self) -> &Payload {
-        &self.payload
+    /// The body, without the head that was made for it.
+    pub(in crate::http) fn into_payload(self) -> Payload {
+        self.payload
+    }
+
+    /// The whole response that closes the connection, if its body is in memory.
+    pub(in crate::http) fn into_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.write_head(Some("close"), SystemTime::now(), &mut bytes);
+        if let Payload::Bytes(body) = &self.payload {
+            bytes.extend_from_slice(body);
+        }
+        bytes
     }
 
     /// Bytes of the body; 0 for a status that has none (RFC 9110 section 6.4.1).
@@ -110,22 +120,6 @@ impl Response {
             Payload::Bytes(bytes) => bytes.len() as u64,
             Payload::File(_, range) => range.end.saturating_sub(range.start),
         }
-    }
-
-    /// Puts these bytes of the body behind what is in `out`.
-    pub(in crate::http) fn read(&self, part: Range<u64>, out: &mut Vec<u8>) -> io::Result<()> {
-        let place = |at: u64| usize::try_from(at).map_err(io::Error::other);
-        match &self.payload {
-            Payload::Bytes(bytes) => {
-                out.extend_from_slice(bytes.get(place(part.start)?..place(part.end)?).unwrap_or_default());
-            }
-            Payload::File(file, range) => {
-                let start = out.len();
-                out.resize(start + place(part.end.saturating_sub(part.start))?, 0);
-                file.read_exact_at(&mut out[start..], range.start + part.start)?;
-            }
-        }
-        Ok(())
     }
 
     /// Writes the head behind what is in `out`; `connection` is the value of the field Connection, if it is needed.
@@ -248,7 +242,7 @@ mod tests {
     fn json_has_the_type_that_clients_know() {
         let response = Response::json(201, &["a"]);
         assert!(head(&response, None).contains("Content-Type: application/json; charset=UTF-8\r\n"));
-        assert!(matches!(response.payload(), Payload::Bytes(body) if body == b"[\"a\"]"));
+        assert!(matches!(response.into_payload(), Payload::Bytes(body) if body == b"[\"a\"]"));
     }
 
     #[test]
@@ -264,8 +258,8 @@ mod tests {
             assert_eq!(asks, response.status() == 401, "{refusal}");
         }
         let response = Response::refusal(Refusal::TooLarge);
-        let Payload::Bytes(body) = response.payload() else { panic!("no bytes") };
-        let problem: serde_json::Value = serde_json::from_slice(body).unwrap();
+        let Payload::Bytes(body) = response.into_payload() else { panic!("no bytes") };
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!((&problem["status"], &problem["title"]), (&413.into(), &"Too large".into()));
     }
 }

@@ -2,7 +2,49 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::fields;
 use crate::model::Refusal;
+
+/// The parts of a request target (RFC 9112 section 3.2).
+pub(in crate::http) struct Target<'a> {
+    pub authority: Option<&'a str>,
+    pub path: &'a str,
+    pub query: Option<&'a str>,
+}
+
+/// Takes a request target apart.
+pub(in crate::http) fn parse<'a>(method: &str, text: &'a str) -> Result<Target<'a>, Refusal> {
+    // A fragment is never sent; and only ASCII goes into logs and into the addresses shown to users.
+    if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        return Err(Refusal::MalformedRequest);
+    }
+    if text == "*" && method == "OPTIONS" {
+        return Ok(Target { authority: None, path: text, query: None });
+    }
+    let (authority, local) = match after_scheme(text) {
+        Some(rest) => {
+            let (authority, local) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+            (Some(authority), local)
+        }
+        None => (None, text),
+    };
+    let (path, query) = match local.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (local, None),
+    };
+    let rooted = path.starts_with('/') || (authority.is_some() && path.is_empty());
+    if !rooted || authority.is_some_and(|authority| !fields::is_authority(authority.as_bytes())) {
+        return Err(Refusal::MalformedRequest);
+    }
+    Ok(Target { authority, path, query })
+}
+
+fn after_scheme(target: &str) -> Option<&str> {
+    ["http://", "https://"].iter().find_map(|scheme| {
+        let head = target.get(..scheme.len())?;
+        head.eq_ignore_ascii_case(scheme).then(|| &target[scheme.len()..])
+    })
+}
 
 /// The segments of a raw path, each percent-decoded once. A decoded `/` stays within its segment; empty
 /// segments stay empty, so that `/a/` has two.

@@ -85,7 +85,7 @@ fn a_refused_upload_reads_its_answer() {
     let answer = peer.answer();
     assert!(answer.status == 403 && answer.has("Connection: close") && peer.is_closed());
     drop(peer);
-    eventually("the seat is given back", || server.connections() == 0);
+    eventually("the permit is given back", || server.connections() == 0);
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn a_reader_that_stands_still_is_cut_off() {
     });
     let mut peer = Peer::to(&server);
     let (_, _, length) = peer.send("GET /big HTTP/1.1\r\nHost: h\r\n\r\n").head();
-    eventually("the worker gives up", || server.connections() == 0);
+    eventually("the server gives up", || server.connections() == 0);
     let mut body = Vec::new();
     let _ = peer.0.read_to_end(&mut body);
     assert!(length == data.len() && body.len() < length, "the end can't have been sent");
@@ -87,5 +87,5 @@ fn lingering_ends() {
         peer.send("POST /refuse HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n").answer().status,
         403
     );
-    eventually("the seat is given back", || server.connections() == 0);
+    eventually("the permit is given back", || server.connections() == 0);
 }

@@ -84,17 +84,6 @@ fn a_file_that_is_shorter_than_promised_is_never_padded() {
 }
 
 #[test]
-fn downloads_beyond_the_cap_are_refused() {
-    let (server, _) = serving(70_000, limited(Limits { downloads: 0, ..Limits::default() }));
-    let mut peer = Peer::to(&server);
-    let answer = peer.get("/all");
-    assert!(answer.status == 503 && answer.has("Retry-After: 5") && !answer.has("Connection: close"));
-    assert_eq!(peer.get("/middle").status, 200);
-    let (status, _, length) = peer.send("HEAD /all HTTP/1.1\r\nHost: h\r\n\r\n").head();
-    assert_eq!((status, length), (200, 70_000));
-}
-
-#[test]
 fn a_client_that_leaves_costs_nothing() {
     let (server, _) = serving(16 * 1024 * 1024, settings());
     let mut leaving = Peer::to(&server);
@@ -104,32 +93,60 @@ fn a_client_that_leaves_costs_nothing() {
 }
 
 #[test]
-fn one_client_takes_no_more_than_half_of_the_downloads() {
-    let trusted_proxies = vec![[127, 0, 0, 1].into()];
-    let settings = Settings { trusted_proxies, ..limited(Limits { downloads: 2, ..Limits::default() }) };
-    let (file, data) = file_of(32 * 1024 * 1024);
-    let server = Server::start(
-        settings,
-        Workers::new(3).unwrap(),
-        Arc::new(Answering(move |exchange: Exchange| {
-            let all = 0..file.metadata().unwrap().len();
-            exchange.answer(Response::file(200, file.try_clone().unwrap(), all));
-        })),
-    )
-    .unwrap();
-    let ask = |client: &str| {
-        let mut peer = Peer::to(&server);
-        peer.send(format!("GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: {client}\r\n\r\n"));
-        let (status, ..) = peer.head();
-        (status, peer)
-    };
-    let (status, slow) = ask("192.0.2.1");
-    assert_eq!(status, 200);
-    assert_eq!(ask("192.0.2.1").0, 503);
-    let (status, mut other) = ask("192.0.2.2");
-    assert_eq!(status, 200);
-    let mut body = vec![0; data.len()];
-    other.0.read_exact(&mut body).unwrap();
-    assert!(body == data);
-    drop(slow);
+fn slow_readers_of_large_files_keep_no_thread() {
+    const READERS: usize = 16;
+    let (server, data) = serving(32 * 1024 * 1024, settings());
+    let slow: Vec<Peer> = (0..READERS)
+        .map(|_| {
+            let mut peer = Peer::to(&server);
+            peer.send("GET /all HTTP/1.1\r\nHost: h\r\n\r\n").head();
+            peer
+        })
+        .collect();
+    let monitor = server.monitor();
+    eventually("all of them rest", || monitor.activity().half_sent == READERS);
+    assert_eq!((monitor.activity().turns, monitor.activity().left.0), (1, 0));
+    for _ in 0..3 {
+        assert!(Peer::to(&server).get("/all").body == data);
+    }
+    let sent = monitor.requests().of(crate::metrics::Route::None).sent.get();
+    assert_eq!(sent, 3 * data.len() as u64, "a response counts when it has ended");
+    for mut peer in slow {
+        let mut body = vec![0; data.len()];
+        peer.0.read_exact(&mut body).unwrap();
+        assert!(body == data);
+        assert_eq!(peer.get("/none").status, 200);
+    }
+}
+
+#[test]
+fn a_response_that_breaks_off_counts_what_went_out() {
+    let (server, data) = serving(32 * 1024 * 1024, settings());
+    let mut leaving = Peer::to(&server);
+    leaving.send("GET /all HTTP/1.1\r\nHost: h\r\n\r\n").head();
+    drop(leaving);
+    let monitor = server.monitor();
+    let none = monitor.requests().of(crate::metrics::Route::None);
+    eventually("it is counted", || none.statuses().eq([(200, 1)]));
+    assert!(none.sent.get() < data.len() as u64);
+}
+
+#[test]
+fn a_pipelined_response_waits_until_the_client_takes_the_one_before() {
+    let (server, data) = serving(60_000, settings());
+    let mut peer = Peer::to(&server);
+    peer.send("GET /all HTTP/1.1\r\nHost: h\r\n\r\n".repeat(100));
+    let monitor = server.monitor();
+    let none = monitor.requests().of(crate::metrics::Route::None);
+    let before = std::cell::Cell::new(0);
+    // The client's own buffer takes some; then the server stands still.
+    eventually("no more is sent", || {
+        std::thread::sleep(Duration::from_millis(20));
+        let now = none.sent.get();
+        now > 0 && now == before.replace(now)
+    });
+    assert!(before.get() < 100 * 60_000, "{} bytes", before.get());
+    for _ in 0..100 {
+        assert!(peer.answer().body == data);
+    }
 }

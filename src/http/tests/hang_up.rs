@@ -37,7 +37,7 @@ impl Parking {
 
     fn gives_up(&self, exchange: Exchange) {
         exchange.abandon();
-        eventually("the seat is given back", || self.server.connections() == 0);
+        eventually("the permit is given back", || self.server.connections() == 0);
         assert!(self.hang_ups.try_recv().is_err(), "told once");
     }
 }

@@ -10,7 +10,7 @@ use super::*;
 
 pub(super) fn https() -> Settings {
     let listen = vec![Listen { address: ([127, 0, 0, 1], 0).into(), tls: true, optional: false }];
-    Settings { listen, https: Some(self_signed()), ..Settings::default() }
+    Settings { listen, https: Some(self_signed()), ..settings() }
 }
 
 pub(super) fn connect(server: &Server) -> BufReader<TlsStream<TcpStream>> {
@@ -68,7 +68,7 @@ fn large_files_go_over_tls() {
 }
 
 #[test]
-fn silent_and_half_hearted_clients_hold_no_worker() {
+fn silent_and_half_hearted_clients_hold_no_thread() {
     let server = start(https(), paths);
     let silent = TcpStream::connect(server.addresses()[0]).unwrap();
     let mut half = TcpStream::connect(server.addresses()[0]).unwrap();
@@ -98,7 +98,7 @@ fn the_first_head_behind_a_handshake_has_the_time_of_a_head() {
     send(&mut half, "GET / HT");
     assert_eq!(read_answer(&mut half).status, 408);
     assert_eq!(silent.read(&mut [0; 1]).unwrap_or(0), 0);
-    eventually("the seats are given back", || server.connections() == 0);
+    eventually("the permits are given back", || server.connections() == 0);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn what_is_no_tls_is_closed() {
     let mut peer = Peer::to(&server);
     peer.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     let _ = peer.0.read_to_end(&mut Vec::new());
-    eventually("the seat is given back", || server.connections() == 0);
+    eventually("the permit is given back", || server.connections() == 0);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn the_certificate_can_be_replaced() {
 #[test]
 fn tls_without_a_certificate_is_a_configuration_error() {
     let settings = Settings { https: None, ..https() };
-    let error = Server::start(settings, Workers::new(1).unwrap(), Arc::new(Answering(paths)));
+    let error = Server::start(settings, ResumeQueue::new().unwrap(), Arc::new(Answering(paths)));
     assert_eq!(error.map(|_| ()).unwrap_err().kind(), crate::error::Kind::Config);
 }
 
@@ -170,7 +170,7 @@ fn old_versions_of_tls_are_refused() {
         assert_eq!((refusal[0], refusal[5], refusal[6]), (0x15, 2, 70), "TLS 1.{}: {refusal:?}", version - 1);
     }
     assert_eq!(answer(3)[0], 0x16, "TLS 1.2 is spoken");
-    eventually("the seats are given back", || server.connections() == 0);
+    eventually("the permits are given back", || server.connections() == 0);
 }
 
 #[test]
@@ -191,17 +191,19 @@ fn nobody_may_renegotiate() {
     let printed =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(printed.contains("RENEGOTIATING") && printed.contains("no renegotiation"), "{printed}");
-    eventually("the seat is given back", || server.connections() == 0);
+    eventually("the permit is given back", || server.connections() == 0);
 }
 
 /// Bodies that the server has taken for whole; a client may break off where it likes.
 #[test]
 fn a_body_that_tls_does_not_end_is_no_whole_one() {
     static WHOLE: AtomicUsize = AtomicUsize::new(0);
-    let server = start(https(), |mut exchange| {
-        let response = echo(&mut exchange);
-        WHOLE.fetch_add(usize::from(response.is_ok()), Ordering::SeqCst);
-        exchange.answer(response.unwrap_or_else(Response::refusal));
+    let server = start(https(), |exchange| {
+        exchange.leave_turn(|mut exchange| {
+            let response = echo(&mut exchange);
+            WHOLE.fetch_add(usize::from(response.is_ok()), Ordering::SeqCst);
+            exchange.answer(response.unwrap_or_else(Response::refusal));
+        });
     });
     let sized = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhello";
     let chunked = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
@@ -221,7 +223,7 @@ fn a_body_that_tls_does_not_end_is_no_whole_one() {
         send(&mut stream, request);
         stream.get_mut().shutdown().unwrap();
     }
-    eventually("the seats are given back", || server.connections() == 0);
+    eventually("the permits are given back", || server.connections() == 0);
     assert_eq!(WHOLE.load(Ordering::SeqCst), 0);
     let mut bystander = connect(&server);
     send(&mut bystander, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nwhole");

@@ -25,15 +25,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Answering<F>(F);
 
 impl<F: Fn(Exchange) + Send + Sync + 'static> Service for Answering<F> {
-    fn serve(&self, exchange: Exchange) {
+    fn serve(self: Arc<Self>, exchange: Exchange) {
         (self.0)(exchange);
     }
 }
 
-/// One plain listener on a port of the kernel's choice.
+/// One plain listener on a port of the kernel's choice, one turn, and one thread for requests that may wait.
 fn settings() -> Settings {
     Settings {
         listen: vec![Listen { address: ([127, 0, 0, 1], 0).into(), tls: false, optional: false }],
+        turns: 1,
+        threads: 1,
         ..Settings::default()
     }
 }
@@ -43,20 +45,21 @@ fn limited(limits: Limits) -> Settings {
 }
 
 fn start(settings: Settings, service: impl Fn(Exchange) + Send + Sync + 'static) -> Server {
-    Server::start(settings, Workers::new(1).unwrap(), Arc::new(Answering(service))).unwrap()
+    Server::start(settings, ResumeQueue::new().unwrap(), Arc::new(Answering(service))).unwrap()
 }
 
-/// A server with one worker and a few paths.
+/// A server of a few paths.
 fn server() -> Server {
     start(settings(), paths)
 }
 
-fn paths(mut exchange: Exchange) {
+fn paths(exchange: Exchange) {
     match exchange.path() {
-        "/echo" => {
+        "/echo" => exchange.leave_turn(|mut exchange| {
             let response = echo(&mut exchange).unwrap_or_else(Response::refusal);
             exchange.answer(response);
-        }
+        }),
+        "/panic-later" => exchange.leave_turn(|_| panic!("on purpose")),
         "/refuse" => exchange.answer(Response::refusal(Refusal::Forbidden)),
         "/panic" => panic!("on purpose"),
         "/forget" => drop(exchange),

@@ -73,7 +73,7 @@ fn close_is_close() {
     let mut peer = Peer::to(&server);
     let answer = peer.send("GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").answer();
     assert!(answer.has("Connection: close") && peer.is_closed());
-    eventually("the seat is given back", || server.connections() == 0);
+    eventually("the permit is given back", || server.connections() == 0);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_panic_costs_one_request() {
         assert!(answer.has("Connection: close") && peer.is_closed());
     }
     assert_eq!(Peer::to(&server).get("/fine").status, 200);
-    eventually("the seats are given back", || server.connections() == 0);
+    eventually("the permits are given back", || server.connections() == 0);
 }
 
 #[test]

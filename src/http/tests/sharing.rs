@@ -1,13 +1,16 @@
 //! Many clients: caps, parked exchanges, idle crowds, and the end.
 
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
 use super::*;
 use crate::limits;
 
+/// Bytes of a small response.
+const SMALL_BYTES: usize = 64 * 1024;
+
 #[test]
-fn a_parked_exchange_holds_no_worker() {
+fn a_parked_exchange_holds_no_thread() {
     let (parked, waiting) = channel();
     let parked = Mutex::new(parked);
     let server = start(settings(), move |exchange| {
@@ -22,8 +25,7 @@ fn a_parked_exchange_holds_no_worker() {
     let mut exchange: Exchange = waiting.recv_timeout(PATIENCE).unwrap();
     assert_eq!(Peer::to(&server).get("/other").status, 200);
     first.send("hello");
-    let workers = Workers::new(1).unwrap();
-    workers.run(move || {
+    std::thread::spawn(move || {
         let response = echo(&mut exchange).unwrap();
         exchange.answer(response);
     });
@@ -40,7 +42,7 @@ fn connections_are_capped_in_all() {
     assert_eq!(third.answer().status, 503);
     assert!(third.is_closed());
     drop(held);
-    eventually("the seats are given back", || server.connections() == 0);
+    eventually("the permits are given back", || server.connections() == 0);
     assert_eq!(Peer::to(&server).get("/").status, 200);
 }
 
@@ -57,74 +59,182 @@ fn connections_are_capped_for_each_address_but_not_for_proxies() {
     assert_eq!(peers.each_mut().map(|peer| peer.get("/").status), [200, 200]);
 }
 
+/// Starts an upload of two bytes in the name of a client, and waits until the server asks for them or refuses.
+fn begin_upload(server: &Server, from: &str) -> (Peer, u16) {
+    let mut peer = Peer::to(server);
+    let head = format!("POST /echo HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: {from}\r\nContent-Length: 2\r\n");
+    let status = peer.send(format!("{head}Expect: 100-continue\r\n\r\n")).head().0;
+    (peer, status)
+}
+
 #[test]
-fn one_client_gets_half_of_the_uploads() {
-    let limits = Limits { uploads: 2, ..Limits::default() };
-    let proxies = vec![[127, 0, 0, 1].into()];
-    let settings = Settings { trusted_proxies: proxies, ..limited(limits) };
-    let server = Server::start(settings, Workers::new(3).unwrap(), Arc::new(Answering(paths))).unwrap();
-    let upload = |from: &str| {
-        let mut peer = Peer::to(&server);
-        let head =
-            format!("POST /echo HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: {from}\r\nContent-Length: 2\r\n");
-        peer.send(format!("{head}Expect: 100-continue\r\n\r\n"));
-        peer
-    };
-    let mut first = upload("192.0.2.1");
-    assert_eq!(first.head().0, 100);
-    let second = upload("192.0.2.1").answer();
-    assert!(second.status == 503 && second.has("Retry-After: 5"));
-    let mut other = upload("192.0.2.2");
-    assert_eq!(other.head().0, 100);
-    assert_eq!(upload("192.0.2.3").answer().status, 503);
-    for peer in [&mut first, &mut other] {
+fn one_client_leaves_uploads_to_others() {
+    let limits = Limits { uploads: limits::UPLOADS_EACH + 1, ..Limits::default() };
+    let trusted_proxies = vec![[127, 0, 0, 1].into()];
+    let server = start(Settings { trusted_proxies, threads: 99, ..limited(limits) }, paths);
+    let mut held: Vec<Peer> = (0..limits::UPLOADS_EACH)
+        .map(|_| begin_upload(&server, "192.0.2.1"))
+        .map(|(peer, status)| if status == 100 { peer } else { panic!("{status}") })
+        .collect();
+    assert_eq!(begin_upload(&server, "192.0.2.1").1, 503);
+    let (other, status) = begin_upload(&server, "192.0.2.2");
+    assert_eq!(status, 100);
+    held.push(other);
+    assert_eq!(begin_upload(&server, "192.0.2.3").1, 503);
+    for mut peer in held {
         assert_eq!(peer.send("ok").answer().text(), "ok");
     }
 }
 
 #[test]
-fn requests_beyond_the_queue_are_shed() {
-    let (release, released) = channel::<()>();
-    let (started, start_seen) = channel();
-    let gate = Mutex::new((started, released));
-    let server = start(Settings { max_queued: 1, ..settings() }, move |exchange| {
-        if exchange.path() == "/block" {
-            let gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
-            gate.0.send(()).unwrap();
-            let _ = gate.1.recv();
+fn a_slow_upload_gives_way_to_a_new_one() {
+    let limits = Limits { uploads: 1, ..Limits::default() };
+    let server = start(Settings { threads: 9, ..limited(limits) }, paths);
+    let (mut slow, status) = begin_upload(&server, "192.0.2.1");
+    let begun = Instant::now();
+    assert_eq!(status, 100);
+    assert_eq!(begin_upload(&server, "192.0.2.2").1, 503, "the slow one is too young to give way");
+    let mut fresh = loop {
+        let (peer, status) = begin_upload(&server, "192.0.2.2");
+        if status == 100 {
+            break peer;
         }
-        paths(exchange);
-    });
-    let mut blocked = Peer::to(&server);
-    blocked.send("GET /block HTTP/1.1\r\nHost: h\r\n\r\n");
-    start_seen.recv_timeout(PATIENCE).unwrap();
-    let mut peers = [Peer::to(&server), Peer::to(&server)];
-    for peer in &mut peers {
-        peer.send("GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
-    }
-    // Whichever comes second finds the queue full; the worker is still busy, so the answer is the front's.
-    let [one, two] = &mut peers;
-    one.0.get_ref().set_nonblocking(true).unwrap();
-    two.0.get_ref().set_nonblocking(true).unwrap();
-    let came = |peer: &Peer| peer.0.get_ref().peek(&mut [0; 1]).is_ok();
-    eventually("one is shed", || came(one) || came(two));
-    let shed = if came(one) { one } else { two };
-    shed.0.get_ref().set_nonblocking(false).unwrap();
-    let answer = shed.answer();
-    assert!(answer.status == 503 && answer.has("Retry-After: 5"));
-    release.send(()).unwrap();
-    assert_eq!(blocked.answer().status, 200);
+    };
+    assert!(begun.elapsed() > limits::SLOW_UPLOAD_TIME && slow.answer().status == 408);
+    assert_eq!(fresh.send("ok").answer().text(), "ok");
 }
 
-/// A server whose workers look for work.
-fn looking(service: impl Fn(Exchange) + Send + Sync + 'static) -> Server {
-    let roomy = limited(Limits { connections: 2000, connections_per_address: 2000, ..Limits::default() });
-    Server::start(roomy, Workers::new(3).unwrap(), Arc::new(Answering(service))).unwrap()
+/// A server on which `/block` waits without a turn, or with it, until the sender is used or dropped.
+fn blocking(settings: Settings, on_turn: bool) -> (Server, std::sync::mpsc::Receiver<()>, Sender<()>) {
+    let (release, released) = channel::<()>();
+    let (started, start_seen) = channel();
+    let gate = Arc::new(Mutex::new(released));
+    let server = start(settings, move |exchange| {
+        let (gate, started) = (Arc::clone(&gate), started.clone());
+        let block = move |exchange: Exchange| {
+            started.send(()).unwrap();
+            let _ = gate.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            paths(exchange);
+        };
+        match exchange.path() {
+            "/block" if on_turn => block(exchange),
+            "/block" => exchange.leave_turn(block),
+            _ => paths(exchange),
+        }
+    });
+    (server, start_seen, release)
+}
+
+fn ask(server: &Server, path: &str) -> Peer {
+    let mut peer = Peer::to(server);
+    peer.send(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"));
+    peer
 }
 
 #[test]
-fn whoever_sees_to_a_connection_does_the_same() {
-    let server = looking(paths);
+fn requests_that_may_wait_are_deferred_in_order_and_then_refused() {
+    let (server, started, release) = blocking(Settings { max_deferred: 2, ..settings() }, false);
+    let mut blocked = ask(&server, "/block");
+    started.recv_timeout(PATIENCE).unwrap();
+    let mut deferred = [(); 2].map(|()| {
+        let before = server.monitor().activity().deferred;
+        let peer = ask(&server, "/echo");
+        eventually("it is deferred", || server.monitor().activity().deferred == before + 1);
+        peer
+    });
+    let refused = ask(&server, "/echo").answer();
+    assert!(refused.status == 503 && refused.has("Retry-After: 5"));
+    assert_eq!(Peer::to(&server).get("/other").status, 200, "what need not wait is served");
+    release.send(()).unwrap();
+    assert_eq!(blocked.answer().status, 200);
+    assert_eq!(deferred.each_mut().map(|peer| peer.answer().status), [200, 200]);
+    eventually("all are back", || server.monitor().activity().left.0 == 0);
+}
+
+#[test]
+fn a_panic_without_a_turn_costs_one_request() {
+    let server = server();
+    for _ in 0..3 {
+        assert_eq!(ask(&server, "/panic-later").answer().status, 500);
+    }
+    assert_eq!(Peer::to(&server).get("/next").status, 200);
+    eventually("all are back", || server.monitor().activity().left.0 == 0);
+}
+
+#[test]
+fn a_turn_is_lent_while_all_are_stuck() {
+    for turns in [1, 2] {
+        let (server, started, release) = blocking(Settings { turns, threads: 4, ..settings() }, true);
+        let mut kept = Peer::to(&server);
+        assert_eq!(kept.get("/before").status, 200);
+        let mut stuck: Vec<Peer> = (0..turns + 1).map(|_| ask(&server, "/block")).collect();
+        for _ in &stuck {
+            started.recv_timeout(PATIENCE).unwrap();
+        }
+        for _ in 0..50 {
+            assert_eq!((kept.get("/kept").status, Peer::to(&server).get("/fresh").status), (200, 200));
+        }
+        assert!(server.monitor().activity().turns_lent >= 2, "{:?}", server.monitor().activity());
+        drop(release);
+        for peer in &mut stuck {
+            assert_eq!(peer.answer().status, 200);
+        }
+        // A thread gives its turn up when it has handled what it has in hand.
+        eventually("the turns that were lent are given up", || {
+            assert_eq!(Peer::to(&server).get("/other").status, 200);
+            server.monitor().activity().turns == turns
+        });
+    }
+}
+
+#[test]
+fn events_in_the_hand_of_a_stuck_thread_are_handled_by_another() {
+    for turns in [1, 3] {
+        events_behind_a_stuck_one(turns);
+    }
+}
+
+fn events_behind_a_stuck_one(turns: usize) {
+    let (server, started, release) = blocking(Settings { turns, ..settings() }, true);
+    let mut crowd: Vec<Peer> = (0..40).map(|_| Peer::to(&server)).collect();
+    crowd.iter_mut().for_each(|peer| assert_eq!(peer.get("/before").status, 200));
+    let mut stuck = ask(&server, "/block");
+    for peer in &mut crowd {
+        peer.send("GET /among HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+    started.recv_timeout(PATIENCE).unwrap();
+    assert!(crowd.iter_mut().all(|peer| peer.answer().status == 200));
+    drop(release);
+    assert_eq!(stuck.answer().status, 200);
+}
+
+#[test]
+fn a_resumed_exchange_is_served_on_a_worker_thread() {
+    let (parked, waiting) = channel();
+    let resumed = ResumeQueue::new().unwrap();
+    let service = Answering(move |exchange: Exchange| parked.send(exchange).unwrap());
+    let server = Server::start(settings(), resumed.clone(), Arc::new(service)).unwrap();
+    let mut peers: Vec<Peer> = (0..20).map(|_| ask(&server, "/echo")).collect();
+    let exchanges: Vec<Exchange> = peers.iter().map(|_| waiting.recv_timeout(PATIENCE).unwrap()).collect();
+    for exchange in exchanges {
+        resumed.run(move || paths(exchange));
+    }
+    assert!(peers.iter_mut().all(|peer| peer.answer().status == 200));
+    resumed.run(|| panic!("on purpose"));
+    let (tell, told) = channel();
+    resumed.run(move || tell.send(()).unwrap());
+    told.recv_timeout(PATIENCE).unwrap();
+}
+
+/// A server with several turns.
+fn roomy(service: impl Fn(Exchange) + Send + Sync + 'static) -> Server {
+    let limits = Limits { connections: 2000, connections_per_address: 2000, ..Limits::default() };
+    start(Settings { turns: 3, threads: 3, ..limited(limits) }, service)
+}
+
+#[test]
+fn connections_go_from_thread_to_thread() {
+    let server = roomy(paths);
     let long = "x".repeat(limits::HEAD_BYTES / 2);
     let mut kept = Peer::to(&server);
     for _ in 0..50 {
@@ -145,34 +255,9 @@ fn whoever_sees_to_a_connection_does_the_same() {
 }
 
 #[test]
-fn who_looks_and_finds_what_takes_long_keeps_none_waiting() {
-    let (started, start_seen) = channel();
-    let (release, released) = channel::<()>();
-    let gate = Mutex::new((started, released));
-    let server = looking(move |exchange| {
-        if exchange.path() == "/block" {
-            let gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
-            gate.0.send(()).unwrap();
-            let _ = gate.1.recv();
-        }
-        paths(exchange);
-    });
-    let (mut one, mut other) = (Peer::to(&server), Peer::to(&server));
-    for _ in 0..20 {
-        assert_eq!((one.get("/").status, other.get("/").status), (200, 200));
-        one.send("GET /block HTTP/1.1\r\nHost: h\r\n\r\n");
-        start_seen.recv_timeout(PATIENCE).unwrap();
-        assert_eq!((other.get("/").status, Peer::to(&server).get("/").status), (200, 200));
-        release.send(()).unwrap();
-        assert_eq!(one.answer().status, 200);
-    }
-}
-
-#[test]
 fn a_thousand_idle_connections_stand_in_nobodys_way() {
     raise_descriptors();
-    let roomy = limited(Limits { connections: 2000, connections_per_address: 2000, ..Limits::default() });
-    let server = start(roomy, paths);
+    let server = roomy(paths);
     let crowd: Vec<TcpStream> =
         (0..1000).map(|_| TcpStream::connect(server.addresses()[0]).unwrap()).collect();
     eventually("all are accepted", || server.connections() == crowd.len());
@@ -190,23 +275,12 @@ fn raise_descriptors() {
 
 #[test]
 fn stop_closes_the_idle_and_waits_for_the_busy() {
-    let (release, released) = channel::<()>();
-    let (started, start_seen) = channel();
-    let gate = Mutex::new((started, released));
-    let server = start(settings(), move |exchange| {
-        if exchange.path() == "/block" {
-            let gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
-            gate.0.send(()).unwrap();
-            let _ = gate.1.recv();
-        }
-        paths(exchange);
-    });
+    let (server, started, release) = blocking(settings(), false);
     let address = server.addresses()[0];
     let mut idle = Peer::to(&server);
     assert_eq!(idle.get("/").status, 200);
-    let mut busy = Peer::to(&server);
-    busy.send("GET /block HTTP/1.1\r\nHost: h\r\n\r\n");
-    start_seen.recv_timeout(PATIENCE).unwrap();
+    let mut busy = ask(&server, "/block");
+    started.recv_timeout(PATIENCE).unwrap();
     let stopping = std::thread::spawn(move || server.stop(PATIENCE));
     assert!(idle.is_closed());
     release.send(()).unwrap();
@@ -231,13 +305,13 @@ fn an_address_in_use_is_an_error() {
     let server = server();
     let listen = vec![Listen { address: server.addresses()[0], tls: false, optional: false }];
     let settings = Settings { listen, ..Settings::default() };
-    let again = Server::start(settings, Workers::new(1).unwrap(), Arc::new(Answering(paths)));
+    let again = Server::start(settings, ResumeQueue::new().unwrap(), Arc::new(Answering(paths)));
     assert!(again.map(|_| ()).unwrap_err().to_string().starts_with("can't listen on 127.0.0.1:"));
 }
 
 #[test]
-fn clients_that_do_not_read_keep_no_worker() {
-    let small = usize::try_from(limits::DOWNLOAD_BYTES).unwrap();
+fn clients_that_do_not_read_keep_no_thread() {
+    let small = SMALL_BYTES;
     let server = start(settings(), move |exchange| {
         let bytes = if exchange.path() == "/filler" { small } else { 1 };
         exchange.answer(Response::bytes(200, "text/plain", vec![b'x'; bytes]));
@@ -263,7 +337,7 @@ fn clients_that_do_not_read_keep_no_worker() {
 
 /// A server of small answers, and a client that asks for more of them than the kernel buffers.
 fn small_answers(pace: Clocks) -> (Server, Peer) {
-    let small = vec![b'x'; usize::try_from(limits::DOWNLOAD_BYTES).unwrap()];
+    let small = vec![b'x'; SMALL_BYTES];
     let server = start(Settings { pace, ..settings() }, move |exchange| {
         exchange.answer(Response::bytes(200, "text/plain", small.clone()));
     });
@@ -277,7 +351,7 @@ fn who_does_not_take_a_small_answer_is_cut_off() {
     // However long the answer might take at the minimum rate.
     let pace = Clocks { idle: Duration::from_millis(40), min_rate: 1, ..Clocks::default() };
     let (server, _peer) = small_answers(pace);
-    eventually("the seat is given back", || server.connections() == 0);
+    eventually("the permit is given back", || server.connections() == 0);
 }
 
 #[test]

@@ -74,26 +74,22 @@ fn time_parked_is_counted_apart() {
 
 #[test]
 fn what_goes_on_is_seen() {
-    let (begin, begun) = mpsc::channel();
-    let limits =
-        Limits { connections: 5, connections_per_address: 5, uploads: 3, downloads: 2, ..Limits::default() };
-    let server = start(limited(limits), move |mut exchange| {
-        begin.send(()).unwrap();
-        let response = echo(&mut exchange).unwrap_or_else(Response::refusal);
-        exchange.answer(response);
-    });
+    let limits = Limits { connections: 5, connections_per_address: 5, uploads: 3, ..Limits::default() };
+    let server = start(Settings { threads: 2, ..limited(limits) }, paths);
     let monitor = server.monitor();
     let mut peer = Peer::to(&server);
-    peer.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na");
-    begun.recv_timeout(PATIENCE).unwrap();
+    peer.send("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na");
     let _waits = Peer::to(&server);
     let expected = Activity {
         connections: (2, 5),
         idle: 1,
         uploads: (1, 3),
-        downloads: (0, 2),
-        workers: (1, 1),
-        queued: 0,
+        half_sent: 0,
+        turns: 1,
+        turns_lent: 0,
+        left: (1, 2),
+        deferred: 0,
+        resumed: 0,
     };
     let deadline = Instant::now() + PATIENCE;
     while monitor.activity() != expected && Instant::now() < deadline {

@@ -1,0 +1,44 @@
+//! From a whole head to an exchange. Runs on a thread that holds a turn.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Exchange;
+use super::access_line::AccessLine;
+use crate::http::Service;
+use crate::http::connection::Connection;
+use crate::http::message::head::Head;
+use crate::http::message::response::Response;
+use crate::http::runtime::flow;
+use crate::http::runtime::shared::{Dispatch, Shared};
+use crate::metrics::Route;
+use crate::model::Refusal;
+
+/// Hands exchanges to a service.
+pub struct ToService(pub Arc<dyn Service>);
+
+impl Dispatch for ToService {
+    fn serve(&self, shared: &Arc<Shared>, mut connection: Box<Connection>) {
+        match Head::parse(connection.take_head()) {
+            Ok(head) => {
+                let since = connection.since;
+                let exchange = Exchange::new(Arc::clone(shared), connection, head);
+                let client = exchange.client();
+                // Before anything that costs more than its head.
+                if client.limited && !shared.rates.admit(client.address, since) {
+                    return exchange.answer(Response::refusal(Refusal::TooFast));
+                }
+                Arc::clone(&self.0).serve(exchange);
+            }
+            Err(refusal) => flow::refuse(shared, connection, refusal),
+        }
+    }
+
+    fn note_refusal(&self, shared: &Shared, client: IpAddr, refusal: Refusal, bytes: u64, since: Instant) {
+        let status = refusal.row().status;
+        shared.requests.of(Route::None).count(status);
+        let line = AccessLine { client, user: None, method: "-", path: "-", status, bytes, since };
+        line.log(shared.settings.access_level);
+    }
+}
