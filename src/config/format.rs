@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::Database;
+use super::{Database, units};
 use crate::model::BareJid;
 use crate::secret::Secret;
 
@@ -66,7 +66,7 @@ impl<T: FromStr + PartialOrd + Display + Copy> Format for Number<T> {
         // `parse` alone would take a sign.
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         let number = text.parse().ok().filter(|number| digits && (self.min..=self.max).contains(number));
-        number.ok_or_else(|| format!("not a {}", self.describe()))
+        number.ok_or_else(|| format!("{} is not a {}", shown(text), self.describe()))
     }
 
     fn describe(&self) -> String {
@@ -74,34 +74,84 @@ impl<T: FromStr + PartialOrd + Display + Copy> Format for Number<T> {
     }
 }
 
-/// A time in whole units.
-pub(super) struct Span {
-    unit: Duration,
-    name: &'static str,
-    number: Number<u32>,
+/// A number of bytes, with or without a unit.
+pub(super) struct Size<T> {
+    pub(super) min: T,
+    pub(super) max: T,
 }
 
-impl Span {
-    pub(super) const fn seconds(min: u32, max: u32) -> Self {
-        Self { unit: Duration::from_secs(1), name: "seconds", number: Number { min, max } }
-    }
+impl<T: TryFrom<u64> + TryInto<u64> + PartialOrd + Copy> Format for Size<T> {
+    type Value = T;
 
-    pub(super) const fn milliseconds(min: u32, max: u32) -> Self {
-        Self { unit: Duration::from_millis(1), name: "milliseconds", number: Number { min, max } }
-    }
-}
-
-impl Format for Span {
-    type Value = Duration;
-
-    fn parse(&self, text: &str) -> Result<Duration, String> {
-        let number = self.number.parse(text).map_err(|_| format!("not a {}", self.describe()))?;
-        Ok(self.unit * number)
+    fn parse(&self, text: &str) -> Result<T, String> {
+        let size = units::size(text).and_then(|bytes| T::try_from(bytes).ok());
+        let size = size.filter(|size| (self.min..=self.max).contains(size));
+        size.ok_or_else(|| {
+            format!("{} is not a {}, such as 100M (plain numbers are bytes)", shown(text), self.range())
+        })
     }
 
     fn describe(&self) -> String {
-        format!("number of {} from {} to {}", self.name, self.number.min, self.number.max)
+        format!("{}; plain numbers are bytes", self.range())
     }
+}
+
+impl<T: TryInto<u64> + Copy> Size<T> {
+    fn range(&self) -> String {
+        let shown = |bytes: T| bytes.try_into().map_or_else(|_| String::new(), units::show_size);
+        format!("size from {} to {}", shown(self.min), shown(self.max))
+    }
+}
+
+/// A time in whole milliseconds, with or without a unit.
+pub(super) struct Time {
+    min: Duration,
+    max: Duration,
+    /// The unit of a plain number, and its name.
+    plain: Duration,
+    name: &'static str,
+}
+
+impl Time {
+    /// A time whose plain numbers are seconds, as the limits are.
+    pub(super) const fn seconds(min: u64, max: u64) -> Self {
+        let (min, max) = (Duration::from_secs(min), Duration::from_secs(max));
+        Self { min, max, plain: Duration::from_secs(1), name: "seconds" }
+    }
+
+    /// A time whose plain numbers are milliseconds, as the limits are.
+    pub(super) const fn milliseconds(min: u64, max: u64) -> Self {
+        let (min, max) = (Duration::from_millis(min), Duration::from_millis(max));
+        Self { min, max, plain: Duration::from_millis(1), name: "milliseconds" }
+    }
+
+    fn range(&self) -> String {
+        format!("time from {} to {}", units::show_time(self.min), units::show_time(self.max))
+    }
+}
+
+impl Format for Time {
+    type Value = Duration;
+
+    fn parse(&self, text: &str) -> Result<Duration, String> {
+        let time = units::time(text, self.plain).filter(|time| (self.min..=self.max).contains(time));
+        time.ok_or_else(|| {
+            let Self { name, .. } = self;
+            format!("{} is not a {}, such as 30s (plain numbers are {name})", shown(text), self.range())
+        })
+    }
+
+    fn describe(&self) -> String {
+        format!("{}; plain numbers are {}", self.range(), self.name)
+    }
+}
+
+/// A value as an error shows it: only what looks like a number. Anything else could be a password in the wrong line.
+fn shown(text: &str) -> String {
+    const LONGEST: usize = 24;
+    let number = text.trim_start_matches(['-', '+', '.']).starts_with(|c: char| c.is_ascii_digit());
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" .,_+-".contains(&byte));
+    if number && plain && text.len() <= LONGEST { format!("{text:?}") } else { "the value".to_owned() }
 }
 
 /// One of several words, in any case.
@@ -300,7 +350,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_times() {
+    fn numbers() {
         let number = Number { min: 2_u16, max: 1024 };
         check(
             &number,
@@ -310,12 +360,58 @@ mod tests {
             &number,
             &[("+5", "-"), ("-5", "-"), ("", "-"), ("5 ", "-"), ("5k", "-"), ("0x5", "-"), ("٥", "-")],
         );
-        assert_eq!(number.parse("1").unwrap_err(), "not a number from 2 to 1024");
-        let most = Number { min: 1, max: i64::MAX };
-        check(&most, &[("9223372036854775807", "9223372036854775807"), ("9223372036854775808", "-")]);
-        check(&Span::seconds(0, 60), &[("0", "0ns"), ("60", "60s"), ("61", "-"), ("1s", "-")]);
-        check(&Span::milliseconds(1, 5000), &[("1", "1ms"), ("5000", "5s"), ("0", "-")]);
-        assert_eq!(Span::seconds(0, 60).parse("x").unwrap_err(), "not a number of seconds from 0 to 60");
+        assert_eq!(number.parse("1").unwrap_err(), "\"1\" is not a number from 2 to 1024");
+        let limit = Number { min: 1, max: i64::MAX };
+        check(&limit, &[("9223372036854775807", "9223372036854775807"), ("9223372036854775808", "-")]);
+    }
+
+    #[test]
+    fn sizes() {
+        let size = Size { min: 1_usize, max: 1 << 30 };
+        check(&size, &[("1", "1"), ("64K", "65536"), ("1G", "1073741824"), ("1073741824", "1073741824")]);
+        check(&size, &[("0", "-"), ("0K", "-"), ("1073741825", "-"), ("2G", "-"), ("1.5G", "-"), ("", "-")]);
+        assert_eq!(
+            size.parse("100X").unwrap_err(),
+            "\"100X\" is not a size from 1 to 1G, such as 100M (plain numbers are bytes)"
+        );
+        let quota = Size { min: 0, max: i64::MAX.unsigned_abs() };
+        check(
+            &quota,
+            &[("8388607T", "9223370937343148032"), ("8388608T", "-"), ("9223372036854775808", "-")],
+        );
+        check(&Size { min: 0, max: u8::MAX }, &[("255", "255"), ("256", "-"), ("1K", "-")]);
+    }
+
+    #[test]
+    fn times() {
+        let seconds = Time::seconds(0, 86_400);
+        check(
+            &seconds,
+            &[("0", "0ns"), ("60", "60s"), ("1500ms", "1.5s"), ("1d", "86400s"), ("24h", "86400s")],
+        );
+        check(
+            &seconds,
+            &[("86401", "-"), ("2d", "-"), ("86400001ms", "-"), ("1w", "-"), ("", "-"), ("-1", "-")],
+        );
+        let milliseconds = Time::milliseconds(1, 5000);
+        check(
+            &milliseconds,
+            &[("1", "1ms"), ("5000", "5s"), ("5s", "5s"), ("0", "-"), ("6s", "-"), ("1m", "-")],
+        );
+        assert_eq!(
+            seconds.parse("7w").unwrap_err(),
+            "\"7w\" is not a time from 0s to 1d, such as 30s (plain numbers are seconds)"
+        );
+    }
+
+    #[test]
+    fn an_error_shows_only_what_looks_like_a_number() {
+        for text in ["100X", "-1", "+5", "1.5G", ".5", "1 G", "99999999999999999999"] {
+            assert_eq!(shown(text), format!("{text:?}"));
+        }
+        for text in ["hunter2", "", "1\0", "1/2", "5é", "1:2", "1111111111111111111111111"] {
+            assert_eq!(shown(text), "the value");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod properties;
 mod settings;
 mod source;
 mod typed;
+pub mod units;
 mod values;
 
 pub use format::SecurityMode;

@@ -5,8 +5,8 @@ use log::LevelFilter;
 
 use self::Unset::{Is, Mandatory, Told, WithHttps};
 use super::format::{
-    Choice, Domain, Endpoint, Format, Host, Jdbc, KeystoreType, Number, Password, Path, SecurityMode, Span,
-    Switch, Text,
+    Choice, Domain, Endpoint, Format, Host, Jdbc, KeystoreType, Number, Password, Path, SecurityMode, Size,
+    Switch, Text, Time,
 };
 use super::list::{Addresses, BindAddresses, DomainList, OriginList, SocketAddresses};
 
@@ -86,7 +86,7 @@ const RELOAD: bool = true;
 const RESTART: bool = false;
 
 /// Bytes, of which 0 means without end.
-const QUOTA: Number<u64> = Number { min: 0, max: i64::MAX.unsigned_abs() };
+const QUOTA: Size<u64> = Size { min: 0, max: i64::MAX.unsigned_abs() };
 const PORT: Number<u16> = Number { min: 1, max: u16::MAX };
 /// A port to listen on: 0 lets the system choose one.
 const LISTENING_PORT: Number<u16> = Number { min: 0, max: u16::MAX };
@@ -143,7 +143,7 @@ settings! {
         "Front servers whose X-Forwarded-For is believed, and which are not limited themselves.";
     HTTP_CORS_ORIGINS: OriginList = OriginList, "http.cors.origins", Is("*"), RELOAD,
         "The origins whose web pages may use the answers (CORS); * is every one, nothing is none.";
-    CACHE_MAX_AGE: Span = Span::seconds(0, 31_536_000), "cache.max.age", Is("86400"), RELOAD,
+    CACHE_MAX_AGE: Time = Time::seconds(0, 31_536_000), "cache.max.age", Is("1d"), RELOAD,
         "How long clients may keep public media without asking again.";
 
     HTTPS_ENABLED: Switch = Switch, "https.enabled", Is("false"), RESTART,
@@ -184,9 +184,9 @@ settings! {
     XMPP_CONNECTION_TLS_CA: Path = Path, "xmpp.connection.tls.ca", Told("the system's authorities"), RESTART,
         "A PEM file with the authority that signed the XMPP server's certificate.";
 
-    XMPP_REPLY_TIMEOUT: Span = Span::milliseconds(1, 3_600_000), "xmpp.reply.timeout", Is("30000"), RELOAD,
+    XMPP_REPLY_TIMEOUT: Time = Time::milliseconds(1, 3_600_000), "xmpp.reply.timeout", Is("30s"), RELOAD,
         "How long a user may take to confirm a request, and a server to answer.";
-    XMPP_CACHE_TTL: Span = Span::seconds(0, 86_400), "xmpp.cache.ttl", Is("30"), RELOAD,
+    XMPP_CACHE_TTL: Time = Time::seconds(0, 86_400), "xmpp.cache.ttl", Is("30s"), RELOAD,
         "How long discovered services, access models and affiliations are kept; 0 is not at all.";
     XMPP_PENDING_PER_USER_MAX: Number<usize> = Number { min: 1, max: 1_000_000 },
         "xmpp.pending.per.user.max", Is("8"), RELOAD,
@@ -208,27 +208,27 @@ settings! {
         "The directory of the media files.";
     MEDIA_STORAGE_SYNC: Switch = Switch, "media.storage.sync", Is("on"), RESTART,
         "Whether a file is on the disk before its upload is answered; off only for benchmarks.";
-    MEDIA_SIZELIMIT: Number<u64> = Number { min: 1, max: i64::MAX.unsigned_abs() }, "media.sizelimit",
-        Is("104857600"), RELOAD,
+    MEDIA_SIZELIMIT: Size<u64> = Size { min: 1, max: i64::MAX.unsigned_abs() }, "media.sizelimit",
+        Is("100M"), RELOAD,
         "Bytes of the largest file that is taken.";
-    MEDIA_TODISK_THRESHOLD: Number<usize> = Number { min: 0, max: 1 << 30 }, "media.todisk.threshold",
-        Is("1048576"), RELOAD,
+    MEDIA_TODISK_THRESHOLD: Size<usize> = Size { min: 0, max: 1 << 30 }, "media.todisk.threshold",
+        Is("1M"), RELOAD,
         "Bytes of an upload that are held in memory before it goes to the disk.";
 
-    MEDIA_QUOTA_CHANNEL: Number<u64> = QUOTA, "media.quota.channel", Is("0"), RELOAD,
+    MEDIA_QUOTA_CHANNEL: Size<u64> = QUOTA, "media.quota.channel", Is("0"), RELOAD,
         "Bytes that the media of a channel may take together; 0 is without end.";
-    MEDIA_QUOTA_USER: Number<u64> = QUOTA, "media.quota.user", Is("0"), RELOAD,
+    MEDIA_QUOTA_USER: Size<u64> = QUOTA, "media.quota.user", Is("0"), RELOAD,
         "Bytes that the media of one uploader may take together, in all channels; 0 is without end.";
 
     PREVIEW_MAX_PIXELS: Number<u64> = Number { min: 1, max: 1_000_000_000 }, "preview.max.pixels",
         Is("50000000"), RELOAD,
         "Pixels of the largest picture or frame that a preview is made of.";
-    PREVIEW_MAX_BYTES: Number<u64> = Number { min: 1, max: 1 << 30 }, "preview.max.bytes", Is("67108864"),
+    PREVIEW_MAX_BYTES: Size<u64> = Size { min: 1, max: 1 << 30 }, "preview.max.bytes", Is("64M"),
         RELOAD,
         "Bytes of the largest picture that a preview is made of; it is read into memory.";
     PREVIEW_MAX_COUNT: Number<usize> = Number { min: 1, max: 10_000 }, "preview.max.count", Is("50"), RELOAD,
         "Previews of one media that are kept; those used longest ago go.";
-    PREVIEW_TIMEOUT: Span = Span::seconds(1, 300), "preview.timeout", Is("20"), RELOAD,
+    PREVIEW_TIMEOUT: Time = Time::seconds(1, 300), "preview.timeout", Is("20s"), RELOAD,
         "How long one preview, or a look at a film, may take, and a request wait for its turn.";
     PREVIEW_JOBS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "preview.jobs.max",
         Told("the number of processors, 6 at most"), RELOAD,

@@ -250,8 +250,8 @@ mod tests {
         let text = format!("http.port=80a\n{LEAST}xmpp.cache.ttl=-1\nmail.to=x\nxmpp.component.prt=1\n");
         assert_eq!(
             refused(&text),
-            "f:1: http.port: not a number from 0 to 65535; \
-             f:12: xmpp.cache.ttl: not a number of seconds from 0 to 86400"
+            "f:1: http.port: \"80a\" is not a number from 0 to 65535; f:12: xmpp.cache.ttl: \"-1\" is not a time \
+             from 0s to 1d, such as 30s (plain numbers are seconds)"
         );
         let missing = LEAST.replace("media.storage.root", "media.storage.rot");
         assert_eq!(
