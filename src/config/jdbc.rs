@@ -13,45 +13,22 @@ use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Kind};
 use crate::secret::Secret;
-use crate::store::SslMode;
+use crate::store::{PostgresSettings, SslMode};
 
 /// Where the metadata is. `Display` shows it without user, password and options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Database {
     /// `jdbc:postgresql:…`
-    Postgres(PostgresUrl),
+    Postgres(PostgresSettings),
     /// `jdbc:sqlite:PATH`
     Sqlite(PathBuf),
 }
 
-/// What a `jdbc:postgresql:` URL says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PostgresUrl {
-    /// Hosts with their ports, to be tried in order; at least one. A name with a leading `/` is the
-    /// directory of a Unix socket; IPv6 addresses are without brackets.
-    pub hosts: Vec<(String, u16)>,
-    /// The database; without it, the one named like the user.
-    pub database: Option<String>,
-    /// The user; without it, the one that the process runs as.
-    pub user: Option<String>,
-    /// The user's password.
-    pub password: Option<Secret>,
-    /// How TLS is used.
-    pub ssl_mode: SslMode,
-    /// `sslrootcert`: a file with the authority that signed the server's certificate.
-    pub ssl_root: Option<PathBuf>,
-    /// `currentSchema`: names separated by commas, of letters, digits, `_` and `$`.
-    pub schema: Option<String>,
-    /// Longest wait for a connection, the shorter of `connectTimeout` and `loginTimeout`; none: the default.
-    pub connect_timeout: Option<Duration>,
-    /// Longest wait for an answer; none: the default.
-    pub socket_timeout: Option<Duration>,
-    /// The name that the server shows and logs for the connection.
-    pub application_name: Option<String>,
-}
-
 /// The port of a host without one.
 const PORT: u16 = 5432;
+
+/// Connections, unless `jdbc.pool.size` says otherwise: a URL does not know it.
+const POOL_SIZE: u32 = 1;
 
 /// Parses either kind of URL; errors are of [`Kind::Config`] and don't hold the password.
 impl FromStr for Database {
@@ -92,7 +69,7 @@ fn sqlite(path: &str) -> Result<PathBuf, String> {
     Ok(path.into())
 }
 
-fn postgres(rest: &str) -> Result<PostgresUrl, String> {
+fn postgres(rest: &str) -> Result<PostgresSettings, String> {
     let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
     if address.contains('@') {
         return Err("user and password are given as ?user=NAME&password=PASSWORD".to_owned());
@@ -104,17 +81,18 @@ fn postgres(rest: &str) -> Result<PostgresUrl, String> {
     if database.contains('/') {
         return Err("a / in the database's name is written %2F".to_owned());
     }
-    let mut parameters = Parameters::new(PostgresUrl {
+    let mut parameters = Parameters::new(PostgresSettings {
         hosts: authority.split(',').map(host).collect::<Result<_, _>>()?,
         database: filled(decode(database).map_err(|what| format!("the database's name holds {what}"))?),
         user: None,
         password: None,
-        ssl_mode: SslMode::Prefer,
+        ssl: SslMode::default(),
         ssl_root: None,
         schema: None,
         connect_timeout: None,
         socket_timeout: None,
         application_name: None,
+        pool_size: POOL_SIZE,
     });
     for (index, text) in query.split('&').enumerate().filter(|(_, text)| !text.is_empty()) {
         parameters.read(index + 1, text)?;
@@ -148,7 +126,7 @@ fn bracketed(rest: &str) -> Result<(&str, Option<&str>), &'static str> {
 
 /// The parameters behind the `?`, as far as they have been read.
 struct Parameters {
-    url: PostgresUrl,
+    url: PostgresSettings,
     /// What `ssl` says; `sslmode` outranks it, wherever it stands.
     ssl: Option<SslMode>,
     ssl_mode: Option<SslMode>,
@@ -159,7 +137,7 @@ struct Parameters {
 }
 
 impl Parameters {
-    fn new(url: PostgresUrl) -> Self {
+    fn new(url: PostgresSettings) -> Self {
         Self { url, ssl: None, ssl_mode: None, directory: None, password: false }
     }
 
@@ -203,9 +181,9 @@ impl Parameters {
         Ok(true)
     }
 
-    fn finish(self) -> PostgresUrl {
+    fn finish(self) -> PostgresSettings {
         let mut url = self.url;
-        url.ssl_mode = self.ssl_mode.or(self.ssl).unwrap_or(url.ssl_mode);
+        url.ssl = self.ssl_mode.or(self.ssl).unwrap_or(url.ssl);
         if let Some(directory) = self.directory {
             url.hosts.truncate(1);
             url.hosts.iter_mut().for_each(|(host, _)| host.clone_from(&directory));
@@ -277,7 +255,7 @@ fn decode(text: &str) -> Result<String, &'static str> {
 mod tests {
     use super::*;
 
-    fn url(text: &str) -> PostgresUrl {
+    fn url(text: &str) -> PostgresSettings {
         match text.parse() {
             Ok(Database::Postgres(url)) => url,
             other => panic!("{text}: {other:?}"),
@@ -328,17 +306,18 @@ mod tests {
             "jdbc:postgresql://db/m?user=m%26m&password=p+%C3%A9%26&sslmode=require&sslrootcert=/etc/ca.pem&connectTimeout=7&\
                        socketTimeout=8&loginTimeout=5&currentSchema=media,public&ApplicationName=media%20server",
         );
-        let expected = PostgresUrl {
+        let expected = PostgresSettings {
             hosts: vec![("db".to_owned(), 5432)],
             database: Some("m".to_owned()),
             user: Some("m&m".to_owned()),
             password: Some(Secret::new("p+é&")),
-            ssl_mode: SslMode::Require,
+            ssl: SslMode::Require,
             ssl_root: Some("/etc/ca.pem".into()),
             schema: Some("media,public".to_owned()),
             connect_timeout: Some(Duration::from_secs(5)),
             socket_timeout: Some(Duration::from_secs(8)),
             application_name: Some("media server".to_owned()),
+            pool_size: POOL_SIZE,
         };
         assert_eq!(all, expected);
         let none = url("jdbc:postgresql:m?&user=&&connectTimeout=0");
@@ -361,7 +340,7 @@ mod tests {
             ("sslmode=verify-full", SslMode::VerifyFull),
         ];
         for (query, expected) in table {
-            assert_eq!(url(&format!("jdbc:postgresql:m?{query}")).ssl_mode, expected, "{query}");
+            assert_eq!(url(&format!("jdbc:postgresql:m?{query}")).ssl, expected, "{query}");
         }
     }
 

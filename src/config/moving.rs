@@ -1,11 +1,11 @@
 //! What the operator of an original server has to know about the configuration that is to be used here.
 
+use super::keystore::convert;
 use super::settings::{
     HTTPS_ENABLED, HTTPS_KEYSTORE_PATH, HTTPS_KEYSTORE_TYPE, LOGGING_FILE, LOGGING_LEVEL, MEDIA_DOMAINS,
     XMPP_CONNECTION_SECURITYMODE, XMPP_CONNECTION_TLS_CA,
 };
 use super::settings::{MISSPELT, RETIRED};
-use super::typed::convert;
 use super::values::{Source, Values};
 
 /// What means something else than it did for the original server, a sentence for each; also of a configuration that

@@ -50,7 +50,7 @@ fn show(units: &[(&str, u64)], amount: u64, zero: &str) -> String {
     if amount == 0 {
         return format!("0{zero}");
     }
-    let unit = units.iter().rev().find(|(_, factor)| amount % factor == 0);
+    let unit = units.iter().rev().find(|(_, factor)| amount.is_multiple_of(*factor));
     unit.map_or_else(|| amount.to_string(), |(name, factor)| format!("{}{name}", amount / factor))
 }
 

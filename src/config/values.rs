@@ -1,25 +1,27 @@
-//! What was written, matched with the table of settings.
+//! The keys and values that were written, matched with the table of settings.
 
 use std::collections::BTreeMap;
 
 use log::Level;
 
 use super::Entry;
-use super::format::Format;
 use super::nearest::nearest;
-use super::settings::{self, MISSPELT, RETIRED, Retired, Row, Setting, TABLE, Unset};
+use super::settings::{
+    self, Change, DefaultValue, MISSPELT, RETIRED, Retired, SETTINGS, Setting, TypedSetting,
+};
+use super::types::ValueType;
 use crate::error::{Error, Kind, Result};
 
 /// A configuration as it was written.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// The name of the file, or of what else it comes from.
+    /// The name of the file, or of the table.
     pub name: String,
     /// Its entries in order.
     pub entries: Vec<Entry>,
 }
 
-/// Something that the operator should know and that is no error. Logged once there is a log.
+/// Something that the operator should know and that is not an error. It is logged once there is a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// How important it is.
@@ -74,16 +76,48 @@ impl<'a> Values<'a> {
         values
     }
 
-    /// The value of a setting, or its default; none where that is none.
-    pub(super) fn get<F: Format>(&self, setting: &Setting<F>) -> Result<Option<F::Value>> {
-        let default = if let Unset::Is(text) = setting.default { Some(text) } else { None };
-        let Some(text) = self.text(setting.key).or(default) else { return Ok(None) };
-        setting.format.parse(text).map(Some).map_err(|what| self.wrong(setting.key, &what))
+    /// The value of a setting, or its fixed default.
+    pub(super) fn get<T: ValueType>(&self, setting: &TypedSetting<T>) -> Result<Option<T::Value>> {
+        let Some(text) = self.text(setting.key).or(setting.default.text()) else { return Ok(None) };
+        setting.value_type.parse(text).map(Some).map_err(|what| self.wrong(setting.key, &what))
     }
 
     /// The same where there must be a value.
-    pub(super) fn need<F: Format>(&self, setting: &Setting<F>) -> Result<F::Value> {
+    pub(super) fn need<T: ValueType>(&self, setting: &TypedSetting<T>) -> Result<T::Value> {
         self.get(setting)?.ok_or_else(|| self.wrong(setting.key, "missing"))
+    }
+
+    /// Gives the settings that can't change now the values of the running configuration, set or not. Returns the keys
+    /// of those that differ, in the table's order.
+    pub(super) fn keep_running(&mut self, running: &Values<'a>) -> Vec<&'static str> {
+        let differs = |key: &str| {
+            let setting = SETTINGS.iter().find(|setting| setting.key == key);
+            setting.is_some_and(|setting| !(setting.same)(running.text(key), self.text(key)))
+        };
+        let waits = |setting: &&Setting| match setting.change {
+            Change::Reload => false,
+            Change::ReloadWith(key) => differs(key),
+            Change::Restart => true,
+        };
+        let waiting: Vec<&'static str> = SETTINGS.iter().filter(waits).map(|setting| setting.key).collect();
+        let changed = waiting.iter().copied().filter(|key| differs(key)).collect();
+        for key in waiting {
+            match running.given.get(key) {
+                Some(given) => self.given.insert(key, *given),
+                None => self.given.remove(key),
+            };
+        }
+        changed
+    }
+
+    /// The values as entries, from which the same values can be read again.
+    pub(super) fn to_source(&self) -> Source {
+        let entry = |(key, given): (&&str, &Given<'_>)| Entry {
+            key: (*key).to_owned(),
+            value: given.value.to_owned(),
+            line: given.line,
+        };
+        Source { name: self.name.to_owned(), entries: self.given.iter().map(entry).collect() }
     }
 
     /// What was written for a key of the table.
@@ -127,22 +161,24 @@ impl<'a> Values<'a> {
             key = meant;
         }
         let given = Given { value: &entry.value, line: entry.line };
-        if let Some(row) = TABLE.iter().find(|row| row.key == key) {
-            self.set(row, given);
+        if let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) {
+            self.set(setting, given);
         } else if let Some(retired) = RETIRED.iter().find(|retired| retired.key == key) {
             self.retire(retired, given);
         } else {
             self.unknown(key, given);
         }
     }
+
     /// A later value replaces an earlier one.
-    fn set(&mut self, row: &'static Row, given: Given<'a>) {
-        let counts = !given.value.is_empty() || (row.takes_nothing)();
-        let before = if counts { self.given.insert(row.key, given) } else { self.given.remove(row.key) };
+    fn set(&mut self, setting: &'static Setting, given: Given<'a>) {
+        let counts = !given.value.is_empty() || (setting.accepts_empty)();
+        let before =
+            if counts { self.given.insert(setting.key, given) } else { self.given.remove(setting.key) };
         if let Some(before) = before {
             let earlier = before.line.map_or("the earlier value".to_owned(), |line| format!("line {line}"));
-            let text = self.at(given.line, row.key, &format!("set again: {earlier} no longer counts"));
-            self.note(Some(row.key), Level::Warn, text);
+            let text = self.at(given.line, setting.key, &format!("set again: {earlier} no longer counts"));
+            self.note(Some(setting.key), Level::Warn, text);
         }
     }
 
@@ -158,7 +194,7 @@ impl<'a> Values<'a> {
     }
 
     fn unknown(&mut self, key: &str, given: Given<'a>) {
-        let meant = nearest(key, TABLE.iter().map(|row| row.key));
+        let meant = nearest(key, SETTINGS.iter().map(|setting| setting.key));
         let hint = meant.map_or(String::new(), |known| format!("; did you mean {known}?"));
         let text = self.at(given.line, &key.escape_debug().to_string(), &format!("unknown{hint}"));
         self.note(meant, Level::Warn, text);
@@ -182,16 +218,16 @@ impl<'a> Values<'a> {
     fn check(&mut self) {
         let https = self.get(&settings::HTTPS_ENABLED).ok().flatten() == Some(true);
         let mut missing = Vec::new();
-        for row in TABLE {
-            match self.given.get(row.key) {
-                Some(given) => {
-                    let wrong = (row.check)(given.value).err();
-                    let wrong = wrong.map(|what| self.at(given.line, row.key, &what));
+        for setting in SETTINGS {
+            match (self.given.get(setting.key), setting.default) {
+                (Some(given), _) => {
+                    let wrong = (setting.check)(given.value).err();
+                    let wrong = wrong.map(|what| self.at(given.line, setting.key, &what));
                     self.problems.extend(wrong);
                 }
-                None if row.default == Unset::Mandatory => missing.push(row.key),
-                None if row.default == Unset::WithHttps && https => missing.push(row.key),
-                None => {}
+                (None, DefaultValue::Mandatory) => missing.push(setting.key),
+                (None, DefaultValue::MandatoryForHttps) if https => missing.push(setting.key),
+                (None, _) => {}
             }
         }
         if !missing.is_empty() {
@@ -328,8 +364,8 @@ mod tests {
     #[test]
     fn values_do_not_reach_an_error() {
         let mut text = String::new();
-        for row in TABLE {
-            text.push_str(&format!("{}=\\u0000hunter2 hunter2\n", row.key));
+        for setting in SETTINGS {
+            text.push_str(&format!("{}=\\u0000hunter2 hunter2\n", setting.key));
         }
         assert!(!refused(&text).contains("hunter2"));
     }

@@ -1,4 +1,4 @@
-//! How the values of settings are written, and what they become.
+//! The types of settings: how a value is written, what it becomes, and its range.
 
 use std::fmt::Display;
 use std::net::Ipv6Addr;
@@ -9,47 +9,35 @@ use std::time::Duration;
 use super::{Database, units};
 use crate::model::BareJid;
 use crate::secret::Secret;
+use crate::xmpp::Security;
 
-/// Parses the values of a setting.
-pub(super) trait Format {
+/// The type of a setting's values.
+pub(super) trait ValueType {
     /// What the text becomes.
-    type Value;
+    type Value: PartialEq;
 
-    /// Parses a text without blanks around it. The error is a phrase that doesn't repeat the text.
+    /// Parses a text without blanks around it. The error is a phrase that shows nothing but numbers of the text.
     fn parse(&self, text: &str) -> Result<Self::Value, String>;
 
     /// What must be written, with its range: a phrase for the manual and for errors.
     fn describe(&self) -> String;
 
-    /// Whether an empty value is a value; else it counts as not set.
-    fn takes_nothing(&self) -> bool {
+    /// Whether an empty value counts as a value; otherwise the key counts as not set.
+    fn accepts_empty(&self) -> bool {
         false
     }
 }
 
-/// When the connection to the XMPP server is encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SecurityMode {
-    /// Never.
-    Disabled,
-    /// If the server offers it.
-    Enabled,
-    /// Always, or there is no connection.
-    Required,
-}
-
-impl SecurityMode {
-    /// The words of the setting.
-    pub(super) const WORDS: &[(&str, Self)] =
-        &[("disabled", Self::Disabled), ("enabled", Self::Enabled), ("required", Self::Required)];
-}
+/// The words of `xmpp.connection.securitymode`.
+pub(super) const SECURITY: &[(&str, Security)] =
+    &[("disabled", Security::Disabled), ("enabled", Security::Enabled), ("required", Security::Required)];
 
 /// Formats of key files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keystore {
-    /// The one that is read.
+pub(super) enum KeystoreFormat {
+    /// The only one that is supported.
     Pkcs12,
-    /// The original's: read as a word, so that advice can be given when HTTPS is wanted.
+    /// The original server's. It is accepted as a word, so that advice can be given where HTTPS is enabled.
     Jks,
 }
 
@@ -59,7 +47,7 @@ pub(super) struct Number<T> {
     pub(super) max: T,
 }
 
-impl<T: FromStr + PartialOrd + Display + Copy> Format for Number<T> {
+impl<T: FromStr + PartialOrd + Display + Copy> ValueType for Number<T> {
     type Value = T;
 
     fn parse(&self, text: &str) -> Result<T, String> {
@@ -80,7 +68,7 @@ pub(super) struct Size<T> {
     pub(super) max: T,
 }
 
-impl<T: TryFrom<u64> + TryInto<u64> + PartialOrd + Copy> Format for Size<T> {
+impl<T: TryFrom<u64> + TryInto<u64> + PartialOrd + Copy> ValueType for Size<T> {
     type Value = T;
 
     fn parse(&self, text: &str) -> Result<T, String> {
@@ -130,7 +118,7 @@ impl Time {
     }
 }
 
-impl Format for Time {
+impl ValueType for Time {
     type Value = Duration;
 
     fn parse(&self, text: &str) -> Result<Duration, String> {
@@ -157,7 +145,7 @@ fn shown(text: &str) -> String {
 /// One of several words, in any case.
 pub(super) struct Choice<T: 'static>(pub(super) &'static [(&'static str, T)]);
 
-impl<T: Copy> Format for Choice<T> {
+impl<T: Copy + PartialEq> ValueType for Choice<T> {
     type Value = T;
 
     fn parse(&self, text: &str) -> Result<T, String> {
@@ -175,10 +163,10 @@ impl<T: Copy> Format for Choice<T> {
     }
 }
 
-/// Yes or no.
-pub(super) struct Switch;
+/// True or false.
+pub(super) struct Boolean;
 
-impl Format for Switch {
+impl ValueType for Boolean {
     type Value = bool;
 
     fn parse(&self, text: &str) -> Result<bool, String> {
@@ -197,14 +185,14 @@ impl Format for Switch {
 /// A format of key files.
 pub(super) struct KeystoreType;
 
-impl Format for KeystoreType {
-    type Value = Keystore;
+impl ValueType for KeystoreType {
+    type Value = KeystoreFormat;
 
-    fn parse(&self, text: &str) -> Result<Keystore, String> {
+    fn parse(&self, text: &str) -> Result<KeystoreFormat, String> {
         match text.to_ascii_uppercase().as_str() {
-            "PKCS12" => Ok(Keystore::Pkcs12),
+            "PKCS12" => Ok(KeystoreFormat::Pkcs12),
             // COMPAT: "JSK" stands in configurations of the original.
-            "JKS" | "JSK" => Ok(Keystore::Jks),
+            "JKS" | "JSK" => Ok(KeystoreFormat::Jks),
             _ => Err(format!("not {}", self.describe())),
         }
     }
@@ -217,7 +205,7 @@ impl Format for KeystoreType {
 /// A text in one line.
 pub(super) struct Text;
 
-impl Format for Text {
+impl ValueType for Text {
     type Value = String;
 
     fn parse(&self, text: &str) -> Result<String, String> {
@@ -235,7 +223,7 @@ impl Format for Text {
 /// A password.
 pub(super) struct Password;
 
-impl Format for Password {
+impl ValueType for Password {
     type Value = Secret;
 
     fn parse(&self, text: &str) -> Result<Secret, String> {
@@ -248,9 +236,9 @@ impl Format for Password {
 }
 
 /// A path in the file system.
-pub(super) struct Path;
+pub(super) struct FilePath;
 
-impl Format for Path {
+impl ValueType for FilePath {
     type Value = PathBuf;
 
     fn parse(&self, text: &str) -> Result<PathBuf, String> {
@@ -265,7 +253,7 @@ impl Format for Path {
 /// A host's name or address.
 pub(super) struct Host;
 
-impl Format for Host {
+impl ValueType for Host {
     type Value = String;
 
     fn parse(&self, text: &str) -> Result<String, String> {
@@ -285,7 +273,7 @@ impl Format for Host {
 /// An XMPP domain.
 pub(super) struct Domain;
 
-impl Format for Domain {
+impl ValueType for Domain {
     type Value = BareJid;
 
     fn parse(&self, text: &str) -> Result<BareJid, String> {
@@ -298,10 +286,10 @@ impl Format for Domain {
     }
 }
 
-/// The address under which clients reach the server: kept as it is written.
+/// The URL under which clients reach the server, kept as it is written.
 pub(super) struct Endpoint;
 
-impl Format for Endpoint {
+impl ValueType for Endpoint {
     type Value = String;
 
     fn parse(&self, text: &str) -> Result<String, String> {
@@ -321,7 +309,7 @@ impl Format for Endpoint {
 /// A database's JDBC URL.
 pub(super) struct Jdbc;
 
-impl Format for Jdbc {
+impl ValueType for Jdbc {
     type Value = Database;
 
     fn parse(&self, text: &str) -> Result<Database, String> {
@@ -335,12 +323,12 @@ impl Format for Jdbc {
 
 /// Each text with what it becomes, shown by `Debug`; `-` is an error.
 #[cfg(test)]
-pub(super) fn check<F: Format>(format: &F, table: &[(&str, &str)])
+pub(super) fn check<T: ValueType>(value_type: &T, table: &[(&str, &str)])
 where
-    F::Value: std::fmt::Debug,
+    T::Value: std::fmt::Debug,
 {
     for (text, expected) in table {
-        let shown = format.parse(text).map_or_else(|_| "-".to_owned(), |value| format!("{value:?}"));
+        let shown = value_type.parse(text).map_or_else(|_| "-".to_owned(), |value| format!("{value:?}"));
         assert_eq!(shown, *expected, "{text:?}");
     }
 }
@@ -421,14 +409,14 @@ mod tests {
         assert_eq!(choice.parse("x").unwrap_err(), "not on, off or auto");
         assert_eq!(Choice(&[("PKCS12", ())]).describe(), "PKCS12");
         check(
-            &Switch,
+            &Boolean,
             &[("true", "true"), ("On", "true"), ("yes", "true"), ("FALSE", "false"), ("off", "false")],
         );
-        check(&Switch, &[("no", "false"), ("1", "-"), ("", "-")]);
+        check(&Boolean, &[("no", "false"), ("1", "-"), ("", "-")]);
         check(&KeystoreType, &[("pkcs12", "Pkcs12"), ("JKS", "Jks"), ("JSK", "Jks"), ("PEM", "-")]);
         check(&Text, &[("a b", "\"a b\""), ("a\nb", "-"), ("a\0", "-")]);
         check(&Password, &[("a\nb", "[secret]")]);
-        check(&Path, &[("/a b/c", "\"/a b/c\""), ("a\0b", "-")]);
+        check(&FilePath, &[("/a b/c", "\"/a b/c\""), ("a\0b", "-")]);
         check(&Jdbc, &[("jdbc:sqlite:x", "Sqlite(\"x\")"), ("x", "-")]);
     }
 

@@ -1,0 +1,680 @@
+//! Builds the settings of each layer from the table: one line per setting. Defaults that derive from other settings,
+//! and contradictions between settings, are here, too.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use super::keystore::convert;
+use super::list::Bind;
+use super::settings as s;
+use super::types::KeystoreFormat;
+use super::values::{Notice, Source, Values};
+use super::{Database, Keystore};
+use crate::error::Result;
+use crate::model::{BareJid, Quotas};
+use crate::{access, http, limits, media, preview, web, xmpp};
+
+/// A valid configuration: what each layer is given.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The HTTP server, without the certificate: `keystore` says where that is. The limit of connections is the wanted
+    /// one.
+    pub http: http::Settings,
+    /// `http.threads`
+    pub threads: usize,
+    /// `https.keystore.*`; none if HTTPS is not served.
+    pub keystore: Option<Keystore>,
+    /// The HTTP server of `/metrics` and `/healthz`; without an address to listen on it is not wanted.
+    pub admin: http::Settings,
+    /// The routes.
+    pub web: web::Settings,
+    /// The component and the client.
+    pub xmpp: xmpp::Settings,
+    /// The gate.
+    pub access: access::Settings,
+    /// The library.
+    pub media: media::Settings,
+    /// The previews.
+    pub previews: media::PreviewSettings,
+    /// The files.
+    pub storage: Storage,
+    /// `jdbc.*`
+    pub database: Database,
+    /// `logging.*`
+    pub logging: Logging,
+}
+
+/// Where and how files are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// `media.storage.root`
+    pub root: PathBuf,
+    /// `media.storage.sync`
+    pub sync: bool,
+}
+
+/// What is logged, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logging {
+    /// `logging.file`; none: standard error.
+    pub file: Option<PathBuf>,
+    /// `logging.level`
+    pub level: log::LevelFilter,
+}
+
+/// A new configuration as far as it can take effect while the server runs.
+#[derive(Debug)]
+pub struct Merged {
+    /// The configuration that takes effect.
+    pub config: Config,
+    /// The same as keys and values: the running configuration of the next reload.
+    pub source: Source,
+    /// The keys whose new values take effect when the server is restarted.
+    pub waiting: Vec<&'static str>,
+    /// What the operator should know about the new configuration.
+    pub notices: Vec<Notice>,
+}
+
+impl Config {
+    /// Reads a configuration. Errors are of kind `Config` and name everything that is wrong; the notices are
+    /// to be logged.
+    pub fn read(source: &Source) -> Result<(Self, Vec<Notice>)> {
+        let values = Values::read(source)?;
+        Ok((Self::build(&values)?, values.into_notices()))
+    }
+
+    /// Reads a configuration that is to replace a running one. Settings that take a restart keep their running values,
+    /// and defaults derive from what is in force. The new configuration must be valid by itself.
+    pub fn merge(running: &Source, new: &Source) -> Result<Merged> {
+        let mut values = Values::read(new)?;
+        Self::build(&values)?;
+        let waiting = values.keep_running(&Values::matched(running));
+        let (config, source) = (Self::build(&values)?, values.to_source());
+        Ok(Merged { config, source, waiting, notices: values.into_notices() })
+    }
+
+    fn build(values: &Values<'_>) -> Result<Self> {
+        let storage = storage(values)?;
+        let threads = values.need(&s::HTTP_THREADS)?;
+        Ok(Self {
+            http: http(values, threads)?,
+            threads,
+            keystore: keystore(values)?,
+            admin: admin(values)?,
+            web: web(values)?,
+            xmpp: xmpp(values)?,
+            access: access(values)?,
+            media: media(values)?,
+            previews: previews(values, threads)?,
+            database: database(values, &storage.root)?,
+            logging: Logging { file: values.get(&s::LOGGING_FILE)?, level: values.need(&s::LOGGING_LEVEL)? },
+            storage,
+        })
+    }
+}
+
+fn http(values: &Values<'_>, threads: usize) -> Result<http::Settings> {
+    Ok(http::Settings {
+        listen: listen(values)?,
+        limits: http_limits(values, threads)?,
+        trusted_proxies: values.get(&s::HTTP_TRUSTED_PROXIES)?.unwrap_or_default(),
+        ..http::Settings::default()
+    })
+}
+
+/// The addresses of HTTP and HTTPS.
+fn listen(values: &Values<'_>) -> Result<Vec<http::Listen>> {
+    let https = values.need(&s::HTTPS_ENABLED)?;
+    let http = values.get(&s::HTTP_ENABLED)?.unwrap_or(!https);
+    if !http && !https {
+        return Err(values.wrong(s::HTTP_ENABLED.key, "neither HTTP nor HTTPS would be served"));
+    }
+    let bind = values.need(&s::HTTP_BIND)?;
+    let mut listen = Vec::new();
+    if http {
+        listen.extend(addresses(&bind, values.need(&s::HTTP_PORT)?, false));
+    }
+    if https {
+        let port = values.need(&s::HTTPS_PORT)?;
+        if http && port > 0 && port == values.need(&s::HTTP_PORT)? {
+            return Err(values.wrong(s::HTTPS_PORT.key, "the same as http.port"));
+        }
+        listen.extend(addresses(&bind, port, true));
+    }
+    Ok(listen)
+}
+
+fn addresses(bind: &Bind, port: u16, tls: bool) -> Vec<http::Listen> {
+    let listen = |address, optional| http::Listen { address: SocketAddr::new(address, port), tls, optional };
+    match bind {
+        // A system without IPv6 has only the other.
+        Bind::All => {
+            vec![listen(Ipv4Addr::UNSPECIFIED.into(), false), listen(Ipv6Addr::UNSPECIFIED.into(), true)]
+        }
+        Bind::Addresses(addresses) => addresses.iter().map(|address| listen(*address, false)).collect(),
+    }
+}
+
+/// Slow uploads and downloads together must leave some threads idle.
+fn http_limits(values: &Values<'_>, threads: usize) -> Result<http::Limits> {
+    let uploads = values.get(&s::HTTP_UPLOADS_MAX)?.unwrap_or(threads * 3 / 8);
+    let downloads = values.get(&s::HTTP_DOWNLOADS_MAX)?.unwrap_or(threads / 2);
+    if uploads + downloads >= threads {
+        let what = format!(
+            "{threads} threads must be more than http.uploads.max ({uploads}) and http.downloads.max \
+             ({downloads}) together"
+        );
+        return Err(values.wrong(s::HTTP_THREADS.key, &what));
+    }
+    Ok(http::Limits {
+        connections: values.need(&s::HTTP_CONNECTIONS_MAX)?,
+        connections_per_address: values.need(&s::HTTP_CONNECTIONS_PER_ADDRESS_MAX)?,
+        requests_per_second: values.need(&s::HTTP_RATE_LIMIT)?,
+        uploads,
+        downloads,
+    })
+}
+
+fn keystore(values: &Values<'_>) -> Result<Option<Keystore>> {
+    if !values.need(&s::HTTPS_ENABLED)? {
+        return Ok(None);
+    }
+    let path = values.need(&s::HTTPS_KEYSTORE_PATH)?;
+    if values.need(&s::HTTPS_KEYSTORE_TYPE)? == KeystoreFormat::Jks {
+        return Err(values.wrong(s::HTTPS_KEYSTORE_TYPE.key, &convert(&path)));
+    }
+    Ok(Some(Keystore { path, password: values.need(&s::HTTPS_KEYSTORE_PASSWORD)? }))
+}
+
+/// The server for monitoring is small and separate from everything else.
+fn admin(values: &Values<'_>) -> Result<http::Settings> {
+    let listen = |address| http::Listen { address, tls: false, optional: false };
+    let max = limits::ADMIN_CONNECTIONS;
+    Ok(http::Settings {
+        listen: values.get(&s::ADMIN_BIND)?.unwrap_or_default().into_iter().map(listen).collect(),
+        limits: http::Limits {
+            connections: max,
+            connections_per_address: max,
+            uploads: 1,
+            // One address has half of them.
+            downloads: 2 * max,
+            ..http::Limits::default()
+        },
+        max_queued: max,
+        // A monitor that asks every few seconds would fill the log.
+        access_level: log::Level::Debug,
+        ..http::Settings::default()
+    })
+}
+
+fn web(values: &Values<'_>) -> Result<web::Settings> {
+    let endpoint = values.get(&s::HTTP_ENDPOINT)?;
+    Ok(web::Settings {
+        endpoint: endpoint.map(|endpoint| endpoint.trim_end_matches('/').to_owned()),
+        cache_max_age: values.need(&s::CACHE_MAX_AGE)?,
+        cors: values.need(&s::HTTP_CORS_ORIGINS)?,
+    })
+}
+
+fn xmpp(values: &Values<'_>) -> Result<xmpp::Settings> {
+    Ok(xmpp::Settings {
+        component: component(values)?,
+        client: client(values)?,
+        times: xmpp::Times::default(),
+    })
+}
+
+fn component(values: &Values<'_>) -> Result<xmpp::ComponentSettings> {
+    let servername = values.need(&s::XMPP_COMPONENT_SERVERNAME)?;
+    let subdomain = values.need(&s::XMPP_COMPONENT_SUBDOMAIN)?;
+    let jid = format!("{subdomain}.{servername}").parse::<BareJid>().ok();
+    let jid = jid.filter(|jid| jid.local().is_none());
+    Ok(xmpp::ComponentSettings {
+        host: values.need(&s::XMPP_COMPONENT_HOST)?,
+        port: values.need(&s::XMPP_COMPONENT_PORT)?,
+        jid: jid.ok_or_else(|| values.wrong(s::XMPP_COMPONENT_SUBDOMAIN.key, "not a domain name"))?,
+        secret: values.need(&s::XMPP_COMPONENT_SECRETKEY)?,
+    })
+}
+
+fn client(values: &Values<'_>) -> Result<xmpp::ClientSettings> {
+    let service = values.need(&s::XMPP_CONNECTION_SERVICENAME)?;
+    let host = values.get(&s::XMPP_CONNECTION_HOST)?.unwrap_or_else(|| service.to_string());
+    Ok(xmpp::ClientSettings {
+        host,
+        port: values.need(&s::XMPP_CONNECTION_PORT)?,
+        username: account(values, &service)?,
+        service,
+        password: values.need(&s::XMPP_CONNECTION_PASSWORD)?,
+        security: values.need(&s::XMPP_CONNECTION_SECURITYMODE)?,
+        ca: values.get(&s::XMPP_CONNECTION_TLS_CA)?,
+        resource: limits::XMPP_RESOURCE.to_owned(),
+    })
+}
+
+/// The local part of the account's address, which is written as that or as the whole address.
+fn account(values: &Values<'_>, domain: &BareJid) -> Result<String> {
+    let wrong = |what| values.wrong(s::XMPP_CONNECTION_USERNAME.key, what);
+    let username = values.need(&s::XMPP_CONNECTION_USERNAME)?;
+    let whole = if username.contains('@') { username } else { format!("{username}@{domain}") };
+    let jid: BareJid =
+        whole.parse().map_err(|_| wrong("neither the local part of an XMPP address nor a bare one"))?;
+    if jid.domain() != domain.as_str() {
+        return Err(wrong("its domain is not xmpp.connection.servicename"));
+    }
+    Ok(jid.local().unwrap_or_default().to_owned())
+}
+
+fn access(values: &Values<'_>) -> Result<access::Settings> {
+    let servername = values.need(&s::XMPP_COMPONENT_SERVERNAME)?;
+    let own = || vec![access::DomainRule::Below(servername.to_string())];
+    Ok(access::Settings {
+        domains: values.get(&s::MEDIA_DOMAINS)?.unwrap_or_else(own),
+        reply_timeout: values.need(&s::XMPP_REPLY_TIMEOUT)?,
+        cache_ttl: values.need(&s::XMPP_CACHE_TTL)?,
+        pending_per_user: values.need(&s::XMPP_PENDING_PER_USER_MAX)?,
+        pending_per_address: values.need(&s::XMPP_PENDING_PER_ADDRESS_MAX)?,
+        pending_total: values.need(&s::XMPP_PENDING_MAX)?,
+        lookups_per_address: values.need(&s::XMPP_LOOKUPS_PER_ADDRESS_MAX)?,
+        lookups_total: values.need(&s::XMPP_LOOKUPS_MAX)?,
+        endpoint: values.get(&s::HTTP_ENDPOINT)?,
+        service_name: values.need(&s::XMPP_CONNECTION_SERVICENAME)?,
+    })
+}
+
+fn media(values: &Values<'_>) -> Result<media::Settings> {
+    let limited = |quota: Option<u64>| quota.filter(|bytes| *bytes > 0);
+    Ok(media::Settings {
+        size_limit: values.need(&s::MEDIA_SIZELIMIT)?,
+        to_disk_threshold: values.need(&s::MEDIA_TODISK_THRESHOLD)?,
+        quotas: Quotas {
+            channel: limited(values.get(&s::MEDIA_QUOTA_CHANNEL)?),
+            user: limited(values.get(&s::MEDIA_QUOTA_USER)?),
+        },
+    })
+}
+
+/// Previews that are made or waited for must leave some threads idle.
+fn previews(values: &Values<'_>, threads: usize) -> Result<media::PreviewSettings> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = values.get(&s::PREVIEW_JOBS_MAX)?.unwrap_or(processors.min(6).min(threads / 3));
+    let queue = values.get(&s::PREVIEW_QUEUE_MAX)?.unwrap_or(threads / 16);
+    if jobs + queue >= threads {
+        let what = format!(
+            "{threads} threads must be more than preview.jobs.max ({jobs}) and preview.queue.max ({queue}) \
+             together"
+        );
+        return Err(values.wrong(s::HTTP_THREADS.key, &what));
+    }
+    Ok(media::PreviewSettings {
+        count: values.need(&s::PREVIEW_MAX_COUNT)?,
+        jobs,
+        queue,
+        studio: preview::Settings {
+            max_pixels: values.need(&s::PREVIEW_MAX_PIXELS)?,
+            max_bytes: values.need(&s::PREVIEW_MAX_BYTES)?,
+            time: values.need(&s::PREVIEW_TIMEOUT)?,
+            ffmpeg: values.need(&s::PREVIEW_FFMPEG)?,
+            ffprobe: values.need(&s::PREVIEW_FFPROBE)?,
+        },
+    })
+}
+
+fn storage(values: &Values<'_>) -> Result<Storage> {
+    Ok(Storage { root: values.need(&s::MEDIA_STORAGE_ROOT)?, sync: values.need(&s::MEDIA_STORAGE_SYNC)? })
+}
+
+fn database(values: &Values<'_>, root: &Path) -> Result<Database> {
+    let embedded = || Database::Sqlite(root.join("metadata.sqlite"));
+    let mut database = values.get(&s::JDBC_DB_URL)?.unwrap_or_else(embedded);
+    if let Database::Postgres(settings) = &mut database {
+        settings.pool_size = values.need(&s::JDBC_POOL_SIZE)?;
+    }
+    Ok(database)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::properties;
+    use super::*;
+    use crate::access::DomainRule;
+    use crate::http::cors::Cors;
+    use crate::secret::Secret;
+    use crate::xmpp::Security;
+
+    /// Every mandatory setting.
+    const LEAST: &str = "xmpp.component.host=h\nxmpp.component.port=5347\nxmpp.component.subdomain=media.example.com\n\
+        xmpp.component.secretkey=hunter2\nxmpp.connection.username=media\nxmpp.connection.password=hunter2\n\
+        xmpp.connection.port=5222\nxmpp.connection.servicename=example.com\nmedia.storage.root=/srv/media\n";
+    const HTTPS: &str =
+        "https.enabled=true\nhttps.port=8443\nhttps.keystore.path=/k.jks\nhttps.keystore.password=hunter2\n";
+
+    fn source(text: &str) -> Source {
+        Source { name: "f".to_owned(), entries: properties::parse("f", text.as_bytes()).unwrap() }
+    }
+
+    /// The configuration of the mandatory settings and these.
+    fn read(text: &str) -> Result<Config> {
+        Config::read(&source(&format!("{LEAST}{text}"))).map(|(config, _)| config)
+    }
+
+    fn refused(text: &str) -> String {
+        read(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn defaults() {
+        let config = read("").unwrap();
+        let listen = |address: &str, optional| http::Listen {
+            address: address.parse().unwrap(),
+            tls: false,
+            optional,
+        };
+        assert_eq!(config.http.listen, [listen("0.0.0.0:8080", false), listen("[::]:8080", true)]);
+        let expected = http::Limits {
+            connections: 8192,
+            connections_per_address: 256,
+            requests_per_second: 0,
+            uploads: 48,
+            downloads: 64,
+        };
+        assert_eq!((config.http.limits, config.threads), (expected, 128));
+        assert!(config.http.trusted_proxies.is_empty() && config.admin.listen.is_empty());
+        assert_eq!(config.keystore, None);
+        assert_eq!((&config.web.endpoint, &config.web.cors), (&None, &Cors::Any));
+        assert_eq!(config.web.cache_max_age, Duration::from_secs(86400));
+        let xmpp::Settings { component, client, .. } = &config.xmpp;
+        assert_eq!(
+            (component.host.as_str(), component.port, component.jid.as_str()),
+            ("h", 5347, "media.example.com")
+        );
+        assert_eq!(component.secret, Secret::new("hunter2"));
+        assert_eq!(
+            (client.host.as_str(), client.port, client.service.as_str()),
+            ("example.com", 5222, "example.com")
+        );
+        assert_eq!((client.username.as_str(), &client.password), ("media", &Secret::new("hunter2")));
+        assert_eq!((client.security, &client.ca), (Security::Enabled, &None));
+        let access = &config.access;
+        assert_eq!(access.domains, [DomainRule::Below("example.com".to_owned())]);
+        assert_eq!(
+            (access.reply_timeout, access.cache_ttl),
+            (Duration::from_secs(30), Duration::from_secs(30))
+        );
+        assert_eq!(
+            (access.pending_per_user, access.pending_per_address, access.pending_total),
+            (8, 256, 1024)
+        );
+        assert_eq!((access.lookups_per_address, access.lookups_total), (64, 1024));
+        assert_eq!((&access.endpoint, access.service_name.as_str()), (&None, "example.com"));
+        assert_eq!((config.media.size_limit, config.media.to_disk_threshold), (104_857_600, 1_048_576));
+        assert_eq!(config.media.quotas, Quotas { channel: None, user: None });
+        let previews = &config.previews;
+        let jobs = std::thread::available_parallelism().map_or(1, usize::from).min(6);
+        assert_eq!((previews.count, previews.jobs, previews.queue), (50, jobs, 8));
+        assert_eq!(format!("{:?}", previews.studio), format!("{:?}", preview::Settings::default()));
+        assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: true });
+        assert_eq!(config.database, Database::Sqlite("/srv/media/metadata.sqlite".into()));
+        assert_eq!(config.logging, Logging { file: None, level: log::LevelFilter::Info });
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn every_setting_reaches_its_layer() {
+        // All values differ from their defaults and from one another.
+        let config = read(
+            "http.port=1\nhttp.bind=::1\nhttp.endpoint=https://a/b/\nhttp.threads=200\nhttp.uploads.max=2\n\
+             http.downloads.max=3\nhttp.connections.max=4\nhttp.connections.per.address.max=5\n\
+             http.rate.limit=26\nhttp.trusted.proxies=10.0.0.1\nhttp.cors.origins=\ncache.max.age=6\nhttp.enabled=yes\n\
+             https.enabled=true\nhttps.port=7\nhttps.keystore=/k.p12\nhttps.keystore.password=hunter3\n\
+             xmpp.connection.host=c\nxmpp.connection.securitymode=required\nxmpp.connection.tls.ca=/ca.pem\n\
+             xmpp.reply.timeout=8\nxmpp.cache.ttl=9\nxmpp.pending.per.user.max=10\n\
+             xmpp.pending.per.address.max=11\nxmpp.pending.max=12\nxmpp.lookups.per.address.max=22\n\
+             xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\n\
+             media.sizelimit=13\nmedia.todisk.threshold=14K\nmedia.quota.channel=24\n\
+             media.quota.user=25\njdbc.db.url=jdbc:postgresql:m\njdbc.pool.size=15\n\
+             preview.max.pixels=16\npreview.max.bytes=17\npreview.max.count=18\npreview.timeout=19\n\
+             preview.jobs.max=20\npreview.queue.max=21\npreview.ffmpeg=/f\npreview.ffprobe=/p\n\
+             admin.bind=127.0.0.1:22, [::1]:23\n\
+             logging.file=/l\nlogging.level=trace",
+        )
+        .unwrap();
+        let listen =
+            |address: &str, tls| http::Listen { address: address.parse().unwrap(), tls, optional: false };
+        assert_eq!(config.http.listen, [listen("[::1]:1", false), listen("[::1]:7", true)]);
+        let limits = http::Limits {
+            connections: 4,
+            connections_per_address: 5,
+            requests_per_second: 26,
+            uploads: 2,
+            downloads: 3,
+        };
+        assert_eq!((config.http.limits, config.threads), (limits, 200));
+        assert_eq!(config.http.trusted_proxies, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
+        let keystore = Keystore { path: "/k.p12".into(), password: Secret::new("hunter3") };
+        assert_eq!(config.keystore, Some(keystore));
+        assert_eq!(config.admin.listen, [listen("127.0.0.1:22", false), listen("[::1]:23", false)]);
+        assert_eq!((config.web.endpoint.as_deref(), &config.web.cors), (Some("https://a/b"), &Cors::Off));
+        assert_eq!(config.web.cache_max_age, Duration::from_secs(6));
+        let client = &config.xmpp.client;
+        assert_eq!((client.host.as_str(), client.security), ("c", Security::Required));
+        assert_eq!(client.ca, Some("/ca.pem".into()));
+        let access = &config.access;
+        assert_eq!(
+            (&*access.domains, access.endpoint.as_deref()),
+            (&[DomainRule::Any][..], Some("https://a/b/"))
+        );
+        assert_eq!(
+            (access.reply_timeout, access.cache_ttl),
+            (Duration::from_millis(8), Duration::from_secs(9))
+        );
+        assert_eq!((access.pending_per_user, access.pending_per_address, access.pending_total), (10, 11, 12));
+        assert_eq!((access.lookups_per_address, access.lookups_total), (22, 23));
+        assert_eq!((config.media.size_limit, config.media.to_disk_threshold), (13, 14_336));
+        assert_eq!(config.media.quotas, Quotas { channel: Some(24), user: Some(25) });
+        let previews = &config.previews;
+        assert_eq!((previews.count, previews.jobs, previews.queue), (18, 20, 21));
+        let preview::Settings { max_pixels, max_bytes, time, ffmpeg, ffprobe } = &previews.studio;
+        assert_eq!((*max_pixels, *max_bytes, *time), (16, 17, Duration::from_secs(19)));
+        assert_eq!((ffmpeg, ffprobe), (&PathBuf::from("/f"), &PathBuf::from("/p")));
+        assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: false });
+        let Database::Postgres(database) = &config.database else { panic!("PostgreSQL") };
+        assert_eq!((database.database.as_deref(), database.pool_size), (Some("m"), 15));
+        assert_eq!(config.logging, Logging { file: Some("/l".into()), level: log::LevelFilter::Trace });
+    }
+
+    #[test]
+    fn https_replaces_http_unless_both_are_enabled() {
+        let table = [
+            ("", true, false),
+            ("https.enabled=true", false, true),
+            ("https.enabled=TRUE\nhttp.enabled=true", true, true),
+            ("http.enabled=true", true, false),
+        ];
+        for (text, http, https) in table {
+            let config = read(&format!("{HTTPS}https.enabled=false\n{text}")).unwrap();
+            let serves = |tls| config.http.listen.iter().any(|listen| listen.tls == tls);
+            assert_eq!((serves(false), serves(true)), (http, https), "{text}");
+            assert_eq!(config.keystore.is_some(), https, "{text}");
+        }
+        assert_eq!(refused("http.enabled=no"), "f:10: http.enabled: neither HTTP nor HTTPS would be served");
+        assert_eq!(
+            refused(&format!("{HTTPS}http.enabled=true\nhttp.port=8443")),
+            "f:11: https.port: the same as http.port"
+        );
+        assert!(read(&format!("{HTTPS}http.port=8443")).is_ok());
+    }
+
+    #[test]
+    fn java_keystores_are_refused_with_advice() {
+        for kind in ["JKS", "JSK", "jks"] {
+            let text = refused(&format!("{HTTPS}https.keystore.type={kind}"));
+            assert!(
+                text.starts_with("f:14: https.keystore.type: Java keystores are not supported"),
+                "{text}"
+            );
+            let line = "keytool -importkeystore -srckeystore /k.jks -srcstoretype JKS -destkeystore /k.p12 ";
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(read("https.keystore.type=JKS").is_ok(), "not read without HTTPS");
+    }
+
+    #[test]
+    fn transfers_leave_workers_free() {
+        for threads in 3..=1024 {
+            let limits = read(&format!("http.threads={threads}")).unwrap().http.limits;
+            assert!(limits.uploads > 0 && limits.uploads + limits.downloads < threads, "{threads}");
+        }
+        assert_eq!(
+            refused("http.threads=20\nhttp.uploads.max=10"),
+            "f:10: http.threads: 20 threads must be more than http.uploads.max (10) and http.downloads.max \
+             (10) together"
+        );
+        assert!(read("http.uploads.max=64\nhttp.downloads.max=63").is_ok());
+        assert!(read("http.uploads.max=64\nhttp.downloads.max=64").is_err());
+    }
+
+    #[test]
+    fn previews_leave_workers_free() {
+        for threads in 3..=1024 {
+            let previews = read(&format!("http.threads={threads}")).unwrap().previews;
+            assert!(previews.jobs > 0 && previews.jobs + previews.queue < threads, "{threads}");
+        }
+        assert_eq!(
+            refused("http.threads=20\npreview.jobs.max=4\npreview.queue.max=16"),
+            "f:10: http.threads: 20 threads must be more than preview.jobs.max (4) and preview.queue.max (16) \
+             together"
+        );
+    }
+
+    #[test]
+    fn the_account_is_a_local_part_or_an_address() {
+        let account = |name: &str| read(&format!("xmpp.connection.username={name}"));
+        for name in ["media", "Media", "media@example.com", "media@EXAMPLE.com"] {
+            assert_eq!(account(name).unwrap().xmpp.client.username, "media", "{name}");
+        }
+        for (name, what) in [
+            ("media@example.org", "its domain is not xmpp.connection.servicename"),
+            ("media@example.com/x", "neither the local part of an XMPP address nor a bare one"),
+            ("a b", "neither the local part of an XMPP address nor a bare one"),
+            ("@example.com", "neither the local part of an XMPP address nor a bare one"),
+        ] {
+            assert_eq!(
+                account(name).unwrap_err().to_string(),
+                format!("f:10: xmpp.connection.username: {what}")
+            );
+        }
+    }
+
+    #[test]
+    fn the_component_has_a_domain() {
+        let jid = |text: &str| read(text).map(|config| config.xmpp.component.jid.to_string());
+        assert_eq!(jid("xmpp.component.subdomain=a.b\nxmpp.component.servername=c.d").unwrap(), "a.b.c.d");
+        assert_eq!(jid("xmpp.component.subdomain=a.b").unwrap(), "a.b");
+        for bad in [".b", "a@b.c", "a b.c", "a/b.c"] {
+            assert!(jid(&format!("xmpp.component.subdomain={bad}")).is_err(), "{bad}");
+        }
+    }
+
+    /// The configuration in force after the first of these was started and the others were loaded one after another.
+    fn merged(texts: &[&str]) -> Merged {
+        let sources = texts.iter().map(|text| source(&format!("{LEAST}{text}")));
+        let mut sources = sources.collect::<Vec<_>>().into_iter();
+        let mut running = sources.next().unwrap();
+        let mut last = Config::merge(&running, &running).unwrap();
+        for new in sources {
+            last = Config::merge(&running, &new).unwrap();
+            running = last.source.clone();
+        }
+        last
+    }
+
+    #[test]
+    fn a_reload_changes_only_what_may_change_and_names_the_rest() {
+        let Merged { config, waiting, .. } =
+            merged(&["http.port=1\nmedia.sizelimit=5", "http.port=2\nhttp.bind=::1\nmedia.sizelimit=6"]);
+        assert_eq!(waiting, ["http.port", "http.bind"]);
+        assert_eq!(config.http.listen.iter().map(|listen| listen.address.port()).collect::<Vec<_>>(), [1, 1]);
+        assert_eq!(config.media.size_limit, 6);
+        assert!(merged(&["http.port=8080", "", "http.port=08080\nhttps.enabled=no"]).waiting.is_empty());
+        // Another reload compares with what runs, not with what was last read.
+        let Merged { config, waiting, .. } = merged(&["http.port=1", "http.port=2", "http.port=2"]);
+        assert_eq!((config.http.listen[0].address.port(), waiting), (1, vec!["http.port"]));
+        assert!(merged(&["http.port=1", "http.port=2", "http.port=1"]).waiting.is_empty());
+    }
+
+    #[test]
+    fn every_setting_that_takes_a_restart_keeps_its_running_value() {
+        let other = |key| match key {
+            "http.enabled" | "media.storage.sync" | "https.enabled" => "off",
+            "xmpp.component.subdomain" => "77.example.com",
+            // Beside a server name, the subdomain is not a whole name.
+            "xmpp.component.servername" => "77\nxmpp.component.subdomain=media",
+            "xmpp.connection.securitymode" => "required",
+            "xmpp.connection.username" => "other@example.com",
+            "jdbc.db.url" => "jdbc:sqlite:/other",
+            "admin.bind" => "127.0.0.1:77",
+            "http.bind" | "http.trusted.proxies" => "::77",
+            _ => "77",
+        };
+        let running = read(HTTPS_ON).map(|config| format!("{config:?}")).unwrap();
+        let restart = s::SETTINGS.iter().filter(|setting| setting.change == s::Change::Restart);
+        let keys: Vec<_> = restart.map(|setting| setting.key).collect();
+        for key in &keys {
+            let Merged { config, waiting, .. } =
+                merged(&[HTTPS_ON, &format!("{HTTPS_ON}\n{key}={}", other(key))]);
+            assert_eq!(waiting, [*key]);
+            assert_eq!(format!("{config:?}"), running, "{key}");
+        }
+        assert!(keys.len() > 20, "{keys:?}");
+    }
+
+    const HTTPS_ON: &str = "http.enabled=on\nhttps.enabled=on\nhttps.port=8443\nhttps.keystore.path=/k.p12\n\
+        https.keystore.password=p\n";
+
+    #[test]
+    fn defaults_derive_from_the_running_settings() {
+        let new = "xmpp.component.subdomain=media\nxmpp.component.servername=example.org";
+        let Merged { config, waiting, .. } = merged(&["", new]);
+        assert_eq!(waiting, ["xmpp.component.servername"]);
+        assert_eq!(config.access.domains, [DomainRule::Below("example.com".to_owned())]);
+        assert_eq!(config.xmpp.component.jid.as_str(), "media.example.com");
+        let Merged { config, waiting, .. } = merged(&["", "media.storage.root=/other"]);
+        assert_eq!(waiting, ["media.storage.root"]);
+        assert_eq!(config.database, Database::Sqlite("/srv/media/metadata.sqlite".into()));
+    }
+
+    #[test]
+    fn limits_wait_for_the_number_of_threads_they_belong_to() {
+        let shares = "http.uploads.max=150\nhttp.downloads.max=20\npreview.queue.max=99";
+        let Merged { config, waiting, .. } = merged(&["", &format!("http.threads=200\n{shares}")]);
+        assert_eq!(waiting, ["http.threads", "http.uploads.max", "http.downloads.max", "preview.queue.max"]);
+        assert_eq!((config.threads, config.http.limits.uploads, config.previews.queue), (128, 48, 8));
+        let Merged { config, waiting, .. } = merged(&["", "http.uploads.max=2"]);
+        assert_eq!((waiting.len(), config.http.limits.uploads, config.http.limits.downloads), (0, 2, 64));
+    }
+
+    #[test]
+    fn https_stays_on_with_the_keystore_it_has_until_it_is_wanted_again() {
+        let other = HTTPS_ON.replace("/k.p12", "/other.p12");
+        let path = |config: Config| config.keystore.unwrap().path;
+        let Merged { config, waiting, .. } = merged(&[HTTPS_ON, ""]);
+        let all =
+            ["http.enabled", "https.enabled", "https.port", "https.keystore.path", "https.keystore.password"];
+        assert_eq!((path(config), waiting), ("/k.p12".into(), all.to_vec()));
+        let Merged { config, waiting, .. } = merged(&[HTTPS_ON, "", &other]);
+        assert_eq!((path(config), waiting), ("/other.p12".into(), Vec::new()));
+    }
+
+    #[test]
+    fn a_new_configuration_must_be_valid_by_itself() {
+        let running = source(LEAST);
+        for wrong in ["http.port=80a", "http.threads=9", "https.enabled=true", "xmpp.connection.username=a@b"]
+        {
+            let new = source(&format!("{LEAST}http.uploads.max=8\n{wrong}"));
+            assert!(Config::merge(&running, &new).is_err(), "{wrong}");
+        }
+    }
+}
