@@ -10,7 +10,7 @@ use super::settings as s;
 use super::types::KeystoreFormat;
 use super::values::{Notice, Source, Values};
 use super::{Database, Keystore};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::model::{BareJid, Quotas};
 use crate::{access, http, limits, media, preview, web, xmpp};
 
@@ -81,6 +81,13 @@ impl Config {
     pub fn read(source: &Source) -> Result<(Self, Vec<Notice>)> {
         let values = Values::read(source)?;
         Ok((Self::build(&values)?, values.into_notices()))
+    }
+
+    /// Fails if one of these notices is about an unknown key. The error is of kind `Config` and names them all.
+    pub fn refuse_unknown_keys(notices: &[Notice]) -> Result<()> {
+        let unknown: Vec<_> =
+            notices.iter().filter(|notice| notice.unknown_key).map(|notice| notice.text.as_str()).collect();
+        if unknown.is_empty() { Ok(()) } else { Err(Error::new(Kind::Config, unknown.join("; "))) }
     }
 
     /// Reads a configuration that is to replace a running one. Settings that take a restart keep their running values,
@@ -666,6 +673,19 @@ mod tests {
         assert_eq!((path(config), waiting), ("/k.p12".into(), all.to_vec()));
         let Merged { config, waiting, .. } = merged(&[HTTPS_ON, "", &other]);
         assert_eq!((path(config), waiting), ("/other.p12".into(), Vec::new()));
+    }
+
+    #[test]
+    fn unknown_keys_are_named_all_at_once() {
+        let notices = |text: &str| Config::read(&source(&format!("{LEAST}{text}"))).unwrap().1;
+        let error =
+            Config::refuse_unknown_keys(&notices("htp.port=1\nhttps.keystore=/k\nmail.to=x")).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        assert_eq!(
+            error.to_string(),
+            "f:10: htp.port: unknown; did you mean http.port?; f:12: mail.to: unknown"
+        );
+        assert!(Config::refuse_unknown_keys(&notices("https.keystore=/k\nhttp.tests.port=1")).is_ok());
     }
 
     #[test]

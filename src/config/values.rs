@@ -28,6 +28,8 @@ pub struct Notice {
     pub level: Level,
     /// A sentence that names the place.
     pub text: String,
+    /// Whether it is about a key that is not known: an error where the configuration is checked strictly.
+    pub unknown_key: bool,
 }
 
 /// Every key that was set, with its last value; checked.
@@ -145,7 +147,7 @@ impl<'a> Values<'a> {
     }
 
     fn note(&mut self, about: Option<&'static str>, level: Level, text: String) {
-        self.notes.push(Note { about, notice: Notice { level, text } });
+        self.notes.push(Note { about, notice: Notice { level, text, unknown_key: false } });
     }
 
     /// Sorts one entry in.
@@ -197,7 +199,8 @@ impl<'a> Values<'a> {
         let meant = nearest(key, SETTINGS.iter().map(|setting| setting.key));
         let hint = meant.map_or(String::new(), |known| format!("; did you mean {known}?"));
         let text = self.at(given.line, &key.escape_debug().to_string(), &format!("unknown{hint}"));
-        self.note(meant, Level::Warn, text);
+        self.notes
+            .push(Note { about: meant, notice: Notice { level: Level::Warn, text, unknown_key: true } });
     }
 
     /// Without a servername, a subdomain with dots is both, as in the original: split at the first.
