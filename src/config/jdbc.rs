@@ -2,7 +2,8 @@
 //!
 //! Syntax and defaults are those of PostgreSQL's JDBC driver (its documentation, "Connecting to the
 //! Database"), except that `+` stands for itself and that user and password have no place before the host.
-//! No error repeats a part of the URL that could be a piece of a password with a bare `&`, `/` or `@`.
+//! No error repeats a part of the URL that could be a piece of a password with a bare `&`, `/` or `@`. That is why
+//! the URL is not given to the parser of `postgres::Config`, whose errors name unknown options.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -107,14 +108,15 @@ fn host(text: &str) -> Result<(String, u16), String> {
         None => text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port))),
     };
     if !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':')) {
-        return Err("a host with characters that no host's name has".to_owned());
+        return Err("a host with characters that host names do not have".to_owned());
     }
     let port = port.map_or(Some(PORT), |port| number(port).filter(|port| *port > 0));
-    let port = port.ok_or("a port that is no number from 1 to 65535 (an IPv6 address stands in brackets)")?;
+    let port =
+        port.ok_or("a port that is not a number from 1 to 65535 (an IPv6 address stands in brackets)")?;
     Ok((if name.is_empty() { "localhost" } else { name }.to_owned(), port))
 }
 
-/// The address and the port of what follows a `[`.
+/// The address and the port behind a `[`.
 fn bracketed(rest: &str) -> Result<(&str, Option<&str>), &'static str> {
     let (address, after) = rest.split_once(']').ok_or("an IPv6 address without its ]")?;
     address.parse::<std::net::Ipv6Addr>().map_err(|_| "brackets without an IPv6 address in them")?;
@@ -124,15 +126,15 @@ fn bracketed(rest: &str) -> Result<(&str, Option<&str>), &'static str> {
     }
 }
 
-/// The parameters behind the `?`, as far as they have been read.
+/// The parameters behind the `?` that have been read so far.
 struct Parameters {
     url: PostgresSettings,
-    /// What `ssl` says; `sslmode` outranks it, wherever it stands.
+    /// The value of `ssl`; `sslmode` has precedence, wherever it stands.
     ssl: Option<SslMode>,
     ssl_mode: Option<SslMode>,
     /// The directory of a Unix socket.
     directory: Option<String>,
-    /// A password has been read, were it an empty one.
+    /// Whether a password has been read, even an empty one.
     password: bool,
 }
 
@@ -148,7 +150,7 @@ impl Parameters {
         if self.set(name, value)? {
             return Ok(());
         }
-        // Behind a password, what looks like a parameter may be a piece of it.
+        // Behind a password, a text that looks like a parameter may be a piece of the password.
         if self.password {
             let hint = "it comes after password, in which an & is written %26";
             return Err(format!("parameter {number} is not known; {hint}"));
@@ -204,7 +206,7 @@ fn ssl(value: &str) -> Result<SslMode, String> {
 fn ssl_mode(value: &str) -> Result<SslMode, String> {
     Ok(match value {
         "disable" => SslMode::Disable,
-        // `allow` tries without TLS first; who says so takes either.
+        // `allow` tries without TLS first; it accepts both.
         "allow" | "prefer" => SslMode::Prefer,
         "require" => SslMode::Require,
         "verify-ca" => SslMode::VerifyCa,
@@ -325,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn ssl_is_read_as_by_the_driver() {
+    fn ssl_means_the_same_as_in_the_driver() {
         let table = [
             ("", SslMode::Prefer),
             ("ssl", SslMode::VerifyFull),
@@ -345,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_and_how() {
+    fn invalid_urls_and_their_errors() {
         let table: &[(&str, &str)] = &[
             ("postgres://db/m", "a database URL begins with jdbc:postgresql: or jdbc:sqlite:"),
             ("", "a database URL begins with jdbc:postgresql: or jdbc:sqlite:"),
@@ -369,7 +371,7 @@ mod tests {
             ("jdbc:postgresql:m?ApplicationName=%00", "parameter 1 holds a NUL"),
             ("jdbc:postgresql:m?user=%ff", "parameter 1 holds an escape that is not UTF-8"),
             ("jdbc:postgresql://a/b/c", "a / in the database's name is written %2F"),
-            ("jdbc:postgresql://a b/c", "a host with characters that no host's name has"),
+            ("jdbc:postgresql://a b/c", "a host with characters that host names do not have"),
             ("jdbc:postgresql://[::1/c", "an IPv6 address without its ]"),
             ("jdbc:postgresql://[::1]5/c", "the ] of an IPv6 address is followed by :PORT or nothing"),
             ("jdbc:postgresql://[db]/c", "brackets without an IPv6 address in them"),
@@ -379,12 +381,12 @@ mod tests {
         }
         for port in ["0", "65536", "+1", "", "x", ":1"] {
             let text = error(&format!("jdbc:postgresql://db:{port}/m"));
-            assert!(text.starts_with("a port that is no number"), "{port}: {text}");
+            assert!(text.starts_with("a port that is not a number"), "{port}: {text}");
         }
     }
 
     #[test]
-    fn no_text_holds_the_password() {
+    fn no_message_shows_the_password() {
         for text in [
             "jdbc:postgresql://me:hunter2@db/m",
             "jdbc:postgresql://me:hunter2/x@db/m",
@@ -405,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn any_text_is_read_or_refused() {
+    fn random_urls_are_parsed_or_refused() {
         let pieces =
             ["jdbc:postgresql:", "//", "/", "a", ":", "5", "[::1]", ",", "?", "user=", "password=", "&"];
         let pieces =

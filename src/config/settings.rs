@@ -16,15 +16,15 @@ use crate::xmpp::Security;
 pub struct Setting {
     /// The key.
     pub key: &'static str,
-    /// What happens where it is not set.
+    /// Its default.
     pub default: DefaultValue,
     /// When a new value takes effect.
     pub change: Change,
-    /// What it is, in one line.
+    /// Its purpose, in one line.
     pub help: &'static str,
     /// The type of its values with their range, in words.
     pub describe: fn() -> String,
-    /// Says what is wrong with a value, if anything is.
+    /// Checks a value; the error is a phrase.
     pub(super) check: fn(&str) -> Result<(), String>,
     /// Whether an empty value counts as a value; otherwise the key counts as not set.
     pub(super) accepts_empty: fn() -> bool,
@@ -32,7 +32,7 @@ pub struct Setting {
     pub(super) same: fn(Option<&str>, Option<&str>) -> bool,
 }
 
-/// What happens where a setting is not set.
+/// What a setting is where it is not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DefaultValue {
     /// It has this value.
@@ -63,7 +63,7 @@ pub enum Change {
     Restart,
 }
 
-/// The key, default and type of a setting, for those who read its value.
+/// The key, default and type of a setting, from which `Values` reads a typed value.
 pub(super) struct TypedSetting<T> {
     pub(super) key: &'static str,
     pub(super) default: DefaultValue,
@@ -73,7 +73,7 @@ pub(super) struct TypedSetting<T> {
 /// A key of the original server that has no effect any more.
 pub(super) struct Retired {
     pub(super) key: &'static str,
-    /// What the operator is told about a value: nothing, a notice, or why it is refused.
+    /// Decides about a value: nothing to say, a notice, or the reason to refuse it.
     pub(super) judge: fn(&str) -> Result<Option<&'static str>, &'static str>,
 }
 

@@ -1,4 +1,4 @@
-//! The types of settings: how a value is written, what it becomes, and its range.
+//! The types of settings: the syntax of a value, its parsed form and its range.
 
 use std::fmt::Display;
 use std::net::Ipv6Addr;
@@ -13,13 +13,13 @@ use crate::xmpp::Security;
 
 /// The type of a setting's values.
 pub(super) trait ValueType {
-    /// What the text becomes.
+    /// The type of the parsed value.
     type Value: PartialEq;
 
     /// Parses a text without blanks around it. The error is a phrase that shows nothing but numbers of the text.
     fn parse(&self, text: &str) -> Result<Self::Value, String>;
 
-    /// What must be written, with its range: a phrase for the manual and for errors.
+    /// The type with its range, in words for the manual and for errors.
     fn describe(&self) -> String;
 
     /// Whether an empty value counts as a value; otherwise the key counts as not set.
@@ -134,7 +134,7 @@ impl ValueType for Time {
     }
 }
 
-/// A value as an error shows it: only what looks like a number. Anything else could be a password in the wrong line.
+/// A value as an error shows it, if it looks like a number. Anything else could be a password in the wrong line.
 fn shown(text: &str) -> String {
     const LONGEST: usize = 24;
     let number = text.trim_start_matches(['-', '+', '.']).starts_with(|c: char| c.is_ascii_digit());
@@ -321,7 +321,7 @@ impl ValueType for Jdbc {
     }
 }
 
-/// Each text with what it becomes, shown by `Debug`; `-` is an error.
+/// Compares the parsed form of each text, shown by `Debug`, with the expected one; `-` is an error.
 #[cfg(test)]
 pub(super) fn check<T: ValueType>(value_type: &T, table: &[(&str, &str)])
 where

@@ -41,7 +41,7 @@ pub(super) struct Values<'a> {
 }
 
 struct Note {
-    /// The setting that is meant, as far as we know.
+    /// The setting that is probably meant.
     about: Option<&'static str>,
     notice: Notice,
 }
@@ -53,8 +53,8 @@ struct Given<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// Matches entries with settings. The error names everything that is wrong or missing at once, and
-    /// what was noted about the missing keys: they may be there, mistyped.
+    /// Matches entries with settings. The error names everything that is wrong or missing at once. It includes the
+    /// notices about missing keys, which may be present but mistyped.
     pub(super) fn read(source: &'a Source) -> Result<Self> {
         let mut values = Self::matched(source);
         values.check();
@@ -67,7 +67,7 @@ impl<'a> Values<'a> {
         Err(Error::new(Kind::Config, values.problems.join("; ")))
     }
 
-    /// The same without any check.
+    /// Matches entries with settings without checking the values.
     pub(super) fn matched(source: &'a Source) -> Self {
         let mut values =
             Self { name: &source.name, given: BTreeMap::new(), notes: Vec::new(), problems: Vec::new() };
@@ -122,18 +122,18 @@ impl<'a> Values<'a> {
         Source { name: self.name.to_owned(), entries: self.given.iter().map(entry).collect() }
     }
 
-    /// What was written for a key of the table.
+    /// The text that was written for a key of the table.
     pub(super) fn text(&self, key: &str) -> Option<&'a str> {
         self.given.get(key).map(|given| given.value)
     }
 
-    /// An error about a key, with the place where it is set.
+    /// An error about a key that names the place where it is set.
     pub(super) fn wrong(&self, key: &str, what: &str) -> Error {
         let line = self.given.get(key).and_then(|given| given.line);
         Error::new(Kind::Config, self.at(line, key, what))
     }
 
-    /// What the operator should know.
+    /// The notices for the operator.
     pub(super) fn into_notices(self) -> Vec<Notice> {
         self.notes.into_iter().map(|note| note.notice).collect()
     }
@@ -150,13 +150,13 @@ impl<'a> Values<'a> {
         self.notes.push(Note { about, notice: Notice { level, text, unknown_key: false } });
     }
 
-    /// Sorts one entry in.
+    /// Adds one entry.
     fn take(&mut self, entry: &'a Entry) {
         let mut key = entry.key.as_str();
         if let Some((old, meant)) = MISSPELT.iter().find(|(old, _)| *old == key) {
             let text = self.at(entry.line, old, &format!("an old spelling of {meant}"));
             self.note(Some(meant), Level::Warn, text);
-            // The right spelling counts, wherever it stands.
+            // The right spelling has precedence, wherever it stands.
             if self.given.contains_key(meant) {
                 return;
             }
@@ -179,7 +179,7 @@ impl<'a> Values<'a> {
             if counts { self.given.insert(setting.key, given) } else { self.given.remove(setting.key) };
         if let Some(before) = before {
             let earlier = before.line.map_or("the earlier value".to_owned(), |line| format!("line {line}"));
-            let text = self.at(given.line, setting.key, &format!("set again: {earlier} no longer counts"));
+            let text = self.at(given.line, setting.key, &format!("set again: {earlier} is ignored"));
             self.note(Some(setting.key), Level::Warn, text);
         }
     }
@@ -217,7 +217,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Collects what is wrong with values, and what is missing.
+    /// Collects wrong values and missing keys.
     fn check(&mut self) {
         let https = self.get(&settings::HTTPS_ENABLED).ok().flatten() == Some(true);
         let mut missing = Vec::new();
@@ -261,7 +261,7 @@ mod tests {
         error.to_string()
     }
 
-    /// The notices about what stands in front of the mandatory settings.
+    /// The notices about lines in front of the mandatory settings.
     fn notices(text: &str) -> Vec<String> {
         let source = source(&format!("{text}\n{LEAST}"));
         let notices = Values::read(&source).unwrap().into_notices();
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_missing_is_named_at_once() {
+    fn all_missing_keys_are_named_at_once() {
         assert_eq!(
             refused(""),
             "f: missing: xmpp.component.host, xmpp.component.port, xmpp.component.subdomain, \
@@ -279,13 +279,13 @@ mod tests {
         assert_eq!(
             refused(&format!("{LEAST}https.enabled=TRUE\nxmpp.component.port=\n")),
             "f: missing: https.port, https.keystore.path, https.keystore.password, xmpp.component.port; \
-             f:12: xmpp.component.port: set again: line 2 no longer counts"
+             f:12: xmpp.component.port: set again: line 2 is ignored"
         );
         assert!(notices("https.enabled=false").is_empty());
     }
 
     #[test]
-    fn all_that_is_wrong_is_named_at_once_with_its_line() {
+    fn all_wrong_values_are_named_at_once_with_their_lines() {
         let text = format!("http.port=80a\n{LEAST}xmpp.cache.ttl=-1\nmail.to=x\nxmpp.component.prt=1\n");
         assert_eq!(
             refused(&text),
@@ -301,13 +301,13 @@ mod tests {
     }
 
     #[test]
-    fn what_the_operator_is_told() {
+    fn notices_for_the_operator() {
         let table: &[(&str, &[&str])] = &[
             ("", &[]),
             ("htp.port=1", &["WARN f:1: htp.port: unknown; did you mean http.port?"]),
             ("mail.to=1", &["WARN f:1: mail.to: unknown"]),
             ("a\\nb=1", &["WARN f:1: a\\nb: unknown"]),
-            ("http.port=1\nhttp.port=2", &["WARN f:2: http.port: set again: line 1 no longer counts"]),
+            ("http.port=1\nhttp.port=2", &["WARN f:2: http.port: set again: line 1 is ignored"]),
             ("https.keystore=/k", &["WARN f:1: https.keystore: an old spelling of https.keystore.path"]),
             ("http.test.port=9", &["WARN f:1: http.test.port: an old spelling of http.tests.port"]),
             ("http.tests.port=9", &[]),
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn later_values_and_right_spellings_count() {
+    fn later_values_and_right_spellings_have_precedence() {
         let table = [
             ("http.port=1\nhttp.port=2", "http.port", Some("2")),
             ("http.port=1\nhttp.port=", "http.port", None),
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn values_do_not_reach_an_error() {
+    fn no_error_shows_a_value_that_may_be_a_password() {
         let mut text = String::new();
         for setting in SETTINGS {
             text.push_str(&format!("{}=\\u0000hunter2 hunter2\n", setting.key));

@@ -1,4 +1,4 @@
-//! The commands beside `serve`: each looks after something and ends.
+//! The commands other than `serve`. Each runs on the main thread and ends.
 
 use std::io::Write;
 
@@ -9,17 +9,17 @@ use crate::media::Report;
 use crate::store::{Files, Schema};
 use crate::xmpp::{self, Checked, LinkSettings, Times};
 
-/// Tells what a configuration of the original server means here.
+/// Prints the settings of the original server whose meaning has changed.
 pub fn tell_moving(source: &Source, out: &mut dyn Write) {
     for advice in moving_advice(source) {
         say(out, &format!("moving: {advice}"));
     }
 }
 
-/// Tries what the configuration points to, and tells of each part whether it works.
+/// Tries everything that the configuration points to, and prints for each part whether it works.
 ///
 /// # Errors
-/// The first of what does not work; the others are told, too.
+/// The first failure; the others are printed, too.
 pub fn check(config: &Config, out: &mut dyn Write) -> Result<()> {
     let client = xmpp::ClientSettings {
         // So that the running server keeps its session.
@@ -149,7 +149,7 @@ fn with_schema(
     }
 }
 
-/// A line for the operator. Whoever closed the pipe does not want it.
+/// Prints a line for the operator. A closed pipe is no error.
 fn say(out: &mut dyn Write, line: &str) {
     let _ = writeln!(out, "{line}");
 }

@@ -60,7 +60,7 @@ fn limits_times_cors_and_domains_change_while_it_runs() {
 }
 
 #[test]
-fn what_needs_a_restart_is_named() {
+fn settings_that_need_a_restart_are_named() {
     let site = Site::start(&[]);
     reload(&site, "http.port=1\nxmpp.connection.password=another");
     let log = site.server.log();
