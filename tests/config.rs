@@ -96,6 +96,19 @@ fn the_manual_has_every_setting_with_its_facts() {
 }
 
 #[test]
+fn the_manual_begins_with_the_help_of_each_setting() {
+    for (setting, (key, text)) in SETTINGS.iter().zip(&manual()) {
+        // Markup stands at the beginning of a line, which is a blank here.
+        let text = [" .Ic", " .Pa", " .Ev", " .Pq", " .Xr"]
+            .iter()
+            .fold(text.clone(), |text, mark| text.replace(mark, ""));
+        let text = text.trim_start_matches(".Pa ");
+        let help = setting.help.split([';', ':']).next().unwrap_or_default().trim_end_matches('.');
+        assert!(text.starts_with(help), "{key}: the manual does not begin with: {help}");
+    }
+}
+
+#[test]
 fn the_example_of_the_manual_is_all_that_is_needed() {
     let text = text(MANUAL);
     let (_, rest) = text.split_once("\n.Bd -literal -offset indent\n").expect("a display");

@@ -1,5 +1,5 @@
 //! The table of settings: one row per key. Parsing, defaults, errors, what a reload may change, and the checks of the
-//! manual and of the example file all come from here. `layers.rs` hands the values to the layers.
+//! manual and of the example file all come from here. `layers` hands the values to the layers.
 
 use log::LevelFilter;
 
@@ -154,20 +154,20 @@ settings! {
         "The largest number of threads that serve requests.";
     HTTP_UPLOADS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "http.uploads.max",
         Derived("three eighths of http.threads: 48"), ReloadWith("http.threads"),
-        "Uploads at a time, half of them for one address; more are answered 503.";
+        "Uploads at a time, of which one client address has at most half; more are answered 503.";
     HTTP_DOWNLOADS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "http.downloads.max",
         Derived("half of http.threads: 64"), ReloadWith("http.threads"),
-        "Large downloads at a time, half of them for one address; more are answered 503.";
+        "Large downloads at a time, of which one client address has at most half; more are answered 503.";
     HTTP_CONNECTIONS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 }, "http.connections.max",
         Fixed("8192"), Reload,
-        "Open connections of clients, as far as the limit of open files allows.";
+        "Open connections of clients; fewer if the limit of open files is too low.";
     HTTP_CONNECTIONS_PER_ADDRESS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 },
         "http.connections.per.address.max", Fixed("256"), Reload,
         "Open connections of one client address; more are answered 429.";
     HTTP_RATE_LIMIT: Number<u32> = Number { min: 0, max: 1_000_000 }, "http.rate.limit", Fixed("0"), Reload,
         "Requests a second of one client address; more are answered 429; 0 means unlimited.";
     HTTP_TRUSTED_PROXIES: Addresses = Addresses, "http.trusted.proxies", Derived("none"), Restart,
-        "Front servers whose X-Forwarded-For is trusted, and which are not limited themselves.";
+        "Front web servers; their X-Forwarded-For is trusted, and they are not limited themselves.";
     HTTP_CORS_ORIGINS: OriginList = OriginList, "http.cors.origins", Fixed("*"), Reload,
         "The origins whose web pages may read responses (CORS); * means all, an empty value none.";
     CACHE_MAX_AGE: Time = Time::seconds(0, 31_536_000), "cache.max.age", Fixed("1d"), Reload,
@@ -209,7 +209,7 @@ settings! {
         "xmpp.connection.securitymode", Fixed("enabled"), Restart,
         "STARTTLS: never, if the server offers it, or always; the certificate is verified.";
     XMPP_CONNECTION_TLS_CA: FilePath = FilePath, "xmpp.connection.tls.ca", Derived("the system's authorities"), Restart,
-        "A PEM file with the authority that signed the XMPP server's certificate.";
+        "A PEM file with the authority that signed the certificate.";
 
     XMPP_REPLY_TIMEOUT: Time = Time::milliseconds(1, 3_600_000), "xmpp.reply.timeout", Fixed("30s"), Reload,
         "How long a user may take to confirm a request, and a server to reply.";
@@ -262,7 +262,7 @@ settings! {
         "Previews that are made at a time.";
     PREVIEW_QUEUE_MAX: Number<usize> = Number { min: 0, max: 1023 }, "preview.queue.max",
         Derived("a sixteenth of http.threads: 8"), ReloadWith("http.threads"),
-        "Requests that wait for a preview or for a film to be measured; more previews are answered 503.";
+        "Requests that wait for a preview to be made, or a film to be measured; more are answered 503.";
     PREVIEW_FFMPEG: FilePath = FilePath, "preview.ffmpeg", Fixed("ffmpeg"), Reload,
         "The program that extracts frames from films: a path, or a name to be found in PATH.";
     PREVIEW_FFPROBE: FilePath = FilePath, "preview.ffprobe", Fixed("ffprobe"), Reload,
@@ -274,7 +274,7 @@ settings! {
         "Connections to the database.";
 
     ADMIN_BIND: SocketAddresses = SocketAddresses, "admin.bind", Derived("not served"), Restart,
-        "Where /metrics (for Prometheus) and /healthz are served, unencrypted and to everybody.";
+        "Where /metrics and /healthz are served; unencrypted, and to everybody.";
 
     LOGGING_FILE: FilePath = FilePath, "logging.file", Derived("standard error"), Reload,
         "The file that the log is appended to.";
