@@ -1,4 +1,4 @@
-# What developers and packagers do with this tree. `make` alone lists it.
+# What developers and packagers do with this tree. `make` alone lists it. Only deps, check, demo and bench install packages.
 
 CARGO ?= cargo
 
@@ -16,21 +16,22 @@ PROGRAM ?= target/release/buddycloud-media-server
 INSTALLATION = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' LOCALSTATEDIR='$(LOCALSTATEDIR)' \
 	RUNSTATEDIR='$(RUNSTATEDIR)' UNITDIR='$(UNITDIR)' PROGRAM='$(PROGRAM)'
 
-.PHONY: help dependencies build release check format lint docs manual test soak fuzz check-package demo bench bench-preview clean install uninstall deb
+.PHONY: help deps build release check format lint docs manual test soak fuzz check-package demo bench bench-preview clean install uninstall deb
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-dependencies: ## install the Debian packages that are missing
+deps: ## install the Debian packages that are missing (with apt, as root or by sudo)
 	@scripts/install-dependencies
 
-build: dependencies ## build the server for development
+build: ## build the server for development
 	$(CARGO) build --locked
 
-release: dependencies ## build the server to be installed: target/release/buddycloud-media-server
+release: ## build the server to be installed: target/release/buddycloud-media-server
 	$(CARGO) build --locked --release
 
-check: dependencies format lint docs manual test ## everything that must pass before a change is taken
+check: deps ## everything that must pass before a change is merged; installs what is missing first
+	@$(MAKE) format lint docs manual test
 
 format: ## check the formatting
 	$(CARGO) fmt --check
@@ -41,13 +42,13 @@ lint: ## run clippy; a warning is an error
 docs: ## build the documentation of the code; a warning is an error
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps --document-private-items
 
-manual: dependencies ## check the manual pages
+manual: ## check the manual pages
 	@! mandoc -Tlint man/*.[0-9] 2>&1 | grep -v 'referenced manual not found\|outdated mandoc.db'
 
-test: dependencies ## run all tests, end-to-end ones with real Prosody, PostgreSQL and curl too
+test: ## run all tests, end-to-end ones with real Prosody, PostgreSQL and curl too
 	$(CARGO) test --locked
 
-soak: dependencies ## run what can run long for SOAK_SECONDS (3600): kills, faults, load; prints figures
+soak: ## run what can run long for SOAK_SECONDS (3600): kills, faults, load; prints figures
 	@SOAK_SECONDS=$(SOAK_SECONDS) scripts/soak
 
 fuzz: ## fuzz each parser of hostile input for FUZZ_SECONDS (60); see fuzz/README.md
@@ -65,14 +66,14 @@ uninstall: ## remove what was installed; configuration, media and logs stay
 deb: ## build the Debian package in target/debian; needs debhelper
 	debian/rules clean binary
 
-demo: ## do the main job before your eyes; KEEP=1 leaves the site running
+demo: ## do the main job before your eyes; installs what is missing; KEEP=1 leaves the site running
 	@KEEP=$(KEEP) scripts/demo.sh
 
 bench: ## compare the speed with nginx, Prosody, ejabberd and vips; BENCH_ROWS=name,... BENCH_SECONDS=2, see bench/README.md
 	@scripts/install-dependencies bench
 	@BENCH_ROWS='$(BENCH_ROWS)' BENCH_SECONDS='$(BENCH_SECONDS)' $(CARGO) bench --locked --bench peers
 
-bench-preview: dependencies ## compare previews with vipsthumbnail (Debian's libvips-tools), in turns
+bench-preview: ## compare previews with vipsthumbnail (Debian's libvips-tools), in turns
 	$(CARGO) run --locked --release --example bench-preview
 
 clean: ## remove what was built

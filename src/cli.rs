@@ -10,25 +10,27 @@ use crate::config::{Config, Places, nearest};
 use crate::daemon;
 use crate::error::{Error, Kind};
 
-/// What is to be done.
+/// What the program does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Serve in the foreground until a signal comes.
     Serve,
     /// Check the configuration and what it points to.
     Check {
-        /// Tell what the operator of an original server has to know first.
+        /// First tell what differs from the original server.
         from_java: bool,
+        /// Refuse unknown keys.
+        strict: bool,
     },
     /// Create the tables.
     SetupSchema,
     /// Bring the tables up to date.
     UpgradeSchema,
-    /// Remove the tables, with all that is in them.
+    /// Remove the tables with all metadata.
     DropSchema,
     /// Compare files and metadata.
     Fsck {
-        /// Mend what is found, too.
+        /// Also repair what is found.
         repair: bool,
     },
     /// Show the version.
@@ -37,43 +39,44 @@ pub enum Command {
     Help,
 }
 
-/// The command line, understood.
+/// A valid command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invocation {
     /// `-c FILE`
     pub config: Option<PathBuf>,
-    /// What is to be done.
+    /// The command.
     pub command: Command,
 }
 
-/// A command line that was not understood: why, and what may help.
+/// Why a command line is invalid, and what may help.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Usage(String);
+pub struct UsageError(String);
 
-impl fmt::Display for Usage {
+impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Usage {}
+impl std::error::Error for UsageError {}
 
-/// Understands the arguments behind the program's name. `-h` and `-V` count as soon as they are met.
-pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Invocation, Usage> {
-    let mut words = Words::default();
+/// Parses the arguments behind the program's name. `-h` and `-V` count as soon as they are met.
+pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Invocation, UsageError> {
+    let mut arguments = Arguments::default();
     while let Some(argument) = args.next() {
         match argument.to_str() {
             Some("-h" | "--help") => return Ok(Invocation { config: None, command: Command::Help }),
             Some("-V" | "--version") => return Ok(Invocation { config: None, command: Command::Version }),
-            Some("-c") => words.configure(args.next())?,
-            Some("--yes") => words.yes = true,
-            Some("--repair") => words.repair = true,
-            Some("--from-java") => words.from_java = true,
+            Some("-c") => arguments.configure(args.next())?,
+            Some("--yes") => arguments.yes = true,
+            Some("--repair") => arguments.repair = true,
+            Some("--from-java") => arguments.from_java = true,
+            Some("--strict") => arguments.strict = true,
             Some(option) if option.starts_with('-') => return Err(unknown("option", &argument, OPTIONS)),
-            _ => words.name(&argument)?,
+            _ => arguments.name(&argument)?,
         }
     }
-    words.understood()
+    arguments.invocation()
 }
 
 /// Runs the program: exit status 0, 1 (failure), 2 (usage) or 78 (configuration).
@@ -102,9 +105,9 @@ usage: buddycloud-media-server [-c FILE] [COMMAND]
 
 Commands:
   serve               serve in the foreground until SIGTERM (the default)
-  check [--from-java] check the configuration and what it points to;
-                      with --from-java, tell first what differs from the
-                      original server
+  check               check the configuration and what it points to;
+                      --strict: unknown keys are errors; --from-java: first
+                      tell what differs from the original server
   setup-schema        create the tables of the metadata
   upgrade-schema      bring the tables up to date
   drop-schema --yes   remove the tables and all metadata in them
@@ -120,10 +123,10 @@ configuration is read), else mediaserver.properties in the working directory,
 in /config/media-server or in /etc/buddycloud-media-server.
 ";
 
-const OPTIONS: &[&str] = &["--help", "--version", "--yes", "--repair", "--from-java"];
+const OPTIONS: &[&str] = &["--help", "--version", "--yes", "--repair", "--from-java", "--strict"];
 const COMMANDS: &[(&str, Command)] = &[
     ("serve", Command::Serve),
-    ("check", Command::Check { from_java: false }),
+    ("check", Command::Check { from_java: false, strict: false }),
     ("setup-schema", Command::SetupSchema),
     ("upgrade-schema", Command::UpgradeSchema),
     ("drop-schema", Command::DropSchema),
@@ -132,69 +135,79 @@ const COMMANDS: &[(&str, Command)] = &[
 
 /// The arguments read so far.
 #[derive(Default)]
-struct Words {
+struct Arguments {
     config: Option<PathBuf>,
     command: Option<Command>,
     yes: bool,
     repair: bool,
     from_java: bool,
+    strict: bool,
 }
 
-impl Words {
-    fn configure(&mut self, file: Option<OsString>) -> Result<(), Usage> {
-        let file = file.filter(|file| !file.is_empty()).ok_or_else(|| Usage("-c needs a file".to_owned()))?;
+impl Arguments {
+    fn configure(&mut self, file: Option<OsString>) -> Result<(), UsageError> {
+        let file =
+            file.filter(|file| !file.is_empty()).ok_or_else(|| UsageError("-c needs a file".to_owned()))?;
         if self.config.replace(file.into()).is_some() {
-            return Err(Usage("-c is given twice".to_owned()));
+            return Err(UsageError("-c is given twice".to_owned()));
         }
         Ok(())
     }
 
-    fn name(&mut self, argument: &OsStr) -> Result<(), Usage> {
+    fn name(&mut self, argument: &OsStr) -> Result<(), UsageError> {
         let Some((_, command)) = COMMANDS.iter().find(|(name, _)| argument == *name) else {
             let names: Vec<_> = COMMANDS.iter().map(|(name, _)| *name).collect();
             return Err(unknown("command", argument, &names));
         };
         if self.command.replace(*command).is_some() {
-            return Err(Usage("more than one command".to_owned()));
+            return Err(UsageError("more than one command".to_owned()));
         }
         Ok(())
     }
 
-    fn understood(self) -> Result<Invocation, Usage> {
+    fn invocation(self) -> Result<Invocation, UsageError> {
         let command = match self.command.unwrap_or(Command::Serve) {
-            Command::Fsck { .. } if !self.from_java => Command::Fsck { repair: self.repair },
-            _ if self.repair => return Err(Usage("--repair belongs to fsck".to_owned())),
-            Command::Check { .. } => Command::Check { from_java: self.from_java },
-            _ if self.from_java => return Err(Usage("--from-java belongs to check".to_owned())),
+            Command::Fsck { .. } => Command::Fsck { repair: self.repair },
+            Command::Check { .. } => Command::Check { from_java: self.from_java, strict: self.strict },
             command => command,
         };
-        if self.yes != (command == Command::DropSchema) {
-            let what = if self.yes {
-                "--yes belongs to drop-schema"
-            } else {
-                "drop-schema removes all metadata: add --yes if that is meant"
-            };
-            return Err(Usage(what.to_owned()));
+        let [drop, fsck, check] = [
+            command == Command::DropSchema,
+            matches!(command, Command::Fsck { .. }),
+            matches!(command, Command::Check { .. }),
+        ];
+        let refusals = [
+            (self.repair && !fsck, "--repair belongs to fsck"),
+            (self.from_java && !check, "--from-java belongs to check"),
+            (self.strict && !check, "--strict belongs to check"),
+            (self.yes && !drop, "--yes belongs to drop-schema"),
+            (drop && !self.yes, "drop-schema removes all metadata: add --yes if that is meant"),
+        ];
+        if let Some((_, what)) = refusals.iter().find(|(wrong, _)| *wrong) {
+            return Err(UsageError((*what).to_owned()));
         }
         Ok(Invocation { config: self.config, command })
     }
 }
 
-fn unknown(what: &str, argument: &OsStr, known: &[&str]) -> Usage {
+fn unknown(what: &str, argument: &OsStr, known: &[&str]) -> UsageError {
     let hint = nearest(&argument.to_string_lossy(), known.iter().copied());
     let hint = hint.map_or(String::new(), |known| format!("; did you mean {known}?"));
-    Usage(format!("unknown {what} {argument:?}{hint}"))
+    UsageError(format!("unknown {what} {argument:?}{hint}"))
 }
 
-/// Does what the command line says.
+/// Executes a command.
 fn run(invocation: Invocation) -> Result<(), Error> {
     let places = Places::standard(invocation.config, std::env::var_os("DATABASE"));
     let source = places.read(daemon::configuration_rows)?;
     let out = &mut io::stdout();
-    if invocation.command == (Command::Check { from_java: true }) {
+    if matches!(invocation.command, Command::Check { from_java: true, .. }) {
         daemon::tell_moving(&source, out);
     }
     let (config, notices) = Config::read(&source)?;
+    if matches!(invocation.command, Command::Check { strict: true, .. }) {
+        Config::refuse_unknown_keys(&notices)?;
+    }
     if invocation.command != Command::Serve {
         for notice in &notices {
             complain(&format!("{}: {}", notice.level, notice.text));
@@ -213,7 +226,7 @@ fn run(invocation: Invocation) -> Result<(), Error> {
         Command::UpgradeSchema => daemon::upgrade_schema(&config, out),
         Command::DropSchema => daemon::drop_schema(&config, out),
         Command::Fsck { repair } => daemon::fsck(&config, repair, out),
-        // Done before there was a configuration.
+        // Handled before the configuration is read.
         Command::Version | Command::Help => Ok(()),
     }
 }
@@ -226,7 +239,7 @@ fn status(kind: Kind) -> ExitCode {
     }
 }
 
-/// Writes to standard output. That its reader has gone is no failure.
+/// Writes to standard output. It is no failure if its reader has gone.
 fn show(text: &str) -> ExitCode {
     let mut out = io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -238,7 +251,7 @@ fn show(text: &str) -> ExitCode {
     }
 }
 
-/// Writes to standard error; if that fails, there is no one left to tell.
+/// Writes to standard error; a failure can be told to nobody.
 fn complain(text: &dyn fmt::Display) {
     let _ = writeln!(io::stderr(), "{NAME}: {text}");
 }
@@ -249,21 +262,23 @@ mod tests {
 
     use super::*;
 
-    fn understood(line: &str) -> Result<(Option<PathBuf>, Command), String> {
-        let parsed = parse(line.split_whitespace().map(OsString::from));
-        parsed.map(|invocation| (invocation.config, invocation.command)).map_err(|usage| usage.to_string())
+    fn parsed(line: &str) -> Result<(Option<PathBuf>, Command), String> {
+        let result = parse(line.split_whitespace().map(OsString::from));
+        result.map(|invocation| (invocation.config, invocation.command)).map_err(|usage| usage.to_string())
     }
 
     #[test]
-    fn command_lines_that_are_understood() {
+    fn valid_command_lines() {
         let table = [
             ("", None, Command::Serve),
             ("serve", None, Command::Serve),
-            ("check", None, Command::Check { from_java: false }),
-            ("check --from-java", None, Command::Check { from_java: true }),
+            ("check", None, Command::Check { from_java: false, strict: false }),
+            ("check --from-java", None, Command::Check { from_java: true, strict: false }),
+            ("check --strict", None, Command::Check { from_java: false, strict: true }),
+            ("--strict check --from-java", None, Command::Check { from_java: true, strict: true }),
             ("-c f", Some("f"), Command::Serve),
-            ("-c -x check", Some("-x"), Command::Check { from_java: false }),
-            ("check -c f", Some("f"), Command::Check { from_java: false }),
+            ("-c -x check", Some("-x"), Command::Check { from_java: false, strict: false }),
+            ("check -c f", Some("f"), Command::Check { from_java: false, strict: false }),
             ("setup-schema", None, Command::SetupSchema),
             ("upgrade-schema", None, Command::UpgradeSchema),
             ("drop-schema --yes", None, Command::DropSchema),
@@ -276,12 +291,12 @@ mod tests {
             ("-h", None, Command::Help),
         ];
         for (line, config, command) in table {
-            assert_eq!(understood(line), Ok((config.map(PathBuf::from), command)), "{line}");
+            assert_eq!(parsed(line), Ok((config.map(PathBuf::from), command)), "{line}");
         }
     }
 
     #[test]
-    fn command_lines_that_are_not() {
+    fn invalid_command_lines() {
         let table = [
             ("-c", "-c needs a file"),
             ("-c a -c b", "-c is given twice"),
@@ -298,9 +313,10 @@ mod tests {
             ("fsck --yes", "--yes belongs to drop-schema"),
             ("fsck --from-java", "--from-java belongs to check"),
             ("--from-java", "--from-java belongs to check"),
+            ("serve --strict", "--strict belongs to check"),
         ];
         for (line, expected) in table {
-            assert_eq!(understood(line), Err(expected.to_owned()), "{line}");
+            assert_eq!(parsed(line), Err(expected.to_owned()), "{line}");
         }
         let foreign = OsString::from_vec(b"\xff".to_vec());
         assert_eq!(
@@ -323,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn who_must_act_decides_the_status() {
+    fn only_configuration_errors_exit_with_78() {
         let shown = |kind| format!("{:?}", status(kind));
         assert_eq!(shown(Kind::Config), format!("{:?}", ExitCode::from(78)));
         for kind in [Kind::Unavailable, Kind::Full, Kind::Exhausted, Kind::Corrupt, Kind::Failure] {

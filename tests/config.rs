@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use media_server::config::{Config, Row, Source, TABLE, Unset, parse};
+use media_server::config::{Change, Config, DefaultValue, SETTINGS, Setting, Source, parse};
 
 const EXAMPLE: &str = "etc/mediaserver.properties";
 const MANUAL: &str = "man/mediaserver.properties.5";
@@ -14,13 +14,14 @@ fn text(name: &str) -> String {
 }
 
 fn known() -> BTreeSet<String> {
-    TABLE.iter().map(|row| row.key.to_owned()).collect()
+    SETTINGS.iter().map(|setting| setting.key.to_owned()).collect()
 }
 
 fn read(text: &str) -> Config {
     let entries = parse(EXAMPLE, text.as_bytes()).expect("properties");
     let (config, notices) = Config::read(&Source { name: EXAMPLE.to_owned(), entries }).expect("valid");
-    assert_eq!(notices, []);
+    // The example has the settings without effect, too.
+    assert!(notices.iter().all(|notice| notice.text.contains("http.downloads.max")), "{notices:?}");
     config
 }
 
@@ -38,16 +39,16 @@ fn example() -> Vec<(String, String, bool)> {
 #[test]
 fn the_example_has_every_setting_once() {
     let keys: Vec<_> = example().into_iter().map(|(key, ..)| key).collect();
-    assert_eq!(keys.len(), TABLE.len());
+    assert_eq!(keys.len(), SETTINGS.len());
     assert_eq!(keys.into_iter().collect::<BTreeSet<_>>(), known());
 }
 
 #[test]
 fn the_example_shows_defaults_in_comments_and_what_is_mandatory_without() {
     for (key, value, commented) in example() {
-        let row = TABLE.iter().find(|row| row.key == key).expect("known");
-        assert_eq!(commented, row.default != Unset::Mandatory, "{key}");
-        if let Unset::Is(default) = row.default {
+        let setting = SETTINGS.iter().find(|setting| setting.key == key).expect("known");
+        assert_eq!(commented, setting.default != DefaultValue::Mandatory, "{key}");
+        if let DefaultValue::Fixed(default) = setting.default {
             assert_eq!(value, default, "{key}");
         }
     }
@@ -58,7 +59,8 @@ fn the_example_is_valid_with_and_without_its_comments() {
     let plain = read(&text(EXAMPLE));
     let all: String = example().iter().map(|(key, value, _)| format!("{key} = {value}\n")).collect();
     let whole = read(&all);
-    assert_eq!((whole.component, whole.client.jid), (plain.component, plain.client.jid));
+    let component = |config: Config| (config.xmpp.component.jid, config.xmpp.client.username);
+    assert_eq!(component(whole), component(plain));
 }
 
 /// Each setting of the manual with its text, white space collapsed.
@@ -73,24 +75,37 @@ fn manual() -> Vec<(String, String)> {
 }
 
 /// What the manual says about a setting besides its purpose.
-fn facts(row: &Row) -> String {
-    let default = match row.default {
-        Unset::Is(text) => format!("default {text}"),
-        Unset::Told(text) => format!("default: {text}"),
-        Unset::Mandatory => "mandatory".to_owned(),
-        Unset::WithHttps => "mandatory for HTTPS".to_owned(),
+fn facts(setting: &Setting) -> String {
+    let default = match setting.default {
+        DefaultValue::Fixed(text) => format!("default {text}"),
+        DefaultValue::Derived(text) => format!("default: {text}"),
+        DefaultValue::Mandatory => "mandatory".to_owned(),
+        DefaultValue::MandatoryForHttps => "mandatory for HTTPS".to_owned(),
     };
-    let reloaded = if row.reloadable { "; reloaded" } else { "" };
-    format!("({}; {default}{reloaded})", (row.describe)())
+    let reloaded = if setting.change == Change::Restart { "" } else { "; reloaded" };
+    format!("({}; {default}{reloaded})", (setting.describe)())
 }
 
 #[test]
 fn the_manual_has_every_setting_with_its_facts() {
     let manual = manual();
     let keys: Vec<_> = manual.iter().map(|(key, _)| key.as_str()).collect();
-    assert_eq!(keys, TABLE.iter().map(|row| row.key).collect::<Vec<_>>(), "in the table's order");
-    for (row, (key, text)) in TABLE.iter().zip(&manual) {
-        assert!(text.contains(&facts(row)), "{key}: {} is not in: {text}", facts(row));
+    assert_eq!(keys, SETTINGS.iter().map(|setting| setting.key).collect::<Vec<_>>(), "in the table's order");
+    for (setting, (key, text)) in SETTINGS.iter().zip(&manual) {
+        assert!(text.contains(&facts(setting)), "{key}: {} is not in: {text}", facts(setting));
+    }
+}
+
+#[test]
+fn the_manual_begins_with_the_help_of_each_setting() {
+    for (setting, (key, text)) in SETTINGS.iter().zip(&manual()) {
+        // Markup stands at the beginning of a line, which is a blank here.
+        let text = [" .Ic", " .Pa", " .Ev", " .Pq", " .Xr"]
+            .iter()
+            .fold(text.clone(), |text, mark| text.replace(mark, ""));
+        let text = text.trim_start_matches(".Pa ");
+        let help = setting.help.split([';', ':']).next().unwrap_or_default().trim_end_matches('.');
+        assert!(text.starts_with(help), "{key}: the manual does not begin with: {help}");
     }
 }
 

@@ -29,7 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("access", &["model", "xmpp"]),
     ("web", &["model", "http", "store", "preview", "media", "access"]),
     ("admin", &["model", "http", "store", "media", "access"]),
-    ("config", &["model", "store"]),
+    ("config", &["model", "http", "xmpp", "store", "preview", "media", "access", "web"]),
     ("daemon", &["model", "http", "xmpp", "store", "preview", "media", "access", "web", "admin", "config"]),
     ("cli", &["config", "daemon"]),
 ];

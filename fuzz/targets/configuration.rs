@@ -1,10 +1,12 @@
-//! What operators write: properties and database URLs. Not hostile, but it must never end in a panic, nor a password in
-//! a message.
+//! Operators' input: properties, database URLs, sizes and times. It is not hostile, but it must never cause a panic,
+//! an overflow, or a message that shows a password.
 
 #![no_main]
 
+use std::time::Duration;
+
 use libfuzzer_sys::fuzz_target;
-use media_server::config::{self, Config, Database};
+use media_server::config::{self, Config, Database, units};
 
 const PASSWORD: &str = "Xq7Zu9Pw3Kv";
 
@@ -27,9 +29,10 @@ fuzz_target!(|bytes: &[u8]| {
         }
         Err(error) => assert!(error.to_string().starts_with("f:"), "{error}"),
     }
-    let Ok(url) = std::str::from_utf8(bytes) else { return };
-    check_url(url);
-    check_url(&format!("jdbc:postgresql:{url}"));
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    check_url(text);
+    check_url(&format!("jdbc:postgresql:{text}"));
+    check_units(text);
 });
 
 fn check_url(url: &str) {
@@ -50,6 +53,36 @@ fn check_url(url: &str) {
         };
         assert!(!message.contains(PASSWORD), "{message}");
     }
+}
+
+/// Sizes and times are those of a reader that has numbers without end.
+fn check_units(text: &str) {
+    let sizes = [("", 1), ("k", 1 << 10), ("m", 1 << 20), ("g", 1 << 30), ("t", 1 << 40)];
+    assert_eq!(units::size(text).map(u128::from), amount(&text.to_ascii_lowercase(), &sizes), "{text:?}");
+    for plain in [1, 1000] {
+        let times = [("", plain), ("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+        let time = units::time(text, Duration::from_millis(plain as u64));
+        assert_eq!(time.map(|time| time.as_millis()), amount(text, &times), "{text:?}");
+    }
+    // A configuration with this value is accepted or refused, and keeps to the limits of its settings.
+    for key in ["media.sizelimit", "media.quota.user", "xmpp.reply.timeout", "cache.max.age", "http.threads"]
+    {
+        let entry = config::Entry { key: key.to_owned(), value: text.to_owned(), line: Some(1) };
+        let _ = Config::read(&config::Source { name: "f".to_owned(), entries: vec![entry] });
+    }
+}
+
+/// The number in front of one of these units, multiplied, if number and product fit into 64 bits.
+fn amount(text: &str, units: &[(&str, u128)]) -> Option<u128> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (_, factor) = units.iter().find(|(unit, _)| *unit == &text[digits..])?;
+    let significant = text[..digits].trim_start_matches('0');
+    if digits == 0 || significant.len() > 20 {
+        return None;
+    }
+    let number = significant.bytes().fold(0, |number, digit| number * 10 + u128::from(digit - b'0'));
+    let fits = |number: &u128| *number <= u128::from(u64::MAX);
+    Some(number).filter(fits).map(|number| number * factor).filter(fits)
 }
 
 fn escaped(text: &str) -> String {

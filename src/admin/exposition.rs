@@ -116,6 +116,11 @@ impl Snapshot<'_> {
                     "The same, under the name of older versions; it will be removed.",
                     server.half_sent,
                 ),
+                (
+                    "mediaserver_http_downloads_limit",
+                    "The limit of connections, under the name of older versions; it will be removed.",
+                    server.connections.1,
+                ),
             ],
         );
     }

@@ -2,7 +2,8 @@
 //!
 //! Syntax and defaults are those of PostgreSQL's JDBC driver (its documentation, "Connecting to the
 //! Database"), except that `+` stands for itself and that user and password have no place before the host.
-//! No error repeats a part of the URL that could be a piece of a password with a bare `&`, `/` or `@`.
+//! No error repeats a part of the URL that could be a piece of a password with a bare `&`, `/` or `@`. That is why
+//! the URL is not given to the parser of `postgres::Config`, whose errors name unknown options.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,45 +14,22 @@ use percent_encoding::percent_decode_str;
 
 use crate::error::{Error, Kind};
 use crate::secret::Secret;
-use crate::store::SslMode;
+use crate::store::{PostgresSettings, SslMode};
 
 /// Where the metadata is. `Display` shows it without user, password and options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Database {
     /// `jdbc:postgresql:…`
-    Postgres(PostgresUrl),
+    Postgres(PostgresSettings),
     /// `jdbc:sqlite:PATH`
     Sqlite(PathBuf),
 }
 
-/// What a `jdbc:postgresql:` URL says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PostgresUrl {
-    /// Hosts with their ports, to be tried in order; at least one. A name with a leading `/` is the
-    /// directory of a Unix socket; IPv6 addresses are without brackets.
-    pub hosts: Vec<(String, u16)>,
-    /// The database; without it, the one named like the user.
-    pub database: Option<String>,
-    /// The user; without it, the one that the process runs as.
-    pub user: Option<String>,
-    /// The user's password.
-    pub password: Option<Secret>,
-    /// How TLS is used.
-    pub ssl_mode: SslMode,
-    /// `sslrootcert`: a file with the authority that signed the server's certificate.
-    pub ssl_root: Option<PathBuf>,
-    /// `currentSchema`: names separated by commas, of letters, digits, `_` and `$`.
-    pub schema: Option<String>,
-    /// Longest wait for a connection, the shorter of `connectTimeout` and `loginTimeout`; none: the default.
-    pub connect_timeout: Option<Duration>,
-    /// Longest wait for an answer; none: the default.
-    pub socket_timeout: Option<Duration>,
-    /// The name that the server shows and logs for the connection.
-    pub application_name: Option<String>,
-}
-
 /// The port of a host without one.
 const PORT: u16 = 5432;
+
+/// Connections, unless `jdbc.pool.size` says otherwise: a URL does not know it.
+const POOL_SIZE: u32 = 1;
 
 /// Parses either kind of URL; errors are of [`Kind::Config`] and don't hold the password.
 impl FromStr for Database {
@@ -92,7 +70,7 @@ fn sqlite(path: &str) -> Result<PathBuf, String> {
     Ok(path.into())
 }
 
-fn postgres(rest: &str) -> Result<PostgresUrl, String> {
+fn postgres(rest: &str) -> Result<PostgresSettings, String> {
     let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
     if address.contains('@') {
         return Err("user and password are given as ?user=NAME&password=PASSWORD".to_owned());
@@ -104,17 +82,18 @@ fn postgres(rest: &str) -> Result<PostgresUrl, String> {
     if database.contains('/') {
         return Err("a / in the database's name is written %2F".to_owned());
     }
-    let mut parameters = Parameters::new(PostgresUrl {
+    let mut parameters = Parameters::new(PostgresSettings {
         hosts: authority.split(',').map(host).collect::<Result<_, _>>()?,
         database: filled(decode(database).map_err(|what| format!("the database's name holds {what}"))?),
         user: None,
         password: None,
-        ssl_mode: SslMode::Prefer,
+        ssl: SslMode::default(),
         ssl_root: None,
         schema: None,
         connect_timeout: None,
         socket_timeout: None,
         application_name: None,
+        pool_size: POOL_SIZE,
     });
     for (index, text) in query.split('&').enumerate().filter(|(_, text)| !text.is_empty()) {
         parameters.read(index + 1, text)?;
@@ -129,14 +108,15 @@ fn host(text: &str) -> Result<(String, u16), String> {
         None => text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port))),
     };
     if !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':')) {
-        return Err("a host with characters that no host's name has".to_owned());
+        return Err("a host with characters that host names do not have".to_owned());
     }
     let port = port.map_or(Some(PORT), |port| number(port).filter(|port| *port > 0));
-    let port = port.ok_or("a port that is no number from 1 to 65535 (an IPv6 address stands in brackets)")?;
+    let port =
+        port.ok_or("a port that is not a number from 1 to 65535 (an IPv6 address stands in brackets)")?;
     Ok((if name.is_empty() { "localhost" } else { name }.to_owned(), port))
 }
 
-/// The address and the port of what follows a `[`.
+/// The address and the port behind a `[`.
 fn bracketed(rest: &str) -> Result<(&str, Option<&str>), &'static str> {
     let (address, after) = rest.split_once(']').ok_or("an IPv6 address without its ]")?;
     address.parse::<std::net::Ipv6Addr>().map_err(|_| "brackets without an IPv6 address in them")?;
@@ -146,20 +126,20 @@ fn bracketed(rest: &str) -> Result<(&str, Option<&str>), &'static str> {
     }
 }
 
-/// The parameters behind the `?`, as far as they have been read.
+/// The parameters behind the `?` that have been read so far.
 struct Parameters {
-    url: PostgresUrl,
-    /// What `ssl` says; `sslmode` outranks it, wherever it stands.
+    url: PostgresSettings,
+    /// The value of `ssl`; `sslmode` has precedence, wherever it stands.
     ssl: Option<SslMode>,
     ssl_mode: Option<SslMode>,
     /// The directory of a Unix socket.
     directory: Option<String>,
-    /// A password has been read, were it an empty one.
+    /// Whether a password has been read, even an empty one.
     password: bool,
 }
 
 impl Parameters {
-    fn new(url: PostgresUrl) -> Self {
+    fn new(url: PostgresSettings) -> Self {
         Self { url, ssl: None, ssl_mode: None, directory: None, password: false }
     }
 
@@ -170,7 +150,7 @@ impl Parameters {
         if self.set(name, value)? {
             return Ok(());
         }
-        // Behind a password, what looks like a parameter may be a piece of it.
+        // Behind a password, a text that looks like a parameter may be a piece of the password.
         if self.password {
             let hint = "it comes after password, in which an & is written %26";
             return Err(format!("parameter {number} is not known; {hint}"));
@@ -203,9 +183,9 @@ impl Parameters {
         Ok(true)
     }
 
-    fn finish(self) -> PostgresUrl {
+    fn finish(self) -> PostgresSettings {
         let mut url = self.url;
-        url.ssl_mode = self.ssl_mode.or(self.ssl).unwrap_or(url.ssl_mode);
+        url.ssl = self.ssl_mode.or(self.ssl).unwrap_or(url.ssl);
         if let Some(directory) = self.directory {
             url.hosts.truncate(1);
             url.hosts.iter_mut().for_each(|(host, _)| host.clone_from(&directory));
@@ -226,7 +206,7 @@ fn ssl(value: &str) -> Result<SslMode, String> {
 fn ssl_mode(value: &str) -> Result<SslMode, String> {
     Ok(match value {
         "disable" => SslMode::Disable,
-        // `allow` tries without TLS first; who says so takes either.
+        // `allow` tries without TLS first; it accepts both.
         "allow" | "prefer" => SslMode::Prefer,
         "require" => SslMode::Require,
         "verify-ca" => SslMode::VerifyCa,
@@ -277,7 +257,7 @@ fn decode(text: &str) -> Result<String, &'static str> {
 mod tests {
     use super::*;
 
-    fn url(text: &str) -> PostgresUrl {
+    fn url(text: &str) -> PostgresSettings {
         match text.parse() {
             Ok(Database::Postgres(url)) => url,
             other => panic!("{text}: {other:?}"),
@@ -328,17 +308,18 @@ mod tests {
             "jdbc:postgresql://db/m?user=m%26m&password=p+%C3%A9%26&sslmode=require&sslrootcert=/etc/ca.pem&connectTimeout=7&\
                        socketTimeout=8&loginTimeout=5&currentSchema=media,public&ApplicationName=media%20server",
         );
-        let expected = PostgresUrl {
+        let expected = PostgresSettings {
             hosts: vec![("db".to_owned(), 5432)],
             database: Some("m".to_owned()),
             user: Some("m&m".to_owned()),
             password: Some(Secret::new("p+é&")),
-            ssl_mode: SslMode::Require,
+            ssl: SslMode::Require,
             ssl_root: Some("/etc/ca.pem".into()),
             schema: Some("media,public".to_owned()),
             connect_timeout: Some(Duration::from_secs(5)),
             socket_timeout: Some(Duration::from_secs(8)),
             application_name: Some("media server".to_owned()),
+            pool_size: POOL_SIZE,
         };
         assert_eq!(all, expected);
         let none = url("jdbc:postgresql:m?&user=&&connectTimeout=0");
@@ -346,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn ssl_is_read_as_by_the_driver() {
+    fn ssl_means_the_same_as_in_the_driver() {
         let table = [
             ("", SslMode::Prefer),
             ("ssl", SslMode::VerifyFull),
@@ -361,12 +342,12 @@ mod tests {
             ("sslmode=verify-full", SslMode::VerifyFull),
         ];
         for (query, expected) in table {
-            assert_eq!(url(&format!("jdbc:postgresql:m?{query}")).ssl_mode, expected, "{query}");
+            assert_eq!(url(&format!("jdbc:postgresql:m?{query}")).ssl, expected, "{query}");
         }
     }
 
     #[test]
-    fn what_is_refused_and_how() {
+    fn invalid_urls_and_their_errors() {
         let table: &[(&str, &str)] = &[
             ("postgres://db/m", "a database URL begins with jdbc:postgresql: or jdbc:sqlite:"),
             ("", "a database URL begins with jdbc:postgresql: or jdbc:sqlite:"),
@@ -390,7 +371,7 @@ mod tests {
             ("jdbc:postgresql:m?ApplicationName=%00", "parameter 1 holds a NUL"),
             ("jdbc:postgresql:m?user=%ff", "parameter 1 holds an escape that is not UTF-8"),
             ("jdbc:postgresql://a/b/c", "a / in the database's name is written %2F"),
-            ("jdbc:postgresql://a b/c", "a host with characters that no host's name has"),
+            ("jdbc:postgresql://a b/c", "a host with characters that host names do not have"),
             ("jdbc:postgresql://[::1/c", "an IPv6 address without its ]"),
             ("jdbc:postgresql://[::1]5/c", "the ] of an IPv6 address is followed by :PORT or nothing"),
             ("jdbc:postgresql://[db]/c", "brackets without an IPv6 address in them"),
@@ -400,12 +381,12 @@ mod tests {
         }
         for port in ["0", "65536", "+1", "", "x", ":1"] {
             let text = error(&format!("jdbc:postgresql://db:{port}/m"));
-            assert!(text.starts_with("a port that is no number"), "{port}: {text}");
+            assert!(text.starts_with("a port that is not a number"), "{port}: {text}");
         }
     }
 
     #[test]
-    fn no_text_holds_the_password() {
+    fn no_message_shows_the_password() {
         for text in [
             "jdbc:postgresql://me:hunter2@db/m",
             "jdbc:postgresql://me:hunter2/x@db/m",
@@ -426,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn any_text_is_read_or_refused() {
+    fn random_urls_are_parsed_or_refused() {
         let pieces =
             ["jdbc:postgresql:", "//", "/", "a", ":", "5", "[::1]", ",", "?", "user=", "password=", "&"];
         let pieces =

@@ -2,40 +2,23 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::format::{Domain, Format};
-use crate::model::BareJid;
+use super::types::ValueType;
+use crate::access::DomainRule;
+use crate::http::cors::Cors;
 
-/// The addresses that are listened on.
+/// The addresses that the server listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Bind {
-    /// Every address of the machine, IPv4 and (where there is any) IPv6.
+pub(super) enum Bind {
+    /// Every address of the machine, IPv4 and (where the system has it) IPv6.
     All,
-    /// These, at least one.
+    /// These; at least one.
     Addresses(Vec<IpAddr>),
-}
-
-/// The origins whose pages may use the answers (CORS).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origins {
-    /// Every one.
-    Any,
-    /// These, in lower case as browsers send them; an empty list switches CORS off.
-    Listed(Vec<String>),
-}
-
-/// The domains whose channels are served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Domains {
-    /// Every one.
-    Any,
-    /// These and their subdomains.
-    Listed(Vec<BareJid>),
 }
 
 /// IP addresses.
 pub(super) struct Addresses;
 
-impl Format for Addresses {
+impl ValueType for Addresses {
     type Value = Vec<IpAddr>;
 
     fn parse(&self, text: &str) -> Result<Vec<IpAddr>, String> {
@@ -51,7 +34,7 @@ impl Format for Addresses {
 /// IP addresses with ports.
 pub(super) struct SocketAddresses;
 
-impl Format for SocketAddresses {
+impl ValueType for SocketAddresses {
     type Value = Vec<SocketAddr>;
 
     fn parse(&self, text: &str) -> Result<Vec<SocketAddr>, String> {
@@ -69,7 +52,7 @@ impl Format for SocketAddresses {
 /// IP addresses or `*`.
 pub(super) struct BindAddresses;
 
-impl Format for BindAddresses {
+impl ValueType for BindAddresses {
     type Value = Bind;
 
     fn parse(&self, text: &str) -> Result<Bind, String> {
@@ -88,14 +71,14 @@ impl Format for BindAddresses {
 /// Origins, `*`, or nothing.
 pub(super) struct OriginList;
 
-impl Format for OriginList {
-    type Value = Origins;
+impl ValueType for OriginList {
+    type Value = Cors;
 
-    fn parse(&self, text: &str) -> Result<Origins, String> {
+    fn parse(&self, text: &str) -> Result<Cors, String> {
         if text == "*" {
-            return Ok(Origins::Any);
+            return Ok(Cors::Any);
         }
-        let origins = words(text).map(origin).collect::<Option<_>>().map(Origins::Listed);
+        let origins = words(text).map(origin).collect::<Option<_>>().map(Cors::new);
         origins.ok_or_else(|| format!("not a {}", self.describe()))
     }
 
@@ -103,7 +86,7 @@ impl Format for OriginList {
         "list of origins such as https://example.com, * or nothing".to_owned()
     }
 
-    fn takes_nothing(&self) -> bool {
+    fn accepts_empty(&self) -> bool {
         true
     }
 }
@@ -111,18 +94,16 @@ impl Format for OriginList {
 /// Domains or `*`.
 pub(super) struct DomainList;
 
-impl Format for DomainList {
-    type Value = Domains;
+impl ValueType for DomainList {
+    type Value = Vec<DomainRule>;
 
-    fn parse(&self, text: &str) -> Result<Domains, String> {
-        if text == "*" {
-            return Ok(Domains::Any);
+    fn parse(&self, text: &str) -> Result<Vec<DomainRule>, String> {
+        let rules = words(text).map(str::parse).collect::<Result<Vec<DomainRule>, _>>().unwrap_or_default();
+        // `*` stands alone.
+        if rules.is_empty() || (rules.len() > 1 && rules.contains(&DomainRule::Any)) {
+            return Err(format!("not a {}", self.describe()));
         }
-        let domains = words(text).map(|word| Domain.parse(word)).collect::<Result<Vec<_>, _>>();
-        match domains {
-            Ok(domains) if !domains.is_empty() => Ok(Domains::Listed(domains)),
-            _ => Err(format!("not a {}", self.describe())),
-        }
+        Ok(rules)
     }
 
     fn describe(&self) -> String {
@@ -145,7 +126,7 @@ fn origin(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::format::check;
+    use super::super::types::check;
     use super::*;
 
     #[test]
@@ -167,7 +148,7 @@ mod tests {
         check(&BindAddresses, &[("*", "All"), ("::1", "Addresses([::1])"), (",", "-"), ("* ::1", "-")]);
         check(
             &OriginList,
-            &[("*", "Any"), ("", "Listed([])"), ("HTTPS://A.example", "Listed([\"https://a.example\"])")],
+            &[("*", "Any"), ("", "Off"), ("HTTPS://A.example", "Listed([\"https://a.example\"])")],
         );
         check(&OriginList, &[("http://a:1, http://b", "Listed([\"http://a:1\", \"http://b\"])")]);
         check(
@@ -176,7 +157,14 @@ mod tests {
         );
         check(
             &DomainList,
-            &[("*", "Any"), ("a.b C.d,e", "Listed([a.b, c.d, e])"), ("", "-"), ("a@b", "-"), ("*.a", "-")],
+            &[
+                ("*", "[Any]"),
+                ("a.b C.d", "[Below(\"a.b\"), Below(\"c.d\")]"),
+                ("", "-"),
+                ("a@b", "-"),
+                ("*.a", "-"),
+                ("* a", "-"),
+            ],
         );
     }
 }

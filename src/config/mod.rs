@@ -1,25 +1,24 @@
-//! What the operator sets: where it is written, its syntax, and every setting with its type and default.
+//! The operator's settings: where they are written, their syntax, one table with every setting, and what each layer gets.
 
-mod format;
 mod jdbc;
+mod keystore;
+mod layers;
 mod list;
 mod moving;
 mod nearest;
 mod properties;
 mod settings;
 mod source;
-mod typed;
+mod types;
+pub mod units;
 mod values;
 
-pub use format::SecurityMode;
-pub use jdbc::{Database, PostgresUrl};
-pub use list::{Bind, Domains, Origins};
+pub use jdbc::Database;
+pub use keystore::Keystore;
+pub use layers::{Config, Logging, Merged, Storage};
 pub use moving::moving_advice;
 pub use nearest::nearest;
 pub use properties::{Entry, parse};
-pub use settings::{Row, TABLE, Unset};
+pub use settings::{Change, DefaultValue, SETTINGS, Setting};
 pub use source::Places;
-pub use typed::{
-    Admin, Client, Component, Config, Gate, Http, Https, Logging, Media, Metadata, convert, need_restart,
-};
 pub use values::{Notice, Source};

@@ -1,15 +1,15 @@
-//! What the operator of an original server has to know about the configuration that is to be used here.
+//! Advice for the operator who moves from the original server: settings whose meaning has changed.
 
+use super::keystore::convert;
 use super::settings::{
     HTTPS_ENABLED, HTTPS_KEYSTORE_PATH, HTTPS_KEYSTORE_TYPE, LOGGING_FILE, LOGGING_LEVEL, MEDIA_DOMAINS,
     XMPP_CONNECTION_SECURITYMODE, XMPP_CONNECTION_TLS_CA,
 };
 use super::settings::{MISSPELT, RETIRED};
-use super::typed::convert;
 use super::values::{Source, Values};
 
-/// What means something else than it did for the original server, a sentence for each; also of a configuration that
-/// is refused. Unknown keys are noticed by whoever reads it.
+/// One sentence for each setting that has another meaning than in the original server. It also works for a
+/// configuration that is refused. Unknown keys are not included: reading the configuration reports them.
 pub fn moving_advice(source: &Source) -> Vec<String> {
     let values = Values::matched(source);
     let lines = source.entries.iter().filter_map(|entry| {
@@ -20,15 +20,15 @@ pub fn moving_advice(source: &Source) -> Vec<String> {
     lines.chain(about_values(&values)).collect()
 }
 
-/// What became of a key.
+/// Advice about a key that was renamed or has no effect any more.
 fn about_key(key: &str) -> Option<String> {
     if let Some((_, meant)) = MISSPELT.iter().find(|(old, _)| *old == key) {
-        return Some(format!("the key is {meant} now; the old one is understood"));
+        return Some(format!("the key is {meant} now; the old one still works"));
     }
     RETIRED.iter().any(|retired| retired.key == key).then(|| "has no effect any more; remove it".to_owned())
 }
 
-/// What other settings mean now, set or not.
+/// Advice about settings whose meaning has changed, set or not.
 fn about_values(values: &Values<'_>) -> Vec<String> {
     let says = |key: &str, word: &str| values.text(key).is_some_and(|text| text.eq_ignore_ascii_case(word));
     let mut advice = Vec::new();
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_already_is_not_asked_for() {
+    fn there_is_no_advice_about_settings_that_are_set() {
         let words = ["xmpp.connection.tls.ca", "media.domains", "logback.xml"];
         let told = advice("").concat();
         assert!(words.iter().all(|word| told.contains(word)), "{told}");

@@ -1,4 +1,4 @@
-//! Guessing what a mistyped word was meant to be.
+//! Finds the known word that was probably meant by a mistyped one.
 
 /// The known word nearest to `word`, if it is near enough to be meant: up to four
 /// letters differ, and no more than a third.
@@ -6,11 +6,11 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     let word: Vec<char> = word.to_lowercase().chars().collect();
     let near = |known: &'a str| {
         let letters: Vec<char> = known.chars().collect();
-        let most = (letters.len().max(word.len()) / 3).min(4);
+        let limit = (letters.len().max(word.len()) / 3).min(4);
         // Words of different lengths differ at least by that: no need to count further.
-        let possible = letters.len().abs_diff(word.len()) <= most;
+        let possible = letters.len().abs_diff(word.len()) <= limit;
         let distance = if possible { distance(&word, &letters) } else { usize::MAX };
-        (distance <= most).then_some((distance, known))
+        (distance <= limit).then_some((distance, known))
     };
     known.into_iter().filter_map(near).min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
 }

@@ -44,7 +44,7 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Vec<Entry>> {
         .collect()
 }
 
-/// What Java takes for white space within a line.
+/// White space within a line, as Java defines it.
 const BLANKS: [char; 3] = [' ', '\t', '\u{c}'];
 
 fn entry(line: usize, text: &str) -> std::result::Result<Entry, &'static str> {
@@ -53,7 +53,7 @@ fn entry(line: usize, text: &str) -> std::result::Result<Entry, &'static str> {
     if entry.key.is_empty() { Err("a value without a key") } else { Ok(entry) }
 }
 
-/// Lines ended by LF, CR or CRLF; what follows the last end is a line, too.
+/// Lines ended by LF, CR or CRLF; the text behind the last end is a line, too.
 fn natural_lines(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
 }
@@ -97,7 +97,7 @@ fn split(line: &str) -> (&str, &str) {
     (key, rest.strip_prefix(['=', ':']).unwrap_or(rest).trim_start_matches(BLANKS))
 }
 
-/// Resolves escapes and drops the blanks at the end that are none.
+/// Resolves escapes and drops blanks at the end that are not escaped.
 fn unescape(raw: &str) -> std::result::Result<String, &'static str> {
     let mut text = String::with_capacity(raw.len());
     let mut kept = 0;

@@ -1,57 +1,79 @@
-//! The table of settings: one row per key. Parsing, defaults, errors and the checks of the manual and of
-//! the example file all come from here.
+//! The table of settings: one row per key. Parsing, defaults, errors, what a reload may change, and the checks of the
+//! manual and of the example file all come from here. `layers` hands the values to the layers.
 
 use log::LevelFilter;
 
-use self::Unset::{Is, Mandatory, Told, WithHttps};
-use super::format::{
-    Choice, Domain, Endpoint, Format, Host, Jdbc, KeystoreType, Number, Password, Path, SecurityMode, Span,
-    Switch, Text,
-};
+use self::Change::{Reload, ReloadWith, Restart};
+use self::DefaultValue::{Derived, Fixed, Mandatory, MandatoryForHttps};
 use super::list::{Addresses, BindAddresses, DomainList, OriginList, SocketAddresses};
+use super::types::{
+    Boolean, Choice, Domain, Endpoint, FilePath, Host, Jdbc, KeystoreType, Number, Password, SECURITY, Size,
+    Text, Time, ValueType,
+};
+use crate::xmpp::Security;
 
 /// One setting, as the manual describes it.
-pub struct Row {
+pub struct Setting {
     /// The key.
     pub key: &'static str,
-    /// What happens where it is not set.
-    pub default: Unset,
-    /// Whether SIGHUP takes up a new value; else it takes a restart.
-    pub reloadable: bool,
-    /// What it is, in one line.
+    /// Its default.
+    pub default: DefaultValue,
+    /// When a new value takes effect.
+    pub change: Change,
+    /// Its purpose, in one line.
     pub help: &'static str,
-    /// What must be written, with its range.
+    /// The type of its values with their range, in words.
     pub describe: fn() -> String,
-    /// Says what is wrong with a value, if anything is.
+    /// Checks a value; the error is a phrase.
     pub(super) check: fn(&str) -> Result<(), String>,
-    /// Whether an empty value is a value; else it counts as not set.
-    pub(super) takes_nothing: fn() -> bool,
+    /// Whether an empty value counts as a value; otherwise the key counts as not set.
+    pub(super) accepts_empty: fn() -> bool,
+    /// Whether two texts, of which either may be missing, mean the same value.
+    pub(super) same: fn(Option<&str>, Option<&str>) -> bool,
 }
 
-/// What happens where a setting is not set.
+/// What a setting is where it is not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unset {
+pub enum DefaultValue {
     /// It has this value.
-    Is(&'static str),
+    Fixed(&'static str),
     /// It depends on other settings, or nothing happens: in words.
-    Told(&'static str),
+    Derived(&'static str),
     /// The configuration is refused.
     Mandatory,
     /// The configuration is refused if `https.enabled` is true.
-    WithHttps,
+    MandatoryForHttps,
 }
 
-/// A row that knows the type of its values.
-pub(super) struct Setting<F> {
+impl DefaultValue {
+    /// The text of a fixed default.
+    pub(super) fn text(self) -> Option<&'static str> {
+        if let Fixed(text) = self { Some(text) } else { None }
+    }
+}
+
+/// When a new value of a setting takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// On SIGHUP.
+    Reload,
+    /// On SIGHUP, unless the setting of this key has changed, too: then both wait for the restart.
+    ReloadWith(&'static str),
+    /// When the server is started.
+    Restart,
+}
+
+/// The key, default and type of a setting, from which `Values` reads a typed value.
+pub(super) struct TypedSetting<T> {
     pub(super) key: &'static str,
-    pub(super) default: Unset,
-    pub(super) format: F,
+    pub(super) default: DefaultValue,
+    pub(super) value_type: T,
 }
 
-/// A key of the original that has no effect any more.
+/// A key of the original server that has no effect any more.
 pub(super) struct Retired {
     pub(super) key: &'static str,
-    /// What to tell about a value: nothing, a notice, or why it is refused.
+    /// Decides about a value: nothing to say, a notice, or the reason to refuse it.
     pub(super) judge: fn(&str) -> Result<Option<&'static str>, &'static str>,
 }
 
@@ -59,7 +81,7 @@ pub(super) struct Retired {
 pub(super) const MISSPELT: &[(&str, &str)] =
     &[("https.keystore", "https.keystore.path"), ("http.test.port", "http.tests.port")];
 
-/// Keys that old configurations hold and that are not in [`TABLE`].
+/// Keys that old configurations hold and that are not in [`SETTINGS`].
 pub(super) const RETIRED: &[Retired] = &[
     Retired { key: "http.tests.port", judge: |_| Ok(None) },
     Retired {
@@ -82,177 +104,182 @@ pub(super) const RETIRED: &[Retired] = &[
     },
 ];
 
-const RELOAD: bool = true;
-const RESTART: bool = false;
-
-/// Bytes, of which 0 means without end.
-const QUOTA: Number<u64> = Number { min: 0, max: i64::MAX.unsigned_abs() };
+/// A limit of bytes; 0 means unlimited.
+const QUOTA: Size<u64> = Size { min: 0, max: i64::MAX.unsigned_abs() };
 const PORT: Number<u16> = Number { min: 1, max: u16::MAX };
 /// A port to listen on: 0 lets the system choose one.
 const LISTENING_PORT: Number<u16> = Number { min: 0, max: u16::MAX };
 
 macro_rules! settings {
-    ($($name:ident: $type:ty = $format:expr, $key:literal, $default:expr, $change:expr, $help:literal;)*) => {
+    ($($name:ident: $type:ty = $value_type:expr, $key:literal, $default:expr, $change:expr, $help:literal;)*) => {
         $(
             #[doc = $help]
-            pub(super) const $name: Setting<$type> =
-                Setting { key: $key, default: $default, format: $format };
+            pub(super) const $name: TypedSetting<$type> =
+                TypedSetting { key: $key, default: $default, value_type: $value_type };
         )*
 
         /// Every setting there is, in the manual's order.
-        pub const TABLE: &[Row] = &[$(
-            Row {
+        pub const SETTINGS: &[Setting] = &[$(
+            Setting {
                 key: $name.key,
                 default: $name.default,
-                reloadable: $change,
+                change: $change,
                 help: $help,
-                describe: || $name.format.describe(),
-                check: |text| $name.format.parse(text).map(drop),
-                takes_nothing: || $name.format.takes_nothing(),
+                describe: || $name.value_type.describe(),
+                check: |text| $name.value_type.parse(text).map(drop),
+                accepts_empty: || $name.value_type.accepts_empty(),
+                same: |one, other| same(&$name, one, other),
             },
         )*];
     };
 }
 
-settings! {
-    HTTP_ENABLED: Switch = Switch, "http.enabled", Told("true unless https.enabled is"), RESTART,
-        "Whether HTTP is served in the clear.";
-    HTTP_PORT: Number<u16> = LISTENING_PORT, "http.port", Is("8080"), RESTART,
-        "The TCP port of HTTP; 0 lets the system choose a free one.";
-    HTTP_BIND: BindAddresses = BindAddresses, "http.bind", Is("*"), RESTART,
-        "The addresses that HTTP and HTTPS listen on; * is every one, IPv4 and IPv6.";
-    HTTP_ENDPOINT: Endpoint = Endpoint, "http.endpoint", Told("not announced"), RELOAD,
-        "The URL under which clients reach the server: shown in discovery and in confirmations.";
-    HTTP_THREADS: Number<usize> = Number { min: 3, max: 1024 }, "http.threads", Is("128"), RESTART,
-        "Threads that serve requests, at most.";
-    HTTP_UPLOADS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "http.uploads.max",
-        Told("three eighths of http.threads: 48"), RELOAD,
-        "Uploads under way at once, half of them for one address; those beyond are answered 503.";
-    HTTP_DOWNLOADS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "http.downloads.max",
-        Told("half of http.threads: 64"), RELOAD,
-        "Large downloads under way at once, half of them for one address; those beyond are answered 503.";
-    HTTP_CONNECTIONS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 }, "http.connections.max",
-        Is("8192"), RELOAD,
-        "Open connections of clients, as far as the limit of open files allows.";
-    HTTP_CONNECTIONS_PER_ADDRESS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 },
-        "http.connections.per.address.max", Is("256"), RELOAD,
-        "Open connections of one client address; those beyond are answered 429.";
-    HTTP_RATE_LIMIT: Number<u32> = Number { min: 0, max: 1_000_000 }, "http.rate.limit", Is("0"), RELOAD,
-        "Requests a second of one client address; those beyond are answered 429; 0 is any number.";
-    HTTP_TRUSTED_PROXIES: Addresses = Addresses, "http.trusted.proxies", Told("none"), RESTART,
-        "Front servers whose X-Forwarded-For is believed, and which are not limited themselves.";
-    HTTP_CORS_ORIGINS: OriginList = OriginList, "http.cors.origins", Is("*"), RELOAD,
-        "The origins whose web pages may use the answers (CORS); * is every one, nothing is none.";
-    CACHE_MAX_AGE: Span = Span::seconds(0, 31_536_000), "cache.max.age", Is("86400"), RELOAD,
-        "How long clients may keep public media without asking again.";
+/// Whether two texts mean the same value of a setting; where one is missing, its fixed default counts.
+fn same<T: ValueType>(setting: &TypedSetting<T>, one: Option<&str>, other: Option<&str>) -> bool {
+    let value =
+        |text: Option<&str>| text.or(setting.default.text()).map(|text| setting.value_type.parse(text).ok());
+    value(one) == value(other)
+}
 
-    HTTPS_ENABLED: Switch = Switch, "https.enabled", Is("false"), RESTART,
+settings! {
+    HTTP_ENABLED: Boolean = Boolean, "http.enabled", Derived("true unless https.enabled is"), Restart,
+        "Whether HTTP is served in the clear.";
+    HTTP_PORT: Number<u16> = LISTENING_PORT, "http.port", Fixed("8080"), Restart,
+        "The TCP port of HTTP; 0 lets the system choose a free one.";
+    HTTP_BIND: BindAddresses = BindAddresses, "http.bind", Fixed("*"), Restart,
+        "The addresses that HTTP and HTTPS listen on; * means all, IPv4 and IPv6.";
+    HTTP_ENDPOINT: Endpoint = Endpoint, "http.endpoint", Derived("not announced"), Reload,
+        "The URL under which clients reach the server: shown in discovery and in confirmations.";
+    HTTP_THREADS: Number<usize> = Number { min: 3, max: 1024 }, "http.threads", Fixed("128"), Restart,
+        "Requests that may wait at a time, for their bodies, the disk or the database, each on a thread.";
+    HTTP_UPLOADS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "http.uploads.max",
+        Derived("three eighths of http.threads: 48"), ReloadWith("http.threads"),
+        "Uploads at a time, of which one client address has a quarter or 8; more are answered 503.";
+    HTTP_DOWNLOADS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "http.downloads.max",
+        Derived("none"), Reload,
+        "Without effect: a slow download holds no thread.";
+    HTTP_CONNECTIONS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 }, "http.connections.max",
+        Fixed("8192"), Reload,
+        "Open connections of clients; fewer if the limit of open files is too low.";
+    HTTP_CONNECTIONS_PER_ADDRESS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 },
+        "http.connections.per.address.max", Fixed("256"), Reload,
+        "Open connections of one client address; more are answered 429.";
+    HTTP_RATE_LIMIT: Number<u32> = Number { min: 0, max: 1_000_000 }, "http.rate.limit", Fixed("0"), Reload,
+        "Requests a second of one client address; more are answered 429; 0 means unlimited.";
+    HTTP_TRUSTED_PROXIES: Addresses = Addresses, "http.trusted.proxies", Derived("none"), Restart,
+        "Front web servers; their X-Forwarded-For is trusted, and they are not limited themselves.";
+    HTTP_CORS_ORIGINS: OriginList = OriginList, "http.cors.origins", Fixed("*"), Reload,
+        "The origins whose web pages may read responses (CORS); * means all, an empty value none.";
+    CACHE_MAX_AGE: Time = Time::seconds(0, 31_536_000), "cache.max.age", Fixed("1d"), Reload,
+        "How long clients may cache public media without asking again.";
+
+    HTTPS_ENABLED: Boolean = Boolean, "https.enabled", Fixed("false"), Restart,
         "Whether HTTPS is served; instead of HTTP, unless http.enabled says otherwise.";
-    HTTPS_PORT: Number<u16> = LISTENING_PORT, "https.port", WithHttps, RESTART,
+    HTTPS_PORT: Number<u16> = LISTENING_PORT, "https.port", MandatoryForHttps, Restart,
         "The TCP port of HTTPS; 0 lets the system choose a free one.";
-    HTTPS_KEYSTORE_PATH: Path = Path, "https.keystore.path", WithHttps, RELOAD,
+    HTTPS_KEYSTORE_PATH: FilePath = FilePath, "https.keystore.path", MandatoryForHttps, ReloadWith("https.enabled"),
         "The file with the certificate, its chain and its key.";
-    HTTPS_KEYSTORE_TYPE: KeystoreType = KeystoreType, "https.keystore.type", Is("PKCS12"), RELOAD,
+    HTTPS_KEYSTORE_TYPE: KeystoreType = KeystoreType, "https.keystore.type", Fixed("PKCS12"), ReloadWith("https.enabled"),
         "The format of that file.";
-    HTTPS_KEYSTORE_PASSWORD: Password = Password, "https.keystore.password", WithHttps, RELOAD,
+    HTTPS_KEYSTORE_PASSWORD: Password = Password, "https.keystore.password", MandatoryForHttps, ReloadWith("https.enabled"),
         "The password of that file.";
 
-    XMPP_COMPONENT_HOST: Host = Host, "xmpp.component.host", Mandatory, RESTART,
-        "The XMPP server that takes external components (XEP-0114).";
-    XMPP_COMPONENT_PORT: Number<u16> = PORT, "xmpp.component.port", Mandatory, RESTART,
+    XMPP_COMPONENT_HOST: Host = Host, "xmpp.component.host", Mandatory, Restart,
+        "The XMPP server that accepts external components (XEP-0114).";
+    XMPP_COMPONENT_PORT: Number<u16> = PORT, "xmpp.component.port", Mandatory, Restart,
         "Its port for components: 5347 in Prosody, 5275 in Openfire.";
-    XMPP_COMPONENT_SUBDOMAIN: Text = Text, "xmpp.component.subdomain", Mandatory, RESTART,
+    XMPP_COMPONENT_SUBDOMAIN: Text = Text, "xmpp.component.subdomain", Mandatory, Restart,
         "The component's name within xmpp.component.servername.";
-    XMPP_COMPONENT_SERVERNAME: Domain = Domain, "xmpp.component.servername", Mandatory, RESTART,
-        "The XMPP domain; may be left out if the subdomain is a whole name, as media.example.com.";
-    XMPP_COMPONENT_SECRETKEY: Password = Password, "xmpp.component.secretkey", Mandatory, RESTART,
+    XMPP_COMPONENT_SERVERNAME: Domain = Domain, "xmpp.component.servername", Mandatory, Restart,
+        "The XMPP domain; may be omitted if the subdomain is a whole name, such as media.example.com.";
+    XMPP_COMPONENT_SECRETKEY: Password = Password, "xmpp.component.secretkey", Mandatory, Restart,
         "The secret shared with the XMPP server.";
 
-    XMPP_CONNECTION_USERNAME: Text = Text, "xmpp.connection.username", Mandatory, RESTART,
-        "The account that asks for the rights of users: its local part or its whole address.";
-    XMPP_CONNECTION_PASSWORD: Password = Password, "xmpp.connection.password", Mandatory, RESTART,
+    XMPP_CONNECTION_USERNAME: Text = Text, "xmpp.connection.username", Mandatory, Restart,
+        "The account that looks up the rights of users: its local part or its whole address.";
+    XMPP_CONNECTION_PASSWORD: Password = Password, "xmpp.connection.password", Mandatory, Restart,
         "The password of that account.";
-    XMPP_CONNECTION_HOST: Host = Host, "xmpp.connection.host", Told("xmpp.connection.servicename"), RESTART,
+    XMPP_CONNECTION_HOST: Host = Host, "xmpp.connection.host", Derived("xmpp.connection.servicename"), Restart,
         "The host that the account logs in to.";
-    XMPP_CONNECTION_PORT: Number<u16> = PORT, "xmpp.connection.port", Mandatory, RESTART,
-        "Its port for clients, mostly 5222.";
-    XMPP_CONNECTION_SERVICENAME: Domain = Domain, "xmpp.connection.servicename", Mandatory, RESTART,
+    XMPP_CONNECTION_PORT: Number<u16> = PORT, "xmpp.connection.port", Mandatory, Restart,
+        "Its port for clients, usually 5222.";
+    XMPP_CONNECTION_SERVICENAME: Domain = Domain, "xmpp.connection.servicename", Mandatory, Restart,
         "The XMPP domain of the account.";
-    XMPP_CONNECTION_SECURITYMODE: Choice<SecurityMode> = Choice(SecurityMode::WORDS),
-        "xmpp.connection.securitymode", Is("enabled"), RESTART,
+    XMPP_CONNECTION_SECURITYMODE: Choice<Security> = Choice(SECURITY),
+        "xmpp.connection.securitymode", Fixed("enabled"), Restart,
         "STARTTLS: never, if the server offers it, or always; the certificate is verified.";
-    XMPP_CONNECTION_TLS_CA: Path = Path, "xmpp.connection.tls.ca", Told("the system's authorities"), RESTART,
-        "A PEM file with the authority that signed the XMPP server's certificate.";
+    XMPP_CONNECTION_TLS_CA: FilePath = FilePath, "xmpp.connection.tls.ca", Derived("the system's authorities"), Restart,
+        "A PEM file with the authority that signed the certificate.";
 
-    XMPP_REPLY_TIMEOUT: Span = Span::milliseconds(1, 3_600_000), "xmpp.reply.timeout", Is("30000"), RELOAD,
-        "How long a user may take to confirm a request, and a server to answer.";
-    XMPP_CACHE_TTL: Span = Span::seconds(0, 86_400), "xmpp.cache.ttl", Is("30"), RELOAD,
-        "How long discovered services, access models and affiliations are kept; 0 is not at all.";
+    XMPP_REPLY_TIMEOUT: Time = Time::milliseconds(1, 3_600_000), "xmpp.reply.timeout", Fixed("30s"), Reload,
+        "How long a user may take to confirm a request, and a server to reply.";
+    XMPP_CACHE_TTL: Time = Time::seconds(0, 86_400), "xmpp.cache.ttl", Fixed("30s"), Reload,
+        "How long discovered services, access models and affiliations are cached; 0 means not at all.";
     XMPP_PENDING_PER_USER_MAX: Number<usize> = Number { min: 1, max: 1_000_000 },
-        "xmpp.pending.per.user.max", Is("8"), RELOAD,
-        "Unanswered confirmations of one user; requests beyond are answered 429.";
+        "xmpp.pending.per.user.max", Fixed("8"), Reload,
+        "Pending confirmations of one user; more requests are answered 429.";
     XMPP_PENDING_PER_ADDRESS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 },
-        "xmpp.pending.per.address.max", Is("256"), RELOAD,
-        "Unanswered confirmations of one client address; requests beyond are answered 429.";
-    XMPP_PENDING_MAX: Number<usize> = Number { min: 1, max: 1_000_000 }, "xmpp.pending.max", Is("1024"),
-        RELOAD, "Unanswered confirmations in all; requests beyond are answered 503.";
+        "xmpp.pending.per.address.max", Fixed("256"), Reload,
+        "Pending confirmations of one client address; more requests are answered 429.";
+    XMPP_PENDING_MAX: Number<usize> = Number { min: 1, max: 1_000_000 }, "xmpp.pending.max", Fixed("1024"),
+        Reload, "Pending confirmations in all; more requests are answered 503.";
     XMPP_LOOKUPS_PER_ADDRESS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 },
-        "xmpp.lookups.per.address.max", Is("64"), RELOAD,
-        "Open questions about channels for one client address; requests beyond are answered 429.";
-    XMPP_LOOKUPS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 }, "xmpp.lookups.max", Is("1024"),
-        RELOAD, "Open questions about channels in all; requests beyond are answered 503.";
+        "xmpp.lookups.per.address.max", Fixed("64"), Reload,
+        "Pending channel lookups for one client address; more requests are answered 429.";
+    XMPP_LOOKUPS_MAX: Number<usize> = Number { min: 1, max: 1_000_000 }, "xmpp.lookups.max", Fixed("1024"),
+        Reload, "Pending channel lookups in all; more requests are answered 503.";
 
-    MEDIA_DOMAINS: DomainList = DomainList, "media.domains", Told("xmpp.component.servername"), RELOAD,
-        "The domains, subdomains included, whose channels are served; * is every one.";
-    MEDIA_STORAGE_ROOT: Path = Path, "media.storage.root", Mandatory, RESTART,
+    MEDIA_DOMAINS: DomainList = DomainList, "media.domains", Derived("xmpp.component.servername"), Reload,
+        "The domains, subdomains included, whose channels are served; * means all.";
+    MEDIA_STORAGE_ROOT: FilePath = FilePath, "media.storage.root", Mandatory, Restart,
         "The directory of the media files.";
-    MEDIA_STORAGE_SYNC: Switch = Switch, "media.storage.sync", Is("on"), RESTART,
+    MEDIA_STORAGE_SYNC: Boolean = Boolean, "media.storage.sync", Fixed("on"), Restart,
         "Whether a file is on the disk before its upload is answered; off only for benchmarks.";
-    MEDIA_SIZELIMIT: Number<u64> = Number { min: 1, max: i64::MAX.unsigned_abs() }, "media.sizelimit",
-        Is("104857600"), RELOAD,
-        "Bytes of the largest file that is taken.";
-    MEDIA_TODISK_THRESHOLD: Number<usize> = Number { min: 0, max: 1 << 30 }, "media.todisk.threshold",
-        Is("1048576"), RELOAD,
-        "Bytes of an upload that are held in memory before it goes to the disk.";
+    MEDIA_SIZELIMIT: Size<u64> = Size { min: 1, max: i64::MAX.unsigned_abs() }, "media.sizelimit",
+        Fixed("100M"), Reload,
+        "The size of the largest file that is accepted.";
+    MEDIA_TODISK_THRESHOLD: Size<usize> = Size { min: 0, max: 1 << 30 }, "media.todisk.threshold",
+        Fixed("1M"), Reload,
+        "How much of an upload is held in memory before it is written to the disk.";
 
-    MEDIA_QUOTA_CHANNEL: Number<u64> = QUOTA, "media.quota.channel", Is("0"), RELOAD,
-        "Bytes that the media of a channel may take together; 0 is without end.";
-    MEDIA_QUOTA_USER: Number<u64> = QUOTA, "media.quota.user", Is("0"), RELOAD,
-        "Bytes that the media of one uploader may take together, in all channels; 0 is without end.";
+    MEDIA_QUOTA_CHANNEL: Size<u64> = QUOTA, "media.quota.channel", Fixed("0"), Reload,
+        "The size of all media of one channel together; 0 means unlimited.";
+    MEDIA_QUOTA_USER: Size<u64> = QUOTA, "media.quota.user", Fixed("0"), Reload,
+        "The size of all media of one uploader together, in all channels; 0 means unlimited.";
 
     PREVIEW_MAX_PIXELS: Number<u64> = Number { min: 1, max: 1_000_000_000 }, "preview.max.pixels",
-        Is("50000000"), RELOAD,
+        Fixed("50000000"), Reload,
         "Pixels of the largest picture or frame that a preview is made of.";
-    PREVIEW_MAX_BYTES: Number<u64> = Number { min: 1, max: 1 << 30 }, "preview.max.bytes", Is("67108864"),
-        RELOAD,
-        "Bytes of the largest picture that a preview is made of; it is read into memory.";
-    PREVIEW_MAX_COUNT: Number<usize> = Number { min: 1, max: 10_000 }, "preview.max.count", Is("50"), RELOAD,
-        "Previews of one media that are kept; those used longest ago go.";
-    PREVIEW_TIMEOUT: Span = Span::seconds(1, 300), "preview.timeout", Is("20"), RELOAD,
-        "How long one preview, or a look at a film, may take, and a request wait for its turn.";
+    PREVIEW_MAX_BYTES: Size<u64> = Size { min: 1, max: 1 << 30 }, "preview.max.bytes", Fixed("64M"),
+        Reload,
+        "The size of the largest picture file that a preview is made of; it is read into memory.";
+    PREVIEW_MAX_COUNT: Number<usize> = Number { min: 1, max: 10_000 }, "preview.max.count", Fixed("50"), Reload,
+        "Previews that are kept of one file; the least recently used are deleted.";
+    PREVIEW_TIMEOUT: Time = Time::seconds(1, 300), "preview.timeout", Fixed("20s"), Reload,
+        "How long making one preview or measuring a film may take, and how long a request waits for it.";
     PREVIEW_JOBS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "preview.jobs.max",
-        Told("the number of processors, 6 at most"), RELOAD,
+        Derived("the number of processors, 6 at most"), ReloadWith("http.threads"),
         "Previews that are made at a time.";
     PREVIEW_QUEUE_MAX: Number<usize> = Number { min: 0, max: 1023 }, "preview.queue.max",
-        Told("a sixteenth of http.threads: 8"), RELOAD,
-        "Requests that wait for a preview to be made, or a film to be measured; beyond, previews are 503.";
-    PREVIEW_FFMPEG: Path = Path, "preview.ffmpeg", Is("ffmpeg"), RELOAD,
-        "The program that takes frames out of films: a path, or a name sought in PATH.";
-    PREVIEW_FFPROBE: Path = Path, "preview.ffprobe", Is("ffprobe"), RELOAD,
-        "The program that measures films and sounds: a path, or a name sought in PATH.";
+        Derived("a sixteenth of http.threads: 8"), ReloadWith("http.threads"),
+        "Requests that wait for a preview to be made, or a film to be measured; more are answered 503.";
+    PREVIEW_FFMPEG: FilePath = FilePath, "preview.ffmpeg", Fixed("ffmpeg"), Reload,
+        "The program that extracts frames from films: a path, or a name to be found in PATH.";
+    PREVIEW_FFPROBE: FilePath = FilePath, "preview.ffprobe", Fixed("ffprobe"), Reload,
+        "The program that measures films and sounds: a path, or a name to be found in PATH.";
 
-    JDBC_DB_URL: Jdbc = Jdbc, "jdbc.db.url", Told("jdbc:sqlite:ROOT/metadata.sqlite"), RESTART,
+    JDBC_DB_URL: Jdbc = Jdbc, "jdbc.db.url", Derived("jdbc:sqlite:ROOT/metadata.sqlite"), Restart,
         "The database of the metadata: jdbc:postgresql:… or jdbc:sqlite:PATH.";
-    JDBC_POOL_SIZE: Number<u32> = Number { min: 1, max: 1000 }, "jdbc.pool.size", Is("8"), RESTART,
+    JDBC_POOL_SIZE: Number<u32> = Number { min: 1, max: 1000 }, "jdbc.pool.size", Fixed("8"), Restart,
         "Connections to the database.";
 
-    ADMIN_BIND: SocketAddresses = SocketAddresses, "admin.bind", Told("not served"), RESTART,
-        "Where /metrics (for Prometheus) and /healthz are served, unencrypted and to whoever asks.";
+    ADMIN_BIND: SocketAddresses = SocketAddresses, "admin.bind", Derived("not served"), Restart,
+        "Where /metrics and /healthz are served; unencrypted, and to everybody.";
 
-    LOGGING_FILE: Path = Path, "logging.file", Told("standard error"), RELOAD,
+    LOGGING_FILE: FilePath = FilePath, "logging.file", Derived("standard error"), Reload,
         "The file that the log is appended to.";
-    LOGGING_LEVEL: Choice<LevelFilter> = Choice(LEVELS), "logging.level", Is("info"), RELOAD,
-        "The least important lines that are logged.";
+    LOGGING_LEVEL: Choice<LevelFilter> = Choice(LEVELS), "logging.level", Fixed("info"), Reload,
+        "The least important level that is logged.";
 }
 
 const LEVELS: &[(&str, LevelFilter)] = &[
@@ -271,17 +298,17 @@ mod tests {
 
     #[test]
     fn every_default_is_a_value_of_its_setting() {
-        for row in TABLE {
-            if let Is(text) = row.default {
-                assert_eq!((row.check)(text), Ok(()), "{}", row.key);
+        for setting in SETTINGS {
+            if let Fixed(text) = setting.default {
+                assert_eq!((setting.check)(text), Ok(()), "{}", setting.key);
             }
         }
     }
 
     #[test]
     fn every_key_stands_once() {
-        let keys: BTreeSet<_> = TABLE.iter().map(|row| row.key).collect();
-        assert_eq!(keys.len(), TABLE.len());
+        let keys: BTreeSet<_> = SETTINGS.iter().map(|setting| setting.key).collect();
+        assert_eq!(keys.len(), SETTINGS.len());
         assert!(RETIRED.iter().all(|retired| !keys.contains(retired.key)));
         for (old, meant) in MISSPELT {
             let known = keys.contains(meant) || RETIRED.iter().any(|retired| retired.key == *meant);
@@ -291,12 +318,35 @@ mod tests {
 
     #[test]
     fn every_help_is_one_sentence() {
-        for row in TABLE {
+        for setting in SETTINGS {
             assert!(
-                row.help.ends_with('.') && row.help.len() < 100 && !row.help.contains('\n'),
+                setting.help.ends_with('.') && setting.help.len() < 100 && !setting.help.contains('\n'),
                 "{}",
-                row.key
+                setting.key
             );
         }
+    }
+
+    #[test]
+    fn a_setting_that_waits_for_another_names_one_that_takes_a_restart() {
+        for setting in SETTINGS {
+            if let ReloadWith(key) = setting.change {
+                let other = SETTINGS.iter().find(|other| other.key == key).unwrap();
+                assert_eq!(other.change, Restart, "{}", setting.key);
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_compared_and_not_their_texts() {
+        let same = |key: &str, one, other| {
+            let setting = SETTINGS.iter().find(|setting| setting.key == key).unwrap();
+            (setting.same)(one, other)
+        };
+        assert!(same("http.port", None, Some("8080")) && same("https.enabled", Some("no"), None));
+        assert!(same("media.storage.sync", Some("on"), Some("TRUE")));
+        assert!(same("jdbc.db.url", Some("jdbc:postgresql:m"), Some("jdbc:postgresql:/m?sslmode=prefer")));
+        assert!(!same("http.port", None, Some("80")) && !same("jdbc.db.url", None, Some("jdbc:sqlite:x")));
+        assert!(!same("xmpp.component.secretkey", Some("a"), Some("A")));
     }
 }

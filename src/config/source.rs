@@ -14,16 +14,16 @@ use crate::limits;
 /// The places where a configuration is looked for, in order.
 #[derive(Clone)]
 pub struct Places {
-    /// `-c FILE`: if given, nothing else counts.
+    /// `-c FILE`: if it is given, no other place is read.
     pub file: Option<PathBuf>,
-    /// The environment variable `DATABASE`: a JDBC URL, maybe with a password; empty counts as unset.
+    /// The environment variable `DATABASE`: a JDBC URL, perhaps with a password; an empty one counts as unset.
     pub database: Option<OsString>,
-    /// Files, of which the first that exists counts.
+    /// Files, of which the first that exists is read.
     pub files: Vec<PathBuf>,
 }
 
 impl Places {
-    /// The places of the manual; the first file is sought in the working directory.
+    /// The places of the manual; the first file is looked for in the working directory.
     pub fn standard(file: Option<PathBuf>, database: Option<OsString>) -> Self {
         let files = [
             "mediaserver.properties",
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_there_and_unreadable_is_not_passed_over() {
+    fn an_existing_file_that_can_not_be_read_is_an_error() {
         let scratch = Scratch::new();
         let (directory, good) = (scratch.path().to_owned(), written(&scratch, "good", "a=b"));
         let places = Places { file: None, database: None, files: vec![directory, good] };

@@ -1,31 +1,35 @@
-//! What was written, matched with the table of settings.
+//! The keys and values that were written, matched with the table of settings.
 
 use std::collections::BTreeMap;
 
 use log::Level;
 
 use super::Entry;
-use super::format::Format;
 use super::nearest::nearest;
-use super::settings::{self, MISSPELT, RETIRED, Retired, Row, Setting, TABLE, Unset};
+use super::settings::{
+    self, Change, DefaultValue, MISSPELT, RETIRED, Retired, SETTINGS, Setting, TypedSetting,
+};
+use super::types::ValueType;
 use crate::error::{Error, Kind, Result};
 
 /// A configuration as it was written.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// The name of the file, or of what else it comes from.
+    /// The name of the file, or of the table.
     pub name: String,
     /// Its entries in order.
     pub entries: Vec<Entry>,
 }
 
-/// Something that the operator should know and that is no error. Logged once there is a log.
+/// Something that the operator should know and that is not an error. It is logged once there is a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// How important it is.
     pub level: Level,
     /// A sentence that names the place.
     pub text: String,
+    /// Whether it is about a key that is not known: an error where the configuration is checked strictly.
+    pub unknown_key: bool,
 }
 
 /// Every key that was set, with its last value; checked.
@@ -37,7 +41,7 @@ pub(super) struct Values<'a> {
 }
 
 struct Note {
-    /// The setting that is meant, as far as we know.
+    /// The setting that is probably meant.
     about: Option<&'static str>,
     notice: Notice,
 }
@@ -49,8 +53,8 @@ struct Given<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// Matches entries with settings. The error names everything that is wrong or missing at once, and
-    /// what was noted about the missing keys: they may be there, mistyped.
+    /// Matches entries with settings. The error names everything that is wrong or missing at once. It includes the
+    /// notices about missing keys, which may be present but mistyped.
     pub(super) fn read(source: &'a Source) -> Result<Self> {
         let mut values = Self::matched(source);
         values.check();
@@ -63,7 +67,7 @@ impl<'a> Values<'a> {
         Err(Error::new(Kind::Config, values.problems.join("; ")))
     }
 
-    /// The same without any check.
+    /// Matches entries with settings without checking the values.
     pub(super) fn matched(source: &'a Source) -> Self {
         let mut values =
             Self { name: &source.name, given: BTreeMap::new(), notes: Vec::new(), problems: Vec::new() };
@@ -74,30 +78,62 @@ impl<'a> Values<'a> {
         values
     }
 
-    /// The value of a setting, or its default; none where that is none.
-    pub(super) fn get<F: Format>(&self, setting: &Setting<F>) -> Result<Option<F::Value>> {
-        let default = if let Unset::Is(text) = setting.default { Some(text) } else { None };
-        let Some(text) = self.text(setting.key).or(default) else { return Ok(None) };
-        setting.format.parse(text).map(Some).map_err(|what| self.wrong(setting.key, &what))
+    /// The value of a setting, or its fixed default.
+    pub(super) fn get<T: ValueType>(&self, setting: &TypedSetting<T>) -> Result<Option<T::Value>> {
+        let Some(text) = self.text(setting.key).or(setting.default.text()) else { return Ok(None) };
+        setting.value_type.parse(text).map(Some).map_err(|what| self.wrong(setting.key, &what))
     }
 
     /// The same where there must be a value.
-    pub(super) fn need<F: Format>(&self, setting: &Setting<F>) -> Result<F::Value> {
+    pub(super) fn need<T: ValueType>(&self, setting: &TypedSetting<T>) -> Result<T::Value> {
         self.get(setting)?.ok_or_else(|| self.wrong(setting.key, "missing"))
     }
 
-    /// What was written for a key of the table.
+    /// Gives the settings that can't change now the values of the running configuration, set or not. Returns the keys
+    /// of those that differ, in the table's order.
+    pub(super) fn keep_running(&mut self, running: &Values<'a>) -> Vec<&'static str> {
+        let differs = |key: &str| {
+            let setting = SETTINGS.iter().find(|setting| setting.key == key);
+            setting.is_some_and(|setting| !(setting.same)(running.text(key), self.text(key)))
+        };
+        let waits = |setting: &&Setting| match setting.change {
+            Change::Reload => false,
+            Change::ReloadWith(key) => differs(key),
+            Change::Restart => true,
+        };
+        let waiting: Vec<&'static str> = SETTINGS.iter().filter(waits).map(|setting| setting.key).collect();
+        let changed = waiting.iter().copied().filter(|key| differs(key)).collect();
+        for key in waiting {
+            match running.given.get(key) {
+                Some(given) => self.given.insert(key, *given),
+                None => self.given.remove(key),
+            };
+        }
+        changed
+    }
+
+    /// The values as entries, from which the same values can be read again.
+    pub(super) fn to_source(&self) -> Source {
+        let entry = |(key, given): (&&str, &Given<'_>)| Entry {
+            key: (*key).to_owned(),
+            value: given.value.to_owned(),
+            line: given.line,
+        };
+        Source { name: self.name.to_owned(), entries: self.given.iter().map(entry).collect() }
+    }
+
+    /// The text that was written for a key of the table.
     pub(super) fn text(&self, key: &str) -> Option<&'a str> {
         self.given.get(key).map(|given| given.value)
     }
 
-    /// An error about a key, with the place where it is set.
+    /// An error about a key that names the place where it is set.
     pub(super) fn wrong(&self, key: &str, what: &str) -> Error {
         let line = self.given.get(key).and_then(|given| given.line);
         Error::new(Kind::Config, self.at(line, key, what))
     }
 
-    /// What the operator should know.
+    /// The notices for the operator.
     pub(super) fn into_notices(self) -> Vec<Notice> {
         self.notes.into_iter().map(|note| note.notice).collect()
     }
@@ -111,38 +147,44 @@ impl<'a> Values<'a> {
     }
 
     fn note(&mut self, about: Option<&'static str>, level: Level, text: String) {
-        self.notes.push(Note { about, notice: Notice { level, text } });
+        self.notes.push(Note { about, notice: Notice { level, text, unknown_key: false } });
     }
 
-    /// Sorts one entry in.
+    /// Adds one entry.
     fn take(&mut self, entry: &'a Entry) {
         let mut key = entry.key.as_str();
+        if key == settings::HTTP_DOWNLOADS_MAX.key {
+            let text = self.at(entry.line, key, "has no effect any more: a slow download holds no thread");
+            self.note(None, Level::Warn, text);
+        }
         if let Some((old, meant)) = MISSPELT.iter().find(|(old, _)| *old == key) {
             let text = self.at(entry.line, old, &format!("an old spelling of {meant}"));
             self.note(Some(meant), Level::Warn, text);
-            // The right spelling counts, wherever it stands.
+            // The right spelling has precedence, wherever it stands.
             if self.given.contains_key(meant) {
                 return;
             }
             key = meant;
         }
         let given = Given { value: &entry.value, line: entry.line };
-        if let Some(row) = TABLE.iter().find(|row| row.key == key) {
-            self.set(row, given);
+        if let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) {
+            self.set(setting, given);
         } else if let Some(retired) = RETIRED.iter().find(|retired| retired.key == key) {
             self.retire(retired, given);
         } else {
             self.unknown(key, given);
         }
     }
+
     /// A later value replaces an earlier one.
-    fn set(&mut self, row: &'static Row, given: Given<'a>) {
-        let counts = !given.value.is_empty() || (row.takes_nothing)();
-        let before = if counts { self.given.insert(row.key, given) } else { self.given.remove(row.key) };
+    fn set(&mut self, setting: &'static Setting, given: Given<'a>) {
+        let counts = !given.value.is_empty() || (setting.accepts_empty)();
+        let before =
+            if counts { self.given.insert(setting.key, given) } else { self.given.remove(setting.key) };
         if let Some(before) = before {
             let earlier = before.line.map_or("the earlier value".to_owned(), |line| format!("line {line}"));
-            let text = self.at(given.line, row.key, &format!("set again: {earlier} no longer counts"));
-            self.note(Some(row.key), Level::Warn, text);
+            let text = self.at(given.line, setting.key, &format!("set again: {earlier} is ignored"));
+            self.note(Some(setting.key), Level::Warn, text);
         }
     }
 
@@ -158,10 +200,11 @@ impl<'a> Values<'a> {
     }
 
     fn unknown(&mut self, key: &str, given: Given<'a>) {
-        let meant = nearest(key, TABLE.iter().map(|row| row.key));
+        let meant = nearest(key, SETTINGS.iter().map(|setting| setting.key));
         let hint = meant.map_or(String::new(), |known| format!("; did you mean {known}?"));
         let text = self.at(given.line, &key.escape_debug().to_string(), &format!("unknown{hint}"));
-        self.note(meant, Level::Warn, text);
+        self.notes
+            .push(Note { about: meant, notice: Notice { level: Level::Warn, text, unknown_key: true } });
     }
 
     /// Without a servername, a subdomain with dots is both, as in the original: split at the first.
@@ -178,20 +221,20 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Collects what is wrong with values, and what is missing.
+    /// Collects wrong values and missing keys.
     fn check(&mut self) {
         let https = self.get(&settings::HTTPS_ENABLED).ok().flatten() == Some(true);
         let mut missing = Vec::new();
-        for row in TABLE {
-            match self.given.get(row.key) {
-                Some(given) => {
-                    let wrong = (row.check)(given.value).err();
-                    let wrong = wrong.map(|what| self.at(given.line, row.key, &what));
+        for setting in SETTINGS {
+            match (self.given.get(setting.key), setting.default) {
+                (Some(given), _) => {
+                    let wrong = (setting.check)(given.value).err();
+                    let wrong = wrong.map(|what| self.at(given.line, setting.key, &what));
                     self.problems.extend(wrong);
                 }
-                None if row.default == Unset::Mandatory => missing.push(row.key),
-                None if row.default == Unset::WithHttps && https => missing.push(row.key),
-                None => {}
+                (None, DefaultValue::Mandatory) => missing.push(setting.key),
+                (None, DefaultValue::MandatoryForHttps) if https => missing.push(setting.key),
+                (None, _) => {}
             }
         }
         if !missing.is_empty() {
@@ -222,7 +265,7 @@ mod tests {
         error.to_string()
     }
 
-    /// The notices about what stands in front of the mandatory settings.
+    /// The notices about lines in front of the mandatory settings.
     fn notices(text: &str) -> Vec<String> {
         let source = source(&format!("{text}\n{LEAST}"));
         let notices = Values::read(&source).unwrap().into_notices();
@@ -230,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_missing_is_named_at_once() {
+    fn all_missing_keys_are_named_at_once() {
         assert_eq!(
             refused(""),
             "f: missing: xmpp.component.host, xmpp.component.port, xmpp.component.subdomain, \
@@ -240,18 +283,18 @@ mod tests {
         assert_eq!(
             refused(&format!("{LEAST}https.enabled=TRUE\nxmpp.component.port=\n")),
             "f: missing: https.port, https.keystore.path, https.keystore.password, xmpp.component.port; \
-             f:12: xmpp.component.port: set again: line 2 no longer counts"
+             f:12: xmpp.component.port: set again: line 2 is ignored"
         );
         assert!(notices("https.enabled=false").is_empty());
     }
 
     #[test]
-    fn all_that_is_wrong_is_named_at_once_with_its_line() {
+    fn all_wrong_values_are_named_at_once_with_their_lines() {
         let text = format!("http.port=80a\n{LEAST}xmpp.cache.ttl=-1\nmail.to=x\nxmpp.component.prt=1\n");
         assert_eq!(
             refused(&text),
-            "f:1: http.port: not a number from 0 to 65535; \
-             f:12: xmpp.cache.ttl: not a number of seconds from 0 to 86400"
+            "f:1: http.port: \"80a\" is not a number from 0 to 65535; f:12: xmpp.cache.ttl: \"-1\" is not a time \
+             from 0s to 1d, such as 30s (plain numbers are seconds)"
         );
         let missing = LEAST.replace("media.storage.root", "media.storage.rot");
         assert_eq!(
@@ -262,13 +305,13 @@ mod tests {
     }
 
     #[test]
-    fn what_the_operator_is_told() {
+    fn notices_for_the_operator() {
         let table: &[(&str, &[&str])] = &[
             ("", &[]),
             ("htp.port=1", &["WARN f:1: htp.port: unknown; did you mean http.port?"]),
             ("mail.to=1", &["WARN f:1: mail.to: unknown"]),
             ("a\\nb=1", &["WARN f:1: a\\nb: unknown"]),
-            ("http.port=1\nhttp.port=2", &["WARN f:2: http.port: set again: line 1 no longer counts"]),
+            ("http.port=1\nhttp.port=2", &["WARN f:2: http.port: set again: line 1 is ignored"]),
             ("https.keystore=/k", &["WARN f:1: https.keystore: an old spelling of https.keystore.path"]),
             ("http.test.port=9", &["WARN f:1: http.test.port: an old spelling of http.tests.port"]),
             ("http.tests.port=9", &[]),
@@ -295,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn later_values_and_right_spellings_count() {
+    fn later_values_and_right_spellings_have_precedence() {
         let table = [
             ("http.port=1\nhttp.port=2", "http.port", Some("2")),
             ("http.port=1\nhttp.port=", "http.port", None),
@@ -326,10 +369,10 @@ mod tests {
     }
 
     #[test]
-    fn values_do_not_reach_an_error() {
+    fn no_error_shows_a_value_that_may_be_a_password() {
         let mut text = String::new();
-        for row in TABLE {
-            text.push_str(&format!("{}=\\u0000hunter2 hunter2\n", row.key));
+        for setting in SETTINGS {
+            text.push_str(&format!("{}=\\u0000hunter2 hunter2\n", setting.key));
         }
         assert!(!refused(&text).contains("hunter2"));
     }

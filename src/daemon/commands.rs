@@ -1,36 +1,36 @@
-//! The commands beside `serve`: each looks after something and ends.
+//! The commands other than `serve`. Each runs on the main thread and ends.
 
 use std::io::Write;
 
-use super::settings;
-use crate::config::{Config, Database, Source, moving_advice};
+use super::open;
+use crate::config::{Config, Database, Keystore, Source, moving_advice};
 use crate::error::{Error, Kind, Result};
 use crate::media::Report;
 use crate::store::{Files, Schema};
 use crate::xmpp::{self, Checked, LinkSettings, Times};
 
-/// Tells what a configuration of the original server means here.
+/// Prints the settings of the original server whose meaning has changed.
 pub fn tell_moving(source: &Source, out: &mut dyn Write) {
     for advice in moving_advice(source) {
         say(out, &format!("moving: {advice}"));
     }
 }
 
-/// Tries what the configuration points to, and tells of each part whether it works.
+/// Tries everything that the configuration points to, and prints for each part whether it works.
 ///
 /// # Errors
-/// The first of what does not work; the others are told, too.
+/// The first failure; the others are printed, too.
 pub fn check(config: &Config, out: &mut dyn Write) -> Result<()> {
     let client = xmpp::ClientSettings {
         // So that the running server keeps its session.
         resource: format!("{}-check", crate::limits::XMPP_RESOURCE),
-        ..settings::client(config)
+        ..config.xmpp.client.clone()
     };
     let parts: [(&str, Result<String>); 5] = [
         ("storage", check_storage(config)),
         ("database", check_database(config)),
         ("https", check_certificate(config)),
-        ("component", check_link(&LinkSettings::Component(settings::component(config)))),
+        ("component", check_link(&LinkSettings::Component(config.xmpp.component.clone()))),
         ("client", check_link(&LinkSettings::Client(client))),
     ];
     let mut first = Ok(());
@@ -47,18 +47,18 @@ pub fn check(config: &Config, out: &mut dyn Write) -> Result<()> {
 }
 
 fn check_storage(config: &Config) -> Result<String> {
-    let files = Files::open(&config.media.root, config.media.sync)?;
+    let files = Files::open(&config.storage.root, config.storage.sync)?;
     let free = files.free_space()? / (1024 * 1024);
-    Ok(format!("{}, {free} MiB free", config.media.root.display()))
+    Ok(format!("{}, {free} MiB free", config.storage.root.display()))
 }
 
 fn check_database(config: &Config) -> Result<String> {
-    settings::verify_schema(config)?;
-    Ok(format!("{}, the schema is the one needed", config.metadata.database))
+    open::verify_schema(config)?;
+    Ok(format!("{}, the schema is the one needed", config.database))
 }
 
 fn check_certificate(config: &Config) -> Result<String> {
-    let Some(pkcs12) = config.https.as_ref().map(settings::pkcs12).transpose()? else {
+    let Some(pkcs12) = config.keystore.as_ref().map(Keystore::read).transpose()? else {
         return Ok("not served".to_owned());
     };
     pkcs12.check()?;
@@ -112,8 +112,8 @@ pub fn drop_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
 /// # Errors
 /// When something is left that is not as it must be.
 pub fn fsck(config: &Config, repair: bool, out: &mut dyn Write) -> Result<()> {
-    let library = settings::library(config)?;
-    settings::verify_schema(config)?;
+    let library = open::library(config)?;
+    open::verify_schema(config)?;
     library.open();
     let Report { mended, left } = library.fsck(repair, &mut |finding| say(out, &finding.to_string()))?;
     say(out, &format!("{mended} mended, {left} left"));
@@ -127,7 +127,7 @@ pub fn fsck(config: &Config, repair: bool, out: &mut dyn Write) -> Result<()> {
 /// The rows of the table `configuration`, for the environment variable `DATABASE`.
 pub fn configuration_rows(database: &Database) -> Result<Vec<(String, String)>> {
     match database {
-        Database::Postgres(url) => Schema::connect(&settings::postgres(url, 1))?.configuration(),
+        Database::Postgres(settings) => Schema::connect(settings)?.configuration(),
         Database::Sqlite(_) => Err(Error::new(
             Kind::Config,
             "DATABASE must be a PostgreSQL URL: the configuration is read from its table",
@@ -140,8 +140,8 @@ fn with_schema(
     out: &mut dyn Write,
     act: impl FnOnce(&mut Schema, &mut dyn Write) -> Result<()>,
 ) -> Result<()> {
-    match &config.metadata.database {
-        Database::Postgres(url) => act(&mut Schema::connect(&settings::postgres(url, 1))?, out),
+    match &config.database {
+        Database::Postgres(settings) => act(&mut Schema::connect(settings)?, out),
         Database::Sqlite(path) => {
             say(out, &format!("{}: the embedded database looks after its schema by itself", path.display()));
             Ok(())
@@ -149,7 +149,7 @@ fn with_schema(
     }
 }
 
-/// A line for the operator. Whoever closed the pipe does not want it.
+/// Prints a line for the operator. A closed pipe is no error.
 fn say(out: &mut dyn Write, line: &str) {
     let _ = writeln!(out, "{line}");
 }

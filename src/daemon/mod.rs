@@ -1,8 +1,8 @@
 //! The daemon: what starts what, in which order, and how it ends.
 
 mod commands;
+mod open;
 mod reload;
-mod settings;
 
 use std::ffi::OsString;
 use std::io;
@@ -66,12 +66,12 @@ pub fn serve(start: Start<'_>) -> Result<()> {
         log::log!(notice.level, "{}", notice.text);
     }
     log_panics();
-    if !config.media.sync {
+    if !config.storage.sync {
         warn!("media.storage.sync is off: a crash of the machine may lose what was answered 201");
     }
     let (sender, events) = mpsc::channel();
     catch_signals(sender.clone())?;
-    let library = Arc::new(settings::library(config)?);
+    let library = Arc::new(open::library(config)?);
     library.clean_up()?;
     library.log_missing_programs();
     open_library(config, &library, sender)?;
@@ -79,8 +79,8 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     let resumed = ResumeQueue::new()?;
     let (outbox, inbox) = xmpp::channel();
     let web = web(config, Arc::clone(&library), outbox, &resumed);
-    let xmpp = xmpp::start(settings::xmpp(config), inbox, Arc::clone(web.door()) as _)?;
-    let server = Server::start(settings::http(config)?, resumed, Arc::clone(&web) as _)?;
+    let xmpp = xmpp::start(config.xmpp.clone(), inbox, Arc::clone(web.door()) as _)?;
+    let server = Server::start(open::http(config)?, resumed, Arc::clone(&web) as _)?;
     for address in server.addresses() {
         info!("listening on {address}");
     }
@@ -88,8 +88,8 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     // Until the end: while the others stop, too, somebody may want to know how they are.
     let _admin = admin(config, Admin::new(Arc::clone(web.door()), library, server.monitor(), started))?;
     told(notifier.ready());
-    let current = config.clone();
-    let reload = Reload { first: source, current, reread, log, web: Arc::clone(&web), server: &server };
+    let (config, source) = (config.clone(), source.clone());
+    let reload = Reload { config, source, reread, log, web: Arc::clone(&web), server: &server };
     let end = wait(&events, reload, &notifier);
     told(notifier.stopping());
     web.door().stop();
@@ -117,20 +117,20 @@ fn web(config: &Config, library: Arc<Library>, outbox: Outbox, resumed: &ResumeQ
                 resumed.run(move || web.resume(parked, decision));
             }
         };
-        let gate = settings::gate(config);
+        let gate = config.access.clone();
         let door = Doorkeeper::new(gate, Arc::new(SystemClock), outbox, Box::new(deliver));
-        Web::new(library, Arc::new(door), settings::web(config))
+        Web::new(library, Arc::new(door), config.web.clone())
     })
 }
 
 /// The listener for those who watch, if there is to be one.
 fn admin(config: &Config, admin: Admin<Parked>) -> Result<Option<Server>> {
-    if config.admin.bind.is_empty() {
+    if config.admin.listen.is_empty() {
         return Ok(None);
     }
     let refused = |error| Error::caused(Kind::Config, "admin.bind can't be used", error);
     let server =
-        Server::start(settings::admin(config), ResumeQueue::new()?, Arc::new(admin)).map_err(refused)?;
+        Server::start(config.admin.clone(), ResumeQueue::new()?, Arc::new(admin)).map_err(refused)?;
     for address in server.addresses() {
         info!("/metrics and /healthz are on {address}");
     }
@@ -184,7 +184,7 @@ fn wait(events: &mpsc::Receiver<Event>, mut reload: Reload<'_>, notifier: &Notif
 
 /// Opens the library, or lets the housekeeper do so once the database can be reached.
 fn open_library(config: &Config, library: &Arc<Library>, sender: mpsc::Sender<Event>) -> Result<()> {
-    match settings::verify_schema(config) {
+    match open::verify_schema(config) {
         Err(error) if error.kind() == Kind::Unavailable => warn!("{error}; answering 503 until it can be"),
         result => return result.map(|()| library.open()),
     }
@@ -192,7 +192,7 @@ fn open_library(config: &Config, library: &Arc<Library>, sender: mpsc::Sender<Ev
     let keep_house = move || {
         loop {
             thread::sleep(limits::DATABASE_RETRY);
-            match settings::verify_schema(&config) {
+            match open::verify_schema(&config) {
                 Ok(()) => {
                     library.open();
                     return info!("the database is there");
@@ -212,7 +212,7 @@ fn open_library(config: &Config, library: &Arc<Library>, sender: mpsc::Sender<Ev
 
 /// How many connections are taken: as many as are wanted, as long as descriptors are left for what they ask for.
 fn connections(config: &Config) -> usize {
-    let wanted = config.http.connections_max;
+    let wanted = config.http.limits.connections;
     let allowed = crate::sys::raise_file_limit().unwrap_or_else(|cause| {
         error!("can't raise the limit of open files: {cause}");
         u64::MAX

@@ -1,22 +1,23 @@
-//! SIGHUP: the configuration is read again; what can change does, what can't is named in the log.
+//! SIGHUP: the configuration is read again, on the main thread. Settings that may change take effect; the others keep
+//! their running values and are named in the log.
 
 use std::sync::Arc;
 
 use log::{info, warn};
 
-use super::settings;
-use crate::config::{Config, Source, need_restart};
+use super::open;
+use crate::config::{Config, Merged, Source};
 use crate::error::Result;
 use crate::http::Server;
 use crate::log::{Destination, Switch};
 use crate::web::Web;
 
-/// The parts that take other settings while they run.
+/// The running configuration, and the parts that accept new settings while they run.
 pub(super) struct Reload<'a> {
-    /// The configuration of the start: what needs a restart is as it says.
-    pub first: &'a Source,
     /// The configuration that is in force.
-    pub current: Config,
+    pub config: Config,
+    /// The same as keys and values.
+    pub source: Source,
     /// Reads the configuration from where it was found.
     pub reread: &'a dyn Fn() -> Result<Source>,
     pub log: Switch,
@@ -25,57 +26,59 @@ pub(super) struct Reload<'a> {
 }
 
 impl Reload<'_> {
-    /// Takes a new configuration; a wrong one is told and leaves everything as it is. The log is opened anew either
-    /// way: its file may have been moved.
+    /// Takes a new configuration. A wrong one is logged and changes nothing. The log is opened anew in either case: its
+    /// file may have been moved.
     pub fn reload(&mut self) {
-        let reloaded = self.take();
-        if let Err(error) = reloaded {
+        if let Err(error) = self.take() {
             self.reopen_log();
             log::error!("the configuration is not reloaded, the old one stays: {error}");
         }
     }
 
     fn take(&mut self) -> Result<()> {
-        let source = (self.reread)()?;
-        let (mut config, notices) = Config::read(&source)?;
-        self.keep_threads(&mut config);
-        // What may fail comes first: a configuration is taken whole or not at all.
-        let destination = Destination::open(config.logging.file.as_deref())?;
-        if let (Some(https), true) = (&config.https, self.current.https.is_some()) {
-            self.server.set_certificate(&settings::pkcs12(https)?)?;
-        }
+        let new = (self.reread)()?;
+        let merged = Config::merge(&self.source, &new)?;
+        // Steps that may fail come first: a configuration is taken completely or not at all.
+        let destination = Destination::open(merged.config.logging.file.as_deref())?;
+        let old_certificate = match self.renew_certificate(&merged) {
+            // The new configuration does not want HTTPS any more: its keystore is no reason to refuse the rest.
+            Err(error) if merged.waiting.contains(&"https.enabled") => Some(error),
+            result => result.map(|()| None)?,
+        };
+        let Merged { config, source, waiting, notices } = merged;
         self.log.set(config.logging.level, destination);
-        self.server.set_limits(settings::limits(&config));
-        self.web.library().set_settings(settings::media(&config));
-        self.web.library().set_previews(settings::previews(&config));
-        self.web.door().set_settings(settings::gate(&config));
-        self.web.set_settings(settings::web(&config));
+        self.apply(&config);
         for notice in notices {
             log::log!(notice.level, "{}", notice.text);
         }
+        if let Some(error) = old_certificate {
+            warn!("HTTPS is served with the old certificate until the restart: {error}");
+        }
         info!("configuration reloaded from {}", source.name);
-        for key in need_restart(self.first, &source) {
+        for key in waiting {
             warn!("{key} has changed: that takes effect when the server is restarted");
         }
-        self.current = config;
+        (self.config, self.source) = (config, source);
         Ok(())
     }
 
-    /// Keeps the number of threads that run, and with another one wanted what was shared out among them.
-    fn keep_threads(&self, new: &mut Config) {
-        let running = &self.current;
-        if new.http.threads != running.http.threads {
-            new.http.threads = running.http.threads;
-            (new.http.uploads_max, new.http.downloads_max) =
-                (running.http.uploads_max, running.http.downloads_max);
-            (new.preview.jobs_max, new.preview.queue_max) =
-                (running.preview.jobs_max, running.preview.queue_max);
-        }
+    /// Reads the keystore again if HTTPS is served. New connections get its certificate.
+    fn renew_certificate(&self, merged: &Merged) -> Result<()> {
+        let Some(keystore) = &merged.config.keystore else { return Ok(()) };
+        self.server.set_certificate(&keystore.read()?)
+    }
+
+    fn apply(&self, config: &Config) {
+        self.server.set_limits(open::limits(config));
+        self.web.library().set_settings(config.media);
+        self.web.library().set_previews(config.previews.clone());
+        self.web.door().set_settings(config.access.clone());
+        self.web.set_settings(config.web.clone());
     }
 
     fn reopen_log(&self) {
-        let logging = &self.current.logging;
-        // A file that can't be opened anew leaves us the old one, which is better than none.
+        let logging = &self.config.logging;
+        // Where the file can't be opened anew, the log goes on into the old one.
         if let Ok(destination) = Destination::open(logging.file.as_deref()) {
             self.log.set(logging.level, destination);
         }

@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn a_refused_log_in_is_told_from_a_server_that_is_not_there() {
         let mut scratch = Scratch::new();
-        scratch.settings.database = "nothing".into();
+        scratch.settings.database = Some("nothing".into());
         assert_eq!(Schema::connect(&scratch.settings).err().unwrap().kind(), Kind::Failure);
         scratch.settings.hosts = vec![("127.0.0.1".into(), 1)];
         assert_eq!(Schema::connect(&scratch.settings).err().unwrap().kind(), Kind::Unavailable);

@@ -39,6 +39,26 @@ fn check_tells_of_each_part() {
 }
 
 #[test]
+fn check_refuses_unknown_keys_only_when_it_is_strict() {
+    let site = Site::start(&[]);
+    let text = fs::read_to_string(site.server.configuration()).expect("the configuration is there");
+    let file = site.server.directory().join("mistyped.properties");
+    fs::write(&file, format!("{text}media.sizelimt=1\n")).expect("the scratch directory takes files");
+    let check = |more: &[&str]| program(&[&["-c", &file.display().to_string(), "check"], more].concat());
+    let (status, printed) = check(&[]);
+    assert!(
+        status == 0 && printed.contains("media.sizelimt: unknown; did you mean media.sizelimit?"),
+        "{printed}"
+    );
+    let (status, printed) = check(&["--strict"]);
+    assert_eq!(status, 78, "{printed}");
+    assert!(printed.contains("media.sizelimt: unknown; did you mean media.sizelimit?"), "{printed}");
+    assert!(!printed.contains("storage: "), "nothing is tried: {printed}");
+    let (status, printed) = command(&site, &["check", "--strict"]);
+    assert_eq!(status, 0, "{printed}");
+}
+
+#[test]
 fn d28_what_has_no_counterpart_is_found_and_mended() {
     let site = Site::start(&[]);
     let (user, channel) = site.public_channel();

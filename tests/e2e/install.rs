@@ -231,5 +231,5 @@ fn words_are_completed() {
         assert!(complete(NAME).split(' ').any(|word| word == command), "{command}");
     }
     assert_eq!(complete(&format!("{NAME} fsck")), "--repair -c");
-    assert_eq!(complete(&format!("{NAME} -c x check")), "--from-java -c");
+    assert_eq!(complete(&format!("{NAME} -c x check")), "--from-java --strict -c");
 }

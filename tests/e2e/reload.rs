@@ -1,4 +1,4 @@
-//! SIGHUP: what changes while the server runs, what doesn't, and what a bad configuration does.
+//! SIGHUP: settings that change while the server runs, settings that wait for a restart, and bad configurations.
 
 use std::fs;
 use std::os::linux::net::SocketAddrExt;
@@ -60,7 +60,7 @@ fn limits_times_cors_and_domains_change_while_it_runs() {
 }
 
 #[test]
-fn what_needs_a_restart_is_named() {
+fn settings_that_need_a_restart_are_named() {
     let site = Site::start(&[]);
     reload(&site, "http.port=1\nxmpp.connection.password=another");
     let log = site.server.log();
@@ -130,19 +130,10 @@ fn the_log_gets_another_level_and_file() {
 #[test]
 fn a_new_certificate_is_used_for_new_connections() {
     let scratch = Scratch::new();
-    let (store, password) = (scratch.join("keystore.p12"), "secret");
+    let store = scratch.join("keystore.p12");
     certificate(&scratch, &store, "first");
-    let settings = [
-        ("http.enabled", "true"),
-        ("https.enabled", "true"),
-        ("https.port", "0"),
-        ("https.keystore.path", &store.display().to_string()),
-        ("https.keystore.password", password),
-    ];
-    let site = Site::start(&settings);
-    let log = site.server.log();
-    let port =
-        log.lines().filter_map(|line| line.split("listening on 0.0.0.0:").nth(1)).nth(1).expect("two ports");
+    let site = https_site(&store);
+    let port = &https_port(&site);
     assert!(subject(port).contains("CN = first"));
     certificate(&scratch, &store, "second");
     reload(&site, "");
@@ -151,6 +142,79 @@ fn a_new_certificate_is_used_for_new_connections() {
     site.server.signal("HUP");
     wait_for("the refusal", || site.server.log().contains("is not reloaded").then_some(()));
     assert!(subject(port).contains("CN = second"));
+}
+
+#[test]
+fn https_off_and_on_again_serves_the_renewed_certificate() {
+    let scratch = Scratch::new();
+    let store = scratch.join("keystore.p12");
+    certificate(&scratch, &store, "first");
+    let site = https_site(&store);
+    let port = &https_port(&site);
+    reload(&site, "https.enabled=false");
+    assert!(site.server.log().contains("https.enabled has changed: that takes effect when"), "still on");
+    assert!(subject(port).contains("CN = first"));
+    // The running HTTPS keeps its certificate, and says so, but other settings change.
+    fs::write(&store, "no keystore").expect("the scratch directory takes files");
+    reload(&site, "cache.max.age=7");
+    assert!(site.server.log().contains("HTTPS is served with the old certificate until the restart: "));
+    assert!(subject(port).contains("CN = first"));
+    certificate(&scratch, &store, "second");
+    reload(&site, "https.enabled=true");
+    assert!(subject(port).contains("CN = second"));
+}
+
+#[test]
+fn https_off_and_on_again_with_a_garbage_keystore_is_refused() {
+    let scratch = Scratch::new();
+    let store = scratch.join("keystore.p12");
+    certificate(&scratch, &store, "first");
+    let site = https_site(&store);
+    let port = &https_port(&site);
+    reload(&site, "https.enabled=false");
+    fs::write(&store, "no keystore").expect("the scratch directory takes files");
+    let file = site.server.configuration();
+    let text = fs::read_to_string(&file).expect("the configuration is there");
+    fs::write(&file, format!("{text}https.enabled=true\n")).expect("the scratch directory takes files");
+    site.server.signal("HUP");
+    wait_for("the refusal", || {
+        site.server.log().contains("is not reloaded, the old one stays: ").then_some(())
+    });
+    assert!(site.server.log().contains("https.keystore"), "{}", site.server.log());
+    assert!(subject(port).contains("CN = first"));
+}
+
+#[test]
+fn a_changed_server_name_changes_nothing_before_the_restart() {
+    let site = Site::start(&[]);
+    let (user, channel) = site.public_channel();
+    let media = format!("{channel}/{}", site.upload(&user, &channel));
+    reload(&site, "xmpp.component.servername=elsewhere.test\ncache.max.age=7s");
+    let log = site.server.log();
+    assert!(log.contains("xmpp.component.servername has changed: that takes effect when"), "{log}");
+    // The default of media.domains is the server name that runs.
+    let answer = get(&site, &media).expect(200);
+    assert_eq!(answer.header("cache-control"), Some("public, max-age=7"));
+    site.upload(&user, &channel);
+    get(&site, "room@elsewhere.test").expect(404);
+}
+
+/// A site with HTTP and, at a port of its own, HTTPS.
+fn https_site(store: &Path) -> Site {
+    Site::start(&[
+        ("http.enabled", "true"),
+        ("https.enabled", "true"),
+        ("https.port", "0"),
+        ("https.keystore.path", &store.display().to_string()),
+        ("https.keystore.password", "secret"),
+    ])
+}
+
+/// The port of HTTPS, which is the second that listens.
+fn https_port(site: &Site) -> String {
+    let log = site.server.log();
+    let mut ports = log.lines().filter_map(|line| line.split("listening on 0.0.0.0:").nth(1));
+    ports.nth(1).expect("two ports").to_owned()
 }
 
 /// Makes a PKCS#12 file for this name.

@@ -198,7 +198,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.table.unwatch(self.token);
         self.table.with(self.token, |content| {
-            content.generation = content.generation.wrapping_add(1) & 0x7fff_ffff
+            content.generation = content.generation.wrapping_add(1) & 0x7fff_ffff;
         });
         lock(&self.table.free).returned.push(self.token as u32);
     }

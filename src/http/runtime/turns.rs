@@ -287,11 +287,11 @@ fn hand_over(host: &Arc<impl Host>, turn: &Arc<Turn>, successor: Successor<Worke
 fn spawn(host: &Arc<impl Host>, turn: Arc<Turn>) -> io::Result<()> {
     let host = Arc::clone(host);
     let thread = thread::Builder::new().name("http-worker".to_owned()).stack_size(limits::WORKER_STACK);
-    thread.spawn(move || work(&host, turn)).map(drop)
+    thread.spawn(move || work(&host, &turn)).map(drop)
 }
 
 /// The life of a worker thread, which begins with a turn.
-fn work(host: &Arc<impl Host>, turn: Arc<Turn>) {
+fn work(host: &Arc<impl Host>, turn: &Arc<Turn>) {
     let (turns, me) = (host.turns(), Worker(Arc::default()));
     let mut next = hold(host, turn, &me);
     loop {
@@ -301,7 +301,7 @@ fn work(host: &Arc<impl Host>, turn: Arc<Turn>) {
                 Some(lock(&turns.pool).finish(me.clone()))
             }
             Some(Next::Wait) => match turns.wait(&me) {
-                Some(turn) => hold(host, turn, &me),
+                Some(turn) => hold(host, &turn, &me),
                 None => return,
             },
             Some(Next::End) | None => return,
@@ -310,9 +310,9 @@ fn work(host: &Arc<impl Host>, turn: Arc<Turn>) {
 }
 
 /// Handles events until this thread has left its turn and done its job, or gives the turn up; `None` at the end.
-fn hold(host: &Arc<impl Host>, turn: Arc<Turn>, me: &Worker) -> Option<Next<Job>> {
+fn hold(host: &Arc<impl Host>, turn: &Arc<Turn>, me: &Worker) -> Option<Next<Job>> {
     let turns = host.turns();
-    HELD.set(Some(Arc::clone(&turn)));
+    HELD.set(Some(Arc::clone(turn)));
     let mut events = Events::with_room(limits::TURN_EVENTS);
     loop {
         let report = lock(&turn.in_hand).pop_front();
@@ -326,8 +326,8 @@ fn hold(host: &Arc<impl Host>, turn: Arc<Turn>, me: &Worker) -> Option<Next<Job>
             turns.end_turn();
             return None;
         } else if turn.replaced.load(Ordering::Acquire) {
-            return Some(turns.retire(&turn, me));
-        } else if turns.wait_for_events(&turn, &mut events) {
+            return Some(turns.retire(turn, me));
+        } else if turns.wait_for_events(turn, &mut events) {
             host.may_be_stuck();
         }
     }

@@ -11,7 +11,7 @@ use crate::limits;
 use crate::secret::Secret;
 
 /// A database and how to log in to it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresSettings {
     /// Host and port of each server, tried in this order. A host that begins with `/` is the directory of a
     /// Unix socket.
@@ -20,8 +20,8 @@ pub struct PostgresSettings {
     pub user: Option<String>,
     /// The role's password.
     pub password: Option<Secret>,
-    /// The database's name.
-    pub database: String,
+    /// The database's name; if unset, the server takes the role's.
+    pub database: Option<String>,
     /// Whether connections are encrypted.
     pub ssl: SslMode,
     /// A file with the certificate (PEM) that the server's is to be signed by, besides the system's.
@@ -62,7 +62,7 @@ impl PostgresSettings {
             hosts: vec![("127.0.0.1".into(), port)],
             user: Some("media".into()),
             password: Some(Secret::new("hunter2")),
-            database: database.into(),
+            database: Some(database.into()),
             ssl: SslMode::default(),
             ssl_root: None,
             schema: None,
@@ -84,8 +84,10 @@ impl PostgresSettings {
         if let Some(password) = &self.password {
             config.password(password.expose());
         }
+        if let Some(database) = &self.database {
+            config.dbname(database);
+        }
         config
-            .dbname(&self.database)
             .application_name(self.application_name.as_deref().unwrap_or("buddycloud-media-server"))
             .connect_timeout(self.connect_timeout.unwrap_or(limits::DATABASE_WAIT))
             .tcp_user_timeout(limits::DATABASE_KEEPALIVE)

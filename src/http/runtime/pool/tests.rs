@@ -94,7 +94,7 @@ impl Model {
                     step(&|model| {
                         model.replaced.retain(|other| *other != turn);
                         let after = model.pool.retire(thread);
-                        model.threads[thread] = At::after(after);
+                        model.threads[thread] = At::after(&after);
                     });
                 }
             }
@@ -112,7 +112,7 @@ impl Model {
             At::Works => step(&|model| {
                 model.done += 1;
                 let after = model.pool.finish(thread);
-                model.threads[thread] = At::after(after);
+                model.threads[thread] = At::after(&after);
             }),
             At::Idle => match self.mail[thread] {
                 Some(mail) => step(&|model| {
@@ -233,7 +233,7 @@ impl Model {
 
 impl At {
     /// What a thread is at after a job or a turn.
-    fn after(next: Next<()>) -> Self {
+    fn after(next: &Next<()>) -> Self {
         match next {
             Next::Run(()) => Self::Works,
             Next::Wait => Self::Idle,

@@ -1,4 +1,4 @@
-//! How the values of settings are written, and what they become.
+//! The types of settings: the syntax of a value, its parsed form and its range.
 
 use std::fmt::Display;
 use std::net::Ipv6Addr;
@@ -6,50 +6,38 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::Database;
+use super::{Database, units};
 use crate::model::BareJid;
 use crate::secret::Secret;
+use crate::xmpp::Security;
 
-/// Parses the values of a setting.
-pub(super) trait Format {
-    /// What the text becomes.
-    type Value;
+/// The type of a setting's values.
+pub(super) trait ValueType {
+    /// The type of the parsed value.
+    type Value: PartialEq;
 
-    /// Parses a text without blanks around it. The error is a phrase that doesn't repeat the text.
+    /// Parses a text without blanks around it. The error is a phrase that shows nothing but numbers of the text.
     fn parse(&self, text: &str) -> Result<Self::Value, String>;
 
-    /// What must be written, with its range: a phrase for the manual and for errors.
+    /// The type with its range, in words for the manual and for errors.
     fn describe(&self) -> String;
 
-    /// Whether an empty value is a value; else it counts as not set.
-    fn takes_nothing(&self) -> bool {
+    /// Whether an empty value counts as a value; otherwise the key counts as not set.
+    fn accepts_empty(&self) -> bool {
         false
     }
 }
 
-/// When the connection to the XMPP server is encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SecurityMode {
-    /// Never.
-    Disabled,
-    /// If the server offers it.
-    Enabled,
-    /// Always, or there is no connection.
-    Required,
-}
-
-impl SecurityMode {
-    /// The words of the setting.
-    pub(super) const WORDS: &[(&str, Self)] =
-        &[("disabled", Self::Disabled), ("enabled", Self::Enabled), ("required", Self::Required)];
-}
+/// The words of `xmpp.connection.securitymode`.
+pub(super) const SECURITY: &[(&str, Security)] =
+    &[("disabled", Security::Disabled), ("enabled", Security::Enabled), ("required", Security::Required)];
 
 /// Formats of key files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keystore {
-    /// The one that is read.
+pub(super) enum KeystoreFormat {
+    /// The only one that is supported.
     Pkcs12,
-    /// The original's: read as a word, so that advice can be given when HTTPS is wanted.
+    /// The original server's. It is accepted as a word, so that advice can be given where HTTPS is enabled.
     Jks,
 }
 
@@ -59,14 +47,14 @@ pub(super) struct Number<T> {
     pub(super) max: T,
 }
 
-impl<T: FromStr + PartialOrd + Display + Copy> Format for Number<T> {
+impl<T: FromStr + PartialOrd + Display + Copy> ValueType for Number<T> {
     type Value = T;
 
     fn parse(&self, text: &str) -> Result<T, String> {
         // `parse` alone would take a sign.
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         let number = text.parse().ok().filter(|number| digits && (self.min..=self.max).contains(number));
-        number.ok_or_else(|| format!("not a {}", self.describe()))
+        number.ok_or_else(|| format!("{} is not a {}", shown(text), self.describe()))
     }
 
     fn describe(&self) -> String {
@@ -74,40 +62,90 @@ impl<T: FromStr + PartialOrd + Display + Copy> Format for Number<T> {
     }
 }
 
-/// A time in whole units.
-pub(super) struct Span {
-    unit: Duration,
-    name: &'static str,
-    number: Number<u32>,
+/// A number of bytes, with or without a unit.
+pub(super) struct Size<T> {
+    pub(super) min: T,
+    pub(super) max: T,
 }
 
-impl Span {
-    pub(super) const fn seconds(min: u32, max: u32) -> Self {
-        Self { unit: Duration::from_secs(1), name: "seconds", number: Number { min, max } }
-    }
+impl<T: TryFrom<u64> + TryInto<u64> + PartialOrd + Copy> ValueType for Size<T> {
+    type Value = T;
 
-    pub(super) const fn milliseconds(min: u32, max: u32) -> Self {
-        Self { unit: Duration::from_millis(1), name: "milliseconds", number: Number { min, max } }
-    }
-}
-
-impl Format for Span {
-    type Value = Duration;
-
-    fn parse(&self, text: &str) -> Result<Duration, String> {
-        let number = self.number.parse(text).map_err(|_| format!("not a {}", self.describe()))?;
-        Ok(self.unit * number)
+    fn parse(&self, text: &str) -> Result<T, String> {
+        let size = units::size(text).and_then(|bytes| T::try_from(bytes).ok());
+        let size = size.filter(|size| (self.min..=self.max).contains(size));
+        size.ok_or_else(|| {
+            format!("{} is not a {}, such as 100M (plain numbers are bytes)", shown(text), self.range())
+        })
     }
 
     fn describe(&self) -> String {
-        format!("number of {} from {} to {}", self.name, self.number.min, self.number.max)
+        format!("{}; plain numbers are bytes", self.range())
     }
+}
+
+impl<T: TryInto<u64> + Copy> Size<T> {
+    fn range(&self) -> String {
+        let shown = |bytes: T| bytes.try_into().map_or_else(|_| String::new(), units::show_size);
+        format!("size from {} to {}", shown(self.min), shown(self.max))
+    }
+}
+
+/// A time in whole milliseconds, with or without a unit.
+pub(super) struct Time {
+    min: Duration,
+    max: Duration,
+    /// The unit of a plain number, and its name.
+    plain: Duration,
+    name: &'static str,
+}
+
+impl Time {
+    /// A time whose plain numbers are seconds, as the limits are.
+    pub(super) const fn seconds(min: u64, max: u64) -> Self {
+        let (min, max) = (Duration::from_secs(min), Duration::from_secs(max));
+        Self { min, max, plain: Duration::from_secs(1), name: "seconds" }
+    }
+
+    /// A time whose plain numbers are milliseconds, as the limits are.
+    pub(super) const fn milliseconds(min: u64, max: u64) -> Self {
+        let (min, max) = (Duration::from_millis(min), Duration::from_millis(max));
+        Self { min, max, plain: Duration::from_millis(1), name: "milliseconds" }
+    }
+
+    fn range(&self) -> String {
+        format!("time from {} to {}", units::show_time(self.min), units::show_time(self.max))
+    }
+}
+
+impl ValueType for Time {
+    type Value = Duration;
+
+    fn parse(&self, text: &str) -> Result<Duration, String> {
+        let time = units::time(text, self.plain).filter(|time| (self.min..=self.max).contains(time));
+        time.ok_or_else(|| {
+            let Self { name, .. } = self;
+            format!("{} is not a {}, such as 30s (plain numbers are {name})", shown(text), self.range())
+        })
+    }
+
+    fn describe(&self) -> String {
+        format!("{}; plain numbers are {}", self.range(), self.name)
+    }
+}
+
+/// A value as an error shows it, if it looks like a number. Anything else could be a password in the wrong line.
+fn shown(text: &str) -> String {
+    const LONGEST: usize = 24;
+    let number = text.trim_start_matches(['-', '+', '.']).starts_with(|c: char| c.is_ascii_digit());
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" .,_+-".contains(&byte));
+    if number && plain && text.len() <= LONGEST { format!("{text:?}") } else { "the value".to_owned() }
 }
 
 /// One of several words, in any case.
 pub(super) struct Choice<T: 'static>(pub(super) &'static [(&'static str, T)]);
 
-impl<T: Copy> Format for Choice<T> {
+impl<T: Copy + PartialEq> ValueType for Choice<T> {
     type Value = T;
 
     fn parse(&self, text: &str) -> Result<T, String> {
@@ -125,10 +163,10 @@ impl<T: Copy> Format for Choice<T> {
     }
 }
 
-/// Yes or no.
-pub(super) struct Switch;
+/// True or false.
+pub(super) struct Boolean;
 
-impl Format for Switch {
+impl ValueType for Boolean {
     type Value = bool;
 
     fn parse(&self, text: &str) -> Result<bool, String> {
@@ -147,14 +185,14 @@ impl Format for Switch {
 /// A format of key files.
 pub(super) struct KeystoreType;
 
-impl Format for KeystoreType {
-    type Value = Keystore;
+impl ValueType for KeystoreType {
+    type Value = KeystoreFormat;
 
-    fn parse(&self, text: &str) -> Result<Keystore, String> {
+    fn parse(&self, text: &str) -> Result<KeystoreFormat, String> {
         match text.to_ascii_uppercase().as_str() {
-            "PKCS12" => Ok(Keystore::Pkcs12),
+            "PKCS12" => Ok(KeystoreFormat::Pkcs12),
             // COMPAT: "JSK" stands in configurations of the original.
-            "JKS" | "JSK" => Ok(Keystore::Jks),
+            "JKS" | "JSK" => Ok(KeystoreFormat::Jks),
             _ => Err(format!("not {}", self.describe())),
         }
     }
@@ -167,7 +205,7 @@ impl Format for KeystoreType {
 /// A text in one line.
 pub(super) struct Text;
 
-impl Format for Text {
+impl ValueType for Text {
     type Value = String;
 
     fn parse(&self, text: &str) -> Result<String, String> {
@@ -185,7 +223,7 @@ impl Format for Text {
 /// A password.
 pub(super) struct Password;
 
-impl Format for Password {
+impl ValueType for Password {
     type Value = Secret;
 
     fn parse(&self, text: &str) -> Result<Secret, String> {
@@ -198,9 +236,9 @@ impl Format for Password {
 }
 
 /// A path in the file system.
-pub(super) struct Path;
+pub(super) struct FilePath;
 
-impl Format for Path {
+impl ValueType for FilePath {
     type Value = PathBuf;
 
     fn parse(&self, text: &str) -> Result<PathBuf, String> {
@@ -215,7 +253,7 @@ impl Format for Path {
 /// A host's name or address.
 pub(super) struct Host;
 
-impl Format for Host {
+impl ValueType for Host {
     type Value = String;
 
     fn parse(&self, text: &str) -> Result<String, String> {
@@ -235,7 +273,7 @@ impl Format for Host {
 /// An XMPP domain.
 pub(super) struct Domain;
 
-impl Format for Domain {
+impl ValueType for Domain {
     type Value = BareJid;
 
     fn parse(&self, text: &str) -> Result<BareJid, String> {
@@ -248,10 +286,10 @@ impl Format for Domain {
     }
 }
 
-/// The address under which clients reach the server: kept as it is written.
+/// The URL under which clients reach the server, kept as it is written.
 pub(super) struct Endpoint;
 
-impl Format for Endpoint {
+impl ValueType for Endpoint {
     type Value = String;
 
     fn parse(&self, text: &str) -> Result<String, String> {
@@ -271,7 +309,7 @@ impl Format for Endpoint {
 /// A database's JDBC URL.
 pub(super) struct Jdbc;
 
-impl Format for Jdbc {
+impl ValueType for Jdbc {
     type Value = Database;
 
     fn parse(&self, text: &str) -> Result<Database, String> {
@@ -283,14 +321,14 @@ impl Format for Jdbc {
     }
 }
 
-/// Each text with what it becomes, shown by `Debug`; `-` is an error.
+/// Compares the parsed form of each text, shown by `Debug`, with the expected one; `-` is an error.
 #[cfg(test)]
-pub(super) fn check<F: Format>(format: &F, table: &[(&str, &str)])
+pub(super) fn check<T: ValueType>(value_type: &T, table: &[(&str, &str)])
 where
-    F::Value: std::fmt::Debug,
+    T::Value: std::fmt::Debug,
 {
     for (text, expected) in table {
-        let shown = format.parse(text).map_or_else(|_| "-".to_owned(), |value| format!("{value:?}"));
+        let shown = value_type.parse(text).map_or_else(|_| "-".to_owned(), |value| format!("{value:?}"));
         assert_eq!(shown, *expected, "{text:?}");
     }
 }
@@ -300,7 +338,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_and_times() {
+    fn numbers() {
         let number = Number { min: 2_u16, max: 1024 };
         check(
             &number,
@@ -310,12 +348,58 @@ mod tests {
             &number,
             &[("+5", "-"), ("-5", "-"), ("", "-"), ("5 ", "-"), ("5k", "-"), ("0x5", "-"), ("٥", "-")],
         );
-        assert_eq!(number.parse("1").unwrap_err(), "not a number from 2 to 1024");
-        let most = Number { min: 1, max: i64::MAX };
-        check(&most, &[("9223372036854775807", "9223372036854775807"), ("9223372036854775808", "-")]);
-        check(&Span::seconds(0, 60), &[("0", "0ns"), ("60", "60s"), ("61", "-"), ("1s", "-")]);
-        check(&Span::milliseconds(1, 5000), &[("1", "1ms"), ("5000", "5s"), ("0", "-")]);
-        assert_eq!(Span::seconds(0, 60).parse("x").unwrap_err(), "not a number of seconds from 0 to 60");
+        assert_eq!(number.parse("1").unwrap_err(), "\"1\" is not a number from 2 to 1024");
+        let limit = Number { min: 1, max: i64::MAX };
+        check(&limit, &[("9223372036854775807", "9223372036854775807"), ("9223372036854775808", "-")]);
+    }
+
+    #[test]
+    fn sizes() {
+        let size = Size { min: 1_usize, max: 1 << 30 };
+        check(&size, &[("1", "1"), ("64K", "65536"), ("1G", "1073741824"), ("1073741824", "1073741824")]);
+        check(&size, &[("0", "-"), ("0K", "-"), ("1073741825", "-"), ("2G", "-"), ("1.5G", "-"), ("", "-")]);
+        assert_eq!(
+            size.parse("100X").unwrap_err(),
+            "\"100X\" is not a size from 1 to 1G, such as 100M (plain numbers are bytes)"
+        );
+        let quota = Size { min: 0, max: i64::MAX.unsigned_abs() };
+        check(
+            &quota,
+            &[("8388607T", "9223370937343148032"), ("8388608T", "-"), ("9223372036854775808", "-")],
+        );
+        check(&Size { min: 0, max: u8::MAX }, &[("255", "255"), ("256", "-"), ("1K", "-")]);
+    }
+
+    #[test]
+    fn times() {
+        let seconds = Time::seconds(0, 86_400);
+        check(
+            &seconds,
+            &[("0", "0ns"), ("60", "60s"), ("1500ms", "1.5s"), ("1d", "86400s"), ("24h", "86400s")],
+        );
+        check(
+            &seconds,
+            &[("86401", "-"), ("2d", "-"), ("86400001ms", "-"), ("1w", "-"), ("", "-"), ("-1", "-")],
+        );
+        let milliseconds = Time::milliseconds(1, 5000);
+        check(
+            &milliseconds,
+            &[("1", "1ms"), ("5000", "5s"), ("5s", "5s"), ("0", "-"), ("6s", "-"), ("1m", "-")],
+        );
+        assert_eq!(
+            seconds.parse("7w").unwrap_err(),
+            "\"7w\" is not a time from 0s to 1d, such as 30s (plain numbers are seconds)"
+        );
+    }
+
+    #[test]
+    fn an_error_shows_only_what_looks_like_a_number() {
+        for text in ["100X", "-1", "+5", "1.5G", ".5", "1 G", "99999999999999999999"] {
+            assert_eq!(shown(text), format!("{text:?}"));
+        }
+        for text in ["hunter2", "", "1\0", "1/2", "5é", "1:2", "1111111111111111111111111"] {
+            assert_eq!(shown(text), "the value");
+        }
     }
 
     #[test]
@@ -325,14 +409,14 @@ mod tests {
         assert_eq!(choice.parse("x").unwrap_err(), "not on, off or auto");
         assert_eq!(Choice(&[("PKCS12", ())]).describe(), "PKCS12");
         check(
-            &Switch,
+            &Boolean,
             &[("true", "true"), ("On", "true"), ("yes", "true"), ("FALSE", "false"), ("off", "false")],
         );
-        check(&Switch, &[("no", "false"), ("1", "-"), ("", "-")]);
+        check(&Boolean, &[("no", "false"), ("1", "-"), ("", "-")]);
         check(&KeystoreType, &[("pkcs12", "Pkcs12"), ("JKS", "Jks"), ("JSK", "Jks"), ("PEM", "-")]);
         check(&Text, &[("a b", "\"a b\""), ("a\nb", "-"), ("a\0", "-")]);
         check(&Password, &[("a\nb", "[secret]")]);
-        check(&Path, &[("/a b/c", "\"/a b/c\""), ("a\0b", "-")]);
+        check(&FilePath, &[("/a b/c", "\"/a b/c\""), ("a\0b", "-")]);
         check(&Jdbc, &[("jdbc:sqlite:x", "Sqlite(\"x\")"), ("x", "-")]);
     }
 

@@ -1,0 +1,323 @@
+//! Defaults, every setting's way to its layer, contradictions, and reloads.
+
+use std::time::Duration;
+
+use super::*;
+use crate::access::DomainRule;
+use crate::config::properties;
+use crate::http::cors::Cors;
+use crate::secret::Secret;
+use crate::xmpp::Security;
+
+/// Every mandatory setting.
+const LEAST: &str = "xmpp.component.host=h\nxmpp.component.port=5347\nxmpp.component.subdomain=media.example.com\n\
+    xmpp.component.secretkey=hunter2\nxmpp.connection.username=media\nxmpp.connection.password=hunter2\n\
+    xmpp.connection.port=5222\nxmpp.connection.servicename=example.com\nmedia.storage.root=/srv/media\n";
+const HTTPS: &str =
+    "https.enabled=true\nhttps.port=8443\nhttps.keystore.path=/k.jks\nhttps.keystore.password=hunter2\n";
+
+fn source(text: &str) -> Source {
+    Source { name: "f".to_owned(), entries: properties::parse("f", text.as_bytes()).unwrap() }
+}
+
+/// The configuration of the mandatory settings and these.
+fn read(text: &str) -> Result<Config> {
+    Config::read(&source(&format!("{LEAST}{text}"))).map(|(config, _)| config)
+}
+
+fn refused(text: &str) -> String {
+    read(text).unwrap_err().to_string()
+}
+
+#[test]
+fn defaults() {
+    let config = read("").unwrap();
+    let listen =
+        |address: &str, optional| http::Listen { address: address.parse().unwrap(), tls: false, optional };
+    assert_eq!(config.http.listen, [listen("0.0.0.0:8080", false), listen("[::]:8080", true)]);
+    let expected =
+        http::Limits { connections: 8192, connections_per_address: 256, requests_per_second: 0, uploads: 48 };
+    assert_eq!((config.http.limits, config.threads), (expected, 128));
+    assert!(config.http.trusted_proxies.is_empty() && config.admin.listen.is_empty());
+    assert_eq!(config.keystore, None);
+    assert_eq!((&config.web.endpoint, &config.web.cors), (&None, &Cors::Any));
+    assert_eq!(config.web.cache_max_age, Duration::from_secs(86400));
+    let xmpp::Settings { component, client, .. } = &config.xmpp;
+    assert_eq!(
+        (component.host.as_str(), component.port, component.jid.as_str()),
+        ("h", 5347, "media.example.com")
+    );
+    assert_eq!(component.secret, Secret::new("hunter2"));
+    assert_eq!(
+        (client.host.as_str(), client.port, client.service.as_str()),
+        ("example.com", 5222, "example.com")
+    );
+    assert_eq!((client.username.as_str(), &client.password), ("media", &Secret::new("hunter2")));
+    assert_eq!((client.security, &client.ca), (Security::Enabled, &None));
+    let access = &config.access;
+    assert_eq!(access.domains, [DomainRule::Below("example.com".to_owned())]);
+    assert_eq!((access.reply_timeout, access.cache_ttl), (Duration::from_secs(30), Duration::from_secs(30)));
+    assert_eq!((access.pending_per_user, access.pending_per_address, access.pending_total), (8, 256, 1024));
+    assert_eq!((access.lookups_per_address, access.lookups_total), (64, 1024));
+    assert_eq!((&access.endpoint, access.service_name.as_str()), (&None, "example.com"));
+    assert_eq!((config.media.size_limit, config.media.to_disk_threshold), (104_857_600, 1_048_576));
+    assert_eq!(config.media.quotas, Quotas { channel: None, user: None });
+    let previews = &config.previews;
+    let jobs = thread::available_parallelism().map_or(1, usize::from).min(6);
+    assert_eq!((previews.count, previews.jobs, previews.queue), (50, jobs, 8));
+    assert_eq!(format!("{:?}", previews.studio), format!("{:?}", preview::Settings::default()));
+    assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: true });
+    assert_eq!(config.database, Database::Sqlite("/srv/media/metadata.sqlite".into()));
+    assert_eq!(config.logging, Logging { file: None, level: log::LevelFilter::Info });
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn every_setting_reaches_its_layer() {
+    // All values differ from their defaults and from one another.
+    let config = read(
+        "http.port=1\nhttp.bind=::1\nhttp.endpoint=https://a/b/\nhttp.threads=200\nhttp.uploads.max=2\n\
+         http.downloads.max=3\nhttp.connections.max=4\nhttp.connections.per.address.max=5\n\
+         http.rate.limit=26\nhttp.trusted.proxies=10.0.0.1\nhttp.cors.origins=\ncache.max.age=6\nhttp.enabled=yes\n\
+         https.enabled=true\nhttps.port=7\nhttps.keystore=/k.p12\nhttps.keystore.password=hunter3\n\
+         xmpp.connection.host=c\nxmpp.connection.securitymode=required\nxmpp.connection.tls.ca=/ca.pem\n\
+         xmpp.reply.timeout=8\nxmpp.cache.ttl=9\nxmpp.pending.per.user.max=10\n\
+         xmpp.pending.per.address.max=11\nxmpp.pending.max=12\nxmpp.lookups.per.address.max=22\n\
+         xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\n\
+         media.sizelimit=13\nmedia.todisk.threshold=14K\nmedia.quota.channel=24\n\
+         media.quota.user=25\njdbc.db.url=jdbc:postgresql:m\njdbc.pool.size=15\n\
+         preview.max.pixels=16\npreview.max.bytes=17\npreview.max.count=18\npreview.timeout=19\n\
+         preview.jobs.max=20\npreview.queue.max=21\npreview.ffmpeg=/f\npreview.ffprobe=/p\n\
+         admin.bind=127.0.0.1:22, [::1]:23\n\
+         logging.file=/l\nlogging.level=trace",
+    )
+    .unwrap();
+    let listen =
+        |address: &str, tls| http::Listen { address: address.parse().unwrap(), tls, optional: false };
+    assert_eq!(config.http.listen, [listen("[::1]:1", false), listen("[::1]:7", true)]);
+    let limits =
+        http::Limits { connections: 4, connections_per_address: 5, requests_per_second: 26, uploads: 2 };
+    assert_eq!((config.http.limits, config.threads), (limits, 200));
+    assert_eq!(config.http.trusted_proxies, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
+    let keystore = Keystore { path: "/k.p12".into(), password: Secret::new("hunter3") };
+    assert_eq!(config.keystore, Some(keystore));
+    assert_eq!(config.admin.listen, [listen("127.0.0.1:22", false), listen("[::1]:23", false)]);
+    assert_eq!((config.web.endpoint.as_deref(), &config.web.cors), (Some("https://a/b"), &Cors::Off));
+    assert_eq!(config.web.cache_max_age, Duration::from_secs(6));
+    let client = &config.xmpp.client;
+    assert_eq!((client.host.as_str(), client.security), ("c", Security::Required));
+    assert_eq!(client.ca, Some("/ca.pem".into()));
+    let access = &config.access;
+    assert_eq!(
+        (&*access.domains, access.endpoint.as_deref()),
+        (&[DomainRule::Any][..], Some("https://a/b/"))
+    );
+    assert_eq!((access.reply_timeout, access.cache_ttl), (Duration::from_millis(8), Duration::from_secs(9)));
+    assert_eq!((access.pending_per_user, access.pending_per_address, access.pending_total), (10, 11, 12));
+    assert_eq!((access.lookups_per_address, access.lookups_total), (22, 23));
+    assert_eq!((config.media.size_limit, config.media.to_disk_threshold), (13, 14_336));
+    assert_eq!(config.media.quotas, Quotas { channel: Some(24), user: Some(25) });
+    let previews = &config.previews;
+    assert_eq!((previews.count, previews.jobs, previews.queue), (18, 20, 21));
+    let preview::Settings { max_pixels, max_bytes, time, ffmpeg, ffprobe } = &previews.studio;
+    assert_eq!((*max_pixels, *max_bytes, *time), (16, 17, Duration::from_secs(19)));
+    assert_eq!((ffmpeg, ffprobe), (&PathBuf::from("/f"), &PathBuf::from("/p")));
+    assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: false });
+    let Database::Postgres(database) = &config.database else { panic!("PostgreSQL") };
+    assert_eq!((database.database.as_deref(), database.pool_size), (Some("m"), 15));
+    assert_eq!(config.logging, Logging { file: Some("/l".into()), level: log::LevelFilter::Trace });
+}
+
+#[test]
+fn https_replaces_http_unless_both_are_enabled() {
+    let table = [
+        ("", true, false),
+        ("https.enabled=true", false, true),
+        ("https.enabled=TRUE\nhttp.enabled=true", true, true),
+        ("http.enabled=true", true, false),
+    ];
+    for (text, http, https) in table {
+        let config = read(&format!("{HTTPS}https.enabled=false\n{text}")).unwrap();
+        let serves = |tls| config.http.listen.iter().any(|listen| listen.tls == tls);
+        assert_eq!((serves(false), serves(true)), (http, https), "{text}");
+        assert_eq!(config.keystore.is_some(), https, "{text}");
+    }
+    assert_eq!(refused("http.enabled=no"), "f:10: http.enabled: neither HTTP nor HTTPS would be served");
+    assert_eq!(
+        refused(&format!("{HTTPS}http.enabled=true\nhttp.port=8443")),
+        "f:11: https.port: the same as http.port"
+    );
+    assert!(read(&format!("{HTTPS}http.port=8443")).is_ok());
+}
+
+#[test]
+fn java_keystores_are_refused_with_advice() {
+    for kind in ["JKS", "JSK", "jks"] {
+        let text = refused(&format!("{HTTPS}https.keystore.type={kind}"));
+        assert!(text.starts_with("f:14: https.keystore.type: Java keystores are not supported"), "{text}");
+        let line = "keytool -importkeystore -srckeystore /k.jks -srcstoretype JKS -destkeystore /k.p12 ";
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(read("https.keystore.type=JKS").is_ok(), "not read without HTTPS");
+}
+
+#[test]
+fn uploads_leave_threads_to_other_requests() {
+    for threads in 3..=1024 {
+        let limits = read(&format!("http.threads={threads}")).unwrap().http.limits;
+        assert!(limits.uploads > 0 && limits.uploads < threads, "{threads}");
+    }
+    assert_eq!(
+        refused("http.threads=20\nhttp.uploads.max=20"),
+        "f:10: http.threads: 20 threads must be more than http.uploads.max (20)"
+    );
+    assert!(read("http.uploads.max=127").is_ok());
+}
+
+#[test]
+fn previews_leave_workers_free() {
+    for threads in 3..=1024 {
+        let previews = read(&format!("http.threads={threads}")).unwrap().previews;
+        assert!(previews.jobs > 0 && previews.jobs + previews.queue < threads, "{threads}");
+    }
+    assert_eq!(
+        refused("http.threads=20\npreview.jobs.max=4\npreview.queue.max=16"),
+        "f:10: http.threads: 20 threads must be more than preview.jobs.max (4) and preview.queue.max (16) \
+         together"
+    );
+}
+
+#[test]
+fn the_account_is_a_local_part_or_an_address() {
+    let account = |name: &str| read(&format!("xmpp.connection.username={name}"));
+    for name in ["media", "Media", "media@example.com", "media@EXAMPLE.com"] {
+        assert_eq!(account(name).unwrap().xmpp.client.username, "media", "{name}");
+    }
+    for (name, what) in [
+        ("media@example.org", "its domain is not xmpp.connection.servicename"),
+        ("media@example.com/x", "neither the local part of an XMPP address nor a bare one"),
+        ("a b", "neither the local part of an XMPP address nor a bare one"),
+        ("@example.com", "neither the local part of an XMPP address nor a bare one"),
+    ] {
+        assert_eq!(account(name).unwrap_err().to_string(), format!("f:10: xmpp.connection.username: {what}"));
+    }
+}
+
+#[test]
+fn the_component_has_a_domain() {
+    let jid = |text: &str| read(text).map(|config| config.xmpp.component.jid.to_string());
+    assert_eq!(jid("xmpp.component.subdomain=a.b\nxmpp.component.servername=c.d").unwrap(), "a.b.c.d");
+    assert_eq!(jid("xmpp.component.subdomain=a.b").unwrap(), "a.b");
+    for bad in [".b", "a@b.c", "a b.c", "a/b.c"] {
+        assert!(jid(&format!("xmpp.component.subdomain={bad}")).is_err(), "{bad}");
+    }
+}
+
+/// The configuration in force after the first of these was started and the others were loaded one after another.
+fn merged(texts: &[&str]) -> Merged {
+    let sources = texts.iter().map(|text| source(&format!("{LEAST}{text}")));
+    let mut sources = sources.collect::<Vec<_>>().into_iter();
+    let mut running = sources.next().unwrap();
+    let mut last = Config::merge(&running, &running).unwrap();
+    for new in sources {
+        last = Config::merge(&running, &new).unwrap();
+        running = last.source.clone();
+    }
+    last
+}
+
+#[test]
+fn a_reload_changes_only_what_may_change_and_names_the_rest() {
+    let Merged { config, waiting, .. } =
+        merged(&["http.port=1\nmedia.sizelimit=5", "http.port=2\nhttp.bind=::1\nmedia.sizelimit=6"]);
+    assert_eq!(waiting, ["http.port", "http.bind"]);
+    assert_eq!(config.http.listen.iter().map(|listen| listen.address.port()).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(config.media.size_limit, 6);
+    assert!(merged(&["http.port=8080", "", "http.port=08080\nhttps.enabled=no"]).waiting.is_empty());
+    // Another reload compares with what runs, not with what was last read.
+    let Merged { config, waiting, .. } = merged(&["http.port=1", "http.port=2", "http.port=2"]);
+    assert_eq!((config.http.listen[0].address.port(), waiting), (1, vec!["http.port"]));
+    assert!(merged(&["http.port=1", "http.port=2", "http.port=1"]).waiting.is_empty());
+}
+
+#[test]
+fn every_setting_that_takes_a_restart_keeps_its_running_value() {
+    let other = |key| match key {
+        "http.enabled" | "media.storage.sync" | "https.enabled" => "off",
+        "xmpp.component.subdomain" => "77.example.com",
+        // Beside a server name, the subdomain is not a whole name.
+        "xmpp.component.servername" => "77\nxmpp.component.subdomain=media",
+        "xmpp.connection.securitymode" => "required",
+        "xmpp.connection.username" => "other@example.com",
+        "jdbc.db.url" => "jdbc:sqlite:/other",
+        "admin.bind" => "127.0.0.1:77",
+        "http.bind" | "http.trusted.proxies" => "::77",
+        _ => "77",
+    };
+    let running = read(HTTPS_ON).map(|config| format!("{config:?}")).unwrap();
+    let restart = s::SETTINGS.iter().filter(|setting| setting.change == s::Change::Restart);
+    let keys: Vec<_> = restart.map(|setting| setting.key).collect();
+    for key in &keys {
+        let Merged { config, waiting, .. } =
+            merged(&[HTTPS_ON, &format!("{HTTPS_ON}\n{key}={}", other(key))]);
+        assert_eq!(waiting, [*key]);
+        assert_eq!(format!("{config:?}"), running, "{key}");
+    }
+    assert!(keys.len() > 20, "{keys:?}");
+}
+
+const HTTPS_ON: &str = "http.enabled=on\nhttps.enabled=on\nhttps.port=8443\nhttps.keystore.path=/k.p12\n\
+    https.keystore.password=p\n";
+
+#[test]
+fn defaults_derive_from_the_running_settings() {
+    let new = "xmpp.component.subdomain=media\nxmpp.component.servername=example.org";
+    let Merged { config, waiting, .. } = merged(&["", new]);
+    assert_eq!(waiting, ["xmpp.component.servername"]);
+    assert_eq!(config.access.domains, [DomainRule::Below("example.com".to_owned())]);
+    assert_eq!(config.xmpp.component.jid.as_str(), "media.example.com");
+    let Merged { config, waiting, .. } = merged(&["", "media.storage.root=/other"]);
+    assert_eq!(waiting, ["media.storage.root"]);
+    assert_eq!(config.database, Database::Sqlite("/srv/media/metadata.sqlite".into()));
+}
+
+#[test]
+fn limits_wait_for_the_number_of_threads_they_belong_to() {
+    let shares = "http.uploads.max=150\npreview.queue.max=99";
+    let Merged { config, waiting, .. } = merged(&["", &format!("http.threads=200\n{shares}")]);
+    assert_eq!(waiting, ["http.threads", "http.uploads.max", "preview.queue.max"]);
+    assert_eq!((config.threads, config.http.limits.uploads, config.previews.queue), (128, 48, 8));
+    let Merged { config, waiting, .. } = merged(&["", "http.uploads.max=2"]);
+    assert_eq!((waiting.len(), config.http.limits.uploads), (0, 2));
+}
+
+#[test]
+fn https_stays_on_with_the_keystore_it_has_until_it_is_wanted_again() {
+    let other = HTTPS_ON.replace("/k.p12", "/other.p12");
+    let path = |config: Config| config.keystore.unwrap().path;
+    let Merged { config, waiting, .. } = merged(&[HTTPS_ON, ""]);
+    let all =
+        ["http.enabled", "https.enabled", "https.port", "https.keystore.path", "https.keystore.password"];
+    assert_eq!((path(config), waiting), ("/k.p12".into(), all.to_vec()));
+    let Merged { config, waiting, .. } = merged(&[HTTPS_ON, "", &other]);
+    assert_eq!((path(config), waiting), ("/other.p12".into(), Vec::new()));
+}
+
+#[test]
+fn unknown_keys_are_named_all_at_once() {
+    let notices = |text: &str| Config::read(&source(&format!("{LEAST}{text}"))).unwrap().1;
+    let error =
+        Config::refuse_unknown_keys(&notices("htp.port=1\nhttps.keystore=/k\nmail.to=x")).unwrap_err();
+    assert_eq!(error.kind(), Kind::Config);
+    assert_eq!(error.to_string(), "f:10: htp.port: unknown; did you mean http.port?; f:12: mail.to: unknown");
+    assert!(Config::refuse_unknown_keys(&notices("https.keystore=/k\nhttp.tests.port=1")).is_ok());
+}
+
+#[test]
+fn a_new_configuration_must_be_valid_by_itself() {
+    let running = source(LEAST);
+    for wrong in ["http.port=80a", "http.threads=9", "https.enabled=true", "xmpp.connection.username=a@b"] {
+        let new = source(&format!("{LEAST}http.uploads.max=8\n{wrong}"));
+        assert!(Config::merge(&running, &new).is_err(), "{wrong}");
+    }
+}
