@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::caches::Caches;
 use super::counts::Lookups;
 use super::discovery::Discovery;
 use super::query::{Answer, Finding, Found, Inquiry, Query, Question, Reply, Turn};
@@ -13,7 +14,6 @@ use super::reply;
 use super::request::Ticket;
 use super::rights::{Access, Affiliations};
 use super::settings::Settings;
-use crate::cache::Cache;
 use crate::limits;
 use crate::model::{AccessModel, Channel, Jid, Refusal};
 use crate::xmpp::{Element, ns};
@@ -130,8 +130,7 @@ impl Channels {
     /// Whether the channel is known to be open to all readers.
     pub(super) fn is_open(&mut self, now: Instant, channel: &Channel) -> bool {
         let query = Query::Access(channel.clone());
-        let is_open =
-            matches!(self.caches.access.get(now, &query), Some(Ok(Found::Access(AccessModel::Open))));
+        let is_open = matches!(self.caches.get(now, &query), Some(Ok(Found::Access(AccessModel::Open))));
         // Whatever else is known is counted when the whole request asks.
         self.counts.of(&query).cached += u64::from(is_open);
         is_open
@@ -354,32 +353,6 @@ fn report(query: &Query, answer: &Answer) {
         (Query::Service(_), Ok(_)) => log::warn!("the {query} was not found"),
         (_, Ok(found)) => log::debug!("{query}: {found:?}"),
         (_, Err(refusal)) => log::warn!("no answer about the {query}: {refusal}"),
-    }
-}
-
-/// One cache for each kind of query, so that strangers who make up channels can't push services out.
-struct Caches {
-    services: Cache<Query, Answer>,
-    access: Cache<Query, Answer>,
-    affiliations: Cache<Query, Answer>,
-}
-
-impl Caches {
-    fn new() -> Self {
-        let cache = || Cache::new(limits::CACHE_ENTRIES);
-        Self { services: cache(), access: cache(), affiliations: cache() }
-    }
-
-    fn of(&mut self, query: &Query) -> &mut Cache<Query, Answer> {
-        match query {
-            Query::Service(_) => &mut self.services,
-            Query::Access(_) => &mut self.access,
-            Query::Affiliation(..) => &mut self.affiliations,
-        }
-    }
-
-    fn get(&mut self, now: Instant, query: &Query) -> Option<Answer> {
-        self.of(query).get(now, query).cloned()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The gate: who a request comes from (XEP-0070) and what they may do (XEP-0060).
 
+mod caches;
 mod channels;
 mod confirm;
 mod counts;

@@ -13,7 +13,6 @@ mod outbox;
 mod peer;
 mod pulse;
 mod sasl;
-mod scan;
 mod session;
 mod settings;
 pub mod stream;

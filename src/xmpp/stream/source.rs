@@ -1,0 +1,114 @@
+//! The bytes of a stream that were fed and not parsed yet, and how many of them the parser may have. No I/O.
+
+use std::io::{self, Read};
+
+use super::scan::{Found, Scan};
+use crate::limits;
+
+/// What was fed and not parsed yet. The parser loses bytes when it is interrupted within a character, so it is handed
+/// whole ones only; and behind the header, whole stanzas.
+#[derive(Default)]
+pub(super) struct Source {
+    bytes: Vec<u8>,
+    /// Bytes that the parser has, or that are of no use to it.
+    taken: usize,
+    /// Bytes that the parser may have.
+    released: usize,
+    /// Bytes that are whole characters.
+    whole: usize,
+    /// What follows the whole characters can't become one.
+    invalid: bool,
+    /// Bytes of the header so far.
+    header: usize,
+    /// Once the header has ended; it has seen the bytes up to `released`, and further ones while a stanza is incomplete.
+    scan: Option<Scan>,
+    /// Bytes that it has seen.
+    scanned: usize,
+}
+
+impl Source {
+    /// Takes more bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.taken);
+        for mark in [&mut self.released, &mut self.whole, &mut self.scanned] {
+            *mark = mark.saturating_sub(self.taken);
+        }
+        self.taken = 0;
+        self.bytes.extend_from_slice(bytes);
+        match str::from_utf8(&self.bytes[self.whole..]) {
+            Ok(text) => self.whole += text.len(),
+            Err(error) => {
+                self.whole += error.valid_up_to();
+                self.invalid = error.error_len().is_some();
+            }
+        }
+    }
+
+    /// The header has ended: from here on the parser gets whole stanzas.
+    pub fn end_header(&mut self) {
+        self.scan = Some(Scan::default());
+        (self.released, self.scanned) = (self.taken, self.taken);
+    }
+
+    /// Whether the header has ended and no stanza has begun that has not ended.
+    pub fn is_between(&self) -> bool {
+        self.scan.as_ref().is_some_and(Scan::is_between)
+    }
+
+    /// Whether nothing is left that the parser may need.
+    pub fn is_drained(&self) -> bool {
+        self.taken == self.bytes.len()
+    }
+
+    /// Bytes that are held.
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Looks for the end of the next stanza, or of the stream; skips what is of no use.
+    pub fn next_stanza(&mut self) -> Result<bool, &'static str> {
+        let Some(scan) = &mut self.scan else { return Ok(false) };
+        for &byte in &self.bytes[self.scanned..self.whole] {
+            self.scanned += 1;
+            match scan.step(byte)? {
+                Some(Found::Stanza | Found::End) => {
+                    self.released = self.scanned;
+                    return Ok(true);
+                }
+                Some(Found::Excess) => {
+                    log::debug!("a stanza beyond the limits was dropped");
+                    self.taken = self.scanned;
+                }
+                None if scan.is_discarding() => self.taken = self.scanned,
+                None => {}
+            }
+        }
+        if self.invalid { Err("not UTF-8") } else { Ok(false) }
+    }
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let in_header = self.scan.is_none();
+        let end = if in_header { self.whole } else { self.released };
+        let ready = self.bytes.get(self.taken..end).unwrap_or_default();
+        if ready.is_empty() {
+            let invalid = in_header && self.invalid;
+            return Err(if invalid {
+                io::Error::other("not UTF-8")
+            } else {
+                io::ErrorKind::WouldBlock.into()
+            });
+        }
+        let left = if in_header { limits::STREAM_HEADER_BYTES - self.header } else { ready.len() };
+        if left == 0 {
+            return Err(io::Error::other("a stream header that is too large"));
+        }
+        let count = ready.len().min(buffer.len()).min(left);
+        buffer[..count].copy_from_slice(&ready[..count]);
+        self.taken += count;
+        self.header += if in_header { count } else { 0 };
+        Ok(count)
+    }
+}
