@@ -1,4 +1,6 @@
-//! Pending confirmations (XEP-0070): who was asked what, and whose word counts as the answer.
+//! Pending confirmations (XEP-0070): who was asked what, and whose word counts as the reply.
+
+mod stanza;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -8,8 +10,9 @@ use super::credentials::Credentials;
 use super::random::hex_id;
 use super::request::{Ask, Ticket};
 use super::settings::Settings;
-use crate::model::{BareJid, Jid, Method, Refusal};
-use crate::xmpp::{Element, ns};
+use crate::model::{BareJid, Jid, Refusal};
+use crate::xmpp::Element;
+use stanza::{Prompt, PromptReply};
 
 /// What came of a confirmation: who confirmed, or why nobody did.
 pub(super) type Verdict = Result<BareJid, Refusal>;
@@ -47,16 +50,11 @@ impl Limits {
     }
 }
 
-/// A confirmation that was asked for. It can't be formatted: it holds a transaction id.
+/// A prompt that was sent, and what it counts for.
 struct Pending {
-    asked: Jid,
+    prompt: Prompt,
     client: Option<IpAddr>,
     deadline: Instant,
-    stanza_id: String,
-    thread: String,
-    transaction: String,
-    method: Method,
-    url: String,
 }
 
 impl Confirmations {
@@ -91,18 +89,10 @@ impl Confirmations {
         credentials: &Credentials,
     ) -> Result<Element, Refusal> {
         self.check_limits(credentials.jid().bare(), ask.client)?;
-        let pending = Pending {
-            asked: credentials.jid().clone(),
-            client: ask.client,
-            deadline: now + self.limits.reply_timeout,
-            stanza_id: hex_id(),
-            thread: hex_id(),
-            transaction: credentials.transaction().to_owned(),
-            method: ask.method,
-            url: ask.url.clone(),
-        };
-        let stanza = pending.stanza(component);
-        self.insert(ticket, pending);
+        let prompt = Prompt::new(ask, credentials, hex_id(), hex_id());
+        let stanza = prompt.to_stanza(component);
+        let deadline = now + self.limits.reply_timeout;
+        self.insert(ticket, Pending { prompt, client: ask.client, deadline });
         Ok(stanza)
     }
 
@@ -135,13 +125,14 @@ impl Confirmations {
 
     /// Takes a stanza of the component's link; says which confirmation it decides, if any, and how.
     pub(super) fn decide(&mut self, now: Instant, stanza: &Element) -> Option<(Ticket, Verdict)> {
-        let answer = Answer::read(stanza)?;
+        let reply = PromptReply::read(stanza)?;
         // One answer decides one confirmation: the one it names by stanza id, else the oldest.
-        let named = answer.stanza_id.and_then(|id| self.by_stanza_id.get(id));
-        let of_sender = self.by_user.get(answer.from.bare()).into_iter().flatten();
+        let named = reply.stanza_id.and_then(|id| self.by_stanza_id.get(id));
+        let of_sender = self.by_user.get(reply.from.bare()).into_iter().flatten();
         let meant = named.into_iter().chain(of_sender).filter_map(|ticket| {
             let pending = self.pending.get(ticket)?;
-            (now < pending.deadline && answer.is_to(pending)).then_some((self.left.contains(ticket), *ticket))
+            (now < pending.deadline && reply.decides(&pending.prompt))
+                .then_some((self.left.contains(ticket), *ticket))
         });
         // Of equal ones, one that somebody waits for.
         let (left, ticket) = meant.min_by_key(|(left, _)| *left)?;
@@ -149,7 +140,7 @@ impl Confirmations {
         if left {
             return None;
         }
-        let verdict = if answer.denies { Err(Refusal::Denied) } else { Ok(pending.asked.into_bare()) };
+        let verdict = if reply.denies { Err(Refusal::Denied) } else { Ok(pending.prompt.asked.into_bare()) };
         Some((ticket, verdict))
     }
 
@@ -180,8 +171,8 @@ impl Confirmations {
     }
 
     fn insert(&mut self, ticket: Ticket, pending: Pending) {
-        self.by_user.entry(pending.asked.bare().clone()).or_default().insert(ticket);
-        self.by_stanza_id.insert(pending.stanza_id.clone(), ticket);
+        self.by_user.entry(pending.prompt.asked.bare().clone()).or_default().insert(ticket);
+        self.by_stanza_id.insert(pending.prompt.stanza_id.clone(), ticket);
         if let Some(client) = pending.client {
             *self.by_address.entry(client).or_default() += 1;
         }
@@ -191,11 +182,11 @@ impl Confirmations {
     fn remove(&mut self, ticket: Ticket) -> Option<Pending> {
         let pending = self.pending.remove(&ticket)?;
         self.left.remove(&ticket);
-        self.by_stanza_id.remove(&pending.stanza_id);
-        if let Some(tickets) = self.by_user.get_mut(pending.asked.bare()) {
+        self.by_stanza_id.remove(&pending.prompt.stanza_id);
+        if let Some(tickets) = self.by_user.get_mut(pending.prompt.asked.bare()) {
             tickets.remove(&ticket);
             if tickets.is_empty() {
-                self.by_user.remove(pending.asked.bare());
+                self.by_user.remove(pending.prompt.asked.bare());
             }
         }
         if let Some(client) = pending.client
@@ -207,110 +198,6 @@ impl Confirmations {
             }
         }
         Some(pending)
-    }
-}
-
-impl Pending {
-    fn stanza(&self, component: &Jid) -> Element {
-        let confirm = Element::new("confirm", ns::HTTP_AUTH)
-            .with("id", &self.transaction)
-            .with("method", self.method.name())
-            .with("url", &self.url);
-        // Not an IQ: deployed clients answer by sending the stanza back with its addresses swapped.
-        Element::new("message", ns::CLIENT)
-            .with("type", "normal")
-            .with("id", &self.stanza_id)
-            .with("from", component.to_string())
-            .with("to", self.asked.to_string())
-            .with_child(Element::new("thread", ns::CLIENT).with_text(&self.thread))
-            .with_child(Element::new("body", ns::CLIENT).with_text(self.body()))
-            .with_child(confirm)
-    }
-
-    fn matches(&self, confirm: &Element) -> bool {
-        confirm.attribute("id") == Some(&self.transaction)
-            && confirm.attribute("method") == Some(self.method.name())
-            && confirm.attribute("url") == Some(&self.url)
-    }
-
-    /// For people whose client does not know XEP-0070. What the requester chose comes last.
-    fn body(&self) -> String {
-        format!(
-            "Somebody, probably you, asks in your name for {} {}\nIf it was you, confirm the request in your \
-             client. If not, deny it, or do nothing: it will then be refused.\nConfirmation message for \
-             transaction {}",
-            self.method.name(),
-            self.url,
-            self.transaction
-        )
-    }
-}
-
-/// A stanza that may answer a confirmation.
-struct Answer<'a> {
-    from: Jid,
-    denies: bool,
-    stanza_id: Option<&'a str>,
-    thread: Option<&'a str>,
-    confirm: Option<&'a Element>,
-}
-
-impl<'a> Answer<'a> {
-    fn read(stanza: &'a Element) -> Option<Self> {
-        let kind = stanza.attribute("type");
-        let is_answer = match stanza.name() {
-            // One client sends messages of type "result"; every type but "error" may confirm.
-            "message" => true,
-            "iq" => matches!(kind, Some("result" | "error")),
-            _ => false,
-        };
-        if !is_answer || stanza.namespace() != ns::CLIENT {
-            return None;
-        }
-        Some(Self {
-            from: stanza.attribute("from")?.parse().ok()?,
-            denies: kind == Some("error") || stanza.child("error", ns::CLIENT).is_some(),
-            stanza_id: stanza.attribute("id"),
-            thread: stanza.child("thread", ns::CLIENT).map(Element::text),
-            confirm: stanza.child("confirm", ns::HTTP_AUTH),
-        })
-    }
-
-    fn is_to(&self, pending: &Pending) -> bool {
-        self.answers(pending) || self.bounces(pending)
-    }
-
-    /// From whom was asked, about what they were asked.
-    fn answers(&self, pending: &Pending) -> bool {
-        let same_thread = self.thread.is_none_or(|thread| thread == pending.thread);
-        self.is_from(&pending.asked)
-            && same_thread
-            && self.confirm.is_some_and(|confirm| pending.matches(confirm))
-    }
-
-    /// An error to the very stanza that was sent, from whom was asked or from a server in their place. It
-    /// need not repeat what it answers.
-    fn bounces(&self, pending: &Pending) -> bool {
-        self.denies
-            && self.names(pending)
-            && (self.is_from(&pending.asked) || self.is_from_server_of(&pending.asked))
-    }
-
-    /// A full address answers for itself only, a bare one through any of its resources.
-    fn is_from(&self, asked: &Jid) -> bool {
-        match asked.resource() {
-            Some(_) => self.from == *asked,
-            None => self.from.bare() == asked.bare(),
-        }
-    }
-
-    fn is_from_server_of(&self, asked: &Jid) -> bool {
-        let sender = self.from.bare();
-        self.from.resource().is_none() && (sender == asked.bare() || sender.as_str() == asked.bare().domain())
-    }
-
-    fn names(&self, pending: &Pending) -> bool {
-        self.stanza_id == Some(&pending.stanza_id)
     }
 }
 

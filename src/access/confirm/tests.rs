@@ -3,6 +3,7 @@ use super::super::testing::{
 };
 use super::*;
 use crate::model::Need;
+use crate::xmpp::ns;
 
 struct Desk {
     confirmations: Confirmations,
