@@ -1,16 +1,16 @@
-//! What lookups have found, kept for a while.
+//! Results of lookups, kept for a while.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::query::{Answer, Query};
+use super::lookup::{Lookup, LookupResult};
 use crate::cache::Cache;
 use crate::limits;
 
-/// One cache for each kind of query, so that strangers who make up channels can't push services out.
+/// One cache for each kind of lookup: requests for invented channels can't push channel services out.
 pub(super) struct Caches {
-    services: Cache<Query, Answer>,
-    access: Cache<Query, Answer>,
-    affiliations: Cache<Query, Answer>,
+    services: Cache<Lookup, LookupResult>,
+    access: Cache<Lookup, LookupResult>,
+    affiliations: Cache<Lookup, LookupResult>,
 }
 
 impl Caches {
@@ -19,15 +19,19 @@ impl Caches {
         Self { services: cache(), access: cache(), affiliations: cache() }
     }
 
-    pub fn of(&mut self, query: &Query) -> &mut Cache<Query, Answer> {
-        match query {
-            Query::Service(_) => &mut self.services,
-            Query::Access(_) => &mut self.access,
-            Query::Affiliation(..) => &mut self.affiliations,
-        }
+    pub fn get(&mut self, now: Instant, lookup: &Lookup) -> Option<LookupResult> {
+        self.of(lookup).get(now, lookup).cloned()
     }
 
-    pub fn get(&mut self, now: Instant, query: &Query) -> Option<Answer> {
-        self.of(query).get(now, query).cloned()
+    pub fn insert(&mut self, now: Instant, lookup: &Lookup, result: LookupResult, ttl: Duration) {
+        self.of(lookup).insert(now, lookup.clone(), result, ttl);
+    }
+
+    fn of(&mut self, lookup: &Lookup) -> &mut Cache<Lookup, LookupResult> {
+        match lookup {
+            Lookup::Service(_) => &mut self.services,
+            Lookup::Access(_) => &mut self.access,
+            Lookup::Affiliation(..) => &mut self.affiliations,
+        }
     }
 }

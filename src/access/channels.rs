@@ -1,52 +1,52 @@
-//! What is known of channels: answers are cached, equal questions asked once, and only the entity that
-//! was asked is believed.
+//! Lookups at channel services over the client's link. Results are cached, equal lookups share one, and a reply counts
+//! only from the entity that was asked. A part of the gate's state machine, without I/O.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::caches::Caches;
-use super::counts::Lookups;
+use super::counts::LookupCountsByKind;
 use super::discovery::Discovery;
-use super::query::{Answer, Finding, Found, Inquiry, Query, Question, Reply, Turn};
+use super::iq::{self, IqReply, IqRequest};
+use super::lookup::{Conclusion, Lookup, LookupProtocol, LookupResult, LookupStep, LookupValue};
 use super::random::hex_id;
-use super::reply;
-use super::request::Ticket;
-use super::rights::{Access, Affiliations};
+use super::request::RequestId;
+use super::rights::{AccessProtocol, AffiliationProtocol};
 use super::settings::Settings;
 use crate::limits;
 use crate::model::{AccessModel, Channel, Jid, Refusal};
 use crate::xmpp::{Element, ns};
 
 /// What comes out of [`Channels`].
-pub(super) enum Event {
+pub(super) enum LookupEvent {
     /// A stanza for the client's link.
     Send(Element),
-    /// The answer that a request waits for.
-    Found(Ticket, Answer),
+    /// The result that a request waits for.
+    Found(RequestId, LookupResult),
 }
 
-/// Lookups at channel services over the client's link.
+/// Lookups under way, and what earlier ones found.
 pub(super) struct Channels {
-    limits: Limits,
+    limits: LookupLimits,
     /// Our address on the link, while it is up.
     own: Option<Jid>,
     caches: Caches,
-    lookups: HashMap<Query, Lookup>,
-    /// Questions without reply, by stanza id.
-    open: HashMap<String, Open>,
-    events: VecDeque<Event>,
-    counts: Lookups,
+    running: HashMap<Lookup, RunningLookup>,
+    /// IQs without a reply, by stanza id.
+    unanswered: HashMap<String, SentIq>,
+    events: VecDeque<LookupEvent>,
+    counts: LookupCountsByKind,
 }
 
-struct Limits {
+struct LookupLimits {
     reply_timeout: Duration,
     cache_ttl: Duration,
     per_address: usize,
     total: usize,
 }
 
-impl Limits {
+impl LookupLimits {
     fn of(settings: &Settings) -> Self {
         Self {
             reply_timeout: settings.reply_timeout,
@@ -57,27 +57,26 @@ impl Limits {
     }
 }
 
-/// A query under way.
-struct Lookup {
-    /// For whom it was begun, if limits apply to them. It counts for them to its end, though they may have left.
+struct RunningLookup {
+    /// The client network that it counts for, until it ends: also when the request that began it has gone.
     client: Option<IpAddr>,
     /// `None` while the channel service is looked for.
-    inquiry: Option<Box<dyn Inquiry>>,
+    protocol: Option<Box<dyn LookupProtocol>>,
     waiters: Vec<Waiter>,
     /// When it must have ended.
     end: Instant,
-    /// The stanza ids of its questions, by number.
-    asked: Vec<String>,
+    /// The stanza ids of its IQs, by number.
+    sent: Vec<String>,
 }
 
 enum Waiter {
-    Request(Ticket),
+    Request(RequestId),
     /// Another lookup, which needs the service that this one finds.
-    Lookup(Query),
+    Lookup(Lookup),
 }
 
-struct Open {
-    query: Query,
+struct SentIq {
+    lookup: Lookup,
     number: usize,
     to: Jid,
     deadline: Instant,
@@ -86,64 +85,65 @@ struct Open {
 impl Channels {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            limits: Limits::of(settings),
+            limits: LookupLimits::of(settings),
             own: None,
             caches: Caches::new(),
-            lookups: HashMap::new(),
-            open: HashMap::new(),
+            running: HashMap::new(),
+            unanswered: HashMap::new(),
             events: VecDeque::new(),
-            counts: Lookups::default(),
+            counts: LookupCountsByKind::default(),
         }
     }
 
-    /// What was looked up so far.
-    pub(super) fn counts(&self) -> Lookups {
+    /// Counters since the start.
+    pub(super) fn counts(&self) -> LookupCountsByKind {
         self.counts
     }
 
-    /// Other times and limits for what is asked and cached from now on.
+    /// Replaces times and limits; lookups under way and cached results keep their times.
     pub(super) fn set_limits(&mut self, settings: &Settings) {
-        self.limits = Limits::of(settings);
+        self.limits = LookupLimits::of(settings);
     }
 
-    /// The answer if it is known, or why there will be none; `None`: an event will bring it.
+    /// The result, if it is cached or the lookup is refused. `None`: an event will bring it.
     pub(super) fn find(
         &mut self,
         now: Instant,
-        query: &Query,
-        ticket: Ticket,
+        lookup: &Lookup,
+        id: RequestId,
         client: Option<IpAddr>,
-    ) -> Option<Answer> {
-        if let Some(known) = self.known(now, query) {
-            return Some(known);
+    ) -> Option<LookupResult> {
+        if let Some(cached) = self.cached(now, lookup) {
+            return Some(cached);
         }
-        self.look_up(now, query, Some(Waiter::Request(ticket)), client).err().map(Err)
+        self.look_up(now, lookup, Some(Waiter::Request(id)), client).err().map(Err)
     }
 
-    /// This request waits for that lookup no more.
-    pub(super) fn forget(&mut self, query: &Query, ticket: Ticket) {
-        if let Some(lookup) = self.lookups.get_mut(query) {
-            lookup.waiters.retain(|waiter| !matches!(waiter, Waiter::Request(other) if *other == ticket));
+    /// The request no longer waits for this lookup.
+    pub(super) fn forget(&mut self, lookup: &Lookup, id: RequestId) {
+        if let Some(running) = self.running.get_mut(lookup) {
+            running.waiters.retain(|waiter| !matches!(waiter, Waiter::Request(other) if *other == id));
         }
     }
 
-    /// Whether the channel is known to be open to all readers.
+    /// Whether the cache says that everyone may read this channel.
     pub(super) fn is_open(&mut self, now: Instant, channel: &Channel) -> bool {
-        let query = Query::Access(channel.clone());
-        let is_open = matches!(self.caches.get(now, &query), Some(Ok(Found::Access(AccessModel::Open))));
-        // Whatever else is known is counted when the whole request asks.
-        self.counts.of(&query).cached += u64::from(is_open);
+        let lookup = Lookup::Access(channel.clone());
+        let is_open =
+            matches!(self.caches.get(now, &lookup), Some(Ok(LookupValue::Access(AccessModel::Open))));
+        // Other cached results are counted when the request itself looks them up.
+        self.counts.of(&lookup).cached += u64::from(is_open);
         is_open
     }
 
-    /// Learns the answer in advance.
-    pub(super) fn prepare(&mut self, now: Instant, query: &Query) {
-        // Whoever needs it later asks again.
-        let _ = self.look_up(now, query, None, None);
+    /// Begins a lookup for which no request waits yet.
+    pub(super) fn prepare(&mut self, now: Instant, lookup: &Lookup) {
+        // If it is refused, the request that needs the result looks it up again.
+        let _ = self.look_up(now, lookup, None, None);
     }
 
     /// The next event, oldest first.
-    pub(super) fn next_event(&mut self) -> Option<Event> {
+    pub(super) fn next_event(&mut self) -> Option<LookupEvent> {
         self.events.pop_front()
     }
 
@@ -152,16 +152,16 @@ impl Channels {
         self.own = Some(own);
     }
 
-    /// The client's link is down: nobody is waited for any more.
+    /// The client's link is down: ends all lookups.
     pub(super) fn down(&mut self) {
         self.own = None;
-        self.open.clear();
-        for query in self.lookups.keys() {
-            self.counts.of(query).failed += 1;
+        self.unanswered.clear();
+        for lookup in self.running.keys() {
+            self.counts.of(lookup).failed += 1;
         }
-        for waiter in self.lookups.drain().flat_map(|(_, lookup)| lookup.waiters) {
-            if let Waiter::Request(ticket) = waiter {
-                self.events.push_back(Event::Found(ticket, Err(Refusal::XmppDown)));
+        for waiter in self.running.drain().flat_map(|(_, running)| running.waiters) {
+            if let Waiter::Request(id) = waiter {
+                self.events.push_back(LookupEvent::Found(id, Err(Refusal::XmppDown)));
             }
         }
     }
@@ -169,33 +169,33 @@ impl Channels {
     /// Takes an IQ of type `result` or `error` from the client's link.
     pub(super) fn reply(&mut self, now: Instant, iq: &Element) {
         let Some(id) = iq.attribute("id") else { return };
-        let Some(reply) = reply::read(iq) else { return };
-        if !self.open.get(id).is_some_and(|open| self.is_from(iq, &open.to)) {
+        let Some(reply) = iq::read(iq) else { return };
+        if !self.unanswered.get(id).is_some_and(|sent| self.is_from(iq, &sent.to)) {
             return;
         }
-        if let Some(open) = self.open.remove(id) {
-            self.take_reply(now, &open, reply);
+        if let Some(sent) = self.unanswered.remove(id) {
+            self.take_reply(now, &sent, reply);
         }
     }
 
-    /// Gives up what was not answered in time.
+    /// Gives up IQs whose time is over.
     pub(super) fn tick(&mut self, now: Instant) {
-        let late = self.open.iter().filter(|(_, open)| open.deadline <= now);
+        let late = self.unanswered.iter().filter(|(_, sent)| sent.deadline <= now);
         let late: Vec<String> = late.map(|(id, _)| id.clone()).collect();
         for id in late {
             // An earlier one of them may have ended the lookup.
-            if let Some(open) = self.open.remove(&id) {
-                self.take_reply(now, &open, Reply::Silence);
+            if let Some(sent) = self.unanswered.remove(&id) {
+                self.take_reply(now, &sent, IqReply::Silence);
             }
         }
     }
 
-    /// When the first question has been open for too long.
+    /// When the time of the first unanswered IQ is over.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.open.values().map(|open| open.deadline).min()
+        self.unanswered.values().map(|sent| sent.deadline).min()
     }
 
-    /// Only our own server and account may leave out who they are (RFC 6120 section 8.1.2.1).
+    /// Only our own server and account may leave out `from` (RFC 6120 section 8.1.2.1).
     fn is_from(&self, iq: &Element, asked: &Jid) -> bool {
         match (iq.attribute("from"), &self.own) {
             (Some(from), _) => from.parse().is_ok_and(|from: Jid| from == *asked),
@@ -207,152 +207,158 @@ impl Channels {
         }
     }
 
-    fn known(&mut self, now: Instant, query: &Query) -> Option<Answer> {
-        let known = self.caches.get(now, query)?;
-        self.counts.of(query).cached += 1;
-        Some(known)
+    fn cached(&mut self, now: Instant, lookup: &Lookup) -> Option<LookupResult> {
+        let cached = self.caches.get(now, lookup)?;
+        self.counts.of(lookup).cached += 1;
+        Some(cached)
     }
 
-    /// Joins the lookup of `query`, or begins it.
+    /// Joins a lookup under way, or begins it.
     fn look_up(
         &mut self,
         now: Instant,
-        query: &Query,
+        lookup: &Lookup,
         waiter: Option<Waiter>,
         client: Option<IpAddr>,
     ) -> Result<(), Refusal> {
         if self.own.is_none() {
             return Err(Refusal::XmppDown);
         }
-        if let Some(lookup) = self.lookups.get_mut(query) {
-            if lookup.waiters.len() >= limits::LOOKUP_WAITERS {
+        if let Some(running) = self.running.get_mut(lookup) {
+            if running.waiters.len() >= limits::LOOKUP_WAITERS {
                 return Err(Refusal::Overloaded);
             }
-            lookup.waiters.extend(waiter);
+            running.waiters.extend(waiter);
             return Ok(());
         }
         self.check_limits(client)?;
         let waiters = waiter.into_iter().collect();
-        let lookup = Lookup { client, inquiry: None, waiters, end: now, asked: Vec::new() };
-        self.lookups.insert(query.clone(), lookup);
-        self.counts.of(query).asked += 1;
-        self.find_whom_to_ask(now, query);
+        let running = RunningLookup { client, protocol: None, waiters, end: now, sent: Vec::new() };
+        self.running.insert(lookup.clone(), running);
+        self.counts.of(lookup).asked += 1;
+        self.find_service(now, lookup);
         Ok(())
     }
 
     fn check_limits(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
-        if self.lookups.len() >= self.limits.total {
+        if self.running.len() >= self.limits.total {
             return Err(Refusal::Overloaded);
         }
-        let own = || self.lookups.values().filter(|lookup| lookup.client == client).count();
+        let own = || self.running.values().filter(|running| running.client == client).count();
         if client.is_some() && own() >= self.limits.per_address {
             return Err(Refusal::TooManyLookups);
         }
         Ok(())
     }
 
-    fn find_whom_to_ask(&mut self, now: Instant, query: &Query) {
-        let domain = match query {
-            Query::Service(domain) => return self.ask(now, query, domain.parse().ok()),
-            Query::Access(channel) | Query::Affiliation(channel, _) => channel.domain(),
+    fn find_service(&mut self, now: Instant, lookup: &Lookup) {
+        let domain = match lookup {
+            Lookup::Service(domain) => return self.ask(now, lookup, domain.parse().ok()),
+            Lookup::Access(channel) | Lookup::Affiliation(channel, _) => channel.domain(),
         };
-        let service = Query::Service(domain.to_owned());
-        if let Some(known) = self.known(now, &service) {
-            return self.take_service(now, query, known);
+        let service = Lookup::Service(domain.to_owned());
+        if let Some(cached) = self.cached(now, &service) {
+            return self.take_service(now, lookup, cached);
         }
-        // Many may wait for the service of one domain; it is nobody's.
-        if let Err(refusal) = self.look_up(now, &service, Some(Waiter::Lookup(query.clone())), None) {
-            self.finish(now, query, &Finding { answer: Err(refusal), sure: false });
+        // Many clients may wait for the service of one domain, so its lookup counts for none of them.
+        if let Err(refusal) = self.look_up(now, &service, Some(Waiter::Lookup(lookup.clone())), None) {
+            self.finish(now, lookup, &Conclusion::refused(refusal));
         }
     }
 
-    fn take_service(&mut self, now: Instant, query: &Query, service: Answer) {
+    fn take_service(&mut self, now: Instant, lookup: &Lookup, service: LookupResult) {
         match service {
-            Ok(Found::Service(service)) => self.ask(now, query, service),
-            Ok(_) => self.ask(now, query, None),
-            Err(refusal) => self.finish(now, query, &Finding { answer: Err(refusal), sure: false }),
+            Ok(LookupValue::Service(service)) => self.ask(now, lookup, service),
+            Ok(_) => self.ask(now, lookup, None),
+            Err(refusal) => self.finish(now, lookup, &Conclusion::refused(refusal)),
         }
     }
 
-    /// Begins the questions of a lookup to this entity.
-    fn ask(&mut self, now: Instant, query: &Query, to: Option<Jid>) {
+    /// Sends the first IQs of a lookup to this entity.
+    fn ask(&mut self, now: Instant, lookup: &Lookup, to: Option<Jid>) {
         let Some(to) = to else {
-            return self.finish(now, query, &Finding { answer: Ok(query.nothing()), sure: false });
+            return self.finish(
+                now,
+                lookup,
+                &Conclusion { result: Ok(lookup.default_value()), certain: false },
+            );
         };
-        let Some(lookup) = self.lookups.get_mut(query) else { return };
-        let mut inquiry: Box<dyn Inquiry> = match query {
-            Query::Service(_) => Box::new(Discovery::new(to)),
-            Query::Access(channel) => Box::new(Access::new(to, channel)),
-            Query::Affiliation(channel, user) => Box::new(Affiliations::new(to, channel, user.clone())),
+        let Some(running) = self.running.get_mut(lookup) else { return };
+        let mut protocol: Box<dyn LookupProtocol> = match lookup {
+            Lookup::Service(_) => Box::new(Discovery::new(to)),
+            Lookup::Access(channel) => Box::new(AccessProtocol::new(to, channel)),
+            Lookup::Affiliation(channel, user) => {
+                Box::new(AffiliationProtocol::new(to, channel, user.clone()))
+            }
         };
-        let questions = inquiry.start();
-        lookup.inquiry = Some(inquiry);
-        // Two questions in a row, the usual need, have their full time; more have to be quicker.
-        lookup.end = now + 2 * self.limits.reply_timeout;
-        self.send(now, query, questions);
+        let requests = protocol.start();
+        running.protocol = Some(protocol);
+        // Two IQs in a row, the usual need, have their full time; more have to be quicker.
+        running.end = now + 2 * self.limits.reply_timeout;
+        self.send(now, lookup, requests);
     }
 
-    fn send(&mut self, now: Instant, query: &Query, questions: Vec<Question>) {
-        let Some(lookup) = self.lookups.get_mut(query) else { return };
-        let deadline = lookup.end.min(now + self.limits.reply_timeout);
-        for Question { to, payload } in questions {
+    fn send(&mut self, now: Instant, lookup: &Lookup, requests: Vec<IqRequest>) {
+        let Some(running) = self.running.get_mut(lookup) else { return };
+        let deadline = running.end.min(now + self.limits.reply_timeout);
+        for IqRequest { to, payload } in requests {
             let id = hex_id();
             let iq = Element::new("iq", ns::CLIENT)
                 .with("type", "get")
                 .with("id", &id)
                 .with("to", to.to_string())
                 .with_child(payload);
-            let open = Open { query: query.clone(), number: lookup.asked.len(), to, deadline };
-            lookup.asked.push(id.clone());
-            self.open.insert(id, open);
-            self.events.push_back(Event::Send(iq));
+            let sent = SentIq { lookup: lookup.clone(), number: running.sent.len(), to, deadline };
+            running.sent.push(id.clone());
+            self.unanswered.insert(id, sent);
+            self.events.push_back(LookupEvent::Send(iq));
         }
     }
 
-    fn take_reply(&mut self, now: Instant, open: &Open, reply: Reply<'_>) {
-        let inquiry = self.lookups.get_mut(&open.query).and_then(|lookup| lookup.inquiry.as_mut());
-        match inquiry.map(|inquiry| inquiry.reply(open.number, reply)) {
-            Some(Turn::Ask(questions)) => self.send(now, &open.query, questions),
-            Some(Turn::Done(finding)) => self.finish(now, &open.query, &finding),
-            Some(Turn::Wait) | None => {}
+    fn take_reply(&mut self, now: Instant, sent: &SentIq, reply: IqReply<'_>) {
+        let protocol = self.running.get_mut(&sent.lookup).and_then(|running| running.protocol.as_mut());
+        match protocol.map(|protocol| protocol.reply(sent.number, reply)) {
+            Some(LookupStep::Send(requests)) => self.send(now, &sent.lookup, requests),
+            Some(LookupStep::Done(conclusion)) => self.finish(now, &sent.lookup, &conclusion),
+            Some(LookupStep::Wait) | None => {}
         }
     }
 
-    fn finish(&mut self, now: Instant, query: &Query, finding: &Finding) {
-        let Some(lookup) = self.lookups.remove(query) else { return };
-        for id in &lookup.asked {
-            self.open.remove(id);
+    fn finish(&mut self, now: Instant, lookup: &Lookup, conclusion: &Conclusion) {
+        let Some(running) = self.running.remove(lookup) else { return };
+        for id in &running.sent {
+            self.unanswered.remove(id);
         }
-        report(query, &finding.answer);
-        self.counts.of(query).failed += u64::from(finding.answer.is_err());
-        self.remember(now, query, finding);
-        for waiter in lookup.waiters {
-            let answer = finding.answer.clone();
+        report(lookup, &conclusion.result);
+        self.counts.of(lookup).failed += u64::from(conclusion.result.is_err());
+        self.remember(now, lookup, conclusion);
+        for waiter in running.waiters {
+            let result = conclusion.result.clone();
             match waiter {
-                Waiter::Request(ticket) => self.events.push_back(Event::Found(ticket, answer)),
-                Waiter::Lookup(query) => self.take_service(now, &query, answer),
+                Waiter::Request(id) => self.events.push_back(LookupEvent::Found(id, result)),
+                Waiter::Lookup(lookup) => self.take_service(now, &lookup, result),
             }
         }
     }
 
-    fn remember(&mut self, now: Instant, query: &Query, finding: &Finding) {
-        let ttl = match finding.answer {
-            Ok(_) if finding.sure => self.limits.cache_ttl,
+    fn remember(&mut self, now: Instant, lookup: &Lookup, conclusion: &Conclusion) {
+        let ttl = match conclusion.result {
+            Ok(_) if conclusion.certain => self.limits.cache_ttl,
             Ok(_) | Err(Refusal::ChannelServiceDown) => self.limits.cache_ttl.min(limits::FAILURE_TTL),
-            // About us, not about the channel.
+            // These are about this server, not about the channel.
             Err(_) => Duration::ZERO,
         };
-        self.caches.of(query).insert(now, query.clone(), finding.answer.clone(), ttl);
+        self.caches.insert(now, lookup, conclusion.result.clone(), ttl);
     }
 }
 
-/// Tells the operator about channel services, and whoever wants to know it exactly about all else.
-fn report(query: &Query, answer: &Answer) {
-    match (query, answer) {
-        (Query::Service(_), Ok(Found::Service(Some(jid)))) => log::info!("the {query} is {jid}"),
-        (Query::Service(_), Ok(_)) => log::warn!("the {query} was not found"),
-        (_, Ok(found)) => log::debug!("{query}: {found:?}"),
-        (_, Err(refusal)) => log::warn!("no answer about the {query}: {refusal}"),
+/// Logs a result. Channel services are at level info: operators look for them.
+fn report(lookup: &Lookup, result: &LookupResult) {
+    match (lookup, result) {
+        (Lookup::Service(_), Ok(LookupValue::Service(Some(jid)))) => log::info!("the {lookup} is {jid}"),
+        (Lookup::Service(_), Ok(_)) => log::warn!("the {lookup} was not found"),
+        (_, Ok(found)) => log::debug!("{lookup}: {found:?}"),
+        (_, Err(refusal)) => log::warn!("no answer about the {lookup}: {refusal}"),
     }
 }
 

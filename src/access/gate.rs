@@ -1,31 +1,31 @@
-//! The gate: a state machine without I/O. In go requests, stanzas and the clock; out come stanzas to
-//! send, and decisions.
+//! The gate as a state machine without I/O, threads or locks: requests, stanzas and the time go in, stanzas to send and
+//! decisions come out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::channels::{Channels, Event};
-use super::confirm::{Confirmations, Verdict};
+use super::channels::{Channels, LookupEvent};
+use super::confirm::{ConfirmationResult, Confirmations};
 use super::counts::Counts;
 use super::disco::{self, About};
-use super::query::Query;
-use super::request::{Ask, Decision, Request, Step, Ticket};
+use super::lookup::Lookup;
+use super::request::{Decision, ParkedRequest, Request, RequestId, RequestStep};
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::limits;
 use crate::model::{Channel, Jid, Refusal};
 use crate::xmpp::{Element, Link, ns};
 
-/// What the gate wants done.
-pub enum Output<P> {
+/// What is to be done for the gate.
+pub enum GateOutput<P> {
     /// Send this stanza.
     Send(Link, Element),
-    /// Go on with what was parked.
+    /// Resume the request whose `P` was parked, with this decision.
     Decide(P, Decision),
 }
 
-/// Decides who may do what. `P` is what is parked while a request waits.
+/// Decides which requests are allowed. `P` is what the caller parks with a request until its decision.
 pub struct Gate<P> {
     settings: Settings,
     clock: Arc<dyn Clock>,
@@ -33,10 +33,10 @@ pub struct Gate<P> {
     client: Option<Connected>,
     confirmations: Confirmations,
     channels: Channels,
-    requests: BTreeMap<Ticket, Request<P>>,
-    last_ticket: Ticket,
+    requests: BTreeMap<RequestId, ParkedRequest<P>>,
+    last_id: RequestId,
     stopping: bool,
-    /// What is counted here; [`Gate::counts`] adds the rest.
+    /// Counters since the start; [`Gate::counts`] adds the values of the moment.
     counts: Counts,
 }
 
@@ -47,7 +47,7 @@ struct Connected {
 }
 
 impl<P> Gate<P> {
-    /// A gate whose links are down. The clock tells the time to those who ask for it over XMPP.
+    /// A gate whose links are down. The clock serves the replies to XEP-0202.
     pub fn new(mut settings: Settings, clock: Arc<dyn Clock>) -> Self {
         settings.reply_timeout = settings.reply_timeout.min(limits::REPLY_TIME);
         Self {
@@ -58,13 +58,13 @@ impl<P> Gate<P> {
             component: None,
             client: None,
             requests: BTreeMap::new(),
-            last_ticket: 0,
+            last_id: 0,
             stopping: false,
             counts: Counts::default(),
         }
     }
 
-    /// What waits here, and what was done.
+    /// Counters since the start, and how much waits now.
     pub fn counts(&self) -> Counts {
         let mut counts = self.counts;
         counts.component.up = self.component.is_some();
@@ -80,8 +80,8 @@ impl<P> Gate<P> {
         self.settings.serves(domain)
     }
 
-    /// Takes other settings for what comes; what is asked or cached already keeps its time. The links are what
-    /// they are: `service_name` has no effect until they are up again.
+    /// Replaces the settings. Confirmations, lookups and cached results keep the times they began with;
+    /// `service_name` has no effect until the client's link is up again.
     pub fn set_settings(&mut self, mut settings: Settings) {
         settings.reply_timeout = settings.reply_timeout.min(limits::REPLY_TIME);
         self.confirmations.set_limits(&settings);
@@ -89,42 +89,42 @@ impl<P> Gate<P> {
         self.settings = settings;
     }
 
-    /// Whether it is known now that everybody may read this channel, so that nothing is to be asked.
+    /// Whether the cache says that everyone may read this channel.
     pub fn is_public(&mut self, now: Instant, channel: &Channel) -> bool {
         !self.stopping && self.serves(channel.domain()) && self.channels.is_open(now, channel)
     }
 
-    /// Takes a request, and gives it a ticket; its decision may be among the outputs already.
-    pub fn ask(&mut self, now: Instant, ask: Ask, parked: P) -> (Ticket, Vec<Output<P>>) {
-        self.last_ticket += 1;
-        let ticket = self.last_ticket;
+    /// Takes a request and numbers it. Its decision may be among the outputs already.
+    pub fn ask(&mut self, now: Instant, request: Request, parked: P) -> (RequestId, Vec<GateOutput<P>>) {
+        self.last_id += 1;
+        let id = self.last_id;
         if self.stopping {
-            return (ticket, vec![Output::Decide(parked, Err(Refusal::Stopping))]);
+            return (id, vec![GateOutput::Decide(parked, Err(Refusal::Stopping))]);
         }
-        if !self.serves(ask.channel.domain()) {
-            return (ticket, vec![Output::Decide(parked, Err(Refusal::NotServed))]);
+        if !self.serves(request.channel.domain()) {
+            return (id, vec![GateOutput::Decide(parked, Err(Refusal::NotServed))]);
         }
         let mut out = Vec::new();
-        let request = Request::new(ask, parked);
+        let request = ParkedRequest::new(request, parked);
         let step = request.first_step();
-        self.advance(now, ticket, request, step, &mut out);
+        self.advance(now, id, request, step, &mut out);
         self.settle(now, &mut out);
-        (ticket, out)
+        (id, out)
     }
 
     /// What is parked for a request that waits.
-    pub fn parked(&mut self, ticket: Ticket) -> Option<&mut P> {
-        self.requests.get_mut(&ticket).map(|request| &mut request.parked)
+    pub fn parked(&mut self, id: RequestId) -> Option<&mut P> {
+        self.requests.get_mut(&id).map(|request| &mut request.parked)
     }
 
-    /// Forgets a request that waits, and gives back what was parked for it. A lookup that it began goes on: others may
-    /// wait for it, and what it finds is kept.
-    pub fn cancel(&mut self, ticket: Ticket) -> Option<P> {
-        let request = self.requests.remove(&ticket)?;
+    /// Forgets a request that waits, and gives back what was parked for it. The lookup that it waits for goes on: other
+    /// requests may wait for it, and its result is cached.
+    pub fn cancel(&mut self, id: RequestId) -> Option<P> {
+        let request = self.requests.remove(&id)?;
         match &request.awaited {
-            Some(query) => self.channels.forget(query, ticket),
+            Some(lookup) => self.channels.forget(lookup, id),
             None => {
-                self.confirmations.cancel(ticket);
+                self.confirmations.cancel(id);
                 self.counts.confirmations.abandoned += 1;
             }
         }
@@ -132,14 +132,14 @@ impl<P> Gate<P> {
     }
 
     /// Takes a stanza that came in over this link.
-    pub fn stanza(&mut self, now: Instant, link: Link, stanza: &Element) -> Vec<Output<P>> {
+    pub fn stanza(&mut self, now: Instant, link: Link, stanza: &Element) -> Vec<GateOutput<P>> {
         let mut out = Vec::new();
-        let request = matches!(stanza.attribute("type"), Some("get" | "set"));
+        let asks_us = matches!(stanza.attribute("type"), Some("get" | "set"));
         match link {
-            _ if stanza.is("iq", ns::CLIENT) && request => out.extend(self.answer(now, link, stanza)),
+            _ if stanza.is("iq", ns::CLIENT) && asks_us => out.extend(self.reply(now, link, stanza)),
             Link::Component => {
-                if let Some((ticket, verdict)) = self.confirmations.decide(now, stanza) {
-                    self.confirmed(now, ticket, verdict, &mut out);
+                if let Some((id, result)) = self.confirmations.decide(now, stanza) {
+                    self.confirmed(now, id, result, &mut out);
                 }
             }
             Link::Client if stanza.is("iq", ns::CLIENT) => self.channels.reply(now, stanza),
@@ -149,8 +149,8 @@ impl<P> Gate<P> {
         out
     }
 
-    /// Looks at the clock.
-    pub fn tick(&mut self, now: Instant) -> Vec<Output<P>> {
+    /// Ends what has waited for too long.
+    pub fn tick(&mut self, now: Instant) -> Vec<GateOutput<P>> {
         let mut out = Vec::new();
         let late = self.confirmations.expire(now);
         self.counts.confirmations.late += late.len() as u64;
@@ -160,13 +160,13 @@ impl<P> Gate<P> {
         out
     }
 
-    /// When it has to look at the clock next, unless it sends more before: what waits, waits for the answer to a stanza.
+    /// When [`Gate::tick`] is due. Everything that waits was begun by a stanza, so only sending one makes this earlier.
     pub fn deadline(&self) -> Option<Instant> {
         self.confirmations.deadline().into_iter().chain(self.channels.deadline()).min()
     }
 
     /// The link is up, and this is our address on it.
-    pub fn up(&mut self, now: Instant, link: Link, jid: &Jid) -> Vec<Output<P>> {
+    pub fn up(&mut self, now: Instant, link: Link, jid: &Jid) -> Vec<GateOutput<P>> {
         let mut out = self.down(now, link);
         let connected = Some(Connected { jid: jid.clone(), since: now });
         match link {
@@ -180,7 +180,7 @@ impl<P> Gate<P> {
                 self.channels.up(jid.clone());
                 let own = self.settings.service_name.domain();
                 if self.settings.serves(own) {
-                    self.channels.prepare(now, &Query::Service(own.to_owned()));
+                    self.channels.prepare(now, &Lookup::Service(own.to_owned()));
                 }
             }
         }
@@ -188,8 +188,8 @@ impl<P> Gate<P> {
         out
     }
 
-    /// The link is down: who waits for a stanza from it waits in vain.
-    pub fn down(&mut self, now: Instant, link: Link) -> Vec<Output<P>> {
+    /// The link is down: refuses the requests that wait for a stanza from it.
+    pub fn down(&mut self, now: Instant, link: Link) -> Vec<GateOutput<P>> {
         let mut out = Vec::new();
         match link {
             Link::Component => {
@@ -207,86 +207,102 @@ impl<P> Gate<P> {
         out
     }
 
-    /// Refuses everyone who waits, and everyone who comes.
-    pub fn stop(&mut self) -> Vec<Output<P>> {
+    /// Refuses all requests that wait or come later.
+    pub fn stop(&mut self) -> Vec<GateOutput<P>> {
         self.stopping = true;
         self.counts.confirmations.abandoned += self.confirmations.clear().len() as u64;
         let waiting = std::mem::take(&mut self.requests).into_values();
-        waiting.map(|request| Output::Decide(request.parked, Err(Refusal::Stopping))).collect()
+        waiting.map(|request| GateOutput::Decide(request.parked, Err(Refusal::Stopping))).collect()
     }
 
     /// Goes on with a request until it is decided or has to wait.
     fn advance(
         &mut self,
         now: Instant,
-        ticket: Ticket,
-        mut request: Request<P>,
-        mut step: Step,
-        out: &mut Vec<Output<P>>,
+        id: RequestId,
+        mut request: ParkedRequest<P>,
+        mut step: RequestStep,
+        out: &mut Vec<GateOutput<P>>,
     ) {
         loop {
             step = match step {
-                Step::Decide(decision) => return out.push(Output::Decide(request.parked, decision)),
-                Step::Find(query) => match self.channels.find(now, &query, ticket, request.ask.client) {
-                    Some(answer) => request.found(answer),
-                    None => {
-                        request.awaited = Some(query);
-                        break;
+                RequestStep::Decide(decision) => {
+                    return out.push(GateOutput::Decide(request.parked, decision));
+                }
+                RequestStep::LookUp(lookup) => {
+                    match self.channels.find(now, &lookup, id, request.request.client) {
+                        Some(result) => request.found(result),
+                        None => {
+                            request.awaited = Some(lookup);
+                            break;
+                        }
                     }
-                },
-                Step::Confirm => match self.begin_confirmation(now, ticket, &request.ask) {
+                }
+                RequestStep::Confirm => match self.begin_confirmation(now, id, &request.request) {
                     Ok(stanza) => {
                         request.awaited = None;
-                        out.push(Output::Send(Link::Component, stanza));
+                        out.push(GateOutput::Send(Link::Component, stanza));
                         break;
                     }
                     Err(refusal) => {
                         self.counts.confirmations.count::<()>(&Err(refusal));
-                        Step::Decide(Err(refusal))
+                        RequestStep::Decide(Err(refusal))
                     }
                 },
             };
         }
-        self.requests.insert(ticket, request);
+        self.requests.insert(id, request);
     }
 
-    fn begin_confirmation(&mut self, now: Instant, ticket: Ticket, ask: &Ask) -> Result<Element, Refusal> {
-        let credentials = ask.credentials.as_ref().map_err(|refusal| *refusal)?;
+    fn begin_confirmation(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        request: &Request,
+    ) -> Result<Element, Refusal> {
+        let credentials = request.credentials.as_ref().map_err(|refusal| *refusal)?;
         let component = self.component.as_ref().ok_or(Refusal::XmppDown)?;
-        self.confirmations.begin(now, &component.jid, ticket, ask, credentials)
+        self.confirmations.begin(now, &component.jid, id, request, credentials)
     }
 
-    fn confirmed(&mut self, now: Instant, ticket: Ticket, verdict: Verdict, out: &mut Vec<Output<P>>) {
-        self.counts.confirmations.count(&verdict);
-        let Some(mut request) = self.requests.remove(&ticket) else { return };
-        let step = match verdict {
+    fn confirmed(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        result: ConfirmationResult,
+        out: &mut Vec<GateOutput<P>>,
+    ) {
+        self.counts.confirmations.count(&result);
+        let Some(mut request) = self.requests.remove(&id) else { return };
+        let step = match result {
             Ok(user) => request.confirmed(user),
-            Err(refusal) => Step::Decide(Err(refusal)),
+            Err(refusal) => RequestStep::Decide(Err(refusal)),
         };
-        self.advance(now, ticket, request, step, out);
+        self.advance(now, id, request, step, out);
     }
 
-    fn refuse(&mut self, tickets: Vec<Ticket>, refusal: Refusal, out: &mut Vec<Output<P>>) {
-        let refused = tickets.into_iter().filter_map(|ticket| self.requests.remove(&ticket));
-        out.extend(refused.map(|request| Output::Decide(request.parked, Err(refusal))));
+    fn refuse(&mut self, ids: Vec<RequestId>, refusal: Refusal, out: &mut Vec<GateOutput<P>>) {
+        let refused = ids.into_iter().filter_map(|id| self.requests.remove(&id));
+        out.extend(refused.map(|request| GateOutput::Decide(request.parked, Err(refusal))));
     }
 
-    /// Does what came of the lookups, which may lead to further lookups.
-    fn settle(&mut self, now: Instant, out: &mut Vec<Output<P>>) {
+    /// Handles the events of lookups, which may begin further lookups.
+    fn settle(&mut self, now: Instant, out: &mut Vec<GateOutput<P>>) {
         while let Some(event) = self.channels.next_event() {
             match event {
-                Event::Send(iq) => out.push(Output::Send(Link::Client, iq)),
-                Event::Found(ticket, answer) => {
-                    if let Some(request) = self.requests.remove(&ticket) {
-                        let step = request.found(answer);
-                        self.advance(now, ticket, request, step, out);
+                LookupEvent::Send(iq) => out.push(GateOutput::Send(Link::Client, iq)),
+                LookupEvent::Found(id, result) => {
+                    if let Some(request) = self.requests.remove(&id) {
+                        let step = request.found(result);
+                        self.advance(now, id, request, step, out);
                     }
                 }
             }
         }
     }
 
-    fn answer(&self, now: Instant, link: Link, iq: &Element) -> Option<Output<P>> {
+    /// The reply to an IQ that asks us.
+    fn reply(&self, now: Instant, link: Link, iq: &Element) -> Option<GateOutput<P>> {
         let connected = match link {
             Link::Component => self.component.as_ref(),
             Link::Client => self.client.as_ref(),
@@ -298,7 +314,7 @@ impl<P> Gate<P> {
             now: self.clock.now(),
             endpoint: self.settings.endpoint.as_deref(),
         };
-        disco::answer(iq, &about).map(|answer| Output::Send(link, answer))
+        disco::reply(iq, &about).map(|reply| GateOutput::Send(link, reply))
     }
 }
 

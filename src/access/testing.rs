@@ -7,8 +7,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::credentials::{Credentials, from_request};
-use super::gate::{Gate, Output};
-use super::request::{Ask, Decision, Ticket};
+use super::gate::{Gate, GateOutput};
+use super::request::{Decision, Request, RequestId};
 use super::settings::Settings;
 use crate::clock::{Clock, Timestamp};
 use crate::model::{Method, Need, Refusal};
@@ -43,13 +43,13 @@ pub(super) fn credentials(jid: &str, transaction: &str) -> Result<Credentials, R
 }
 
 /// Alice's request with transaction id `t`.
-pub(super) fn ask(need: Need) -> Ask {
+pub(super) fn request(need: Need) -> Request {
     let method = match need {
         Need::Read => Method::Get,
         Need::Publish => Method::Post,
         Need::Modify { .. } => Method::Delete,
     };
-    Ask {
+    Request {
         channel: ROOM.parse().unwrap(),
         need,
         credentials: credentials(ALICE, "t"),
@@ -69,14 +69,14 @@ impl Clock for FixedClock {
 }
 
 /// A gate, the time, and what came out of the gate and was not looked at yet.
-pub(super) struct Stage {
+pub(super) struct GateTest {
     pub(super) gate: Gate<u32>,
     pub(super) now: Instant,
     sent: Vec<(Link, Element)>,
     decided: Vec<(u32, Decision)>,
 }
 
-impl Stage {
+impl GateTest {
     /// Links down.
     pub(super) fn dark(settings: Settings) -> Self {
         let gate = Gate::new(settings, Arc::new(FixedClock));
@@ -84,12 +84,12 @@ impl Stage {
     }
 
     /// Both links up, and the questions of the start answered by `service`.
-    pub(super) fn with(settings: Settings, service: &Service) -> Self {
-        let mut stage = Self::dark(settings);
-        stage.up(Link::Component);
-        stage.up(Link::Client);
-        stage.play(service);
-        stage
+    pub(super) fn with(settings: Settings, service: &FakeService) -> Self {
+        let mut test = Self::dark(settings);
+        test.up(Link::Component);
+        test.up(Link::Client);
+        test.play(service);
+        test
     }
 
     pub(super) fn up(&mut self, link: Link) {
@@ -103,10 +103,10 @@ impl Stage {
         self.take(out);
     }
 
-    pub(super) fn ask(&mut self, number: u32, ask: Ask) -> Ticket {
-        let (ticket, out) = self.gate.ask(self.now, ask, number);
+    pub(super) fn ask(&mut self, number: u32, request: Request) -> RequestId {
+        let (id, out) = self.gate.ask(self.now, request, number);
         self.take(out);
-        ticket
+        id
     }
 
     /// Whether the room is known to be public.
@@ -130,11 +130,11 @@ impl Stage {
         self.take(out);
     }
 
-    pub(super) fn take(&mut self, outputs: Vec<Output<u32>>) {
+    pub(super) fn take(&mut self, outputs: Vec<GateOutput<u32>>) {
         for output in outputs {
             match output {
-                Output::Send(link, stanza) => self.sent.push((link, stanza)),
-                Output::Decide(number, decision) => self.decided.push((number, decision)),
+                GateOutput::Send(link, stanza) => self.sent.push((link, stanza)),
+                GateOutput::Decide(number, decision) => self.decided.push((number, decision)),
             }
         }
     }
@@ -166,7 +166,7 @@ impl Stage {
     }
 
     /// Lets the service answer until there are no more questions; returns how many there were.
-    pub(super) fn play(&mut self, service: &Service) -> usize {
+    pub(super) fn play(&mut self, service: &FakeService) -> usize {
         let mut count = 0;
         loop {
             let questions = self.sent(Link::Client);
@@ -187,8 +187,8 @@ impl Stage {
     }
 
     /// A request from beginning to end: asked, confirmed if a prompt comes, rights looked up.
-    pub(super) fn request(&mut self, ask: Ask, service: &Service) -> Decision {
-        self.ask(0, ask);
+    pub(super) fn decision_of(&mut self, request: Request, service: &FakeService) -> Decision {
+        self.ask(0, request);
         self.play(service);
         for prompt in self.sent(Link::Component) {
             self.stanza(Link::Component, &echo(&prompt));
@@ -272,7 +272,7 @@ pub(super) type Identities = &'static [(&'static str, &'static str)];
 
 /// A domain with a channel service, which can behave like each of the known ones.
 #[derive(Clone)]
-pub(super) struct Service {
+pub(super) struct FakeService {
     /// What the domains list, with what each item says of itself.
     pub(super) items: Vec<(&'static str, Manner, Identities)>,
     /// What a domain says of itself.
@@ -293,7 +293,7 @@ pub(super) struct Service {
 
 pub(super) const CHANNELS: Identities = &[("pubsub", "channels"), ("pubsub", "inbox")];
 
-impl Service {
+impl FakeService {
     /// A private channel of which Alice is no part.
     pub(super) fn new() -> Self {
         Self {

@@ -11,7 +11,7 @@ mod text;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::access::Doorkeeper;
+use crate::access::SharedGate;
 use crate::http::{Exchange, Monitor, Response, Service};
 use crate::media::Library;
 use crate::model::{Method, Refusal};
@@ -25,7 +25,7 @@ const METHODS: &str = "GET, HEAD";
 
 /// The service behind `admin.bind`. `P` is what is parked at the gate.
 pub struct Admin<P: Send> {
-    door: Arc<Doorkeeper<P>>,
+    gate: Arc<SharedGate<P>>,
     library: Arc<Library>,
     server: Monitor,
     health: Health,
@@ -35,17 +35,17 @@ pub struct Admin<P: Send> {
 impl<P: Send> Admin<P> {
     /// Watches these parts of a process that `started` then.
     pub fn new(
-        door: Arc<Doorkeeper<P>>,
+        gate: Arc<SharedGate<P>>,
         library: Arc<Library>,
         server: Monitor,
         started: SystemTime,
     ) -> Self {
         let health = Health::new(&library);
-        Self { door, library, server, health, started }
+        Self { gate, library, server, health, started }
     }
 
     fn metrics(&self) -> Response {
-        let gate = self.door.counts();
+        let gate = self.gate.counts();
         let snapshot = Snapshot {
             version: env!("CARGO_PKG_VERSION"),
             started: self.started,
@@ -70,7 +70,7 @@ impl<P: Send> Admin<P> {
         }
         let response = match path {
             "/metrics" => self.metrics(),
-            _ => self.health.report(&self.door.counts()).answer(),
+            _ => self.health.report(&self.gate.counts()).answer(),
         };
         response.header("Cache-Control", "no-store")
     }

@@ -1,4 +1,5 @@
-//! Pending confirmations (XEP-0070): who was asked what, and whose word counts as the reply.
+//! The registry of confirmations (XEP-0070): which requests wait for a user's reply, until when, and which limits they
+//! count for. A part of the gate's state machine, without I/O.
 
 mod stanza;
 
@@ -8,38 +9,38 @@ use std::time::{Duration, Instant};
 
 use super::credentials::Credentials;
 use super::random::hex_id;
-use super::request::{Ask, Ticket};
+use super::request::{Request, RequestId};
 use super::settings::Settings;
 use crate::model::{BareJid, Jid, Refusal};
 use crate::xmpp::Element;
 use stanza::{Prompt, PromptReply};
 
-/// What came of a confirmation: who confirmed, or why nobody did.
-pub(super) type Verdict = Result<BareJid, Refusal>;
+/// The user who confirmed, or why nobody did.
+pub(super) type ConfirmationResult = Result<BareJid, Refusal>;
 
-/// The confirmations that wait for their answers.
+/// The confirmations whose users have been asked and have not replied.
 pub(super) struct Confirmations {
-    limits: Limits,
+    limits: ConfirmationLimits,
     /// By ticket, hence by age.
-    pending: BTreeMap<Ticket, Pending>,
-    /// Of them, those whose requests have left. The user was asked all the same: they count for the user and for the
-    /// address that asked, else whoever hangs up and asks again could ask without end.
-    left: BTreeSet<Ticket>,
-    /// Those of each user who was asked, so that neither an answer nor a request has to look at all there are.
-    by_user: HashMap<BareJid, BTreeSet<Ticket>>,
-    by_stanza_id: HashMap<String, Ticket>,
-    /// How many each client address has.
+    pending: BTreeMap<RequestId, Pending>,
+    /// Those of them whose client has hung up. They count for the user and for the client's address until their
+    /// deadline: otherwise a client that hangs up and asks again could ask the user without end.
+    abandoned: BTreeSet<RequestId>,
+    /// By asked user, so that the cost of a reply and of a request does not grow with all that are pending.
+    by_user: HashMap<BareJid, BTreeSet<RequestId>>,
+    by_stanza_id: HashMap<String, RequestId>,
+    /// How many each client network has.
     by_address: HashMap<IpAddr, usize>,
 }
 
-struct Limits {
+struct ConfirmationLimits {
     reply_timeout: Duration,
     per_user: usize,
     per_address: usize,
     total: usize,
 }
 
-impl Limits {
+impl ConfirmationLimits {
     fn of(settings: &Settings) -> Self {
         Self {
             reply_timeout: settings.reply_timeout,
@@ -60,49 +61,49 @@ struct Pending {
 impl Confirmations {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            limits: Limits::of(settings),
+            limits: ConfirmationLimits::of(settings),
             pending: BTreeMap::new(),
-            left: BTreeSet::new(),
+            abandoned: BTreeSet::new(),
             by_user: HashMap::new(),
             by_stanza_id: HashMap::new(),
             by_address: HashMap::new(),
         }
     }
 
-    /// Other limits for what comes.
+    /// Replaces time and limits; pending confirmations keep their deadline.
     pub(super) fn set_limits(&mut self, settings: &Settings) {
-        self.limits = Limits::of(settings);
+        self.limits = ConfirmationLimits::of(settings);
     }
 
-    /// How many wait.
+    /// How many requests wait for their confirmation.
     pub(super) fn len(&self) -> usize {
-        self.pending.len() - self.left.len()
+        self.pending.len() - self.abandoned.len()
     }
 
-    /// Begins a confirmation; returns the stanza that asks for it.
+    /// Begins a confirmation; returns the prompt.
     pub(super) fn begin(
         &mut self,
         now: Instant,
         component: &Jid,
-        ticket: Ticket,
-        ask: &Ask,
+        id: RequestId,
+        request: &Request,
         credentials: &Credentials,
     ) -> Result<Element, Refusal> {
-        self.check_limits(credentials.jid().bare(), ask.client)?;
-        let prompt = Prompt::new(ask, credentials, hex_id(), hex_id());
+        self.check_limits(credentials.jid().bare(), request.client)?;
+        let prompt = Prompt::new(request, credentials, hex_id(), hex_id());
         let stanza = prompt.to_stanza(component);
         let deadline = now + self.limits.reply_timeout;
-        self.insert(ticket, Pending { prompt, client: ask.client, deadline });
+        self.insert(id, Pending { prompt, client: request.client, deadline });
         Ok(stanza)
     }
 
-    /// Nobody waits for this confirmation any more: whatever is answered, it decides nothing.
-    pub(super) fn cancel(&mut self, ticket: Ticket) {
-        if self.pending.contains_key(&ticket) {
-            self.left.insert(ticket);
+    /// The request's client has hung up: the reply will decide nothing.
+    pub(super) fn cancel(&mut self, id: RequestId) {
+        if self.pending.contains_key(&id) {
+            self.abandoned.insert(id);
         }
-        if self.left.len() > self.limits.total
-            && let Some(oldest) = self.left.first().copied()
+        if self.abandoned.len() > self.limits.total
+            && let Some(oldest) = self.abandoned.first().copied()
         {
             self.remove(oldest);
         }
@@ -123,69 +124,73 @@ impl Confirmations {
         Ok(())
     }
 
-    /// Takes a stanza of the component's link; says which confirmation it decides, if any, and how.
-    pub(super) fn decide(&mut self, now: Instant, stanza: &Element) -> Option<(Ticket, Verdict)> {
+    /// Takes a stanza from the component's link. Returns the request that it decides, if any, and the result.
+    pub(super) fn decide(
+        &mut self,
+        now: Instant,
+        stanza: &Element,
+    ) -> Option<(RequestId, ConfirmationResult)> {
         let reply = PromptReply::read(stanza)?;
-        // One answer decides one confirmation: the one it names by stanza id, else the oldest.
+        // One reply decides one confirmation: the one with its stanza id, else the oldest that it fits.
         let named = reply.stanza_id.and_then(|id| self.by_stanza_id.get(id));
         let of_sender = self.by_user.get(reply.from.bare()).into_iter().flatten();
-        let meant = named.into_iter().chain(of_sender).filter_map(|ticket| {
-            let pending = self.pending.get(ticket)?;
+        let fitting = named.into_iter().chain(of_sender).filter_map(|id| {
+            let pending = self.pending.get(id)?;
             (now < pending.deadline && reply.decides(&pending.prompt))
-                .then_some((self.left.contains(ticket), *ticket))
+                .then_some((self.abandoned.contains(id), *id))
         });
-        // Of equal ones, one that somebody waits for.
-        let (left, ticket) = meant.min_by_key(|(left, _)| *left)?;
-        let pending = self.remove(ticket)?;
-        if left {
+        // A request that waits comes before an equal one that was abandoned.
+        let (abandoned, id) = fitting.min_by_key(|(abandoned, _)| *abandoned)?;
+        let pending = self.remove(id)?;
+        if abandoned {
             return None;
         }
-        let verdict = if reply.denies { Err(Refusal::Denied) } else { Ok(pending.prompt.asked.into_bare()) };
-        Some((ticket, verdict))
+        let result = if reply.denies { Err(Refusal::Denied) } else { Ok(pending.prompt.asked.into_bare()) };
+        Some((id, result))
     }
 
-    /// Takes out what was not answered in time; the tickets of those who waited for it.
-    pub(super) fn expire(&mut self, now: Instant) -> Vec<Ticket> {
+    /// Removes the confirmations whose deadline is over; returns the requests that waited for them.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<RequestId> {
         let late = self.pending.iter().filter(|(_, pending)| pending.deadline <= now);
-        let mut late: Vec<_> = late.map(|(ticket, _)| *ticket).collect();
-        late.retain(|ticket| {
-            let waits = !self.left.contains(ticket);
-            self.remove(*ticket);
+        let mut late: Vec<_> = late.map(|(id, _)| *id).collect();
+        late.retain(|id| {
+            let waits = !self.abandoned.contains(id);
+            self.remove(*id);
             waits
         });
         late
     }
 
-    /// When the first of them is late.
+    /// The earliest deadline.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.pending.values().map(|pending| pending.deadline).min()
     }
 
-    /// Takes out everything; the tickets of those who waited.
-    pub(super) fn clear(&mut self) -> Vec<Ticket> {
+    /// Removes all confirmations; returns the requests that waited for them.
+    pub(super) fn clear(&mut self) -> Vec<RequestId> {
         self.by_user.clear();
         self.by_stanza_id.clear();
         self.by_address.clear();
-        let left = std::mem::take(&mut self.left);
-        std::mem::take(&mut self.pending).into_keys().filter(|ticket| !left.contains(ticket)).collect()
+        let abandoned = std::mem::take(&mut self.abandoned);
+        std::mem::take(&mut self.pending).into_keys().filter(|id| !abandoned.contains(id)).collect()
     }
 
-    fn insert(&mut self, ticket: Ticket, pending: Pending) {
-        self.by_user.entry(pending.prompt.asked.bare().clone()).or_default().insert(ticket);
-        self.by_stanza_id.insert(pending.prompt.stanza_id.clone(), ticket);
+    fn insert(&mut self, id: RequestId, pending: Pending) {
+        self.by_user.entry(pending.prompt.asked.bare().clone()).or_default().insert(id);
+        self.by_stanza_id.insert(pending.prompt.stanza_id.clone(), id);
         if let Some(client) = pending.client {
             *self.by_address.entry(client).or_default() += 1;
         }
-        self.pending.insert(ticket, pending);
+        self.pending.insert(id, pending);
     }
 
-    fn remove(&mut self, ticket: Ticket) -> Option<Pending> {
-        let pending = self.pending.remove(&ticket)?;
-        self.left.remove(&ticket);
+    fn remove(&mut self, id: RequestId) -> Option<Pending> {
+        let pending = self.pending.remove(&id)?;
+        self.abandoned.remove(&id);
         self.by_stanza_id.remove(&pending.prompt.stanza_id);
-        if let Some(tickets) = self.by_user.get_mut(pending.prompt.asked.bare()) {
-            tickets.remove(&ticket);
-            if tickets.is_empty() {
+        if let Some(ids) = self.by_user.get_mut(pending.prompt.asked.bare()) {
+            ids.remove(&id);
+            if ids.is_empty() {
                 self.by_user.remove(pending.prompt.asked.bare());
             }
         }

@@ -2,7 +2,7 @@
 //! values out; it knows no limits, no clock and no other confirmation.
 
 use super::super::credentials::Credentials;
-use super::super::request::Ask;
+use super::super::request::Request;
 use crate::model::{Jid, Method};
 use crate::xmpp::{Element, ns};
 
@@ -18,14 +18,14 @@ pub(super) struct Prompt {
 
 impl Prompt {
     /// The prompt for this request, with a stanza id and a thread that nobody can guess.
-    pub fn new(ask: &Ask, credentials: &Credentials, stanza_id: String, thread: String) -> Self {
+    pub fn new(request: &Request, credentials: &Credentials, stanza_id: String, thread: String) -> Self {
         Self {
             asked: credentials.jid().clone(),
             stanza_id,
             thread,
             transaction: credentials.transaction().to_owned(),
-            method: ask.method,
-            url: ask.url.clone(),
+            method: request.method,
+            url: request.url.clone(),
         }
     }
 

@@ -1,5 +1,5 @@
 use super::super::testing::{
-    ALICE, COMPONENT, REPLY_TIMEOUT, URL, ask, credentials, echo, element, settings,
+    ALICE, COMPONENT, REPLY_TIMEOUT, URL, credentials, echo, element, request, settings,
 };
 use super::*;
 use crate::model::Need;
@@ -15,16 +15,16 @@ impl Desk {
         Self { confirmations: Confirmations::new(settings), now: Instant::now() }
     }
 
-    fn try_begin(&mut self, ticket: Ticket, jid: &str, ask: &Ask) -> Result<Element, Refusal> {
+    fn try_begin(&mut self, id: RequestId, jid: &str, request: &Request) -> Result<Element, Refusal> {
         let credentials = credentials(jid, "t").unwrap();
-        self.confirmations.begin(self.now, &COMPONENT.parse().unwrap(), ticket, ask, &credentials)
+        self.confirmations.begin(self.now, &COMPONENT.parse().unwrap(), id, request, &credentials)
     }
 
-    fn begin(&mut self, ticket: Ticket, jid: &str) -> Element {
-        self.try_begin(ticket, jid, &ask(Need::Read)).unwrap()
+    fn begin(&mut self, id: RequestId, jid: &str) -> Element {
+        self.try_begin(id, jid, &request(Need::Read)).unwrap()
     }
 
-    fn decide(&mut self, stanza: &Element) -> Option<(Ticket, Verdict)> {
+    fn decide(&mut self, stanza: &Element) -> Option<(RequestId, ConfirmationResult)> {
         self.confirmations.decide(self.now, stanza)
     }
 }
@@ -33,12 +33,12 @@ fn desk() -> Desk {
     Desk::new(&settings())
 }
 
-fn yes(ticket: Ticket) -> Option<(Ticket, Verdict)> {
-    Some((ticket, Ok("alice@example.com".parse().unwrap())))
+fn yes(id: RequestId) -> Option<(RequestId, ConfirmationResult)> {
+    Some((id, Ok("alice@example.com".parse().unwrap())))
 }
 
-fn no(ticket: Ticket) -> Option<(Ticket, Verdict)> {
-    Some((ticket, Err(Refusal::Denied)))
+fn no(id: RequestId) -> Option<(RequestId, ConfirmationResult)> {
+    Some((id, Err(Refusal::Denied)))
 }
 
 fn confirm(id: &str, method: &str, url: &str) -> Element {
@@ -55,9 +55,9 @@ fn thread(text: &str) -> Element {
 }
 
 #[test]
-fn the_request_says_what_is_asked_in_both_languages() {
+fn the_prompt_names_the_request_for_clients_and_for_people() {
     let mut desk = desk();
-    let mut wanted = ask(Need::Publish);
+    let mut wanted = request(Need::Publish);
     wanted.url = format!("{URL}/x");
     let prompt = desk.try_begin(1, ALICE, &wanted).unwrap();
     assert!(prompt.is("message", ns::CLIENT));
@@ -76,7 +76,7 @@ fn the_request_says_what_is_asked_in_both_languages() {
 }
 
 #[test]
-fn every_known_way_to_confirm_is_understood() {
+fn all_known_forms_of_a_confirmation_count() {
     let whole = [confirm("t", "GET", URL)];
     let ways: [fn(&Element, &[Element]) -> Element; 5] = [
         |prompt, _| echo(prompt),
@@ -126,7 +126,7 @@ fn a_full_address_answers_for_itself_and_a_bare_one_through_any_resource() {
 }
 
 #[test]
-fn what_differs_from_the_request_is_ignored() {
+fn a_reply_that_differs_from_the_prompt_is_ignored() {
     let mut desk = desk();
     let prompt = desk.begin(1, ALICE);
     let own = prompt.child("thread", ns::CLIENT).unwrap().text().to_owned();
@@ -184,7 +184,7 @@ fn a_denial_counts_at_once() {
 }
 
 #[test]
-fn a_bounce_of_the_stanza_is_a_denial_if_it_comes_for_whom_was_asked() {
+fn a_bounce_from_the_asked_user_or_their_server_is_a_denial() {
     for (asked, sender, counts) in [
         (ALICE, ALICE, true),
         (ALICE, "alice@example.com", true),
@@ -218,9 +218,9 @@ fn a_stanza_id_alone_confirms_nothing() {
 }
 
 #[test]
-fn one_answer_decides_one_of_several_equal_requests() {
+fn one_reply_decides_one_of_several_equal_requests() {
     let mut desk = desk();
-    let prompts: Vec<_> = (1..=4).map(|ticket| desk.begin(ticket, ALICE)).collect();
+    let prompts: Vec<_> = (1..=4).map(|id| desk.begin(id, ALICE)).collect();
     let plain = from("message", ALICE, &[confirm("t", "GET", URL)]);
     // By thread and by stanza id the third and the fourth are meant; without either the oldest is.
     let threaded = from(
@@ -237,7 +237,7 @@ fn one_answer_decides_one_of_several_equal_requests() {
 }
 
 #[test]
-fn what_is_not_answered_in_time_is_taken_out() {
+fn a_confirmation_expires() {
     let mut desk = desk();
     let first = desk.begin(1, ALICE);
     desk.now += REPLY_TIMEOUT / 2;
@@ -256,38 +256,38 @@ fn what_is_not_answered_in_time_is_taken_out() {
 fn pending_confirmations_are_limited() {
     let limited = Settings { pending_per_user: 2, pending_per_address: 3, pending_total: 5, ..settings() };
     let mut desk = Desk::new(&limited);
-    let from = |last: u8| Ask { client: Some([192, 0, 2, last].into()), ..ask(Need::Read) };
+    let from = |last: u8| Request { client: Some([192, 0, 2, last].into()), ..request(Need::Read) };
     let prompt = desk.try_begin(1, "a@example.com/1", &from(1)).unwrap();
     desk.try_begin(2, "a@example.com/2", &from(1)).unwrap();
     // All resources of a user count together.
     assert_eq!(desk.try_begin(3, "a@example.com", &from(2)), Err(Refusal::TooManyForUser));
     desk.try_begin(3, "b@example.com", &from(1)).unwrap();
     assert_eq!(desk.try_begin(4, "b@example.com", &from(1)), Err(Refusal::TooManyForAddress));
-    desk.try_begin(4, "c@example.com", &ask(Need::Read)).unwrap();
-    desk.try_begin(5, "d@example.com", &ask(Need::Read)).unwrap();
-    assert_eq!(desk.try_begin(6, "e@example.com", &ask(Need::Read)), Err(Refusal::TooManyPending));
+    desk.try_begin(4, "c@example.com", &request(Need::Read)).unwrap();
+    desk.try_begin(5, "d@example.com", &request(Need::Read)).unwrap();
+    assert_eq!(desk.try_begin(6, "e@example.com", &request(Need::Read)), Err(Refusal::TooManyPending));
     // Whoever is decided makes room.
     assert!(desk.decide(&echo(&prompt)).is_some());
     assert!(desk.try_begin(6, "a@example.com/3", &from(1)).is_ok());
     desk.confirmations.clear();
-    for ticket in 8..10 {
-        assert!(desk.try_begin(ticket, "a@example.com", &from(1)).is_ok());
+    for id in 8..10 {
+        assert!(desk.try_begin(id, "a@example.com", &from(1)).is_ok());
     }
 }
 
 #[test]
-fn who_hangs_up_can_ask_no_more_often_than_who_waits() {
+fn clients_that_hang_up_are_limited_like_those_that_wait() {
     let limited = Settings { pending_per_user: 2, pending_per_address: 3, pending_total: 5, ..settings() };
     let mut desk = Desk::new(&limited);
-    let client = Ask { client: Some([192, 0, 2, 1].into()), ..ask(Need::Read) };
-    let mut leave = |user: &str, client: &Ask, ticket| {
-        let prompt = desk.try_begin(ticket, user, client);
-        desk.confirmations.cancel(ticket);
-        desk.confirmations.cancel(ticket);
+    let client = Request { client: Some([192, 0, 2, 1].into()), ..request(Need::Read) };
+    let mut leave = |user: &str, client: &Request, id| {
+        let prompt = desk.try_begin(id, user, client);
+        desk.confirmations.cancel(id);
+        desk.confirmations.cancel(id);
         prompt
     };
-    let prompts = [1, 2].map(|ticket| leave(ALICE, &client, ticket).unwrap());
-    assert_eq!(leave(ALICE, &ask(Need::Read), 3), Err(Refusal::TooManyForUser));
+    let prompts = [1, 2].map(|id| leave(ALICE, &client, id).unwrap());
+    assert_eq!(leave(ALICE, &request(Need::Read), 3), Err(Refusal::TooManyForUser));
     leave("b@example.com", &client, 3).unwrap();
     assert_eq!(leave("c@example.com", &client, 4), Err(Refusal::TooManyForAddress));
     // What the user answers decides nothing, but makes room; and so does time.
@@ -301,18 +301,18 @@ fn who_hangs_up_can_ask_no_more_often_than_who_waits() {
 }
 
 #[test]
-fn those_who_hung_up_keep_nobody_out_and_take_bounded_room() {
+fn abandoned_confirmations_do_not_count_in_all_and_are_bounded() {
     let mut desk = Desk::new(&Settings { pending_total: 2, ..settings() });
-    for ticket in 1..9 {
-        let user = format!("user{ticket}@example.com");
-        assert!(desk.try_begin(ticket, &user, &ask(Need::Read)).is_ok());
-        desk.confirmations.cancel(ticket);
+    for id in 1..9 {
+        let user = format!("user{id}@example.com");
+        assert!(desk.try_begin(id, &user, &request(Need::Read)).is_ok());
+        desk.confirmations.cancel(id);
     }
     assert_eq!((desk.confirmations.len(), desk.confirmations.pending.len()), (0, 2));
 }
 
 #[test]
-fn an_answer_is_for_the_request_that_waits_though_an_equal_one_has_left() {
+fn a_reply_decides_a_waiting_request_before_an_abandoned_one() {
     let mut desk = desk();
     desk.begin(1, ALICE);
     desk.begin(2, ALICE);
@@ -324,18 +324,18 @@ fn an_answer_is_for_the_request_that_waits_though_an_equal_one_has_left() {
 }
 
 #[test]
-fn nothing_is_left_of_what_was_decided() {
+fn every_index_is_empty_once_all_is_decided() {
     let mut desk = desk();
-    let client = Ask { client: Some([192, 0, 2, 1].into()), ..ask(Need::Read) };
+    let client = Request { client: Some([192, 0, 2, 1].into()), ..request(Need::Read) };
     let prompt = desk.try_begin(1, ALICE, &client).unwrap();
     desk.try_begin(2, ALICE, &client).unwrap();
     desk.try_begin(3, "bob@example.com", &client).unwrap();
     assert!(desk.decide(&echo(&prompt)).is_some());
     desk.confirmations.cancel(2);
     desk.confirmations.expire(desk.now + REPLY_TIMEOUT);
-    let Confirmations { pending, left, by_user, by_stanza_id, by_address, .. } = &desk.confirmations;
+    let Confirmations { pending, abandoned, by_user, by_stanza_id, by_address, .. } = &desk.confirmations;
     assert!(
-        left.is_empty()
+        abandoned.is_empty()
             && pending.is_empty()
             && by_user.is_empty()
             && by_stanza_id.is_empty()
@@ -347,7 +347,7 @@ fn nothing_is_left_of_what_was_decided() {
 fn clients_without_address_are_not_limited_by_it() {
     let limited = Settings { pending_per_address: 1, ..settings() };
     let mut desk = Desk::new(&limited);
-    for ticket in 0..8 {
-        assert!(desk.try_begin(ticket, ALICE, &ask(Need::Read)).is_ok());
+    for id in 0..8 {
+        assert!(desk.try_begin(id, ALICE, &request(Need::Read)).is_ok());
     }
 }

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use super::super::request::Granted;
 use super::super::testing::{
-    ACCOUNT, ALICE, COMPONENT, FixedClock, Manner, REPLY_TIMEOUT, ROOM, SERVICE, Service, Stage, TTL, URL,
-    ask, credentials, echo, element, error, info, result, settings,
+    ACCOUNT, ALICE, COMPONENT, FakeService, FixedClock, GateTest, Manner, REPLY_TIMEOUT, ROOM, SERVICE, TTL,
+    URL, credentials, echo, element, error, info, request, result, settings,
 };
 use super::*;
 use crate::model::{BareJid, Need};
@@ -17,69 +17,69 @@ fn alices() -> Decision {
     Ok(Granted::Owned(alice()))
 }
 
-fn modify(author: Option<BareJid>) -> Ask {
-    ask(Need::Modify { author })
+fn modify(author: Option<BareJid>) -> Request {
+    request(Need::Modify { author })
 }
 
 #[test]
 fn channels_of_other_domains_are_not_served_and_nothing_is_sent() {
-    let mut stage = Stage::with(settings(), &Service::public());
+    let mut test = GateTest::with(settings(), &FakeService::public());
     for channel in ["room@example.org", "alice@badexample.com", "x@evil.tld"] {
         for need in [Need::Read, Need::Publish] {
-            stage.ask(1, Ask { channel: channel.parse().unwrap(), ..ask(need) });
-            assert_eq!(stage.decided(), [(1, Err(Refusal::NotServed))], "{channel}");
+            test.ask(1, Request { channel: channel.parse().unwrap(), ..request(need) });
+            assert_eq!(test.decided(), [(1, Err(Refusal::NotServed))], "{channel}");
         }
     }
-    assert!(stage.sent(Link::Component).is_empty() && stage.sent(Link::Client).is_empty());
+    assert!(test.sent(Link::Component).is_empty() && test.sent(Link::Client).is_empty());
     let open = Settings { domains: vec!["*".parse().unwrap()], ..settings() };
-    let mut stage = Stage::with(open, &Service::public());
-    let ask = Ask { channel: "room@example.org".parse().unwrap(), ..ask(Need::Read) };
-    assert_eq!(stage.request(ask, &Service::public()), Ok(Granted::Public));
+    let mut test = GateTest::with(open, &FakeService::public());
+    let request = Request { channel: "room@example.org".parse().unwrap(), ..request(Need::Read) };
+    assert_eq!(test.decision_of(request, &FakeService::public()), Ok(Granted::Public));
 }
 
 #[test]
 fn a_public_channel_is_read_without_asking_anyone() {
-    let service = Service::public();
+    let service = FakeService::public();
     for given in [credentials(ALICE, "t"), Err(Refusal::NoCredentials), Err(Refusal::BadCredentials)] {
-        let mut stage = Stage::with(settings(), &service);
-        stage.ask(1, Ask { credentials: given, ..ask(Need::Read) });
-        stage.play(&service);
-        assert_eq!(stage.decided(), [(1, Ok(Granted::Public))]);
-        assert_eq!(stage.sent(Link::Component), []);
+        let mut test = GateTest::with(settings(), &service);
+        test.ask(1, Request { credentials: given, ..request(Need::Read) });
+        test.play(&service);
+        assert_eq!(test.decided(), [(1, Ok(Granted::Public))]);
+        assert_eq!(test.sent(Link::Component), []);
     }
 }
 
 #[test]
 fn a_private_channel_and_every_change_need_credentials() {
-    let service = Service::new();
+    let service = FakeService::new();
     for refusal in [Refusal::NoCredentials, Refusal::BadCredentials] {
         for need in [Need::Read, Need::Publish, Need::Modify { author: Some(alice()) }] {
-            let mut stage = Stage::with(settings(), &service);
-            let ask = Ask { credentials: Err(refusal), ..ask(need) };
-            assert_eq!(stage.request(ask, &service), Err(refusal));
-            assert_eq!(stage.sent(Link::Component), []);
+            let mut test = GateTest::with(settings(), &service);
+            let request = Request { credentials: Err(refusal), ..request(need) };
+            assert_eq!(test.decision_of(request, &service), Err(refusal));
+            assert_eq!(test.sent(Link::Component), []);
         }
     }
 }
 
 #[test]
 fn changes_are_confirmed_on_public_channels_too() {
-    let service = Service::public();
-    let mut stage = Stage::with(settings(), &service);
-    assert_eq!(stage.request(ask(Need::Publish), &service), Err(Refusal::Forbidden));
-    assert_eq!(stage.request(modify(None), &service), Err(Refusal::Forbidden));
+    let service = FakeService::public();
+    let mut test = GateTest::with(settings(), &service);
+    assert_eq!(test.decision_of(request(Need::Publish), &service), Err(Refusal::Forbidden));
+    assert_eq!(test.decision_of(modify(None), &service), Err(Refusal::Forbidden));
 }
 
 #[test]
 fn rights_are_asked_after_the_confirmation() {
-    let service = Service::where_alice_is("publisher");
-    let mut stage = Stage::with(settings(), &service);
-    stage.ask(1, ask(Need::Publish));
-    assert_eq!(stage.sent(Link::Client), [], "not before");
-    stage.confirm();
-    assert_eq!(stage.decided(), []);
-    stage.play(&service);
-    assert_eq!(stage.decided(), [(1, alices())]);
+    let service = FakeService::where_alice_is("publisher");
+    let mut test = GateTest::with(settings(), &service);
+    test.ask(1, request(Need::Publish));
+    assert_eq!(test.sent(Link::Client), [], "not before");
+    test.confirm();
+    assert_eq!(test.decided(), []);
+    test.play(&service);
+    assert_eq!(test.decided(), [(1, alices())]);
 }
 
 #[test]
@@ -92,11 +92,12 @@ fn every_affiliation_may_what_the_table_says() {
         ("none", false, false, false),
         ("outcast", false, false, false),
     ] {
-        let service = Service::where_alice_is(word);
-        for (ask, allowed) in [(ask(Need::Read), read), (ask(Need::Publish), publish), (modify(None), change)]
+        let service = FakeService::where_alice_is(word);
+        for (request, allowed) in
+            [(request(Need::Read), read), (request(Need::Publish), publish), (modify(None), change)]
         {
             let expected = if allowed { alices() } else { Err(Refusal::Forbidden) };
-            let decision = Stage::with(settings(), &service).request(ask, &service);
+            let decision = GateTest::with(settings(), &service).decision_of(request, &service);
             assert_eq!(decision, expected, "{word}");
         }
     }
@@ -104,229 +105,229 @@ fn every_affiliation_may_what_the_table_says() {
 
 #[test]
 fn owner_and_uploader_need_no_affiliation() {
-    let silent = Service { affiliations: Manner::Silent, ..Service::new() };
-    let own = |need| Ask { channel: "Alice@example.com".parse().unwrap(), ..ask(need) };
-    for ask in
+    let silent = FakeService { affiliations: Manner::Silent, ..FakeService::new() };
+    let own = |need| Request { channel: "Alice@example.com".parse().unwrap(), ..request(need) };
+    for request in
         [own(Need::Read), own(Need::Publish), own(Need::Modify { author: None }), modify(Some(alice()))]
     {
-        let mut stage = Stage::with(settings(), &silent);
-        assert_eq!(stage.request(ask, &silent), alices());
+        let mut test = GateTest::with(settings(), &silent);
+        assert_eq!(test.decision_of(request, &silent), alices());
     }
     // Someone else's upload, and reading, are nobody's by having uploaded.
     let bob: BareJid = "bob@example.com".parse().unwrap();
-    let service = Service::new();
-    let mut stage = Stage::with(settings(), &service);
-    assert_eq!(stage.request(modify(Some(bob)), &service), Err(Refusal::Forbidden));
+    let service = FakeService::new();
+    let mut test = GateTest::with(settings(), &service);
+    assert_eq!(test.decision_of(modify(Some(bob)), &service), Err(Refusal::Forbidden));
 }
 
 #[test]
 fn an_owner_who_does_not_confirm_is_nobody() {
-    let mut stage = Stage::with(settings(), &Service::new());
-    stage.ask(1, Ask { channel: alice().try_into().unwrap(), ..ask(Need::Publish) });
-    let prompt = stage.one(Link::Component);
+    let mut test = GateTest::with(settings(), &FakeService::new());
+    test.ask(1, Request { channel: alice().try_into().unwrap(), ..request(Need::Publish) });
+    let prompt = test.one(Link::Component);
     let forged = echo(&prompt).with("from", "mallory@example.com/x");
-    stage.stanza(Link::Component, &forged);
-    stage.stanza(Link::Client, &echo(&prompt));
-    stage.stanza(Link::Client, &forged);
-    assert_eq!(stage.decided(), [], "wrong sender, wrong link");
-    stage.wait(REPLY_TIMEOUT);
-    assert_eq!(stage.decided(), [(1, Err(Refusal::NotConfirmed))]);
-    stage.stanza(Link::Component, &echo(&prompt));
-    assert_eq!(stage.decided(), [], "late");
+    test.stanza(Link::Component, &forged);
+    test.stanza(Link::Client, &echo(&prompt));
+    test.stanza(Link::Client, &forged);
+    assert_eq!(test.decided(), [], "wrong sender, wrong link");
+    test.wait(REPLY_TIMEOUT);
+    assert_eq!(test.decided(), [(1, Err(Refusal::NotConfirmed))]);
+    test.stanza(Link::Component, &echo(&prompt));
+    assert_eq!(test.decided(), [], "late");
 }
 
 #[test]
 fn the_first_word_decides() {
-    let mut stage = Stage::with(settings(), &Service::new());
-    let own = || Ask { channel: alice().try_into().unwrap(), ..ask(Need::Publish) };
+    let mut test = GateTest::with(settings(), &FakeService::new());
+    let own = || Request { channel: alice().try_into().unwrap(), ..request(Need::Publish) };
     for (first, second, expected) in
         [("normal", "error", alices()), ("error", "normal", Err(Refusal::Denied))]
     {
-        stage.ask(1, own());
-        let answer = echo(&stage.one(Link::Component));
-        stage.stanza(Link::Component, &answer.clone().with("type", first));
-        stage.stanza(Link::Component, &answer.with("type", second));
-        assert_eq!(stage.decided(), [(1, expected)]);
+        test.ask(1, own());
+        let answer = echo(&test.one(Link::Component));
+        test.stanza(Link::Component, &answer.clone().with("type", first));
+        test.stanza(Link::Component, &answer.with("type", second));
+        assert_eq!(test.decided(), [(1, expected)]);
     }
 }
 
 #[test]
 fn answers_in_any_order_find_their_requests() {
-    let mut stage = Stage::with(settings(), &Service::new());
-    let own = || Ask { channel: alice().try_into().unwrap(), ..ask(Need::Publish) };
+    let mut test = GateTest::with(settings(), &FakeService::new());
+    let own = || Request { channel: alice().try_into().unwrap(), ..request(Need::Publish) };
     for number in 1..=3 {
-        stage.ask(number, own());
+        test.ask(number, own());
     }
-    let prompts = stage.sent(Link::Component);
+    let prompts = test.sent(Link::Component);
     for at in [2, 0, 1] {
-        stage.stanza(Link::Component, &echo(&prompts[at]));
-        stage.stanza(Link::Component, &echo(&prompts[at]));
+        test.stanza(Link::Component, &echo(&prompts[at]));
+        test.stanza(Link::Component, &echo(&prompts[at]));
     }
-    assert_eq!(stage.decided(), [(3, alices()), (1, alices()), (2, alices())]);
+    assert_eq!(test.decided(), [(3, alices()), (1, alices()), (2, alices())]);
 }
 
 #[test]
 fn who_leaves_while_it_is_confirmed_makes_room_but_the_user_was_asked() {
     let limited = Settings { pending_per_user: 3, pending_per_address: 4, pending_total: 3, ..settings() };
-    let mut stage = Stage::with(limited, &Service::new());
-    let publish = || Ask { client: Some([192, 0, 2, 1].into()), ..ask(Need::Publish) };
+    let mut test = GateTest::with(limited, &FakeService::new());
+    let publish = || Request { client: Some([192, 0, 2, 1].into()), ..request(Need::Publish) };
     let mut prompts = Vec::new();
     for number in 1..=3 {
-        let ticket = stage.ask(number, publish());
-        prompts.push(stage.one(Link::Component));
-        assert_eq!(stage.gate.parked(ticket), Some(&mut { number }));
-        assert_eq!(stage.gate.cancel(ticket), Some(number));
-        assert_eq!(stage.gate.cancel(ticket), None);
+        let id = test.ask(number, publish());
+        prompts.push(test.one(Link::Component));
+        assert_eq!(test.gate.parked(id), Some(&mut { number }));
+        assert_eq!(test.gate.cancel(id), Some(number));
+        assert_eq!(test.gate.cancel(id), None);
     }
-    stage.ask(4, publish());
-    assert_eq!(stage.decided(), [(4, Err(Refusal::TooManyForUser))]);
+    test.ask(4, publish());
+    assert_eq!(test.decided(), [(4, Err(Refusal::TooManyForUser))]);
     for prompt in &prompts {
-        stage.stanza(Link::Component, &echo(prompt));
+        test.stanza(Link::Component, &echo(prompt));
     }
-    stage.wait(REPLY_TIMEOUT);
-    assert_eq!(stage.decided(), [], "nobody is there to be told");
+    test.wait(REPLY_TIMEOUT);
+    assert_eq!(test.decided(), [], "nobody is there to be told");
 }
 
 #[test]
 fn who_leaves_while_it_is_looked_up_takes_nothing_from_others() {
-    let service = Service::where_alice_is("publisher");
-    let mut stage = Stage::with(settings(), &service);
-    let first = stage.ask(1, ask(Need::Read));
-    stage.ask(2, ask(Need::Read));
-    assert_eq!(stage.gate.cancel(first), Some(1));
-    stage.play(&service);
-    stage.confirm();
-    let last = stage.ask(3, ask(Need::Read));
-    stage.confirm();
-    assert_eq!(stage.gate.cancel(last), Some(3));
-    stage.play(&service);
-    assert_eq!(stage.decided(), [(2, alices())]);
-    assert!(stage.gate.requests.is_empty());
+    let service = FakeService::where_alice_is("publisher");
+    let mut test = GateTest::with(settings(), &service);
+    let first = test.ask(1, request(Need::Read));
+    test.ask(2, request(Need::Read));
+    assert_eq!(test.gate.cancel(first), Some(1));
+    test.play(&service);
+    test.confirm();
+    let last = test.ask(3, request(Need::Read));
+    test.confirm();
+    assert_eq!(test.gate.cancel(last), Some(3));
+    test.play(&service);
+    assert_eq!(test.decided(), [(2, alices())]);
+    assert!(test.gate.requests.is_empty());
 }
 
 #[test]
 fn waiters_who_leave_make_room_for_others_at_a_lookup() {
-    let mut stage = Stage::with(settings(), &Service::new());
+    let mut test = GateTest::with(settings(), &FakeService::new());
     for number in 0..2 * u32::try_from(limits::LOOKUP_WAITERS).unwrap() {
-        let ticket = stage.ask(number, ask(Need::Read));
-        assert_eq!(stage.gate.cancel(ticket), Some(number));
+        let id = test.ask(number, request(Need::Read));
+        assert_eq!(test.gate.cancel(id), Some(number));
     }
-    assert_eq!(stage.decided(), []);
+    assert_eq!(test.decided(), []);
 }
 
 #[test]
 fn lookups_are_limited_for_each_address_and_in_all() {
     let limited = Settings { lookups_per_address: 2, lookups_total: 3, cache_ttl: TTL, ..settings() };
-    let service = Service::public();
-    let mut stage = Stage::with(limited, &service);
-    let read = |room: &str, last: u8| Ask {
+    let service = FakeService::public();
+    let mut test = GateTest::with(limited, &service);
+    let read = |room: &str, last: u8| Request {
         channel: format!("{room}@topics.example.com").parse().unwrap(),
         client: (last > 0).then(|| [192, 0, 2, last].into()),
-        ..ask(Need::Read)
+        ..request(Need::Read)
     };
     // The domain's service is known from here on.
-    assert_eq!(stage.request(read("known", 1), &service), Ok(Granted::Public));
-    let a = stage.ask(1, read("a", 1));
-    stage.ask(2, read("b", 1));
-    stage.ask(3, read("a", 1));
-    assert_eq!(stage.decided(), [], "who joins a lookup begins none");
-    stage.ask(4, read("c", 1));
-    assert_eq!(stage.decided(), [(4, Err(Refusal::TooManyLookups))]);
-    stage.gate.cancel(a);
-    stage.ask(5, read("c", 1));
-    assert_eq!(stage.decided(), [(5, Err(Refusal::TooManyLookups))], "the question is still open");
-    stage.ask(6, read("c", 2));
-    stage.ask(7, read("d", 0));
-    assert_eq!(stage.decided(), [(7, Err(Refusal::Overloaded))]);
-    stage.play(&service);
-    assert_eq!(stage.decided().len(), 3);
+    assert_eq!(test.decision_of(read("known", 1), &service), Ok(Granted::Public));
+    let a = test.ask(1, read("a", 1));
+    test.ask(2, read("b", 1));
+    test.ask(3, read("a", 1));
+    assert_eq!(test.decided(), [], "who joins a lookup begins none");
+    test.ask(4, read("c", 1));
+    assert_eq!(test.decided(), [(4, Err(Refusal::TooManyLookups))]);
+    test.gate.cancel(a);
+    test.ask(5, read("c", 1));
+    assert_eq!(test.decided(), [(5, Err(Refusal::TooManyLookups))], "the question is still open");
+    test.ask(6, read("c", 2));
+    test.ask(7, read("d", 0));
+    assert_eq!(test.decided(), [(7, Err(Refusal::Overloaded))]);
+    test.play(&service);
+    assert_eq!(test.decided().len(), 3);
     for number in 8..10 {
-        stage.ask(number, read(&format!("e{number}"), 1));
+        test.ask(number, read(&format!("e{number}"), 1));
     }
-    stage.ask(10, read("f", 0));
-    assert_eq!(stage.decided(), [], "what is answered makes room");
+    test.ask(10, read("f", 0));
+    assert_eq!(test.decided(), [], "what is answered makes room");
 }
 
 #[test]
 fn beyond_a_limit_no_stanza_is_sent() {
     let limited = Settings { pending_per_user: 1, ..settings() };
-    let mut stage = Stage::with(limited, &Service::new());
-    stage.ask(1, ask(Need::Publish));
-    stage.ask(2, ask(Need::Publish));
-    assert_eq!(stage.decided(), [(2, Err(Refusal::TooManyForUser))]);
-    assert_eq!(stage.sent(Link::Component).len(), 1);
-    stage.wait(REPLY_TIMEOUT);
-    stage.ask(3, ask(Need::Publish));
-    assert_eq!(stage.sent(Link::Component).len(), 1, "time makes room");
+    let mut test = GateTest::with(limited, &FakeService::new());
+    test.ask(1, request(Need::Publish));
+    test.ask(2, request(Need::Publish));
+    assert_eq!(test.decided(), [(2, Err(Refusal::TooManyForUser))]);
+    assert_eq!(test.sent(Link::Component).len(), 1);
+    test.wait(REPLY_TIMEOUT);
+    test.ask(3, request(Need::Publish));
+    assert_eq!(test.sent(Link::Component).len(), 1, "time makes room");
 }
 
 #[test]
 fn without_the_component_nobody_is_asked() {
-    let service = Service::new();
-    let mut stage = Stage::with(settings(), &service);
-    stage.ask(1, ask(Need::Publish));
-    let prompt = stage.one(Link::Component);
-    stage.down(Link::Component);
-    assert_eq!(stage.decided(), [(1, Err(Refusal::XmppDown))], "pending");
-    stage.ask(2, ask(Need::Publish));
-    assert_eq!(stage.decided(), [(2, Err(Refusal::XmppDown))], "new");
-    stage.up(Link::Component);
-    stage.stanza(Link::Component, &echo(&prompt));
-    assert_eq!(stage.decided(), []);
-    stage.ask(3, ask(Need::Publish));
-    stage.up(Link::Component);
-    assert_eq!(stage.decided(), [(3, Err(Refusal::XmppDown))], "a new connection is another");
+    let service = FakeService::new();
+    let mut test = GateTest::with(settings(), &service);
+    test.ask(1, request(Need::Publish));
+    let prompt = test.one(Link::Component);
+    test.down(Link::Component);
+    assert_eq!(test.decided(), [(1, Err(Refusal::XmppDown))], "pending");
+    test.ask(2, request(Need::Publish));
+    assert_eq!(test.decided(), [(2, Err(Refusal::XmppDown))], "new");
+    test.up(Link::Component);
+    test.stanza(Link::Component, &echo(&prompt));
+    assert_eq!(test.decided(), []);
+    test.ask(3, request(Need::Publish));
+    test.up(Link::Component);
+    assert_eq!(test.decided(), [(3, Err(Refusal::XmppDown))], "a new connection is another");
 }
 
 #[test]
 fn public_reading_needs_no_component_and_the_owner_no_client() {
-    let service = Service::public();
-    let mut stage = Stage::dark(settings());
-    stage.ask(1, ask(Need::Read));
-    assert_eq!(stage.decided(), [(1, Err(Refusal::XmppDown))]);
-    stage.up(Link::Client);
-    assert_eq!(stage.request(ask(Need::Read), &service), Ok(Granted::Public));
-    stage.down(Link::Client);
-    stage.up(Link::Component);
-    let own = Ask { channel: alice().try_into().unwrap(), ..ask(Need::Publish) };
-    assert_eq!(stage.request(own, &service), alices());
-    assert_eq!(stage.request(ask(Need::Publish), &service), Err(Refusal::XmppDown));
+    let service = FakeService::public();
+    let mut test = GateTest::dark(settings());
+    test.ask(1, request(Need::Read));
+    assert_eq!(test.decided(), [(1, Err(Refusal::XmppDown))]);
+    test.up(Link::Client);
+    assert_eq!(test.decision_of(request(Need::Read), &service), Ok(Granted::Public));
+    test.down(Link::Client);
+    test.up(Link::Component);
+    let own = Request { channel: alice().try_into().unwrap(), ..request(Need::Publish) };
+    assert_eq!(test.decision_of(own, &service), alices());
+    assert_eq!(test.decision_of(request(Need::Publish), &service), Err(Refusal::XmppDown));
 }
 
 #[test]
 fn stopping_refuses_everyone() {
-    let mut stage = Stage::with(settings(), &Service::new());
-    stage.ask(1, ask(Need::Publish));
-    stage.ask(2, ask(Need::Read));
-    let prompt = stage.one(Link::Component);
-    stage.stop();
-    stage.ask(3, ask(Need::Read));
+    let mut test = GateTest::with(settings(), &FakeService::new());
+    test.ask(1, request(Need::Publish));
+    test.ask(2, request(Need::Read));
+    let prompt = test.one(Link::Component);
+    test.stop();
+    test.ask(3, request(Need::Read));
     let refused = |number| (number, Err(Refusal::Stopping));
-    assert_eq!(stage.decided(), [refused(1), refused(2), refused(3)]);
-    stage.stanza(Link::Component, &echo(&prompt));
-    stage.play(&Service::new());
-    stage.down(Link::Client);
-    stage.down(Link::Component);
-    assert_eq!(stage.decided(), []);
+    assert_eq!(test.decided(), [refused(1), refused(2), refused(3)]);
+    test.stanza(Link::Component, &echo(&prompt));
+    test.play(&FakeService::new());
+    test.down(Link::Client);
+    test.down(Link::Component);
+    assert_eq!(test.decided(), []);
 }
 
 #[test]
 fn questions_to_us_are_answered_on_the_link_they_came_on() {
-    let mut stage = Stage::with(settings(), &Service::new());
-    stage.wait(Duration::from_secs(5));
+    let mut test = GateTest::with(settings(), &FakeService::new());
+    test.wait(Duration::from_secs(5));
     for link in [Link::Component, Link::Client] {
         let last = Element::new("query", ns::LAST);
         let iq = element("iq", ns::CLIENT, &[("type", "get"), ("id", "i"), ("from", ALICE)], &[last]);
-        stage.stanza(link, &iq);
-        let answer = stage.one(link);
+        test.stanza(link, &iq);
+        let answer = test.one(link);
         assert_eq!(answer.child("query", ns::LAST).unwrap().attribute("seconds"), Some("5"));
     }
     let presence = element("presence", ns::CLIENT, &[("type", "subscribe"), ("from", ALICE)], &[]);
     let message = element("message", ns::CLIENT, &[("type", "get"), ("from", ALICE)], &[]);
     for link in [Link::Component, Link::Client] {
-        stage.stanza(link, &presence);
-        stage.stanza(link, &message);
-        assert_eq!(stage.sent(link), []);
+        test.stanza(link, &presence);
+        test.stanza(link, &message);
+        assert_eq!(test.sent(link), []);
     }
 }
 
@@ -418,27 +419,30 @@ fn hostile(dice: &mut Random, seen: &[Element]) -> Element {
 fn no_stanza_panics_and_none_from_others_grants_anything() {
     let mut dice = Random::new(0x5eed_0fa1);
     for round in 0..300 {
-        let mut stage = Stage::with(settings(), &Service::where_alice_is("owner"));
+        let mut test = GateTest::with(settings(), &FakeService::where_alice_is("owner"));
         let mut seen = Vec::new();
         for number in 0..60 {
             match dice.below(12) {
-                0 => drop(stage.ask(number, ask([Need::Read, Need::Publish][dice.below(2)].clone()))),
+                0 => drop(test.ask(number, request([Need::Read, Need::Publish][dice.below(2)].clone()))),
                 1 => {
-                    stage.ask(number, Ask { channel: alice().try_into().unwrap(), ..ask(Need::Publish) });
+                    test.ask(
+                        number,
+                        Request { channel: alice().try_into().unwrap(), ..request(Need::Publish) },
+                    );
                 }
-                2 => stage.wait(Duration::from_secs(dice.below(20) as u64)),
+                2 => test.wait(Duration::from_secs(dice.below(20) as u64)),
                 3 => {
                     let link = dice.pick(&[Link::Component, Link::Client]);
-                    if dice.below(2) == 0 { stage.down(link) } else { stage.up(link) }
+                    if dice.below(2) == 0 { test.down(link) } else { test.up(link) }
                 }
                 _ => {
                     let stanza = hostile(&mut dice, &seen);
-                    stage.stanza(dice.pick(&[Link::Component, Link::Client]), &stanza);
+                    test.stanza(dice.pick(&[Link::Component, Link::Client]), &stanza);
                 }
             }
-            seen.extend(stage.sent(Link::Component));
-            seen.extend(stage.sent(Link::Client));
-            for (_, decision) in stage.decided() {
+            seen.extend(test.sent(Link::Component));
+            seen.extend(test.sent(Link::Client));
+            for (_, decision) in test.decided() {
                 assert!(decision.is_err(), "round {round}: {decision:?}");
             }
         }
@@ -449,26 +453,27 @@ fn no_stanza_panics_and_none_from_others_grants_anything() {
 fn every_request_is_decided_exactly_once() {
     let mut dice = Random::new(0xdec1de);
     for round in 0..300 {
-        let service = Service::where_alice_is(dice.pick(&["owner", "none"]));
-        let mut stage = Stage::with(settings(), &service);
+        let service = FakeService::where_alice_is(dice.pick(&["owner", "none"]));
+        let mut test = GateTest::with(settings(), &service);
         let (mut asked, mut decided, mut questions) = (0, Vec::new(), Vec::new());
         for _ in 0..80 {
             match dice.below(10) {
                 0..=3 => {
                     asked += 1;
-                    let mut ask = ask([Need::Read, Need::Publish][dice.below(2)].clone());
-                    ask.channel = dice.pick(&[ROOM, "x@example.com", "alice@example.com"]).parse().unwrap();
-                    let ticket = stage.ask(asked, ask);
+                    let mut request = request([Need::Read, Need::Publish][dice.below(2)].clone());
+                    request.channel =
+                        dice.pick(&[ROOM, "x@example.com", "alice@example.com"]).parse().unwrap();
+                    let id = test.ask(asked, request);
                     if dice.below(8) == 0 {
-                        decided.extend(stage.gate.cancel(ticket));
+                        decided.extend(test.gate.cancel(id));
                     }
                 }
-                4 => stage.wait(Duration::from_secs(dice.below(20) as u64)),
-                5 if dice.below(3) == 0 => stage.down(dice.pick(&[Link::Component, Link::Client])),
-                5 => stage.up(dice.pick(&[Link::Component, Link::Client])),
-                6 => stage.sent(Link::Component).iter().for_each(|prompt| {
+                4 => test.wait(Duration::from_secs(dice.below(20) as u64)),
+                5 if dice.below(3) == 0 => test.down(dice.pick(&[Link::Component, Link::Client])),
+                5 => test.up(dice.pick(&[Link::Component, Link::Client])),
+                6 => test.sent(Link::Component).iter().for_each(|prompt| {
                     let answer = echo(prompt);
-                    stage.stanza(Link::Component, &answer);
+                    test.stanza(Link::Component, &answer);
                 }),
                 _ if questions.is_empty() => {}
                 _ => {
@@ -478,17 +483,17 @@ fn every_request_is_decided_exactly_once() {
                         1 => result(&question, &[info(&[])]),
                         _ => service.answer(&question).unwrap(),
                     };
-                    stage.stanza(Link::Client, &answer);
+                    test.stanza(Link::Client, &answer);
                 }
             }
-            questions.extend(stage.sent(Link::Client));
-            decided.extend(stage.decided().into_iter().map(|(number, _)| number));
+            questions.extend(test.sent(Link::Client));
+            decided.extend(test.decided().into_iter().map(|(number, _)| number));
         }
-        (0..8).for_each(|_| stage.wait(REPLY_TIMEOUT));
-        decided.extend(stage.decided().into_iter().map(|(number, _)| number));
+        (0..8).for_each(|_| test.wait(REPLY_TIMEOUT));
+        decided.extend(test.decided().into_iter().map(|(number, _)| number));
         decided.sort_unstable();
         assert_eq!(decided, (1..=asked).collect::<Vec<_>>(), "round {round}");
-        assert!(stage.gate.requests.is_empty());
+        assert!(test.gate.requests.is_empty());
     }
 }
 
@@ -498,6 +503,6 @@ fn an_endless_reply_timeout_has_an_end() {
     let mut gate = Gate::new(endless, Arc::new(FixedClock));
     let now = Instant::now();
     gate.up(now, Link::Component, &COMPONENT.parse().unwrap());
-    assert_eq!(gate.ask(now, ask(Need::Publish), ()).1.len(), 1);
+    assert_eq!(gate.ask(now, request(Need::Publish), ()).1.len(), 1);
     assert_eq!(gate.tick(now + limits::REPLY_TIME).len(), 1);
 }
