@@ -16,7 +16,7 @@ use libfuzzer_sys::fuzz_target;
 use media_server::access::{Gate, GateOutput, Granted, Request, RequestId, Settings, credentials};
 use media_server::clock::{Clock, Timestamp};
 use media_server::model::{BareJid, Method, Need};
-use media_server::xmpp::stream::{Event, Stream};
+use media_server::xmpp::stream::{StreamEvent, StreamParser};
 use media_server::xmpp::{Element, Link, ns};
 
 const HEADER: &[u8] =
@@ -32,12 +32,12 @@ fuzz_target!(|input: &[u8]| {
         if let Some(number) = part.first() {
             run.hang_up(u32::from(*number));
         }
-        let mut stream = Stream::new(ns::CLIENT);
+        let mut stream = StreamParser::new(ns::CLIENT);
         stream.feed(HEADER);
         let _ = stream.next_event();
         stream.feed(part);
         while let Ok(Some(event)) = stream.next_event() {
-            if let Event::Stanza(stanza) = event {
+            if let StreamEvent::Stanza(stanza) = event {
                 run.stanza(link, stanza);
             }
         }

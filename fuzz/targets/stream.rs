@@ -6,7 +6,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use media_server::limits;
-use media_server::xmpp::stream::{Event, Stream};
+use media_server::xmpp::stream::{StreamEvent, StreamParser};
 use media_server::xmpp::{Element, ns};
 use xml::reader::{EventReader, ParserConfig, XmlEvent};
 
@@ -25,7 +25,7 @@ fuzz_target!(|input: &[u8]| {
     let (head, tail) = bytes.split_at(cut);
     assert_eq!(events(content, &[head, tail]), whole);
     for event in &whole.0 {
-        if let Event::Stanza(stanza) = event {
+        if let StreamEvent::Stanza(stanza) = event {
             let mut elements = 0;
             check(stanza, 1, &mut elements);
             assert!(elements <= limits::STANZA_ELEMENTS);
@@ -37,10 +37,10 @@ fuzz_target!(|input: &[u8]| {
 
 /// Each stanza that the plain parser finds and that is far from the limits must have come out, and none that it does not
 /// find; but where something beyond the limits was dropped unparsed, its faults were not seen.
-fn compare(content: &str, bytes: &[u8], found: &(Vec<Event>, Option<String>)) {
+fn compare(content: &str, bytes: &[u8], found: &(Vec<StreamEvent>, Option<String>)) {
     let (plain, broken) = plain(content, bytes);
     let mut rest = found.0.iter().filter_map(|event| match event {
-        Event::Stanza(stanza) => Some(stanza),
+        StreamEvent::Stanza(stanza) => Some(stanza),
         _ => None,
     });
     let mut next = rest.next();
@@ -105,8 +105,8 @@ fn plain(content: &str, bytes: &[u8]) -> (Vec<(Element, bool)>, bool) {
 }
 
 /// All events, and whether an error ended them.
-fn events(content: &'static str, parts: &[&[u8]]) -> (Vec<Event>, Option<String>) {
-    let (mut stream, mut events) = (Stream::new(content), Vec::new());
+fn events(content: &'static str, parts: &[&[u8]]) -> (Vec<StreamEvent>, Option<String>) {
+    let (mut stream, mut events) = (StreamParser::new(content), Vec::new());
     for part in parts {
         stream.feed(part);
         loop {
@@ -131,7 +131,7 @@ fn reread(stanza: &Element) -> Option<Element> {
     let xml = stanza.to_xml(ns::CLIENT);
     match events(ns::CLIENT, &[HEADER, xml.as_bytes()]) {
         (events, None) => events.into_iter().find_map(|event| match event {
-            Event::Stanza(stanza) => Some(stanza),
+            StreamEvent::Stanza(stanza) => Some(stanza),
             _ => None,
         }),
         // Written out, it may be larger than what was read.

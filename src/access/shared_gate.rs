@@ -9,8 +9,8 @@ use super::gate::{Gate, GateOutput};
 use super::request::{Decision, Request, RequestId};
 use super::settings::Settings;
 use crate::clock::Clock;
-use crate::model::{Channel, Jid};
-use crate::xmpp::{Element, Handler, Link, Outbox};
+use crate::model::Channel;
+use crate::xmpp::{Handler, Link, LinkEvent, Outbox};
 
 /// Called with what was parked and its decision, without any lock held. It must not block: mostly it runs on the XMPP
 /// thread.
@@ -116,16 +116,13 @@ impl<P: Send> SharedGate<P> {
 }
 
 impl<P: Send + 'static> Handler for SharedGate<P> {
-    fn up(&self, link: Link, jid: &Jid) {
-        self.with_gate(|gate| gate.up(Instant::now(), link, jid));
-    }
-
-    fn down(&self, link: Link) {
-        self.with_gate(|gate| gate.down(Instant::now(), link));
-    }
-
-    fn stanza(&self, link: Link, stanza: Element) {
-        self.with_gate(|gate| gate.stanza(Instant::now(), link, &stanza));
+    fn event(&self, link: Link, event: LinkEvent) {
+        let now = Instant::now();
+        self.with_gate(|gate| match event {
+            LinkEvent::Up(jid) => gate.up(now, link, &jid),
+            LinkEvent::Down => gate.down(now, link),
+            LinkEvent::Stanza(stanza) => gate.stanza(now, link, &stanza),
+        });
     }
 
     fn tick(&self, now: Instant) -> Option<Instant> {
@@ -161,7 +158,7 @@ mod tests {
     fn requests_go_in_and_decisions_come_out() {
         let (gate, decided) = shared_gate();
         assert_eq!(gate.ask(own(), 1, |_, _| {}), Some((1, Err(Refusal::XmppDown))));
-        gate.up(Link::Component, &COMPONENT.parse().unwrap());
+        gate.event(Link::Component, LinkEvent::Up(COMPONENT.parse().unwrap()));
         for number in 2..=4 {
             assert_eq!(gate.ask(own(), number, |_, _| {}), None);
         }
@@ -169,15 +166,15 @@ mod tests {
         let attributes = [("id", "t"), ("method", "POST"), ("url", URL)];
         let confirm = element("confirm", ns::HTTP_AUTH, &attributes, &[]);
         let message = element("message", ns::CLIENT, &[("from", ALICE)], &[confirm]);
-        gate.stanza(Link::Component, message);
+        gate.event(Link::Component, LinkEvent::Stanza(message));
         let alice = "alice@example.com".parse().unwrap();
         assert_eq!(decided.try_recv(), Ok((2, Ok(Granted::Owned(alice)))));
         assert!(gate.tick(Instant::now()).is_some(), "two wait for their answers");
         assert!(decided.try_recv().is_err());
-        gate.down(Link::Component);
+        gate.event(Link::Component, LinkEvent::Down);
         assert_eq!(decided.try_recv(), Ok((3, Err(Refusal::XmppDown))));
         assert_eq!(decided.try_recv(), Ok((4, Err(Refusal::XmppDown))));
-        gate.up(Link::Component, &COMPONENT.parse().unwrap());
+        gate.event(Link::Component, LinkEvent::Up(COMPONENT.parse().unwrap()));
         assert_eq!(gate.ask(own(), 5, |_, _| {}), None);
         assert_eq!(gate.tick(Instant::now() + settings().reply_timeout), None);
         assert_eq!(decided.try_recv(), Ok((5, Err(Refusal::NotConfirmed))));
@@ -196,7 +193,7 @@ mod tests {
     fn only_a_request_that_waits_can_be_cancelled_and_only_on_its_condition() {
         let (gate, decided) = shared_gate();
         assert_eq!(gate.ask(own(), 1, |_, _| panic!("it does not wait")), Some((1, Err(Refusal::XmppDown))));
-        gate.up(Link::Component, &COMPONENT.parse().unwrap());
+        gate.event(Link::Component, LinkEvent::Up(COMPONENT.parse().unwrap()));
         let mut shown = None;
         assert_eq!(gate.ask(own(), 2, |parked, id| shown = Some((*parked, id))), None);
         let (parked, id) = shown.expect("it waits");
@@ -205,7 +202,7 @@ mod tests {
         assert_eq!(gate.cancel(id + 1, |_| true), None);
         assert_eq!(gate.cancel(id, |parked| *parked == 2), Some(2));
         assert_eq!(gate.cancel(id, |_| panic!("it is gone")), None);
-        gate.down(Link::Component);
+        gate.event(Link::Component, LinkEvent::Down);
         assert!(decided.try_recv().is_err());
     }
 
@@ -220,9 +217,9 @@ mod tests {
         });
         let gate = Arc::new(SharedGate::new(settings(), Arc::new(FixedClock), channel().0, on_decision));
         kept.set(Arc::downgrade(&gate)).unwrap();
-        gate.up(Link::Component, &COMPONENT.parse().unwrap());
+        gate.event(Link::Component, LinkEvent::Up(COMPONENT.parse().unwrap()));
         assert_eq!(gate.ask(own(), 1, |_, _| {}), None);
-        gate.down(Link::Component);
+        gate.event(Link::Component, LinkEvent::Down);
         assert_eq!(decided.try_recv(), Ok(Some((2, Err(Refusal::XmppDown)))));
     }
 }

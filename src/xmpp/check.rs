@@ -1,4 +1,4 @@
-//! One log-in, for the command that checks a configuration.
+//! One log-in, for the command `check`. Runs on its caller's thread and blocks it.
 
 use std::time::Instant;
 
@@ -7,42 +7,42 @@ use crate::model::Jid;
 use crate::sys::wait;
 
 use super::dial::Dial;
-use super::login::{Broken, Outcome};
-use super::session::{Plan, Session, Traffic};
+use super::login::{LinkError, LinkResult};
+use super::session::{LinkPlan, LinkSession};
 use super::settings::{LinkSettings, Times};
 
-/// What came of a log-in that the server did not refuse.
+/// The result of a log-in that the server did not refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Checked {
-    /// It worked; this was our address.
+    /// The log-in succeeded; this was our address.
     LoggedIn(Jid),
-    /// A component of this name is connected, most likely the running server: name and port are right,
-    /// and the secret was not looked at or is right.
+    /// Another component of this name is connected, most likely the running server. So name and port are right; whether
+    /// the secret is right is not known.
     AlreadyConnected,
 }
 
-/// Logs one link in and leaves again; blocks for up to `times.login`.
+/// Logs one link in and out again; blocks for up to `times.login`, and `times.close` at the end.
 pub fn check(settings: &LinkSettings, times: Times) -> Result<Checked> {
-    let plan = Plan::new(settings.clone(), times)?;
+    let plan = LinkPlan::new(settings.clone(), times)?;
     let (host, port) = plan.settings.endpoint();
     let deadline = Instant::now() + times.login;
     let socket = Dial::start(host, port, deadline, || ())?.wait(deadline)?;
-    let mut session = Session::new(socket, &plan, deadline, Instant::now())?;
+    let mut session = LinkSession::new(socket, &plan, deadline, Instant::now())?;
     match log_in(&mut session, times) {
         Ok(jid) => {
             session.close(times.close);
             Ok(Checked::LoggedIn(jid))
         }
-        Err(Broken::AlreadyConnected) => Ok(Checked::AlreadyConnected),
-        Err(Broken::Failed(error)) => Err(error),
+        Err(LinkError::AlreadyConnected) => Ok(Checked::AlreadyConnected),
+        Err(LinkError::Failed(error)) => Err(error),
     }
 }
 
-/// Turns until the session is up, or breaks because its deadline has come.
-fn log_in(session: &mut Session, times: Times) -> Outcome<Jid> {
+/// Runs the session until it is logged in or fails, at the latest at its deadline.
+fn log_in(session: &mut LinkSession, times: Times) -> LinkResult<Jid> {
     loop {
         let now = Instant::now();
-        let more = session.turn(now, &mut |_: Traffic| ())?;
+        let more = session.turn(now, &mut |_| ())?;
         if let Some(jid) = session.jid() {
             return Ok(jid.clone());
         }

@@ -35,9 +35,9 @@ pub(super) fn long_times() -> Times {
 }
 
 /// A listening server.
-pub(super) struct Peer(TcpListener);
+pub(super) struct ScriptedServer(TcpListener);
 
-impl Peer {
+impl ScriptedServer {
     pub fn listen() -> Self {
         Self(TcpListener::bind("127.0.0.1:0").expect("a free port"))
     }

@@ -1,4 +1,4 @@
-//! The one thread that owns both sockets and calls the handler.
+//! The XMPP thread: it owns both sockets, waits for them, and calls the handler.
 
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,39 +8,34 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::model::Jid;
 use crate::sys::{Interest, Waker, wait};
 
-use super::connection::{Connection, Happening};
+use super::connection::PersistentLink;
 use super::outbox::Inbox;
-use super::session::Plan;
+use super::session::LinkPlan;
 use super::settings::{LinkSettings, Settings};
-use super::{Element, Link};
+use super::{Link, LinkEvent};
 
-/// Who is told of what happens on the links. Called on the XMPP thread alone, so it should be quick; a
-/// panic in it is logged and survived.
+/// Receives the events of both links. It is called on the XMPP thread only and must not block it. A panic in it is
+/// logged, and the thread goes on.
 pub trait Handler: Send + Sync + 'static {
-    /// The link is logged in, under this address.
-    fn up(&self, link: Link, jid: &Jid);
-    /// The link that was up is gone; it comes back by itself.
-    fn down(&self, link: Link);
-    /// A stanza came, in namespace [`super::ns::CLIENT`] on both links.
-    fn stanza(&self, link: Link, stanza: Element);
-    /// Looks at the clock, and says when it has to do so again, unless more is sent or comes before. Called at most
-    /// once each `Times::tick`.
+    /// Takes an event of this link.
+    fn event(&self, link: Link, event: LinkEvent);
+    /// Does what is due by the clock; returns when it is to be called next. Called sooner after stanzas were sent, and
+    /// at most once each `Times::tick`.
     fn tick(&self, now: Instant) -> Option<Instant>;
 }
 
-/// Starts the thread. Fails if the authorities of `ClientSettings::ca` can't be read or the system has no
-/// thread for us. What the servers make of us comes to light later; the links try for ever.
+/// Starts the thread. Fails if the certificates of `ClientSettings::ca` can't be read or no thread can be started. The
+/// links connect later and try for ever; their failures go to the log.
 pub fn start(settings: Settings, inbox: Inbox, handler: Arc<dyn Handler>) -> Result<Thread> {
     let waker = Arc::new(Waker::new().map_err(|error| Error::io("can't make a waker", error))?);
     let stop = Arc::new(AtomicBool::new(false));
     inbox.wake_by(Arc::clone(&waker));
     let Settings { component, client, times } = settings;
     let now = Instant::now();
-    let connection = |link, settings| -> Result<Connection> {
-        Ok(Connection::new(link, Plan::new(settings, times)?, Arc::clone(&waker), now))
+    let connection = |link, settings| -> Result<PersistentLink> {
+        Ok(PersistentLink::new(link, LinkPlan::new(settings, times)?, Arc::clone(&waker), now))
     };
     let body = Loop {
         component: connection(Link::Component, LinkSettings::Component(component))?,
@@ -65,8 +60,8 @@ pub struct Thread {
 }
 
 impl Thread {
-    /// Ends both streams and the thread. Takes as long as a handler's call that is under way, and for each
-    /// link up to `Times::close`.
+    /// Ends both streams and the thread. Blocks until a handler's call under way has ended, and for each link up to
+    /// `Times::close`.
     pub fn stop(self) {
         drop(self);
     }
@@ -83,14 +78,14 @@ impl Drop for Thread {
 }
 
 struct Loop {
-    component: Connection,
-    client: Connection,
+    component: PersistentLink,
+    client: PersistentLink,
     inbox: Inbox,
     handler: Arc<dyn Handler>,
     waker: Arc<Waker>,
     stop: Arc<AtomicBool>,
     tick: Duration,
-    /// Nothing while there is nothing to wait for.
+    /// `None` while the handler waits for nothing.
     next_tick: Option<Instant>,
 }
 
@@ -116,7 +111,7 @@ impl Loop {
             log::debug!("to the {link}: {stanza:?}");
             let (connection, handler) = self.parts(link);
             connection.send(stanza, now, &mut report(handler, link));
-            // Whoever sends something may wait for an answer, which has its time.
+            // The handler may wait for a reply to this stanza, for a limited time.
             let soon = now + self.tick;
             self.next_tick = Some(self.next_tick.map_or(soon, |next| next.min(soon)));
         }
@@ -131,7 +126,7 @@ impl Loop {
         })
     }
 
-    fn parts(&mut self, link: Link) -> (&mut Connection, &dyn Handler) {
+    fn parts(&mut self, link: Link) -> (&mut PersistentLink, &dyn Handler) {
         let connection = match link {
             Link::Component => &mut self.component,
             Link::Client => &mut self.client,
@@ -139,7 +134,7 @@ impl Loop {
         (connection, &*self.handler)
     }
 
-    /// When something is to be done though nothing comes.
+    /// When a link or the handler is due though no bytes come.
     fn deadline(&self) -> Option<Instant> {
         let links = [self.component.deadline(), self.client.deadline()];
         links.into_iter().chain(self.next_tick).min()
@@ -156,31 +151,27 @@ impl Loop {
             true
         });
         if woken {
-            // Before the queue is looked at again, so that no stanza is left lying in it.
+            // Before the queue is read again: a stanza queued from here on wakes the thread again.
             self.waker.clear();
         }
     }
 }
 
-/// Hands what happens on a link to the handler.
-fn report(handler: &dyn Handler, link: Link) -> impl FnMut(Happening) {
-    move |happening| {
-        guarded("handler", || match happening {
-            Happening::Up(jid) => handler.up(link, &jid),
-            Happening::Down => handler.down(link),
-            Happening::Stanza(stanza) => {
-                log::debug!("from the {link}: {stanza:?}");
-                handler.stanza(link, stanza);
-            }
-        });
+/// Passes the events of a link to the handler.
+fn report(handler: &dyn Handler, link: Link) -> impl FnMut(LinkEvent) {
+    move |event| {
+        if let LinkEvent::Stanza(stanza) = &event {
+            log::debug!("from the {link}: {stanza:?}");
+        }
+        guarded("handler", || handler.event(link, event));
     }
 }
 
-/// Survives a panic; the panic's own message is printed by the panic hook.
+/// Catches a panic; the panic hook logs its message.
 fn guarded<T>(what: &str, call: impl FnOnce() -> T) -> Option<T> {
     let result = catch_unwind(AssertUnwindSafe(call));
     if result.is_err() {
-        log::error!("a panic on the XMPP thread was survived ({what})");
+        log::error!("a panic on the XMPP thread was caught ({what})");
     }
     result.ok()
 }

@@ -1,7 +1,7 @@
 use std::thread;
 use std::time::Duration;
 
-use super::super::peer::{Certificate, Conn, Peer, long_times, mechanisms};
+use super::super::peer::{Certificate, Conn, ScriptedServer, long_times, mechanisms};
 use super::super::{ClientSettings, Security, ns};
 use super::*;
 use crate::error::Kind;
@@ -9,7 +9,7 @@ use crate::error::Kind;
 /// Checks these settings against a server that plays this script.
 fn run(
     settings: &LinkSettings,
-    peer: Peer,
+    peer: ScriptedServer,
     script: impl FnOnce(&mut Conn) + Send + 'static,
 ) -> Result<Checked> {
     let server = thread::spawn(move || {
@@ -22,12 +22,12 @@ fn run(
 }
 
 fn component(script: impl FnOnce(&mut Conn) + Send + 'static) -> Result<Checked> {
-    let peer = Peer::listen();
+    let peer = ScriptedServer::listen();
     run(&LinkSettings::Component(peer.component()), peer, script)
 }
 
 fn client(security: Security, script: impl FnOnce(&mut Conn) + Send + 'static) -> Result<Checked> {
-    let peer = Peer::listen();
+    let peer = ScriptedServer::listen();
     run(&LinkSettings::Client(peer.client(security)), peer, script)
 }
 
@@ -36,7 +36,7 @@ fn trusting(
     certificate: Certificate,
     script: impl FnOnce(&mut Conn, &Certificate) + Send + 'static,
 ) -> Result<Checked> {
-    let peer = Peer::listen();
+    let peer = ScriptedServer::listen();
     let settings = ClientSettings { ca: Some(certificate.path()), ..peer.client(Security::Required) };
     run(&LinkSettings::Client(settings), peer, move |conn| script(conn, &certificate))
 }
@@ -81,7 +81,7 @@ fn a_server_of_something_else_is_told() {
 
 #[test]
 fn a_silent_server_is_waited_for_in_vain() {
-    let peer = Peer::listen();
+    let peer = ScriptedServer::listen();
     let times = Times { login: Duration::from_millis(100), ..long_times() };
     let error = check(&LinkSettings::Component(peer.component()), times).unwrap_err();
     assert!(error.to_string().contains("did not send a stream header in time"), "{error}");
@@ -177,7 +177,7 @@ fn an_unknown_authority_is_refused() {
 
 #[test]
 fn an_unreadable_authority_is_a_matter_of_configuration() {
-    let peer = Peer::listen();
+    let peer = ScriptedServer::listen();
     for path in ["/nonexistent/ca.pem", "/dev/null"] {
         let settings = ClientSettings { ca: Some(path.into()), ..peer.client(Security::Enabled) };
         let error = check(&LinkSettings::Client(settings), long_times()).unwrap_err();

@@ -3,29 +3,29 @@
 use crate::error::{Error, Kind, Result};
 use crate::model::{BareJid, Jid};
 
-use super::super::sasl::{Exchange, Mechanism};
+use super::super::sasl::{Authentication, Mechanism};
 use super::super::settings::{ClientSettings, Security};
-use super::super::stream::{Event, Header, shortened};
+use super::super::stream::{StreamEvent, StreamHeader, shortened};
 use super::super::{Element, ns};
-use super::{Step, stream_error, stream_header, unexpected};
+use super::{LoginStep, stream_error, stream_header, unexpected};
 use crate::secret::Secret;
 
 const BIND_ID: &str = "bind";
 const SESSION_ID: &str = "session";
 
 /// The machine.
-pub(in super::super) struct Client {
+pub(in super::super) struct ClientLogin {
     service: BareJid,
     username: String,
     password: Secret,
     resource: String,
     security: Security,
     encrypted: bool,
-    stage: Stage,
+    stage: ClientStage,
 }
 
 /// What the server owes us.
-enum Stage {
+enum ClientStage {
     /// A stream header, then features.
     Header {
         authenticated: bool,
@@ -36,7 +36,7 @@ enum Stage {
     /// Leave to begin TLS.
     Proceed,
     /// A challenge, success or failure.
-    Sasl(Exchange),
+    Sasl(Authentication),
     /// Our address; the session request of RFC 3921 follows where the server insists on it.
     Bind {
         session: bool,
@@ -46,7 +46,7 @@ enum Stage {
     Nothing,
 }
 
-impl Client {
+impl ClientLogin {
     pub fn new(settings: &ClientSettings) -> Self {
         Self {
             service: settings.service.clone(),
@@ -55,7 +55,7 @@ impl Client {
             resource: settings.resource.clone(),
             security: settings.security,
             encrypted: false,
-            stage: Stage::Header { authenticated: false },
+            stage: ClientStage::Header { authenticated: false },
         }
     }
 
@@ -66,51 +66,53 @@ impl Client {
 
     pub fn secured(&mut self) -> String {
         self.encrypted = true;
-        self.stage = Stage::Header { authenticated: false };
+        self.stage = ClientStage::Header { authenticated: false };
         self.open()
     }
 
     pub fn awaited(&self) -> &'static str {
         match self.stage {
-            Stage::Header { .. } => "a stream header",
-            Stage::Features { .. } => "stream features",
-            Stage::Proceed => "the answer to STARTTLS",
-            Stage::Sasl(_) => "the answer to our authentication",
-            Stage::Bind { .. } => "the answer to resource binding",
-            Stage::Session(_) => "the answer to the session request",
-            Stage::Nothing => "nothing",
+            ClientStage::Header { .. } => "a stream header",
+            ClientStage::Features { .. } => "stream features",
+            ClientStage::Proceed => "the answer to STARTTLS",
+            ClientStage::Sasl(_) => "the answer to our authentication",
+            ClientStage::Bind { .. } => "the answer to resource binding",
+            ClientStage::Session(_) => "the answer to the session request",
+            ClientStage::Nothing => "nothing",
         }
     }
 
-    pub fn event(&mut self, event: Event) -> Result<Step> {
+    pub fn event(&mut self, event: StreamEvent) -> Result<LoginStep> {
         let awaited = self.awaited();
-        match (std::mem::replace(&mut self.stage, Stage::Nothing), event) {
-            (Stage::Header { authenticated }, Event::Opened(header)) => {
-                self.stage = Stage::Features { authenticated };
+        match (std::mem::replace(&mut self.stage, ClientStage::Nothing), event) {
+            (ClientStage::Header { authenticated }, StreamEvent::Opened(header)) => {
+                self.stage = ClientStage::Features { authenticated };
                 versioned(&header)
             }
-            (Stage::Features { authenticated }, Event::Stanza(features))
+            (ClientStage::Features { authenticated }, StreamEvent::Stanza(features))
                 if features.is("features", ns::STREAM) =>
             {
                 self.features(&features, authenticated)
             }
-            (Stage::Proceed, Event::Stanza(answer)) if answer.namespace() == ns::TLS => proceed(&answer),
-            (Stage::Sasl(exchange), Event::Stanza(answer)) if answer.namespace() == ns::SASL => {
+            (ClientStage::Proceed, StreamEvent::Stanza(answer)) if answer.namespace() == ns::TLS => {
+                proceed(&answer)
+            }
+            (ClientStage::Sasl(exchange), StreamEvent::Stanza(answer)) if answer.namespace() == ns::SASL => {
                 self.sasl(exchange, &answer)
             }
-            (Stage::Bind { session }, Event::Stanza(answer)) if is_answer(&answer, BIND_ID) => {
+            (ClientStage::Bind { session }, StreamEvent::Stanza(answer)) if is_answer(&answer, BIND_ID) => {
                 self.bound(&answer, session)
             }
-            (Stage::Session(jid), Event::Stanza(answer)) if is_answer(&answer, SESSION_ID) => {
+            (ClientStage::Session(jid), StreamEvent::Stanza(answer)) if is_answer(&answer, SESSION_ID) => {
                 succeeded(&answer, "a session")?;
                 Ok(ready(jid))
             }
             // Stanzas may come as soon as a resource is bound.
-            (stage @ (Stage::Bind { .. } | Stage::Session(_)), Event::Stanza(_)) => {
+            (stage @ (ClientStage::Bind { .. } | ClientStage::Session(_)), StreamEvent::Stanza(_)) => {
                 self.stage = stage;
-                Ok(Step::Send(String::new()))
+                Ok(LoginStep::Send(String::new()))
             }
-            (_, Event::Failed(error)) if error.condition == "host-unknown" => {
+            (_, StreamEvent::Failed(error)) if error.condition == "host-unknown" => {
                 let what = "the XMPP server is not that of xmpp.connection.servicename, or .port is not its client port";
                 Err(stream_error(Kind::Config, what, &error))
             }
@@ -118,7 +120,7 @@ impl Client {
         }
     }
 
-    fn features(&mut self, features: &Element, authenticated: bool) -> Result<Step> {
+    fn features(&mut self, features: &Element, authenticated: bool) -> Result<LoginStep> {
         if authenticated {
             return self.bind(features);
         }
@@ -133,55 +135,55 @@ impl Client {
                 Err(Error::new(Kind::Config, what))
             }
             (false, Security::Enabled | Security::Required, Some(_)) => {
-                self.stage = Stage::Proceed;
-                Ok(Step::Send(Element::new("starttls", ns::TLS).to_xml(ns::CLIENT)))
+                self.stage = ClientStage::Proceed;
+                Ok(LoginStep::Send(Element::new("starttls", ns::TLS).to_xml(ns::CLIENT)))
             }
             _ => self.authenticate(features),
         }
     }
 
-    fn authenticate(&mut self, features: &Element) -> Result<Step> {
+    fn authenticate(&mut self, features: &Element) -> Result<LoginStep> {
         let offer = features.child("mechanisms", ns::SASL);
         let offered: Vec<_> = offer.into_iter().flat_map(Element::children).map(Element::text).collect();
         let plain_allowed = self.encrypted || self.security == Security::Disabled;
         let Some(mechanism) = Mechanism::choose(&offered, plain_allowed) else {
             return Err(no_mechanism(&offered, plain_allowed));
         };
-        let exchange = Exchange::new(mechanism, &self.username, &self.password)?;
+        let exchange = Authentication::new(mechanism, &self.username, &self.password)?;
         let auth = Element::new("auth", ns::SASL).with("mechanism", exchange.name());
-        let step = Step::Send(auth.with_text(exchange.initial()).to_xml(ns::CLIENT));
-        self.stage = Stage::Sasl(exchange);
+        let step = LoginStep::Send(auth.with_text(exchange.initial()).to_xml(ns::CLIENT));
+        self.stage = ClientStage::Sasl(exchange);
         Ok(step)
     }
 
-    fn sasl(&mut self, mut exchange: Exchange, answer: &Element) -> Result<Step> {
+    fn sasl(&mut self, mut exchange: Authentication, answer: &Element) -> Result<LoginStep> {
         match answer.name() {
             "challenge" => {
                 let response = exchange.challenge(answer.text())?;
-                self.stage = Stage::Sasl(exchange);
-                Ok(Step::Send(Element::new("response", ns::SASL).with_text(response).to_xml(ns::CLIENT)))
+                self.stage = ClientStage::Sasl(exchange);
+                Ok(LoginStep::Send(Element::new("response", ns::SASL).with_text(response).to_xml(ns::CLIENT)))
             }
             "success" => {
                 exchange.success(answer.text())?;
-                self.stage = Stage::Header { authenticated: true };
-                Ok(Step::Restart(self.open()))
+                self.stage = ClientStage::Header { authenticated: true };
+                Ok(LoginStep::Restart(self.open()))
             }
             _ => Err(denied(answer)),
         }
     }
 
-    fn bind(&mut self, features: &Element) -> Result<Step> {
+    fn bind(&mut self, features: &Element) -> Result<LoginStep> {
         if features.child("bind", ns::BIND).is_none() {
             return Err(Error::new(Kind::Corrupt, "the XMPP server offers no resource binding"));
         }
         let session = features.child("session", ns::SESSION);
         let session = session.is_some_and(|offer| offer.child("optional", ns::SESSION).is_none());
-        self.stage = Stage::Bind { session };
+        self.stage = ClientStage::Bind { session };
         let resource = Element::new("resource", ns::BIND).with_text(&self.resource);
         Ok(request(BIND_ID, Element::new("bind", ns::BIND).with_child(resource)))
     }
 
-    fn bound(&mut self, answer: &Element, session: bool) -> Result<Step> {
+    fn bound(&mut self, answer: &Element, session: bool) -> Result<LoginStep> {
         succeeded(answer, "a resource")?;
         let jid = answer.child("bind", ns::BIND).and_then(|bind| bind.child("jid", ns::BIND));
         let Some(jid) = jid.and_then(|jid| jid.text().parse().ok()) else {
@@ -190,34 +192,34 @@ impl Client {
         if !session {
             return Ok(ready(jid));
         }
-        self.stage = Stage::Session(jid);
+        self.stage = ClientStage::Session(jid);
         Ok(request(SESSION_ID, Element::new("session", ns::SESSION)))
     }
 }
 
-fn versioned(header: &Header) -> Result<Step> {
+fn versioned(header: &StreamHeader) -> Result<LoginStep> {
     let major = header.version.as_deref().and_then(|version| version.split('.').next());
     if major.and_then(|major| major.parse().ok()).is_some_and(|major: u32| major >= 1) {
-        return Ok(Step::Send(String::new()));
+        return Ok(LoginStep::Send(String::new()));
     }
     let what = "the XMPP server does not speak XMPP 1.0 (RFC 6120): is xmpp.connection.port its client port?";
     Err(Error::new(Kind::Config, what))
 }
 
-fn proceed(answer: &Element) -> Result<Step> {
+fn proceed(answer: &Element) -> Result<LoginStep> {
     if answer.name() == "proceed" {
-        return Ok(Step::StartTls);
+        return Ok(LoginStep::StartTls);
     }
     Err(Error::new(Kind::Unavailable, "the XMPP server offered TLS and now refuses it"))
 }
 
-fn request(id: &str, payload: Element) -> Step {
+fn request(id: &str, payload: Element) -> LoginStep {
     let iq = Element::new("iq", ns::CLIENT).with("type", "set").with("id", id).with_child(payload);
-    Step::Send(iq.to_xml(ns::CLIENT))
+    LoginStep::Send(iq.to_xml(ns::CLIENT))
 }
 
-fn ready(jid: Jid) -> Step {
-    Step::Ready(jid, Element::new("presence", ns::CLIENT).to_xml(ns::CLIENT))
+fn ready(jid: Jid) -> LoginStep {
+    LoginStep::Ready(jid, Element::new("presence", ns::CLIENT).to_xml(ns::CLIENT))
 }
 
 fn is_answer(stanza: &Element, id: &str) -> bool {

@@ -10,14 +10,14 @@ use crate::model::{BareJid, Jid};
 
 use super::ns;
 use super::settings::LinkSettings;
-use super::stream::{Event, StreamError};
+use super::stream::{StreamError, StreamEvent};
 
-use client::Client;
-use component::Component;
+use client::ClientLogin;
+use component::ComponentLogin;
 
 /// What the machine wants next.
 #[derive(PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum LoginStep {
     /// These bytes sent; nothing if empty.
     Send(String),
     /// A new parser, then these bytes sent.
@@ -29,7 +29,7 @@ pub(super) enum Step {
 }
 
 /// Without the bytes: they may prove who we are.
-impl fmt::Debug for Step {
+impl fmt::Debug for LoginStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Send(_) => f.write_str("Send"),
@@ -41,28 +41,28 @@ impl fmt::Debug for Step {
 }
 
 /// A result that may be the end of a link.
-pub(super) type Outcome<T> = Result<T, Broken>;
+pub(super) type LinkResult<T> = Result<T, LinkError>;
 
 /// Why a link is no more.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(super) enum LinkError {
     /// Another connection of this component is there.
     AlreadyConnected,
     /// Everything else.
     Failed(Error),
 }
 
-impl From<Error> for Broken {
+impl From<Error> for LinkError {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
 }
 
-impl From<Broken> for Error {
-    fn from(broken: Broken) -> Self {
+impl From<LinkError> for Error {
+    fn from(broken: LinkError) -> Self {
         match broken {
-            Broken::Failed(error) => error,
-            Broken::AlreadyConnected => Self::new(
+            LinkError::Failed(error) => error,
+            LinkError::AlreadyConnected => Self::new(
                 Kind::Unavailable,
                 "a component of this name is already connected to the XMPP server",
             ),
@@ -73,17 +73,17 @@ impl From<Broken> for Error {
 /// The log-in of one link.
 pub(super) enum Login {
     /// Of a component.
-    Component(Component),
+    Component(ComponentLogin),
     /// Of a client.
-    Client(Box<Client>),
+    Client(Box<ClientLogin>),
 }
 
 impl Login {
     /// A log-in that has not begun.
     pub fn new(settings: &LinkSettings) -> Self {
         match settings {
-            LinkSettings::Component(settings) => Self::Component(Component::new(settings)),
-            LinkSettings::Client(settings) => Self::Client(Box::new(Client::new(settings))),
+            LinkSettings::Component(settings) => Self::Component(ComponentLogin::new(settings)),
+            LinkSettings::Client(settings) => Self::Client(Box::new(ClientLogin::new(settings))),
         }
     }
 
@@ -112,10 +112,10 @@ impl Login {
     }
 
     /// Takes an event of the stream.
-    pub fn event(&mut self, event: Event) -> Outcome<Step> {
+    pub fn event(&mut self, event: StreamEvent) -> LinkResult<LoginStep> {
         match self {
             Self::Component(component) => component.event(event),
-            Self::Client(client) => client.event(event).map_err(Broken::Failed),
+            Self::Client(client) => client.event(event).map_err(LinkError::Failed),
         }
     }
 
@@ -142,14 +142,14 @@ pub(super) fn stream_error(kind: Kind, hint: &'static str, error: &StreamError) 
 }
 
 /// What no server says at this point.
-fn unexpected(event: &Event, awaited: &'static str) -> Error {
+fn unexpected(event: &StreamEvent, awaited: &'static str) -> Error {
     let what = match event {
-        Event::Failed(error) => {
+        StreamEvent::Failed(error) => {
             return stream_error(Kind::Unavailable, "the XMPP server ends the stream", error);
         }
-        Event::Closed => "the end of the stream".to_owned(),
-        Event::Opened(_) => "a stream header".to_owned(),
-        Event::Stanza(stanza) => format!("<{}>", stanza.name()),
+        StreamEvent::Closed => "the end of the stream".to_owned(),
+        StreamEvent::Opened(_) => "a stream header".to_owned(),
+        StreamEvent::Stanza(stanza) => format!("<{}>", stanza.name()),
     };
     Error::new(Kind::Corrupt, format!("the XMPP server sent {what} instead of {awaited}"))
 }

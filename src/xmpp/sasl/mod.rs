@@ -43,7 +43,7 @@ impl Mechanism {
 }
 
 /// One authentication. Texts that go in and out are base64, as the stream has them.
-pub(super) struct Exchange {
+pub(super) struct Authentication {
     mechanism: Mechanism,
     proof: Proof,
 }
@@ -53,7 +53,7 @@ enum Proof {
     Scram(Box<Scram>),
 }
 
-impl Exchange {
+impl Authentication {
     /// An authentication as this user. Fails if user name or password hold what SASLprep forbids
     /// (RFC 4013), or if the kernel gives no random bytes.
     pub fn new(mechanism: Mechanism, user: &str, password: &Secret) -> Result<Self> {
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn plain_sends_user_and_password() {
-        let mut exchange = Exchange::new(Mechanism::Plain, "user", &Secret::new("pass")).unwrap();
+        let mut exchange = Authentication::new(Mechanism::Plain, "user", &Secret::new("pass")).unwrap();
         assert_eq!(STANDARD.decode(exchange.initial()).unwrap(), b"\0user\0pass");
         assert!(exchange.challenge("").is_err());
         assert!(exchange.success("").is_ok());
@@ -146,10 +146,10 @@ mod tests {
 
     #[test]
     fn names_and_passwords_are_prepared() {
-        let exchange = Exchange::new(Mechanism::Plain, "I\u{ad}X", &Secret::new("\u{aa}")).unwrap();
+        let exchange = Authentication::new(Mechanism::Plain, "I\u{ad}X", &Secret::new("\u{aa}")).unwrap();
         assert_eq!(STANDARD.decode(exchange.initial()).unwrap(), b"\0IX\0a");
         for bad in ["", "\u{7}", "\u{627}1"] {
-            let refused = Exchange::new(Mechanism::Plain, "user", &Secret::new(bad));
+            let refused = Authentication::new(Mechanism::Plain, "user", &Secret::new(bad));
             assert_eq!(refused.err().map(|error| error.kind()), Some(Kind::Config), "{bad:?}");
         }
     }
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn nonces_differ_and_need_no_escape() {
-        let exchange = || Exchange::new(Mechanism::ScramSha1, "u", &Secret::new("p")).unwrap();
+        let exchange = || Authentication::new(Mechanism::ScramSha1, "u", &Secret::new("p")).unwrap();
         assert_ne!(exchange().initial(), exchange().initial());
         assert!(!nonce().unwrap().contains(','));
     }

@@ -67,10 +67,10 @@ pub(super) struct Scram {
     nonce: String,
     /// `client-first-message-bare`.
     first: String,
-    stage: Stage,
+    stage: ScramStage,
 }
 
-enum Stage {
+enum ScramStage {
     /// The client's first message is out.
     First,
     /// The proof is out; the server owes this signature.
@@ -84,7 +84,7 @@ impl Scram {
     pub fn new(hash: Hash, user: &str, password: Secret, nonce: String) -> Self {
         let user = user.replace('=', "=3D").replace(',', "=2C");
         let first = format!("n={user},r={nonce}");
-        Self { hash, password, nonce, first, stage: Stage::First }
+        Self { hash, password, nonce, first, stage: ScramStage::First }
     }
 
     /// `client-first-message`.
@@ -95,19 +95,19 @@ impl Scram {
     /// The answer to `server-first-message`, or to `server-final-message` where a server sends that as a challenge.
     pub fn challenge(&mut self, message: &str) -> Result<String> {
         match &self.stage {
-            Stage::First => self.server_first(message),
-            Stage::Final(_) => self.server_final(message).map(|()| String::new()),
-            Stage::Verified => Err(wrong("a challenge after its end")),
+            ScramStage::First => self.server_first(message),
+            ScramStage::Final(_) => self.server_final(message).map(|()| String::new()),
+            ScramStage::Verified => Err(wrong("a challenge after its end")),
         }
     }
 
     /// Takes the data that came with the success: the signature, unless it came before.
     pub fn success(&mut self, message: &str) -> Result<()> {
         match &self.stage {
-            Stage::First => Err(wrong("success before it was shown a proof")),
-            Stage::Final(_) => self.server_final(message),
-            Stage::Verified if message.is_empty() => Ok(()),
-            Stage::Verified => Err(wrong("two signatures")),
+            ScramStage::First => Err(wrong("success before it was shown a proof")),
+            ScramStage::Final(_) => self.server_final(message),
+            ScramStage::Verified if message.is_empty() => Ok(()),
+            ScramStage::Verified => Err(wrong("two signatures")),
         }
     }
 
@@ -124,12 +124,12 @@ impl Scram {
         let client_signature = self.hash.hmac(&self.hash.digest(&client_key), signed.as_bytes());
         let proof: Vec<u8> = client_key.iter().zip(&client_signature).map(|(key, mask)| key ^ mask).collect();
         let server_key = self.hash.hmac(&salted, b"Server Key");
-        self.stage = Stage::Final(self.hash.hmac(&server_key, signed.as_bytes()));
+        self.stage = ScramStage::Final(self.hash.hmac(&server_key, signed.as_bytes()));
         Ok(format!("{without_proof},p={}", STANDARD.encode(proof)))
     }
 
     fn server_final(&mut self, message: &str) -> Result<()> {
-        let Stage::Final(expected) = &self.stage else { return Err(wrong("a signature too early")) };
+        let ScramStage::Final(expected) = &self.stage else { return Err(wrong("a signature too early")) };
         if message.starts_with("e=") {
             return Err(wrong("an error instead of its signature"));
         }
@@ -139,7 +139,7 @@ impl Scram {
         if !bool::from(signature.ct_eq(expected)) {
             return Err(wrong("a wrong signature: it does not know the password"));
         }
-        self.stage = Stage::Verified;
+        self.stage = ScramStage::Verified;
         Ok(())
     }
 }

@@ -16,13 +16,13 @@ use crate::error::{Error, Kind, Result};
 use crate::limits;
 
 use super::{Element, ns};
-use source::Source;
+use source::ByteWindow;
 
 /// What a server's stream consists of.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum StreamEvent {
     /// The stream header.
-    Opened(Header),
+    Opened(StreamHeader),
     /// A direct child of the stream. Those in the stream's content namespace are in [`ns::CLIENT`].
     Stanza(Element),
     /// A stream error; the server closes next.
@@ -33,7 +33,7 @@ pub enum Event {
 
 /// What we need of the stream header (RFC 6120 section 4.7).
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Header {
+pub struct StreamHeader {
     /// The stream's id.
     pub id: Option<String>,
     /// Who answers.
@@ -64,8 +64,8 @@ impl StreamError {
 }
 
 /// A parser of one stream. After STARTTLS and after SASL a new one is needed.
-pub struct Stream {
-    reader: EventReader<Source>,
+pub struct StreamParser {
+    reader: EventReader<ByteWindow>,
     /// The content namespace: of stanzas that say no other.
     content: &'static str,
     opened: bool,
@@ -75,7 +75,7 @@ pub struct Stream {
     parsing: bool,
 }
 
-impl Stream {
+impl StreamParser {
     /// A parser for a stream whose stanzas are in this namespace.
     pub fn new(content: &'static str) -> Self {
         let config = ParserConfig::new()
@@ -86,7 +86,7 @@ impl Stream {
             .allow_multiple_root_elements(false)
             .max_entity_expansion_length(limits::STREAM_HEADER_BYTES)
             .max_entity_expansion_depth(1);
-        let reader = EventReader::new_with_config(Source::default(), config);
+        let reader = EventReader::new_with_config(ByteWindow::default(), config);
         Self { reader, content, opened: false, open: Vec::new(), parsing: false }
     }
 
@@ -107,7 +107,7 @@ impl Stream {
     }
 
     /// The next event, or none until more bytes are fed. After an error the stream is of no more use.
-    pub fn next_event(&mut self) -> Result<Option<Event>> {
+    pub fn next_event(&mut self) -> Result<Option<StreamEvent>> {
         loop {
             match self.reader.next() {
                 Ok(event) => {
@@ -137,7 +137,7 @@ impl Stream {
         Ok(self.parsing)
     }
 
-    fn take(&mut self, event: XmlEvent) -> Result<Option<Event>> {
+    fn take(&mut self, event: XmlEvent) -> Result<Option<StreamEvent>> {
         match event {
             XmlEvent::StartDocument { version: XmlVersion::Version10, .. } => Ok(None),
             XmlEvent::StartElement { name, attributes, .. } => self.start(&name, attributes),
@@ -156,12 +156,12 @@ impl Stream {
         }
     }
 
-    fn start(&mut self, name: &OwnedName, attributes: Vec<OwnedAttribute>) -> Result<Option<Event>> {
+    fn start(&mut self, name: &OwnedName, attributes: Vec<OwnedAttribute>) -> Result<Option<StreamEvent>> {
         let attributes = attributes.into_iter().filter(|attribute| attribute.name.prefix.is_none()).map(pair);
         if !self.opened {
             self.opened = true;
             self.reader.source_mut().end_header();
-            return header(name, attributes).map(Event::Opened).map(Some);
+            return header(name, attributes).map(StreamEvent::Opened).map(Some);
         }
         // The parser checks the beginning of the prefix only (Namespaces in XML, section 4).
         if !name.local_name.starts_with(is_name_start_char) {
@@ -183,10 +183,10 @@ impl Stream {
         }
     }
 
-    fn end(&mut self) -> Option<Event> {
+    fn end(&mut self) -> Option<StreamEvent> {
         let Some(element) = self.open.pop() else {
             self.parsing = false;
-            return Some(Event::Closed);
+            return Some(StreamEvent::Closed);
         };
         if let Some(parent) = self.open.last_mut() {
             parent.push(element);
@@ -194,9 +194,9 @@ impl Stream {
         }
         self.parsing = false;
         if element.is("error", ns::STREAM) {
-            return Some(Event::Failed(StreamError::new(&element)));
+            return Some(StreamEvent::Failed(StreamError::new(&element)));
         }
-        Some(Event::Stanza(element))
+        Some(StreamEvent::Stanza(element))
     }
 }
 
@@ -209,11 +209,11 @@ pub(super) fn shortened(text: &str) -> &str {
     &text[..end]
 }
 
-fn header(name: &OwnedName, attributes: impl Iterator<Item = (String, String)>) -> Result<Header> {
+fn header(name: &OwnedName, attributes: impl Iterator<Item = (String, String)>) -> Result<StreamHeader> {
     if name.local_name != "stream" || name.namespace.as_deref() != Some(ns::STREAM) {
         return Err(wrong("a document that is no XMPP stream"));
     }
-    let mut header = Header::default();
+    let mut header = StreamHeader::default();
     for (name, value) in attributes {
         match name.as_str() {
             "id" => header.id = Some(value),

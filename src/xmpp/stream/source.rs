@@ -2,13 +2,13 @@
 
 use std::io::{self, Read};
 
-use super::scan::{Found, Scan};
+use super::scan::{ScanEnd, StanzaScanner};
 use crate::limits;
 
 /// What was fed and not parsed yet. The parser loses bytes when it is interrupted within a character, so it is handed
 /// whole ones only; and behind the header, whole stanzas.
 #[derive(Default)]
-pub(super) struct Source {
+pub(super) struct ByteWindow {
     bytes: Vec<u8>,
     /// Bytes that the parser has, or that are of no use to it.
     taken: usize,
@@ -21,12 +21,12 @@ pub(super) struct Source {
     /// Bytes of the header so far.
     header: usize,
     /// Once the header has ended; it has seen the bytes up to `released`, and further ones while a stanza is incomplete.
-    scan: Option<Scan>,
+    scan: Option<StanzaScanner>,
     /// Bytes that it has seen.
     scanned: usize,
 }
 
-impl Source {
+impl ByteWindow {
     /// Takes more bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.taken);
@@ -46,13 +46,13 @@ impl Source {
 
     /// The header has ended: from here on the parser gets whole stanzas.
     pub fn end_header(&mut self) {
-        self.scan = Some(Scan::default());
+        self.scan = Some(StanzaScanner::default());
         (self.released, self.scanned) = (self.taken, self.taken);
     }
 
     /// Whether the header has ended and no stanza has begun that has not ended.
     pub fn is_between(&self) -> bool {
-        self.scan.as_ref().is_some_and(Scan::is_between)
+        self.scan.as_ref().is_some_and(StanzaScanner::is_between)
     }
 
     /// Whether nothing is left that the parser may need.
@@ -72,11 +72,11 @@ impl Source {
         for &byte in &self.bytes[self.scanned..self.whole] {
             self.scanned += 1;
             match scan.step(byte)? {
-                Some(Found::Stanza | Found::End) => {
+                Some(ScanEnd::Stanza | ScanEnd::Stream) => {
                     self.released = self.scanned;
                     return Ok(true);
                 }
-                Some(Found::Excess) => {
+                Some(ScanEnd::Oversized) => {
                     log::debug!("a stanza beyond the limits was dropped");
                     self.taken = self.scanned;
                 }
@@ -88,7 +88,7 @@ impl Source {
     }
 }
 
-impl Read for Source {
+impl Read for ByteWindow {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let in_header = self.scan.is_none();
         let end = if in_header { self.whole } else { self.released };

@@ -6,8 +6,8 @@ const OPEN: &str = "<stream:stream xmlns='jabber:client' xmlns:stream='http://et
 const ROUNDS: usize = 2000;
 
 /// All events of `parts`, fed one after the other; an error ends them.
-fn events(content: &'static str, parts: &[&[u8]]) -> (Vec<Event>, Option<String>) {
-    let (mut stream, mut events) = (Stream::new(content), Vec::new());
+fn events(content: &'static str, parts: &[&[u8]]) -> (Vec<StreamEvent>, Option<String>) {
+    let (mut stream, mut events) = (StreamParser::new(content), Vec::new());
     for part in parts {
         stream.feed(part);
         loop {
@@ -23,7 +23,7 @@ fn events(content: &'static str, parts: &[&[u8]]) -> (Vec<Event>, Option<String>
 
 fn stanzas(xml: &str) -> std::result::Result<Vec<Element>, String> {
     let (events, error) = events(ns::CLIENT, &[OPEN.as_bytes(), xml.as_bytes()]);
-    let stanza = |event| if let Event::Stanza(stanza) = event { Some(stanza) } else { None };
+    let stanza = |event| if let StreamEvent::Stanza(stanza) = event { Some(stanza) } else { None };
     error.map_or(Ok(events.into_iter().filter_map(stanza).collect()), Err)
 }
 
@@ -41,13 +41,18 @@ fn a_stream_is_a_header_stanzas_and_an_end() {
     let (events, error) = events(ns::CLIENT, &[xml.as_bytes()]);
     assert_eq!(error, None);
     let some = |text: &str| Some(text.to_owned());
-    let header = Header { id: some("i"), from: some("é.example"), version: some("1.0") };
+    let header = StreamHeader { id: some("i"), from: some("é.example"), version: some("1.0") };
     let message = Element::new("message", ns::CLIENT)
         .with("to", "a")
         .with_text("xy")
         .with_child(Element::new("b", "n"));
     let iq = Element::new("iq", ns::CLIENT);
-    let expected = [Event::Opened(header), Event::Stanza(message), Event::Stanza(iq), Event::Closed];
+    let expected = [
+        StreamEvent::Opened(header),
+        StreamEvent::Stanza(message),
+        StreamEvent::Stanza(iq),
+        StreamEvent::Closed,
+    ];
     assert_eq!(events, expected);
 }
 
@@ -105,7 +110,7 @@ fn a_component_stream_is_translated() {
         .with_child(child("body", ns::CLIENT))
         .with_child(child("m", ns::CLIENT))
         .with_child(child("x", "n"));
-    assert_eq!(events[1], Event::Stanza(expected));
+    assert_eq!(events[1], StreamEvent::Stanza(expected));
 }
 
 #[test]
@@ -116,7 +121,7 @@ fn a_stream_error_is_told_from_stanzas() {
         "é".repeat(500)
     );
     let (events, _) = events(ns::CLIENT, &[xml.as_bytes()]);
-    let Event::Failed(error) = &events[1] else { panic!("{events:?}") };
+    let StreamEvent::Failed(error) = &events[1] else { panic!("{events:?}") };
     assert_eq!((error.condition.as_str(), error.text.len()), ("conflict", limits::PEER_TEXT_BYTES));
 }
 
@@ -241,7 +246,7 @@ fn a_stanza_of_the_largest_size_passes_and_a_larger_one_is_dropped() {
 
 #[test]
 fn a_stanza_that_is_dropped_takes_no_room() {
-    let mut stream = Stream::new(ns::CLIENT);
+    let mut stream = StreamParser::new(ns::CLIENT);
     stream.feed(format!("{OPEN}{}", "<a>".repeat(limits::STANZA_DEPTH + 1)).as_bytes());
     stream.next_event().unwrap();
     for _ in 0..100 {
@@ -280,7 +285,7 @@ fn parser_and_scanner_must_agree_where_a_stanza_ends() {
 
 #[test]
 fn white_space_between_stanzas_costs_nothing() {
-    let mut stream = Stream::new(ns::CLIENT);
+    let mut stream = StreamParser::new(ns::CLIENT);
     stream.feed(OPEN.as_bytes());
     stream.next_event().unwrap();
     for _ in 0..200 {
@@ -288,14 +293,14 @@ fn white_space_between_stanzas_costs_nothing() {
         assert_eq!(stream.next_event().unwrap(), None);
     }
     stream.feed(b"<a/>");
-    assert!(matches!(stream.next_event(), Ok(Some(Event::Stanza(_)))));
+    assert!(matches!(stream.next_event(), Ok(Some(StreamEvent::Stanza(_)))));
     assert!(stream.is_drained());
 }
 
 #[test]
 fn bytes_after_an_event_are_noticed() {
     for (tail, drained) in [("", true), (" ", false), ("<b", false), ("\u{e9}", false)] {
-        let mut stream = Stream::new(ns::CLIENT);
+        let mut stream = StreamParser::new(ns::CLIENT);
         stream.feed(format!("{OPEN}<a/>{tail}").as_bytes());
         stream.next_event().unwrap();
         stream.next_event().unwrap();

@@ -1,14 +1,14 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::super::super::stream::{Stream, StreamError};
+use super::super::super::stream::{StreamError, StreamParser};
 use super::*;
 
 const SCRAM: &str = "<mechanism>PLAIN</mechanism><mechanism>SCRAM-SHA-1</mechanism>";
 const PLAIN: &str = "<mechanism>PLAIN</mechanism>";
 
-fn machine(security: Security) -> Client {
-    Client::new(&ClientSettings {
+fn machine(security: Security) -> ClientLogin {
+    ClientLogin::new(&ClientSettings {
         host: String::new(),
         port: 0,
         service: "example.com".parse().unwrap(),
@@ -21,20 +21,20 @@ fn machine(security: Security) -> Client {
 }
 
 /// What the machine makes of this XML from the server.
-fn take(machine: &mut Client, xml: &str) -> Result<Step> {
-    let mut stream = Stream::new(ns::CLIENT);
+fn take(machine: &mut ClientLogin, xml: &str) -> Result<LoginStep> {
+    let mut stream = StreamParser::new(ns::CLIENT);
     stream.feed(format!("<s:stream xmlns:s='{}' xmlns='{}'>{xml}", ns::STREAM, ns::CLIENT).as_bytes());
     stream.next_event().unwrap();
     machine.event(stream.next_event().unwrap().expect("a stanza"))
 }
 
-fn header() -> Event {
-    Event::Opened(Header { version: Some("1.0".to_owned()), ..Header::default() })
+fn header() -> StreamEvent {
+    StreamEvent::Opened(StreamHeader { version: Some("1.0".to_owned()), ..StreamHeader::default() })
 }
 
 /// The machine's answer to these features on a fresh stream.
-fn features(machine: &mut Client, features: &str) -> Result<Step> {
-    assert_eq!(machine.event(header()).unwrap(), Step::Send(String::new()));
+fn features(machine: &mut ClientLogin, features: &str) -> Result<LoginStep> {
+    assert_eq!(machine.event(header()).unwrap(), LoginStep::Send(String::new()));
     take(machine, &format!("<s:features>{features}</s:features>"))
 }
 
@@ -50,19 +50,19 @@ fn sasl(name: &str, text: &str) -> String {
     format!("<{name} xmlns='{}'>{text}</{name}>", ns::SASL)
 }
 
-fn sent(step: Result<Step>) -> String {
+fn sent(step: Result<LoginStep>) -> String {
     match step {
-        Ok(Step::Send(text)) => text,
+        Ok(LoginStep::Send(text)) => text,
         other => panic!("{other:?}"),
     }
 }
 
 /// A machine that has authenticated itself.
-fn authenticated() -> Client {
+fn authenticated() -> ClientLogin {
     let mut machine = machine(Security::Disabled);
     features(&mut machine, &mechanisms(PLAIN)).unwrap();
     let step = take(&mut machine, &sasl("success", "")).unwrap();
-    assert_eq!(step, Step::Restart(machine.open()));
+    assert_eq!(step, LoginStep::Restart(machine.open()));
     machine
 }
 
@@ -73,7 +73,10 @@ fn tls_comes_before_authentication() {
         let offer = starttls("") + &mechanisms(SCRAM);
         let answer = sent(features(&mut machine, &offer));
         assert_eq!(answer, format!("<starttls xmlns='{}'/>", ns::TLS));
-        assert_eq!(take(&mut machine, &format!("<proceed xmlns='{}'/>", ns::TLS)).unwrap(), Step::StartTls);
+        assert_eq!(
+            take(&mut machine, &format!("<proceed xmlns='{}'/>", ns::TLS)).unwrap(),
+            LoginStep::StartTls
+        );
         assert!(machine.secured().starts_with("<?xml version='1.0'?><stream:stream "));
         assert!(sent(features(&mut machine, &mechanisms(SCRAM))).contains("mechanism='SCRAM-SHA-1'"));
     }
@@ -151,7 +154,7 @@ fn a_resource_is_bound_and_presence_sent() {
     assert_eq!(sent(take(&mut machine, "<message/>")), "");
     let jid = "<iq type='result' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
                <jid>media@example.com/other</jid></bind></iq>";
-    let ready = Step::Ready("media@example.com/other".parse().unwrap(), "<presence/>".to_owned());
+    let ready = LoginStep::Ready("media@example.com/other".parse().unwrap(), "<presence/>".to_owned());
     assert_eq!(take(&mut machine, jid).unwrap(), ready);
 }
 
@@ -164,11 +167,11 @@ fn a_session_is_asked_for_only_where_it_must_be() {
     };
     let mut modern = authenticated();
     features(&mut modern, &offer("<optional/>")).unwrap();
-    assert!(matches!(take(&mut modern, jid), Ok(Step::Ready(..))));
+    assert!(matches!(take(&mut modern, jid), Ok(LoginStep::Ready(..))));
     let mut old = authenticated();
     features(&mut old, &offer("")).unwrap();
     assert!(sent(take(&mut old, jid)).contains(ns::SESSION));
-    assert!(matches!(take(&mut old, "<iq type='result' id='session'/>"), Ok(Step::Ready(..))));
+    assert!(matches!(take(&mut old, "<iq type='result' id='session'/>"), Ok(LoginStep::Ready(..))));
 }
 
 #[test]
@@ -184,14 +187,14 @@ fn a_refused_resource_ends_it() {
 
 #[test]
 fn what_is_out_of_order_ends_it() {
-    let old = Event::Opened(Header::default());
+    let old = StreamEvent::Opened(StreamHeader::default());
     assert!(machine(Security::Enabled).event(old).is_err());
     assert!(take(&mut machine(Security::Enabled), "<s:features/>").is_err());
-    assert!(machine(Security::Enabled).event(Event::Closed).is_err());
+    assert!(machine(Security::Enabled).event(StreamEvent::Closed).is_err());
     let mut machine = machine(Security::Enabled);
     features(&mut machine, &starttls("")).unwrap();
     assert!(take(&mut machine, &sasl("success", "")).is_err());
     let unknown = StreamError { condition: "host-unknown".to_owned(), text: "x".to_owned() };
-    let error = machine.event(Event::Failed(unknown)).unwrap_err();
+    let error = machine.event(StreamEvent::Failed(unknown)).unwrap_err();
     assert!(error.to_string().ends_with("client port: host-unknown (x)"), "{error}");
 }
