@@ -1,6 +1,6 @@
-//! Bytes to stream events, without I/O. What RFC 6120 section 11.1 forbids ends the stream, which only its server can
-//! have sent; a stanza beyond our limits, which anybody can have sent, is dropped before it is parsed. How the bytes were
-//! split into reads makes no difference.
+//! Bytes to stream events, without I/O. XML that RFC 6120 section 11.1 forbids ends the stream: only the server itself
+//! can have sent it. A stanza beyond our limits is dropped before it is parsed: any user can have sent it. The events do
+//! not depend on how the bytes were split into reads.
 
 mod scan;
 mod source;
@@ -18,12 +18,12 @@ use crate::limits;
 use super::{Element, ns};
 use source::ByteWindow;
 
-/// What a server's stream consists of.
+/// A part of a server's stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum StreamEvent {
     /// The stream header.
     Opened(StreamHeader),
-    /// A direct child of the stream. Those in the stream's content namespace are in [`ns::CLIENT`].
+    /// A direct child of the stream. Elements in the stream's content namespace are given [`ns::CLIENT`].
     Stanza(Element),
     /// A stream error; the server closes next.
     Failed(StreamError),
@@ -31,14 +31,14 @@ pub enum StreamEvent {
     Closed,
 }
 
-/// What we need of the stream header (RFC 6120 section 4.7).
+/// The stream header (RFC 6120 section 4.7), as far as it is used.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct StreamHeader {
     /// The stream's id.
     pub id: Option<String>,
-    /// Who answers.
+    /// The sender's address.
     pub from: Option<String>,
-    /// The version of XMPP it speaks.
+    /// The version of XMPP.
     pub version: Option<String>,
 }
 
@@ -47,7 +47,7 @@ pub struct StreamHeader {
 pub struct StreamError {
     /// The condition's name.
     pub condition: String,
-    /// The server's explanation, shortened.
+    /// The server's text, shortened.
     pub text: String,
 }
 
@@ -66,17 +66,17 @@ impl StreamError {
 /// A parser of one stream. After STARTTLS and after SASL a new one is needed.
 pub struct StreamParser {
     reader: EventReader<ByteWindow>,
-    /// The content namespace: of stanzas that say no other.
+    /// The content namespace (RFC 6120 section 4.8.2).
     content: &'static str,
     opened: bool,
     /// The elements that are open below the root.
     open: Vec<Element>,
-    /// Whether the parser was handed a stanza, or the stream's end, and has not come to its end.
+    /// Whether the parser has bytes of a stanza, or of the stream's end, and has not reported its end.
     parsing: bool,
 }
 
 impl StreamParser {
-    /// A parser for a stream whose stanzas are in this namespace.
+    /// A parser for a stream with this content namespace.
     pub fn new(content: &'static str) -> Self {
         let config = ParserConfig::new()
             .override_encoding(Some(xml::Encoding::Utf8))
@@ -90,23 +90,23 @@ impl StreamParser {
         Self { reader, content, opened: false, open: Vec::new(), parsing: false }
     }
 
-    /// Takes bytes from the server. Ask for events until there are none before feeding more.
+    /// Takes bytes from the server. Call [`StreamParser::next_event`] until it returns `None` before the next call.
     pub fn feed(&mut self, bytes: &[u8]) {
         self.reader.source_mut().push(bytes);
     }
 
-    /// Whether nothing, not even white space, was fed after the last event.
+    /// Whether no byte, not even white space, was fed after the last event.
     pub fn is_drained(&self) -> bool {
         let source = self.reader.source();
         source.is_between() && source.is_drained()
     }
 
-    /// Whether no stanza has begun that has not ended.
+    /// Whether the last byte fed is outside of stanzas.
     pub fn is_between(&self) -> bool {
         self.reader.source().is_between()
     }
 
-    /// The next event, or none until more bytes are fed. After an error the stream is of no more use.
+    /// The next event; `None` until more bytes are fed. After an error the parser can't be used any more.
     pub fn next_event(&mut self) -> Result<Option<StreamEvent>> {
         loop {
             match self.reader.next() {
@@ -125,13 +125,13 @@ impl StreamParser {
         }
     }
 
-    /// Hands the parser the next stanza; false if there is none yet.
+    /// Gives the parser the next stanza; false if none is complete yet.
     fn feed_parser(&mut self) -> Result<bool> {
         if !self.opened {
             return Ok(false);
         }
         if self.parsing {
-            return Err(wrong("a stanza whose end is none"));
+            return Err(wrong("the end of a stanza is not where its tags say"));
         }
         self.parsing = self.reader.source_mut().next_stanza().map_err(wrong)?;
         Ok(self.parsing)
@@ -148,11 +148,11 @@ impl StreamParser {
                 }
                 Ok(None)
             }
-            XmlEvent::StartDocument { .. } => Err(wrong("a version of XML other than 1.0")),
-            XmlEvent::Doctype { .. } => Err(wrong("a document type declaration")),
-            XmlEvent::ProcessingInstruction { .. } => Err(wrong("a processing instruction")),
-            XmlEvent::Comment(_) => Err(wrong("a comment")),
-            XmlEvent::EndDocument => Err(wrong("an end without end")),
+            XmlEvent::StartDocument { .. } => Err(wrong("its XML version is not 1.0")),
+            XmlEvent::Doctype { .. } => Err(wrong("it holds a document type declaration")),
+            XmlEvent::ProcessingInstruction { .. } => Err(wrong("it holds a processing instruction")),
+            XmlEvent::Comment(_) => Err(wrong("it holds a comment")),
+            XmlEvent::EndDocument => Err(wrong("the document ended without </stream:stream>")),
         }
     }
 
@@ -165,7 +165,7 @@ impl StreamParser {
         }
         // The parser checks the beginning of the prefix only (Namespaces in XML, section 4).
         if !name.local_name.starts_with(is_name_start_char) {
-            return Err(wrong("an element without a proper name"));
+            return Err(wrong("an element has an invalid name"));
         }
         let mut element = Element::new(&name.local_name, self.translate(name.namespace.as_deref()));
         for (name, value) in attributes {
@@ -200,7 +200,7 @@ impl StreamParser {
     }
 }
 
-/// As much of a text of the server's as a message may hold.
+/// The beginning of a server's text: at most [`limits::PEER_TEXT_BYTES`].
 pub(super) fn shortened(text: &str) -> &str {
     let mut end = text.len().min(limits::PEER_TEXT_BYTES);
     while !text.is_char_boundary(end) {
@@ -211,7 +211,7 @@ pub(super) fn shortened(text: &str) -> &str {
 
 fn header(name: &OwnedName, attributes: impl Iterator<Item = (String, String)>) -> Result<StreamHeader> {
     if name.local_name != "stream" || name.namespace.as_deref() != Some(ns::STREAM) {
-        return Err(wrong("a document that is no XMPP stream"));
+        return Err(wrong("the root element is not <stream:stream>"));
     }
     let mut header = StreamHeader::default();
     for (name, value) in attributes {
@@ -234,7 +234,7 @@ fn is_dry(error: &xml::reader::Error) -> bool {
 }
 
 fn wrong(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::caused(Kind::Corrupt, "the XMPP server sent what a stream must not hold", what)
+    Error::caused(Kind::Corrupt, "the XMPP server sent an invalid stream", what)
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
-//! Where stanzas begin and end, and which of them are beyond our limits: a scanner of bytes that parses nothing. What a
-//! parser does at an element grows with the elements around it and the namespaces in scope, so it must not see such a
-//! stanza; whoever may write to us may send one. The scanner's work is the same for every byte, and it keeps none.
+//! A scanner that finds where stanzas begin and end, and which of them are beyond our limits, without parsing them. The
+//! parser's work at an element grows with the elements around it and the namespaces in scope. Any user can send a stanza
+//! that takes it seconds, so it must not see one. The scanner's work is the same for every byte, and it keeps none.
 //!
-//! It trusts in well-formed XML, which is what a server sends of its users; of anything else it hands the parser what
-//! that refuses, or refuses what the parser would read in another way.
+//! It expects well-formed XML, which a server makes of its users' stanzas. Other bytes are left to the parser, which
+//! refuses them; the scanner refuses those that the parser would read in another way.
 
 use crate::limits;
 
-/// What ended with a byte.
+/// What a byte has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScanEnd {
     /// A stanza within the limits.
@@ -96,14 +96,16 @@ impl StanzaScanner {
         match (self.state, byte) {
             (ScanState::Text, b'<') => self.state = ScanState::Open,
             (ScanState::Text, b' ' | b'\t' | b'\r' | b'\n') => {}
-            (ScanState::Text, _) if self.depth == 0 => return Err("text between stanzas"),
+            (ScanState::Text, _) if self.depth == 0 => return Err("it holds text between stanzas"),
             (ScanState::Open, b'/') => self.state = ScanState::EndTag,
-            (ScanState::Open, b'?') => return Err("a processing instruction"),
-            (ScanState::Open, b'!') if self.depth == 0 => return Err("a declaration between stanzas"),
+            (ScanState::Open, b'?') => return Err("it holds a processing instruction"),
+            (ScanState::Open, b'!') if self.depth == 0 => {
+                return Err("it holds a declaration between stanzas");
+            }
             (ScanState::Open, b'!') => self.state = ScanState::Declaration(0),
             (ScanState::Open, _) => self.begin_tag(),
             // The parser takes this for a section of CDATA, whose end may hide that of the value.
-            (ScanState::Value(_), b'<') => return Err("a tag in an attribute"),
+            (ScanState::Value(_), b'<') => return Err("an attribute holds <"),
             (
                 ScanState::Name
                 | ScanState::Inside
@@ -125,7 +127,7 @@ impl StanzaScanner {
     fn count_byte(&mut self) -> Result<(), &'static str> {
         self.bytes += 1;
         self.excess |= self.bytes > limits::STANZA_BYTES;
-        if self.bytes > limits::STANZA_SKIP_BYTES { Err("a stanza that is too large") } else { Ok(()) }
+        if self.bytes > limits::STANZA_SKIP_BYTES { Err("a stanza is too large") } else { Ok(()) }
     }
 
     fn begin_tag(&mut self) {
@@ -222,7 +224,7 @@ impl StanzaScanner {
 /// Of all that `<!` may begin, a stream must not hold anything else (RFC 6120 section 11.1).
 fn declaration(read: usize, byte: u8) -> Result<ScanState, &'static str> {
     match CDATA.get(read) {
-        Some(expected) if *expected != byte => Err("a comment or declaration"),
+        Some(expected) if *expected != byte => Err("it holds a comment or declaration"),
         _ if read + 1 == CDATA.len() => Ok(ScanState::CData(0)),
         _ => Ok(ScanState::Declaration(read + 1)),
     }

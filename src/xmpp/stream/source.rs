@@ -1,28 +1,28 @@
-//! The bytes of a stream that were fed and not parsed yet, and how many of them the parser may have. No I/O.
+//! The bytes of a stream that were fed and not parsed yet, and how many of them the parser may read. Without I/O.
 
 use std::io::{self, Read};
 
 use super::scan::{ScanEnd, StanzaScanner};
 use crate::limits;
 
-/// What was fed and not parsed yet. The parser loses bytes when it is interrupted within a character, so it is handed
-/// whole ones only; and behind the header, whole stanzas.
+/// The bytes that were fed and not parsed yet. The parser loses bytes when it is interrupted within a character, so it
+/// may read whole characters only; after the header, whole stanzas.
 #[derive(Default)]
 pub(super) struct ByteWindow {
     bytes: Vec<u8>,
-    /// Bytes that the parser has, or that are of no use to it.
+    /// Bytes that the parser has read, or that it need not read.
     taken: usize,
-    /// Bytes that the parser may have.
+    /// Bytes that the parser may read.
     released: usize,
     /// Bytes that are whole characters.
     whole: usize,
-    /// What follows the whole characters can't become one.
+    /// Whether the bytes after the whole characters are not UTF-8.
     invalid: bool,
     /// Bytes of the header so far.
     header: usize,
-    /// Once the header has ended; it has seen the bytes up to `released`, and further ones while a stanza is incomplete.
+    /// `None` until the header has ended. It has seen the bytes up to `released`, and more of an incomplete stanza.
     scan: Option<StanzaScanner>,
-    /// Bytes that it has seen.
+    /// Bytes that the scanner has seen.
     scanned: usize,
 }
 
@@ -50,12 +50,12 @@ impl ByteWindow {
         (self.released, self.scanned) = (self.taken, self.taken);
     }
 
-    /// Whether the header has ended and no stanza has begun that has not ended.
+    /// Whether the last byte is after the header and outside of stanzas.
     pub fn is_between(&self) -> bool {
         self.scan.as_ref().is_some_and(StanzaScanner::is_between)
     }
 
-    /// Whether nothing is left that the parser may need.
+    /// Whether no bytes are left to read.
     pub fn is_drained(&self) -> bool {
         self.taken == self.bytes.len()
     }
@@ -66,7 +66,7 @@ impl ByteWindow {
         self.bytes.len()
     }
 
-    /// Looks for the end of the next stanza, or of the stream; skips what is of no use.
+    /// Finds the end of the next stanza, or of the stream, and skips bytes that the parser need not read.
     pub fn next_stanza(&mut self) -> Result<bool, &'static str> {
         let Some(scan) = &mut self.scan else { return Ok(false) };
         for &byte in &self.bytes[self.scanned..self.whole] {
@@ -84,7 +84,7 @@ impl ByteWindow {
                 None => {}
             }
         }
-        if self.invalid { Err("not UTF-8") } else { Ok(false) }
+        if self.invalid { Err("it is not UTF-8") } else { Ok(false) }
     }
 }
 
@@ -96,14 +96,14 @@ impl Read for ByteWindow {
         if ready.is_empty() {
             let invalid = in_header && self.invalid;
             return Err(if invalid {
-                io::Error::other("not UTF-8")
+                io::Error::other("it is not UTF-8")
             } else {
                 io::ErrorKind::WouldBlock.into()
             });
         }
         let left = if in_header { limits::STREAM_HEADER_BYTES - self.header } else { ready.len() };
         if left == 0 {
-            return Err(io::Error::other("a stream header that is too large"));
+            return Err(io::Error::other("its header is too large"));
         }
         let count = ready.len().min(buffer.len()).min(left);
         buffer[..count].copy_from_slice(&ready[..count]);

@@ -57,7 +57,7 @@ fn a_stream_is_a_header_stanzas_and_an_end() {
 }
 
 #[test]
-fn splitting_the_bytes_changes_nothing() {
+fn splitting_the_bytes_does_not_change_the_events() {
     let xml = format!(
         "<?xml version='1.0' encoding='utf-8'?>{OPEN}\r\n <message id='é&#x1F600;\"' xml:lang='de' xmlns:p='n' p:a='b'>\
          <body>日本 &lt;😀&gt; <![CDATA[<é>]]>]]</body></message> \n<p:iq xmlns:p='jabber:client'/>\
@@ -74,7 +74,7 @@ fn splitting_the_bytes_changes_nothing() {
 }
 
 #[test]
-fn splitting_changes_no_refusal() {
+fn splitting_the_bytes_does_not_change_an_error() {
     for tail in ["<a>\u{ffff}</a>", "<a><!-- é --></a>", "<a>é&undefined;</a>", "é<a/>"] {
         let xml = format!("{OPEN}<ok/>{tail}");
         let whole = events(ns::CLIENT, &[xml.as_bytes()]);
@@ -87,10 +87,10 @@ fn splitting_changes_no_refusal() {
 }
 
 #[test]
-fn every_local_name_is_a_name() {
+fn invalid_local_names_are_refused() {
     for name in ["1q", "-a", ".a", "\u{b7}a"] {
         let error = refused(&format!("<p:{name} xmlns:p='n'/>"));
-        assert!(error.contains("proper name"), "{name}: {error}");
+        assert!(error.contains("invalid name"), "{name}: {error}");
     }
 }
 
@@ -114,7 +114,7 @@ fn a_component_stream_is_translated() {
 }
 
 #[test]
-fn a_stream_error_is_told_from_stanzas() {
+fn a_stream_error_is_an_event_of_its_own() {
     let xml = format!(
         "{OPEN}<stream:error><text xmlns='{0}'>{1}</text><conflict xmlns='{0}'/></stream:error>",
         ns::STREAMS,
@@ -126,7 +126,7 @@ fn a_stream_error_is_told_from_stanzas() {
 }
 
 #[test]
-fn what_a_stream_must_not_hold_is_refused() {
+fn xml_that_rfc_6120_forbids_is_refused() {
     for xml in [
         "<!-- x -->",
         "<?php x?>",
@@ -152,7 +152,7 @@ fn what_a_stream_must_not_hold_is_refused() {
 }
 
 #[test]
-fn bytes_that_are_no_text_are_refused() {
+fn bytes_that_are_not_utf_8_are_refused() {
     for bytes in [&b"<a>\xff</a>"[..], b"<a>\xc3(</a>", b"<a>\xed\xa0\x80</a>", b"<a>\xc0\x80</a>"] {
         let (_, error) = events(ns::CLIENT, &[OPEN.as_bytes(), bytes]);
         assert!(error.is_some_and(|error| error.contains("not UTF-8")), "{bytes:?}");
@@ -220,7 +220,7 @@ fn elements_attributes_and_names_are_bounded() {
     assert_dropped(&format!("<a{prefixes}>{}</a>", "<b/>".repeat(10_000)));
 }
 
-/// A name of 20 kB takes no room by itself; what it takes with all who are in it does.
+/// A long namespace is copied to every element in its scope.
 #[test]
 fn copies_of_namespaces_are_bounded() {
     let long = "n".repeat(20_000);
@@ -245,7 +245,7 @@ fn a_stanza_of_the_largest_size_passes_and_a_larger_one_is_dropped() {
 }
 
 #[test]
-fn a_stanza_that_is_dropped_takes_no_room() {
+fn a_dropped_stanza_is_not_buffered() {
     let mut stream = StreamParser::new(ns::CLIENT);
     stream.feed(format!("{OPEN}{}", "<a>".repeat(limits::STANZA_DEPTH + 1)).as_bytes());
     stream.next_event().unwrap();
@@ -284,7 +284,7 @@ fn parser_and_scanner_must_agree_where_a_stanza_ends() {
 }
 
 #[test]
-fn white_space_between_stanzas_costs_nothing() {
+fn white_space_between_stanzas_is_not_buffered() {
     let mut stream = StreamParser::new(ns::CLIENT);
     stream.feed(OPEN.as_bytes());
     stream.next_event().unwrap();
@@ -325,7 +325,7 @@ fn parsed_whole(xml: &str) -> Option<Vec<String>> {
     Some(names)
 }
 
-/// Whatever is taken for several stanzas where one was sent could be a stanza that a user made up.
+/// If one stanza were read as several, a user could forge stanzas of others.
 #[test]
 fn the_scanner_finds_the_stanzas_that_the_parser_would() {
     const PARTS: &[&str] = &[
