@@ -1,4 +1,4 @@
-//! A socket that never blocks, in the clear or under TLS.
+//! A non-blocking socket, in clear text or under TLS.
 
 use std::io::{self, Read, Write};
 use std::mem;
@@ -17,11 +17,11 @@ pub(super) struct Transport(TransportState);
 
 enum TransportState {
     Clear(TcpStream),
-    /// TLS was asked for and not begun.
+    /// TLS is to begin.
     Asked(TcpStream, Tls),
     Handshake(Box<MidHandshakeTlsStream<TcpStream>>, Tls),
     Encrypted(Box<TlsStream<TcpStream>>),
-    /// A handshake failed.
+    /// The handshake failed.
     Lost,
 }
 
@@ -33,7 +33,7 @@ impl Transport {
         Ok(Self(TransportState::Clear(socket)))
     }
 
-    /// Asks for TLS; [`Transport::handshake`] does it.
+    /// TLS is to begin; [`Transport::handshake`] does it.
     pub fn start_tls(&mut self, tls: Tls) {
         self.0 = match mem::replace(&mut self.0, TransportState::Lost) {
             TransportState::Clear(socket) => TransportState::Asked(socket, tls),
@@ -41,7 +41,7 @@ impl Transport {
         };
     }
 
-    /// Goes on with a handshake if there is one; says whether it was finished by this call.
+    /// Continues a handshake under way; returns whether this call finished it.
     pub fn handshake(&mut self) -> Result<bool> {
         let (result, tls) = match mem::replace(&mut self.0, TransportState::Lost) {
             TransportState::Asked(socket, tls) => (tls.connector()?.connect(&tls.domain, socket), tls),
@@ -72,14 +72,14 @@ impl Transport {
         matches!(self.0, TransportState::Encrypted(_))
     }
 
-    /// The descriptor to wait for; none once the connection is lost.
+    /// The descriptor to wait for; `None` after a failed handshake.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.socket().map(AsFd::as_fd)
     }
 
-    /// Ends the connection politely.
+    /// Ends TLS and the connection.
     pub fn shutdown(&mut self) {
-        // The peer may be gone already; then there is nothing to end.
+        // Errors mean that the connection has ended already.
         if let TransportState::Encrypted(stream) = &mut self.0 {
             let _ = stream.shutdown();
         }

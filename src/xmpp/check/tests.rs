@@ -56,7 +56,7 @@ fn a_component_logs_in_and_leaves() {
 }
 
 #[test]
-fn refused_components_know_why() {
+fn the_error_of_a_refused_component_names_the_setting() {
     let refused = |condition: &'static str| {
         component(move |conn| {
             conn.handshake();
@@ -72,7 +72,7 @@ fn refused_components_know_why() {
 }
 
 #[test]
-fn a_server_of_something_else_is_told() {
+fn a_server_of_another_protocol_is_an_error() {
     let error = component(|conn| conn.send("HTTP/1.1 400 Bad Request\r\n\r\n<html></html>")).unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt);
     let error = component(|conn| drop(conn.until(">"))).unwrap_err();
@@ -80,7 +80,7 @@ fn a_server_of_something_else_is_told() {
 }
 
 #[test]
-fn a_silent_server_is_waited_for_in_vain() {
+fn a_silent_server_is_an_error_in_time() {
     let peer = ScriptedServer::listen();
     let times = Times { login: Duration::from_millis(100), ..long_times() };
     let error = check(&LinkSettings::Component(peer.component()), times).unwrap_err();
@@ -92,7 +92,7 @@ fn a_silent_server_is_waited_for_in_vain() {
 }
 
 #[test]
-fn a_server_that_drips_is_understood() {
+fn a_server_may_send_single_bytes() {
     let checked = client(Security::Disabled, |conn| {
         conn.until(">");
         conn.until(">");
@@ -148,7 +148,7 @@ fn an_expired_certificate_is_refused() {
 }
 
 #[test]
-fn plaintext_within_the_handshake_is_not_read_as_if_it_were_inside() {
+fn clear_text_during_the_handshake_is_not_read_as_stream() {
     let error = trusting(Certificate::new("example.com"), |conn, _| {
         conn.proceed("");
         conn.wait_hello();
@@ -186,7 +186,7 @@ fn an_unreadable_authority_is_a_matter_of_configuration() {
 }
 
 #[test]
-fn nothing_may_follow_the_proceed_in_the_clear() {
+fn clear_text_after_proceed_is_an_error() {
     for tail in
         [" ", "<stream:features/>", "<stream:stream xmlns:stream='http://etherx.jabber.org/streams'>", "<"]
     {
@@ -200,7 +200,7 @@ fn nothing_may_follow_the_proceed_in_the_clear() {
 }
 
 #[test]
-fn tls_that_someone_took_out_is_missed() {
+fn a_removed_offer_of_tls_is_an_error() {
     let error = client(Security::Required, |conn| {
         conn.features(&mechanisms("PLAIN"));
         assert_eq!(conn.rest(), "");
@@ -234,7 +234,7 @@ fn a_server_that_does_not_know_the_password_is_refused() {
 }
 
 #[test]
-fn a_wrong_password_is_told() {
+fn the_error_of_a_wrong_password_names_the_setting() {
     let error = client(Security::Disabled, |conn| {
         conn.features(&mechanisms("PLAIN"));
         conn.until("</auth>");

@@ -1,4 +1,4 @@
-//! The log-in of a client (RFC 6120): STARTTLS, SASL, resource binding.
+//! The log-in of a client (RFC 6120): STARTTLS, SASL, resource binding. Without I/O.
 
 use crate::error::{Error, Kind, Result};
 use crate::model::{BareJid, Jid};
@@ -13,7 +13,6 @@ use crate::secret::Secret;
 const BIND_ID: &str = "bind";
 const SESSION_ID: &str = "session";
 
-/// The machine.
 pub(in super::super) struct ClientLogin {
     service: BareJid,
     username: String,
@@ -24,25 +23,24 @@ pub(in super::super) struct ClientLogin {
     stage: ClientStage,
 }
 
-/// What the server owes us.
+/// What the server must send next.
 enum ClientStage {
-    /// A stream header, then features.
     Header {
         authenticated: bool,
     },
     Features {
         authenticated: bool,
     },
-    /// Leave to begin TLS.
+    /// `<proceed/>` (RFC 6120 section 5.4.2.3).
     Proceed,
-    /// A challenge, success or failure.
+    /// `<challenge/>`, `<success/>` or `<failure/>`.
     Sasl(Authentication),
-    /// Our address; the session request of RFC 3921 follows where the server insists on it.
+    /// The reply to resource binding. The session request of RFC 3921 follows if the server requires it.
     Bind {
         session: bool,
     },
     Session(Jid),
-    /// Nothing: the machine is at its end.
+    /// Nothing: the log-in has ended.
     Nothing,
 }
 
@@ -74,10 +72,10 @@ impl ClientLogin {
         match self.stage {
             ClientStage::Header { .. } => "a stream header",
             ClientStage::Features { .. } => "stream features",
-            ClientStage::Proceed => "the answer to STARTTLS",
-            ClientStage::Sasl(_) => "the answer to our authentication",
-            ClientStage::Bind { .. } => "the answer to resource binding",
-            ClientStage::Session(_) => "the answer to the session request",
+            ClientStage::Proceed => "the reply to STARTTLS",
+            ClientStage::Sasl(_) => "the reply to our authentication",
+            ClientStage::Bind { .. } => "the reply to resource binding",
+            ClientStage::Session(_) => "the reply to the session request",
             ClientStage::Nothing => "nothing",
         }
     }
@@ -100,10 +98,10 @@ impl ClientLogin {
             (ClientStage::Sasl(exchange), StreamEvent::Stanza(answer)) if answer.namespace() == ns::SASL => {
                 self.sasl(exchange, &answer)
             }
-            (ClientStage::Bind { session }, StreamEvent::Stanza(answer)) if is_answer(&answer, BIND_ID) => {
+            (ClientStage::Bind { session }, StreamEvent::Stanza(answer)) if is_reply_to(&answer, BIND_ID) => {
                 self.bound(&answer, session)
             }
-            (ClientStage::Session(jid), StreamEvent::Stanza(answer)) if is_answer(&answer, SESSION_ID) => {
+            (ClientStage::Session(jid), StreamEvent::Stanza(answer)) if is_reply_to(&answer, SESSION_ID) => {
                 succeeded(&answer, "a session")?;
                 Ok(ready(jid))
             }
@@ -113,7 +111,7 @@ impl ClientLogin {
                 Ok(LoginStep::Send(String::new()))
             }
             (_, StreamEvent::Failed(error)) if error.condition == "host-unknown" => {
-                let what = "the XMPP server is not that of xmpp.connection.servicename, or .port is not its client port";
+                let what = "the XMPP server does not serve xmpp.connection.servicename, or xmpp.connection.port is not its client port";
                 Err(stream_error(Kind::Config, what, &error))
             }
             (_, event) => Err(unexpected(&event, awaited)),
@@ -187,7 +185,10 @@ impl ClientLogin {
         succeeded(answer, "a resource")?;
         let jid = answer.child("bind", ns::BIND).and_then(|bind| bind.child("jid", ns::BIND));
         let Some(jid) = jid.and_then(|jid| jid.text().parse().ok()) else {
-            return Err(Error::new(Kind::Corrupt, "the XMPP server bound no address"));
+            return Err(Error::new(
+                Kind::Corrupt,
+                "the XMPP server's reply to resource binding holds no valid address",
+            ));
         };
         if !session {
             return Ok(ready(jid));
@@ -210,7 +211,7 @@ fn proceed(answer: &Element) -> Result<LoginStep> {
     if answer.name() == "proceed" {
         return Ok(LoginStep::StartTls);
     }
-    Err(Error::new(Kind::Unavailable, "the XMPP server offered TLS and now refuses it"))
+    Err(Error::new(Kind::Unavailable, "the XMPP server offered TLS and refuses it"))
 }
 
 fn request(id: &str, payload: Element) -> LoginStep {
@@ -222,7 +223,7 @@ fn ready(jid: Jid) -> LoginStep {
     LoginStep::Ready(jid, Element::new("presence", ns::CLIENT).to_xml(ns::CLIENT))
 }
 
-fn is_answer(stanza: &Element, id: &str) -> bool {
+fn is_reply_to(stanza: &Element, id: &str) -> bool {
     let answers = matches!(stanza.attribute("type"), Some("result" | "error"));
     answers && stanza.is("iq", ns::CLIENT) && stanza.attribute("id") == Some(id)
 }

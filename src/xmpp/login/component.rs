@@ -1,4 +1,4 @@
-//! The log-in of a component (XEP-0114).
+//! The log-in of a component (XEP-0114), without I/O.
 
 use sha1::{Digest, Sha1};
 
@@ -11,19 +11,18 @@ use super::super::{Element, ns};
 use super::{LinkError, LinkResult, LoginStep, stream_error, stream_header, unexpected};
 use crate::secret::Secret;
 
-/// The machine: header, handshake, done.
 pub(in super::super) struct ComponentLogin {
     jid: BareJid,
     secret: Secret,
     stage: ComponentStage,
 }
 
-/// What the server owes us.
+/// What the server must send next.
 enum ComponentStage {
     Header,
-    /// Its stream has no id: the reason follows.
+    /// A stream error: its header had no id.
     Reason,
-    /// The answer to our handshake, and then this is our address.
+    /// The reply to our handshake. Then this is our address.
     Handshake(Jid),
 }
 
@@ -40,7 +39,7 @@ impl ComponentLogin {
         match self.stage {
             ComponentStage::Header => "a stream header",
             ComponentStage::Reason => "the id of its stream",
-            ComponentStage::Handshake(_) => "the answer to our handshake",
+            ComponentStage::Handshake(_) => "the reply to our handshake",
         }
     }
 
@@ -69,7 +68,7 @@ impl ComponentLogin {
             Some(from) => from.parse().map_err(|error| {
                 Error::caused(
                     Kind::Corrupt,
-                    "the XMPP server's stream to the component names no address",
+                    "the XMPP server's stream header holds no valid address of the component",
                     error,
                 )
             })?,
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_is_proved_by_its_digest() {
+    fn the_handshake_is_the_digest_of_id_and_secret() {
         let mut machine = machine();
         assert_eq!(
             machine.open(),
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_may_name_us() {
+    fn the_server_may_assign_the_address() {
         let mut named = machine();
         named.event(header("1", Some("Other.example.com"))).unwrap();
         let step = named.event(StreamEvent::Stanza(Element::new("handshake", ns::CLIENT))).unwrap();
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_what_to_check() {
+    fn the_error_of_a_refusal_names_the_setting() {
         let refused = |condition| {
             let mut machine = machine();
             machine.event(header("1", None)).unwrap();
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_counts_as_success() {
+    fn only_the_handshake_reply_is_success() {
         let mut nameless = machine();
         assert_eq!(nameless.event(header("", None)).unwrap(), LoginStep::Send(String::new()));
         assert!(nameless.event(StreamEvent::Stanza(Element::new("handshake", ns::CLIENT))).is_err());
@@ -189,7 +188,7 @@ mod tests {
             let mut machine = machine();
             machine.event(header("1", None)).unwrap();
             let error = Error::from(machine.event(event).unwrap_err());
-            assert!(error.to_string().contains("instead of the answer to our handshake"), "{error}");
+            assert!(error.to_string().contains("instead of the reply to our handshake"), "{error}");
         }
     }
 }

@@ -20,7 +20,7 @@ fn machine(security: Security) -> ClientLogin {
     })
 }
 
-/// What the machine makes of this XML from the server.
+/// The machine's next step after this XML from the server.
 fn take(machine: &mut ClientLogin, xml: &str) -> Result<LoginStep> {
     let mut stream = StreamParser::new(ns::CLIENT);
     stream.feed(format!("<s:stream xmlns:s='{}' xmlns='{}'>{xml}", ns::STREAM, ns::CLIENT).as_bytes());
@@ -32,7 +32,7 @@ fn header() -> StreamEvent {
     StreamEvent::Opened(StreamHeader { version: Some("1.0".to_owned()), ..StreamHeader::default() })
 }
 
-/// The machine's answer to these features on a fresh stream.
+/// The machine's next step after these features on a new stream.
 fn features(machine: &mut ClientLogin, features: &str) -> Result<LoginStep> {
     assert_eq!(machine.event(header()).unwrap(), LoginStep::Send(String::new()));
     take(machine, &format!("<s:features>{features}</s:features>"))
@@ -83,7 +83,7 @@ fn tls_comes_before_authentication() {
 }
 
 #[test]
-fn required_tls_that_is_not_offered_ends_it() {
+fn required_tls_that_is_not_offered_is_an_error() {
     let error = features(&mut machine(Security::Required), &mechanisms(SCRAM)).unwrap_err();
     assert_eq!(error.kind(), Kind::Config);
     let insists = starttls("<required/>") + &mechanisms(SCRAM);
@@ -93,21 +93,21 @@ fn required_tls_that_is_not_offered_ends_it() {
 }
 
 #[test]
-fn refused_tls_ends_it() {
+fn refused_tls_is_an_error() {
     let mut machine = machine(Security::Enabled);
     features(&mut machine, &starttls("")).unwrap();
     assert!(take(&mut machine, &format!("<failure xmlns='{}'/>", ns::TLS)).is_err());
 }
 
 #[test]
-fn the_password_is_not_sent_in_the_clear_unless_that_is_asked_for() {
+fn plain_without_tls_is_used_only_if_tls_is_disabled() {
     assert!(features(&mut machine(Security::Enabled), &mechanisms(PLAIN)).is_err());
     assert!(sent(features(&mut machine(Security::Disabled), &mechanisms(PLAIN))).contains("'PLAIN'"));
     assert!(sent(features(&mut machine(Security::Enabled), &mechanisms(SCRAM))).contains("'SCRAM-SHA-1'"));
 }
 
 #[test]
-fn the_exchange_goes_to_its_end() {
+fn a_wrong_server_signature_is_an_error() {
     let mut machine = machine(Security::Enabled);
     let auth = sent(features(&mut machine, &mechanisms(SCRAM)));
     let initial = auth.split('>').nth(1).unwrap().split('<').next().unwrap();
@@ -121,14 +121,14 @@ fn the_exchange_goes_to_its_end() {
 }
 
 #[test]
-fn success_out_of_the_blue_is_refused() {
+fn success_before_the_challenge_is_an_error() {
     let mut machine = machine(Security::Enabled);
     features(&mut machine, &mechanisms(SCRAM)).unwrap();
     assert!(take(&mut machine, &sasl("success", "")).is_err());
 }
 
 #[test]
-fn a_wrong_password_is_the_operators_to_mend() {
+fn a_refused_account_is_a_matter_of_configuration() {
     for (condition, kind) in [
         ("<not-authorized/>", Kind::Config),
         ("<text>x</text><account-disabled/>", Kind::Config),
@@ -159,7 +159,7 @@ fn a_resource_is_bound_and_presence_sent() {
 }
 
 #[test]
-fn a_session_is_asked_for_only_where_it_must_be() {
+fn a_session_is_requested_only_if_the_server_requires_it() {
     let jid = "<iq type='result' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
                <jid>media@example.com/other</jid></bind></iq>";
     let offer = |inside: &str| {
@@ -175,7 +175,7 @@ fn a_session_is_asked_for_only_where_it_must_be() {
 }
 
 #[test]
-fn a_refused_resource_ends_it() {
+fn a_refused_resource_is_an_error() {
     let mut machine = authenticated();
     features(&mut machine, &format!("<bind xmlns='{}'/>", ns::BIND)).unwrap();
     let refusal =
@@ -186,7 +186,7 @@ fn a_refused_resource_ends_it() {
 }
 
 #[test]
-fn what_is_out_of_order_ends_it() {
+fn events_out_of_order_are_errors() {
     let old = StreamEvent::Opened(StreamHeader::default());
     assert!(machine(Security::Enabled).event(old).is_err());
     assert!(take(&mut machine(Security::Enabled), "<s:features/>").is_err());
