@@ -1,4 +1,5 @@
-//! For those who watch the server: `/metrics` and `/healthz`, on a listener of their own, never on the public one.
+//! The admin interface: `/metrics` and `/healthz`, on a listener of its own, never on the public one. Served by that
+//! listener's worker thread.
 
 mod exposition;
 #[cfg(test)]
@@ -20,10 +21,10 @@ use crate::sys::Usage;
 use exposition::Snapshot;
 use health::Health;
 
-/// The methods of both addresses.
+/// The methods of both routes.
 const METHODS: &str = "GET, HEAD";
 
-/// The service behind `admin.bind`. `P` is what is parked at the gate.
+/// The service of `admin.bind`. `P` is what is parked at the gate.
 pub struct Admin<P: Send> {
     gate: Arc<SharedGate<P>>,
     library: Arc<Library>,
@@ -33,7 +34,7 @@ pub struct Admin<P: Send> {
 }
 
 impl<P: Send> Admin<P> {
-    /// Watches these parts of a process that `started` then.
+    /// Reports on these parts of a process that was started at `started`.
     pub fn new(
         gate: Arc<SharedGate<P>>,
         library: Arc<Library>,
@@ -61,7 +62,7 @@ impl<P: Send> Admin<P> {
         Response::bytes(200, text::CONTENT_TYPE, snapshot.text())
     }
 
-    fn answer(&self, method: Method, path: &str) -> Response {
+    fn response(&self, method: Method, path: &str) -> Response {
         if !matches!(path, "/metrics" | "/healthz") {
             return Response::refusal(Refusal::NoSuchRoute);
         }
@@ -70,7 +71,7 @@ impl<P: Send> Admin<P> {
         }
         let response = match path {
             "/metrics" => self.metrics(),
-            _ => self.health.report(&self.gate.counts()).answer(),
+            _ => self.health.report(&self.gate.counts()).response(),
         };
         response.header("Cache-Control", "no-store")
     }
@@ -78,7 +79,7 @@ impl<P: Send> Admin<P> {
 
 impl<P: Send + 'static> Service for Admin<P> {
     fn serve(&self, exchange: Exchange) {
-        let response = self.answer(exchange.method(), exchange.path());
+        let response = self.response(exchange.method(), exchange.path());
         exchange.answer(response);
     }
 }
