@@ -64,7 +64,7 @@ impl<P: Send> SharedGate<P> {
         for output in outputs {
             match output {
                 GateOutput::Decide(parked, decision) if decided.is_none() => {
-                    decided = Some((parked, decision))
+                    decided = Some((parked, decision));
                 }
                 output => self.carry_out(output),
             }
