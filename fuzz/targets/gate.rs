@@ -1,8 +1,8 @@
-//! The gate between two XMPP servers that say what they like, as real stanzas with the right addresses and ids: nobody
-//! who did not confirm is let in, nobody whom no list names, and a channel is public only if its service says `open`.
+//! The gate with two hostile XMPP servers, which send real stanzas with valid addresses and ids. No user is let in without
+//! a confirmation and an entry in a list, and a channel is public only if its service says `open`.
 //!
-//! In the input `@1` as an id stands for that of the first question sent, and so on; its answer comes from whom was
-//! asked. A NUL lets time pass.
+//! In the input the id `@1` stands for the id of the first IQ that the gate sent, and so on; such a reply comes from the
+//! entity that was asked. A NUL lets time pass.
 
 #![no_main]
 

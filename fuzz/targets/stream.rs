@@ -1,6 +1,6 @@
-//! XMPP streams: the first byte says how the rest is split and what kind of stream it is. How it is split makes no
-//! difference, stanzas are within their limits, what is written is read back, and a parser without a scanner in front of
-//! it finds the same stanzas but for those that are beyond the limits.
+//! XMPP streams: the first byte says how the rest is split and what kind of stream it is. The events do not depend on the
+//! split, stanzas are within their limits, a written stanza is read back, and the parser without the scanner finds the
+//! same stanzas but for those beyond the limits.
 
 #![no_main]
 
@@ -64,7 +64,7 @@ fn compare(content: &str, bytes: &[u8], found: &(Vec<StreamEvent>, Option<String
 fn plain(content: &str, bytes: &[u8]) -> (Vec<(Element, bool)>, bool) {
     let config = ParserConfig::new().override_encoding(Some(xml::Encoding::Utf8)).ignore_comments(false);
     let (mut open, mut stanzas) = (Vec::<Element>::new(), Vec::new());
-    let (mut rooted, mut deepest, mut attributes_most) = (false, 0, 0);
+    let (mut rooted, mut deepest, mut attributes_max) = (false, 0, 0);
     for event in EventReader::new_with_config(bytes, config.whitespace_to_characters(true)) {
         match event {
             Ok(XmlEvent::StartElement { .. }) if !rooted => rooted = true,
@@ -72,7 +72,7 @@ fn plain(content: &str, bytes: &[u8]) -> (Vec<(Element, bool)>, bool) {
                 let own = name.namespace.unwrap_or_default();
                 let own = if own == content { ns::CLIENT } else { &own };
                 let mut element = Element::new(&name.local_name, own);
-                attributes_most = attributes_most.max(attributes.len() + namespace.0.len());
+                attributes_max = attributes_max.max(attributes.len() + namespace.0.len());
                 for attribute in attributes.into_iter().filter(|attribute| attribute.name.prefix.is_none()) {
                     element.set(&attribute.name.local_name, attribute.value);
                 }
@@ -85,10 +85,10 @@ fn plain(content: &str, bytes: &[u8]) -> (Vec<(Element, bool)>, bool) {
                     let small = bytes.len() < limits::XML_NAME_BYTES
                         || element.to_xml("").len() < limits::XML_NAME_BYTES;
                     let modest = deepest <= limits::STANZA_DEPTH
-                        && attributes_most < limits::ELEMENT_ATTRIBUTES
+                        && attributes_max < limits::ELEMENT_ATTRIBUTES
                         && small;
                     stanzas.push((element, modest));
-                    (deepest, attributes_most) = (0, 0);
+                    (deepest, attributes_max) = (0, 0);
                 }
                 (None, _) => return (stanzas, false),
             },

@@ -1,4 +1,4 @@
-//! A stage for tests of the gate: a channel service that plays what it is told, and a log of what came out.
+//! For tests of the gate: a fake channel service, and a gate that records its outputs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,7 +68,7 @@ impl Clock for FixedClock {
     }
 }
 
-/// A gate, the time, and what came out of the gate and was not looked at yet.
+/// A gate, the time, and the gate's outputs that the test has not taken yet.
 pub(super) struct GateTest {
     pub(super) gate: Gate<u32>,
     pub(super) now: Instant,
@@ -77,13 +77,13 @@ pub(super) struct GateTest {
 }
 
 impl GateTest {
-    /// Links down.
+    /// With both links down.
     pub(super) fn dark(settings: Settings) -> Self {
         let gate = Gate::new(settings, Arc::new(FixedClock));
         Self { gate, now: Instant::now(), sent: Vec::new(), decided: Vec::new() }
     }
 
-    /// Both links up, and the questions of the start answered by `service`.
+    /// With both links up, and the first IQs answered by `service`.
     pub(super) fn with(settings: Settings, service: &FakeService) -> Self {
         let mut test = Self::dark(settings);
         test.up(Link::Component);
@@ -139,7 +139,7 @@ impl GateTest {
         }
     }
 
-    /// What was sent over this link since it was last asked.
+    /// The stanzas sent over this link since the last call.
     pub(super) fn sent(&mut self, link: Link) -> Vec<Element> {
         let (taken, left) = self.sent.drain(..).partition(|(on, _)| *on == link);
         self.sent = left;
@@ -147,19 +147,19 @@ impl GateTest {
         taken.into_iter().map(|(_, stanza)| stanza).collect()
     }
 
-    /// The one question or prompt that was sent over this link.
+    /// The only stanza sent over this link since the last call.
     pub(super) fn one(&mut self, link: Link) -> Element {
         let mut sent = self.sent(link);
         assert_eq!(sent.len(), 1, "{sent:?}");
         sent.remove(0)
     }
 
-    /// What was decided since it was last asked.
+    /// The decisions since the last call.
     pub(super) fn decided(&mut self) -> Vec<(u32, Decision)> {
         std::mem::take(&mut self.decided)
     }
 
-    /// The decisions' refusals by status, 200 for none.
+    /// The decisions as HTTP statuses; 200 if granted.
     pub(super) fn statuses(&mut self) -> Vec<(u32, u16)> {
         let status = |decision: Decision| decision.err().map_or(200, |refusal| refusal.row().status);
         self.decided().into_iter().map(|(number, decision)| (number, status(decision))).collect()

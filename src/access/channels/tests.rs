@@ -27,7 +27,7 @@ fn anonymous() -> Request {
 }
 
 #[test]
-fn a_channel_is_public_by_its_info_or_by_its_configuration() {
+fn the_access_model_is_read_from_info_and_else_from_the_configuration() {
     for (in_info, in_configuration, public) in [
         (Some("open"), None, true),
         (Some("authorize"), Some("open"), false),
@@ -49,7 +49,7 @@ fn a_channel_is_public_by_its_info_or_by_its_configuration() {
 }
 
 #[test]
-fn a_node_that_is_unknown_or_secret_is_private() {
+fn a_node_that_the_service_does_not_tell_is_private() {
     for manner in [
         Manner::Fails("cancel", "item-not-found"),
         Manner::Fails("auth", "forbidden"),
@@ -66,7 +66,7 @@ fn a_node_that_is_unknown_or_secret_is_private() {
 }
 
 #[test]
-fn a_service_that_wants_another_time_is_down() {
+fn a_service_that_asks_to_try_later_is_down() {
     let busy = Manner::Fails("wait", "resource-constraint");
     let far = Manner::Fails("cancel", "remote-server-timeout");
     for manner in [busy, far] {
@@ -78,7 +78,7 @@ fn a_service_that_wants_another_time_is_down() {
 }
 
 #[test]
-fn affiliations_are_read_in_every_shape() {
+fn affiliations_are_read_in_all_known_forms() {
     for affiliations_in in [ns::PUBSUB, ns::PUBSUB_OWNER] {
         for node_attributes in [true, false] {
             for jid in ["alice@example.com", "Alice@EXAMPLE.com", "alice@example.com/phone"] {
@@ -91,7 +91,7 @@ fn affiliations_are_read_in_every_shape() {
 }
 
 #[test]
-fn only_whom_the_list_names_with_a_known_word_has_rights() {
+fn only_listed_users_with_a_known_affiliation_have_rights() {
     for word in ["none", "outcast", "follower", "followerPlus", "Owner", ""] {
         let service = FakeService::where_alice_is(word);
         assert_eq!(decision(Need::Read, &service), Err(Refusal::Forbidden), "{word}");
@@ -106,14 +106,14 @@ fn only_whom_the_list_names_with_a_known_word_has_rights() {
 }
 
 #[test]
-fn the_first_word_of_a_user_counts() {
+fn the_first_entry_of_a_user_counts() {
     let mut service = FakeService::where_alice_is("outcast");
     service.people.push(("alice@example.com".to_owned(), "owner"));
     assert_eq!(decision(Need::Read, &service), Err(Refusal::Forbidden));
 }
 
 #[test]
-fn a_refused_list_is_empty_and_an_unreachable_one_is_missing() {
+fn a_refused_list_gives_no_rights_and_an_unreachable_service_is_down() {
     let of = |kind, condition| {
         let affiliations = Manner::Fails(kind, condition);
         decision(Need::Read, &FakeService { affiliations, ..FakeService::where_alice_is("owner") })
@@ -153,7 +153,7 @@ fn pages(service: &FakeService) -> (Decision, usize) {
 }
 
 #[test]
-fn pages_are_turned_until_the_user_is_found() {
+fn pages_are_read_until_one_lists_the_user() {
     assert_eq!(pages(&crowd(9, Paging::Pages(3))), (alices(), 4));
     assert_eq!(pages(&crowd(2, Paging::Pages(3))), (alices(), 1));
     assert_eq!(pages(&crowd(9, Paging::Uncounted(3))), (alices(), 4));
@@ -163,7 +163,7 @@ fn pages_are_turned_until_the_user_is_found() {
 }
 
 #[test]
-fn paging_ends_whatever_the_service_says() {
+fn paging_ends_with_every_kind_of_broken_service() {
     let nobody = Err(Refusal::Forbidden);
     let without_alice = |paging| {
         let mut service = crowd(9, paging);
@@ -179,7 +179,7 @@ fn paging_ends_whatever_the_service_says() {
 }
 
 #[test]
-fn paging_ends_in_time_even_if_each_page_is_just_in_time() {
+fn paging_ends_in_time_even_if_each_page_is_late() {
     let service = FakeService { paging: Paging::Crowd, ..FakeService::new() };
     let mut test = GateTest::with(settings(), &service);
     test.ask(1, request(Need::Read));
@@ -199,7 +199,7 @@ const SERVICE_ONLY: Identities = &[("pubsub", "service")];
 const OTHER: Identities = &[("conference", "text")];
 
 #[test]
-fn discovery_takes_the_channel_service_wherever_it_is_listed() {
+fn discovery_finds_the_channel_service_at_any_place_of_the_list() {
     let refused = Manner::Fails("cancel", "service-unavailable");
     let service = FakeService {
         items: vec![
@@ -218,7 +218,7 @@ fn discovery_takes_the_channel_service_wherever_it_is_listed() {
 }
 
 #[test]
-fn discovery_asks_everyone_at_once_and_nobody_twice() {
+fn discovery_asks_each_item_once_and_all_at_once() {
     let mut test = GateTest::dark(settings());
     test.up(Link::Client);
     let items = test.one(Link::Client);
@@ -239,7 +239,7 @@ fn discovery_asks_everyone_at_once_and_nobody_twice() {
 }
 
 #[test]
-fn a_topics_domain_that_lists_nodes_is_found() {
+fn a_domain_that_lists_nodes_or_nothing_is_found() {
     let mut service = FakeService::public();
     service.items = vec![(SERVICE, Manner::Answers, CHANNELS); 3];
     assert_eq!(decision(Need::Read, &service), PUBLIC);
@@ -275,7 +275,7 @@ fn a_plain_pubsub_service_is_taken_where_there_is_no_channel_service() {
 }
 
 #[test]
-fn without_a_service_a_channel_is_private_if_all_have_answered() {
+fn without_a_service_a_channel_is_private_if_all_items_replied() {
     let service =
         FakeService { items: vec![("chat.example.com", Manner::Answers, OTHER)], ..FakeService::public() };
     assert_eq!(decision(Need::Read, &service), Err(Refusal::Forbidden));
@@ -285,7 +285,7 @@ fn without_a_service_a_channel_is_private_if_all_have_answered() {
 }
 
 #[test]
-fn without_a_service_a_channel_is_unknown_if_someone_is_silent() {
+fn without_a_service_a_request_is_refused_if_an_item_is_silent() {
     let mut service = FakeService::public();
     service.items = vec![("silent.example.com", Manner::Silent, &[])];
     let mut test = GateTest::with(settings(), &service);
@@ -298,7 +298,7 @@ fn without_a_service_a_channel_is_unknown_if_someone_is_silent() {
 }
 
 #[test]
-fn a_plain_service_beside_a_silent_item_is_believed_for_a_moment_only() {
+fn a_plain_service_beside_a_silent_item_is_cached_for_a_short_time() {
     let mut service = FakeService::public();
     service.items =
         vec![("silent.example.com", Manner::Silent, &[]), ("p.example.com", Manner::Answers, SERVICE_ONLY)];
@@ -317,7 +317,7 @@ fn a_plain_service_beside_a_silent_item_is_believed_for_a_moment_only() {
 }
 
 #[test]
-fn each_silence_ends() {
+fn each_silence_ends_at_the_timeout() {
     let silent = Manner::Silent;
     for service in [
         FakeService { listing: silent, ..FakeService::new() },
@@ -340,7 +340,7 @@ fn each_silence_ends() {
 }
 
 #[test]
-fn a_reply_counts_only_from_whom_was_asked_with_the_id_that_was_sent() {
+fn a_reply_counts_only_from_the_asked_entity_and_with_the_sent_id() {
     let service = FakeService::public();
     let mut test = GateTest::with(settings(), &service);
     test.ask(1, anonymous());
@@ -381,7 +381,7 @@ fn a_reply_counts_only_from_whom_was_asked_with_the_id_that_was_sent() {
 }
 
 #[test]
-fn only_our_own_server_may_leave_out_its_name() {
+fn only_our_own_server_may_leave_out_from() {
     let service = FakeService::public();
     let mut test = GateTest::dark(settings());
     test.up(Link::Client);
@@ -401,7 +401,7 @@ fn only_our_own_server_may_leave_out_its_name() {
 }
 
 #[test]
-fn equal_questions_are_asked_once() {
+fn equal_lookups_are_shared() {
     let service = FakeService::public();
     let mut test = GateTest::with(settings(), &service);
     for number in 0..limits::LOOKUP_WAITERS as u32 + 1 {
@@ -436,7 +436,7 @@ fn lookups_are_limited() {
 }
 
 #[test]
-fn answers_are_remembered_for_their_time() {
+fn results_are_cached_for_their_ttl() {
     let service = FakeService::where_alice_is("member");
     let mut test = GateTest::with(settings(), &service);
     assert_eq!(test.decision_of(request(Need::Read), &service), alices());
@@ -456,7 +456,7 @@ fn answers_are_remembered_for_their_time() {
 }
 
 #[test]
-fn a_public_channel_in_the_cache_is_decided_on_the_spot() {
+fn a_cached_public_channel_is_decided_at_once() {
     let service = FakeService::public();
     let mut test = GateTest::with(settings(), &service);
     assert!(!test.is_public());
@@ -468,7 +468,7 @@ fn a_public_channel_in_the_cache_is_decided_on_the_spot() {
 }
 
 #[test]
-fn what_is_not_public_now_is_not_taken_for_it() {
+fn a_channel_is_not_public_after_its_ttl() {
     let service = FakeService::public();
     let mut test = GateTest::with(settings(), &service);
     assert_eq!(test.decision_of(request(Need::Read), &service), PUBLIC);
@@ -479,7 +479,7 @@ fn what_is_not_public_now_is_not_taken_for_it() {
 }
 
 #[test]
-fn what_is_not_sure_is_remembered_for_a_moment() {
+fn failures_and_assumptions_are_cached_for_a_short_time() {
     let lost = FakeService { node: Manner::Fails("cancel", "item-not-found"), ..FakeService::new() };
     let busy = FakeService { node: Manner::Fails("wait", "x"), ..FakeService::new() };
     for (service, status) in [(lost, 401), (busy, 503)] {
@@ -496,7 +496,7 @@ fn what_is_not_sure_is_remembered_for_a_moment() {
 }
 
 #[test]
-fn a_ttl_of_zero_remembers_nothing() {
+fn a_ttl_of_zero_caches_nothing() {
     let none = Settings { cache_ttl: Duration::ZERO, ..settings() };
     for service in
         [FakeService::public(), FakeService { node: Manner::Fails("wait", "x"), ..FakeService::new() }]
@@ -533,7 +533,7 @@ fn each_user_has_an_affiliation_of_their_own() {
 }
 
 #[test]
-fn the_client_link_going_down_ends_every_lookup() {
+fn the_clients_link_going_down_ends_every_lookup() {
     for questions in 0..4 {
         let service = FakeService { info_access: None, access: Some("open"), ..FakeService::new() };
         let mut test = GateTest::with(settings(), &service);
@@ -558,7 +558,7 @@ fn the_client_link_going_down_ends_every_lookup() {
 }
 
 #[test]
-fn without_the_client_link_only_the_cache_answers() {
+fn without_the_clients_link_only_cached_results_are_used() {
     let service = FakeService::public();
     let mut test = GateTest::with(settings(), &service);
     assert_eq!(test.decision_of(anonymous(), &service), PUBLIC);
@@ -589,7 +589,7 @@ fn the_own_domain_is_looked_up_at_the_start_if_it_is_served() {
 }
 
 #[test]
-fn nothing_is_left_behind() {
+fn ended_lookups_leave_nothing_behind() {
     let service = FakeService::public();
     let mut channels = Channels::new(&settings());
     let now = Instant::now();

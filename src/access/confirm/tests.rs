@@ -266,7 +266,7 @@ fn pending_confirmations_are_limited() {
     desk.try_begin(4, "c@example.com", &request(Need::Read)).unwrap();
     desk.try_begin(5, "d@example.com", &request(Need::Read)).unwrap();
     assert_eq!(desk.try_begin(6, "e@example.com", &request(Need::Read)), Err(Refusal::TooManyPending));
-    // Whoever is decided makes room.
+    // A decided confirmation makes room.
     assert!(desk.decide(&echo(&prompt)).is_some());
     assert!(desk.try_begin(6, "a@example.com/3", &from(1)).is_ok());
     desk.confirmations.clear();

@@ -22,7 +22,7 @@ fn modify(author: Option<BareJid>) -> Request {
 }
 
 #[test]
-fn channels_of_other_domains_are_not_served_and_nothing_is_sent() {
+fn channels_of_other_domains_are_refused_and_nothing_is_sent() {
     let mut test = GateTest::with(settings(), &FakeService::public());
     for channel in ["room@example.org", "alice@badexample.com", "x@evil.tld"] {
         for need in [Need::Read, Need::Publish] {
@@ -71,7 +71,7 @@ fn changes_are_confirmed_on_public_channels_too() {
 }
 
 #[test]
-fn rights_are_asked_after_the_confirmation() {
+fn the_affiliation_is_looked_up_after_the_confirmation() {
     let service = FakeService::where_alice_is("publisher");
     let mut test = GateTest::with(settings(), &service);
     test.ask(1, request(Need::Publish));
@@ -83,7 +83,7 @@ fn rights_are_asked_after_the_confirmation() {
 }
 
 #[test]
-fn every_affiliation_may_what_the_table_says() {
+fn each_affiliation_has_the_rights_of_the_permission_table() {
     for (word, read, publish, change) in [
         ("owner", true, true, true),
         ("moderator", true, true, true),
@@ -121,7 +121,7 @@ fn owner_and_uploader_need_no_affiliation() {
 }
 
 #[test]
-fn an_owner_who_does_not_confirm_is_nobody() {
+fn an_owner_who_does_not_confirm_is_refused() {
     let mut test = GateTest::with(settings(), &FakeService::new());
     test.ask(1, Request { channel: alice().try_into().unwrap(), ..request(Need::Publish) });
     let prompt = test.one(Link::Component);
@@ -137,7 +137,7 @@ fn an_owner_who_does_not_confirm_is_nobody() {
 }
 
 #[test]
-fn the_first_word_decides() {
+fn the_first_reply_decides() {
     let mut test = GateTest::with(settings(), &FakeService::new());
     let own = || Request { channel: alice().try_into().unwrap(), ..request(Need::Publish) };
     for (first, second, expected) in
@@ -152,7 +152,7 @@ fn the_first_word_decides() {
 }
 
 #[test]
-fn answers_in_any_order_find_their_requests() {
+fn replies_in_any_order_decide_their_requests() {
     let mut test = GateTest::with(settings(), &FakeService::new());
     let own = || Request { channel: alice().try_into().unwrap(), ..request(Need::Publish) };
     for number in 1..=3 {
@@ -167,7 +167,7 @@ fn answers_in_any_order_find_their_requests() {
 }
 
 #[test]
-fn who_leaves_while_it_is_confirmed_makes_room_but_the_user_was_asked() {
+fn a_request_cancelled_at_its_confirmation_counts_for_the_user_but_not_in_all() {
     let limited = Settings { pending_per_user: 3, pending_per_address: 4, pending_total: 3, ..settings() };
     let mut test = GateTest::with(limited, &FakeService::new());
     let publish = || Request { client: Some([192, 0, 2, 1].into()), ..request(Need::Publish) };
@@ -189,7 +189,7 @@ fn who_leaves_while_it_is_confirmed_makes_room_but_the_user_was_asked() {
 }
 
 #[test]
-fn who_leaves_while_it_is_looked_up_takes_nothing_from_others() {
+fn a_request_cancelled_at_its_lookup_leaves_the_lookup_to_others() {
     let service = FakeService::where_alice_is("publisher");
     let mut test = GateTest::with(settings(), &service);
     let first = test.ask(1, request(Need::Read));
@@ -206,7 +206,7 @@ fn who_leaves_while_it_is_looked_up_takes_nothing_from_others() {
 }
 
 #[test]
-fn waiters_who_leave_make_room_for_others_at_a_lookup() {
+fn cancelled_requests_free_their_places_at_a_lookup() {
     let mut test = GateTest::with(settings(), &FakeService::new());
     for number in 0..2 * u32::try_from(limits::LOOKUP_WAITERS).unwrap() {
         let id = test.ask(number, request(Need::Read));
@@ -249,7 +249,7 @@ fn lookups_are_limited_for_each_address_and_in_all() {
 }
 
 #[test]
-fn beyond_a_limit_no_stanza_is_sent() {
+fn a_request_beyond_a_limit_sends_no_stanza() {
     let limited = Settings { pending_per_user: 1, ..settings() };
     let mut test = GateTest::with(limited, &FakeService::new());
     test.ask(1, request(Need::Publish));
@@ -262,7 +262,7 @@ fn beyond_a_limit_no_stanza_is_sent() {
 }
 
 #[test]
-fn without_the_component_nobody_is_asked() {
+fn requests_to_confirm_are_refused_while_the_component_is_down() {
     let service = FakeService::new();
     let mut test = GateTest::with(settings(), &service);
     test.ask(1, request(Need::Publish));
@@ -280,7 +280,7 @@ fn without_the_component_nobody_is_asked() {
 }
 
 #[test]
-fn public_reading_needs_no_component_and_the_owner_no_client() {
+fn public_reads_need_only_the_client_and_owners_only_the_component() {
     let service = FakeService::public();
     let mut test = GateTest::dark(settings());
     test.ask(1, request(Need::Read));
@@ -295,7 +295,7 @@ fn public_reading_needs_no_component_and_the_owner_no_client() {
 }
 
 #[test]
-fn stopping_refuses_everyone() {
+fn stopping_refuses_all_requests() {
     let mut test = GateTest::with(settings(), &FakeService::new());
     test.ask(1, request(Need::Publish));
     test.ask(2, request(Need::Read));
@@ -312,7 +312,7 @@ fn stopping_refuses_everyone() {
 }
 
 #[test]
-fn questions_to_us_are_answered_on_the_link_they_came_on() {
+fn iqs_to_us_are_answered_on_their_link() {
     let mut test = GateTest::with(settings(), &FakeService::new());
     test.wait(Duration::from_secs(5));
     for link in [Link::Component, Link::Client] {
@@ -416,7 +416,7 @@ fn hostile(dice: &mut Random, seen: &[Element]) -> Element {
 }
 
 #[test]
-fn no_stanza_panics_and_none_from_others_grants_anything() {
+fn random_stanzas_of_others_never_panic_and_grant_nothing() {
     let mut dice = Random::new(0x5eed_0fa1);
     for round in 0..300 {
         let mut test = GateTest::with(settings(), &FakeService::where_alice_is("owner"));
@@ -498,7 +498,7 @@ fn every_request_is_decided_exactly_once() {
 }
 
 #[test]
-fn an_endless_reply_timeout_has_an_end() {
+fn the_reply_timeout_is_bounded() {
     let endless = Settings { reply_timeout: Duration::MAX, ..settings() };
     let mut gate = Gate::new(endless, Arc::new(FixedClock));
     let now = Instant::now();
