@@ -21,20 +21,20 @@ pub(super) struct Health {
 pub(super) struct HealthReport {
     /// Whether all parts work.
     ok: bool,
-    parts: Parts,
+    parts: PartsHealth,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-struct Parts {
-    xmpp_component: Part,
-    xmpp_client: Part,
-    database: Part,
-    storage: Part,
-    free_space: Part,
+struct PartsHealth {
+    xmpp_component: PartHealth,
+    xmpp_client: PartHealth,
+    database: PartHealth,
+    storage: PartHealth,
+    free_space: PartHealth,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-struct Part {
+struct PartHealth {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
@@ -70,13 +70,13 @@ impl HealthReport {
         storage: ProbeResult<()>,
         space: ProbeResult<u64>,
     ) -> Self {
-        let link = |up: bool| Part::of(if up { Ok(()) } else { Err("it is not logged in") });
-        let parts = Parts {
+        let link = |up: bool| PartHealth::of(if up { Ok(()) } else { Err("it is not logged in") });
+        let parts = PartsHealth {
             xmpp_component: link(counts.component.up),
             xmpp_client: link(counts.client.up),
-            database: Part::of(database),
-            storage: Part::of(storage),
-            free_space: Part { bytes: space.ok(), ..Part::of(space.map(drop)) },
+            database: PartHealth::of(database),
+            storage: PartHealth::of(storage),
+            free_space: PartHealth { bytes: space.ok(), ..PartHealth::of(space.map(drop)) },
         };
         Self { ok: parts.named().iter().all(|(_, part)| part.ok), parts }
     }
@@ -97,8 +97,8 @@ impl HealthReport {
     }
 }
 
-impl Parts {
-    fn named(&self) -> [(&'static str, Part); 5] {
+impl PartsHealth {
+    fn named(&self) -> [(&'static str, PartHealth); 5] {
         [
             ("xmpp_component", self.xmpp_component),
             ("xmpp_client", self.xmpp_client),
@@ -109,7 +109,7 @@ impl Parts {
     }
 }
 
-impl Part {
+impl PartHealth {
     fn of(finding: ProbeResult<()>) -> Self {
         Self { ok: finding.is_ok(), reason: finding.err(), bytes: None }
     }

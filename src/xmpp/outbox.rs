@@ -10,13 +10,13 @@ use super::{Element, Link};
 
 /// A sender and a receiver of stanzas. They are made before the thread starts, so that its handler can hold the sender.
 pub fn channel() -> (Outbox, Inbox) {
-    let shared = Arc::new(Queue::default());
+    let shared = Arc::new(StanzaQueue::default());
     (Outbox(Arc::clone(&shared)), Inbox(shared))
 }
 
 /// Sends stanzas from any thread; cheap to clone.
 #[derive(Clone)]
-pub struct Outbox(Arc<Queue>);
+pub struct Outbox(Arc<StanzaQueue>);
 
 impl Outbox {
     /// Sends a stanza in namespace [`super::ns::CLIENT`]. It is dropped if the link is down. A component's
@@ -32,7 +32,7 @@ impl Outbox {
 }
 
 /// The XMPP thread's end of the channel.
-pub struct Inbox(Arc<Queue>);
+pub struct Inbox(Arc<StanzaQueue>);
 
 impl Inbox {
     /// From now on senders wake this waker. Stanzas sent before are found when the thread starts.
@@ -56,13 +56,13 @@ impl Drop for Inbox {
 }
 
 #[derive(Default)]
-struct Queue {
+struct StanzaQueue {
     stanzas: Mutex<VecDeque<(Link, Element)>>,
     closed: AtomicBool,
     waker: OnceLock<Arc<Waker>>,
 }
 
-impl Queue {
+impl StanzaQueue {
     fn stanzas(&self) -> MutexGuard<'_, VecDeque<(Link, Element)>> {
         // A panic can't leave the queue in a broken state.
         self.stanzas.lock().unwrap_or_else(PoisonError::into_inner)
