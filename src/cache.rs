@@ -1,20 +1,20 @@
-//! What was learned, kept for a while, in bounded space.
+//! A map with expiry and bounded size.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-/// A map whose entries expire. When it is full the oldest entry makes room.
+/// A map whose entries expire. If it is full, an insertion removes the oldest entry.
 #[derive(Debug)]
 pub struct Cache<K, V> {
     capacity: usize,
     entries: HashMap<K, (V, Instant)>,
-    /// Keys by age, each with the expiry of the entry it was written for.
+    /// Keys by age, each with the expiry of its entry when it was inserted.
     by_age: VecDeque<(K, Instant)>,
 }
 
 impl<K: Clone + Eq + Hash, V> Cache<K, V> {
-    /// An empty one for so many entries.
+    /// An empty map for this many entries.
     pub fn new(capacity: usize) -> Self {
         Self { capacity, entries: HashMap::new(), by_age: VecDeque::new() }
     }
@@ -24,16 +24,16 @@ impl<K: Clone + Eq + Hash, V> Cache<K, V> {
         self.entries.get(key).filter(|(_, expiry)| now < *expiry).map(|(value, _)| value)
     }
 
-    /// Keeps `value` for `ttl`; not at all if that is zero.
+    /// Keeps `value` for `ttl`; zero: not at all.
     pub fn insert(&mut self, now: Instant, key: K, value: V, ttl: Duration) {
-        // An expiry beyond what the clock can say is a mistake of the configuration; then nothing is kept.
+        // An expiry that the clock can't represent is a mistake of the configuration; then nothing is kept.
         let Some(expiry) = now.checked_add(ttl).filter(|expiry| *expiry > now) else { return };
         self.make_room(now);
         self.by_age.push_back((key.clone(), expiry));
         self.entries.insert(key, (value, expiry));
     }
 
-    /// Forgets what is kept of this key.
+    /// Removes the entry of this key.
     pub fn remove(&mut self, key: &K) {
         self.entries.remove(key);
     }
@@ -44,7 +44,7 @@ impl<K: Clone + Eq + Hash, V> Cache<K, V> {
                 return;
             }
             let Some((key, expiry)) = self.by_age.pop_front() else { return };
-            // The key may have been written anew since.
+            // The key may have been inserted again since.
             if self.entries.get(&key).is_some_and(|entry| entry.1 == expiry) {
                 self.entries.remove(&key);
             }
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ttl_of_zero_or_beyond_all_time_keeps_nothing() {
+    fn a_ttl_of_zero_or_without_end_keeps_nothing() {
         let start = Instant::now();
         let mut cache = Cache::new(10);
         cache.insert(start, "a", 1, Duration::ZERO);
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_makes_room() {
+    fn a_full_cache_removes_its_oldest_entry() {
         let start = Instant::now();
         let mut cache = Cache::new(3);
         for key in 0..10 {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_takes_no_space_for_ever() {
+    fn removed_entries_take_no_space() {
         let start = Instant::now();
         let mut cache = Cache::new(3);
         for _ in 0..10 {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_written_anew_outlives_its_first_entry() {
+    fn a_key_inserted_again_outlives_its_first_entry() {
         let start = Instant::now();
         let mut cache = Cache::new(3);
         cache.insert(start, "a", 1, Duration::from_secs(1));

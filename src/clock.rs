@@ -1,4 +1,4 @@
-//! Wall-clock time as the server stores and shows it, and the clock that hands it out.
+//! Wall-clock time as the server stores and shows it, and the clock that tells it.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use time::macros::format_description;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The point `micros` microseconds after the epoch.
+    /// From microseconds since the epoch.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
@@ -22,8 +22,7 @@ impl Timestamp {
         self.0
     }
 
-    /// The same instant at whole seconds, as HTTP dates have it (RFC 9110 section 5.6.7): from 1970 to 9999, into which
-    /// others are moved.
+    /// The time in whole seconds for HTTP dates (RFC 9110 section 5.6.7), at least 1970 and at most 9999.
     pub fn to_http_seconds(self) -> SystemTime {
         const LAST: i64 = 253_402_300_799;
         let seconds = self.0.div_euclid(1_000_000).clamp(0, LAST);
@@ -56,15 +55,15 @@ impl fmt::Display for Timestamp {
         let text = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1000)
             .ok()
             .and_then(|time| time.format(RFC3339).ok())
-            // Only dates outside the years 0 to 9999 can't be shown; no store hands one out.
+            // Only dates outside of the years 0 to 9999 can't be formatted; the store returns none.
             .unwrap_or_else(|| "0000-01-01T00:00:00.000Z".to_owned());
         f.write_str(&text)
     }
 }
 
-/// Where the wall-clock time comes from: the system in the daemon, a fixed time in tests.
+/// A source of wall-clock time: the system, or a fixed time in tests.
 pub trait Clock: Send + Sync {
-    /// The time now.
+    /// The current time.
     fn now(&self) -> Timestamp;
 }
 
@@ -91,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn system_times_go_both_ways() {
+    fn conversion_to_system_time_and_back_is_exact() {
         for micros in [0, 1, -1, 1_390_500_000_123_999] {
             let timestamp = Timestamp::from_micros(micros);
             assert_eq!(Timestamp::from(SystemTime::from(timestamp)), timestamp);

@@ -1,9 +1,9 @@
-//! The one error type: what we were doing, what went wrong, and who has to act.
+//! The one error type: the step that failed, the causes, and who has to act.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// Shorthand for results that fail with [`Error`].
+/// A result that fails with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Who has to act on an error.
@@ -11,15 +11,15 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Kind {
     /// The configuration must change: exit status 78.
     Config,
-    /// A part we depend on (database, XMPP server) can't be reached now; trying later may help.
+    /// The database or the XMPP server can't be reached now; a later attempt may succeed.
     Unavailable,
     /// No space or quota is left in the storage.
     Full,
-    /// No descriptors or memory are left for now; fewer connections, or a higher limit, would help.
+    /// No descriptors or memory are left; fewer connections or higher limits would help.
     Exhausted,
-    /// What we found on disk, in the database or from a peer is not what it must be.
+    /// Data on disk, in the database or from a peer is not valid.
     Corrupt,
-    /// Everything else: the operating system refused, or we are wrong.
+    /// Any other failure: of the operating system, or a bug.
     Failure,
 }
 
@@ -33,12 +33,12 @@ struct Inner {
 }
 
 impl Error {
-    /// An error of this kind; `what` is a whole sentence without its full stop.
+    /// An error without a cause; `what` is a sentence without a full stop.
     pub fn new(kind: Kind, what: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Inner { kind, doing: what.into(), cause: None }))
     }
 
-    /// The same with the error that caused it; `doing` names the step that failed.
+    /// An error with a cause; `doing` names the step that failed.
     pub fn caused(
         kind: Kind,
         doing: impl Into<Cow<'static, str>>,
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_from_other_failures() {
+    fn a_full_disk_has_a_kind_of_its_own() {
         let full = rustix::io::Errno::NOSPC.into();
         assert_eq!(Error::io("can't write", full).kind(), Kind::Full);
         let quota = rustix::io::Errno::DQUOT.into();

@@ -1,5 +1,5 @@
-//! What is counted while the server works: plain atomics in fields of fixed names. Counting never waits and never
-//! allocates; what a number is called outside is told where it is printed.
+//! Counters: atomics that all threads use. Counting never waits and never allocates. The names that `/metrics` shows are
+//! in `admin/exposition.rs`.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,23 +10,23 @@ use std::time::Duration;
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Counts one.
+    /// Adds one.
     pub fn increment(&self) {
         self.add(1);
     }
 
-    /// Counts so many.
+    /// Adds `more`.
     pub fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
 
-    /// How many were counted.
+    /// The sum.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// The longest durations of a histogram's buckets; there is one more for what is longer.
+/// The upper bounds of a histogram's buckets. One more bucket is for longer durations.
 pub const BOUNDS: [Duration; 13] = {
     const fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
@@ -48,7 +48,7 @@ pub const BOUNDS: [Duration; 13] = {
     ]
 };
 
-/// How long something took, each time.
+/// A distribution of durations.
 #[derive(Debug, Default)]
 pub struct Histogram {
     buckets: [Counter; BOUNDS.len() + 1],
@@ -63,7 +63,7 @@ impl Histogram {
         self.nanoseconds.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// How many took no longer than each of [`BOUNDS`], and last how many there were at all.
+    /// For each of [`BOUNDS`], how many durations it bounds; last, how many there are.
     pub fn cumulated(&self) -> [u64; BOUNDS.len() + 1] {
         let mut sum = 0;
         std::array::from_fn(|bucket| {
@@ -72,32 +72,32 @@ impl Histogram {
         })
     }
 
-    /// How long all of them took together.
+    /// The sum of the durations.
     pub fn total(&self) -> Duration {
         Duration::from_nanos(self.nanoseconds.get())
     }
 }
 
-/// What a request led to. A closed set: nothing that a client writes makes another.
+/// The routes by which requests are counted. A closed set: clients can't add label values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Route {
-    /// The list of a channel's media.
+    /// List a channel's media.
     List,
-    /// A new media.
+    /// Upload.
     Upload,
-    /// A new avatar.
+    /// Set the avatar.
     SetAvatar,
-    /// The bytes of a media or of its preview.
+    /// Download a file or its preview.
     Download,
-    /// What is known of a media.
+    /// Read metadata.
     Metadata,
-    /// Other words about a media.
+    /// Change title, description or file name.
     Update,
-    /// The end of a media.
+    /// Delete.
     Delete,
-    /// The methods of an address, and CORS.
+    /// `OPTIONS`, with CORS.
     Options,
-    /// None of these: what is malformed or unknown, or was refused before it was looked at.
+    /// No route: malformed or unknown requests, and those refused before routing.
     #[default]
     None,
 }
@@ -116,7 +116,7 @@ impl Route {
         Self::None,
     ];
 
-    /// Its name for those who watch.
+    /// The value of the label `route`.
     pub fn name(self) -> &'static str {
         match self {
             Self::List => "list",
@@ -132,14 +132,14 @@ impl Route {
     }
 }
 
-/// The requests that were answered, by route.
+/// Answered requests, by route.
 #[derive(Default)]
 pub struct Requests {
     routes: [Answered; Route::ALL.len()],
 }
 
 impl Requests {
-    /// Those of one route.
+    /// Those of this route.
     pub fn of(&self, route: Route) -> &Answered {
         &self.routes[route as usize]
     }
@@ -151,22 +151,22 @@ impl fmt::Debug for Requests {
     }
 }
 
-/// The requests of one route that were answered.
+/// Answered requests of one route.
 #[derive(Debug, Default)]
 pub struct Answered {
     statuses: Statuses,
-    /// From the last byte of the head to the end of the answer, without the time parked.
+    /// Durations from the last byte of the head to the end of the response, without the time parked.
     pub served: Histogram,
-    /// How long those that were parked were so.
+    /// How long parked requests were parked.
     pub parked: Histogram,
-    /// Bytes of their bodies that were read.
+    /// Bytes read of request bodies.
     pub received: Counter,
-    /// Bytes of the answers' bodies.
+    /// Bytes sent of response bodies.
     pub sent: Counter,
 }
 
 impl Answered {
-    /// Counts an answer of this status.
+    /// Counts a response of this status.
     pub fn count(&self, status: u16) {
         if let Some(counter) =
             usize::from(status).checked_sub(FIRST_STATUS).and_then(|at| self.statuses.0.get(at))
@@ -175,7 +175,7 @@ impl Answered {
         }
     }
 
-    /// Each status that was answered with, and how often.
+    /// The statuses of the responses, and how often each was sent.
     pub fn statuses(&self) -> impl Iterator<Item = (u16, u64)> {
         let counts = (FIRST_STATUS..).zip(&self.statuses.0).map(|(status, counter)| (status, counter.get()));
         counts
@@ -184,7 +184,7 @@ impl Answered {
     }
 }
 
-/// The lowest status there is (RFC 9110 section 15).
+/// The lowest status (RFC 9110 section 15).
 const FIRST_STATUS: usize = 100;
 
 /// A counter for each status.
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bucket_holds_what_takes_as_long_as_its_bound() {
+    fn a_bound_belongs_to_its_bucket() {
         let histogram = Histogram::default();
         for milliseconds in [0, 1, 2, 60_000, 60_001] {
             histogram.observe(Duration::from_millis(milliseconds));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_have_numbers_and_names_of_their_own() {
+    fn each_route_has_its_own_number_and_name() {
         let mut names: Vec<_> = Route::ALL.iter().map(|route| route.name()).collect();
         names.sort_unstable();
         names.dedup();

@@ -1,18 +1,18 @@
-//! Texts that can't get into a log or a message.
+//! Secrets that can't be formatted.
 
 use std::fmt;
 
-/// A password or a component's secret. There is no `Display`, and `Debug` shows nothing of it.
+/// A password or a component's secret. It has no `Display`, and its `Debug` hides the text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Hides this text.
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that proves we know it, never for a message.
+    /// The text, for the code that authenticates with it, never for messages.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_shows_nothing() {
+    fn debug_hides_the_secret() {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret:?}"), "[secret]");
         assert_eq!(secret.expose(), "hunter2");

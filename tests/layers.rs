@@ -35,7 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// What access may name of xmpp: values and the trait it implements, nothing that owns a socket.
-const STANZA_TYPES: &[&str] = &["Element", "Handler", "Link", "Outbox", "ns"];
+const STANZA_TYPES: &[&str] = &["Element", "Handler", "Link", "LinkEvent", "Outbox", "ns"];
 
 #[test]
 fn imports_point_down() {

@@ -1,8 +1,8 @@
-//! The gate between two XMPP servers that say what they like, as real stanzas with the right addresses and ids: nobody
-//! who did not confirm is let in, nobody whom no list names, and a channel is public only if its service says `open`.
+//! The gate with two hostile XMPP servers, which send real stanzas with valid addresses and ids. No user is let in without
+//! a confirmation and an entry in a list, and a channel is public only if its service says `open`.
 //!
-//! In the input `@1` as an id stands for that of the first question sent, and so on; its answer comes from whom was
-//! asked. A NUL lets time pass.
+//! In the input the id `@1` stands for the id of the first IQ that the gate sent, and so on; such a reply comes from the
+//! entity that was asked. A NUL lets time pass.
 
 #![no_main]
 
@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
-use media_server::access::{Ask, Gate, Granted, Output, Settings, Ticket, credentials};
+use media_server::access::{Gate, GateOutput, Granted, Request, RequestId, Settings, credentials};
 use media_server::clock::{Clock, Timestamp};
 use media_server::model::{BareJid, Method, Need};
-use media_server::xmpp::stream::{Event, Stream};
+use media_server::xmpp::stream::{StreamEvent, StreamParser};
 use media_server::xmpp::{Element, Link, ns};
 
 const HEADER: &[u8] =
@@ -24,29 +24,29 @@ const HEADER: &[u8] =
 const URL: &str = "https://media.example.com/room@example.com";
 
 fuzz_target!(|input: &[u8]| {
-    let mut stage = Stage::new();
-    stage.ask_all();
+    let mut run = Run::new();
+    run.ask_all();
     let mut links = [Link::Client, Link::Component].into_iter().cycle();
     for part in input.split(|byte| *byte == 0) {
         let link = links.next().expect("endless");
         if let Some(number) = part.first() {
-            stage.hang_up(u32::from(*number));
+            run.hang_up(u32::from(*number));
         }
-        let mut stream = Stream::new(ns::CLIENT);
+        let mut stream = StreamParser::new(ns::CLIENT);
         stream.feed(HEADER);
         let _ = stream.next_event();
         stream.feed(part);
         while let Ok(Some(event)) = stream.next_event() {
-            if let Event::Stanza(stanza) = event {
-                stage.stanza(link, stanza);
+            if let StreamEvent::Stanza(stanza) = event {
+                run.stanza(link, stanza);
             }
         }
-        stage.wait();
+        run.wait();
     }
-    stage.end();
+    run.end();
 });
 
-struct Stage {
+struct Run {
     gate: Gate<u32>,
     now: Instant,
     /// Whose name no input can know.
@@ -57,12 +57,12 @@ struct Stage {
     prompts: Vec<Element>,
     said_open: bool,
     decided: Vec<u32>,
-    tickets: Vec<Ticket>,
+    ids: Vec<RequestId>,
 }
 
 const REQUESTS: u32 = 4;
 
-impl Stage {
+impl Run {
     fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -78,7 +78,7 @@ impl Stage {
             endpoint: Some("https://media.example.com".to_owned()),
             service_name: "example.com".parse().expect("a domain"),
         };
-        let mut stage = Self {
+        let mut run = Self {
             gate: Gate::new(settings, Arc::new(Frozen)),
             now: Instant::now(),
             user: format!("u{number:016x}@example.com"),
@@ -86,13 +86,13 @@ impl Stage {
             prompts: Vec::new(),
             said_open: false,
             decided: Vec::new(),
-            tickets: Vec::new(),
+            ids: Vec::new(),
         };
         for (link, jid) in [(Link::Component, "media.example.com"), (Link::Client, "media@example.com/r")] {
-            let out = stage.gate.up(stage.now, link, &jid.parse().expect("a JID"));
-            stage.take(out);
+            let out = run.gate.up(run.now, link, &jid.parse().expect("a JID"));
+            run.take(out);
         }
-        stage
+        run
     }
 
     /// One request that will be confirmed, so that affiliations are asked for, and three that won't.
@@ -101,7 +101,7 @@ impl Stage {
         let needs = [Need::Publish, Need::Read, Need::Publish, Need::Modify { author }];
         for (number, need) in (0..REQUESTS).zip(needs) {
             let token = STANDARD.encode(format!("{}/phone:{number}t{}", self.user, &self.user[..17]));
-            let ask = Ask {
+            let request = Request {
                 channel: "room@example.com".parse().expect("a channel"),
                 need,
                 credentials: credentials::from_request(Some(&token), None),
@@ -109,8 +109,8 @@ impl Stage {
                 method: Method::Post,
                 url: URL.to_owned(),
             };
-            let (ticket, out) = self.gate.ask(self.now, ask, number);
-            self.tickets.push(ticket);
+            let (id, out) = self.gate.ask(self.now, request, number);
+            self.ids.push(id);
             self.take(out);
             if number == 0 {
                 let prompt = self.prompts.remove(0);
@@ -136,8 +136,8 @@ impl Stage {
 
     /// The client of this request leaves, if there is one: it is given back once, and never decided.
     fn hang_up(&mut self, number: u32) {
-        let ticket = usize::try_from(number).ok().and_then(|number| self.tickets.get(number));
-        self.decided.extend(ticket.and_then(|ticket| self.gate.cancel(*ticket)));
+        let id = usize::try_from(number).ok().and_then(|number| self.ids.get(number));
+        self.decided.extend(id.and_then(|id| self.gate.cancel(*id)));
     }
 
     fn wait(&mut self) {
@@ -157,19 +157,19 @@ impl Stage {
         assert!(self.decided.iter().copied().eq(0..REQUESTS), "{:?}", self.decided);
     }
 
-    fn take(&mut self, outputs: Vec<Output<u32>>) {
+    fn take(&mut self, outputs: Vec<GateOutput<u32>>) {
         for output in outputs {
             match output {
-                Output::Send(Link::Client, iq) if iq.attribute("type") == Some("get") => {
+                GateOutput::Send(Link::Client, iq) if iq.attribute("type") == Some("get") => {
                     let text = |name| iq.attribute(name).expect("a question has it").to_owned();
                     self.questions.push((text("id"), text("to")));
                 }
-                Output::Send(Link::Component, message) if message.is("message", ns::CLIENT) => {
+                GateOutput::Send(Link::Component, message) if message.is("message", ns::CLIENT) => {
                     assert!(message.attribute("to").and_then(|to| to.parse::<BareJid>().ok()).is_none());
                     self.prompts.push(message);
                 }
-                Output::Send(_, answer) => assert_eq!(answer.name(), "iq"),
-                Output::Decide(number, decision) => {
+                GateOutput::Send(_, answer) => assert_eq!(answer.name(), "iq"),
+                GateOutput::Decide(number, decision) => {
                     self.decided.push(number);
                     match decision {
                         Ok(Granted::Owned(user)) => panic!("{user} was let in"),

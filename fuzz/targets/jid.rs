@@ -1,4 +1,4 @@
-//! Addresses: what was prepared stays as it is, and is safe wherever an address is written.
+//! Addresses: a second preparation does not change them, and they are safe in paths, XML and logs.
 
 #![no_main]
 

@@ -1,12 +1,12 @@
-//! XMPP streams: the first byte says how the rest is split and what kind of stream it is. How it is split makes no
-//! difference, stanzas are within their limits, what is written is read back, and a parser without a scanner in front of
-//! it finds the same stanzas but for those that are beyond the limits.
+//! XMPP streams: the first byte says how the rest is split and what kind of stream it is. The events do not depend on the
+//! split, stanzas are within their limits, a written stanza is read back, and the parser without the scanner finds the
+//! same stanzas but for those beyond the limits.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use media_server::limits;
-use media_server::xmpp::stream::{Event, Stream};
+use media_server::xmpp::stream::{StreamEvent, StreamParser};
 use media_server::xmpp::{Element, ns};
 use xml::reader::{EventReader, ParserConfig, XmlEvent};
 
@@ -25,7 +25,7 @@ fuzz_target!(|input: &[u8]| {
     let (head, tail) = bytes.split_at(cut);
     assert_eq!(events(content, &[head, tail]), whole);
     for event in &whole.0 {
-        if let Event::Stanza(stanza) = event {
+        if let StreamEvent::Stanza(stanza) = event {
             let mut elements = 0;
             check(stanza, 1, &mut elements);
             assert!(elements <= limits::STANZA_ELEMENTS);
@@ -37,10 +37,10 @@ fuzz_target!(|input: &[u8]| {
 
 /// Each stanza that the plain parser finds and that is far from the limits must have come out, and none that it does not
 /// find; but where something beyond the limits was dropped unparsed, its faults were not seen.
-fn compare(content: &str, bytes: &[u8], found: &(Vec<Event>, Option<String>)) {
+fn compare(content: &str, bytes: &[u8], found: &(Vec<StreamEvent>, Option<String>)) {
     let (plain, broken) = plain(content, bytes);
     let mut rest = found.0.iter().filter_map(|event| match event {
-        Event::Stanza(stanza) => Some(stanza),
+        StreamEvent::Stanza(stanza) => Some(stanza),
         _ => None,
     });
     let mut next = rest.next();
@@ -64,7 +64,7 @@ fn compare(content: &str, bytes: &[u8], found: &(Vec<Event>, Option<String>)) {
 fn plain(content: &str, bytes: &[u8]) -> (Vec<(Element, bool)>, bool) {
     let config = ParserConfig::new().override_encoding(Some(xml::Encoding::Utf8)).ignore_comments(false);
     let (mut open, mut stanzas) = (Vec::<Element>::new(), Vec::new());
-    let (mut rooted, mut deepest, mut attributes_most) = (false, 0, 0);
+    let (mut rooted, mut deepest, mut attributes_max) = (false, 0, 0);
     for event in EventReader::new_with_config(bytes, config.whitespace_to_characters(true)) {
         match event {
             Ok(XmlEvent::StartElement { .. }) if !rooted => rooted = true,
@@ -72,7 +72,7 @@ fn plain(content: &str, bytes: &[u8]) -> (Vec<(Element, bool)>, bool) {
                 let own = name.namespace.unwrap_or_default();
                 let own = if own == content { ns::CLIENT } else { &own };
                 let mut element = Element::new(&name.local_name, own);
-                attributes_most = attributes_most.max(attributes.len() + namespace.0.len());
+                attributes_max = attributes_max.max(attributes.len() + namespace.0.len());
                 for attribute in attributes.into_iter().filter(|attribute| attribute.name.prefix.is_none()) {
                     element.set(&attribute.name.local_name, attribute.value);
                 }
@@ -85,10 +85,10 @@ fn plain(content: &str, bytes: &[u8]) -> (Vec<(Element, bool)>, bool) {
                     let small = bytes.len() < limits::XML_NAME_BYTES
                         || element.to_xml("").len() < limits::XML_NAME_BYTES;
                     let modest = deepest <= limits::STANZA_DEPTH
-                        && attributes_most < limits::ELEMENT_ATTRIBUTES
+                        && attributes_max < limits::ELEMENT_ATTRIBUTES
                         && small;
                     stanzas.push((element, modest));
-                    (deepest, attributes_most) = (0, 0);
+                    (deepest, attributes_max) = (0, 0);
                 }
                 (None, _) => return (stanzas, false),
             },
@@ -105,8 +105,8 @@ fn plain(content: &str, bytes: &[u8]) -> (Vec<(Element, bool)>, bool) {
 }
 
 /// All events, and whether an error ended them.
-fn events(content: &'static str, parts: &[&[u8]]) -> (Vec<Event>, Option<String>) {
-    let (mut stream, mut events) = (Stream::new(content), Vec::new());
+fn events(content: &'static str, parts: &[&[u8]]) -> (Vec<StreamEvent>, Option<String>) {
+    let (mut stream, mut events) = (StreamParser::new(content), Vec::new());
     for part in parts {
         stream.feed(part);
         loop {
@@ -131,7 +131,7 @@ fn reread(stanza: &Element) -> Option<Element> {
     let xml = stanza.to_xml(ns::CLIENT);
     match events(ns::CLIENT, &[HEADER, xml.as_bytes()]) {
         (events, None) => events.into_iter().find_map(|event| match event {
-            Event::Stanza(stanza) => Some(stanza),
+            StreamEvent::Stanza(stanza) => Some(stanza),
             _ => None,
         }),
         // Written out, it may be larger than what was read.

@@ -1,52 +1,52 @@
-//! What is known of channels: answers are cached, equal questions asked once, and only the entity that
-//! was asked is believed.
+//! Lookups at channel services over the client's link. Results are cached, equal lookups share one, and a reply counts
+//! only from the entity that was asked. A part of the gate's state machine, without I/O.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::counts::Lookups;
+use super::caches::Caches;
+use super::counts::LookupCountsByKind;
 use super::discovery::Discovery;
-use super::query::{Answer, Finding, Found, Inquiry, Query, Question, Reply, Turn};
+use super::iq::{self, IqReply, IqRequest};
+use super::lookup::{Conclusion, Lookup, LookupProtocol, LookupResult, LookupStep, LookupValue};
 use super::random::hex_id;
-use super::reply;
-use super::request::Ticket;
-use super::rights::{Access, Affiliations};
+use super::request::RequestId;
+use super::rights::{AccessProtocol, AffiliationProtocol};
 use super::settings::Settings;
-use crate::cache::Cache;
 use crate::limits;
 use crate::model::{AccessModel, Channel, Jid, Refusal};
 use crate::xmpp::{Element, ns};
 
 /// What comes out of [`Channels`].
-pub(super) enum Event {
+pub(super) enum LookupEvent {
     /// A stanza for the client's link.
     Send(Element),
-    /// The answer that a request waits for.
-    Found(Ticket, Answer),
+    /// The result that a request waits for.
+    Found(RequestId, LookupResult),
 }
 
-/// Lookups at channel services over the client's link.
+/// Lookups under way, and what earlier ones found.
 pub(super) struct Channels {
-    limits: Limits,
+    limits: LookupLimits,
     /// Our address on the link, while it is up.
     own: Option<Jid>,
     caches: Caches,
-    lookups: HashMap<Query, Lookup>,
-    /// Questions without reply, by stanza id.
-    open: HashMap<String, Open>,
-    events: VecDeque<Event>,
-    counts: Lookups,
+    running: HashMap<Lookup, RunningLookup>,
+    /// IQs without a reply, by stanza id.
+    unanswered: HashMap<String, SentIq>,
+    events: VecDeque<LookupEvent>,
+    counts: LookupCountsByKind,
 }
 
-struct Limits {
+struct LookupLimits {
     reply_timeout: Duration,
     cache_ttl: Duration,
     per_address: usize,
     total: usize,
 }
 
-impl Limits {
+impl LookupLimits {
     fn of(settings: &Settings) -> Self {
         Self {
             reply_timeout: settings.reply_timeout,
@@ -57,27 +57,26 @@ impl Limits {
     }
 }
 
-/// A query under way.
-struct Lookup {
-    /// For whom it was begun, if limits apply to them. It counts for them to its end, though they may have left.
+struct RunningLookup {
+    /// The client network that it counts for, until it ends: also when the request that began it has gone.
     client: Option<IpAddr>,
     /// `None` while the channel service is looked for.
-    inquiry: Option<Box<dyn Inquiry>>,
+    protocol: Option<Box<dyn LookupProtocol>>,
     waiters: Vec<Waiter>,
     /// When it must have ended.
     end: Instant,
-    /// The stanza ids of its questions, by number.
-    asked: Vec<String>,
+    /// The stanza ids of its IQs, by number.
+    sent: Vec<String>,
 }
 
 enum Waiter {
-    Request(Ticket),
+    Request(RequestId),
     /// Another lookup, which needs the service that this one finds.
-    Lookup(Query),
+    Lookup(Lookup),
 }
 
-struct Open {
-    query: Query,
+struct SentIq {
+    lookup: Lookup,
     number: usize,
     to: Jid,
     deadline: Instant,
@@ -86,65 +85,65 @@ struct Open {
 impl Channels {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            limits: Limits::of(settings),
+            limits: LookupLimits::of(settings),
             own: None,
             caches: Caches::new(),
-            lookups: HashMap::new(),
-            open: HashMap::new(),
+            running: HashMap::new(),
+            unanswered: HashMap::new(),
             events: VecDeque::new(),
-            counts: Lookups::default(),
+            counts: LookupCountsByKind::default(),
         }
     }
 
-    /// What was looked up so far.
-    pub(super) fn counts(&self) -> Lookups {
+    /// Counters since the start.
+    pub(super) fn counts(&self) -> LookupCountsByKind {
         self.counts
     }
 
-    /// Other times and limits for what is asked and cached from now on.
+    /// Replaces times and limits; lookups under way and cached results keep their times.
     pub(super) fn set_limits(&mut self, settings: &Settings) {
-        self.limits = Limits::of(settings);
+        self.limits = LookupLimits::of(settings);
     }
 
-    /// The answer if it is known, or why there will be none; `None`: an event will bring it.
+    /// The result, if it is cached or the lookup is refused. `None`: an event will bring it.
     pub(super) fn find(
         &mut self,
         now: Instant,
-        query: &Query,
-        ticket: Ticket,
+        lookup: &Lookup,
+        id: RequestId,
         client: Option<IpAddr>,
-    ) -> Option<Answer> {
-        if let Some(known) = self.known(now, query) {
-            return Some(known);
+    ) -> Option<LookupResult> {
+        if let Some(cached) = self.cached(now, lookup) {
+            return Some(cached);
         }
-        self.look_up(now, query, Some(Waiter::Request(ticket)), client).err().map(Err)
+        self.look_up(now, lookup, Some(Waiter::Request(id)), client).err().map(Err)
     }
 
-    /// This request waits for that lookup no more.
-    pub(super) fn forget(&mut self, query: &Query, ticket: Ticket) {
-        if let Some(lookup) = self.lookups.get_mut(query) {
-            lookup.waiters.retain(|waiter| !matches!(waiter, Waiter::Request(other) if *other == ticket));
+    /// The request no longer waits for this lookup.
+    pub(super) fn forget(&mut self, lookup: &Lookup, id: RequestId) {
+        if let Some(running) = self.running.get_mut(lookup) {
+            running.waiters.retain(|waiter| !matches!(waiter, Waiter::Request(other) if *other == id));
         }
     }
 
-    /// Whether the channel is known to be open to all readers.
+    /// Whether the cache says that everyone may read this channel.
     pub(super) fn is_open(&mut self, now: Instant, channel: &Channel) -> bool {
-        let query = Query::Access(channel.clone());
+        let lookup = Lookup::Access(channel.clone());
         let is_open =
-            matches!(self.caches.access.get(now, &query), Some(Ok(Found::Access(AccessModel::Open))));
-        // Whatever else is known is counted when the whole request asks.
-        self.counts.of(&query).cached += u64::from(is_open);
+            matches!(self.caches.get(now, &lookup), Some(Ok(LookupValue::Access(AccessModel::Open))));
+        // Other cached results are counted when the request itself looks them up.
+        self.counts.of(&lookup).cached += u64::from(is_open);
         is_open
     }
 
-    /// Learns the answer in advance.
-    pub(super) fn prepare(&mut self, now: Instant, query: &Query) {
-        // Whoever needs it later asks again.
-        let _ = self.look_up(now, query, None, None);
+    /// Begins a lookup for which no request waits yet.
+    pub(super) fn prepare(&mut self, now: Instant, lookup: &Lookup) {
+        // If it is refused, the request that needs the result looks it up again.
+        let _ = self.look_up(now, lookup, None, None);
     }
 
     /// The next event, oldest first.
-    pub(super) fn next_event(&mut self) -> Option<Event> {
+    pub(super) fn next_event(&mut self) -> Option<LookupEvent> {
         self.events.pop_front()
     }
 
@@ -153,16 +152,16 @@ impl Channels {
         self.own = Some(own);
     }
 
-    /// The client's link is down: nobody is waited for any more.
+    /// The client's link is down: ends all lookups.
     pub(super) fn down(&mut self) {
         self.own = None;
-        self.open.clear();
-        for query in self.lookups.keys() {
-            self.counts.of(query).failed += 1;
+        self.unanswered.clear();
+        for lookup in self.running.keys() {
+            self.counts.of(lookup).failed += 1;
         }
-        for waiter in self.lookups.drain().flat_map(|(_, lookup)| lookup.waiters) {
-            if let Waiter::Request(ticket) = waiter {
-                self.events.push_back(Event::Found(ticket, Err(Refusal::XmppDown)));
+        for waiter in self.running.drain().flat_map(|(_, running)| running.waiters) {
+            if let Waiter::Request(id) = waiter {
+                self.events.push_back(LookupEvent::Found(id, Err(Refusal::XmppDown)));
             }
         }
     }
@@ -170,33 +169,33 @@ impl Channels {
     /// Takes an IQ of type `result` or `error` from the client's link.
     pub(super) fn reply(&mut self, now: Instant, iq: &Element) {
         let Some(id) = iq.attribute("id") else { return };
-        let Some(reply) = reply::read(iq) else { return };
-        if !self.open.get(id).is_some_and(|open| self.is_from(iq, &open.to)) {
+        let Some(reply) = iq::read(iq) else { return };
+        if !self.unanswered.get(id).is_some_and(|sent| self.is_from(iq, &sent.to)) {
             return;
         }
-        if let Some(open) = self.open.remove(id) {
-            self.take_reply(now, &open, reply);
+        if let Some(sent) = self.unanswered.remove(id) {
+            self.take_reply(now, &sent, reply);
         }
     }
 
-    /// Gives up what was not answered in time.
+    /// Gives up IQs whose time is over.
     pub(super) fn tick(&mut self, now: Instant) {
-        let late = self.open.iter().filter(|(_, open)| open.deadline <= now);
+        let late = self.unanswered.iter().filter(|(_, sent)| sent.deadline <= now);
         let late: Vec<String> = late.map(|(id, _)| id.clone()).collect();
         for id in late {
             // An earlier one of them may have ended the lookup.
-            if let Some(open) = self.open.remove(&id) {
-                self.take_reply(now, &open, Reply::Silence);
+            if let Some(sent) = self.unanswered.remove(&id) {
+                self.take_reply(now, &sent, IqReply::Silence);
             }
         }
     }
 
-    /// When the first question has been open for too long.
+    /// When the time of the first unanswered IQ is over.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.open.values().map(|open| open.deadline).min()
+        self.unanswered.values().map(|sent| sent.deadline).min()
     }
 
-    /// Only our own server and account may leave out who they are (RFC 6120 section 8.1.2.1).
+    /// Only our own server and account may leave out `from` (RFC 6120 section 8.1.2.1).
     fn is_from(&self, iq: &Element, asked: &Jid) -> bool {
         match (iq.attribute("from"), &self.own) {
             (Some(from), _) => from.parse().is_ok_and(|from: Jid| from == *asked),
@@ -208,805 +207,160 @@ impl Channels {
         }
     }
 
-    fn known(&mut self, now: Instant, query: &Query) -> Option<Answer> {
-        let known = self.caches.get(now, query)?;
-        self.counts.of(query).cached += 1;
-        Some(known)
+    fn cached(&mut self, now: Instant, lookup: &Lookup) -> Option<LookupResult> {
+        let cached = self.caches.get(now, lookup)?;
+        self.counts.of(lookup).cached += 1;
+        Some(cached)
     }
 
-    /// Joins the lookup of `query`, or begins it.
+    /// Joins a lookup under way, or begins it.
     fn look_up(
         &mut self,
         now: Instant,
-        query: &Query,
+        lookup: &Lookup,
         waiter: Option<Waiter>,
         client: Option<IpAddr>,
     ) -> Result<(), Refusal> {
         if self.own.is_none() {
             return Err(Refusal::XmppDown);
         }
-        if let Some(lookup) = self.lookups.get_mut(query) {
-            if lookup.waiters.len() >= limits::LOOKUP_WAITERS {
+        if let Some(running) = self.running.get_mut(lookup) {
+            if running.waiters.len() >= limits::LOOKUP_WAITERS {
                 return Err(Refusal::Overloaded);
             }
-            lookup.waiters.extend(waiter);
+            running.waiters.extend(waiter);
             return Ok(());
         }
         self.check_limits(client)?;
         let waiters = waiter.into_iter().collect();
-        let lookup = Lookup { client, inquiry: None, waiters, end: now, asked: Vec::new() };
-        self.lookups.insert(query.clone(), lookup);
-        self.counts.of(query).asked += 1;
-        self.find_whom_to_ask(now, query);
+        let running = RunningLookup { client, protocol: None, waiters, end: now, sent: Vec::new() };
+        self.running.insert(lookup.clone(), running);
+        self.counts.of(lookup).asked += 1;
+        self.find_service(now, lookup);
         Ok(())
     }
 
     fn check_limits(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
-        if self.lookups.len() >= self.limits.total {
+        if self.running.len() >= self.limits.total {
             return Err(Refusal::Overloaded);
         }
-        let own = || self.lookups.values().filter(|lookup| lookup.client == client).count();
+        let own = || self.running.values().filter(|running| running.client == client).count();
         if client.is_some() && own() >= self.limits.per_address {
             return Err(Refusal::TooManyLookups);
         }
         Ok(())
     }
 
-    fn find_whom_to_ask(&mut self, now: Instant, query: &Query) {
-        let domain = match query {
-            Query::Service(domain) => return self.ask(now, query, domain.parse().ok()),
-            Query::Access(channel) | Query::Affiliation(channel, _) => channel.domain(),
+    fn find_service(&mut self, now: Instant, lookup: &Lookup) {
+        let domain = match lookup {
+            Lookup::Service(domain) => return self.ask(now, lookup, domain.parse().ok()),
+            Lookup::Access(channel) | Lookup::Affiliation(channel, _) => channel.domain(),
         };
-        let service = Query::Service(domain.to_owned());
-        if let Some(known) = self.known(now, &service) {
-            return self.take_service(now, query, known);
+        let service = Lookup::Service(domain.to_owned());
+        if let Some(cached) = self.cached(now, &service) {
+            return self.take_service(now, lookup, cached);
         }
-        // Many may wait for the service of one domain; it is nobody's.
-        if let Err(refusal) = self.look_up(now, &service, Some(Waiter::Lookup(query.clone())), None) {
-            self.finish(now, query, &Finding { answer: Err(refusal), sure: false });
+        // Many clients may wait for the service of one domain, so its lookup counts for none of them.
+        if let Err(refusal) = self.look_up(now, &service, Some(Waiter::Lookup(lookup.clone())), None) {
+            self.finish(now, lookup, &Conclusion::refused(refusal));
         }
     }
 
-    fn take_service(&mut self, now: Instant, query: &Query, service: Answer) {
+    fn take_service(&mut self, now: Instant, lookup: &Lookup, service: LookupResult) {
         match service {
-            Ok(Found::Service(service)) => self.ask(now, query, service),
-            Ok(_) => self.ask(now, query, None),
-            Err(refusal) => self.finish(now, query, &Finding { answer: Err(refusal), sure: false }),
+            Ok(LookupValue::Service(service)) => self.ask(now, lookup, service),
+            Ok(_) => self.ask(now, lookup, None),
+            Err(refusal) => self.finish(now, lookup, &Conclusion::refused(refusal)),
         }
     }
 
-    /// Begins the questions of a lookup to this entity.
-    fn ask(&mut self, now: Instant, query: &Query, to: Option<Jid>) {
+    /// Sends the first IQs of a lookup to this entity.
+    fn ask(&mut self, now: Instant, lookup: &Lookup, to: Option<Jid>) {
         let Some(to) = to else {
-            return self.finish(now, query, &Finding { answer: Ok(query.nothing()), sure: false });
+            return self.finish(
+                now,
+                lookup,
+                &Conclusion { result: Ok(lookup.default_value()), certain: false },
+            );
         };
-        let Some(lookup) = self.lookups.get_mut(query) else { return };
-        let mut inquiry: Box<dyn Inquiry> = match query {
-            Query::Service(_) => Box::new(Discovery::new(to)),
-            Query::Access(channel) => Box::new(Access::new(to, channel)),
-            Query::Affiliation(channel, user) => Box::new(Affiliations::new(to, channel, user.clone())),
+        let Some(running) = self.running.get_mut(lookup) else { return };
+        let mut protocol: Box<dyn LookupProtocol> = match lookup {
+            Lookup::Service(_) => Box::new(Discovery::new(to)),
+            Lookup::Access(channel) => Box::new(AccessProtocol::new(to, channel)),
+            Lookup::Affiliation(channel, user) => {
+                Box::new(AffiliationProtocol::new(to, channel, user.clone()))
+            }
         };
-        let questions = inquiry.start();
-        lookup.inquiry = Some(inquiry);
-        // Two questions in a row, the usual need, have their full time; more have to be quicker.
-        lookup.end = now + 2 * self.limits.reply_timeout;
-        self.send(now, query, questions);
+        let requests = protocol.start();
+        running.protocol = Some(protocol);
+        // Two IQs in a row, the usual need, have their full time; more have to be quicker.
+        running.end = now + 2 * self.limits.reply_timeout;
+        self.send(now, lookup, requests);
     }
 
-    fn send(&mut self, now: Instant, query: &Query, questions: Vec<Question>) {
-        let Some(lookup) = self.lookups.get_mut(query) else { return };
-        let deadline = lookup.end.min(now + self.limits.reply_timeout);
-        for Question { to, payload } in questions {
+    fn send(&mut self, now: Instant, lookup: &Lookup, requests: Vec<IqRequest>) {
+        let Some(running) = self.running.get_mut(lookup) else { return };
+        let deadline = running.end.min(now + self.limits.reply_timeout);
+        for IqRequest { to, payload } in requests {
             let id = hex_id();
             let iq = Element::new("iq", ns::CLIENT)
                 .with("type", "get")
                 .with("id", &id)
                 .with("to", to.to_string())
                 .with_child(payload);
-            let open = Open { query: query.clone(), number: lookup.asked.len(), to, deadline };
-            lookup.asked.push(id.clone());
-            self.open.insert(id, open);
-            self.events.push_back(Event::Send(iq));
+            let sent = SentIq { lookup: lookup.clone(), number: running.sent.len(), to, deadline };
+            running.sent.push(id.clone());
+            self.unanswered.insert(id, sent);
+            self.events.push_back(LookupEvent::Send(iq));
         }
     }
 
-    fn take_reply(&mut self, now: Instant, open: &Open, reply: Reply<'_>) {
-        let inquiry = self.lookups.get_mut(&open.query).and_then(|lookup| lookup.inquiry.as_mut());
-        match inquiry.map(|inquiry| inquiry.reply(open.number, reply)) {
-            Some(Turn::Ask(questions)) => self.send(now, &open.query, questions),
-            Some(Turn::Done(finding)) => self.finish(now, &open.query, &finding),
-            Some(Turn::Wait) | None => {}
+    fn take_reply(&mut self, now: Instant, sent: &SentIq, reply: IqReply<'_>) {
+        let protocol = self.running.get_mut(&sent.lookup).and_then(|running| running.protocol.as_mut());
+        match protocol.map(|protocol| protocol.reply(sent.number, reply)) {
+            Some(LookupStep::Send(requests)) => self.send(now, &sent.lookup, requests),
+            Some(LookupStep::Done(conclusion)) => self.finish(now, &sent.lookup, &conclusion),
+            Some(LookupStep::Wait) | None => {}
         }
     }
 
-    fn finish(&mut self, now: Instant, query: &Query, finding: &Finding) {
-        let Some(lookup) = self.lookups.remove(query) else { return };
-        for id in &lookup.asked {
-            self.open.remove(id);
+    fn finish(&mut self, now: Instant, lookup: &Lookup, conclusion: &Conclusion) {
+        let Some(running) = self.running.remove(lookup) else { return };
+        for id in &running.sent {
+            self.unanswered.remove(id);
         }
-        report(query, &finding.answer);
-        self.counts.of(query).failed += u64::from(finding.answer.is_err());
-        self.remember(now, query, finding);
-        for waiter in lookup.waiters {
-            let answer = finding.answer.clone();
+        report(lookup, &conclusion.result);
+        self.counts.of(lookup).failed += u64::from(conclusion.result.is_err());
+        self.remember(now, lookup, conclusion);
+        for waiter in running.waiters {
+            let result = conclusion.result.clone();
             match waiter {
-                Waiter::Request(ticket) => self.events.push_back(Event::Found(ticket, answer)),
-                Waiter::Lookup(query) => self.take_service(now, &query, answer),
+                Waiter::Request(id) => self.events.push_back(LookupEvent::Found(id, result)),
+                Waiter::Lookup(lookup) => self.take_service(now, &lookup, result),
             }
         }
     }
 
-    fn remember(&mut self, now: Instant, query: &Query, finding: &Finding) {
-        let ttl = match finding.answer {
-            Ok(_) if finding.sure => self.limits.cache_ttl,
+    fn remember(&mut self, now: Instant, lookup: &Lookup, conclusion: &Conclusion) {
+        let ttl = match conclusion.result {
+            Ok(_) if conclusion.certain => self.limits.cache_ttl,
             Ok(_) | Err(Refusal::ChannelServiceDown) => self.limits.cache_ttl.min(limits::FAILURE_TTL),
-            // About us, not about the channel.
+            // These are about this server, not about the channel.
             Err(_) => Duration::ZERO,
         };
-        self.caches.of(query).insert(now, query.clone(), finding.answer.clone(), ttl);
+        self.caches.insert(now, lookup, conclusion.result.clone(), ttl);
     }
 }
 
-/// Tells the operator about channel services, and whoever wants to know it exactly about all else.
-fn report(query: &Query, answer: &Answer) {
-    match (query, answer) {
-        (Query::Service(_), Ok(Found::Service(Some(jid)))) => log::info!("the {query} is {jid}"),
-        (Query::Service(_), Ok(_)) => log::warn!("the {query} was not found"),
-        (_, Ok(found)) => log::debug!("{query}: {found:?}"),
-        (_, Err(refusal)) => log::warn!("no answer about the {query}: {refusal}"),
-    }
-}
-
-/// One cache for each kind of query, so that strangers who make up channels can't push services out.
-struct Caches {
-    services: Cache<Query, Answer>,
-    access: Cache<Query, Answer>,
-    affiliations: Cache<Query, Answer>,
-}
-
-impl Caches {
-    fn new() -> Self {
-        let cache = || Cache::new(limits::CACHE_ENTRIES);
-        Self { services: cache(), access: cache(), affiliations: cache() }
-    }
-
-    fn of(&mut self, query: &Query) -> &mut Cache<Query, Answer> {
-        match query {
-            Query::Service(_) => &mut self.services,
-            Query::Access(_) => &mut self.access,
-            Query::Affiliation(..) => &mut self.affiliations,
-        }
-    }
-
-    fn get(&mut self, now: Instant, query: &Query) -> Option<Answer> {
-        self.of(query).get(now, query).cloned()
+/// Logs a result. Channel services are at level info: operators look for them.
+fn report(lookup: &Lookup, result: &LookupResult) {
+    match (lookup, result) {
+        (Lookup::Service(_), Ok(LookupValue::Service(Some(jid)))) => log::info!("the {lookup} is {jid}"),
+        (Lookup::Service(_), Ok(_)) => log::warn!("the {lookup} was not found"),
+        (_, Ok(found)) => log::debug!("{lookup}: {found:?}"),
+        (_, Err(refusal)) => log::warn!("no answer about the {lookup}: {refusal}"),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::request::{Decision, Granted};
-    use super::super::testing::{
-        ACCOUNT, CHANNELS, Identities, Manner, Paging, REPLY_TIMEOUT, ROOM, SERVICE, Service, Stage, TTL,
-        ask, echo, element, error, info, result, settings,
-    };
-    use super::*;
-    use crate::model::Need;
-    use crate::xmpp::Link;
-
-    const PUBLIC: Decision = Ok(Granted::Public);
-    const SECOND: Duration = Duration::from_secs(1);
-
-    /// Alice's request at a stage of its own.
-    fn request(need: Need, service: &Service) -> Decision {
-        Stage::with(settings(), service).request(ask(need), service)
-    }
-
-    fn alices() -> Decision {
-        Ok(Granted::Owned("alice@example.com".parse().unwrap()))
-    }
-
-    /// A request to read without credentials.
-    fn anonymous() -> super::super::request::Ask {
-        let mut ask = ask(Need::Read);
-        ask.credentials = Err(Refusal::NoCredentials);
-        ask
-    }
-
-    #[test]
-    fn a_channel_is_public_by_its_info_or_by_its_configuration() {
-        for (in_info, in_configuration, public) in [
-            (Some("open"), None, true),
-            (Some("authorize"), Some("open"), false),
-            (None, Some("open"), true),
-            (None, Some("local"), false),
-            (None, Some("a word to come"), false),
-            (None, Some(""), false),
-            (None, None, false),
-            (Some("whitelist"), None, false),
-            (Some("presence"), None, false),
-            (Some("roster"), None, false),
-            (Some("Open"), None, false),
-        ] {
-            let service = Service { info_access: in_info, access: in_configuration, ..Service::new() };
-            let expected = if public { PUBLIC } else { Err(Refusal::NoCredentials) };
-            let decision = Stage::with(settings(), &service).request(anonymous(), &service);
-            assert_eq!(decision, expected, "{in_info:?} {in_configuration:?}");
-        }
-    }
-
-    #[test]
-    fn a_node_that_is_unknown_or_secret_is_private() {
-        for manner in [
-            Manner::Fails("cancel", "item-not-found"),
-            Manner::Fails("auth", "forbidden"),
-            Manner::Fails("cancel", "service-unavailable"),
-            Manner::Fails("cancel", "a-condition-to-come"),
-        ] {
-            let unknown = Service { node: manner, ..Service::public() };
-            let decision = Stage::with(settings(), &unknown).request(anonymous(), &unknown);
-            assert_eq!(decision, Err(Refusal::NoCredentials));
-            assert_eq!(request(Need::Read, &unknown), Err(Refusal::Forbidden));
-            let secret = Service { info_access: None, configuration: manner, ..Service::new() };
-            assert_eq!(request(Need::Read, &secret), Err(Refusal::Forbidden));
-        }
-    }
-
-    #[test]
-    fn a_service_that_wants_another_time_is_down() {
-        let busy = Manner::Fails("wait", "resource-constraint");
-        let far = Manner::Fails("cancel", "remote-server-timeout");
-        for manner in [busy, far] {
-            let service = Service { node: manner, ..Service::public() };
-            assert_eq!(request(Need::Read, &service), Err(Refusal::ChannelServiceDown));
-            let service = Service { listing: manner, ..Service::public() };
-            assert_eq!(request(Need::Read, &service), Err(Refusal::ChannelServiceDown));
-        }
-    }
-
-    #[test]
-    fn affiliations_are_read_in_every_shape() {
-        for affiliations_in in [ns::PUBSUB, ns::PUBSUB_OWNER] {
-            for node_attributes in [true, false] {
-                for jid in ["alice@example.com", "Alice@EXAMPLE.com", "alice@example.com/phone"] {
-                    let mut service = Service { affiliations_in, node_attributes, ..Service::new() };
-                    service.people.push((jid.to_owned(), "publisher"));
-                    assert_eq!(request(Need::Publish, &service), alices(), "{affiliations_in} {jid}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn only_whom_the_list_names_with_a_known_word_has_rights() {
-        for word in ["none", "outcast", "follower", "followerPlus", "Owner", ""] {
-            let service = Service::where_alice_is(word);
-            assert_eq!(request(Need::Read, &service), Err(Refusal::Forbidden), "{word}");
-        }
-        for jid in ["alice@example.org", "alice", "alice@example.com.evil.tld", "", "al ice@example.com"] {
-            let mut service = Service::new();
-            service.people.push((jid.to_owned(), "owner"));
-            assert_eq!(request(Need::Read, &service), Err(Refusal::Forbidden), "{jid}");
-        }
-        let nobody = Service { people: Vec::new(), ..Service::new() };
-        assert_eq!(request(Need::Read, &nobody), Err(Refusal::Forbidden));
-    }
-
-    #[test]
-    fn the_first_word_of_a_user_counts() {
-        let mut service = Service::where_alice_is("outcast");
-        service.people.push(("alice@example.com".to_owned(), "owner"));
-        assert_eq!(request(Need::Read, &service), Err(Refusal::Forbidden));
-    }
-
-    #[test]
-    fn a_refused_list_is_empty_and_an_unreachable_one_is_missing() {
-        let of = |kind, condition| {
-            let affiliations = Manner::Fails(kind, condition);
-            request(Need::Read, &Service { affiliations, ..Service::where_alice_is("owner") })
-        };
-        for (kind, condition) in
-            [("auth", "forbidden"), ("cancel", "item-not-found"), ("cancel", "not-allowed"), ("modify", "x")]
-        {
-            assert_eq!(of(kind, condition), Err(Refusal::Forbidden), "{condition}");
-        }
-        for (kind, condition) in [
-            ("cancel", "remote-server-not-found"),
-            ("cancel", "remote-server-timeout"),
-            ("cancel", "service-unavailable"),
-            ("cancel", "internal-server-error"),
-            ("wait", "policy-violation"),
-        ] {
-            assert_eq!(of(kind, condition), Err(Refusal::ChannelServiceDown), "{condition}");
-        }
-    }
-
-    /// A service with `strangers` members before Alice.
-    fn crowd(strangers: usize, paging: Paging) -> Service {
-        let people = (0..strangers).map(|number| (format!("user{number}@example.com"), "member"));
-        let mut service = Service { people: people.collect(), paging, ..Service::new() };
-        service.people.push(("alice@example.com".to_owned(), "member"));
-        service
-    }
-
-    /// Alice's request to read a channel that is known to be private; how many pages were asked for.
-    fn pages(service: &Service) -> (Decision, usize) {
-        let mut stage = Stage::with(settings(), service);
-        stage.ask(1, ask(Need::Read));
-        stage.play(service);
-        stage.confirm();
-        let pages = stage.play(service);
-        (stage.decided().remove(0).1, pages)
-    }
-
-    #[test]
-    fn pages_are_turned_until_the_user_is_found() {
-        assert_eq!(pages(&crowd(9, Paging::Pages(3))), (alices(), 4));
-        assert_eq!(pages(&crowd(2, Paging::Pages(3))), (alices(), 1));
-        assert_eq!(pages(&crowd(9, Paging::Uncounted(3))), (alices(), 4));
-        let mut early = crowd(9, Paging::Pages(3));
-        early.people.swap(4, 9);
-        assert_eq!(pages(&early), (alices(), 2), "no page is asked for after the one that tells");
-    }
-
-    #[test]
-    fn paging_ends_whatever_the_service_says() {
-        let nobody = Err(Refusal::Forbidden);
-        let without_alice = |paging| {
-            let mut service = crowd(9, paging);
-            service.people.pop();
-            service
-        };
-        assert_eq!(pages(&without_alice(Paging::Pages(3))), (nobody.clone(), 3));
-        assert_eq!(pages(&without_alice(Paging::Uncounted(3))), (nobody.clone(), 4));
-        assert_eq!(pages(&without_alice(Paging::IgnoresAfter(3))), (nobody.clone(), 2));
-        assert_eq!(pages(&without_alice(Paging::Miscounts(5))), (nobody.clone(), 2));
-        assert_eq!(pages(&without_alice(Paging::Endless)), (nobody.clone(), 1));
-        assert_eq!(pages(&without_alice(Paging::Crowd)), (nobody, limits::AFFILIATION_PAGES));
-    }
-
-    #[test]
-    fn paging_ends_in_time_even_if_each_page_is_just_in_time() {
-        let service = Service { paging: Paging::Crowd, ..Service::new() };
-        let mut stage = Stage::with(settings(), &service);
-        stage.ask(1, ask(Need::Read));
-        stage.play(&service);
-        stage.confirm();
-        for _ in 0..2 {
-            let question = stage.one(Link::Client);
-            stage.wait(REPLY_TIMEOUT - SECOND);
-            stage.stanza(Link::Client, &service.answer(&question).unwrap());
-            assert_eq!(stage.decided(), []);
-        }
-        stage.wait(2 * SECOND);
-        assert_eq!(stage.decided(), [(1, Err(Refusal::ChannelServiceDown))]);
-    }
-
-    const SERVICE_ONLY: Identities = &[("pubsub", "service")];
-    const OTHER: Identities = &[("conference", "text")];
-
-    #[test]
-    fn discovery_takes_the_channel_service_wherever_it_is_listed() {
-        let refused = Manner::Fails("cancel", "service-unavailable");
-        let service = Service {
-            items: vec![
-                ("broken.example.com", refused, &[]),
-                ("far.example.com", Manner::Fails("wait", "remote-server-timeout"), &[]),
-                ("silent.example.com", Manner::Silent, &[]),
-                ("empty.example.com", Manner::Answers, &[]),
-                ("pubsub.example.com", Manner::Answers, SERVICE_ONLY),
-                ("chat.example.com", Manner::Answers, OTHER),
-                (SERVICE, Manner::Answers, CHANNELS),
-            ],
-            ..Service::public()
-        };
-        // Nobody has to be waited for.
-        assert_eq!(request(Need::Read, &service), PUBLIC);
-    }
-
-    #[test]
-    fn discovery_asks_everyone_at_once_and_nobody_twice() {
-        let mut stage = Stage::dark(settings());
-        stage.up(Link::Client);
-        let items = stage.one(Link::Client);
-        assert_eq!(items.attribute("to"), Some("example.com"));
-        assert_eq!(items.attribute("from"), None);
-        let item =
-            |jid: &str, node: &str| element("item", ns::DISCO_ITEMS, &[("jid", jid), ("node", node)], &[]);
-        let mut listed: Vec<_> =
-            (0..3000).map(|number| item(SERVICE, &format!("/user/{number}@x/posts"))).collect();
-        listed.extend([
-            item("a b", ""),
-            item("", ""),
-            item("Example.com", ""),
-            item("Channels.Example.COM", ""),
-        ]);
-        listed.extend((0..100).map(|number| item(&format!("item{number}.example.com"), "")));
-        let query = element("query", ns::DISCO_ITEMS, &[], &listed);
-        stage.stanza(Link::Client, &result(&items, &[query]));
-        let asked = stage.sent(Link::Client);
-        let asked: Vec<_> = asked.iter().map(|iq| iq.attribute("to").unwrap()).collect();
-        assert_eq!(asked.len(), limits::DISCOVERY_ITEMS);
-        assert_eq!((asked[0], asked[1]), (SERVICE, "item0.example.com"));
-        assert_eq!(asked[asked.len() - 1], "example.com", "the domain is asked last, and once");
-    }
-
-    #[test]
-    fn a_topics_domain_that_lists_nodes_is_found() {
-        let mut service = Service::public();
-        service.items = vec![(SERVICE, Manner::Answers, CHANNELS); 3];
-        assert_eq!(request(Need::Read, &service), PUBLIC);
-        // It lists nothing while it has no nodes: then it is found as the domain itself.
-        let service = Service { items: Vec::new(), domain: (Manner::Answers, CHANNELS), ..Service::public() };
-        assert_eq!(request(Need::Read, &service), PUBLIC);
-        // It may not list at all.
-        let listing = Manner::Fails("cancel", "feature-not-implemented");
-        assert_eq!(request(Need::Read, &Service { listing, ..service }), PUBLIC);
-    }
-
-    #[test]
-    fn a_plain_pubsub_service_is_taken_where_there_is_no_channel_service() {
-        let items: Vec<(_, _, Identities)> = vec![
-            ("chat.example.com", Manner::Answers, OTHER),
-            ("pubsub.example.com", Manner::Answers, SERVICE_ONLY),
-            ("second.example.com", Manner::Answers, SERVICE_ONLY),
-        ];
-        let service = Service { items, domain: (Manner::Answers, SERVICE_ONLY), ..Service::public() };
-        let mut stage = Stage::with(settings(), &service);
-        stage.ask(1, anonymous());
-        let sent = stage.sent(Link::Client);
-        stage.stanza(Link::Client, &service.answer(&sent[0]).unwrap());
-        // topics.example.com was looked up like example.com: items, then items and the domain.
-        let candidates = stage.sent(Link::Client);
-        assert_eq!(candidates.len(), 4);
-        // Answers in any order: items come before the domain, in their order.
-        for candidate in candidates.iter().rev() {
-            stage.stanza(Link::Client, &service.answer(candidate).unwrap());
-        }
-        assert_eq!(stage.one(Link::Client).attribute("to"), Some("pubsub.example.com"));
-    }
-
-    #[test]
-    fn without_a_service_a_channel_is_private_if_all_have_answered() {
-        let service =
-            Service { items: vec![("chat.example.com", Manner::Answers, OTHER)], ..Service::public() };
-        assert_eq!(request(Need::Read, &service), Err(Refusal::Forbidden));
-        let nowhere = Manner::Fails("cancel", "remote-server-not-found");
-        let service = Service { listing: nowhere, domain: (nowhere, &[]), ..Service::public() };
-        assert_eq!(request(Need::Read, &service), Err(Refusal::Forbidden));
-    }
-
-    #[test]
-    fn without_a_service_a_channel_is_unknown_if_someone_is_silent() {
-        let mut service = Service::public();
-        service.items = vec![("silent.example.com", Manner::Silent, &[])];
-        let mut stage = Stage::with(settings(), &service);
-        stage.ask(1, ask(Need::Read));
-        stage.play(&service);
-        assert_eq!(stage.decided(), []);
-        stage.wait(REPLY_TIMEOUT);
-        assert_eq!(stage.decided(), [(1, Err(Refusal::ChannelServiceDown))]);
-        assert_eq!(stage.sent(Link::Component), []);
-    }
-
-    #[test]
-    fn a_plain_service_beside_a_silent_item_is_believed_for_a_moment_only() {
-        let mut service = Service::public();
-        service.items = vec![
-            ("silent.example.com", Manner::Silent, &[]),
-            ("p.example.com", Manner::Answers, SERVICE_ONLY),
-        ];
-        let mut stage = Stage::with(settings(), &service);
-        stage.ask(1, anonymous());
-        stage.play(&service);
-        stage.wait(REPLY_TIMEOUT);
-        stage.play(&service);
-        assert_eq!(stage.decided(), [(1, PUBLIC)]);
-        stage.wait(limits::FAILURE_TTL);
-        let mut other = anonymous();
-        other.channel = "other@topics.example.com".parse().unwrap();
-        stage.ask(2, other);
-        let question = stage.one(Link::Client);
-        assert!(question.child("query", ns::DISCO_ITEMS).is_some(), "the search begins anew");
-    }
-
-    #[test]
-    fn each_silence_ends() {
-        let silent = Manner::Silent;
-        for service in [
-            Service { listing: silent, ..Service::new() },
-            Service { node: silent, ..Service::new() },
-            Service { info_access: None, configuration: silent, ..Service::new() },
-            Service { affiliations: silent, ..Service::new() },
-        ] {
-            let mut stage = Stage::with(settings(), &service);
-            stage.ask(1, ask(Need::Read));
-            stage.play(&service);
-            for prompt in stage.sent(Link::Component) {
-                stage.stanza(Link::Component, &echo(&prompt));
-            }
-            stage.play(&service);
-            stage.wait(REPLY_TIMEOUT - Duration::from_millis(1));
-            assert_eq!(stage.decided(), []);
-            stage.wait(Duration::from_millis(1));
-            assert_eq!(stage.decided(), [(1, Err(Refusal::ChannelServiceDown))]);
-        }
-    }
-
-    #[test]
-    fn a_reply_counts_only_from_whom_was_asked_with_the_id_that_was_sent() {
-        let service = Service::public();
-        let mut stage = Stage::with(settings(), &service);
-        stage.ask(1, anonymous());
-        let items = stage.one(Link::Client);
-        stage.stanza(Link::Client, &service.answer(&items).unwrap());
-        let infos = stage.sent(Link::Client);
-        let question = infos.iter().find(|iq| iq.attribute("to") == Some(SERVICE)).unwrap();
-        stage.stanza(Link::Client, &service.answer(question).unwrap());
-        let question = stage.one(Link::Client);
-        let good = service.answer(&question).unwrap();
-        let unnamed = {
-            let id = question.attribute("id").unwrap();
-            let children: Vec<_> = good.children().cloned().collect();
-            element("iq", ns::CLIENT, &[("type", "result"), ("id", id)], &children)
-        };
-        let id_of_other = items.attribute("id").unwrap();
-        for forged in [
-            good.clone().with("from", "mallory@example.com"),
-            good.clone().with("from", "channels.example.com/x"),
-            good.clone().with("from", "example.com"),
-            good.clone().with("from", ""),
-            good.clone().with("id", "guess"),
-            good.clone().with("id", id_of_other),
-            good.clone().with("type", "set"),
-            good.clone().with("type", "chat"),
-            unnamed,
-        ] {
-            stage.stanza(Link::Client, &forged);
-            assert_eq!(stage.decided(), [], "{forged:?}");
-            stage.sent(Link::Client);
-        }
-        stage.stanza(Link::Component, &good);
-        assert_eq!(stage.decided(), [], "on the other link");
-        stage.stanza(Link::Client, &good.clone().with("from", "Channels.Example.com"));
-        assert_eq!(stage.decided(), [(1, PUBLIC)]);
-        stage.stanza(Link::Client, &good);
-        assert_eq!(stage.decided(), [], "repeated");
-    }
-
-    #[test]
-    fn only_our_own_server_may_leave_out_its_name() {
-        let service = Service::public();
-        let mut stage = Stage::dark(settings());
-        stage.up(Link::Client);
-        let items = stage.one(Link::Client);
-        let unnamed = |iq: &Element, answer: &Element| {
-            let attributes = [("type", "result"), ("id", iq.attribute("id").unwrap()), ("to", ACCOUNT)];
-            element("iq", ns::CLIENT, &attributes, &answer.children().cloned().collect::<Vec<_>>())
-        };
-        stage.stanza(Link::Client, &unnamed(&items, &service.answer(&items).unwrap()));
-        let infos = stage.sent(Link::Client);
-        assert_eq!(infos.len(), 2, "the server's own list counts");
-        stage.stanza(Link::Client, &unnamed(&infos[0], &result(&infos[0], &[info(CHANNELS)])));
-        let mut room = anonymous();
-        room.channel = "room@example.com".parse().unwrap();
-        stage.ask(1, room);
-        assert_eq!(stage.sent(Link::Client), [], "an item's nameless answer did not count");
-    }
-
-    #[test]
-    fn equal_questions_are_asked_once() {
-        let service = Service::public();
-        let mut stage = Stage::with(settings(), &service);
-        for number in 0..limits::LOOKUP_WAITERS as u32 + 1 {
-            stage.ask(number, anonymous());
-        }
-        let full = limits::LOOKUP_WAITERS as u32;
-        assert_eq!(stage.decided(), [(full, Err(Refusal::Overloaded))]);
-        // Items, two infos, and one question about the node.
-        assert_eq!(stage.play(&service), 4);
-        let decided = stage.decided();
-        assert_eq!(decided.len(), limits::LOOKUP_WAITERS);
-        assert!(decided.iter().all(|(_, decision)| *decision == PUBLIC));
-    }
-
-    #[test]
-    fn lookups_are_limited() {
-        let service = Service::public();
-        let mut stage = Stage::with(settings(), &service);
-        let read = |number: u32| {
-            let channel = format!("room{number}@topics.example.com").parse().unwrap();
-            super::super::request::Ask { channel, ..anonymous() }
-        };
-        // One lookup is for the service of all of them.
-        let full = settings().lookups_total as u32 - 1;
-        for number in 0..=full {
-            stage.ask(number, read(number));
-        }
-        assert_eq!(stage.decided(), [(full, Err(Refusal::Overloaded))]);
-        stage.play(&service);
-        assert_eq!(stage.decided().len(), full as usize);
-        assert_eq!(stage.request(read(full), &service), PUBLIC, "an overload is not remembered");
-    }
-
-    #[test]
-    fn answers_are_remembered_for_their_time() {
-        let service = Service::where_alice_is("member");
-        let mut stage = Stage::with(settings(), &service);
-        assert_eq!(stage.request(ask(Need::Read), &service), alices());
-        stage.wait(TTL - SECOND);
-        stage.ask(1, ask(Need::Read));
-        stage.confirm();
-        assert_eq!(stage.sent(Link::Client), []);
-        assert_eq!(stage.decided(), [(1, alices())]);
-        stage.wait(SECOND);
-        stage.ask(2, ask(Need::Read));
-        assert_eq!(stage.sent(Link::Component), []);
-        // All was learned at the same moment; so all is asked again: items, two infos, node, affiliations.
-        assert_eq!(stage.play(&service), 4);
-        stage.confirm();
-        assert_eq!(stage.play(&service), 1);
-        assert_eq!(stage.decided(), [(2, alices())]);
-    }
-
-    #[test]
-    fn a_public_channel_in_the_cache_is_decided_on_the_spot() {
-        let service = Service::public();
-        let mut stage = Stage::with(settings(), &service);
-        assert!(!stage.is_public());
-        assert_eq!(stage.request(ask(Need::Read), &service), PUBLIC);
-        assert!(stage.is_public());
-        stage.ask(1, ask(Need::Read));
-        assert_eq!(stage.decided(), [(1, PUBLIC)]);
-        assert!(stage.sent(Link::Client).is_empty() && stage.sent(Link::Component).is_empty());
-    }
-
-    #[test]
-    fn what_is_not_public_now_is_not_taken_for_it() {
-        let service = Service::public();
-        let mut stage = Stage::with(settings(), &service);
-        assert_eq!(stage.request(ask(Need::Read), &service), PUBLIC);
-        stage.wait(TTL);
-        assert!(!stage.is_public(), "it may have been turned private");
-        assert_eq!(stage.request(anonymous(), &Service::new()), Err(Refusal::NoCredentials));
-        assert!(!stage.is_public());
-    }
-
-    #[test]
-    fn what_is_not_sure_is_remembered_for_a_moment() {
-        let lost = Service { node: Manner::Fails("cancel", "item-not-found"), ..Service::new() };
-        let busy = Service { node: Manner::Fails("wait", "x"), ..Service::new() };
-        for (service, status) in [(lost, 401), (busy, 503)] {
-            let mut stage = Stage::with(settings(), &service);
-            stage.ask(1, anonymous());
-            stage.play(&service);
-            stage.wait(limits::FAILURE_TTL - SECOND);
-            stage.ask(2, anonymous());
-            assert_eq!(stage.statuses(), [(1, status), (2, status)]);
-            assert_eq!(stage.sent(Link::Client), []);
-            stage.wait(SECOND);
-            assert_eq!(stage.request(anonymous(), &Service::public()), PUBLIC);
-        }
-    }
-
-    #[test]
-    fn a_ttl_of_zero_remembers_nothing() {
-        let none = Settings { cache_ttl: Duration::ZERO, ..settings() };
-        for service in [Service::public(), Service { node: Manner::Fails("wait", "x"), ..Service::new() }] {
-            let mut stage = Stage::with(none.clone(), &service);
-            for number in 1..3 {
-                stage.ask(number, anonymous());
-                assert_eq!(stage.play(&service), 4);
-                assert_eq!(stage.decided().len(), 1);
-            }
-        }
-        // A short one holds for failures, too.
-        let short = Settings { cache_ttl: SECOND, ..settings() };
-        let service = Service { node: Manner::Fails("wait", "x"), ..Service::new() };
-        let mut stage = Stage::with(short, &service);
-        stage.ask(1, anonymous());
-        stage.play(&service);
-        stage.wait(SECOND);
-        stage.ask(2, anonymous());
-        assert_eq!(stage.play(&service), 4);
-    }
-
-    #[test]
-    fn each_user_has_an_affiliation_of_their_own() {
-        let service = Service::where_alice_is("owner");
-        let mut stage = Stage::with(settings(), &service);
-        assert_eq!(stage.request(ask(Need::Publish), &service), alices());
-        let mut mallory = ask(Need::Publish);
-        mallory.credentials = super::super::testing::credentials("mallory@example.com/x", "t");
-        assert_eq!(stage.request(mallory, &service), Err(Refusal::Forbidden));
-        let mut elsewhere = ask(Need::Publish);
-        elsewhere.channel = "other@topics.example.com".parse().unwrap();
-        assert_eq!(stage.request(elsewhere, &Service::new()), Err(Refusal::Forbidden));
-    }
-
-    #[test]
-    fn the_client_link_going_down_ends_every_lookup() {
-        for questions in 0..4 {
-            let service = Service { info_access: None, access: Some("open"), ..Service::new() };
-            let mut stage = Stage::with(settings(), &service);
-            stage.ask(1, anonymous());
-            stage.ask(2, anonymous());
-            for _ in 0..questions {
-                for question in stage.sent(Link::Client) {
-                    stage.stanza(Link::Client, &service.answer(&question).unwrap());
-                }
-            }
-            let late = stage.sent(Link::Client);
-            stage.down(Link::Client);
-            assert_eq!(stage.statuses(), [(1, 503), (2, 503)], "after {questions} answers");
-            stage.up(Link::Client);
-            for question in late {
-                stage.stanza(Link::Client, &service.answer(&question).unwrap());
-            }
-            assert_eq!(stage.decided(), []);
-            stage.play(&service);
-            assert_eq!(stage.request(anonymous(), &service), PUBLIC, "a broken link is not remembered");
-        }
-    }
-
-    #[test]
-    fn without_the_client_link_only_the_cache_answers() {
-        let service = Service::public();
-        let mut stage = Stage::with(settings(), &service);
-        assert_eq!(stage.request(anonymous(), &service), PUBLIC);
-        stage.down(Link::Client);
-        stage.ask(1, anonymous());
-        assert_eq!(stage.decided(), [(1, PUBLIC)]);
-        stage.wait(TTL);
-        stage.ask(2, anonymous());
-        assert_eq!(stage.decided(), [(2, Err(Refusal::XmppDown))]);
-    }
-
-    #[test]
-    fn the_own_domain_is_looked_up_at_the_start_if_it_is_served() {
-        let mut stage = Stage::dark(settings());
-        stage.up(Link::Component);
-        assert_eq!(stage.sent(Link::Client), []);
-        stage.up(Link::Client);
-        assert_eq!(stage.play(&Service::public()), 3);
-        let mut room = anonymous();
-        room.channel = "room@example.com".parse().unwrap();
-        stage.ask(1, room);
-        assert_eq!(stage.play(&Service::public()), 1);
-        assert_eq!(stage.decided(), [(1, PUBLIC)]);
-        let elsewhere = Settings { domains: vec!["example.org".parse().unwrap()], ..settings() };
-        let mut stage = Stage::dark(elsewhere);
-        stage.up(Link::Client);
-        assert_eq!(stage.sent(Link::Client), []);
-    }
-
-    #[test]
-    fn nothing_is_left_behind() {
-        let service = Service::public();
-        let mut channels = Channels::new(&settings());
-        let now = Instant::now();
-        channels.up(ACCOUNT.parse().unwrap());
-        let query = Query::Access(ROOM.parse().unwrap());
-        assert!(channels.find(now, &query, 1, None).is_none());
-        let mut found = 0;
-        while let Some(event) = channels.next_event() {
-            match event {
-                Event::Send(question) => {
-                    let answer = service.answer(&question).unwrap();
-                    // The domain has not said what it is when the search is over.
-                    if answer.child("query", ns::DISCO_INFO) != Some(&info(service.domain.1)) {
-                        channels.reply(now, &answer);
-                    }
-                }
-                Event::Found(..) => found += 1,
-            }
-        }
-        assert_eq!(found, 1);
-        assert!(channels.open.is_empty() && channels.lookups.is_empty());
-        assert!(channels.find(now, &query, 2, None).is_some());
-        // A late error to a question that nobody asked any more changes nothing.
-        let stale = element("iq", ns::CLIENT, &[("id", "x"), ("to", SERVICE)], &[]);
-        channels.reply(now, &error(&stale, "cancel", "item-not-found"));
-        assert!(channels.find(now, &query, 3, None).is_some());
-    }
-}
+mod tests;

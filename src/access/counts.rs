@@ -1,9 +1,9 @@
-//! What the gate tells those who watch it.
+//! Counters of the gate, for `/metrics` and `/healthz`.
 
-use super::query::Query;
+use super::lookup::Lookup;
 use crate::model::Refusal;
 
-/// What waits at the gate, and what it has done since the start.
+/// Counters since the start, and how much waits now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// The component's link.
@@ -14,13 +14,13 @@ pub struct Counts {
     pub parked: usize,
     /// Confirmations that requests wait for.
     pub pending: usize,
-    /// What came of the others.
-    pub confirmations: Outcomes,
-    /// What was asked of channel services.
-    pub lookups: Lookups,
+    /// Confirmations that have ended, or were refused.
+    pub confirmations: ConfirmationCounts,
+    /// Lookups at channel services.
+    pub lookups: LookupCountsByKind,
 }
 
-/// A link to the XMPP server.
+/// The state of a link to the XMPP server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkCounts {
     /// Whether it is logged in.
@@ -29,25 +29,25 @@ pub struct LinkCounts {
     pub logins: u64,
 }
 
-/// What came of confirmations.
+/// Confirmations, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcomes {
-    /// The user said yes.
+pub struct ConfirmationCounts {
+    /// The user confirmed.
     pub confirmed: u64,
-    /// The user said no, or could not be reached.
+    /// The user denied, or could not be reached.
     pub denied: u64,
-    /// Nothing was said in time.
+    /// No reply came in time.
     pub late: u64,
-    /// Nobody was asked, for too many were pending.
+    /// Too many were pending, so nobody was asked.
     pub limited: u64,
-    /// The link broke, the client left, or the server was stopped.
+    /// The link broke, the client hung up, or the server stopped.
     pub abandoned: u64,
 }
 
-impl Outcomes {
-    /// Counts an answer, or the refusal to ask.
-    pub(super) fn count<T>(&mut self, verdict: &Result<T, Refusal>) {
-        match verdict {
+impl ConfirmationCounts {
+    /// Counts a confirmation that was decided, or that was refused before anybody was asked.
+    pub(super) fn count<T>(&mut self, result: &Result<T, Refusal>) {
+        match result {
             Ok(_) => self.confirmed += 1,
             Err(Refusal::Denied) => self.denied += 1,
             Err(Refusal::TooManyPending | Refusal::TooManyForUser | Refusal::TooManyForAddress) => {
@@ -58,43 +58,43 @@ impl Outcomes {
     }
 }
 
-/// What was asked about channels, by kind.
+/// Lookups of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lookups {
-    /// Which entity is a domain's channel service.
+pub struct LookupCountsByKind {
+    /// Of a domain's channel service.
     pub service: LookupCounts,
-    /// Who may read a channel.
+    /// Of a channel's access model.
     pub access: LookupCounts,
-    /// What a user is in a channel.
+    /// Of a user's affiliation with a channel.
     pub affiliation: LookupCounts,
 }
 
-impl Lookups {
-    /// The counts of this query's kind.
-    pub(super) fn of(&mut self, query: &Query) -> &mut LookupCounts {
-        match query {
-            Query::Service(_) => &mut self.service,
-            Query::Access(_) => &mut self.access,
-            Query::Affiliation(..) => &mut self.affiliation,
+impl LookupCountsByKind {
+    /// The counts of this lookup's kind.
+    pub(super) fn of(&mut self, lookup: &Lookup) -> &mut LookupCounts {
+        match lookup {
+            Lookup::Service(_) => &mut self.service,
+            Lookup::Access(_) => &mut self.access,
+            Lookup::Affiliation(..) => &mut self.affiliation,
         }
     }
 }
 
-/// What came of one kind of questions.
+/// Lookups of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LookupCounts {
-    /// They were known from before.
+    /// The result was cached.
     pub cached: u64,
-    /// Somebody was asked.
+    /// A channel service was asked.
     pub asked: u64,
-    /// Somebody was asked in vain.
+    /// It was asked without result.
     pub failed: u64,
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::Settings;
-    use super::super::testing::{REPLY_TIMEOUT, Service, Stage, ask, echo, settings};
+    use super::super::testing::{FakeService, GateTest, REPLY_TIMEOUT, echo, request, settings};
     use super::*;
     use crate::model::Need;
     use crate::xmpp::Link;
@@ -102,24 +102,24 @@ mod tests {
     #[test]
     fn each_confirmation_has_one_outcome() {
         let limited = Settings { pending_per_user: 1, ..settings() };
-        let service = Service::where_alice_is("publisher");
-        let mut stage = Stage::with(limited, &service);
-        stage.request(ask(Need::Publish), &service).unwrap();
-        stage.ask(1, ask(Need::Publish));
-        stage.ask(2, ask(Need::Publish));
-        assert_eq!((stage.gate.counts().pending, stage.gate.counts().parked), (1, 1));
-        let prompt = stage.one(Link::Component);
-        stage.stanza(Link::Component, &echo(&prompt).with("type", "error"));
-        stage.ask(3, ask(Need::Publish));
-        stage.wait(REPLY_TIMEOUT);
-        stage.ask(4, ask(Need::Publish));
-        stage.down(Link::Component);
-        stage.ask(5, ask(Need::Publish));
-        stage.up(Link::Component);
-        stage.ask(6, ask(Need::Publish));
-        stage.stop();
-        let counts = stage.gate.counts();
-        let expected = Outcomes { confirmed: 1, denied: 1, late: 1, limited: 1, abandoned: 2 };
+        let service = FakeService::where_alice_is("publisher");
+        let mut test = GateTest::with(limited, &service);
+        test.decision_of(request(Need::Publish), &service).unwrap();
+        test.ask(1, request(Need::Publish));
+        test.ask(2, request(Need::Publish));
+        assert_eq!((test.gate.counts().pending, test.gate.counts().parked), (1, 1));
+        let prompt = test.one(Link::Component);
+        test.stanza(Link::Component, &echo(&prompt).with("type", "error"));
+        test.ask(3, request(Need::Publish));
+        test.wait(REPLY_TIMEOUT);
+        test.ask(4, request(Need::Publish));
+        test.down(Link::Component);
+        test.ask(5, request(Need::Publish));
+        test.up(Link::Component);
+        test.ask(6, request(Need::Publish));
+        test.stop();
+        let counts = test.gate.counts();
+        let expected = ConfirmationCounts { confirmed: 1, denied: 1, late: 1, limited: 1, abandoned: 2 };
         assert_eq!(counts.confirmations, expected);
         assert_eq!((counts.pending, counts.parked), (0, 0));
         assert_eq!(counts.component, LinkCounts { up: true, logins: 2 });
@@ -127,13 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lookup_is_counted_once_and_then_as_known() {
-        let service = Service::public();
-        let mut stage = Stage::with(settings(), &service);
+    fn a_repeated_lookup_is_counted_as_cached() {
+        let service = FakeService::public();
+        let mut test = GateTest::with(settings(), &service);
         for _ in 0..3 {
-            stage.request(ask(Need::Read), &service).unwrap();
+            test.decision_of(request(Need::Read), &service).unwrap();
         }
-        let Lookups { service: found, access, affiliation } = stage.gate.counts().lookups;
+        let LookupCountsByKind { service: found, access, affiliation } = test.gate.counts().lookups;
         assert_eq!(access, LookupCounts { cached: 2, asked: 1, failed: 0 });
         // That of our own domain was looked for when the link came up.
         assert_eq!(found, LookupCounts { cached: 0, asked: 2, failed: 0 });
@@ -141,14 +141,14 @@ mod tests {
     }
 
     #[test]
-    fn lookups_in_vain_are_counted() {
-        let mut stage = Stage::with(settings(), &Service::public());
-        stage.ask(1, ask(Need::Read));
-        stage.wait(REPLY_TIMEOUT);
-        assert_eq!(stage.gate.counts().lookups.access, LookupCounts { cached: 0, asked: 1, failed: 1 });
-        stage.wait(REPLY_TIMEOUT);
-        stage.ask(2, ask(Need::Read));
-        stage.down(Link::Client);
-        assert_eq!(stage.gate.counts().lookups.access, LookupCounts { cached: 0, asked: 2, failed: 2 });
+    fn failed_lookups_are_counted() {
+        let mut test = GateTest::with(settings(), &FakeService::public());
+        test.ask(1, request(Need::Read));
+        test.wait(REPLY_TIMEOUT);
+        assert_eq!(test.gate.counts().lookups.access, LookupCounts { cached: 0, asked: 1, failed: 1 });
+        test.wait(REPLY_TIMEOUT);
+        test.ask(2, request(Need::Read));
+        test.down(Link::Client);
+        assert_eq!(test.gate.counts().lookups.access, LookupCounts { cached: 0, asked: 2, failed: 2 });
     }
 }

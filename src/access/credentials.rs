@@ -10,7 +10,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use crate::limits;
 use crate::model::{Jid, Refusal};
 
-/// Who says to send a request, and the transaction id by which they will know it again.
+/// The address that claims to send a request, and the transaction id by which its user recognises the request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     jid: Jid,
@@ -18,12 +18,12 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// The address to ask, full or bare; it has a local part.
+    /// The address to ask, full or bare, with a local part.
     pub fn jid(&self) -> &Jid {
         &self.jid
     }
 
-    /// The transaction id. It goes into the stanza to the user and nowhere else.
+    /// The transaction id, for the prompt and nothing else.
     pub(super) fn transaction(&self) -> &str {
         &self.transaction
     }
@@ -35,12 +35,12 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Reads the credentials of a request from its query parameter `auth` (percent-decoded) or, only where
-/// there is none, from its header `Authorization`. A facade forwards its users' own header, with their
-/// passwords, beside its `auth`: so that header must not even be looked at.
+/// Reads the credentials of a request from its query parameter `auth` (percent-decoded). Only without that parameter are
+/// they read from the header `Authorization`: buddycloud's API server sends `auth` beside its users' own header, which
+/// holds their passwords and must not be looked at.
 ///
 /// # Errors
-/// [`Refusal::NoCredentials`] where there is neither, [`Refusal::BadCredentials`] for what can't be read.
+/// [`Refusal::NoCredentials`] without both, [`Refusal::BadCredentials`] if the credentials are not valid.
 pub fn from_request(auth: Option<&str>, authorization: Option<&str>) -> Result<Credentials, Refusal> {
     let credentials = match (auth, authorization) {
         // A raw "+" of the standard alphabet was decoded to a space on its way through the query.
@@ -51,14 +51,14 @@ pub fn from_request(auth: Option<&str>, authorization: Option<&str>) -> Result<C
     credentials.ok_or(Refusal::BadCredentials)
 }
 
-/// The token of a header value `Basic TOKEN` (RFC 7617); the scheme's case does not matter.
+/// The token of a header value `Basic TOKEN` (RFC 7617), with the scheme in any case.
 fn basic(header: &str) -> Option<&str> {
     let (scheme, token) = header.trim().split_once(' ')?;
     scheme.eq_ignore_ascii_case("Basic").then(|| token.trim_start())
 }
 
-/// Clients swap the characters of one base64 alphabet for the other's at the first place only, so both
-/// may be in one token; padding may be missing.
+/// Some clients translate only the first character that the base64 alphabets differ in, so one token may hold both
+/// alphabets. Padding may be missing.
 fn decode(token: &str) -> Option<Credentials> {
     const EITHER_PADDING: GeneralPurpose = GeneralPurpose::new(
         &alphabet::STANDARD,
@@ -76,7 +76,7 @@ fn decode(token: &str) -> Option<Credentials> {
         .then(|| Credentials { jid, transaction: transaction.to_owned() })
 }
 
-/// What XML can't hold would come back as another id.
+/// Without characters that XML can't hold: they would come back changed.
 fn is_transaction_id(text: &str) -> bool {
     let unfit = |c: char| c.is_control() || matches!(c, '\u{FFFE}' | '\u{FFFF}');
     (1..=limits::TRANSACTION_ID_BYTES).contains(&text.len()) && !text.contains(unfit)
@@ -100,7 +100,7 @@ mod tests {
     const TANGLED: &str = "alice@example.com/~~~???>>>?:o~~?>>";
 
     #[test]
-    fn both_carriers_take_both_alphabets_with_and_without_padding() {
+    fn parameter_and_header_take_both_alphabets_with_and_without_padding() {
         let standard = BASE64_STANDARD.encode(TANGLED);
         let mixed = standard.replacen('+', "-", 1).replacen('/', "_", 1);
         assert!(mixed.contains('+') && mixed.contains('/'), "{mixed} must mix the alphabets");
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parameter_outranks_the_header_even_when_it_is_garbage() {
+    fn the_header_is_not_read_beside_the_parameter_even_an_invalid_one() {
         let header = format!("Basic {}", BASE64_STANDARD.encode("alice@example.com:t"));
         for garbage in ["", "%", "===", "undefined"] {
             assert_eq!(read(Some(garbage), Some(&header)), Err(Refusal::BadCredentials), "{garbage}");
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_user_and_no_transaction_is_refused() {
+    fn credentials_without_user_or_transaction_id_are_refused() {
         let long = format!("alice@example.com:{}", "t".repeat(limits::TRANSACTION_ID_BYTES + 1));
         for text in [
             "",
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_transaction_id_can_not_be_formatted() {
+    fn debug_hides_the_transaction_id() {
         let token = BASE64_STANDARD.encode("alice@example.com:sesame");
         let shown = format!("{:?}", from_request(Some(&token), None));
         assert!(shown.contains("alice@example.com") && !shown.contains("sesame"), "{shown}");

@@ -1,4 +1,5 @@
-//! Answers to IQs that others send to us: who we are, and whether we are there.
+//! Replies to IQs that others send to us: identity (XEP-0030), ping (XEP-0199), last activity (XEP-0012) and time
+//! (XEP-0202). Pure functions.
 
 use std::time::Duration;
 
@@ -8,14 +9,14 @@ use crate::xmpp::{Element, Link, ns};
 /// The form that tells the HTTP interface (XEP-0128).
 const API_FORM: &str = "http://buddycloud.org/v1/api";
 
-/// What the answers tell.
+/// What the replies tell.
 #[derive(Clone, Debug)]
 pub struct About<'a> {
-    /// On which link the IQ came.
+    /// The link that the IQ came on.
     pub link: Link,
-    /// Our address on it.
+    /// Our address on this link.
     pub own: &'a str,
-    /// For how long that link has been up.
+    /// How long this link has been up.
     pub uptime: Duration,
     /// The time.
     pub now: Timestamp,
@@ -24,11 +25,11 @@ pub struct About<'a> {
 }
 
 /// A stanza error: type and condition (RFC 6120 section 8.3).
-struct Fault(&'static str, &'static str);
+struct StanzaError(&'static str, &'static str);
 
-/// The answer to an IQ of type `get` or `set`; `None` for all other stanzas, and where nobody could
-/// receive it.
-pub fn answer(iq: &Element, about: &About<'_>) -> Option<Element> {
+/// The reply to an IQ of type `get` or `set`; `None` for all other stanzas, and for an IQ without a return address or
+/// id.
+pub fn reply(iq: &Element, about: &About<'_>) -> Option<Element> {
     let kind = iq.attribute("type")?;
     if !iq.is("iq", ns::CLIENT) || !matches!(kind, "get" | "set") {
         return None;
@@ -37,36 +38,36 @@ pub fn answer(iq: &Element, about: &About<'_>) -> Option<Element> {
     let content = match (children.next(), children.next()) {
         (Some(request), None) => content(kind, request, about),
         // RFC 6120 section 8.2.3: exactly one.
-        _ => Err(Fault("modify", "bad-request")),
+        _ => Err(StanzaError("modify", "bad-request")),
     };
-    let answer = address(iq, about)?;
+    let reply = empty_reply(iq, about)?;
     Some(match content {
-        Ok(Some(child)) => answer.with("type", "result").with_child(child),
-        Ok(None) => answer.with("type", "result"),
-        Err(fault) => answer.with("type", "error").with_child(error(&fault)),
+        Ok(Some(child)) => reply.with("type", "result").with_child(child),
+        Ok(None) => reply.with("type", "result"),
+        Err(fault) => reply.with("type", "error").with_child(error(&fault)),
     })
 }
 
-/// An IQ back to where `iq` came from.
-fn address(iq: &Element, about: &About<'_>) -> Option<Element> {
-    let mut answer = Element::new("iq", ns::CLIENT).with("id", iq.attribute("id")?);
+/// An IQ back to the sender of `iq`.
+fn empty_reply(iq: &Element, about: &About<'_>) -> Option<Element> {
+    let mut reply = Element::new("iq", ns::CLIENT).with("id", iq.attribute("id")?);
     match (about.link, iq.attribute("from")) {
         (Link::Component, from) => {
-            answer.set("from", iq.attribute("to").unwrap_or(about.own));
-            answer.set("to", from?);
+            reply.set("from", iq.attribute("to").unwrap_or(about.own));
+            reply.set("to", from?);
         }
-        (Link::Client, Some(from)) => answer.set("to", from),
-        // Our own account asks; the answer goes where an IQ without address goes.
+        (Link::Client, Some(from)) => reply.set("to", from),
+        // Our own account asks. An IQ without `to` goes there, too.
         (Link::Client, None) => {}
     }
-    Some(answer)
+    Some(reply)
 }
 
-fn content(kind: &str, request: &Element, about: &About<'_>) -> Result<Option<Element>, Fault> {
+fn content(kind: &str, request: &Element, about: &About<'_>) -> Result<Option<Element>, StanzaError> {
     let has_node = request.attribute("node").is_some_and(|node| !node.is_empty());
     match (kind, request.name(), request.namespace()) {
         ("get", "query", ns::DISCO_INFO | ns::DISCO_ITEMS) if has_node => {
-            Err(Fault("cancel", "item-not-found"))
+            Err(StanzaError("cancel", "item-not-found"))
         }
         ("get", "query", ns::DISCO_INFO) => Ok(Some(info(about))),
         ("get", "query", ns::DISCO_ITEMS) => Ok(Some(Element::new("query", ns::DISCO_ITEMS))),
@@ -76,7 +77,7 @@ fn content(kind: &str, request: &Element, about: &About<'_>) -> Result<Option<El
             Ok(Some(Element::new("query", ns::LAST).with("seconds", seconds)))
         }
         ("get", "time", ns::TIME) => Ok(Some(time(about.now))),
-        _ => Err(Fault("cancel", "service-unavailable")),
+        _ => Err(StanzaError("cancel", "service-unavailable")),
     }
 }
 
@@ -119,7 +120,7 @@ fn time(now: Timestamp) -> Element {
         .with_child(child("utc", now.to_string()))
 }
 
-fn error(Fault(kind, condition): &Fault) -> Element {
+fn error(StanzaError(kind, condition): &StanzaError) -> Element {
     Element::new("error", ns::CLIENT).with("type", *kind).with_child(Element::new(condition, ns::STANZAS))
 }
 
@@ -149,7 +150,7 @@ mod tests {
     }
 
     fn xml(iq: &Element, about: &About<'_>) -> String {
-        answer(iq, about).map(|answer| answer.to_xml(ns::CLIENT)).unwrap_or_default()
+        reply(iq, about).map(|reply| reply.to_xml(ns::CLIENT)).unwrap_or_default()
     }
 
     const HEAD: &str = "<iq id='i1' from='media.example.com' to='alice@example.org/phone' ";
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_component_says_who_it_is_once() {
+    fn the_component_tells_its_identity_and_its_endpoint() {
         let info = "<query xmlns='http://jabber.org/protocol/disco#info'>\
             <identity category='component' type='generic' name='Media Server'/>\
             <feature var='http://jabber.org/protocol/disco#info'/><feature var='urn:xmpp:ping'/>\
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_a_bot_without_an_interface() {
+    fn the_client_is_a_bot_without_an_endpoint() {
         let about = About { link: Link::Client, endpoint: Some("https://api.example.com"), ..ABOUT };
         let shown = xml(&iq("get", Element::new("query", ns::DISCO_INFO)), &about);
         assert!(shown.starts_with("<iq id='i1' to='alice@example.org/phone' type='result'>"), "{shown}");
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_small_questions_are_answered() {
+    fn items_ping_last_activity_and_time_are_answered() {
         for (name, namespace, content) in [
             ("query", ns::DISCO_ITEMS, "><query xmlns='http://jabber.org/protocol/disco#items'/></iq>"),
             ("ping", ns::PING, "/>"),
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_offered_is_unavailable() {
+    fn other_requests_are_refused() {
         for request in [
             iq("get", Element::new("query", "jabber:iq:version")),
             iq("get", Element::new("ping", ns::DISCO_INFO)),
@@ -227,29 +228,29 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_never_answered() {
+    fn replies_get_no_reply() {
         let ping = || Element::new("ping", ns::PING);
         for kind in ["result", "error", "", "GET"] {
-            assert_eq!(answer(&iq(kind, ping()), &ABOUT), None, "{kind}");
+            assert_eq!(reply(&iq(kind, ping()), &ABOUT), None, "{kind}");
         }
         let untyped = Element::new("iq", ns::CLIENT).with("from", "a@b").with("id", "i").with_child(ping());
-        assert_eq!(answer(&untyped, &ABOUT), None);
+        assert_eq!(reply(&untyped, &ABOUT), None);
         let message =
             Element::new("message", ns::CLIENT).with("type", "get").with("id", "i").with("from", "a@b");
-        assert_eq!(answer(&message, &ABOUT), None);
+        assert_eq!(reply(&message, &ABOUT), None);
     }
 
     #[test]
-    fn an_answer_goes_back_where_the_request_came_from() {
+    fn a_reply_goes_to_the_sender() {
         let request = iq("get", Element::new("ping", ns::PING)).with("to", "echo@media.example.com/x");
-        let found = answer(&request, &ABOUT).unwrap();
+        let found = reply(&request, &ABOUT).unwrap();
         assert_eq!(found.attribute("from"), Some("echo@media.example.com/x"));
         let nameless = Element::new("iq", ns::CLIENT)
             .with("type", "get")
             .with("id", "i")
             .with_child(Element::new("ping", ns::PING));
-        assert_eq!(answer(&nameless, &ABOUT), None);
-        let own = answer(&nameless, &About { link: Link::Client, ..ABOUT }).unwrap();
+        assert_eq!(reply(&nameless, &ABOUT), None);
+        let own = reply(&nameless, &About { link: Link::Client, ..ABOUT }).unwrap();
         assert_eq!((own.attribute("from"), own.attribute("to")), (None, None));
     }
 }

@@ -1,29 +1,30 @@
-//! Finding a domain's channel service: all its items, and the domain itself, are asked who they are.
+//! The search for a domain's channel service (XEP-0030): the domain and all its items are asked for their identities.
+//! Without I/O.
 
-use super::query::{Found, Inquiry, Question, Reply, Turn};
-use super::reply;
+use super::iq::{self, IqReply, IqRequest};
+use super::lookup::{LookupProtocol, LookupStep, LookupValue};
 use crate::limits;
 use crate::model::Jid;
 use crate::xmpp::{Element, ns};
 
-/// The search for one domain's channel service.
+/// The search in one domain.
 pub(super) struct Discovery {
     domain: Jid,
-    /// Whoever may be the service: the domain's items in order, then the domain.
+    /// The entities that may be the service: the domain's items in order, then the domain.
     candidates: Vec<Candidate>,
-    /// Whether somebody did not answer, and might be the service.
+    /// Whether a candidate did not reply; it might be the service.
     doubt: bool,
 }
 
 struct Candidate {
     jid: Jid,
-    state: State,
+    state: CandidateState,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum CandidateState {
     Asked,
-    /// A pubsub service of the plain kind: taken where there is no channel service.
+    /// A plain pubsub service: taken if there is no channel service.
     PubSub,
     Other,
 }
@@ -33,53 +34,54 @@ impl Discovery {
         Self { domain, candidates: Vec::new(), doubt: false }
     }
 
-    fn ask_candidates(&mut self, mut jids: Vec<Jid>) -> Turn {
+    fn ask_candidates(&mut self, mut jids: Vec<Jid>) -> LookupStep {
         jids.retain(|jid| *jid != self.domain);
         jids.push(self.domain.clone());
-        let question = |jid: &Jid| Question { to: jid.clone(), payload: query(ns::DISCO_INFO) };
-        let questions = jids.iter().map(question).collect();
-        self.candidates = jids.into_iter().map(|jid| Candidate { jid, state: State::Asked }).collect();
-        Turn::Ask(questions)
+        let request = |jid: &Jid| IqRequest { to: jid.clone(), payload: query(ns::DISCO_INFO) };
+        let requests = jids.iter().map(request).collect();
+        self.candidates =
+            jids.into_iter().map(|jid| Candidate { jid, state: CandidateState::Asked }).collect();
+        LookupStep::Send(requests)
     }
 
-    fn take_identity(&mut self, candidate: usize, reply: Reply<'_>) -> Turn {
-        let Some(candidate) = self.candidates.get_mut(candidate) else { return Turn::Wait };
+    fn take_identity(&mut self, candidate: usize, reply: IqReply<'_>) -> LookupStep {
+        let Some(candidate) = self.candidates.get_mut(candidate) else { return LookupStep::Wait };
         candidate.state = match reply {
-            Reply::Result(iq) if reply::has_identity(iq, "pubsub", "channels") => {
-                return Turn::found(Found::Service(Some(candidate.jid.clone())));
+            IqReply::Result(iq) if iq::has_identity(iq, "pubsub", "channels") => {
+                return LookupStep::found(LookupValue::Service(Some(candidate.jid.clone())));
             }
-            Reply::Result(iq) if reply::has_identity(iq, "pubsub", "service") => State::PubSub,
-            _ => State::Other,
+            IqReply::Result(iq) if iq::has_identity(iq, "pubsub", "service") => CandidateState::PubSub,
+            _ => CandidateState::Other,
         };
-        self.doubt |= matches!(reply, Reply::Silence);
-        if self.candidates.iter().any(|candidate| candidate.state == State::Asked) {
-            return Turn::Wait;
+        self.doubt |= matches!(reply, IqReply::Silence);
+        if self.candidates.iter().any(|candidate| candidate.state == CandidateState::Asked) {
+            return LookupStep::Wait;
         }
         self.conclude()
     }
 
-    fn conclude(&self) -> Turn {
-        let plain = self.candidates.iter().find(|candidate| candidate.state == State::PubSub);
+    fn conclude(&self) -> LookupStep {
+        let plain = self.candidates.iter().find(|candidate| candidate.state == CandidateState::PubSub);
         let service = plain.map(|candidate| candidate.jid.clone());
         match (service, self.doubt) {
-            (Some(jid), false) => Turn::found(Found::Service(Some(jid))),
-            (Some(jid), true) => Turn::assumed(Found::Service(Some(jid))),
-            (None, true) => Turn::failed(),
-            (None, false) => Turn::assumed(Found::Service(None)),
+            (Some(jid), false) => LookupStep::found(LookupValue::Service(Some(jid))),
+            (Some(jid), true) => LookupStep::assumed(LookupValue::Service(Some(jid))),
+            (None, true) => LookupStep::failed(),
+            (None, false) => LookupStep::assumed(LookupValue::Service(None)),
         }
     }
 }
 
-impl Inquiry for Discovery {
-    fn start(&mut self) -> Vec<Question> {
-        vec![Question { to: self.domain.clone(), payload: query(ns::DISCO_ITEMS) }]
+impl LookupProtocol for Discovery {
+    fn start(&mut self) -> Vec<IqRequest> {
+        vec![IqRequest { to: self.domain.clone(), payload: query(ns::DISCO_ITEMS) }]
     }
 
-    fn reply(&mut self, number: usize, reply: Reply<'_>) -> Turn {
+    fn reply(&mut self, number: usize, reply: IqReply<'_>) -> LookupStep {
         match (number.checked_sub(1), reply) {
-            (None, Reply::Result(iq)) => self.ask_candidates(reply::items(iq, limits::DISCOVERY_ITEMS)),
-            (None, Reply::Refused | Reply::Unreachable) => self.ask_candidates(Vec::new()),
-            (None, Reply::Silence) => Turn::failed(),
+            (None, IqReply::Result(iq)) => self.ask_candidates(iq::items(iq, limits::DISCOVERY_ITEMS)),
+            (None, IqReply::Refused | IqReply::Unreachable) => self.ask_candidates(Vec::new()),
+            (None, IqReply::Silence) => LookupStep::failed(),
             (Some(candidate), reply) => self.take_identity(candidate, reply),
         }
     }

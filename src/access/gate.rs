@@ -1,31 +1,31 @@
-//! The gate: a state machine without I/O. In go requests, stanzas and the clock; out come stanzas to
-//! send, and decisions.
+//! The gate as a state machine without I/O, threads or locks: requests, stanzas and the time go in, stanzas to send and
+//! decisions come out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::channels::{Channels, Event};
-use super::confirm::{Confirmations, Verdict};
+use super::channels::{Channels, LookupEvent};
+use super::confirm::{ConfirmationResult, Confirmations};
 use super::counts::Counts;
 use super::disco::{self, About};
-use super::query::Query;
-use super::request::{Ask, Decision, Request, Step, Ticket};
+use super::lookup::Lookup;
+use super::request::{Decision, ParkedRequest, Request, RequestId, RequestStep};
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::limits;
 use crate::model::{Channel, Jid, Refusal};
 use crate::xmpp::{Element, Link, ns};
 
-/// What the gate wants done.
-pub enum Output<P> {
+/// What is to be done for the gate.
+pub enum GateOutput<P> {
     /// Send this stanza.
     Send(Link, Element),
-    /// Go on with what was parked.
+    /// Resume the request whose `P` was parked, with this decision.
     Decide(P, Decision),
 }
 
-/// Decides who may do what. `P` is what is parked while a request waits.
+/// Decides which requests are allowed. `P` is what the caller parks with a request until its decision.
 pub struct Gate<P> {
     settings: Settings,
     clock: Arc<dyn Clock>,
@@ -33,10 +33,10 @@ pub struct Gate<P> {
     client: Option<Connected>,
     confirmations: Confirmations,
     channels: Channels,
-    requests: BTreeMap<Ticket, Request<P>>,
-    last_ticket: Ticket,
+    requests: BTreeMap<RequestId, ParkedRequest<P>>,
+    last_id: RequestId,
     stopping: bool,
-    /// What is counted here; [`Gate::counts`] adds the rest.
+    /// Counters since the start; [`Gate::counts`] adds the values of the moment.
     counts: Counts,
 }
 
@@ -47,7 +47,7 @@ struct Connected {
 }
 
 impl<P> Gate<P> {
-    /// A gate whose links are down. The clock tells the time to those who ask for it over XMPP.
+    /// A gate whose links are down. The clock serves the replies to XEP-0202.
     pub fn new(mut settings: Settings, clock: Arc<dyn Clock>) -> Self {
         settings.reply_timeout = settings.reply_timeout.min(limits::REPLY_TIME);
         Self {
@@ -58,13 +58,13 @@ impl<P> Gate<P> {
             component: None,
             client: None,
             requests: BTreeMap::new(),
-            last_ticket: 0,
+            last_id: 0,
             stopping: false,
             counts: Counts::default(),
         }
     }
 
-    /// What waits here, and what was done.
+    /// Counters since the start, and how much waits now.
     pub fn counts(&self) -> Counts {
         let mut counts = self.counts;
         counts.component.up = self.component.is_some();
@@ -80,8 +80,8 @@ impl<P> Gate<P> {
         self.settings.serves(domain)
     }
 
-    /// Takes other settings for what comes; what is asked or cached already keeps its time. The links are what
-    /// they are: `service_name` has no effect until they are up again.
+    /// Replaces the settings. Confirmations, lookups and cached results keep the times they began with;
+    /// `service_name` has no effect until the client's link is up again.
     pub fn set_settings(&mut self, mut settings: Settings) {
         settings.reply_timeout = settings.reply_timeout.min(limits::REPLY_TIME);
         self.confirmations.set_limits(&settings);
@@ -89,42 +89,42 @@ impl<P> Gate<P> {
         self.settings = settings;
     }
 
-    /// Whether it is known now that everybody may read this channel, so that nothing is to be asked.
+    /// Whether the cache says that everyone may read this channel.
     pub fn is_public(&mut self, now: Instant, channel: &Channel) -> bool {
         !self.stopping && self.serves(channel.domain()) && self.channels.is_open(now, channel)
     }
 
-    /// Takes a request, and gives it a ticket; its decision may be among the outputs already.
-    pub fn ask(&mut self, now: Instant, ask: Ask, parked: P) -> (Ticket, Vec<Output<P>>) {
-        self.last_ticket += 1;
-        let ticket = self.last_ticket;
+    /// Takes a request and numbers it. Its decision may be among the outputs already.
+    pub fn ask(&mut self, now: Instant, request: Request, parked: P) -> (RequestId, Vec<GateOutput<P>>) {
+        self.last_id += 1;
+        let id = self.last_id;
         if self.stopping {
-            return (ticket, vec![Output::Decide(parked, Err(Refusal::Stopping))]);
+            return (id, vec![GateOutput::Decide(parked, Err(Refusal::Stopping))]);
         }
-        if !self.serves(ask.channel.domain()) {
-            return (ticket, vec![Output::Decide(parked, Err(Refusal::NotServed))]);
+        if !self.serves(request.channel.domain()) {
+            return (id, vec![GateOutput::Decide(parked, Err(Refusal::NotServed))]);
         }
         let mut out = Vec::new();
-        let request = Request::new(ask, parked);
+        let request = ParkedRequest::new(request, parked);
         let step = request.first_step();
-        self.advance(now, ticket, request, step, &mut out);
+        self.advance(now, id, request, step, &mut out);
         self.settle(now, &mut out);
-        (ticket, out)
+        (id, out)
     }
 
     /// What is parked for a request that waits.
-    pub fn parked(&mut self, ticket: Ticket) -> Option<&mut P> {
-        self.requests.get_mut(&ticket).map(|request| &mut request.parked)
+    pub fn parked(&mut self, id: RequestId) -> Option<&mut P> {
+        self.requests.get_mut(&id).map(|request| &mut request.parked)
     }
 
-    /// Forgets a request that waits, and gives back what was parked for it. A lookup that it began goes on: others may
-    /// wait for it, and what it finds is kept.
-    pub fn cancel(&mut self, ticket: Ticket) -> Option<P> {
-        let request = self.requests.remove(&ticket)?;
+    /// Forgets a request that waits, and gives back what was parked for it. The lookup that it waits for goes on: other
+    /// requests may wait for it, and its result is cached.
+    pub fn cancel(&mut self, id: RequestId) -> Option<P> {
+        let request = self.requests.remove(&id)?;
         match &request.awaited {
-            Some(query) => self.channels.forget(query, ticket),
+            Some(lookup) => self.channels.forget(lookup, id),
             None => {
-                self.confirmations.cancel(ticket);
+                self.confirmations.cancel(id);
                 self.counts.confirmations.abandoned += 1;
             }
         }
@@ -132,14 +132,14 @@ impl<P> Gate<P> {
     }
 
     /// Takes a stanza that came in over this link.
-    pub fn stanza(&mut self, now: Instant, link: Link, stanza: &Element) -> Vec<Output<P>> {
+    pub fn stanza(&mut self, now: Instant, link: Link, stanza: &Element) -> Vec<GateOutput<P>> {
         let mut out = Vec::new();
-        let request = matches!(stanza.attribute("type"), Some("get" | "set"));
+        let asks_us = matches!(stanza.attribute("type"), Some("get" | "set"));
         match link {
-            _ if stanza.is("iq", ns::CLIENT) && request => out.extend(self.answer(now, link, stanza)),
+            _ if stanza.is("iq", ns::CLIENT) && asks_us => out.extend(self.reply(now, link, stanza)),
             Link::Component => {
-                if let Some((ticket, verdict)) = self.confirmations.decide(now, stanza) {
-                    self.confirmed(now, ticket, verdict, &mut out);
+                if let Some((id, result)) = self.confirmations.decide(now, stanza) {
+                    self.confirmed(now, id, result, &mut out);
                 }
             }
             Link::Client if stanza.is("iq", ns::CLIENT) => self.channels.reply(now, stanza),
@@ -149,8 +149,8 @@ impl<P> Gate<P> {
         out
     }
 
-    /// Looks at the clock.
-    pub fn tick(&mut self, now: Instant) -> Vec<Output<P>> {
+    /// Ends what has waited for too long.
+    pub fn tick(&mut self, now: Instant) -> Vec<GateOutput<P>> {
         let mut out = Vec::new();
         let late = self.confirmations.expire(now);
         self.counts.confirmations.late += late.len() as u64;
@@ -160,13 +160,13 @@ impl<P> Gate<P> {
         out
     }
 
-    /// When it has to look at the clock next, unless it sends more before: what waits, waits for the answer to a stanza.
+    /// When [`Gate::tick`] is due. Everything that waits was begun by a stanza, so only sending one makes this earlier.
     pub fn deadline(&self) -> Option<Instant> {
         self.confirmations.deadline().into_iter().chain(self.channels.deadline()).min()
     }
 
     /// The link is up, and this is our address on it.
-    pub fn up(&mut self, now: Instant, link: Link, jid: &Jid) -> Vec<Output<P>> {
+    pub fn up(&mut self, now: Instant, link: Link, jid: &Jid) -> Vec<GateOutput<P>> {
         let mut out = self.down(now, link);
         let connected = Some(Connected { jid: jid.clone(), since: now });
         match link {
@@ -180,7 +180,7 @@ impl<P> Gate<P> {
                 self.channels.up(jid.clone());
                 let own = self.settings.service_name.domain();
                 if self.settings.serves(own) {
-                    self.channels.prepare(now, &Query::Service(own.to_owned()));
+                    self.channels.prepare(now, &Lookup::Service(own.to_owned()));
                 }
             }
         }
@@ -188,8 +188,8 @@ impl<P> Gate<P> {
         out
     }
 
-    /// The link is down: who waits for a stanza from it waits in vain.
-    pub fn down(&mut self, now: Instant, link: Link) -> Vec<Output<P>> {
+    /// The link is down: refuses the requests that wait for a stanza from it.
+    pub fn down(&mut self, now: Instant, link: Link) -> Vec<GateOutput<P>> {
         let mut out = Vec::new();
         match link {
             Link::Component => {
@@ -207,86 +207,102 @@ impl<P> Gate<P> {
         out
     }
 
-    /// Refuses everyone who waits, and everyone who comes.
-    pub fn stop(&mut self) -> Vec<Output<P>> {
+    /// Refuses all requests that wait or come later.
+    pub fn stop(&mut self) -> Vec<GateOutput<P>> {
         self.stopping = true;
         self.counts.confirmations.abandoned += self.confirmations.clear().len() as u64;
         let waiting = std::mem::take(&mut self.requests).into_values();
-        waiting.map(|request| Output::Decide(request.parked, Err(Refusal::Stopping))).collect()
+        waiting.map(|request| GateOutput::Decide(request.parked, Err(Refusal::Stopping))).collect()
     }
 
     /// Goes on with a request until it is decided or has to wait.
     fn advance(
         &mut self,
         now: Instant,
-        ticket: Ticket,
-        mut request: Request<P>,
-        mut step: Step,
-        out: &mut Vec<Output<P>>,
+        id: RequestId,
+        mut request: ParkedRequest<P>,
+        mut step: RequestStep,
+        out: &mut Vec<GateOutput<P>>,
     ) {
         loop {
             step = match step {
-                Step::Decide(decision) => return out.push(Output::Decide(request.parked, decision)),
-                Step::Find(query) => match self.channels.find(now, &query, ticket, request.ask.client) {
-                    Some(answer) => request.found(answer),
-                    None => {
-                        request.awaited = Some(query);
-                        break;
+                RequestStep::Decide(decision) => {
+                    return out.push(GateOutput::Decide(request.parked, decision));
+                }
+                RequestStep::LookUp(lookup) => {
+                    match self.channels.find(now, &lookup, id, request.request.client) {
+                        Some(result) => request.found(result),
+                        None => {
+                            request.awaited = Some(lookup);
+                            break;
+                        }
                     }
-                },
-                Step::Confirm => match self.begin_confirmation(now, ticket, &request.ask) {
+                }
+                RequestStep::Confirm => match self.begin_confirmation(now, id, &request.request) {
                     Ok(stanza) => {
                         request.awaited = None;
-                        out.push(Output::Send(Link::Component, stanza));
+                        out.push(GateOutput::Send(Link::Component, stanza));
                         break;
                     }
                     Err(refusal) => {
                         self.counts.confirmations.count::<()>(&Err(refusal));
-                        Step::Decide(Err(refusal))
+                        RequestStep::Decide(Err(refusal))
                     }
                 },
             };
         }
-        self.requests.insert(ticket, request);
+        self.requests.insert(id, request);
     }
 
-    fn begin_confirmation(&mut self, now: Instant, ticket: Ticket, ask: &Ask) -> Result<Element, Refusal> {
-        let credentials = ask.credentials.as_ref().map_err(|refusal| *refusal)?;
+    fn begin_confirmation(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        request: &Request,
+    ) -> Result<Element, Refusal> {
+        let credentials = request.credentials.as_ref().map_err(|refusal| *refusal)?;
         let component = self.component.as_ref().ok_or(Refusal::XmppDown)?;
-        self.confirmations.begin(now, &component.jid, ticket, ask, credentials)
+        self.confirmations.begin(now, &component.jid, id, request, credentials)
     }
 
-    fn confirmed(&mut self, now: Instant, ticket: Ticket, verdict: Verdict, out: &mut Vec<Output<P>>) {
-        self.counts.confirmations.count(&verdict);
-        let Some(mut request) = self.requests.remove(&ticket) else { return };
-        let step = match verdict {
+    fn confirmed(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        result: ConfirmationResult,
+        out: &mut Vec<GateOutput<P>>,
+    ) {
+        self.counts.confirmations.count(&result);
+        let Some(mut request) = self.requests.remove(&id) else { return };
+        let step = match result {
             Ok(user) => request.confirmed(user),
-            Err(refusal) => Step::Decide(Err(refusal)),
+            Err(refusal) => RequestStep::Decide(Err(refusal)),
         };
-        self.advance(now, ticket, request, step, out);
+        self.advance(now, id, request, step, out);
     }
 
-    fn refuse(&mut self, tickets: Vec<Ticket>, refusal: Refusal, out: &mut Vec<Output<P>>) {
-        let refused = tickets.into_iter().filter_map(|ticket| self.requests.remove(&ticket));
-        out.extend(refused.map(|request| Output::Decide(request.parked, Err(refusal))));
+    fn refuse(&mut self, ids: Vec<RequestId>, refusal: Refusal, out: &mut Vec<GateOutput<P>>) {
+        let refused = ids.into_iter().filter_map(|id| self.requests.remove(&id));
+        out.extend(refused.map(|request| GateOutput::Decide(request.parked, Err(refusal))));
     }
 
-    /// Does what came of the lookups, which may lead to further lookups.
-    fn settle(&mut self, now: Instant, out: &mut Vec<Output<P>>) {
+    /// Handles the events of lookups, which may begin further lookups.
+    fn settle(&mut self, now: Instant, out: &mut Vec<GateOutput<P>>) {
         while let Some(event) = self.channels.next_event() {
             match event {
-                Event::Send(iq) => out.push(Output::Send(Link::Client, iq)),
-                Event::Found(ticket, answer) => {
-                    if let Some(request) = self.requests.remove(&ticket) {
-                        let step = request.found(answer);
-                        self.advance(now, ticket, request, step, out);
+                LookupEvent::Send(iq) => out.push(GateOutput::Send(Link::Client, iq)),
+                LookupEvent::Found(id, result) => {
+                    if let Some(request) = self.requests.remove(&id) {
+                        let step = request.found(result);
+                        self.advance(now, id, request, step, out);
                     }
                 }
             }
         }
     }
 
-    fn answer(&self, now: Instant, link: Link, iq: &Element) -> Option<Output<P>> {
+    /// The reply to an IQ that asks us.
+    fn reply(&self, now: Instant, link: Link, iq: &Element) -> Option<GateOutput<P>> {
         let connected = match link {
             Link::Component => self.component.as_ref(),
             Link::Client => self.client.as_ref(),
@@ -298,516 +314,9 @@ impl<P> Gate<P> {
             now: self.clock.now(),
             endpoint: self.settings.endpoint.as_deref(),
         };
-        disco::answer(iq, &about).map(|answer| Output::Send(link, answer))
+        disco::reply(iq, &about).map(|reply| GateOutput::Send(link, reply))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::super::request::Granted;
-    use super::super::testing::{
-        ACCOUNT, ALICE, COMPONENT, FixedClock, Manner, REPLY_TIMEOUT, ROOM, SERVICE, Service, Stage, TTL,
-        URL, ask, credentials, echo, element, error, info, result, settings,
-    };
-    use super::*;
-    use crate::model::{BareJid, Need};
-    use crate::testing::Random;
-
-    fn alice() -> BareJid {
-        "alice@example.com".parse().unwrap()
-    }
-
-    fn alices() -> Decision {
-        Ok(Granted::Owned(alice()))
-    }
-
-    fn modify(author: Option<BareJid>) -> Ask {
-        ask(Need::Modify { author })
-    }
-
-    #[test]
-    fn channels_of_other_domains_are_not_served_and_nothing_is_sent() {
-        let mut stage = Stage::with(settings(), &Service::public());
-        for channel in ["room@example.org", "alice@badexample.com", "x@evil.tld"] {
-            for need in [Need::Read, Need::Publish] {
-                stage.ask(1, Ask { channel: channel.parse().unwrap(), ..ask(need) });
-                assert_eq!(stage.decided(), [(1, Err(Refusal::NotServed))], "{channel}");
-            }
-        }
-        assert!(stage.sent(Link::Component).is_empty() && stage.sent(Link::Client).is_empty());
-        let open = Settings { domains: vec!["*".parse().unwrap()], ..settings() };
-        let mut stage = Stage::with(open, &Service::public());
-        let ask = Ask { channel: "room@example.org".parse().unwrap(), ..ask(Need::Read) };
-        assert_eq!(stage.request(ask, &Service::public()), Ok(Granted::Public));
-    }
-
-    #[test]
-    fn a_public_channel_is_read_without_asking_anyone() {
-        let service = Service::public();
-        for given in [credentials(ALICE, "t"), Err(Refusal::NoCredentials), Err(Refusal::BadCredentials)] {
-            let mut stage = Stage::with(settings(), &service);
-            stage.ask(1, Ask { credentials: given, ..ask(Need::Read) });
-            stage.play(&service);
-            assert_eq!(stage.decided(), [(1, Ok(Granted::Public))]);
-            assert_eq!(stage.sent(Link::Component), []);
-        }
-    }
-
-    #[test]
-    fn a_private_channel_and_every_change_need_credentials() {
-        let service = Service::new();
-        for refusal in [Refusal::NoCredentials, Refusal::BadCredentials] {
-            for need in [Need::Read, Need::Publish, Need::Modify { author: Some(alice()) }] {
-                let mut stage = Stage::with(settings(), &service);
-                let ask = Ask { credentials: Err(refusal), ..ask(need) };
-                assert_eq!(stage.request(ask, &service), Err(refusal));
-                assert_eq!(stage.sent(Link::Component), []);
-            }
-        }
-    }
-
-    #[test]
-    fn changes_are_confirmed_on_public_channels_too() {
-        let service = Service::public();
-        let mut stage = Stage::with(settings(), &service);
-        assert_eq!(stage.request(ask(Need::Publish), &service), Err(Refusal::Forbidden));
-        assert_eq!(stage.request(modify(None), &service), Err(Refusal::Forbidden));
-    }
-
-    #[test]
-    fn rights_are_asked_after_the_confirmation() {
-        let service = Service::where_alice_is("publisher");
-        let mut stage = Stage::with(settings(), &service);
-        stage.ask(1, ask(Need::Publish));
-        assert_eq!(stage.sent(Link::Client), [], "not before");
-        stage.confirm();
-        assert_eq!(stage.decided(), []);
-        stage.play(&service);
-        assert_eq!(stage.decided(), [(1, alices())]);
-    }
-
-    #[test]
-    fn every_affiliation_may_what_the_table_says() {
-        for (word, read, publish, change) in [
-            ("owner", true, true, true),
-            ("moderator", true, true, true),
-            ("publisher", true, true, false),
-            ("member", true, false, false),
-            ("none", false, false, false),
-            ("outcast", false, false, false),
-        ] {
-            let service = Service::where_alice_is(word);
-            for (ask, allowed) in
-                [(ask(Need::Read), read), (ask(Need::Publish), publish), (modify(None), change)]
-            {
-                let expected = if allowed { alices() } else { Err(Refusal::Forbidden) };
-                let decision = Stage::with(settings(), &service).request(ask, &service);
-                assert_eq!(decision, expected, "{word}");
-            }
-        }
-    }
-
-    #[test]
-    fn owner_and_uploader_need_no_affiliation() {
-        let silent = Service { affiliations: Manner::Silent, ..Service::new() };
-        let own = |need| Ask { channel: "Alice@example.com".parse().unwrap(), ..ask(need) };
-        for ask in
-            [own(Need::Read), own(Need::Publish), own(Need::Modify { author: None }), modify(Some(alice()))]
-        {
-            let mut stage = Stage::with(settings(), &silent);
-            assert_eq!(stage.request(ask, &silent), alices());
-        }
-        // Someone else's upload, and reading, are nobody's by having uploaded.
-        let bob: BareJid = "bob@example.com".parse().unwrap();
-        let service = Service::new();
-        let mut stage = Stage::with(settings(), &service);
-        assert_eq!(stage.request(modify(Some(bob)), &service), Err(Refusal::Forbidden));
-    }
-
-    #[test]
-    fn an_owner_who_does_not_confirm_is_nobody() {
-        let mut stage = Stage::with(settings(), &Service::new());
-        stage.ask(1, Ask { channel: alice().try_into().unwrap(), ..ask(Need::Publish) });
-        let prompt = stage.one(Link::Component);
-        let forged = echo(&prompt).with("from", "mallory@example.com/x");
-        stage.stanza(Link::Component, &forged);
-        stage.stanza(Link::Client, &echo(&prompt));
-        stage.stanza(Link::Client, &forged);
-        assert_eq!(stage.decided(), [], "wrong sender, wrong link");
-        stage.wait(REPLY_TIMEOUT);
-        assert_eq!(stage.decided(), [(1, Err(Refusal::NotConfirmed))]);
-        stage.stanza(Link::Component, &echo(&prompt));
-        assert_eq!(stage.decided(), [], "late");
-    }
-
-    #[test]
-    fn the_first_word_decides() {
-        let mut stage = Stage::with(settings(), &Service::new());
-        let own = || Ask { channel: alice().try_into().unwrap(), ..ask(Need::Publish) };
-        for (first, second, expected) in
-            [("normal", "error", alices()), ("error", "normal", Err(Refusal::Denied))]
-        {
-            stage.ask(1, own());
-            let answer = echo(&stage.one(Link::Component));
-            stage.stanza(Link::Component, &answer.clone().with("type", first));
-            stage.stanza(Link::Component, &answer.with("type", second));
-            assert_eq!(stage.decided(), [(1, expected)]);
-        }
-    }
-
-    #[test]
-    fn answers_in_any_order_find_their_requests() {
-        let mut stage = Stage::with(settings(), &Service::new());
-        let own = || Ask { channel: alice().try_into().unwrap(), ..ask(Need::Publish) };
-        for number in 1..=3 {
-            stage.ask(number, own());
-        }
-        let prompts = stage.sent(Link::Component);
-        for at in [2, 0, 1] {
-            stage.stanza(Link::Component, &echo(&prompts[at]));
-            stage.stanza(Link::Component, &echo(&prompts[at]));
-        }
-        assert_eq!(stage.decided(), [(3, alices()), (1, alices()), (2, alices())]);
-    }
-
-    #[test]
-    fn who_leaves_while_it_is_confirmed_makes_room_but_the_user_was_asked() {
-        let limited =
-            Settings { pending_per_user: 3, pending_per_address: 4, pending_total: 3, ..settings() };
-        let mut stage = Stage::with(limited, &Service::new());
-        let publish = || Ask { client: Some([192, 0, 2, 1].into()), ..ask(Need::Publish) };
-        let mut prompts = Vec::new();
-        for number in 1..=3 {
-            let ticket = stage.ask(number, publish());
-            prompts.push(stage.one(Link::Component));
-            assert_eq!(stage.gate.parked(ticket), Some(&mut { number }));
-            assert_eq!(stage.gate.cancel(ticket), Some(number));
-            assert_eq!(stage.gate.cancel(ticket), None);
-        }
-        stage.ask(4, publish());
-        assert_eq!(stage.decided(), [(4, Err(Refusal::TooManyForUser))]);
-        for prompt in &prompts {
-            stage.stanza(Link::Component, &echo(prompt));
-        }
-        stage.wait(REPLY_TIMEOUT);
-        assert_eq!(stage.decided(), [], "nobody is there to be told");
-    }
-
-    #[test]
-    fn who_leaves_while_it_is_looked_up_takes_nothing_from_others() {
-        let service = Service::where_alice_is("publisher");
-        let mut stage = Stage::with(settings(), &service);
-        let first = stage.ask(1, ask(Need::Read));
-        stage.ask(2, ask(Need::Read));
-        assert_eq!(stage.gate.cancel(first), Some(1));
-        stage.play(&service);
-        stage.confirm();
-        let last = stage.ask(3, ask(Need::Read));
-        stage.confirm();
-        assert_eq!(stage.gate.cancel(last), Some(3));
-        stage.play(&service);
-        assert_eq!(stage.decided(), [(2, alices())]);
-        assert!(stage.gate.requests.is_empty());
-    }
-
-    #[test]
-    fn waiters_who_leave_make_room_for_others_at_a_lookup() {
-        let mut stage = Stage::with(settings(), &Service::new());
-        for number in 0..2 * u32::try_from(limits::LOOKUP_WAITERS).unwrap() {
-            let ticket = stage.ask(number, ask(Need::Read));
-            assert_eq!(stage.gate.cancel(ticket), Some(number));
-        }
-        assert_eq!(stage.decided(), []);
-    }
-
-    #[test]
-    fn lookups_are_limited_for_each_address_and_in_all() {
-        let limited = Settings { lookups_per_address: 2, lookups_total: 3, cache_ttl: TTL, ..settings() };
-        let service = Service::public();
-        let mut stage = Stage::with(limited, &service);
-        let read = |room: &str, last: u8| Ask {
-            channel: format!("{room}@topics.example.com").parse().unwrap(),
-            client: (last > 0).then(|| [192, 0, 2, last].into()),
-            ..ask(Need::Read)
-        };
-        // The domain's service is known from here on.
-        assert_eq!(stage.request(read("known", 1), &service), Ok(Granted::Public));
-        let a = stage.ask(1, read("a", 1));
-        stage.ask(2, read("b", 1));
-        stage.ask(3, read("a", 1));
-        assert_eq!(stage.decided(), [], "who joins a lookup begins none");
-        stage.ask(4, read("c", 1));
-        assert_eq!(stage.decided(), [(4, Err(Refusal::TooManyLookups))]);
-        stage.gate.cancel(a);
-        stage.ask(5, read("c", 1));
-        assert_eq!(stage.decided(), [(5, Err(Refusal::TooManyLookups))], "the question is still open");
-        stage.ask(6, read("c", 2));
-        stage.ask(7, read("d", 0));
-        assert_eq!(stage.decided(), [(7, Err(Refusal::Overloaded))]);
-        stage.play(&service);
-        assert_eq!(stage.decided().len(), 3);
-        for number in 8..10 {
-            stage.ask(number, read(&format!("e{number}"), 1));
-        }
-        stage.ask(10, read("f", 0));
-        assert_eq!(stage.decided(), [], "what is answered makes room");
-    }
-
-    #[test]
-    fn beyond_a_limit_no_stanza_is_sent() {
-        let limited = Settings { pending_per_user: 1, ..settings() };
-        let mut stage = Stage::with(limited, &Service::new());
-        stage.ask(1, ask(Need::Publish));
-        stage.ask(2, ask(Need::Publish));
-        assert_eq!(stage.decided(), [(2, Err(Refusal::TooManyForUser))]);
-        assert_eq!(stage.sent(Link::Component).len(), 1);
-        stage.wait(REPLY_TIMEOUT);
-        stage.ask(3, ask(Need::Publish));
-        assert_eq!(stage.sent(Link::Component).len(), 1, "time makes room");
-    }
-
-    #[test]
-    fn without_the_component_nobody_is_asked() {
-        let service = Service::new();
-        let mut stage = Stage::with(settings(), &service);
-        stage.ask(1, ask(Need::Publish));
-        let prompt = stage.one(Link::Component);
-        stage.down(Link::Component);
-        assert_eq!(stage.decided(), [(1, Err(Refusal::XmppDown))], "pending");
-        stage.ask(2, ask(Need::Publish));
-        assert_eq!(stage.decided(), [(2, Err(Refusal::XmppDown))], "new");
-        stage.up(Link::Component);
-        stage.stanza(Link::Component, &echo(&prompt));
-        assert_eq!(stage.decided(), []);
-        stage.ask(3, ask(Need::Publish));
-        stage.up(Link::Component);
-        assert_eq!(stage.decided(), [(3, Err(Refusal::XmppDown))], "a new connection is another");
-    }
-
-    #[test]
-    fn public_reading_needs_no_component_and_the_owner_no_client() {
-        let service = Service::public();
-        let mut stage = Stage::dark(settings());
-        stage.ask(1, ask(Need::Read));
-        assert_eq!(stage.decided(), [(1, Err(Refusal::XmppDown))]);
-        stage.up(Link::Client);
-        assert_eq!(stage.request(ask(Need::Read), &service), Ok(Granted::Public));
-        stage.down(Link::Client);
-        stage.up(Link::Component);
-        let own = Ask { channel: alice().try_into().unwrap(), ..ask(Need::Publish) };
-        assert_eq!(stage.request(own, &service), alices());
-        assert_eq!(stage.request(ask(Need::Publish), &service), Err(Refusal::XmppDown));
-    }
-
-    #[test]
-    fn stopping_refuses_everyone() {
-        let mut stage = Stage::with(settings(), &Service::new());
-        stage.ask(1, ask(Need::Publish));
-        stage.ask(2, ask(Need::Read));
-        let prompt = stage.one(Link::Component);
-        stage.stop();
-        stage.ask(3, ask(Need::Read));
-        let refused = |number| (number, Err(Refusal::Stopping));
-        assert_eq!(stage.decided(), [refused(1), refused(2), refused(3)]);
-        stage.stanza(Link::Component, &echo(&prompt));
-        stage.play(&Service::new());
-        stage.down(Link::Client);
-        stage.down(Link::Component);
-        assert_eq!(stage.decided(), []);
-    }
-
-    #[test]
-    fn questions_to_us_are_answered_on_the_link_they_came_on() {
-        let mut stage = Stage::with(settings(), &Service::new());
-        stage.wait(Duration::from_secs(5));
-        for link in [Link::Component, Link::Client] {
-            let last = Element::new("query", ns::LAST);
-            let iq = element("iq", ns::CLIENT, &[("type", "get"), ("id", "i"), ("from", ALICE)], &[last]);
-            stage.stanza(link, &iq);
-            let answer = stage.one(link);
-            assert_eq!(answer.child("query", ns::LAST).unwrap().attribute("seconds"), Some("5"));
-        }
-        let presence = element("presence", ns::CLIENT, &[("type", "subscribe"), ("from", ALICE)], &[]);
-        let message = element("message", ns::CLIENT, &[("type", "get"), ("from", ALICE)], &[]);
-        for link in [Link::Component, Link::Client] {
-            stage.stanza(link, &presence);
-            stage.stanza(link, &message);
-            assert_eq!(stage.sent(link), []);
-        }
-    }
-
-    const NAMES: &[&str] = &[
-        "iq",
-        "message",
-        "presence",
-        "query",
-        "pubsub",
-        "confirm",
-        "error",
-        "thread",
-        "x",
-        "field",
-        "value",
-        "affiliations",
-        "affiliation",
-        "configure",
-        "identity",
-        "item",
-        "set",
-        "last",
-        "count",
-        "ping",
-        "item-not-found",
-    ];
-    const NAMESPACES: &[&str] = &[
-        ns::CLIENT,
-        ns::CLIENT,
-        ns::HTTP_AUTH,
-        ns::DISCO_INFO,
-        ns::DISCO_ITEMS,
-        ns::PUBSUB,
-        ns::PUBSUB_OWNER,
-        ns::RSM,
-        ns::DATA_FORMS,
-        ns::STANZAS,
-        "",
-    ];
-    const ATTRIBUTES: &[(&str, &[&str])] = &[
-        ("type", &["result", "error", "get", "set", "normal", "wait", "channels", ""]),
-        ("from", &["mallory@example.com/x", SERVICE, "example.com", "a b@c", ""]),
-        ("to", &[COMPONENT, ACCOUNT, "?"]),
-        ("id", &["t", "x", ""]),
-        ("method", &["GET", "POST"]),
-        ("url", &[URL, ""]),
-        ("jid", &["alice@example.com", "mallory@example.com", SERVICE, "@"]),
-        ("affiliation", &["owner", "outcast", "?"]),
-        ("var", &["FORM_TYPE", "pubsub#access_model"]),
-        ("category", &["pubsub"]),
-        ("node", &["/user/room@topics.example.com/posts"]),
-    ];
-    const TEXTS: &[&str] = &["", "open", "authorize", "1", "-1", "alice@example.com"];
-
-    fn any_element(dice: &mut Random, depth: usize) -> Element {
-        let mut element = Element::new(dice.pick(NAMES), dice.pick(NAMESPACES)).with_text(dice.pick(TEXTS));
-        for _ in 0..dice.below(5) {
-            let (name, values) = dice.pick(ATTRIBUTES);
-            element.set(name, dice.pick(values));
-        }
-        for _ in 0..if depth == 0 { 0 } else { dice.below(4) } {
-            element.push(any_element(dice, depth - 1));
-        }
-        element
-    }
-
-    /// A stanza made at random, or one of the gate's own sent back with something changed; never a valid
-    /// confirmation: it comes from someone who was not asked.
-    fn hostile(dice: &mut Random, seen: &[Element]) -> Element {
-        let mut stanza = any_element(dice, 3);
-        if !seen.is_empty() && dice.below(2) == 0 {
-            stanza = seen[dice.below(seen.len())].clone();
-            for (name, values) in ATTRIBUTES.iter().take(1 + dice.below(4)) {
-                stanza.set(name, dice.pick(values));
-            }
-        }
-        if dice.below(2) == 0 {
-            stanza = Element::new(dice.pick(&["iq", "message"]), ns::CLIENT).with_child(stanza);
-            stanza.set("type", dice.pick(ATTRIBUTES[0].1));
-        }
-        stanza.set(
-            "from",
-            dice.pick(&["mallory@example.com/x", "alice@example.com", "example.com", "", COMPONENT]),
-        );
-        stanza
-    }
-
-    #[test]
-    fn no_stanza_panics_and_none_from_others_grants_anything() {
-        let mut dice = Random::new(0x5eed_0fa1);
-        for round in 0..300 {
-            let mut stage = Stage::with(settings(), &Service::where_alice_is("owner"));
-            let mut seen = Vec::new();
-            for number in 0..60 {
-                match dice.below(12) {
-                    0 => drop(stage.ask(number, ask([Need::Read, Need::Publish][dice.below(2)].clone()))),
-                    1 => {
-                        stage.ask(number, Ask { channel: alice().try_into().unwrap(), ..ask(Need::Publish) });
-                    }
-                    2 => stage.wait(Duration::from_secs(dice.below(20) as u64)),
-                    3 => {
-                        let link = dice.pick(&[Link::Component, Link::Client]);
-                        if dice.below(2) == 0 { stage.down(link) } else { stage.up(link) }
-                    }
-                    _ => {
-                        let stanza = hostile(&mut dice, &seen);
-                        stage.stanza(dice.pick(&[Link::Component, Link::Client]), &stanza);
-                    }
-                }
-                seen.extend(stage.sent(Link::Component));
-                seen.extend(stage.sent(Link::Client));
-                for (_, decision) in stage.decided() {
-                    assert!(decision.is_err(), "round {round}: {decision:?}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn every_request_is_decided_exactly_once() {
-        let mut dice = Random::new(0xdec1de);
-        for round in 0..300 {
-            let service = Service::where_alice_is(dice.pick(&["owner", "none"]));
-            let mut stage = Stage::with(settings(), &service);
-            let (mut asked, mut decided, mut questions) = (0, Vec::new(), Vec::new());
-            for _ in 0..80 {
-                match dice.below(10) {
-                    0..=3 => {
-                        asked += 1;
-                        let mut ask = ask([Need::Read, Need::Publish][dice.below(2)].clone());
-                        ask.channel =
-                            dice.pick(&[ROOM, "x@example.com", "alice@example.com"]).parse().unwrap();
-                        let ticket = stage.ask(asked, ask);
-                        if dice.below(8) == 0 {
-                            decided.extend(stage.gate.cancel(ticket));
-                        }
-                    }
-                    4 => stage.wait(Duration::from_secs(dice.below(20) as u64)),
-                    5 if dice.below(3) == 0 => stage.down(dice.pick(&[Link::Component, Link::Client])),
-                    5 => stage.up(dice.pick(&[Link::Component, Link::Client])),
-                    6 => stage.sent(Link::Component).iter().for_each(|prompt| {
-                        let answer = echo(prompt);
-                        stage.stanza(Link::Component, &answer);
-                    }),
-                    _ if questions.is_empty() => {}
-                    _ => {
-                        let question: Element = questions.swap_remove(dice.below(questions.len()));
-                        let answer = match dice.below(4) {
-                            0 => error(&question, dice.pick(&["cancel", "wait"]), "item-not-found"),
-                            1 => result(&question, &[info(&[])]),
-                            _ => service.answer(&question).unwrap(),
-                        };
-                        stage.stanza(Link::Client, &answer);
-                    }
-                }
-                questions.extend(stage.sent(Link::Client));
-                decided.extend(stage.decided().into_iter().map(|(number, _)| number));
-            }
-            (0..8).for_each(|_| stage.wait(REPLY_TIMEOUT));
-            decided.extend(stage.decided().into_iter().map(|(number, _)| number));
-            decided.sort_unstable();
-            assert_eq!(decided, (1..=asked).collect::<Vec<_>>(), "round {round}");
-            assert!(stage.gate.requests.is_empty());
-        }
-    }
-
-    #[test]
-    fn an_endless_reply_timeout_has_an_end() {
-        let endless = Settings { reply_timeout: Duration::MAX, ..settings() };
-        let mut gate = Gate::new(endless, Arc::new(FixedClock));
-        let now = Instant::now();
-        gate.up(now, Link::Component, &COMPONENT.parse().unwrap());
-        assert_eq!(gate.ask(now, ask(Need::Publish), ()).1.len(), 1);
-        assert_eq!(gate.tick(now + limits::REPLY_TIME).len(), 1);
-    }
-}
+mod tests;

@@ -1,25 +1,29 @@
-//! The gate: who a request comes from (XEP-0070) and what they may do (XEP-0060).
+//! The gate: who sends a request (XEP-0070), and what they may do (XEP-0060).
+//!
+//! [`Gate`] is a state machine without I/O; [`SharedGate`] puts it behind a mutex. Worker threads bring requests, the
+//! XMPP thread brings stanzas and the time.
 
+mod caches;
 mod channels;
 mod confirm;
 mod counts;
 pub mod credentials;
 pub mod disco;
 mod discovery;
-mod doorkeeper;
 mod gate;
-mod query;
+mod iq;
+mod lookup;
 mod random;
-mod reply;
 mod request;
 mod rights;
 mod settings;
+mod shared_gate;
 #[cfg(test)]
 mod testing;
 
-pub use counts::{Counts, LinkCounts, LookupCounts, Lookups, Outcomes};
+pub use counts::{ConfirmationCounts, Counts, LinkCounts, LookupCounts, LookupCountsByKind};
 pub use credentials::Credentials;
-pub use doorkeeper::{Deliver, Doorkeeper};
-pub use gate::{Gate, Output};
-pub use request::{Ask, Decision, Granted, Ticket};
+pub use gate::{Gate, GateOutput};
+pub use request::{Decision, Granted, Request, RequestId};
 pub use settings::{DomainRule, Settings};
+pub use shared_gate::{OnDecision, SharedGate};

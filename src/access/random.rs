@@ -1,11 +1,11 @@
-//! Ids that nobody can guess.
+//! Unguessable ids.
 
 use std::fmt::Write;
 
-/// 32 lower-case hexadecimal digits from the kernel's random numbers: for stanza ids and threads.
+/// 128 random bits as 32 lower-case hexadecimal digits, for stanza ids and threads.
 ///
 /// # Panics
-/// When the kernel has no random numbers to give.
+/// If the kernel gives no random numbers.
 pub(super) fn hex_id() -> String {
     let mut random = [0; 16];
     getrandom::fill(&mut random).expect("the kernel gives random numbers");

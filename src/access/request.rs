@@ -1,29 +1,29 @@
-//! A request at the gate: what it wants, and what comes next for it.
+//! A request at the gate: what it asks for, and its next step. Values, without I/O.
 
 use std::net::IpAddr;
 
 use super::credentials::Credentials;
-use super::query::{Answer, Found, Query};
+use super::lookup::{Lookup, LookupResult, LookupValue};
 use crate::model::{AccessModel, BareJid, Channel, Method, Need, Refusal, may};
 
-/// What a request asks of the gate.
+/// An HTTP request as the gate sees it.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct Request {
     /// The channel in the path.
     pub channel: Channel,
-    /// What is to be done to it.
+    /// What is to be done to the channel.
     pub need: Need,
-    /// The request's credentials, or why it has none. Looked at only where someone must be asked.
+    /// The credentials, or why there are none. The gate uses them only if a user must be asked.
     pub credentials: Result<Credentials, Refusal>,
-    /// The client's network; `None`: not limited.
+    /// The client's network, which limits apply to. `None`: they do not apply.
     pub client: Option<IpAddr>,
-    /// The request's method, as the user is to read it.
+    /// The method that the user is asked to confirm.
     pub method: Method,
-    /// The request's URL, as the user is to read it: without its query.
+    /// The URL that the user is asked to confirm, without its query.
     pub url: String,
 }
 
-/// On whose word a request is allowed.
+/// Why a request is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Granted {
     /// The channel is public; nobody was asked.
@@ -32,64 +32,66 @@ pub enum Granted {
     Owned(BareJid),
 }
 
-/// What the gate says of a request.
+/// The gate's answer to a request.
 pub type Decision = Result<Granted, Refusal>;
 
-/// A request's number at the gate; later ones are higher.
-pub type Ticket = u64;
+/// A request's number at the gate; numbers grow and are never used again.
+pub type RequestId = u64;
 
 /// A request that waits at the gate, with what is parked for it.
-pub(super) struct Request<P> {
-    pub(super) ask: Ask,
+pub(super) struct ParkedRequest<P> {
+    pub(super) request: Request,
     pub(super) parked: P,
-    /// The lookup that it waits for; while there is none, it waits for its confirmation.
-    pub(super) awaited: Option<Query>,
-    /// Who confirmed it.
+    /// The lookup that it waits for. `None`: it waits for its confirmation.
+    pub(super) awaited: Option<Lookup>,
+    /// The user who confirmed it.
     user: Option<BareJid>,
 }
 
 /// What a request needs next.
-pub(super) enum Step {
-    Find(Query),
+pub(super) enum RequestStep {
+    LookUp(Lookup),
     Confirm,
     Decide(Decision),
 }
 
-impl<P> Request<P> {
-    pub(super) fn new(ask: Ask, parked: P) -> Self {
-        Self { ask, parked, awaited: None, user: None }
+impl<P> ParkedRequest<P> {
+    pub(super) fn new(request: Request, parked: P) -> Self {
+        Self { request, parked, awaited: None, user: None }
     }
 
-    pub(super) fn first_step(&self) -> Step {
-        match self.ask.need {
-            Need::Read => Step::Find(Query::Access(self.ask.channel.clone())),
-            Need::Publish | Need::Modify { .. } => Step::Confirm,
+    pub(super) fn first_step(&self) -> RequestStep {
+        match self.request.need {
+            Need::Read => RequestStep::LookUp(Lookup::Access(self.request.channel.clone())),
+            Need::Publish | Need::Modify { .. } => RequestStep::Confirm,
         }
     }
 
-    /// What comes after `user` confirmed the request. Rights are asked only now: before, the answer would
-    /// tell a stranger who is a member.
-    pub(super) fn confirmed(&mut self, user: BareJid) -> Step {
-        let owner = user == *self.ask.channel.jid();
-        let uploader = matches!(&self.ask.need, Need::Modify { author: Some(author) } if *author == user);
+    /// The step after `user` confirmed the request. The affiliation is looked up only now: before the confirmation, the
+    /// decision would tell a stranger who is a member.
+    pub(super) fn confirmed(&mut self, user: BareJid) -> RequestStep {
+        let owner = user == *self.request.channel.jid();
+        let uploader = matches!(&self.request.need, Need::Modify { author: Some(author) } if *author == user);
         if owner || uploader {
-            return Step::Decide(Ok(Granted::Owned(user)));
+            return RequestStep::Decide(Ok(Granted::Owned(user)));
         }
         self.user = Some(user.clone());
-        Step::Find(Query::Affiliation(self.ask.channel.clone(), user))
+        RequestStep::LookUp(Lookup::Affiliation(self.request.channel.clone(), user))
     }
 
-    /// What comes after a question about the channel was answered.
-    pub(super) fn found(&self, answer: Answer) -> Step {
-        match (answer, &self.user) {
-            (Err(refusal), _) => Step::Decide(Err(refusal)),
-            (Ok(Found::Access(AccessModel::Open)), None) => Step::Decide(Ok(Granted::Public)),
-            (Ok(Found::Access(AccessModel::Private)), None) => Step::Confirm,
-            (Ok(Found::Affiliation(affiliation)), Some(user)) if may(affiliation, &self.ask.need) => {
-                Step::Decide(Ok(Granted::Owned(user.clone())))
+    /// The step after the awaited lookup has ended.
+    pub(super) fn found(&self, result: LookupResult) -> RequestStep {
+        match (result, &self.user) {
+            (Err(refusal), _) => RequestStep::Decide(Err(refusal)),
+            (Ok(LookupValue::Access(AccessModel::Open)), None) => RequestStep::Decide(Ok(Granted::Public)),
+            (Ok(LookupValue::Access(AccessModel::Private)), None) => RequestStep::Confirm,
+            (Ok(LookupValue::Affiliation(affiliation)), Some(user))
+                if may(affiliation, &self.request.need) =>
+            {
+                RequestStep::Decide(Ok(Granted::Owned(user.clone())))
             }
-            // Too low an affiliation; nothing else is found for a request at this point.
-            (Ok(_), _) => Step::Decide(Err(Refusal::Forbidden)),
+            // The affiliation does not suffice. A request looks up nothing else at this point.
+            (Ok(_), _) => RequestStep::Decide(Err(Refusal::Forbidden)),
         }
     }
 }

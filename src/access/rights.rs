@@ -1,116 +1,119 @@
-//! Asking a channel service who may read a channel, and what a user is in it.
+//! The IQs that ask a channel service who may read a channel, and which affiliation a user has. Without I/O.
 
-use super::query::{Found, Inquiry, Question, Reply, Turn};
-use super::reply::{self, AffiliationPage};
+use super::iq::{self, AffiliationPage, IqReply, IqRequest};
+use super::lookup::{LookupProtocol, LookupStep, LookupValue};
 use crate::limits;
 use crate::model::{AccessModel, Affiliation, BareJid, Channel, Jid};
 use crate::xmpp::{Element, ns};
 
-/// The question who may read a channel: its node's disco#info, which tells everyone, then the node's
-/// configuration, where the former says nothing of it.
-pub(super) struct Access {
+/// Asks who may read a channel: first the node's disco#info, which services tell everyone; then the node's
+/// configuration, if the former holds no access model.
+pub(super) struct AccessProtocol {
     service: Jid,
     node: String,
 }
 
-impl Access {
+impl AccessProtocol {
     pub(super) fn new(service: Jid, channel: &Channel) -> Self {
         Self { service, node: channel.node() }
     }
 
-    fn info(&self) -> Question {
+    fn info(&self) -> IqRequest {
         let payload = Element::new("query", ns::DISCO_INFO).with("node", &self.node);
-        Question { to: self.service.clone(), payload }
+        IqRequest { to: self.service.clone(), payload }
     }
 
-    fn configuration(&self) -> Question {
+    fn configuration(&self) -> IqRequest {
         let configure = Element::new("configure", ns::PUBSUB_OWNER).with("node", &self.node);
         let payload = Element::new("pubsub", ns::PUBSUB_OWNER).with_child(configure);
-        Question { to: self.service.clone(), payload }
+        IqRequest { to: self.service.clone(), payload }
     }
 }
 
-impl Inquiry for Access {
-    fn start(&mut self) -> Vec<Question> {
+impl LookupProtocol for AccessProtocol {
+    fn start(&mut self) -> Vec<IqRequest> {
         vec![self.info()]
     }
 
-    fn reply(&mut self, number: usize, reply: Reply<'_>) -> Turn {
+    fn reply(&mut self, number: usize, reply: IqReply<'_>) -> LookupStep {
         match reply {
-            Reply::Result(iq) if number == 0 => match reply::access_in_info(iq) {
-                Some(model) => Turn::found(Found::Access(model)),
-                None => Turn::Ask(vec![self.configuration()]),
+            IqReply::Result(iq) if number == 0 => match iq::access_in_info(iq) {
+                Some(model) => LookupStep::found(LookupValue::Access(model)),
+                None => LookupStep::Send(vec![self.configuration()]),
             },
-            Reply::Result(iq) => match reply::access_in_configuration(iq) {
-                Some(model) => Turn::found(Found::Access(model)),
-                None => Turn::assumed(Found::Access(AccessModel::Private)),
+            IqReply::Result(iq) => match iq::access_in_configuration(iq) {
+                Some(model) => LookupStep::found(LookupValue::Access(model)),
+                None => LookupStep::assumed(LookupValue::Access(AccessModel::Private)),
             },
-            // "Service unavailable" is also what services say that don't know the question.
-            Reply::Refused | Reply::Unreachable => Turn::assumed(Found::Access(AccessModel::Private)),
-            Reply::Silence => Turn::failed(),
+            // Services that don't support the request reply "service-unavailable", too.
+            IqReply::Refused | IqReply::Unreachable => {
+                LookupStep::assumed(LookupValue::Access(AccessModel::Private))
+            }
+            IqReply::Silence => LookupStep::failed(),
         }
     }
 }
 
-/// The question what a user is in a channel: the pages of the node's affiliations, until one has them.
-pub(super) struct Affiliations {
+/// Asks which affiliation a user has with a channel: reads the pages of the node's affiliations until one names the
+/// user.
+pub(super) struct AffiliationProtocol {
     service: Jid,
     node: String,
     user: BareJid,
     pages: usize,
-    /// How many people were listed so far.
+    /// Entries on the pages so far.
     seen: usize,
-    /// What the last page was asked for with.
+    /// The `after` of the last request.
     after: Option<String>,
 }
 
-impl Affiliations {
+impl AffiliationProtocol {
     pub(super) fn new(service: Jid, channel: &Channel, user: BareJid) -> Self {
         Self { service, node: channel.node(), user, pages: 0, seen: 0, after: None }
     }
 
-    fn question(&self) -> Question {
+    fn page(&self) -> IqRequest {
         let list = Element::new("affiliations", ns::PUBSUB_OWNER).with("node", &self.node);
         let mut payload = Element::new("pubsub", ns::PUBSUB_OWNER).with_child(list);
         if let Some(after) = &self.after {
             let after = Element::new("after", ns::RSM).with_text(after);
             payload.push(Element::new("set", ns::RSM).with_child(after));
         }
-        Question { to: self.service.clone(), payload }
+        IqRequest { to: self.service.clone(), payload }
     }
 
-    fn take_page(&mut self, page: &AffiliationPage<'_>) -> Turn {
+    fn take_page(&mut self, page: &AffiliationPage<'_>) -> LookupStep {
         if let Some(affiliation) = page.of(&self.user) {
-            return Turn::found(Found::Affiliation(affiliation));
+            return LookupStep::found(LookupValue::Affiliation(affiliation));
         }
         self.pages += 1;
         self.seen += page.len();
         let Some(next) = page.next(self.seen) else {
-            return Turn::found(Found::Affiliation(Affiliation::None));
+            return LookupStep::found(LookupValue::Affiliation(Affiliation::None));
         };
-        // Services are known that ignore `after`, or count people whom they never list.
+        // Some services ignore `after`; others count people whom they never list.
         let no_progress = page.len() == 0 || self.after.as_deref() == Some(next);
         if no_progress || self.pages >= limits::AFFILIATION_PAGES {
-            return Turn::assumed(Found::Affiliation(Affiliation::None));
+            return LookupStep::assumed(LookupValue::Affiliation(Affiliation::None));
         }
         self.after = Some(next.to_owned());
-        Turn::Ask(vec![self.question()])
+        LookupStep::Send(vec![self.page()])
     }
 }
 
-impl Inquiry for Affiliations {
-    fn start(&mut self) -> Vec<Question> {
-        vec![self.question()]
+impl LookupProtocol for AffiliationProtocol {
+    fn start(&mut self) -> Vec<IqRequest> {
+        vec![self.page()]
     }
 
-    fn reply(&mut self, _number: usize, reply: Reply<'_>) -> Turn {
+    fn reply(&mut self, _number: usize, reply: IqReply<'_>) -> LookupStep {
         match reply {
-            Reply::Result(iq) => match AffiliationPage::read(iq) {
+            IqReply::Result(iq) => match AffiliationPage::read(iq) {
                 Some(page) => self.take_page(&page),
-                None => Turn::assumed(Found::Affiliation(Affiliation::None)),
+                None => LookupStep::assumed(LookupValue::Affiliation(Affiliation::None)),
             },
-            Reply::Refused => Turn::assumed(Found::Affiliation(Affiliation::None)),
-            Reply::Unreachable | Reply::Silence => Turn::failed(),
+            IqReply::Refused => LookupStep::assumed(LookupValue::Affiliation(Affiliation::None)),
+            IqReply::Unreachable | IqReply::Silence => LookupStep::failed(),
         }
     }
 }

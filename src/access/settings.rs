@@ -1,31 +1,31 @@
-//! What the gate is told when it is built.
+//! The gate's settings.
 
 use std::time::Duration;
 
 use crate::model::{BareJid, JidError};
 
-/// The gate's settings.
+/// See the keys `media.domains`, `xmpp.reply.timeout`, `xmpp.cache.ttl`, `xmpp.pending.*` and `xmpp.lookups.*`.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The domains whose channels are served.
     pub domains: Vec<DomainRule>,
-    /// How long a user has to confirm, and any party to answer a question.
+    /// How long a user has to confirm, and a service to reply.
     pub reply_timeout: Duration,
-    /// How long what a channel service said is believed; zero: not beyond the lookup itself.
+    /// How long results of lookups are cached; zero: not at all.
     pub cache_ttl: Duration,
     /// Confirmations that may be pending at one bare JID.
     pub pending_per_user: usize,
-    /// Confirmations that may be pending for one network address.
+    /// Confirmations that may be pending for one client network.
     pub pending_per_address: usize,
     /// Confirmations that may be pending in all.
     pub pending_total: usize,
-    /// Lookups under way that one network address may have begun.
+    /// Lookups under way that one client network may have begun.
     pub lookups_per_address: usize,
     /// Lookups under way in all.
     pub lookups_total: usize,
-    /// Where this server's HTTP interface is found from outside, to be told in disco#info.
+    /// The public URL of the HTTP interface, for disco#info.
     pub endpoint: Option<String>,
-    /// The domain of the client's account; its channel service is looked for as soon as the link is up.
+    /// The domain of the client's account. Its channel service is looked up when the link comes up.
     pub service_name: BareJid,
 }
 
@@ -38,7 +38,7 @@ impl Settings {
 /// Domains whose channels are served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DomainRule {
-    /// All there are.
+    /// All domains.
     Any,
     /// This domain, in prepared form, and its subdomains.
     Below(String),
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_covers_a_domain_and_what_is_below_it() {
+    fn a_rule_covers_a_domain_and_its_subdomains() {
         let rule: DomainRule = "Example.COM".parse().unwrap();
         for domain in ["example.com", "topics.example.com", "a.b.example.com"] {
             assert!(rule.covers(domain), "{domain}");
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_domain_is_no_rule() {
+    fn a_rule_must_be_a_domain() {
         for text in ["", "alice@example.com", "example.com/x", "*.example.com", "a b"] {
             assert!(text.parse::<DomainRule>().is_err(), "{text}");
         }

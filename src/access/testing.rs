@@ -1,4 +1,4 @@
-//! A stage for tests of the gate: a channel service that plays what it is told, and a log of what came out.
+//! For tests of the gate: a fake channel service, and a gate that records its outputs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,8 +7,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::credentials::{Credentials, from_request};
-use super::gate::{Gate, Output};
-use super::request::{Ask, Decision, Ticket};
+use super::gate::{Gate, GateOutput};
+use super::request::{Decision, Request, RequestId};
 use super::settings::Settings;
 use crate::clock::{Clock, Timestamp};
 use crate::model::{Method, Need, Refusal};
@@ -43,13 +43,13 @@ pub(super) fn credentials(jid: &str, transaction: &str) -> Result<Credentials, R
 }
 
 /// Alice's request with transaction id `t`.
-pub(super) fn ask(need: Need) -> Ask {
+pub(super) fn request(need: Need) -> Request {
     let method = match need {
         Need::Read => Method::Get,
         Need::Publish => Method::Post,
         Need::Modify { .. } => Method::Delete,
     };
-    Ask {
+    Request {
         channel: ROOM.parse().unwrap(),
         need,
         credentials: credentials(ALICE, "t"),
@@ -68,28 +68,28 @@ impl Clock for FixedClock {
     }
 }
 
-/// A gate, the time, and what came out of the gate and was not looked at yet.
-pub(super) struct Stage {
+/// A gate, the time, and the gate's outputs that the test has not taken yet.
+pub(super) struct GateTest {
     pub(super) gate: Gate<u32>,
     pub(super) now: Instant,
     sent: Vec<(Link, Element)>,
     decided: Vec<(u32, Decision)>,
 }
 
-impl Stage {
-    /// Links down.
+impl GateTest {
+    /// With both links down.
     pub(super) fn dark(settings: Settings) -> Self {
         let gate = Gate::new(settings, Arc::new(FixedClock));
         Self { gate, now: Instant::now(), sent: Vec::new(), decided: Vec::new() }
     }
 
-    /// Both links up, and the questions of the start answered by `service`.
-    pub(super) fn with(settings: Settings, service: &Service) -> Self {
-        let mut stage = Self::dark(settings);
-        stage.up(Link::Component);
-        stage.up(Link::Client);
-        stage.play(service);
-        stage
+    /// With both links up, and the first IQs answered by `service`.
+    pub(super) fn with(settings: Settings, service: &FakeService) -> Self {
+        let mut test = Self::dark(settings);
+        test.up(Link::Component);
+        test.up(Link::Client);
+        test.play(service);
+        test
     }
 
     pub(super) fn up(&mut self, link: Link) {
@@ -103,10 +103,10 @@ impl Stage {
         self.take(out);
     }
 
-    pub(super) fn ask(&mut self, number: u32, ask: Ask) -> Ticket {
-        let (ticket, out) = self.gate.ask(self.now, ask, number);
+    pub(super) fn ask(&mut self, number: u32, request: Request) -> RequestId {
+        let (id, out) = self.gate.ask(self.now, request, number);
         self.take(out);
-        ticket
+        id
     }
 
     /// Whether the room is known to be public.
@@ -130,16 +130,16 @@ impl Stage {
         self.take(out);
     }
 
-    pub(super) fn take(&mut self, outputs: Vec<Output<u32>>) {
+    pub(super) fn take(&mut self, outputs: Vec<GateOutput<u32>>) {
         for output in outputs {
             match output {
-                Output::Send(link, stanza) => self.sent.push((link, stanza)),
-                Output::Decide(number, decision) => self.decided.push((number, decision)),
+                GateOutput::Send(link, stanza) => self.sent.push((link, stanza)),
+                GateOutput::Decide(number, decision) => self.decided.push((number, decision)),
             }
         }
     }
 
-    /// What was sent over this link since it was last asked.
+    /// The stanzas sent over this link since the last call.
     pub(super) fn sent(&mut self, link: Link) -> Vec<Element> {
         let (taken, left) = self.sent.drain(..).partition(|(on, _)| *on == link);
         self.sent = left;
@@ -147,26 +147,26 @@ impl Stage {
         taken.into_iter().map(|(_, stanza)| stanza).collect()
     }
 
-    /// The one question or prompt that was sent over this link.
+    /// The only stanza sent over this link since the last call.
     pub(super) fn one(&mut self, link: Link) -> Element {
         let mut sent = self.sent(link);
         assert_eq!(sent.len(), 1, "{sent:?}");
         sent.remove(0)
     }
 
-    /// What was decided since it was last asked.
+    /// The decisions since the last call.
     pub(super) fn decided(&mut self) -> Vec<(u32, Decision)> {
         std::mem::take(&mut self.decided)
     }
 
-    /// The decisions' refusals by status, 200 for none.
+    /// The decisions as HTTP statuses; 200 if granted.
     pub(super) fn statuses(&mut self) -> Vec<(u32, u16)> {
         let status = |decision: Decision| decision.err().map_or(200, |refusal| refusal.row().status);
         self.decided().into_iter().map(|(number, decision)| (number, status(decision))).collect()
     }
 
     /// Lets the service answer until there are no more questions; returns how many there were.
-    pub(super) fn play(&mut self, service: &Service) -> usize {
+    pub(super) fn play(&mut self, service: &FakeService) -> usize {
         let mut count = 0;
         loop {
             let questions = self.sent(Link::Client);
@@ -187,8 +187,8 @@ impl Stage {
     }
 
     /// A request from beginning to end: asked, confirmed if a prompt comes, rights looked up.
-    pub(super) fn request(&mut self, ask: Ask, service: &Service) -> Decision {
-        self.ask(0, ask);
+    pub(super) fn decision_of(&mut self, request: Request, service: &FakeService) -> Decision {
+        self.ask(0, request);
         self.play(service);
         for prompt in self.sent(Link::Component) {
             self.stanza(Link::Component, &echo(&prompt));
@@ -272,7 +272,7 @@ pub(super) type Identities = &'static [(&'static str, &'static str)];
 
 /// A domain with a channel service, which can behave like each of the known ones.
 #[derive(Clone)]
-pub(super) struct Service {
+pub(super) struct FakeService {
     /// What the domains list, with what each item says of itself.
     pub(super) items: Vec<(&'static str, Manner, Identities)>,
     /// What a domain says of itself.
@@ -293,7 +293,7 @@ pub(super) struct Service {
 
 pub(super) const CHANNELS: Identities = &[("pubsub", "channels"), ("pubsub", "inbox")];
 
-impl Service {
+impl FakeService {
     /// A private channel of which Alice is no part.
     pub(super) fn new() -> Self {
         Self {

@@ -1,10 +1,10 @@
-//! Everything that is counted, under its name. The section WATCHING of the manual says the same, and a test that it does.
+//! All metrics, with their names. A test compares them with the section WATCHING of the manual.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::health::Report;
-use super::text::Kind::{Counter, Gauge, Histogram};
-use super::text::Text;
+use super::health::HealthReport;
+use super::text::FamilyKind::{Counter, Gauge, Histogram};
+use super::text::MetricsText;
 use crate::access::{Counts, LinkCounts, LookupCounts};
 use crate::http::Activity;
 use crate::media::PreviewCounts;
@@ -12,7 +12,7 @@ use crate::metrics::{Answered, Requests, Route};
 use crate::store::Pool;
 use crate::sys::Usage;
 
-/// What is known at one moment.
+/// All values at one moment.
 pub(super) struct Snapshot<'a> {
     pub version: &'static str,
     /// When the process was started.
@@ -25,13 +25,13 @@ pub(super) struct Snapshot<'a> {
     /// Previews under way, and requests that wait for theirs.
     pub preview_jobs: (usize, usize),
     pub previews: &'a PreviewCounts,
-    pub health: Report,
+    pub health: HealthReport,
 }
 
 impl Snapshot<'_> {
     /// The text that Prometheus reads.
     pub fn text(&self) -> Vec<u8> {
-        let mut text = Text::default();
+        let mut text = MetricsText::default();
         self.requests(&mut text);
         self.transfers(&mut text);
         self.workers(&mut text);
@@ -44,7 +44,7 @@ impl Snapshot<'_> {
         text.into_bytes()
     }
 
-    fn requests(&self, text: &mut Text) {
+    fn requests(&self, text: &mut MetricsText) {
         let mut answered = text.family(
             "mediaserver_http_requests_total",
             Counter,
@@ -73,7 +73,7 @@ impl Snapshot<'_> {
         }
     }
 
-    fn transfers(&self, text: &mut Text) {
+    fn transfers(&self, text: &mut MetricsText) {
         let mut by_route = |name, help, count: fn(&Answered) -> u64| {
             let mut family = text.family(name, Counter, help);
             for route in Route::ALL {
@@ -125,7 +125,7 @@ impl Snapshot<'_> {
         );
     }
 
-    fn workers(&self, text: &mut Text) {
+    fn workers(&self, text: &mut MetricsText) {
         let server = &self.server;
         let (left, max) = server.left;
         gauges(
@@ -176,7 +176,7 @@ impl Snapshot<'_> {
         );
     }
 
-    fn confirmations(&self, text: &mut Text) {
+    fn confirmations(&self, text: &mut MetricsText) {
         let gate = &self.gate;
         gauges(
             text,
@@ -203,7 +203,7 @@ impl Snapshot<'_> {
         }
     }
 
-    fn links(&self, text: &mut Text) {
+    fn links(&self, text: &mut MetricsText) {
         let links = [("component", self.gate.component), ("client", self.gate.client)];
         let mut up = text.family("mediaserver_xmpp_up", Gauge, "Whether the XMPP link is logged in.");
         for (link, LinkCounts { up: is_up, .. }) in links {
@@ -219,7 +219,7 @@ impl Snapshot<'_> {
         }
     }
 
-    fn lookups(&self, text: &mut Text) {
+    fn lookups(&self, text: &mut MetricsText) {
         let lookups = self.gate.lookups;
         let kinds =
             [("service", lookups.service), ("access", lookups.access), ("affiliation", lookups.affiliation)];
@@ -238,7 +238,7 @@ impl Snapshot<'_> {
         });
     }
 
-    fn previews(&self, text: &mut Text) {
+    fn previews(&self, text: &mut MetricsText) {
         let (running, waiting) = self.preview_jobs;
         gauges(
             text,
@@ -263,7 +263,7 @@ impl Snapshot<'_> {
         }
     }
 
-    fn storage(&self, text: &mut Text) {
+    fn storage(&self, text: &mut MetricsText) {
         let mut free =
             text.family("mediaserver_storage_free_bytes", Gauge, "Bytes that may still be stored.");
         if let Some(bytes) = self.health.free_space() {
@@ -283,8 +283,8 @@ impl Snapshot<'_> {
         }
     }
 
-    /// What Prometheus expects of every process, under the names of its own client libraries.
-    fn process(&self, text: &mut Text) {
+    /// The metrics of the process, named as Prometheus's client libraries name them.
+    fn process(&self, text: &mut MetricsText) {
         let help = "1, with the version that runs.";
         text.family("mediaserver_build_info", Gauge, help).sample(&[("version", self.version)], 1_u64);
         let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
@@ -308,7 +308,7 @@ impl Snapshot<'_> {
 }
 
 /// Gauges without labels.
-fn gauges<const N: usize>(text: &mut Text, rows: [(&'static str, &str, usize); N]) {
+fn gauges<const N: usize>(text: &mut MetricsText, rows: [(&'static str, &str, usize); N]) {
     for (name, help, value) in rows {
         text.family(name, Gauge, help).value(value);
     }
@@ -339,7 +339,7 @@ mod tests {
             usage: Usage { cpu: Duration::from_millis(250), open_files: Some(9), ..Usage::default() },
             server: Activity { connections: (10, 20), idle: 4, left: (2, 8), ..Activity::default() },
             requests: &requests,
-            health: Report::new(&gate, Ok(()), Err("x"), Ok(11)),
+            health: HealthReport::new(&gate, Ok(()), Err("x"), Ok(11)),
             gate,
             pool: Pool { open: 5, idle: 3, most: 8 },
             preview_jobs: (1, 2),

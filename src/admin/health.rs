@@ -1,40 +1,40 @@
-//! `/healthz`: whether each part that the server needs is in order.
+//! `/healthz`: whether each part that the server needs works.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::probe::{Finding, Probe};
+use super::probe::{HealthProbe, ProbeResult};
 use crate::access::Counts;
 use crate::http::Response;
 use crate::media::Library;
 
-/// The parts that have to be tried out.
+/// The parts that must be tried to know whether they work.
 pub(super) struct Health {
-    database: Arc<Probe<()>>,
-    storage: Arc<Probe<()>>,
-    space: Arc<Probe<u64>>,
+    database: Arc<HealthProbe<()>>,
+    storage: Arc<HealthProbe<()>>,
+    space: Arc<HealthProbe<u64>>,
 }
 
-/// What is known of every part.
+/// The state of all parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Report {
-    /// Whether all parts are in order.
+pub(super) struct HealthReport {
+    /// Whether all parts work.
     ok: bool,
-    parts: Parts,
+    parts: PartsHealth,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-struct Parts {
-    xmpp_component: Part,
-    xmpp_client: Part,
-    database: Part,
-    storage: Part,
-    free_space: Part,
+struct PartsHealth {
+    xmpp_component: PartHealth,
+    xmpp_client: PartHealth,
+    database: PartHealth,
+    storage: PartHealth,
+    free_space: PartHealth,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-struct Part {
+struct PartHealth {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
@@ -43,62 +43,62 @@ struct Part {
 }
 
 impl Health {
-    /// The health of this library.
+    /// Probes for this library.
     pub fn new(library: &Arc<Library>) -> Self {
         let of = || Arc::clone(library);
         let (metadata, files, space) = (of(), of(), of());
         Self {
-            database: Probe::new("the database", move || metadata.try_metadata()),
-            storage: Probe::new("the storage", move || files.try_storage()),
-            space: Probe::new("the look for free space", move || space.free_space()),
+            database: HealthProbe::new("the database", move || metadata.try_metadata()),
+            storage: HealthProbe::new("the storage", move || files.try_storage()),
+            space: HealthProbe::new("reading the free space", move || space.free_space()),
         }
     }
 
-    /// What is known now, in bounded time. The parts are tried out side by side.
-    pub fn report(&self, counts: &Counts) -> Report {
+    /// The state of all parts, in bounded time. The parts are tried at the same time.
+    pub fn report(&self, counts: &Counts) -> HealthReport {
         self.database.begin();
         self.storage.begin();
         self.space.begin();
-        Report::new(counts, self.database.finding(), self.storage.finding(), self.space.finding())
+        HealthReport::new(counts, self.database.finding(), self.storage.finding(), self.space.finding())
     }
 }
 
-impl Report {
+impl HealthReport {
     pub(super) fn new(
         counts: &Counts,
-        database: Finding<()>,
-        storage: Finding<()>,
-        space: Finding<u64>,
+        database: ProbeResult<()>,
+        storage: ProbeResult<()>,
+        space: ProbeResult<u64>,
     ) -> Self {
-        let link = |up: bool| Part::of(if up { Ok(()) } else { Err("it is not logged in") });
-        let parts = Parts {
+        let link = |up: bool| PartHealth::of(if up { Ok(()) } else { Err("it is not logged in") });
+        let parts = PartsHealth {
             xmpp_component: link(counts.component.up),
             xmpp_client: link(counts.client.up),
-            database: Part::of(database),
-            storage: Part::of(storage),
-            free_space: Part { bytes: space.ok(), ..Part::of(space.map(drop)) },
+            database: PartHealth::of(database),
+            storage: PartHealth::of(storage),
+            free_space: PartHealth { bytes: space.ok(), ..PartHealth::of(space.map(drop)) },
         };
         Self { ok: parts.named().iter().all(|(_, part)| part.ok), parts }
     }
 
-    /// The answer to a request for it.
-    pub fn answer(&self) -> Response {
+    /// The response of `/healthz`.
+    pub fn response(&self) -> Response {
         Response::json(if self.ok { 200 } else { 503 }, self)
     }
 
-    /// Each part's name, and whether it is in order.
+    /// Each part's name, and whether it works.
     pub fn parts(&self) -> [(&'static str, bool); 5] {
         self.parts.named().map(|(name, part)| (name, part.ok))
     }
 
-    /// Bytes that may still be stored, if they could be counted.
+    /// Bytes that may still be stored, if they could be read.
     pub fn free_space(&self) -> Option<u64> {
         self.parts.free_space.bytes
     }
 }
 
-impl Parts {
-    fn named(&self) -> [(&'static str, Part); 5] {
+impl PartsHealth {
+    fn named(&self) -> [(&'static str, PartHealth); 5] {
         [
             ("xmpp_component", self.xmpp_component),
             ("xmpp_client", self.xmpp_client),
@@ -109,8 +109,8 @@ impl Parts {
     }
 }
 
-impl Part {
-    fn of(finding: Finding<()>) -> Self {
+impl PartHealth {
+    fn of(finding: ProbeResult<()>) -> Self {
         Self { ok: finding.is_ok(), reason: finding.err(), bytes: None }
     }
 }
@@ -126,25 +126,25 @@ mod tests {
     }
 
     #[test]
-    fn all_parts_have_to_be_in_order() {
-        let whole = Report::new(&counts(true, true), Ok(()), Ok(()), Ok(5));
-        assert_eq!((whole.answer().status(), whole.free_space()), (200, Some(5)));
+    fn one_broken_part_makes_it_503() {
+        let whole = HealthReport::new(&counts(true, true), Ok(()), Ok(()), Ok(5));
+        assert_eq!((whole.response().status(), whole.free_space()), (200, Some(5)));
         for (broken, part) in [
-            (Report::new(&counts(false, true), Ok(()), Ok(()), Ok(5)), "xmpp_component"),
-            (Report::new(&counts(true, false), Ok(()), Ok(()), Ok(5)), "xmpp_client"),
-            (Report::new(&counts(true, true), Err("x"), Ok(()), Ok(5)), "database"),
-            (Report::new(&counts(true, true), Ok(()), Err("x"), Ok(5)), "storage"),
-            (Report::new(&counts(true, true), Ok(()), Ok(()), Err("x")), "free_space"),
+            (HealthReport::new(&counts(false, true), Ok(()), Ok(()), Ok(5)), "xmpp_component"),
+            (HealthReport::new(&counts(true, false), Ok(()), Ok(()), Ok(5)), "xmpp_client"),
+            (HealthReport::new(&counts(true, true), Err("x"), Ok(()), Ok(5)), "database"),
+            (HealthReport::new(&counts(true, true), Ok(()), Err("x"), Ok(5)), "storage"),
+            (HealthReport::new(&counts(true, true), Ok(()), Ok(()), Err("x")), "free_space"),
         ] {
-            assert_eq!(broken.answer().status(), 503, "{part}");
+            assert_eq!(broken.response().status(), 503, "{part}");
             let wrong: Vec<_> = broken.parts().into_iter().filter(|(_, ok)| !ok).collect();
             assert_eq!(wrong, [(part, false)]);
         }
     }
 
     #[test]
-    fn it_reads_as_json_with_a_reason_for_what_fails() {
-        let report = Report::new(&counts(true, false), Ok(()), Err("no space is left"), Ok(5));
+    fn a_broken_part_has_a_reason_in_the_json() {
+        let report = HealthReport::new(&counts(true, false), Ok(()), Err("no space is left"), Ok(5));
         let json = serde_json::to_value(report).unwrap();
         let expected = serde_json::json!({ "ok": false, "parts": {
             "xmpp_component": { "ok": true },

@@ -1,4 +1,5 @@
-//! For those who watch the server: `/metrics` and `/healthz`, on a listener of their own, never on the public one.
+//! The admin interface: `/metrics` and `/healthz`, on a listener of its own, never on the public one. Served by that
+//! listener's worker thread.
 
 mod exposition;
 #[cfg(test)]
@@ -11,7 +12,7 @@ mod text;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::access::Doorkeeper;
+use crate::access::SharedGate;
 use crate::http::{Exchange, Monitor, Response, Service};
 use crate::media::Library;
 use crate::model::{Method, Refusal};
@@ -20,12 +21,12 @@ use crate::sys::Usage;
 use exposition::Snapshot;
 use health::Health;
 
-/// The methods of both addresses.
+/// The methods of both routes.
 const METHODS: &str = "GET, HEAD";
 
-/// The service behind `admin.bind`. `P` is what is parked at the gate.
+/// The service of `admin.bind`. `P` is what is parked at the gate.
 pub struct Admin<P: Send> {
-    door: Arc<Doorkeeper<P>>,
+    gate: Arc<SharedGate<P>>,
     library: Arc<Library>,
     server: Monitor,
     health: Health,
@@ -33,19 +34,19 @@ pub struct Admin<P: Send> {
 }
 
 impl<P: Send> Admin<P> {
-    /// Watches these parts of a process that `started` then.
+    /// Reports on these parts of a process that was started at `started`.
     pub fn new(
-        door: Arc<Doorkeeper<P>>,
+        gate: Arc<SharedGate<P>>,
         library: Arc<Library>,
         server: Monitor,
         started: SystemTime,
     ) -> Self {
         let health = Health::new(&library);
-        Self { door, library, server, health, started }
+        Self { gate, library, server, health, started }
     }
 
     fn metrics(&self) -> Response {
-        let gate = self.door.counts();
+        let gate = self.gate.counts();
         let snapshot = Snapshot {
             version: env!("CARGO_PKG_VERSION"),
             started: self.started,
@@ -61,7 +62,7 @@ impl<P: Send> Admin<P> {
         Response::bytes(200, text::CONTENT_TYPE, snapshot.text())
     }
 
-    fn answer(&self, method: Method, path: &str) -> Response {
+    fn response(&self, method: Method, path: &str) -> Response {
         if !matches!(path, "/metrics" | "/healthz") {
             return Response::refusal(Refusal::NoSuchRoute);
         }
@@ -70,7 +71,7 @@ impl<P: Send> Admin<P> {
         }
         let response = match path {
             "/metrics" => self.metrics(),
-            _ => self.health.report(&self.door.counts()).answer(),
+            _ => self.health.report(&self.gate.counts()).response(),
         };
         response.header("Cache-Control", "no-store")
     }
@@ -80,7 +81,7 @@ impl<P: Send + 'static> Service for Admin<P> {
     fn serve(self: Arc<Self>, exchange: Exchange) {
         // The parts that are tried out may hang.
         exchange.leave_turn(move |exchange| {
-            let response = self.answer(exchange.method(), exchange.path());
+            let response = self.response(exchange.method(), exchange.path());
             exchange.answer(response);
         });
     }

@@ -1,5 +1,5 @@
-//! Trying a part of the server out, without ever waiting long: what hangs is left hanging on a thread of its own, and
-//! what was found a moment ago is not asked again.
+//! Tries whether a part of the server works, in bounded time. Each attempt runs on a thread of its own, which may hang;
+//! a fresh result is used again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,35 +9,35 @@ use std::time::Instant;
 use crate::error::{Kind, Result};
 use crate::limits;
 
-/// What a probe found: a value, or why there is none, in words that are told outside.
-pub(super) type Finding<T> = std::result::Result<T, &'static str>;
+/// A value, or the reason why there is none, in words that clients may read.
+pub(super) type ProbeResult<T> = std::result::Result<T, &'static str>;
 
-/// Said of what takes too long.
+/// The reason of an attempt that takes too long.
 pub(super) const SILENCE: &str = "no answer in time";
 
-/// A part of the server that can be tried out. One attempt is under way at a time, however many ask.
-pub(super) struct Probe<T> {
+/// A part of the server that can be tried. One attempt runs at a time, however many requests want its result.
+pub(super) struct HealthProbe<T> {
     name: &'static str,
     attempt: Box<dyn Fn() -> Result<T> + Send + Sync>,
-    state: Mutex<State<T>>,
+    state: Mutex<ProbeState<T>>,
     ended: Condvar,
 }
 
-struct State<T> {
-    /// Since when an attempt has been under way.
+struct ProbeState<T> {
+    /// When the attempt under way began.
     running: Option<Instant>,
-    /// When the last one ended, and what it found.
-    last: Option<(Instant, Finding<T>)>,
+    /// When the last attempt ended, and its result.
+    last: Option<(Instant, ProbeResult<T>)>,
 }
 
-impl<T: Copy + Send + 'static> Probe<T> {
-    /// A probe that tries `attempt`; `name` is for the log.
+impl<T: Copy + Send + 'static> HealthProbe<T> {
+    /// A probe that calls `attempt`; `name` is for the log.
     pub fn new(name: &'static str, attempt: impl Fn() -> Result<T> + Send + Sync + 'static) -> Arc<Self> {
-        let state = Mutex::new(State { running: None, last: None });
+        let state = Mutex::new(ProbeState { running: None, last: None });
         Arc::new(Self { name, attempt: Box::new(attempt), state, ended: Condvar::new() })
     }
 
-    /// Begins an attempt, unless one is under way or has just ended.
+    /// Begins an attempt, unless one is under way or the last result is fresh.
     pub fn begin(self: &Arc<Self>) {
         let mut state = self.lock();
         let fresh = state.last.is_some_and(|(ended, _)| ended.elapsed() < limits::PROBE_AGE);
@@ -54,7 +54,7 @@ impl<T: Copy + Send + 'static> Probe<T> {
     }
 
     /// What is known now; waits for an attempt that is under way, but for none longer than [`limits::PROBE_WAIT`].
-    pub fn finding(self: &Arc<Self>) -> Finding<T> {
+    pub fn finding(self: &Arc<Self>) -> ProbeResult<T> {
         self.begin();
         let mut state = self.lock();
         while let Some(since) = state.running {
@@ -81,7 +81,7 @@ impl<T: Copy + Send + 'static> Probe<T> {
         });
     }
 
-    fn end(&self, finding: Finding<T>) {
+    fn end(&self, finding: ProbeResult<T>) {
         let mut state = self.lock();
         if finding.is_ok() && state.last.is_some_and(|(_, last)| last.is_err()) {
             log::info!("{} works again", self.name);
@@ -91,12 +91,12 @@ impl<T: Copy + Send + 'static> Probe<T> {
         self.ended.notify_all();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, ProbeState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What may be told of an error: the rest is for the log.
+/// The reason that clients may read. The error itself goes to the log.
 fn reason(kind: Kind) -> &'static str {
     match kind {
         Kind::Unavailable => "it can't be reached now",
@@ -115,12 +115,12 @@ mod tests {
     use crate::error::Error;
 
     #[test]
-    fn many_who_ask_cause_one_attempt() {
+    fn concurrent_requests_share_one_attempt() {
         let attempts = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&attempts);
         let (release, released) = mpsc::channel::<()>();
         let released = Mutex::new(released);
-        let probe = Probe::new("it", move || {
+        let probe = HealthProbe::new("it", move || {
             counted.fetch_add(1, Ordering::SeqCst);
             let _ = released.lock().unwrap().recv();
             Ok(7)
@@ -133,23 +133,23 @@ mod tests {
                 assert_eq!(finding.join().unwrap(), Ok(7));
             }
         });
-        // Unless the machine stood still for as long as findings are kept.
-        let most = 1 + probe.lock().last.map_or(0, |(ended, _)| ended.elapsed().as_secs());
-        assert!(attempts.load(Ordering::SeqCst) as u64 <= most);
+        // More only if the machine stood still for longer than a result is fresh.
+        let max = 1 + probe.lock().last.map_or(0, |(ended, _)| ended.elapsed().as_secs());
+        assert!(attempts.load(Ordering::SeqCst) as u64 <= max);
     }
 
     #[test]
-    fn what_hangs_is_said_to_and_comes_back() {
+    fn an_attempt_that_hangs_is_reported_until_it_ends() {
         let (release, released) = mpsc::channel::<()>();
         let released = Mutex::new(released);
-        let probe = Probe::new("it", move || {
+        let probe = HealthProbe::new("it", move || {
             let _ = released.lock().unwrap().recv();
             Ok(())
         });
         let begun = Instant::now();
         assert_eq!(probe.finding(), Err(SILENCE));
         assert!(begun.elapsed() >= limits::PROBE_WAIT);
-        // The attempt that hangs is known to: nobody waits for it again.
+        // The next request does not wait for the same attempt again.
         assert_eq!(probe.finding(), Err(SILENCE));
         assert!(probe.lock().running.is_some_and(|since| since <= begun + limits::PROBE_WAIT));
         drop(release);
@@ -160,13 +160,13 @@ mod tests {
     }
 
     #[test]
-    fn errors_and_panics_are_told_without_their_texts() {
+    fn reasons_hold_no_texts_of_errors_and_panics() {
         for (kind, told) in [(Kind::Unavailable, "reached"), (Kind::Full, "space"), (Kind::Failure, "log")] {
-            let probe = Probe::<()>::new("it", move || Err(Error::new(kind, "password=hunter2")));
+            let probe = HealthProbe::<()>::new("it", move || Err(Error::new(kind, "password=hunter2")));
             let reason = probe.finding().unwrap_err();
             assert!(reason.contains(told) && !reason.contains("hunter2"), "{reason}");
         }
-        let probe = Probe::<()>::new("it", || panic!("on purpose"));
+        let probe = HealthProbe::<()>::new("it", || panic!("on purpose"));
         assert_eq!(probe.finding(), Err(reason(Kind::Failure)));
     }
 }

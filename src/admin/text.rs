@@ -1,4 +1,4 @@
-//! Writing what is counted in the text format of Prometheus, version 0.0.4
+//! The text format of Prometheus, version 0.0.4
 //! (<https://prometheus.io/docs/instrumenting/exposition_formats>).
 
 use std::fmt::{self, Write};
@@ -8,28 +8,28 @@ use crate::metrics::{BOUNDS, Histogram};
 /// The media type of the format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The text, family by family.
+/// A text of metric families.
 #[derive(Default)]
-pub(super) struct Text(String);
+pub(super) struct MetricsText(String);
 
-/// What the numbers of a family are.
+/// The type of a family's samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// It only grows, until the process ends.
+pub(super) enum FamilyKind {
+    /// Only grows while the process runs.
     Counter,
-    /// It goes up and down.
+    /// Goes up and down.
     Gauge,
-    /// How often, and how long, by upper bounds.
+    /// Counts of durations in buckets.
     Histogram,
 }
 
-impl Text {
-    /// Begins a family. Its samples follow before the next one's.
-    pub fn family(&mut self, name: &'static str, kind: Kind, help: &str) -> Family<'_> {
+impl MetricsText {
+    /// Begins a family. Its samples must be written before the next family begins.
+    pub fn family(&mut self, name: &'static str, kind: FamilyKind, help: &str) -> Family<'_> {
         let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            FamilyKind::Counter => "counter",
+            FamilyKind::Gauge => "gauge",
+            FamilyKind::Histogram => "histogram",
         };
         let help = help.replace('\\', "\\\\").replace('\n', "\\n");
         let text = &mut self.0;
@@ -54,12 +54,12 @@ pub(super) type Label<'a> = (&'static str, &'a str);
 
 impl Family<'_> {
     /// Adds a sample without labels.
-    pub fn value(&mut self, number: impl Into<Number>) {
+    pub fn value(&mut self, number: impl Into<MetricValue>) {
         self.sample(&[], number);
     }
 
     /// Adds a sample with these labels.
-    pub fn sample(&mut self, labels: &[Label<'_>], number: impl Into<Number>) {
+    pub fn sample(&mut self, labels: &[Label<'_>], number: impl Into<MetricValue>) {
         self.line("", labels, number.into());
     }
 
@@ -69,7 +69,7 @@ impl Family<'_> {
         for (bound, count) in BOUNDS.iter().zip(cumulated) {
             self.bucket(labels, &bound.as_secs_f64().to_string(), count);
         }
-        // The sum is read after the counts, so that it belongs to as many durations or more, never to fewer.
+        // The sum is read after the counts: it may hold more durations than they do, never fewer.
         let [.., all] = cumulated;
         self.bucket(labels, "+Inf", all);
         self.line("_sum", labels, histogram.total().as_secs_f64().into());
@@ -81,7 +81,7 @@ impl Family<'_> {
         self.line("_bucket", &labels, count.into());
     }
 
-    fn line(&mut self, suffix: &str, labels: &[Label<'_>], number: Number) {
+    fn line(&mut self, suffix: &str, labels: &[Label<'_>], number: MetricValue) {
         let Self { text, name } = self;
         write(text, format_args!("{name}{suffix}"));
         for (at, (label, value)) in labels.iter().enumerate() {
@@ -93,44 +93,44 @@ impl Family<'_> {
     }
 }
 
-/// A sample's number.
+/// A sample's value.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Number {
+pub(super) enum MetricValue {
     Whole(u64),
     Real(f64),
 }
 
-impl From<u64> for Number {
+impl From<u64> for MetricValue {
     fn from(number: u64) -> Self {
         Self::Whole(number)
     }
 }
 
-impl From<u32> for Number {
+impl From<u32> for MetricValue {
     fn from(number: u32) -> Self {
         Self::Whole(number.into())
     }
 }
 
-impl From<usize> for Number {
+impl From<usize> for MetricValue {
     fn from(number: usize) -> Self {
         Self::Whole(number as u64)
     }
 }
 
-impl From<bool> for Number {
+impl From<bool> for MetricValue {
     fn from(yes: bool) -> Self {
         Self::Whole(yes.into())
     }
 }
 
-impl From<f64> for Number {
+impl From<f64> for MetricValue {
     fn from(number: f64) -> Self {
         Self::Real(number)
     }
 }
 
-impl fmt::Display for Number {
+impl fmt::Display for MetricValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Whole(number) => number.fmt(f),
@@ -142,7 +142,7 @@ impl fmt::Display for Number {
     }
 }
 
-/// A label's value, between its quotes.
+/// A label's value with `\`, `"` and line ends escaped.
 struct Escaped<'a>(&'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -172,9 +172,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_written_as_the_format_has_them() {
-        let mut text = Text::default();
-        let mut family = text.family("a", Kind::Gauge, "A.");
+    fn values_are_written_as_the_format_demands() {
+        let mut text = MetricsText::default();
+        let mut family = text.family("a", FamilyKind::Gauge, "A.");
         family.value(u64::MAX);
         family.sample(&[("b", "1")], 0.25);
         family.sample(&[("b", "2")], f64::INFINITY);
@@ -189,10 +189,10 @@ mod tests {
     }
 
     #[test]
-    fn what_would_end_a_line_or_a_value_is_escaped() {
+    fn line_ends_quotes_and_backslashes_are_escaped() {
         let (help, value) = ("two\nlines \\ \"quoted\".", "\\\"\n,}\u{e9} ");
-        let mut text = Text::default();
-        text.family("a_total", Kind::Counter, help).sample(&[("b", value), ("c", "")], 1_u64);
+        let mut text = MetricsText::default();
+        text.family("a_total", FamilyKind::Counter, help).sample(&[("b", value), ("c", "")], 1_u64);
         assert!(text.0.starts_with("# HELP a_total two\\nlines \\\\ \"quoted\".\n"), "{}", text.0);
         let families = parse(&text.0).unwrap();
         assert_eq!(families[0].help, help);
@@ -206,8 +206,8 @@ mod tests {
         for milliseconds in [1, 7, 90_000] {
             histogram.observe(Duration::from_millis(milliseconds));
         }
-        let mut text = Text::default();
-        text.family("t_seconds", Kind::Histogram, "T.").histogram(&[("route", "list")], &histogram);
+        let mut text = MetricsText::default();
+        text.family("t_seconds", FamilyKind::Histogram, "T.").histogram(&[("route", "list")], &histogram);
         parse(&text.0).unwrap();
         for line in [
             "t_seconds_bucket{route=\"list\",le=\"0.001\"} 1",

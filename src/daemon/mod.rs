@@ -18,7 +18,7 @@ pub use commands::{check, configuration_rows, drop_schema, fsck, setup_schema, t
 
 use reload::Reload;
 
-use crate::access::{Decision, Doorkeeper};
+use crate::access::{Decision, SharedGate};
 use crate::admin::Admin;
 use crate::clock::SystemClock;
 use crate::config::{Config, Notice, Source};
@@ -118,7 +118,7 @@ fn web(config: &Config, library: Arc<Library>, outbox: Outbox, resumed: &ResumeQ
             }
         };
         let gate = config.access.clone();
-        let door = Doorkeeper::new(gate, Arc::new(SystemClock), outbox, Box::new(deliver));
+        let door = SharedGate::new(gate, Arc::new(SystemClock), outbox, Box::new(deliver));
         Web::new(library, Arc::new(door), config.web.clone())
     })
 }

@@ -1,19 +1,19 @@
-//! What the channel service says of a node and of its people (XEP-0060 sections 4.1 and 4.5).
+//! Affiliations and access models of pubsub nodes (XEP-0060 sections 4.1 and 4.5).
 
 /// A user's affiliation with a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Affiliation {
-    /// Everything.
+    /// May do everything.
     Owner,
-    /// Reads, posts and takes away what others posted.
+    /// May read, publish, and change or delete the media of others.
     Moderator,
-    /// Reads and posts.
+    /// May read and publish.
     Publisher,
-    /// Reads.
+    /// May read.
     Member,
-    /// Nothing; also what we take any word for that we don't know.
+    /// May do nothing. Unknown affiliations are read as this one.
     None,
-    /// Shut out.
+    /// Is banned.
     Outcast,
 }
 
@@ -22,7 +22,7 @@ impl Affiliation {
     pub const ALL: [Self; 6] =
         [Self::Owner, Self::Moderator, Self::Publisher, Self::Member, Self::None, Self::Outcast];
 
-    /// Reads the word of the protocol. Unknown words give no rights.
+    /// Reads an `affiliation` attribute.
     pub fn from_word(word: &str) -> Self {
         match word {
             "owner" => Self::Owner,
@@ -35,17 +35,17 @@ impl Affiliation {
     }
 }
 
-/// Who may read a channel without being one of its people.
+/// Who may read a channel without an affiliation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AccessModel {
     /// Everyone.
     Open,
-    /// Only people with an affiliation; also what we take anything for that we can't determine.
+    /// Only users with an affiliation. Unknown access models are read as this one.
     Private,
 }
 
 impl AccessModel {
-    /// Reads the word of the protocol. Only `open` is open.
+    /// Reads the value of `pubsub#access_model`.
     pub fn from_word(word: &str) -> Self {
         if word == "open" { Self::Open } else { Self::Private }
     }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_words_give_nothing() {
+    fn unknown_affiliations_and_access_models_give_no_rights() {
         for word in ["", "Owner", "followerPlus", "publish-only", "none"] {
             assert_eq!(Affiliation::from_word(word), Affiliation::None);
         }

@@ -1,4 +1,4 @@
-//! Addresses of XMPP (RFC 6122), in prepared form: two that are equal are equal byte for byte.
+//! XMPP addresses (RFC 6122), in prepared form: equal addresses are equal byte for byte.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use crate::limits;
 
-/// A text that is no JID, or no channel.
+/// The text is not a JID, or not a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JidError;
 
@@ -27,12 +27,12 @@ pub struct BareJid {
 }
 
 impl BareJid {
-    /// The part before the `@`, if there is one.
+    /// The local part.
     pub fn local(&self) -> Option<&str> {
         (self.local > 0).then(|| &self.text[..self.local])
     }
 
-    /// The part after the `@`, or the whole.
+    /// The domain part.
     pub fn domain(&self) -> &str {
         if self.local > 0 { &self.text[self.local + 1..] } else { &self.text }
     }
@@ -87,12 +87,12 @@ impl Jid {
         &self.bare
     }
 
-    /// The address without its resource, taken out.
+    /// The address without its resource.
     pub fn into_bare(self) -> BareJid {
         self.bare
     }
 
-    /// The part after the first `/`, if there is one.
+    /// The resource part.
     pub fn resource(&self) -> Option<&str> {
         self.resource.as_deref()
     }
@@ -136,8 +136,8 @@ impl fmt::Debug for Jid {
     }
 }
 
-/// A channel: a bare JID with a local part, short enough for a directory's name. Safe as a single
-/// path component: it holds an `@`, so it is neither `.` nor `..`, and no `/` or control character.
+/// A channel: a bare JID with a local part, short enough for a directory name. It is safe as one path component: it
+/// holds an `@`, so it is neither `.` nor `..`, and it holds neither `/` nor control characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Channel(BareJid);
 
@@ -152,12 +152,12 @@ impl Channel {
         self.0.domain()
     }
 
-    /// The address as text: the path segment, the directory's name, the `entityId`.
+    /// The address as text: the path segment, the directory name, the `entityId`.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// The pubsub node of the channel's posts, which has the channel's rights.
+    /// The pubsub node of the channel's posts. Its affiliations and access model are the channel's.
     pub fn node(&self) -> String {
         format!("/user/{}/posts", self.0)
     }
@@ -188,7 +188,7 @@ impl fmt::Display for Channel {
     }
 }
 
-/// What RFC 6122 appendix A.5 forbids in a local part besides spaces and controls.
+/// Characters that RFC 6122 appendix A.5 forbids in a local part, besides spaces and control characters.
 const LOCAL_FORBIDDEN: &[char] = &['"', '&', '\'', '/', ':', '<', '>', '@'];
 
 fn prepare_local(local: &str) -> Result<String, JidError> {
@@ -197,8 +197,8 @@ fn prepare_local(local: &str) -> Result<String, JidError> {
     if prepared.contains(forbidden) { Err(JidError) } else { Ok(prepared) }
 }
 
-/// Domains are labels of letters, digits and hyphens, of any script, or an IP address; anything that
-/// could mean something in a path, a header or XML is refused.
+/// A domain is labels of letters, digits, hyphens and underscores, of any script, or an IP address. So it holds no
+/// character with a meaning in paths, headers or XML.
 fn prepare_domain(domain: &str) -> Result<String, JidError> {
     let domain = domain.strip_suffix('.').unwrap_or(domain);
     let prepared = prepare(domain, stringprep::nameprep)?;
@@ -216,9 +216,9 @@ fn prepare_resource(resource: &str) -> Result<String, JidError> {
     if prepared.contains(char::is_control) { Err(JidError) } else { Ok(prepared) }
 }
 
-/// Prepares a part by a profile. What the profile would change again is refused: its tables are of Unicode 3.2, and
-/// younger letters become some that it changes (U+03F9 the sigma U+03A3), so that each reading would give another
-/// address.
+/// Prepares a part by a profile. Fails if a second preparation would change the result, which would give another
+/// address at each reading. That happens because the tables are of Unicode 3.2: newer letters become letters that the
+/// profile changes (U+03F9 becomes U+03A3).
 fn prepare(
     part: &str,
     profile: fn(&str) -> Result<Cow<'_, str>, stringprep::Error>,
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn invalid_addresses_are_refused() {
         let long = "a".repeat(1024);
         for text in [
             "", "@", "a@", "@b", "a@b@c", "a b@c", "a\u{0}@c", "a@b/", "a/b@", "a:b@c", "a@b c", "a@..",
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_prepared_again_is_refused() {
+    fn addresses_that_a_second_preparation_changes_are_refused() {
         for text in ["\u{3f9}@c", "a@\u{3f9}.c", "a@b.\u{3f9}"] {
             assert_eq!(jid(text), None, "{text}");
         }

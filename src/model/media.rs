@@ -1,4 +1,4 @@
-//! A media: what is known of a stored file.
+//! Stored files and their metadata.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use super::Channel;
 use crate::clock::Timestamp;
 use crate::limits;
 
-/// The name of a media within its channel: `[A-Za-z0-9_-]{1,64}`. Safe as a path component.
+/// The id of a media file within its channel: `[A-Za-z0-9_-]{1,64}`. It is safe as a path component.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MediaId(String);
 
@@ -20,14 +20,14 @@ impl MediaId {
     /// A new id: [`limits::MEDIA_ID_NEW`] letters and digits from the kernel's random numbers.
     ///
     /// # Panics
-    /// When the kernel has no random numbers to give; the request then fails, the daemon goes on.
+    /// If the kernel gives no random numbers. Then the request fails, and the daemon goes on.
     pub fn random() -> Self {
         const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
         let mut id = String::with_capacity(limits::MEDIA_ID_NEW);
         let mut random = [0; 2 * limits::MEDIA_ID_NEW];
         while id.len() < limits::MEDIA_ID_NEW {
             getrandom::fill(&mut random).expect("the kernel gives random numbers");
-            // Bytes from 248 on would make the first letters likelier than the last.
+            // Bytes from 248 on would make the first letters more likely than the last.
             let fair = random.iter().filter(|byte| **byte < 248);
             let letters = fair.map(|byte| char::from(ALPHABET[usize::from(byte % 62)]));
             let missing = limits::MEDIA_ID_NEW - id.len();
@@ -37,7 +37,7 @@ impl MediaId {
     }
 }
 
-/// A text that is no media id.
+/// The text is not a media id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MediaIdError;
 
@@ -61,10 +61,10 @@ impl fmt::Display for MediaId {
     }
 }
 
-/// What the uploader says of a media. In an update, a field that is `None` stays as it is.
+/// The texts that an uploader gives. In an update, a field that is `None` is not changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Description {
-    /// The name of the file at the uploader's.
+    /// The file name.
     pub file_name: Option<String>,
     /// A title.
     pub title: Option<String>,
@@ -72,18 +72,18 @@ pub struct Description {
     pub description: Option<String>,
 }
 
-/// A stored media: a row of table `medias`.
+/// A stored media file: a row of table `medias`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Media {
-    /// Its name in the channel.
+    /// Its id in the channel.
     pub id: MediaId,
-    /// The channel it belongs to (`entityId`).
+    /// Its channel (`entityId`).
     pub channel: Channel,
-    /// The bare JID of who uploaded it, as stored; rows of the original may hold any text.
+    /// The uploader's bare JID, as stored; rows of the original server may hold any text.
     pub author: String,
-    /// What its uploader says of it.
+    /// The uploader's texts.
     pub description: Description,
-    /// Its media type, as announced.
+    /// Its media type, as served.
     pub mime_type: String,
     /// When it was uploaded.
     pub uploaded: Timestamp,
@@ -104,7 +104,7 @@ pub struct Media {
 }
 
 impl Description {
-    /// Bytes of its texts.
+    /// The size of the texts in bytes.
     pub fn size(&self) -> u64 {
         let texts = [&self.file_name, &self.title, &self.description];
         texts.into_iter().flatten().map(|text| text.len() as u64).sum()
@@ -112,7 +112,7 @@ impl Description {
 }
 
 impl Media {
-    /// Bytes that it takes of a quota: those of its file and its texts, and [`limits::MEDIA_COST`].
+    /// The bytes that count for quotas: file, texts, and [`limits::MEDIA_COST`].
     pub fn cost(&self) -> u64 {
         limits::MEDIA_COST.saturating_add(self.size).saturating_add(self.description.size())
     }
@@ -121,11 +121,11 @@ impl Media {
 /// A stored preview: a row of table `previews`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preview {
-    /// The name of its file, beside the media's.
+    /// The name of its file, in the channel's directory.
     pub id: MediaId,
-    /// The height of the box that it was made for, in pixels.
+    /// The height of the requested box, in pixels.
     pub height: u32,
-    /// The width of that box.
+    /// The width of the requested box, in pixels.
     pub width: u32,
     /// Its media type.
     pub mime_type: String,
@@ -133,18 +133,18 @@ pub struct Preview {
     pub size: u64,
     /// The SHA-1 of its bytes, in lower-case hexadecimal.
     pub sha1: String,
-    /// When somebody asked for it last, roughly.
+    /// When it was last requested, roughly.
     pub last_used: Timestamp,
 }
 
-/// Which part of a channel's list is wanted, newest first, ties by id descending.
+/// A page of a channel's list. Lists are sorted newest first, then by descending id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     /// At most this many entries.
     pub max: usize,
-    /// Only entries newer than this one; none if there is no such media in the channel.
+    /// Only entries newer than this one; no entries if the channel has no such media.
     pub after: Option<MediaId>,
-    /// Only entries older than this one; none if there is no such media in the channel.
+    /// Only entries older than this one; no entries if the channel has no such media.
     pub before: Option<MediaId>,
 }
 
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_media_costs_its_bytes_its_texts_and_something() {
+    fn the_cost_is_file_texts_and_a_constant() {
         let texts = [Some("é".to_owned()), None, Some("abc".to_owned())];
         let [file_name, title, description] = texts;
         let media = Media {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_hold_nothing_that_means_something_in_a_path() {
+    fn ids_hold_no_characters_with_a_meaning_in_paths() {
         for good in ["a", "lETuJi8rPE4IfQrygN6r", "A_b-9", &"x".repeat(64)] {
             assert!(good.parse::<MediaId>().is_ok(), "{good}");
         }

@@ -1,4 +1,4 @@
-//! Request methods; the confirmation (XEP-0070) names them, too.
+//! Request methods, which confirmations (XEP-0070) name, too.
 
 /// A request method (RFC 9110 section 9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,7 +33,7 @@ impl Method {
         }
     }
 
-    /// The method's name; `-` for one we don't know.
+    /// The method's name; `-` for [`Method::Other`].
     pub fn name(self) -> &'static str {
         match self {
             Self::Get => "GET",

@@ -1,4 +1,4 @@
-//! The words of the domain: who, what, and who may do what to it. No I/O.
+//! The values that all layers share: addresses, media, permissions, quotas, refusals. No I/O.
 
 mod affiliation;
 mod jid;
@@ -14,4 +14,4 @@ pub use media::{Description, Media, MediaId, MediaIdError, Page, Preview};
 pub use method::Method;
 pub use permission::{Need, may};
 pub use quota::{Quota, Quotas};
-pub use refusal::{Refusal, Row};
+pub use refusal::{Refusal, RefusalRow};

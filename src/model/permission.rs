@@ -1,23 +1,23 @@
-//! The permission table: who may do what.
+//! The permission table: which affiliation allows which action.
 
 use super::{Affiliation, BareJid};
 
 /// What a request wants to do to a channel or one of its media.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// Read the list, a media, its preview or its metadata.
+    /// Read the list, a media file, its preview or its metadata.
     Read,
-    /// Add a media, or set the avatar.
+    /// Upload a media file, or set the avatar.
     Publish,
-    /// Change or delete a media that `author` uploaded; `None` where there is no such media.
+    /// Change or delete a media file that `author` uploaded; `None` if there is no such file.
     Modify {
-        /// Who uploaded the media.
+        /// The uploader.
         author: Option<BareJid>,
     },
 }
 
-/// Whether someone with this affiliation may do it. The uploader's own privilege, and what everybody
-/// may do on a public channel, is not in the table: neither needs an affiliation.
+/// Whether this affiliation allows it. Uploaders may change their own media, and everyone may read public channels;
+/// neither is in the table, because neither needs an affiliation.
 pub fn may(affiliation: Affiliation, need: &Need) -> bool {
     use Affiliation::{Member, Moderator, None, Outcast, Owner, Publisher};
     match (need, affiliation) {

@@ -1,41 +1,40 @@
-//! Quotas: how many bytes the media of a channel, or of a user, may take together. What each takes is
-//! [`Media::cost`].
+//! Quotas: how many bytes the media of a channel, or of a user, may take together. Each takes [`Media::cost`].
 
 #[cfg(doc)]
 use super::Media;
 use super::{Channel, Refusal};
 
-/// Whose media are counted together. Previews are not counted.
+/// Which media are counted together. Previews are not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Quota {
-    /// Those of a channel.
+    /// The media of a channel.
     Channel,
-    /// Those that a user uploaded, in all channels.
+    /// The media that a user uploaded to all channels.
     User,
 }
 
-/// The quotas in force, in bytes; `None` where there is no end.
+/// The quotas in force, in bytes; `None`: unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quotas {
-    /// Of each channel.
+    /// For each channel.
     pub channel: Option<u64>,
-    /// Of each user.
+    /// For each user.
     pub user: Option<u64>,
 }
 
 impl Quotas {
-    /// No quota at all.
+    /// No quotas.
     pub const NONE: Self = Self { channel: None, user: None };
 
-    /// The quotas there are, with their bytes; always in this order, which is the order of locks.
+    /// The quotas that are set, with their bytes, in the order in which rows are locked.
     pub fn each(self) -> impl Iterator<Item = (Quota, u64)> {
         let all = [(Quota::Channel, self.channel), (Quota::User, self.user)];
-        all.into_iter().filter_map(|(quota, most)| Some((quota, most?)))
+        all.into_iter().filter_map(|(quota, max)| Some((quota, max?)))
     }
 }
 
 impl Quota {
-    /// Whose media are counted: the channel, or the author.
+    /// The name that is counted for: the channel, or the author.
     pub fn counted<'a>(self, channel: &'a Channel, author: &'a str) -> &'a str {
         match self {
             Self::Channel => channel.as_str(),
@@ -43,9 +42,9 @@ impl Quota {
         }
     }
 
-    /// Whether `more` bytes don't fit beside those that are `used` of `most`.
-    pub fn is_exceeded(used: u64, more: u64, most: u64) -> bool {
-        used.saturating_add(more) > most
+    /// Whether `more` bytes beside the `used` ones exceed `max`.
+    pub fn is_exceeded(used: u64, more: u64, max: u64) -> bool {
+        used.saturating_add(more) > max
     }
 }
 
@@ -72,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn only_quotas_that_are_set_count() {
+    fn unset_quotas_are_left_out() {
         assert_eq!(Quotas::NONE.each().count(), 0);
         let both = Quotas { channel: Some(5), user: Some(7) };
         assert_eq!(both.each().collect::<Vec<_>>(), [(Quota::Channel, 5), (Quota::User, 7)]);

@@ -1,4 +1,4 @@
-//! The registry of refusals: every answer to a client that is not what it asked for.
+//! The registry of refusals: all error responses, as data.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::error::{Error, Kind};
 /// Declares [`Refusal`] and its rows: name, status, title, detail, seconds for `Retry-After`.
 macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident = $status:literal $title:literal, $detail:literal $(, retry $retry:literal)?;)*) => {
-        /// Why a request is refused. A closed list: what a client may read is in this file.
+        /// Why a request is refused. Clients read no other error texts than those in this file.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Refusal {
             $($(#[$doc])* #[doc = $detail] $name,)*
@@ -18,9 +18,9 @@ macro_rules! refusals {
             pub const ALL: &'static [Self] = &[$(Self::$name),*];
 
             /// The row of this refusal.
-            pub fn row(self) -> Row {
+            pub fn row(self) -> RefusalRow {
                 match self {
-                    $(Self::$name => Row {
+                    $(Self::$name => RefusalRow {
                         name: stringify!($name),
                         status: $status,
                         title: $title,
@@ -35,7 +35,7 @@ macro_rules! refusals {
 
 /// A row of the registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct RefusalRow {
     /// The refusal's name, for the log.
     pub name: &'static str,
     /// The HTTP status (RFC 9110 section 15).
@@ -115,7 +115,7 @@ refusals! {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Row { name, status, .. } = self.row();
+        let RefusalRow { name, status, .. } = self.row();
         write!(f, "{status} {name}")
     }
 }

@@ -17,7 +17,7 @@ mod upload;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use crate::access::{Ask, Credentials, Decision, Doorkeeper, Granted, Ticket, credentials};
+use crate::access::{Credentials, Decision, Granted, Request, RequestId, SharedGate, credentials};
 use crate::http::cors::Cors;
 use crate::http::{Exchange, Response, Service, target};
 use crate::media::{Library, Name};
@@ -41,7 +41,7 @@ pub struct Settings {
 /// The service behind the HTTP edge.
 pub struct Web {
     library: Arc<Library>,
-    door: Arc<Doorkeeper<Parked>>,
+    door: Arc<SharedGate<Parked>>,
     settings: RwLock<Arc<Settings>>,
 }
 
@@ -87,7 +87,7 @@ impl Parked {
 
 impl Web {
     /// The service over this library, behind this door.
-    pub fn new(library: Arc<Library>, door: Arc<Doorkeeper<Parked>>, settings: Settings) -> Self {
+    pub fn new(library: Arc<Library>, door: Arc<SharedGate<Parked>>, settings: Settings) -> Self {
         Self { library, door, settings: RwLock::new(Arc::new(settings)) }
     }
 
@@ -107,7 +107,7 @@ impl Web {
     }
 
     /// The gate's door, for the XMPP links.
-    pub fn door(&self) -> &Arc<Doorkeeper<Parked>> {
+    pub fn door(&self) -> &Arc<SharedGate<Parked>> {
         &self.door
     }
 
@@ -166,7 +166,7 @@ impl Web {
     }
 
     /// What the gate is to be asked; nothing for what everybody may do.
-    fn need(&self, parked: &mut Parked) -> Result<Option<Ask>, Refusal> {
+    fn need(&self, parked: &mut Parked) -> Result<Option<Request>, Refusal> {
         let Parked { exchange, channel, action, meant } = parked;
         let reads = matches!(action, Action::List | Action::Download(_) | Action::Metadata(_));
         if reads && self.door.is_public(channel) {
@@ -194,7 +194,7 @@ impl Web {
             // Nobody is asked to confirm what can't succeed.
             self.check_form(exchange)?;
         }
-        Ok(Some(Ask {
+        Ok(Some(Request {
             channel: channel.clone(),
             need,
             credentials,
@@ -267,13 +267,13 @@ impl Web {
 }
 
 /// Has the request given up if its client does not wait for the gate.
-fn watch(door: &Arc<Doorkeeper<Parked>>, parked: &mut Parked, ticket: Ticket) {
+fn watch(door: &Arc<SharedGate<Parked>>, parked: &mut Parked, ticket: RequestId) {
     let door = Arc::downgrade(door);
     parked.exchange.watch(move || give_up(&door, ticket));
 }
 
 /// Frees what a request holds whose client has hung up.
-fn give_up(door: &Weak<Doorkeeper<Parked>>, ticket: Ticket) {
+fn give_up(door: &Weak<SharedGate<Parked>>, ticket: RequestId) {
     let Some(door) = door.upgrade() else { return };
     let given_up = door.cancel(ticket, |parked| {
         let abandoned = parked.exchange.is_abandoned();

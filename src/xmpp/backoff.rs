@@ -1,9 +1,9 @@
-//! How long to wait before a reconnect.
+//! Pauses before a reconnect.
 
 use std::time::Duration;
 
-/// Pauses that double from the first to the longest, each shortened at random by up to a half, so that
-/// the clients of a server that comes back do not come all at once.
+/// Pauses that double from `min` to `max`. Each is shortened at random by up to a half, so that the clients of a
+/// restarted server do not all connect at the same time.
 pub(super) struct Backoff {
     min: Duration,
     max: Duration,
@@ -11,13 +11,13 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// Pauses between these two.
+    /// The first pause is `min`.
     pub fn new(min: Duration, max: Duration) -> Self {
         Self { min, max, next: min }
     }
 
-    /// The pause after a link that was up for this long. Only one that held for the longest pause
-    /// begins anew: a server that throws us out after each log-in is not to be hammered.
+    /// The pause after a link that was up for this long. Only a link that was up for `max` resets the pauses: a server
+    /// that closes each link after the log-in must not be dialled without pause.
     pub fn pause(&mut self, up: Duration) -> Duration {
         if up >= self.max {
             self.next = self.min;
@@ -28,10 +28,10 @@ impl Backoff {
     }
 }
 
-/// A random duration below `most`; none if the kernel has no random bytes.
-fn jitter(most: Duration) -> Duration {
+/// A random duration of up to `max`; zero if the kernel gives no random bytes.
+fn jitter(max: Duration) -> Duration {
     let fraction = f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX);
-    most.mul_f64(fraction)
+    max.mul_f64(fraction)
 }
 
 #[cfg(test)]
@@ -41,7 +41,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn pauses_double_up_to_the_longest() {
+    fn pauses_double_up_to_the_maximum() {
         let mut backoff = Backoff::new(SECOND, SECOND * 5);
         for expected in [1, 2, 4, 5, 5] {
             let pause = backoff.pause(Duration::ZERO);

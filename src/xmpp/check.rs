@@ -1,4 +1,4 @@
-//! One log-in, for the command that checks a configuration.
+//! One log-in, for the command `check`. Runs on its caller's thread and blocks it.
 
 use std::time::Instant;
 
@@ -7,42 +7,42 @@ use crate::model::Jid;
 use crate::sys::wait;
 
 use super::dial::Dial;
-use super::login::{Broken, Outcome};
-use super::session::{Plan, Session, Traffic};
+use super::login::{LinkError, LinkResult};
+use super::session::{LinkPlan, LinkSession};
 use super::settings::{LinkSettings, Times};
 
-/// What came of a log-in that the server did not refuse.
+/// The result of a log-in that the server did not refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Checked {
-    /// It worked; this was our address.
+    /// The log-in succeeded; this was our address.
     LoggedIn(Jid),
-    /// A component of this name is connected, most likely the running server: name and port are right,
-    /// and the secret was not looked at or is right.
+    /// Another component of this name is connected, most likely the running server. So name and port are right; whether
+    /// the secret is right is not known.
     AlreadyConnected,
 }
 
-/// Logs one link in and leaves again; blocks for up to `times.login`.
+/// Logs one link in and out again; blocks for up to `times.login`, and `times.close` at the end.
 pub fn check(settings: &LinkSettings, times: Times) -> Result<Checked> {
-    let plan = Plan::new(settings.clone(), times)?;
+    let plan = LinkPlan::new(settings.clone(), times)?;
     let (host, port) = plan.settings.endpoint();
     let deadline = Instant::now() + times.login;
     let socket = Dial::start(host, port, deadline, || ())?.wait(deadline)?;
-    let mut session = Session::new(socket, &plan, deadline, Instant::now())?;
+    let mut session = LinkSession::new(socket, &plan, deadline, Instant::now())?;
     match log_in(&mut session, times) {
         Ok(jid) => {
             session.close(times.close);
             Ok(Checked::LoggedIn(jid))
         }
-        Err(Broken::AlreadyConnected) => Ok(Checked::AlreadyConnected),
-        Err(Broken::Failed(error)) => Err(error),
+        Err(LinkError::AlreadyConnected) => Ok(Checked::AlreadyConnected),
+        Err(LinkError::Failed(error)) => Err(error),
     }
 }
 
-/// Turns until the session is up, or breaks because its deadline has come.
-fn log_in(session: &mut Session, times: Times) -> Outcome<Jid> {
+/// Runs the session until it is logged in or fails, at the latest at its deadline.
+fn log_in(session: &mut LinkSession, times: Times) -> LinkResult<Jid> {
     loop {
         let now = Instant::now();
-        let more = session.turn(now, &mut |_: Traffic| ())?;
+        let more = session.turn(now, &mut |_| ())?;
         if let Some(jid) = session.jid() {
             return Ok(jid.clone());
         }
@@ -53,254 +53,4 @@ fn log_in(session: &mut Session, times: Times) -> Outcome<Jid> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::thread;
-    use std::time::Duration;
-
-    use super::super::peer::{Certificate, Conn, Peer, long_times, mechanisms};
-    use super::super::{ClientSettings, Security, ns};
-    use super::*;
-    use crate::error::Kind;
-
-    /// Checks these settings against a server that plays this script.
-    fn run(
-        settings: &LinkSettings,
-        peer: Peer,
-        script: impl FnOnce(&mut Conn) + Send + 'static,
-    ) -> Result<Checked> {
-        let server = thread::spawn(move || {
-            let mut conn = peer.accept();
-            script(&mut conn);
-        });
-        let result = check(settings, long_times());
-        server.join().expect("the script to go through");
-        result
-    }
-
-    fn component(script: impl FnOnce(&mut Conn) + Send + 'static) -> Result<Checked> {
-        let peer = Peer::listen();
-        run(&LinkSettings::Component(peer.component()), peer, script)
-    }
-
-    fn client(security: Security, script: impl FnOnce(&mut Conn) + Send + 'static) -> Result<Checked> {
-        let peer = Peer::listen();
-        run(&LinkSettings::Client(peer.client(security)), peer, script)
-    }
-
-    /// Checks a client that trusts this certificate and insists on TLS.
-    fn trusting(
-        certificate: Certificate,
-        script: impl FnOnce(&mut Conn, &Certificate) + Send + 'static,
-    ) -> Result<Checked> {
-        let peer = Peer::listen();
-        let settings = ClientSettings { ca: Some(certificate.path()), ..peer.client(Security::Required) };
-        run(&LinkSettings::Client(settings), peer, move |conn| script(conn, &certificate))
-    }
-
-    fn here() -> Checked {
-        Checked::LoggedIn("media@example.com/here".parse().unwrap())
-    }
-
-    #[test]
-    fn a_component_logs_in_and_leaves() {
-        let checked = component(|conn| {
-            conn.log_component_in();
-            conn.until("</stream:stream>");
-            conn.send("</stream:stream>");
-        });
-        assert_eq!(checked.unwrap(), Checked::LoggedIn("media.example.com".parse().unwrap()));
-    }
-
-    #[test]
-    fn refused_components_know_why() {
-        let refused = |condition: &'static str| {
-            component(move |conn| {
-                conn.handshake();
-                let condition = format!("<{condition} xmlns='{}'/>", ns::STREAMS);
-                conn.send(&format!("<stream:error>{condition}</stream:error></stream:stream>"));
-            })
-        };
-        assert_eq!(refused("conflict").unwrap(), Checked::AlreadyConnected);
-        let error = refused("not-authorized").unwrap_err();
-        assert_eq!(error.kind(), Kind::Config);
-        assert!(error.to_string().contains("xmpp.component.secretkey"), "{error}");
-        assert!(!format!("{error:?}").contains("s3cret"));
-    }
-
-    #[test]
-    fn a_server_of_something_else_is_told() {
-        let error = component(|conn| conn.send("HTTP/1.1 400 Bad Request\r\n\r\n<html></html>")).unwrap_err();
-        assert_eq!(error.kind(), Kind::Corrupt);
-        let error = component(|conn| drop(conn.until(">"))).unwrap_err();
-        assert!(error.to_string().contains("instead of sending a stream header"), "{error}");
-    }
-
-    #[test]
-    fn a_silent_server_is_waited_for_in_vain() {
-        let peer = Peer::listen();
-        let times = Times { login: Duration::from_millis(100), ..long_times() };
-        let error = check(&LinkSettings::Component(peer.component()), times).unwrap_err();
-        assert!(error.to_string().contains("did not send a stream header in time"), "{error}");
-        let full = peer.fill_backlog();
-        let error = check(&LinkSettings::Component(peer.component()), times).unwrap_err();
-        assert_eq!(error.kind(), Kind::Unavailable);
-        drop(full);
-    }
-
-    #[test]
-    fn a_server_that_drips_is_understood() {
-        let checked = client(Security::Disabled, |conn| {
-            conn.until(">");
-            conn.until(">");
-            conn.drip(&format!(
-                "<?xml version='1.0'?><stream:stream xmlns='{}' xmlns:stream='{}' id='é' version='1.0'>\
-                 <stream:features>{}</stream:features>",
-                ns::CLIENT,
-                ns::STREAM,
-                mechanisms("PLAIN")
-            ));
-            conn.until("</auth>");
-            conn.drip(&format!("<success xmlns='{}'/>", ns::SASL));
-            conn.bind();
-        });
-        assert_eq!(checked.unwrap(), here());
-    }
-
-    #[test]
-    fn a_client_logs_in_over_tls() {
-        let checked = trusting(Certificate::new("example.com"), |conn, certificate| {
-            conn.proceed("");
-            assert!(conn.starttls(certificate));
-            conn.scram("pencil");
-            conn.bind();
-            conn.until("</stream:stream>");
-        });
-        assert_eq!(checked.unwrap(), here());
-    }
-
-    #[test]
-    fn a_certificate_of_another_domain_is_refused() {
-        for domain in ["127.0.0.1", "other.example.com"] {
-            let error = trusting(Certificate::new(domain), |conn, certificate| {
-                conn.proceed("");
-                // A TLS 1.3 server is done before the client has looked at the certificate.
-                conn.starttls(certificate);
-                assert_eq!(conn.rest(), "");
-            })
-            .unwrap_err();
-            assert!(error.to_string().contains("must name example.com"), "{error}");
-        }
-    }
-
-    #[test]
-    fn an_expired_certificate_is_refused() {
-        let error = trusting(Certificate::expired("example.com"), |conn, certificate| {
-            conn.proceed("");
-            conn.starttls(certificate);
-            assert_eq!(conn.rest(), "");
-        })
-        .unwrap_err();
-        assert!(format!("{error:?}").contains("expired"), "{error:?}");
-    }
-
-    #[test]
-    fn plaintext_within_the_handshake_is_not_read_as_if_it_were_inside() {
-        let error = trusting(Certificate::new("example.com"), |conn, _| {
-            conn.proceed("");
-            conn.wait_hello();
-            let (streams, offer) = (ns::STREAM, mechanisms("PLAIN"));
-            conn.send(&format!(
-                "<stream:stream xmlns='jabber:client' xmlns:stream='{streams}' id='1' version='1.0'>\
-                 <stream:features>{offer}</stream:features>"
-            ));
-            let said = conn.rest();
-            assert!(!said.contains("<auth"), "{said}");
-        })
-        .unwrap_err();
-        assert!(error.to_string().contains("TLS with the XMPP server failed"), "{error}");
-    }
-
-    #[test]
-    fn an_unknown_authority_is_refused() {
-        let error = client(Security::Enabled, |conn| {
-            conn.proceed("");
-            conn.starttls(&Certificate::new("example.com"));
-            assert_eq!(conn.rest(), "");
-        })
-        .unwrap_err();
-        assert!(error.to_string().contains("xmpp.connection.tls.ca"), "{error}");
-    }
-
-    #[test]
-    fn an_unreadable_authority_is_a_matter_of_configuration() {
-        let peer = Peer::listen();
-        for path in ["/nonexistent/ca.pem", "/dev/null"] {
-            let settings = ClientSettings { ca: Some(path.into()), ..peer.client(Security::Enabled) };
-            let error = check(&LinkSettings::Client(settings), long_times()).unwrap_err();
-            assert_eq!(error.kind(), Kind::Config, "{error}");
-        }
-    }
-
-    #[test]
-    fn nothing_may_follow_the_proceed_in_the_clear() {
-        for tail in [
-            " ",
-            "<stream:features/>",
-            "<stream:stream xmlns:stream='http://etherx.jabber.org/streams'>",
-            "<",
-        ] {
-            let error = client(Security::Required, move |conn| {
-                conn.proceed(tail);
-                assert_eq!(conn.rest(), "");
-            })
-            .unwrap_err();
-            assert_eq!(error.kind(), Kind::Corrupt, "{tail:?}: {error}");
-        }
-    }
-
-    #[test]
-    fn tls_that_someone_took_out_is_missed() {
-        let error = client(Security::Required, |conn| {
-            conn.features(&mechanisms("PLAIN"));
-            assert_eq!(conn.rest(), "");
-        })
-        .unwrap_err();
-        assert!(error.to_string().contains("offers no TLS"), "{error}");
-        let error = client(Security::Enabled, |conn| {
-            conn.features(&mechanisms("PLAIN"));
-            assert_eq!(conn.rest(), "");
-        })
-        .unwrap_err();
-        assert!(error.to_string().contains("PLAIN is not for connections without TLS"), "{error}");
-    }
-
-    #[test]
-    fn a_server_that_does_not_know_the_password_is_refused() {
-        let error = client(Security::Disabled, |conn| {
-            conn.scram("guess");
-            assert_eq!(conn.rest(), "");
-        })
-        .unwrap_err();
-        assert!(error.to_string().contains("wrong signature"), "{error}");
-        assert_eq!(
-            client(Security::Disabled, |conn| {
-                conn.scram("pencil");
-                conn.bind();
-            })
-            .unwrap(),
-            here()
-        );
-    }
-
-    #[test]
-    fn a_wrong_password_is_told() {
-        let error = client(Security::Disabled, |conn| {
-            conn.features(&mechanisms("PLAIN"));
-            conn.until("</auth>");
-            conn.send(&format!("<failure xmlns='{}'><not-authorized/></failure>", ns::SASL));
-        })
-        .unwrap_err();
-        assert_eq!(error.kind(), Kind::Config);
-        assert!(error.to_string().contains("xmpp.connection.username"), "{error}");
-    }
-}
+mod tests;

@@ -1,4 +1,5 @@
-//! One link for good: connecting, a session, a pause, and again.
+//! A link that reconnects: dialling, a session, a pause, and again. Runs on the XMPP thread and never blocks it but in
+//! [`PersistentLink::close`].
 
 use std::mem;
 use std::os::fd::BorrowedFd;
@@ -7,133 +8,121 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::model::Jid;
 use crate::sys::{Interest, Waker};
 
 use super::backoff::Backoff;
 use super::dial::{self, Dial};
-use super::login::{Broken, Outcome};
-use super::session::{Plan, Session, Traffic};
-use super::{Element, Link};
+use super::login::{LinkError, LinkResult};
+use super::session::{LinkPlan, LinkSession};
+use super::{Element, Link, LinkEvent};
 
-/// What a connection reports.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Happening {
-    /// The link is there, under this address.
-    Up(Jid),
-    /// A stanza came.
-    Stanza(Element),
-    /// The link is gone.
-    Down,
-}
-
-/// A link that comes back whenever it breaks.
-pub(super) struct Connection {
+/// A link that reconnects when it breaks.
+pub(super) struct PersistentLink {
     link: Link,
-    plan: Plan,
+    plan: LinkPlan,
     waker: Arc<Waker>,
-    state: State,
+    state: LinkState,
     backoff: Backoff,
     outage: Outage,
 }
 
-enum State {
-    /// Until then; the thread of the last attempt may still hang in a name lookup.
+enum LinkState {
+    /// Until then. The thread of the last attempt may still be in a name lookup.
     Waiting(Instant, Option<Dial>),
-    /// Until then.
+    /// With this deadline.
     Dialing(Instant, Dial),
-    /// Up since then, if it is.
-    Live(Box<Session>, Option<Instant>),
+    /// With the time since when it has been logged in.
+    Live(Box<LinkSession>, Option<Instant>),
 }
 
-impl Connection {
-    /// A link that connects at its first turn; `waker` wakes whoever is to call it then.
-    pub fn new(link: Link, plan: Plan, waker: Arc<Waker>, now: Instant) -> Self {
+impl PersistentLink {
+    /// A link that connects at its first turn. `waker` wakes the XMPP thread when a connection is made.
+    pub fn new(link: Link, plan: LinkPlan, waker: Arc<Waker>, now: Instant) -> Self {
         let backoff = Backoff::new(plan.times.backoff_min, plan.times.backoff_max);
-        Self { link, plan, waker, state: State::Waiting(now, None), backoff, outage: Outage::default() }
+        Self { link, plan, waker, state: LinkState::Waiting(now, None), backoff, outage: Outage::default() }
     }
 
-    /// What to wait for besides waker and clock.
+    /// The descriptor to wait for, and what for.
     pub fn interest(&self) -> Option<(BorrowedFd<'_>, Interest)> {
-        if let State::Live(session, _) = &self.state { session.interest() } else { None }
+        if let LinkState::Live(session, _) = &self.state { session.interest() } else { None }
     }
 
-    /// When it wants its turn though nothing comes.
+    /// When [`PersistentLink::turn`] is due though no bytes come.
     pub fn deadline(&self) -> Instant {
         match &self.state {
-            State::Waiting(until, _) => *until,
-            State::Dialing(deadline, _) => *deadline,
-            State::Live(session, _) => session.deadline(),
+            LinkState::Waiting(until, _) => *until,
+            LinkState::Dialing(deadline, _) => *deadline,
+            LinkState::Live(session, _) => session.deadline(),
         }
     }
 
-    /// Does what can be done now without waiting; says whether there is more.
-    pub fn turn(&mut self, now: Instant, sink: &mut dyn FnMut(Happening)) -> bool {
-        self.advance(now, sink).unwrap_or_else(|broken| {
-            self.fail(broken, now, sink);
+    /// Reads and writes without waiting; returns whether more can be read at once.
+    pub fn turn(&mut self, now: Instant, sink: &mut dyn FnMut(LinkEvent)) -> bool {
+        self.advance(now, sink).unwrap_or_else(|error| {
+            self.fail(error, now, sink);
             false
         })
     }
 
     /// Sends a stanza if the link is up.
-    pub fn send(&mut self, stanza: Element, now: Instant, sink: &mut dyn FnMut(Happening)) {
-        let State::Live(session, Some(_)) = &mut self.state else { return };
+    pub fn send(&mut self, stanza: Element, now: Instant, sink: &mut dyn FnMut(LinkEvent)) {
+        let LinkState::Live(session, Some(_)) = &mut self.state else { return };
         if let Err(error) = session.send(stanza) {
             self.fail(error.into(), now, sink);
         }
     }
 
-    /// Gives the session up, says why unless it was said lately, and plans the next one.
-    pub fn fail(&mut self, broken: Broken, now: Instant, sink: &mut dyn FnMut(Happening)) {
-        let (up, dial) = match mem::replace(&mut self.state, State::Waiting(now, None)) {
-            State::Live(_, up) => (up, None),
-            State::Dialing(_, dial) => (None, Some(dial)),
-            State::Waiting(_, dial) => (None, dial),
+    /// Ends the session or the attempt, logs why (not too often), and plans the next attempt.
+    pub fn fail(&mut self, error: LinkError, now: Instant, sink: &mut dyn FnMut(LinkEvent)) {
+        let (up, dial) = match mem::replace(&mut self.state, LinkState::Waiting(now, None)) {
+            LinkState::Live(_, up) => (up, None),
+            LinkState::Dialing(_, dial) => (None, Some(dial)),
+            LinkState::Waiting(_, dial) => (None, dial),
         };
         let pause = self.backoff.pause(up.map(|up| now.saturating_duration_since(up)).unwrap_or_default());
-        self.state = State::Waiting(now + pause, dial);
-        if self.outage.is_news(now) {
-            log::warn!("{} is down, trying again: {}", self.link, Error::from(broken));
+        self.state = LinkState::Waiting(now + pause, dial);
+        if self.outage.is_due(now) {
+            log::warn!("{} is down, trying again: {}", self.link, Error::from(error));
         }
         if up.is_some() {
-            sink(Happening::Down);
+            sink(LinkEvent::Down);
         }
     }
 
-    /// Gives the session up after a panic in it.
-    pub fn panicked(&mut self, now: Instant, sink: &mut dyn FnMut(Happening)) {
-        let error = Error::new(Kind::Failure, "a panic in the code of the link, which is a bug");
+    /// Ends the session after a panic in it.
+    pub fn panicked(&mut self, now: Instant, sink: &mut dyn FnMut(LinkEvent)) {
+        let error = Error::new(Kind::Failure, "a panic in the link's code, which is a bug");
         self.fail(error.into(), now, sink);
     }
 
     /// Ends the link's last session.
-    pub fn close(self, sink: &mut dyn FnMut(Happening)) {
-        let State::Live(session, up) = self.state else { return };
+    pub fn close(self, sink: &mut dyn FnMut(LinkEvent)) {
+        let LinkState::Live(session, up) = self.state else { return };
         session.close(self.plan.times.close);
         if up.is_some() {
             log::info!("{} closed", self.link);
-            sink(Happening::Down);
+            sink(LinkEvent::Down);
         }
     }
 
-    fn advance(&mut self, now: Instant, sink: &mut dyn FnMut(Happening)) -> Outcome<bool> {
+    fn advance(&mut self, now: Instant, sink: &mut dyn FnMut(LinkEvent)) -> LinkResult<bool> {
         match &mut self.state {
-            State::Waiting(until, _) if now < *until => Ok(false),
-            State::Waiting(until, Some(dial)) if dial.is_running() => {
+            LinkState::Waiting(until, _) if now < *until => Ok(false),
+            LinkState::Waiting(until, Some(dial)) if dial.is_running() => {
                 *until = now + self.backoff.pause(Duration::ZERO);
                 Ok(false)
             }
-            State::Waiting(..) => Ok(self.dial(now)?),
-            State::Dialing(deadline, dial) => match dial.poll() {
+            LinkState::Waiting(..) => Ok(self.dial(now)?),
+            LinkState::Dialing(deadline, dial) => match dial.poll() {
                 None if now < *deadline => Ok(false),
                 None => Err(dial::late().into()),
                 Some(socket) => {
-                    let session = Session::new(socket?, &self.plan, *deadline, now)?;
-                    self.state = State::Live(Box::new(session), None);
+                    let session = LinkSession::new(socket?, &self.plan, *deadline, now)?;
+                    self.state = LinkState::Live(Box::new(session), None);
                     self.live(now, sink)
                 }
             },
-            State::Live(..) => self.live(now, sink),
+            LinkState::Live(..) => self.live(now, sink),
         }
     }
 
@@ -141,40 +130,37 @@ impl Connection {
         let (host, port) = self.plan.settings.endpoint();
         let deadline = now + self.plan.times.login;
         let waker = Arc::clone(&self.waker);
-        self.state = State::Dialing(deadline, Dial::start(host, port, deadline, move || waker.wake())?);
+        self.state = LinkState::Dialing(deadline, Dial::start(host, port, deadline, move || waker.wake())?);
         Ok(false)
     }
 
-    fn live(&mut self, now: Instant, sink: &mut dyn FnMut(Happening)) -> Outcome<bool> {
-        let State::Live(session, up) = &mut self.state else { return Ok(false) };
+    fn live(&mut self, now: Instant, sink: &mut dyn FnMut(LinkEvent)) -> LinkResult<bool> {
+        let LinkState::Live(session, up) = &mut self.state else { return Ok(false) };
         let encrypted = if session.is_encrypted() { ", encrypted" } else { "" };
         let (link, outage) = (self.link, &mut self.outage);
-        session.turn(now, &mut |traffic| {
-            sink(match traffic {
-                Traffic::Ready(jid) => {
-                    *up = Some(now);
-                    outage.over();
-                    log::info!("{link} connected as {jid}{encrypted}");
-                    Happening::Up(jid)
-                }
-                Traffic::Stanza(stanza) => Happening::Stanza(stanza),
-            });
+        session.turn(now, &mut |event| {
+            if let LinkEvent::Up(jid) = &event {
+                *up = Some(now);
+                outage.over();
+                log::info!("{link} connected as {jid}{encrypted}");
+            }
+            sink(event);
         })
     }
 }
 
-/// When the log was told of the present outage.
+/// When the present outage was last logged.
 #[derive(Default)]
 struct Outage(Option<Instant>);
 
 impl Outage {
-    /// Whether a failure is worth a line: the first of an outage is, and then one each minute.
-    fn is_news(&mut self, now: Instant) -> bool {
-        let news = self.0.is_none_or(|told| now.saturating_duration_since(told) >= limits::XMPP_REMINDER);
-        if news {
+    /// Whether a failure is to be logged: the first of an outage is, then one each minute.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let due = self.0.is_none_or(|logged| now.saturating_duration_since(logged) >= limits::XMPP_REMINDER);
+        if due {
             self.0 = Some(now);
         }
-        news
+        due
     }
 
     fn over(&mut self) {
@@ -187,13 +173,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_outage_is_told_once_and_then_each_minute() {
+    fn an_outage_is_logged_once_and_then_each_minute() {
         let (mut outage, start) = (Outage::default(), Instant::now());
-        assert!(outage.is_news(start));
-        assert!(!outage.is_news(start + limits::XMPP_REMINDER / 2));
-        assert!(outage.is_news(start + limits::XMPP_REMINDER));
-        assert!(!outage.is_news(start + limits::XMPP_REMINDER * 3 / 2));
+        assert!(outage.is_due(start));
+        assert!(!outage.is_due(start + limits::XMPP_REMINDER / 2));
+        assert!(outage.is_due(start + limits::XMPP_REMINDER));
+        assert!(!outage.is_due(start + limits::XMPP_REMINDER * 3 / 2));
         outage.over();
-        assert!(outage.is_news(start + limits::XMPP_REMINDER * 3 / 2));
+        assert!(outage.is_due(start + limits::XMPP_REMINDER * 3 / 2));
     }
 }

@@ -1,4 +1,4 @@
-//! Connecting on a short-lived thread: name lookups block, and the XMPP thread must not.
+//! Connecting, on a short-lived thread `xmpp-dial`: name resolution blocks, and the XMPP thread must not.
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{self, Receiver, TryRecvError};
@@ -14,7 +14,7 @@ pub(super) struct Dial {
 }
 
 impl Dial {
-    /// Begins to connect to `host`, which has until `deadline`; `wake` is called when there is a result.
+    /// Begins to connect to `host`, until `deadline`. `wake` is called when there is a result.
     pub fn start(
         host: &str,
         port: u16,
@@ -24,7 +24,7 @@ impl Dial {
         let (sender, result) = mpsc::channel();
         let host = host.to_owned();
         let body = move || {
-            // Nobody may be waiting any more.
+            // The receiver is gone if the attempt was given up.
             let _ = sender.send(connect(&host, port, deadline));
             wake();
         };
@@ -51,22 +51,25 @@ impl Dial {
         }
     }
 
-    /// Whether the thread runs on: a name lookup has no deadline of ours.
+    /// Whether the thread still runs: name resolution can't be given a deadline.
     pub fn is_running(&self) -> bool {
         !self.thread.is_finished()
     }
 }
 
-/// No connection within the time for logging in.
+/// The error of an attempt that has reached its deadline.
 pub(super) fn late() -> Error {
-    Error::new(Kind::Unavailable, "the XMPP server's name was not resolved, or no connection made, in time")
+    Error::new(
+        Kind::Unavailable,
+        "the XMPP server's name was not resolved, or the connection not made, in time",
+    )
 }
 
 fn lost() -> Error {
-    Error::new(Kind::Failure, "the thread that connects to XMPP ended without a word")
+    Error::new(Kind::Failure, "the thread that connects to the XMPP server ended without a result")
 }
 
-/// Tries every address of the host; none may use up the time of those after it.
+/// Tries each address of the host. Each has an equal share of the time that is left.
 fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStream> {
     let failed = |error| {
         Error::caused(Kind::Unavailable, format!("can't connect to the XMPP server at {host}:{port}"), error)
@@ -96,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_is_found_and_the_waker_called() {
+    fn a_connection_is_made_and_the_waker_called() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (woken, wake) = mpsc::channel();
@@ -106,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_port_is_named() {
+    fn the_error_names_host_and_port() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);

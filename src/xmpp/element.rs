@@ -1,9 +1,9 @@
-//! An XML element as stanzas are made of: name, namespace, attributes, children, text.
+//! XML elements, which stanzas are made of.
 
 use std::fmt::{self, Write};
 
-/// An element. Attributes are those without a namespace; namespaces of children are absolute.
-/// Stanzas hold transaction ids, so `Debug` shows names, namespace and `type` only.
+/// An element. Only attributes without a namespace are kept. `Debug` shows names, namespace and `type` only: stanzas
+/// hold transaction ids.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Element {
     name: String,
@@ -14,7 +14,7 @@ pub struct Element {
 }
 
 impl Element {
-    /// An element of this name in this namespace, with nothing in it.
+    /// An empty element.
     pub fn new(name: &str, namespace: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -25,25 +25,25 @@ impl Element {
         }
     }
 
-    /// The same with an attribute; a second one of the same name replaces the first.
+    /// Adds an attribute, or replaces the one of this name.
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.set(name, value);
         self
     }
 
-    /// The same with a child at the end.
+    /// Adds a child at the end.
     pub fn with_child(mut self, child: Element) -> Self {
         self.children.push(child);
         self
     }
 
-    /// The same with this text.
+    /// Replaces the text.
     pub fn with_text(mut self, text: impl Into<String>) -> Self {
         self.text = text.into();
         self
     }
 
-    /// Sets an attribute.
+    /// Adds an attribute, or replaces the one of this name.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
         let value = value.into();
         match self.attributes.iter_mut().find(|(known, _)| known == name) {
@@ -82,7 +82,7 @@ impl Element {
         self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The text directly in it, in one piece.
+    /// The text directly in it, concatenated.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -97,8 +97,8 @@ impl Element {
         self.children.iter().find(|child| child.is(name, namespace))
     }
 
-    /// The element as XML, within a stream whose default namespace is `default`. Characters that XML 1.0
-    /// does not allow are left out.
+    /// The element as XML, within an element whose default namespace is `default`. Characters that XML 1.0 forbids are
+    /// left out.
     pub fn to_xml(&self, default: &str) -> String {
         let mut xml = String::new();
         self.write(&mut xml, default);
@@ -156,7 +156,7 @@ fn escape(xml: &mut String, text: &str) {
             '\'' => xml.push_str("&apos;"),
             '"' => xml.push_str("&quot;"),
             '\t' | '\n' | '\r' => {
-                // As references, or an attribute would read them back as spaces.
+                // As references: within an attribute they would be read as spaces.
                 let _ = write!(xml, "&#{};", u32::from(c));
             }
             '\u{20}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'.. => xml.push(c),
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn elements_become_xml() {
+    fn elements_are_written_as_xml() {
         let element = Element::new("message", "jabber:client")
             .with("to", "a'b")
             .with("to", "c&d")
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_no_contents() {
+    fn debug_hides_ids_and_texts() {
         let confirm = Element::new("confirm", "ns").with("id", "secret").with_text("secret");
         let message = Element::new("message", "jabber:client")
             .with("type", "error")

@@ -1,19 +1,19 @@
-//! The XMPP connections: bytes to stanzas, logging in, and the thread that owns both sockets.
+//! The two XMPP connections: streams, log-in, and the one thread that owns both sockets. All of it runs on that thread
+//! but [`Outbox`], which any thread may use, and [`check()`].
 
 mod backoff;
 mod check;
 mod connection;
 mod dial;
 mod element;
+mod keepalive;
 mod login;
 pub mod ns;
-mod outbound;
 mod outbox;
 #[cfg(test)]
 mod peer;
-mod pulse;
 mod sasl;
-mod scan;
+mod send_buffer;
 mod session;
 mod settings;
 pub mod stream;
@@ -23,19 +23,32 @@ mod transport;
 
 use std::fmt;
 
+use crate::model::Jid;
+
 pub use check::{Checked, check};
 pub use element::Element;
 pub use outbox::{Inbox, Outbox, channel};
 pub use settings::{ClientSettings, ComponentSettings, LinkSettings, Security, Settings, Times};
 pub use thread::{Handler, Thread, start};
 
-/// One of our two connections.
+/// One of the two connections to the XMPP server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Link {
-    /// The component that asks users (XEP-0114).
+    /// The component (XEP-0114), which asks users.
     Component,
-    /// The client that asks channel services.
+    /// The client (RFC 6120), which asks channel services.
     Client,
+}
+
+/// What happens on a link.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// It is logged in, under this address.
+    Up(Jid),
+    /// A stanza came, in namespace [`ns::CLIENT`] on both links.
+    Stanza(Element),
+    /// It was up and is down; it reconnects by itself.
+    Down,
 }
 
 impl fmt::Display for Link {

@@ -20,13 +20,13 @@ pub const BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
 pub const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session";
 /// Verifying HTTP requests via XMPP (XEP-0070).
 pub const HTTP_AUTH: &str = "http://jabber.org/protocol/http-auth";
-/// Who an entity is (XEP-0030).
+/// Identity and features of an entity (XEP-0030).
 pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
-/// What belongs to an entity (XEP-0030).
+/// The items of an entity (XEP-0030).
 pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
 /// Publish-subscribe (XEP-0060).
 pub const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
-/// What owners of a pubsub node may ask (XEP-0060 section 8).
+/// Requests of a pubsub node's owners (XEP-0060 section 8).
 pub const PUBSUB_OWNER: &str = "http://jabber.org/protocol/pubsub#owner";
 /// Result set management (XEP-0059).
 pub const RSM: &str = "http://jabber.org/protocol/rsm";

@@ -1,4 +1,4 @@
-//! How other threads hand stanzas to the XMPP thread.
+//! The queue of stanzas from other threads to the XMPP thread.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,23 +8,22 @@ use crate::sys::Waker;
 
 use super::{Element, Link};
 
-/// A sender and a receiver of stanzas. There are both before the thread starts, so that a handler can
-/// hold the sender.
+/// A sender and a receiver of stanzas. They are made before the thread starts, so that its handler can hold the sender.
 pub fn channel() -> (Outbox, Inbox) {
-    let shared = Arc::new(Shared::default());
+    let shared = Arc::new(StanzaQueue::default());
     (Outbox(Arc::clone(&shared)), Inbox(shared))
 }
 
 /// Sends stanzas from any thread; cheap to clone.
 #[derive(Clone)]
-pub struct Outbox(Arc<Shared>);
+pub struct Outbox(Arc<StanzaQueue>);
 
 impl Outbox {
     /// Sends a stanza in namespace [`super::ns::CLIENT`]. It is dropped if the link is down. A component's
     /// stanza without `from` gets the component's address.
     pub fn send(&self, link: Link, stanza: Element) {
         if !self.0.closed.load(Ordering::Acquire) {
-            self.0.queue().push_back((link, stanza));
+            self.0.stanzas().push_back((link, stanza));
             if let Some(waker) = self.0.waker.get() {
                 waker.wake();
             }
@@ -33,40 +32,40 @@ impl Outbox {
 }
 
 /// The XMPP thread's end of the channel.
-pub struct Inbox(Arc<Shared>);
+pub struct Inbox(Arc<StanzaQueue>);
 
 impl Inbox {
-    /// Has senders wake this waker from now on; a thread that starts looks around without being woken.
+    /// From now on senders wake this waker. Stanzas sent before are found when the thread starts.
     pub(super) fn wake_by(&self, waker: Arc<Waker>) {
-        // An inbox is handed to one thread, so none was set before.
+        // Each inbox belongs to one thread, so no waker was set before.
         let _ = self.0.waker.set(waker);
     }
 
     /// The next stanza to send.
     pub(super) fn take(&self) -> Option<(Link, Element)> {
-        self.0.queue().pop_front()
+        self.0.stanzas().pop_front()
     }
 }
 
-/// Nothing is queued for a thread that is gone.
+/// Without the thread nothing is queued.
 impl Drop for Inbox {
     fn drop(&mut self) {
         self.0.closed.store(true, Ordering::Release);
-        self.0.queue().clear();
+        self.0.stanzas().clear();
     }
 }
 
 #[derive(Default)]
-struct Shared {
-    queue: Mutex<VecDeque<(Link, Element)>>,
+struct StanzaQueue {
+    stanzas: Mutex<VecDeque<(Link, Element)>>,
     closed: AtomicBool,
     waker: OnceLock<Arc<Waker>>,
 }
 
-impl Shared {
-    fn queue(&self) -> MutexGuard<'_, VecDeque<(Link, Element)>> {
-        // A queue is whole after a panic, too.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+impl StanzaQueue {
+    fn stanzas(&self) -> MutexGuard<'_, VecDeque<(Link, Element)>> {
+        // A panic can't leave the queue in a broken state.
+        self.stanzas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stanzas_keep_their_order_and_wait_for_the_thread() {
+    fn stanzas_keep_their_order() {
         let (outbox, inbox) = channel();
         outbox.send(Link::Client, Element::new("iq", "a"));
         outbox.clone().send(Link::Component, Element::new("iq", "b"));
@@ -85,11 +84,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_waits_for_a_thread_that_is_gone() {
+    fn nothing_is_queued_after_the_inbox_is_dropped() {
         let (outbox, inbox) = channel();
         outbox.send(Link::Client, Element::new("iq", "a"));
         drop(inbox);
         outbox.send(Link::Client, Element::new("iq", "a"));
-        assert!(outbox.0.queue().is_empty());
+        assert!(outbox.0.stanzas().is_empty());
     }
 }

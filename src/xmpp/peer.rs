@@ -1,4 +1,4 @@
-//! A scripted XMPP server for tests: says what it is told to, and waits for what it expects.
+//! A scripted XMPP server for tests: it sends what the test says and waits for what the test expects.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -19,7 +19,7 @@ use crate::secret::Secret;
 use crate::sys::{Interest, wait};
 use crate::testing::Scratch;
 
-/// No test waits longer for anything.
+/// The time after which a test fails.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Times for tests that wait for none of them to pass.
@@ -35,9 +35,9 @@ pub(super) fn long_times() -> Times {
 }
 
 /// A listening server.
-pub(super) struct Peer(TcpListener);
+pub(super) struct ScriptedServer(TcpListener);
 
-impl Peer {
+impl ScriptedServer {
     pub fn listen() -> Self {
         Self(TcpListener::bind("127.0.0.1:0").expect("a free port"))
     }

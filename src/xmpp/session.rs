@@ -1,4 +1,5 @@
-//! One connection from its first byte to its last: log-in, stanzas, keepalive. Never blocks, but to close.
+//! One connection from its first byte to its last: log-in, stanzas, keepalive. Runs on the XMPP thread and never blocks
+//! it but in [`LinkSession::close`].
 
 use std::io::{self, Read};
 use std::net::TcpStream;
@@ -10,25 +11,17 @@ use crate::limits;
 use crate::model::Jid;
 use crate::sys::{Interest, wait};
 
-use super::login::{Login, Outcome, Step, stream_error};
-use super::outbound::{Outbound, lost};
-use super::pulse::{Beat, Pulse};
+use super::keepalive::{Keepalive, KeepaliveStep};
+use super::login::{LinkResult, Login, LoginStep, stream_error};
+use super::send_buffer::{SendBuffer, lost};
 use super::settings::{LinkSettings, Times};
-use super::stream::{Event, Stream};
+use super::stream::{StreamEvent, StreamParser};
 use super::tls::Tls;
 use super::transport::Transport;
-use super::{Element, ns};
-
-/// What a session reports.
-pub(super) enum Traffic {
-    /// The log-in is done; we have this address.
-    Ready(Jid),
-    /// A stanza came.
-    Stanza(Element),
-}
+use super::{Element, LinkEvent, ns};
 
 /// What all sessions of a link have in common.
-pub(super) struct Plan {
+pub(super) struct LinkPlan {
     /// Where to connect and who we are.
     pub settings: LinkSettings,
     /// Time limits.
@@ -36,7 +29,7 @@ pub(super) struct Plan {
     tls: Option<Tls>,
 }
 
-impl Plan {
+impl LinkPlan {
     /// Reads the authorities that the settings name.
     pub fn new(settings: LinkSettings, times: Times) -> Result<Self> {
         let tls = match &settings {
@@ -48,41 +41,41 @@ impl Plan {
 }
 
 /// A live connection.
-pub(super) struct Session {
+pub(super) struct LinkSession {
     transport: Transport,
     tls: Option<Tls>,
-    stream: Stream,
+    stream: StreamParser,
     content: &'static str,
-    /// Until we are in.
+    /// `None` once we are logged in.
     login: Option<Login>,
     deadline: Instant,
-    /// Since we are in.
+    /// Our address, once we are logged in.
     jid: Option<Jid>,
-    outbound: Outbound,
-    pulse: Pulse,
+    unsent: SendBuffer,
+    keepalive: Keepalive,
 }
 
-impl Session {
-    /// Begins to log in on a connected socket; that must be done by `deadline`.
-    pub fn new(socket: TcpStream, plan: &Plan, deadline: Instant, now: Instant) -> Result<Self> {
+impl LinkSession {
+    /// Begins the log-in on a connected socket; it must be done by `deadline`.
+    pub fn new(socket: TcpStream, plan: &LinkPlan, deadline: Instant, now: Instant) -> Result<Self> {
         let login = Login::new(&plan.settings);
         let content = login.content();
-        let mut outbound = Outbound::default();
-        outbound.push(&login.open())?;
+        let mut unsent = SendBuffer::default();
+        unsent.push(&login.open())?;
         Ok(Self {
             transport: Transport::new(socket)?,
             tls: plan.tls.clone(),
-            stream: Stream::new(content),
+            stream: StreamParser::new(content),
             content,
             login: Some(login),
             deadline,
             jid: None,
-            outbound,
-            pulse: Pulse::new(plan.times.keepalive, now),
+            unsent,
+            keepalive: Keepalive::new(plan.times.keepalive, now),
         })
     }
 
-    /// Our address, once we are in.
+    /// Our address, once we are logged in.
     pub fn jid(&self) -> Option<&Jid> {
         self.jid.as_ref()
     }
@@ -92,49 +85,49 @@ impl Session {
         self.transport.is_encrypted()
     }
 
-    /// What to wait for.
+    /// The descriptor to wait for, and what for.
     pub fn interest(&self) -> Option<(BorrowedFd<'_>, Interest)> {
-        let writes = !self.outbound.is_empty() && !self.transport.is_shaking_hands();
+        let writes = !self.unsent.is_empty() && !self.transport.is_shaking_hands();
         Some((self.transport.fd()?, if writes { Interest::Both } else { Interest::Read }))
     }
 
-    /// When it has to look at its clocks.
+    /// When [`LinkSession::turn`] is due though no bytes come.
     pub fn deadline(&self) -> Instant {
-        if self.login.is_some() { self.deadline } else { self.pulse.next_beat() }
+        if self.login.is_some() { self.deadline } else { self.keepalive.deadline() }
     }
 
-    /// Does what can be done now without waiting; says whether there is more.
-    pub fn turn(&mut self, now: Instant, sink: &mut dyn FnMut(Traffic)) -> Outcome<bool> {
+    /// Reads and writes without waiting; returns whether more can be read at once.
+    pub fn turn(&mut self, now: Instant, sink: &mut dyn FnMut(LinkEvent)) -> LinkResult<bool> {
         let more = self.receive(now, sink)?;
         if self.transport.handshake()? {
             let opened = self.login.as_mut().map(Login::secured).unwrap_or_default();
-            self.outbound.push(&opened)?;
+            self.unsent.push(&opened)?;
         }
-        self.look_at_clocks(now)?;
-        self.outbound.flush(&mut self.transport)?;
+        self.check_clocks(now)?;
+        self.unsent.flush(&mut self.transport)?;
         Ok(more)
     }
 
-    /// Queues a stanza. A component has to say who it is; a client's server knows. To strangers' questions, of which
-    /// there may be any number, there is no answer while the server does not take what it has.
+    /// Queues a stanza. A component's needs `from`; a client's server adds it. While the server does not take what is
+    /// queued, replies are dropped: strangers can ask any number of questions.
     pub fn send(&mut self, mut stanza: Element) -> Result<()> {
         let Some(jid) = &self.jid else { return Ok(()) };
-        if self.outbound.is_crowded() && is_answer(&stanza) {
+        if self.unsent.is_crowded() && is_reply(&stanza) {
             return Ok(());
         }
         if self.content == ns::COMPONENT && stanza.attribute("from").is_none() {
             stanza.set("from", jid.to_string());
         }
         // On a component's stream, too: without a prefix or declaration, a stanza is in the stream's namespace.
-        self.outbound.push(&stanza.to_xml(ns::CLIENT))
+        self.unsent.push(&stanza.to_xml(ns::CLIENT))
     }
 
-    /// Ends the stream, and waits for the server to do so (RFC 6120 section 4.4).
+    /// Ends the stream and waits up to `within` for the server to end its own (RFC 6120 section 4.4). Blocks.
     pub fn close(mut self, within: Duration) {
         let deadline = Instant::now() + within;
-        let ended = self.outbound.push("</stream:stream>");
+        let ended = self.unsent.push("</stream:stream>");
         if ended.is_ok() && !self.transport.is_shaking_hands() {
-            // It is over either way.
+            // The session is over, whatever this returns.
             let _ = self.linger(deadline);
         }
         self.transport.shutdown();
@@ -143,7 +136,7 @@ impl Session {
     fn linger(&mut self, deadline: Instant) -> Result<()> {
         let mut buffer = [0; 1024];
         while Instant::now() < deadline {
-            self.outbound.flush(&mut self.transport)?;
+            self.unsent.flush(&mut self.transport)?;
             match self.transport.read(&mut buffer) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
@@ -157,7 +150,7 @@ impl Session {
         Ok(())
     }
 
-    fn receive(&mut self, now: Instant, sink: &mut dyn FnMut(Traffic)) -> Outcome<bool> {
+    fn receive(&mut self, now: Instant, sink: &mut dyn FnMut(LinkEvent)) -> LinkResult<bool> {
         let mut buffer = [0; limits::XMPP_READ_BYTES];
         for _ in 0..limits::XMPP_READS {
             match self.transport.read(&mut buffer) {
@@ -167,85 +160,84 @@ impl Session {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(lost(error).into()),
             }
-            // Bytes of a stanza that never ends are no sign of life.
-            let mut alive = self.stream.is_between();
+            // A stanza that never ends must not keep the link alive.
+            let mut progress = self.stream.is_between();
             while let Some(event) = self.stream.next_event()? {
-                alive = true;
+                progress = true;
                 self.event(event, sink)?;
             }
-            if alive {
-                self.pulse.heard(now);
+            if progress {
+                self.keepalive.heard(now);
             }
         }
         Ok(true)
     }
 
-    fn event(&mut self, event: Event, sink: &mut dyn FnMut(Traffic)) -> Outcome<()> {
+    fn event(&mut self, event: StreamEvent, sink: &mut dyn FnMut(LinkEvent)) -> LinkResult<()> {
         if let Some(login) = &mut self.login {
             let step = login.event(event)?;
             return Ok(self.step(step, sink)?);
         }
         match event {
-            Event::Stanza(stanza) if self.pulse.is_echo(&stanza) => {}
-            Event::Stanza(stanza) => sink(Traffic::Stanza(stanza)),
-            Event::Failed(error) => {
+            StreamEvent::Stanza(stanza) if self.keepalive.is_ours(&stanza) => {}
+            StreamEvent::Stanza(stanza) => sink(LinkEvent::Stanza(stanza)),
+            StreamEvent::Failed(error) => {
                 return Err(stream_error(Kind::Unavailable, "the XMPP server ends the stream", &error).into());
             }
-            Event::Closed | Event::Opened(_) => return Err(self.closed().into()),
+            StreamEvent::Closed | StreamEvent::Opened(_) => return Err(self.closed().into()),
         }
         Ok(())
     }
 
-    fn step(&mut self, step: Step, sink: &mut dyn FnMut(Traffic)) -> Result<()> {
+    fn step(&mut self, step: LoginStep, sink: &mut dyn FnMut(LinkEvent)) -> Result<()> {
         match step {
-            Step::Send(text) => self.outbound.push(&text),
-            Step::Restart(text) => {
+            LoginStep::Send(text) => self.unsent.push(&text),
+            LoginStep::Restart(text) => {
                 self.restart()?;
-                self.outbound.push(&text)
+                self.unsent.push(&text)
             }
-            Step::StartTls => {
+            LoginStep::StartTls => {
                 self.restart()?;
                 if let Some(tls) = self.tls.clone() {
                     self.transport.start_tls(tls);
                 }
                 Ok(())
             }
-            Step::Ready(jid, text) => {
+            LoginStep::Ready(jid, text) => {
                 self.login = None;
                 self.jid = Some(jid.clone());
-                sink(Traffic::Ready(jid));
-                self.outbound.push(&text)
+                sink(LinkEvent::Up(jid));
+                self.unsent.push(&text)
             }
         }
     }
 
-    /// A new parser for a new stream. What came behind the old one's last element did not come from the
-    /// server that TLS or SASL is about to prove.
+    /// A new parser for a new stream (RFC 6120 section 4.3.3). Bytes after the last element of the old one did not come
+    /// from the server that TLS or SASL is about to authenticate.
     fn restart(&mut self) -> Result<()> {
         if !self.stream.is_drained() {
             let what =
-                "the XMPP server's stream goes on where a new one had to begin: someone may have added to it";
+                "the XMPP server sent more where a new stream had to begin: someone may have injected bytes";
             return Err(Error::new(Kind::Corrupt, what));
         }
-        self.stream = Stream::new(self.content);
+        self.stream = StreamParser::new(self.content);
         Ok(())
     }
 
-    fn look_at_clocks(&mut self, now: Instant) -> Result<()> {
+    fn check_clocks(&mut self, now: Instant) -> Result<()> {
         if self.login.is_some() {
             return if now < self.deadline { Ok(()) } else { Err(self.late()) };
         }
-        match self.pulse.beat(now) {
-            Beat::Fine => Ok(()),
-            Beat::Ping(id) => self.ping(&id),
-            Beat::Dead => {
-                Err(Error::new(Kind::Unavailable, "the XMPP server has fallen silent and answers no ping"))
+        match self.keepalive.check(now) {
+            KeepaliveStep::Wait => Ok(()),
+            KeepaliveStep::Ping(id) => self.ping(&id),
+            KeepaliveStep::GiveUp => {
+                Err(Error::new(Kind::Unavailable, "the XMPP server sends nothing and does not answer a ping"))
             }
         }
     }
 
-    /// A client asks its server. A component does not know its server's name, so it asks itself: the
-    /// question goes to the server and back.
+    /// A client pings its server. A component does not know its server's name, so it pings itself through the server.
     fn ping(&mut self, id: &str) -> Result<()> {
         let Some(jid) = &self.jid else { return Ok(()) };
         let to = if self.content == ns::COMPONENT { jid.to_string() } else { jid.bare().domain().to_owned() };
@@ -266,6 +258,6 @@ impl Session {
     }
 }
 
-fn is_answer(stanza: &Element) -> bool {
+fn is_reply(stanza: &Element) -> bool {
     stanza.is("iq", ns::CLIENT) && matches!(stanza.attribute("type"), Some("result" | "error"))
 }

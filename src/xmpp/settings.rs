@@ -1,4 +1,4 @@
-//! What the XMPP links are handed.
+//! The settings of the XMPP links.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use crate::model::BareJid;
 
 use crate::secret::Secret;
 
-/// Both links and their clocks.
+/// Settings of both links.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The component's link.
+    /// Of the component's link.
     pub component: ComponentSettings,
-    /// The client's link.
+    /// Of the client's link.
     pub client: ClientSettings,
     /// Time limits.
     pub times: Times,
@@ -28,7 +28,7 @@ pub struct ComponentSettings {
     pub port: u16,
     /// The component's address: a domain.
     pub jid: BareJid,
-    /// The secret that the server knows, too.
+    /// The secret that is shared with the server.
     pub secret: Secret,
 }
 
@@ -39,32 +39,32 @@ pub struct ClientSettings {
     pub host: String,
     /// Port to connect to.
     pub port: u16,
-    /// The XMPP domain of the account: the name that the server's certificate must have.
+    /// The XMPP domain of the account. The server's certificate must be for it.
     pub service: BareJid,
     /// Local part of the account's address.
     pub username: String,
     /// The account's password.
     pub password: Secret,
-    /// Whether the stream is encrypted.
+    /// Whether STARTTLS is used.
     pub security: Security,
-    /// A PEM file with certificates of authorities that are trusted besides the system's.
+    /// A PEM file with certificates of authorities that are trusted in addition to the system's.
     pub ca: Option<PathBuf>,
-    /// The resource that is asked for; the server may give another.
+    /// The resource to bind; the server may assign another one.
     pub resource: String,
 }
 
-/// Whether a client's stream is encrypted.
+/// Whether a client's stream uses STARTTLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Security {
-    /// Never, and passwords may be sent in the clear.
+    /// Never. Passwords may be sent in clear text.
     Disabled,
-    /// If the server offers it.
+    /// STARTTLS is used if the server offers it.
     Enabled,
-    /// Or there is no connection.
+    /// Without STARTTLS there is no log-in.
     Required,
 }
 
-/// One link, as `check` wants it.
+/// The settings of one link.
 #[derive(Clone, Debug)]
 pub enum LinkSettings {
     /// A component.
@@ -86,15 +86,15 @@ impl LinkSettings {
 /// Time limits of both links.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// For resolving, connecting and logging in.
+    /// For name resolution, connecting and logging in together.
     pub login: Duration,
-    /// Silence after which the server is pinged; as much again and the link is broken.
+    /// Silence after which the server is pinged. After as much again the link is closed.
     pub keepalive: Duration,
     /// First pause before a reconnect.
     pub backoff_min: Duration,
-    /// Longest pause before a reconnect.
+    /// Maximum pause before a reconnect.
     pub backoff_max: Duration,
-    /// Shortest pause between two calls of `Handler::tick`.
+    /// Minimum pause between two calls of `Handler::tick`.
     pub tick: Duration,
     /// How long a closing link waits for the server to close, too.
     pub close: Duration,

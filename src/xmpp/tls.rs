@@ -1,4 +1,4 @@
-//! What STARTTLS trusts and which name it asks for.
+//! The trusted authorities and the expected name of a TLS connection to the XMPP server.
 
 use std::fs;
 use std::path::Path;
@@ -9,24 +9,25 @@ use crate::error::{Error, Kind, Result};
 
 use super::settings::ClientSettings;
 
-/// Its authorities, and the name that a certificate must have.
+/// How a server's certificate is checked.
 #[derive(Clone)]
 pub(super) struct Tls {
-    /// Trusted besides the system's.
+    /// Trusted in addition to the system's.
     authorities: Vec<Certificate>,
-    /// The XMPP domain: not the host, which DNS or a setting may have made up (RFC 6120 section 13.7.2.1).
+    /// The name that the certificate must have: the XMPP domain, not the host, which DNS or a setting may have given
+    /// (RFC 6120 section 13.7.2.1).
     pub domain: String,
 }
 
 impl Tls {
-    /// Reads the authorities of the settings. An unreadable file is a matter of configuration.
+    /// Reads the file of authorities. If that fails, the error is [`Kind::Config`].
     pub fn new(settings: &ClientSettings) -> Result<Self> {
         let authorities = settings.ca.as_deref().map(read).transpose()?.unwrap_or_default();
         Ok(Self { authorities, domain: settings.service.domain().to_owned() })
     }
 
-    /// A connector for one handshake. Made when it is needed and not kept: the system's authorities take 50 ms to read
-    /// and megabytes to hold.
+    /// A connector for one handshake. It is not kept: the system's authorities take megabytes of memory. Making it takes
+    /// 50 ms.
     pub fn connector(&self) -> Result<TlsConnector> {
         let mut builder = TlsConnector::builder();
         for authority in &self.authorities {
@@ -36,14 +37,14 @@ impl Tls {
     }
 }
 
-/// The certificates of a PEM file, which must have some.
+/// The certificates of a PEM file. A file without certificates is an error.
 fn read(path: &Path) -> Result<Vec<Certificate>> {
     let wrong = || format!("can't read certificates from {} (xmpp.connection.tls.ca)", path.display());
     let pem = fs::read(path).map_err(|error| Error::caused(Kind::Config, wrong(), error))?;
     let certificates =
         Certificate::stack_from_pem(&pem).map_err(|error| Error::caused(Kind::Config, wrong(), error))?;
     if certificates.is_empty() {
-        return Err(Error::caused(Kind::Config, wrong(), "there is none in PEM format"));
+        return Err(Error::caused(Kind::Config, wrong(), "it holds no certificate in PEM format"));
     }
     Ok(certificates)
 }

@@ -1,4 +1,4 @@
-//! A socket that never blocks, in the clear or under TLS.
+//! A non-blocking socket, in clear text or under TLS.
 
 use std::io::{self, Read, Write};
 use std::mem;
@@ -13,15 +13,15 @@ use crate::sys;
 use super::tls::Tls;
 
 /// A connection to the XMPP server.
-pub(super) struct Transport(State);
+pub(super) struct Transport(TransportState);
 
-enum State {
+enum TransportState {
     Clear(TcpStream),
-    /// TLS was asked for and not begun.
+    /// TLS is to begin.
     Asked(TcpStream, Tls),
     Handshake(Box<MidHandshakeTlsStream<TcpStream>>, Tls),
     Encrypted(Box<TlsStream<TcpStream>>),
-    /// A handshake failed.
+    /// The handshake failed.
     Lost,
 }
 
@@ -30,31 +30,31 @@ impl Transport {
     pub fn new(socket: TcpStream) -> Result<Self> {
         let set = socket.set_nonblocking(true).and_then(|()| socket.set_nodelay(true));
         set.map_err(|error| Error::io("can't set up a socket to the XMPP server", error))?;
-        Ok(Self(State::Clear(socket)))
+        Ok(Self(TransportState::Clear(socket)))
     }
 
-    /// Asks for TLS; [`Transport::handshake`] does it.
+    /// TLS is to begin; [`Transport::handshake`] does it.
     pub fn start_tls(&mut self, tls: Tls) {
-        self.0 = match mem::replace(&mut self.0, State::Lost) {
-            State::Clear(socket) => State::Asked(socket, tls),
+        self.0 = match mem::replace(&mut self.0, TransportState::Lost) {
+            TransportState::Clear(socket) => TransportState::Asked(socket, tls),
             other => other,
         };
     }
 
-    /// Goes on with a handshake if there is one; says whether it was finished by this call.
+    /// Continues a handshake under way; returns whether this call finished it.
     pub fn handshake(&mut self) -> Result<bool> {
-        let (result, tls) = match mem::replace(&mut self.0, State::Lost) {
-            State::Asked(socket, tls) => (tls.connector()?.connect(&tls.domain, socket), tls),
-            State::Handshake(handshake, tls) => (handshake.handshake(), tls),
+        let (result, tls) = match mem::replace(&mut self.0, TransportState::Lost) {
+            TransportState::Asked(socket, tls) => (tls.connector()?.connect(&tls.domain, socket), tls),
+            TransportState::Handshake(handshake, tls) => (handshake.handshake(), tls),
             other => {
                 self.0 = other;
                 return Ok(false);
             }
         };
         match result {
-            Ok(stream) => self.0 = State::Encrypted(Box::new(stream)),
+            Ok(stream) => self.0 = TransportState::Encrypted(Box::new(stream)),
             Err(HandshakeError::WouldBlock(handshake)) => {
-                self.0 = State::Handshake(Box::new(handshake), tls);
+                self.0 = TransportState::Handshake(Box::new(handshake), tls);
                 return Ok(false);
             }
             Err(HandshakeError::Failure(error)) => return Err(failed(&tls, error)),
@@ -64,23 +64,23 @@ impl Transport {
 
     /// Whether a handshake is under way.
     pub fn is_shaking_hands(&self) -> bool {
-        matches!(self.0, State::Asked(..) | State::Handshake(..))
+        matches!(self.0, TransportState::Asked(..) | TransportState::Handshake(..))
     }
 
     /// Whether TLS is established.
     pub fn is_encrypted(&self) -> bool {
-        matches!(self.0, State::Encrypted(_))
+        matches!(self.0, TransportState::Encrypted(_))
     }
 
-    /// The descriptor to wait for; none once the connection is lost.
+    /// The descriptor to wait for; `None` after a failed handshake.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.socket().map(AsFd::as_fd)
     }
 
-    /// Ends the connection politely.
+    /// Ends TLS and the connection.
     pub fn shutdown(&mut self) {
-        // The peer may be gone already; then there is nothing to end.
-        if let State::Encrypted(stream) = &mut self.0 {
+        // Errors mean that the connection has ended already.
+        if let TransportState::Encrypted(stream) = &mut self.0 {
             let _ = stream.shutdown();
         }
         if let Some(socket) = self.socket() {
@@ -90,10 +90,10 @@ impl Transport {
 
     fn socket(&self) -> Option<&TcpStream> {
         match &self.0 {
-            State::Clear(socket) | State::Asked(socket, _) => Some(socket),
-            State::Handshake(handshake, _) => Some(handshake.get_ref()),
-            State::Encrypted(stream) => Some(stream.get_ref()),
-            State::Lost => None,
+            TransportState::Clear(socket) | TransportState::Asked(socket, _) => Some(socket),
+            TransportState::Handshake(handshake, _) => Some(handshake.get_ref()),
+            TransportState::Encrypted(stream) => Some(stream.get_ref()),
+            TransportState::Lost => None,
         }
     }
 }
@@ -101,10 +101,12 @@ impl Transport {
 impl Read for Transport {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = match &mut self.0 {
-            State::Clear(socket) => socket.read(buffer),
-            State::Encrypted(stream) => stream.read(buffer),
-            State::Asked(..) | State::Handshake(..) => Err(io::ErrorKind::WouldBlock.into()),
-            State::Lost => Err(io::ErrorKind::NotConnected.into()),
+            TransportState::Clear(socket) => socket.read(buffer),
+            TransportState::Encrypted(stream) => stream.read(buffer),
+            TransportState::Asked(..) | TransportState::Handshake(..) => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            TransportState::Lost => Err(io::ErrorKind::NotConnected.into()),
         }?;
         if let Some(socket) = self.socket() {
             sys::acknowledge(socket);
@@ -116,10 +118,12 @@ impl Read for Transport {
 impl Write for Transport {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.0 {
-            State::Clear(socket) => socket.write(bytes),
-            State::Encrypted(stream) => stream.write(bytes),
-            State::Asked(..) | State::Handshake(..) => Err(io::ErrorKind::WouldBlock.into()),
-            State::Lost => Err(io::ErrorKind::NotConnected.into()),
+            TransportState::Clear(socket) => socket.write(bytes),
+            TransportState::Encrypted(stream) => stream.write(bytes),
+            TransportState::Asked(..) | TransportState::Handshake(..) => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            TransportState::Lost => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What no real XMPP server does, and a hostile or broken one might.
+//! Hostile and broken XMPP servers.
 
 use std::io::Read;
 use std::net::TcpListener;
@@ -49,14 +49,14 @@ fn wait_healthy(server: &Server) {
 }
 
 #[test]
-fn a_healthy_peer_is_understood() {
+fn a_healthy_server_works() {
     let peer = Peer::start(healthy);
     let server = server(&peer);
     wait_healthy(&server);
 }
 
 #[test]
-fn silence_is_unavailable_in_time() {
+fn a_silent_service_gives_503_in_time() {
     let peer = Peer::start(|_, _| Vec::new());
     let server = server(&peer);
     let answer = read(&server).expect(503);
@@ -65,7 +65,7 @@ fn silence_is_unavailable_in_time() {
 }
 
 #[test]
-fn an_answer_of_someone_else_is_not_believed() {
+fn a_reply_from_another_sender_is_ignored() {
     let peer = Peer::start(|side, stanza| {
         let honest = healthy(side, stanza);
         let asks_for_access = stanza.all("configure").len() == 1;
@@ -83,7 +83,7 @@ fn an_answer_of_someone_else_is_not_believed() {
 }
 
 #[test]
-fn an_error_bounce_is_a_refusal() {
+fn a_bounced_prompt_is_a_denial() {
     let peer = Peer::start(|side, stanza| {
         if stanza.child("confirm", HTTP_AUTH).is_none() {
             return healthy(side, stanza);
@@ -101,7 +101,7 @@ fn an_error_bounce_is_a_refusal() {
 }
 
 #[test]
-fn d15_a_loop_of_pages_ends() {
+fn d15_endless_pages_end() {
     let peer = Peer::start(|side, stanza| {
         if stanza.all("affiliations").is_empty() {
             return healthy(side, stanza);
@@ -124,7 +124,7 @@ fn d15_a_loop_of_pages_ends() {
 }
 
 #[test]
-fn words_nobody_knows_are_nothing() {
+fn unknown_access_models_and_affiliations_give_no_rights() {
     let peer = Peer::start(|side, stanza| match side {
         Side::Component => healthy(side, stanza),
         Side::Client => channel_service(stanza, "unheard-of", &[(MEMBER, "followerPlusPlus")]),
@@ -136,7 +136,7 @@ fn words_nobody_knows_are_nothing() {
 }
 
 #[test]
-fn a_broken_stream_is_opened_anew() {
+fn a_broken_stream_is_reopened() {
     let laughs = "<!DOCTYPE lolz [<!ENTITY a \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\">\
                   <!ENTITY b \"&a;&a;&a;&a;&a;&a;&a;&a;\">]><message><body>&b;</body></message>";
     let long = format!("<message><body>{}</body></message>", "x".repeat(17 * 1024 * 1024));
@@ -156,7 +156,7 @@ fn a_broken_stream_is_opened_anew() {
 }
 
 #[test]
-fn a_line_cut_within_a_stanza_is_opened_anew() {
+fn a_connection_cut_within_a_stanza_is_reopened() {
     let peer = Peer::start(healthy);
     let server = server(&peer);
     wait_healthy(&server);
@@ -170,7 +170,7 @@ fn a_line_cut_within_a_stanza_is_opened_anew() {
 
 /// Any user of XMPP may send these: the parser would take a second for the first, and gigabytes for the second.
 #[test]
-fn a_stanza_beyond_the_limits_costs_nothing() {
+fn a_stanza_beyond_the_limits_is_dropped() {
     let deep = format!("<message><a>{}{}</a></message>", "<a>".repeat(75_000), "</a>".repeat(75_000));
     let wide = format!("<message><a xmlns='{}'>{}</a></message>", "n".repeat(400_000), "<b/>".repeat(15_000));
     let long = format!("<message><body>{}</body></message>", "x".repeat(8 * 1024 * 1024));
@@ -190,7 +190,7 @@ fn a_stanza_beyond_the_limits_costs_nothing() {
 }
 
 #[test]
-fn a_list_of_a_million_people_is_unavailable_and_no_more() {
+fn a_list_of_a_million_people_gives_503_and_is_not_kept() {
     let row = "<affiliation jid='other@example.org' affiliation='member'/>";
     let list = format!(
         "<pubsub xmlns='http://jabber.org/protocol/pubsub'><affiliations>{}</affiliations></pubsub>",
@@ -211,7 +211,7 @@ fn a_list_of_a_million_people_is_unavailable_and_no_more() {
 
 /// Questions, forgeries and rubbish, while someone is asked who then says yes.
 #[test]
-fn a_flood_holds_up_no_confirmation() {
+fn a_flood_does_not_delay_a_confirmation() {
     let peer = Peer::start(|side, stanza| match stanza.child("confirm", HTTP_AUTH) {
         Some(_) => Vec::new(),
         None => healthy(side, stanza),
@@ -238,9 +238,9 @@ fn a_flood_holds_up_no_confirmation() {
     assert!(memory(server.pid(), "VmHWM") < 200 * 1024, "{} KiB", memory(server.pid(), "VmHWM"));
 }
 
-/// Kills it within each thing that the media server may be waiting for.
+/// Kills Prosody in each state in which the media server waits for it.
 #[test]
-fn a_prosody_that_is_killed_is_told_in_time_and_found_again() {
+fn requests_get_503_in_time_when_prosody_is_killed_and_work_once_it_is_back() {
     let settings = [("xmpp.cache.ttl", "0"), ("xmpp.reply.timeout", "60000"), ("logging.level", "debug")];
     let mut site = Site::start(&settings);
     let (user, channel) = site.public_channel();
@@ -278,7 +278,7 @@ fn a_prosody_that_is_killed_is_told_in_time_and_found_again() {
     site.wait_ready(&channel);
 }
 
-/// Requests of as many users, each of whom is to be asked, with these fields of a proxy's.
+/// One request of its own user for each of these header fields; all users are to be asked.
 fn ask_for(server: &Server, forwarded: &[&str]) -> Vec<Raw> {
     let ask = |(number, forwarded): (usize, &&str)| {
         let token = STANDARD.encode(format!("user{number}@example.org/r:t"));
@@ -292,7 +292,7 @@ fn ask_for(server: &Server, forwarded: &[&str]) -> Vec<Raw> {
 }
 
 #[test]
-fn a_made_up_address_gets_round_no_limit() {
+fn a_forged_forwarded_address_does_not_evade_the_limit() {
     let silent = |side, stanza: &Stanza| match side {
         Side::Component => Vec::new(),
         Side::Client => healthy(side, stanza),

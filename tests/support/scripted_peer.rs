@@ -1,4 +1,4 @@
-//! An XMPP server that does what the test says: silence, late answers, wrong senders, broken XML, cut lines.
+//! A scripted XMPP server for tests: silence, late replies, wrong senders, broken XML, cut connections.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpListener, TcpStream};

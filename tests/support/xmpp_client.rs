@@ -142,7 +142,7 @@ impl Client {
     pub fn answer(&self, request: &Confirm, policy: Policy) -> Result<(), String> {
         let confirm = request.stanza.child("confirm", HTTP_AUTH).ok_or("no confirm in the stanza")?;
         let mut stanza = request.stanza.clone();
-        stanza.set("to", &self.jid); // so that an echo comes from whoever sends it
+        stanza.set("to", &self.jid); // so that an echo comes from this client
         answer(policy, &stanza, confirm).map_or(Ok(()), |xml| self.send(&xml))
     }
 
@@ -182,7 +182,7 @@ impl Client {
         }
     }
 
-    /// Makes the node of a channel's posts at its channel service, and sets who is what there.
+    /// Creates the node of a channel's posts at its channel service, with these affiliations.
     pub fn create_channel(
         &self,
         service: &str,
@@ -200,7 +200,7 @@ impl Client {
         affiliations.iter().try_for_each(|(jid, word)| self.set_affiliation(service, channel, jid, word))
     }
 
-    /// Sets who is what in a channel.
+    /// Sets the affiliations of a channel.
     pub fn set_affiliation(&self, service: &str, channel: &str, jid: &str, word: &str) -> Result<(), String> {
         let node = escape(&format!("/user/{channel}/posts"));
         let jid = escape(jid);

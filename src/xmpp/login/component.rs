@@ -1,4 +1,4 @@
-//! The log-in of a component (XEP-0114).
+//! The log-in of a component (XEP-0114), without I/O.
 
 use sha1::{Digest, Sha1};
 
@@ -6,30 +6,29 @@ use crate::error::{Error, Kind, Result};
 use crate::model::{BareJid, Jid};
 
 use super::super::settings::ComponentSettings;
-use super::super::stream::{Event, Header, StreamError};
+use super::super::stream::{StreamError, StreamEvent, StreamHeader};
 use super::super::{Element, ns};
-use super::{Broken, Outcome, Step, stream_error, stream_header, unexpected};
+use super::{LinkError, LinkResult, LoginStep, stream_error, stream_header, unexpected};
 use crate::secret::Secret;
 
-/// The machine: header, handshake, done.
-pub(in super::super) struct Component {
+pub(in super::super) struct ComponentLogin {
     jid: BareJid,
     secret: Secret,
-    stage: Stage,
+    stage: ComponentStage,
 }
 
-/// What the server owes us.
-enum Stage {
+/// What the server must send next.
+enum ComponentStage {
     Header,
-    /// Its stream has no id: the reason follows.
+    /// A stream error: its header had no id.
     Reason,
-    /// The answer to our handshake, and then this is our address.
+    /// The reply to our handshake. Then this is our address.
     Handshake(Jid),
 }
 
-impl Component {
+impl ComponentLogin {
     pub fn new(settings: &ComponentSettings) -> Self {
-        Self { jid: settings.jid.clone(), secret: settings.secret.clone(), stage: Stage::Header }
+        Self { jid: settings.jid.clone(), secret: settings.secret.clone(), stage: ComponentStage::Header }
     }
 
     pub fn open(&self) -> String {
@@ -38,34 +37,38 @@ impl Component {
 
     pub fn awaited(&self) -> &'static str {
         match self.stage {
-            Stage::Header => "a stream header",
-            Stage::Reason => "the id of its stream",
-            Stage::Handshake(_) => "the answer to our handshake",
+            ComponentStage::Header => "a stream header",
+            ComponentStage::Reason => "the id of its stream",
+            ComponentStage::Handshake(_) => "the reply to our handshake",
         }
     }
 
-    pub fn event(&mut self, event: Event) -> Outcome<Step> {
+    pub fn event(&mut self, event: StreamEvent) -> LinkResult<LoginStep> {
         match (event, &self.stage) {
-            (Event::Opened(header), Stage::Header) => Ok(Step::Send(self.opened(header)?)),
-            (Event::Stanza(stanza), Stage::Handshake(jid)) if stanza.is("handshake", ns::CLIENT) => {
-                Ok(Step::Ready(jid.clone(), String::new()))
+            (StreamEvent::Opened(header), ComponentStage::Header) => {
+                Ok(LoginStep::Send(self.opened(header)?))
             }
-            (Event::Failed(error), _) => Err(refused(&error)),
+            (StreamEvent::Stanza(stanza), ComponentStage::Handshake(jid))
+                if stanza.is("handshake", ns::CLIENT) =>
+            {
+                Ok(LoginStep::Ready(jid.clone(), String::new()))
+            }
+            (StreamEvent::Failed(error), _) => Err(refused(&error)),
             (event, _) => Err(unexpected(&event, self.awaited()).into()),
         }
     }
 
-    fn opened(&mut self, header: Header) -> Result<String> {
+    fn opened(&mut self, header: StreamHeader) -> Result<String> {
         let Some(id) = header.id.filter(|id| !id.is_empty()) else {
-            self.stage = Stage::Reason;
+            self.stage = ComponentStage::Reason;
             return Ok(String::new());
         };
-        self.stage = Stage::Handshake(match header.from {
+        self.stage = ComponentStage::Handshake(match header.from {
             None => self.jid.clone().into(),
             Some(from) => from.parse().map_err(|error| {
                 Error::caused(
                     Kind::Corrupt,
-                    "the XMPP server's stream to the component names no address",
+                    "the XMPP server's stream header holds no valid address of the component",
                     error,
                 )
             })?,
@@ -76,15 +79,15 @@ impl Component {
     }
 }
 
-fn refused(error: &StreamError) -> Broken {
+fn refused(error: &StreamError) -> LinkError {
     let hint = match error.condition.as_str() {
-        "conflict" => return Broken::AlreadyConnected,
+        "conflict" => return LinkError::AlreadyConnected,
         "not-authorized" => {
             "the XMPP server refuses the component's secret: xmpp.component.secretkey must equal its own (in \
-             Prosody component_secret below the Component)"
+             Prosody component_secret below the ComponentLogin)"
         }
         "host-unknown" => {
-            "the XMPP server knows no component of this name: it needs one (in Prosody Component \"NAME\" with \
+            "the XMPP server knows no component of this name: it needs one (in Prosody ComponentLogin \"NAME\" with \
              component_secret), or xmpp.component.subdomain, .servername or .port are wrong"
         }
         "invalid-namespace" => {
@@ -102,8 +105,8 @@ fn refused(error: &StreamError) -> Broken {
 mod tests {
     use super::*;
 
-    fn machine() -> Component {
-        Component::new(&ComponentSettings {
+    fn machine() -> ComponentLogin {
+        ComponentLogin::new(&ComponentSettings {
             host: String::new(),
             port: 0,
             jid: "media.example.com".parse().unwrap(),
@@ -111,16 +114,20 @@ mod tests {
         })
     }
 
-    fn header(id: &str, from: Option<&str>) -> Event {
-        Event::Opened(Header { id: Some(id.to_owned()), from: from.map(str::to_owned), version: None })
+    fn header(id: &str, from: Option<&str>) -> StreamEvent {
+        StreamEvent::Opened(StreamHeader {
+            id: Some(id.to_owned()),
+            from: from.map(str::to_owned),
+            version: None,
+        })
     }
 
-    fn failed(condition: &str) -> Event {
-        Event::Failed(StreamError { condition: condition.to_owned(), text: String::new() })
+    fn failed(condition: &str) -> StreamEvent {
+        StreamEvent::Failed(StreamError { condition: condition.to_owned(), text: String::new() })
     }
 
     #[test]
-    fn the_secret_is_proved_by_its_digest() {
+    fn the_handshake_is_the_digest_of_id_and_secret() {
         let mut machine = machine();
         assert_eq!(
             machine.open(),
@@ -130,28 +137,28 @@ mod tests {
         // printf 3BF96D32s3cret | sha1sum
         let digest = "<handshake>a984b871214a298f0f743fcd25f99b10838ba12b</handshake>";
         let step = machine.event(header("3BF96D32", None)).unwrap();
-        assert_eq!(step, Step::Send(digest.to_owned()));
-        let step = machine.event(Event::Stanza(Element::new("handshake", ns::CLIENT))).unwrap();
-        assert_eq!(step, Step::Ready("media.example.com".parse().unwrap(), String::new()));
+        assert_eq!(step, LoginStep::Send(digest.to_owned()));
+        let step = machine.event(StreamEvent::Stanza(Element::new("handshake", ns::CLIENT))).unwrap();
+        assert_eq!(step, LoginStep::Ready("media.example.com".parse().unwrap(), String::new()));
     }
 
     #[test]
-    fn the_server_may_name_us() {
+    fn the_server_may_assign_the_address() {
         let mut named = machine();
         named.event(header("1", Some("Other.example.com"))).unwrap();
-        let step = named.event(Event::Stanza(Element::new("handshake", ns::CLIENT))).unwrap();
-        assert_eq!(step, Step::Ready("other.example.com".parse().unwrap(), String::new()));
+        let step = named.event(StreamEvent::Stanza(Element::new("handshake", ns::CLIENT))).unwrap();
+        assert_eq!(step, LoginStep::Ready("other.example.com".parse().unwrap(), String::new()));
         assert!(machine().event(header("1", Some("no address"))).is_err());
     }
 
     #[test]
-    fn a_refusal_says_what_to_check() {
+    fn the_error_of_a_refusal_names_the_setting() {
         let refused = |condition| {
             let mut machine = machine();
             machine.event(header("1", None)).unwrap();
             machine.event(failed(condition)).unwrap_err()
         };
-        assert!(matches!(refused("conflict"), Broken::AlreadyConnected));
+        assert!(matches!(refused("conflict"), LinkError::AlreadyConnected));
         for (condition, word) in [
             ("not-authorized", "xmpp.component.secretkey"),
             ("host-unknown", "xmpp.component.subdomain"),
@@ -165,23 +172,23 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_counts_as_success() {
+    fn only_the_handshake_reply_is_success() {
         let mut nameless = machine();
-        assert_eq!(nameless.event(header("", None)).unwrap(), Step::Send(String::new()));
-        assert!(nameless.event(Event::Stanza(Element::new("handshake", ns::CLIENT))).is_err());
+        assert_eq!(nameless.event(header("", None)).unwrap(), LoginStep::Send(String::new()));
+        assert!(nameless.event(StreamEvent::Stanza(Element::new("handshake", ns::CLIENT))).is_err());
         let error = Error::from(nameless.event(failed("host-unknown")).unwrap_err());
         assert!(error.to_string().contains("knows no component of this name"), "{error}");
-        assert!(machine().event(Event::Stanza(Element::new("handshake", ns::CLIENT))).is_err());
+        assert!(machine().event(StreamEvent::Stanza(Element::new("handshake", ns::CLIENT))).is_err());
         for event in [
-            Event::Stanza(Element::new("handshake", "other")),
-            Event::Stanza(Element::new("message", ns::CLIENT)),
-            Event::Closed,
+            StreamEvent::Stanza(Element::new("handshake", "other")),
+            StreamEvent::Stanza(Element::new("message", ns::CLIENT)),
+            StreamEvent::Closed,
             header("2", None),
         ] {
             let mut machine = machine();
             machine.event(header("1", None)).unwrap();
             let error = Error::from(machine.event(event).unwrap_err());
-            assert!(error.to_string().contains("instead of the answer to our handshake"), "{error}");
+            assert!(error.to_string().contains("instead of the reply to our handshake"), "{error}");
         }
     }
 }

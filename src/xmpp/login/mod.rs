@@ -1,4 +1,4 @@
-//! Logging in, without I/O: stream events in, bytes to send and transitions out.
+//! The log-in as a state machine without I/O: stream events go in, bytes to send and transitions come out.
 
 mod client;
 mod component;
@@ -10,26 +10,26 @@ use crate::model::{BareJid, Jid};
 
 use super::ns;
 use super::settings::LinkSettings;
-use super::stream::{Event, StreamError};
+use super::stream::{StreamError, StreamEvent};
 
-use client::Client;
-use component::Component;
+use client::ClientLogin;
+use component::ComponentLogin;
 
-/// What the machine wants next.
+/// What is to be done next.
 #[derive(PartialEq, Eq)]
-pub(super) enum Step {
-    /// These bytes sent; nothing if empty.
+pub(super) enum LoginStep {
+    /// Send these bytes, which may be empty.
     Send(String),
-    /// A new parser, then these bytes sent.
+    /// Begin a new stream: a new parser, then send these bytes.
     Restart(String),
-    /// A TLS handshake and a new parser, then [`Login::secured`].
+    /// Begin a new stream under TLS: a handshake and a new parser, then call [`Login::secured`].
     StartTls,
-    /// We are in, under this address; these bytes are to be sent.
+    /// Logged in under this address; send these bytes.
     Ready(Jid, String),
 }
 
-/// Without the bytes: they may prove who we are.
-impl fmt::Debug for Step {
+/// Without the bytes, which hold passwords and proofs.
+impl fmt::Debug for LoginStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Send(_) => f.write_str("Send"),
@@ -40,29 +40,29 @@ impl fmt::Debug for Step {
     }
 }
 
-/// A result that may be the end of a link.
-pub(super) type Outcome<T> = Result<T, Broken>;
+/// A result whose error ends the link.
+pub(super) type LinkResult<T> = Result<T, LinkError>;
 
-/// Why a link is no more.
+/// Why a link ended.
 #[derive(Debug)]
-pub(super) enum Broken {
-    /// Another connection of this component is there.
+pub(super) enum LinkError {
+    /// Another connection of this component exists.
     AlreadyConnected,
-    /// Everything else.
+    /// Any other reason.
     Failed(Error),
 }
 
-impl From<Error> for Broken {
+impl From<Error> for LinkError {
     fn from(error: Error) -> Self {
         Self::Failed(error)
     }
 }
 
-impl From<Broken> for Error {
-    fn from(broken: Broken) -> Self {
-        match broken {
-            Broken::Failed(error) => error,
-            Broken::AlreadyConnected => Self::new(
+impl From<LinkError> for Error {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Failed(error) => error,
+            LinkError::AlreadyConnected => Self::new(
                 Kind::Unavailable,
                 "a component of this name is already connected to the XMPP server",
             ),
@@ -73,21 +73,21 @@ impl From<Broken> for Error {
 /// The log-in of one link.
 pub(super) enum Login {
     /// Of a component.
-    Component(Component),
+    Component(ComponentLogin),
     /// Of a client.
-    Client(Box<Client>),
+    Client(Box<ClientLogin>),
 }
 
 impl Login {
-    /// A log-in that has not begun.
+    /// A log-in before its first byte.
     pub fn new(settings: &LinkSettings) -> Self {
         match settings {
-            LinkSettings::Component(settings) => Self::Component(Component::new(settings)),
-            LinkSettings::Client(settings) => Self::Client(Box::new(Client::new(settings))),
+            LinkSettings::Component(settings) => Self::Component(ComponentLogin::new(settings)),
+            LinkSettings::Client(settings) => Self::Client(Box::new(ClientLogin::new(settings))),
         }
     }
 
-    /// The namespace of the stream's stanzas.
+    /// The stream's content namespace (RFC 6120 section 4.8.2).
     pub fn content(&self) -> &'static str {
         match self {
             Self::Component(_) => ns::COMPONENT,
@@ -95,7 +95,7 @@ impl Login {
         }
     }
 
-    /// What to send once the connection is there.
+    /// The bytes to send once connected.
     pub fn open(&self) -> String {
         match self {
             Self::Component(component) => component.open(),
@@ -103,7 +103,7 @@ impl Login {
         }
     }
 
-    /// What to send once TLS is established.
+    /// The bytes to send once TLS is established.
     pub fn secured(&mut self) -> String {
         match self {
             Self::Component(component) => component.open(),
@@ -112,14 +112,14 @@ impl Login {
     }
 
     /// Takes an event of the stream.
-    pub fn event(&mut self, event: Event) -> Outcome<Step> {
+    pub fn event(&mut self, event: StreamEvent) -> LinkResult<LoginStep> {
         match self {
             Self::Component(component) => component.event(event),
-            Self::Client(client) => client.event(event).map_err(Broken::Failed),
+            Self::Client(client) => client.event(event).map_err(LinkError::Failed),
         }
     }
 
-    /// What the server owes us now, for the message after a time-out.
+    /// What the server must send next, for error messages.
     pub fn awaited(&self) -> &'static str {
         match self {
             Self::Component(component) => component.awaited(),
@@ -128,28 +128,28 @@ impl Login {
     }
 }
 
-/// The start tag that opens our stream. A domain holds nothing that XML would take for its own.
+/// The start tag that opens our stream. A domain holds no characters that need an escape.
 fn stream_header(content: &str, to: &BareJid, version: &str) -> String {
     let (to, stream) = (to.domain(), ns::STREAM);
     format!("<stream:stream xmlns='{content}' xmlns:stream='{stream}' to='{to}'{version}>")
 }
 
-/// A stream error as the operator reads it.
+/// A stream error in words for the operator.
 pub(super) fn stream_error(kind: Kind, hint: &'static str, error: &StreamError) -> Error {
     let StreamError { condition, text } = error;
     let cause = if text.is_empty() { condition.clone() } else { format!("{condition} ({text})") };
     Error::caused(kind, hint, cause)
 }
 
-/// What no server says at this point.
-fn unexpected(event: &Event, awaited: &'static str) -> Error {
+/// The error of an event that must not come now.
+fn unexpected(event: &StreamEvent, awaited: &'static str) -> Error {
     let what = match event {
-        Event::Failed(error) => {
+        StreamEvent::Failed(error) => {
             return stream_error(Kind::Unavailable, "the XMPP server ends the stream", error);
         }
-        Event::Closed => "the end of the stream".to_owned(),
-        Event::Opened(_) => "a stream header".to_owned(),
-        Event::Stanza(stanza) => format!("<{}>", stanza.name()),
+        StreamEvent::Closed => "the end of the stream".to_owned(),
+        StreamEvent::Opened(_) => "a stream header".to_owned(),
+        StreamEvent::Stanza(stanza) => format!("<{}>", stanza.name()),
     };
     Error::new(Kind::Corrupt, format!("the XMPP server sent {what} instead of {awaited}"))
 }

@@ -1,4 +1,4 @@
-//! Proving who we are (RFC 6120 section 6): SCRAM-SHA-256, SCRAM-SHA-1 and PLAIN, without I/O.
+//! SASL authentication (RFC 6120 section 6) by SCRAM-SHA-256, SCRAM-SHA-1 or PLAIN. Without I/O.
 
 mod scram;
 
@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 use scram::{Hash, Scram};
 
-/// A mechanism that we know; the order is that of our preference.
+/// A supported mechanism, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mechanism {
     /// RFC 7677.
@@ -24,7 +24,7 @@ pub(super) enum Mechanism {
 impl Mechanism {
     const ALL: [Self; 3] = [Self::ScramSha256, Self::ScramSha1, Self::Plain];
 
-    /// The strongest of the offered mechanisms; `PLAIN` only if the password may be shown to the peer.
+    /// The best of the offered mechanisms; `PLAIN` only if the password may be sent.
     pub fn choose(offered: &[&str], plain_allowed: bool) -> Option<Self> {
         Self::ALL
             .into_iter()
@@ -32,7 +32,7 @@ impl Mechanism {
             .find(|mechanism| offered.contains(&mechanism.name()))
     }
 
-    /// Its registered name.
+    /// The name in the IANA registry.
     pub fn name(self) -> &'static str {
         match self {
             Self::ScramSha256 => "SCRAM-SHA-256",
@@ -42,8 +42,8 @@ impl Mechanism {
     }
 }
 
-/// One authentication. Texts that go in and out are base64, as the stream has them.
-pub(super) struct Exchange {
+/// One authentication. Its inputs and outputs are base64, as on the stream.
+pub(super) struct Authentication {
     mechanism: Mechanism,
     proof: Proof,
 }
@@ -53,9 +53,9 @@ enum Proof {
     Scram(Box<Scram>),
 }
 
-impl Exchange {
-    /// An authentication as this user. Fails if user name or password hold what SASLprep forbids
-    /// (RFC 4013), or if the kernel gives no random bytes.
+impl Authentication {
+    /// An authentication as this user. Fails if SASLprep (RFC 4013) forbids a character of user name or password, or if
+    /// the kernel gives no random bytes.
     pub fn new(mechanism: Mechanism, user: &str, password: &Secret) -> Result<Self> {
         let user = prepared(user, "the XMPP user name")?;
         let password = Secret::new(prepared(password.expose(), "the XMPP password")?);
@@ -85,12 +85,14 @@ impl Exchange {
     /// The response to a challenge.
     pub fn challenge(&mut self, data: &str) -> Result<String> {
         match &mut self.proof {
-            Proof::Plain { .. } => Err(Error::new(Kind::Corrupt, "the XMPP server asks on after SASL PLAIN")),
+            Proof::Plain { .. } => {
+                Err(Error::new(Kind::Corrupt, "the XMPP server sends a challenge after SASL PLAIN"))
+            }
             Proof::Scram(scram) => scram.challenge(&decoded(data)?).map(|response| STANDARD.encode(response)),
         }
     }
 
-    /// Takes the server's word that we are in; fails if it did not prove that it knows the password.
+    /// Takes `<success/>`. Fails if the mechanism is SCRAM and the server has not proved that it knows the password.
     pub fn success(&mut self, data: &str) -> Result<()> {
         match &mut self.proof {
             Proof::Plain { .. } => Ok(()),
@@ -105,7 +107,7 @@ fn decoded(data: &str) -> Result<String> {
     bytes
         .ok()
         .and_then(|bytes| String::from_utf8(bytes).ok())
-        .ok_or_else(|| Error::new(Kind::Corrupt, "the XMPP server's SASL data is no base64 of a text"))
+        .ok_or_else(|| Error::new(Kind::Corrupt, "the XMPP server's SASL data is not valid base64 of UTF-8"))
 }
 
 fn prepared(text: &str, what: &str) -> Result<String> {
@@ -138,7 +140,7 @@ mod tests {
 
     #[test]
     fn plain_sends_user_and_password() {
-        let mut exchange = Exchange::new(Mechanism::Plain, "user", &Secret::new("pass")).unwrap();
+        let mut exchange = Authentication::new(Mechanism::Plain, "user", &Secret::new("pass")).unwrap();
         assert_eq!(STANDARD.decode(exchange.initial()).unwrap(), b"\0user\0pass");
         assert!(exchange.challenge("").is_err());
         assert!(exchange.success("").is_ok());
@@ -146,10 +148,10 @@ mod tests {
 
     #[test]
     fn names_and_passwords_are_prepared() {
-        let exchange = Exchange::new(Mechanism::Plain, "I\u{ad}X", &Secret::new("\u{aa}")).unwrap();
+        let exchange = Authentication::new(Mechanism::Plain, "I\u{ad}X", &Secret::new("\u{aa}")).unwrap();
         assert_eq!(STANDARD.decode(exchange.initial()).unwrap(), b"\0IX\0a");
         for bad in ["", "\u{7}", "\u{627}1"] {
-            let refused = Exchange::new(Mechanism::Plain, "user", &Secret::new(bad));
+            let refused = Authentication::new(Mechanism::Plain, "user", &Secret::new(bad));
             assert_eq!(refused.err().map(|error| error.kind()), Some(Kind::Config), "{bad:?}");
         }
     }
@@ -166,7 +168,7 @@ mod tests {
 
     #[test]
     fn nonces_differ_and_need_no_escape() {
-        let exchange = || Exchange::new(Mechanism::ScramSha1, "u", &Secret::new("p")).unwrap();
+        let exchange = || Authentication::new(Mechanism::ScramSha1, "u", &Secret::new("p")).unwrap();
         assert_ne!(exchange().initial(), exchange().initial());
         assert!(!nonce().unwrap().contains(','));
     }

@@ -1,18 +1,17 @@
-//! SCRAM (RFC 5802, RFC 7677) without channel binding: both sides prove that they know the password.
+//! SCRAM (RFC 5802, RFC 7677) without channel binding: both sides prove that they know the password. Without I/O.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 
 use crate::secret::Secret;
 
-/// The client can't bind to a channel (RFC 5802 section 7: `gs2-header`).
+/// `gs2-header` (RFC 5802 section 7): the client does not support channel binding.
 const GS2_HEADER: &str = "n,,";
 
 /// The hash function of the mechanism.
@@ -31,17 +30,19 @@ impl Hash {
     }
 
     fn hmac(self, key: &[u8], data: &[u8]) -> Vec<u8> {
-        const ANY_LENGTH: &str = "an HMAC takes keys of any length";
         match self {
-            Self::Sha1 => {
-                let mac = Hmac::<Sha1>::new_from_slice(key).expect(ANY_LENGTH);
-                mac.chain_update(data).finalize().into_bytes().to_vec()
-            }
-            Self::Sha256 => {
-                let mac = Hmac::<Sha256>::new_from_slice(key).expect(ANY_LENGTH);
-                mac.chain_update(data).finalize().into_bytes().to_vec()
-            }
+            Self::Sha1 => mac::<Hmac<Sha1>>(key, data).finalize().into_bytes().to_vec(),
+            Self::Sha256 => mac::<Hmac<Sha256>>(key, data).finalize().into_bytes().to_vec(),
         }
+    }
+
+    /// Whether this is the HMAC, compared in constant time.
+    fn verify_hmac(self, key: &[u8], data: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Self::Sha1 => mac::<Hmac<Sha1>>(key, data).verify_slice(signature),
+            Self::Sha256 => mac::<Hmac<Sha256>>(key, data).verify_slice(signature),
+        }
+        .is_ok()
     }
 
     /// `Hi` of RFC 5802 section 2.2.
@@ -60,31 +61,35 @@ impl Hash {
     }
 }
 
-/// The client's side of one exchange.
+fn mac<M: Mac + KeyInit>(key: &[u8], data: &[u8]) -> M {
+    <M as KeyInit>::new_from_slice(key).expect("an HMAC takes keys of any length").chain_update(data)
+}
+
+/// The client's side of one authentication.
 pub(super) struct Scram {
     hash: Hash,
     password: Secret,
     nonce: String,
     /// `client-first-message-bare`.
     first: String,
-    stage: Stage,
+    stage: ScramStage,
 }
 
-enum Stage {
-    /// The client's first message is out.
+enum ScramStage {
+    /// The client's first message was sent.
     First,
-    /// The proof is out; the server owes this signature.
-    Final(Vec<u8>),
-    /// The server has proved that it knows the password.
+    /// The proof was sent; the server's signature must follow.
+    Final { server_key: Vec<u8>, auth_message: String },
+    /// The server's signature was right.
     Verified,
 }
 
 impl Scram {
-    /// An exchange of this user, prepared, with a nonce of printable characters without comma.
+    /// An authentication as this prepared user name. The nonce is of printable characters without a comma.
     pub fn new(hash: Hash, user: &str, password: Secret, nonce: String) -> Self {
         let user = user.replace('=', "=3D").replace(',', "=2C");
         let first = format!("n={user},r={nonce}");
-        Self { hash, password, nonce, first, stage: Stage::First }
+        Self { hash, password, nonce, first, stage: ScramStage::First }
     }
 
     /// `client-first-message`.
@@ -92,22 +97,22 @@ impl Scram {
         format!("{GS2_HEADER}{}", self.first)
     }
 
-    /// The answer to `server-first-message`, or to `server-final-message` where a server sends that as a challenge.
+    /// The response to `server-first-message`, or to `server-final-message` if the server sends it as a challenge.
     pub fn challenge(&mut self, message: &str) -> Result<String> {
         match &self.stage {
-            Stage::First => self.server_first(message),
-            Stage::Final(_) => self.server_final(message).map(|()| String::new()),
-            Stage::Verified => Err(wrong("a challenge after its end")),
+            ScramStage::First => self.server_first(message),
+            ScramStage::Final { .. } => self.server_final(message).map(|()| String::new()),
+            ScramStage::Verified => Err(wrong("it sent a challenge after its signature")),
         }
     }
 
-    /// Takes the data that came with the success: the signature, unless it came before.
+    /// Takes the data of `<success/>`: the signature, unless it came as a challenge.
     pub fn success(&mut self, message: &str) -> Result<()> {
         match &self.stage {
-            Stage::First => Err(wrong("success before it was shown a proof")),
-            Stage::Final(_) => self.server_final(message),
-            Stage::Verified if message.is_empty() => Ok(()),
-            Stage::Verified => Err(wrong("two signatures")),
+            ScramStage::First => Err(wrong("it reported success before we sent our proof")),
+            ScramStage::Final { .. } => self.server_final(message),
+            ScramStage::Verified if message.is_empty() => Ok(()),
+            ScramStage::Verified => Err(wrong("it sent two signatures")),
         }
     }
 
@@ -115,31 +120,33 @@ impl Scram {
         let (nonce, salt, iterations) = server_first(message)?;
         let extension = nonce.strip_prefix(self.nonce.as_str());
         if extension.is_none_or(str::is_empty) {
-            return Err(wrong("a nonce that does not begin with ours"));
+            return Err(wrong("its nonce does not begin with ours"));
         }
         let salted = self.hash.stretch(&self.password, &salt, iterations);
         let without_proof = format!("c={},r={nonce}", STANDARD.encode(GS2_HEADER));
-        let signed = format!("{},{message},{without_proof}", self.first);
+        let auth_message = format!("{},{message},{without_proof}", self.first);
         let client_key = self.hash.hmac(&salted, b"Client Key");
-        let client_signature = self.hash.hmac(&self.hash.digest(&client_key), signed.as_bytes());
+        let client_signature = self.hash.hmac(&self.hash.digest(&client_key), auth_message.as_bytes());
         let proof: Vec<u8> = client_key.iter().zip(&client_signature).map(|(key, mask)| key ^ mask).collect();
         let server_key = self.hash.hmac(&salted, b"Server Key");
-        self.stage = Stage::Final(self.hash.hmac(&server_key, signed.as_bytes()));
+        self.stage = ScramStage::Final { server_key, auth_message };
         Ok(format!("{without_proof},p={}", STANDARD.encode(proof)))
     }
 
     fn server_final(&mut self, message: &str) -> Result<()> {
-        let Stage::Final(expected) = &self.stage else { return Err(wrong("a signature too early")) };
+        let ScramStage::Final { server_key, auth_message } = &self.stage else {
+            return Err(wrong("it sent its signature too early"));
+        };
         if message.starts_with("e=") {
-            return Err(wrong("an error instead of its signature"));
+            return Err(wrong("it sent an error instead of its signature"));
         }
         let signature = message.strip_prefix("v=").and_then(|rest| rest.split(',').next());
         let signature = signature.and_then(|text| STANDARD.decode(text).ok());
-        let signature = signature.ok_or_else(|| wrong("success without its signature"))?;
-        if !bool::from(signature.ct_eq(expected)) {
-            return Err(wrong("a wrong signature: it does not know the password"));
+        let signature = signature.ok_or_else(|| wrong("it reported success without its signature"))?;
+        if !self.hash.verify_hmac(server_key, auth_message.as_bytes(), &signature) {
+            return Err(wrong("it sent a wrong signature, so it does not know the password"));
         }
-        self.stage = Stage::Verified;
+        self.stage = ScramStage::Verified;
         Ok(())
     }
 }
@@ -152,15 +159,15 @@ fn server_first(message: &str) -> Result<(&str, Vec<u8>, u32)> {
     let salt = field("s=").and_then(|salt| STANDARD.decode(salt).ok()).filter(|salt| !salt.is_empty());
     let digits = field("i=").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     let (Some(nonce), Some(salt), Some(digits)) = (nonce, salt, digits) else {
-        return Err(wrong("a challenge that is none"));
+        return Err(wrong("its first message is not valid"));
     };
     let iterations = digits.parse().ok().filter(|count| limits::SCRAM_ITERATIONS.contains(count));
-    let iterations = iterations.ok_or_else(|| wrong("an iteration count out of bounds"))?;
+    let iterations = iterations.ok_or_else(|| wrong("its iteration count is out of range"))?;
     Ok((nonce, salt, iterations))
 }
 
 fn wrong(what: &'static str) -> Error {
-    Error::caused(Kind::Corrupt, "the XMPP server breaks the rules of SCRAM", what)
+    Error::caused(Kind::Corrupt, "the XMPP server violates SCRAM (RFC 5802)", what)
 }
 
 #[cfg(test)]
@@ -199,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_signature_may_come_as_a_challenge() {
+    fn the_server_may_send_its_signature_as_a_challenge() {
         let mut scram = sha1();
         scram.challenge(SHA1_FIRST).unwrap();
         assert_eq!(scram.challenge("v=rmF9pqV8S7suAoZWja4dJRkFsKQ=").unwrap(), "");

@@ -1,20 +1,20 @@
-//! Bytes that wait for the socket.
+//! Bytes that the socket has not taken yet.
 
 use std::io::{self, Write};
 
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 
-/// A queue of bytes with a cap. What was offered to TLS and not taken is offered again from the same
-/// byte on, and never less of it, as OpenSSL asks.
+/// A queue of bytes with a limit. A write that TLS refused is repeated with the same bytes, and maybe more, as OpenSSL
+/// demands.
 #[derive(Default)]
-pub(super) struct Outbound {
+pub(super) struct SendBuffer {
     bytes: Vec<u8>,
     sent: usize,
 }
 
-impl Outbound {
-    /// Adds a text. A server that reads so little that it does not fit breaks the link.
+impl SendBuffer {
+    /// Adds a text. Fails if it does not fit because the server reads too little.
     pub fn push(&mut self, text: &str) -> Result<()> {
         if self.bytes.len() - self.sent + text.len() > limits::XMPP_OUTBOUND_BYTES {
             return Err(Error::new(Kind::Unavailable, "the XMPP server takes no more stanzas"));
@@ -25,17 +25,17 @@ impl Outbound {
         Ok(())
     }
 
-    /// Whether nothing waits.
+    /// Whether nothing is unsent.
     pub fn is_empty(&self) -> bool {
         self.sent == self.bytes.len()
     }
 
-    /// Whether so much waits that only what we have to say ourselves should be added.
+    /// Whether so much is unsent that replies should be dropped.
     pub fn is_crowded(&self) -> bool {
         self.bytes.len() - self.sent > limits::XMPP_ANSWER_BYTES
     }
 
-    /// Writes until nothing is left or the socket has no room.
+    /// Writes until nothing is unsent or the socket has no room.
     pub fn flush(&mut self, socket: &mut impl Write) -> Result<()> {
         while !self.is_empty() {
             match socket.write(&self.bytes[self.sent..]) {
@@ -52,7 +52,7 @@ impl Outbound {
     }
 }
 
-/// The connection broke.
+/// The error of a broken connection.
 pub(super) fn lost(error: io::Error) -> Error {
     Error::caused(Kind::Unavailable, "the connection to the XMPP server broke", error)
 }
@@ -82,28 +82,28 @@ mod tests {
 
     #[test]
     fn bytes_wait_in_order() {
-        let (mut outbound, mut socket) = (Outbound::default(), Narrow(Vec::new(), 0));
+        let (mut buffer, mut socket) = (SendBuffer::default(), Narrow(Vec::new(), 0));
         for text in ["one ", "two ", "three"] {
-            outbound.push(text).unwrap();
+            buffer.push(text).unwrap();
             socket.1 = 3;
-            outbound.flush(&mut socket).unwrap();
-            assert!(!outbound.is_empty());
+            buffer.flush(&mut socket).unwrap();
+            assert!(!buffer.is_empty());
         }
         socket.1 = 100;
-        outbound.flush(&mut socket).unwrap();
+        buffer.flush(&mut socket).unwrap();
         assert_eq!(socket.0, b"one two three");
-        assert!(outbound.is_empty());
+        assert!(buffer.is_empty());
     }
 
     #[test]
-    fn a_server_that_reads_nothing_breaks_the_link() {
-        let mut outbound = Outbound::default();
+    fn a_full_buffer_is_an_error() {
+        let mut buffer = SendBuffer::default();
         let text = "x".repeat(limits::XMPP_OUTBOUND_BYTES / 4);
         for _ in 0..4 {
-            outbound.push(&text).unwrap();
+            buffer.push(&text).unwrap();
         }
-        assert!(outbound.push("x").is_err());
-        outbound.flush(&mut Narrow(Vec::new(), 1)).unwrap();
-        assert!(outbound.push("x").is_ok());
+        assert!(buffer.push("x").is_err());
+        buffer.flush(&mut Narrow(Vec::new(), 1)).unwrap();
+        assert!(buffer.push("x").is_ok());
     }
 }

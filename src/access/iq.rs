@@ -1,32 +1,50 @@
-//! What the IQs of XMPP services say. Pure functions; what they don't find they call absent.
+//! The IQs that ask XMPP services, and how their replies are read. Pure functions; a value that a reply lacks is `None`.
 
-use super::query::Reply;
 use crate::model::{AccessModel, Affiliation, BareJid, Jid};
 use crate::xmpp::{Element, ns};
 
+/// An IQ of type `get` that is to be sent.
+pub(super) struct IqRequest {
+    pub(super) to: Jid,
+    pub(super) payload: Element,
+}
+
+/// The reply to an [`IqRequest`], or its absence.
+#[derive(Clone, Copy)]
+pub(super) enum IqReply<'a> {
+    /// The IQ of type `result`.
+    Result(&'a Element),
+    /// The entity does not know the answer, or does not tell it.
+    Refused,
+    /// The entity can't be reached, or failed.
+    Unreachable,
+    /// No reply in time, or the entity asks to try again later.
+    Silence,
+}
+
 /// The form of a node's meta-data (XEP-0060 section 5.4).
 const META_DATA: &str = "http://jabber.org/protocol/pubsub#meta-data";
-/// The field of either form that says who may read (XEP-0060 section 4.5).
+/// The field of either form that holds the access model (XEP-0060 section 4.5).
 const ACCESS_MODEL: &str = "pubsub#access_model";
 
-/// What an IQ of type `result` or `error` says to the question that it answers.
-pub(super) fn read(iq: &Element) -> Option<Reply<'_>> {
+/// Reads an IQ of type `result` or `error`.
+pub(super) fn read(iq: &Element) -> Option<IqReply<'_>> {
     match iq.attribute("type")? {
-        "result" => Some(Reply::Result(iq)),
-        "error" => Some(iq.child("error", ns::CLIENT).map_or(Reply::Refused, fault)),
+        "result" => Some(IqReply::Result(iq)),
+        "error" => Some(iq.child("error", ns::CLIENT).map_or(IqReply::Refused, classify)),
         _ => None,
     }
 }
 
 /// Sorts stanza errors (RFC 6120 section 8.3).
-fn fault(error: &Element) -> Reply<'static> {
+fn classify(error: &Element) -> IqReply<'static> {
     let has = |condition: &&str| error.child(condition, ns::STANZAS).is_some();
     if error.attribute("type") == Some("wait") || has(&"remote-server-timeout") {
-        Reply::Silence
+        IqReply::Silence
     } else if ["remote-server-not-found", "service-unavailable", "internal-server-error"].iter().any(has) {
-        Reply::Unreachable
+        IqReply::Unreachable
     } else {
-        Reply::Refused
+        IqReply::Refused
     }
 }
 
@@ -54,7 +72,7 @@ pub(super) fn items(iq: &Element, max: usize) -> Vec<Jid> {
     found
 }
 
-/// Whether an entity says that it is of this category and type (XEP-0030 section 3.1).
+/// Whether an entity has an identity of this category and type (XEP-0030 section 3.1).
 pub(super) fn has_identity(iq: &Element, category: &str, kind: &str) -> bool {
     let identities = iq.child("query", ns::DISCO_INFO).into_iter().flat_map(Element::children);
     identities.filter(|child| child.is("identity", ns::DISCO_INFO)).any(|identity| {
@@ -91,7 +109,7 @@ pub(super) struct AffiliationPage<'a> {
 }
 
 impl<'a> AffiliationPage<'a> {
-    /// Services answer in either namespace, whatever the question's was.
+    /// Services use either namespace, whichever the request used.
     pub(super) fn read(iq: &'a Element) -> Option<Self> {
         let page = |namespace| {
             let pubsub = iq.child("pubsub", namespace)?;
@@ -100,7 +118,7 @@ impl<'a> AffiliationPage<'a> {
         page(ns::PUBSUB_OWNER).or_else(|| page(ns::PUBSUB))
     }
 
-    /// What the list first says of the user, as whom it may name any of their resources.
+    /// The first entry of the user; it may name any of their resources.
     pub(super) fn of(&self, user: &BareJid) -> Option<Affiliation> {
         let is_user = |entry: &&Element| {
             let jid = entry.attribute("jid").and_then(|jid| jid.parse::<Jid>().ok());
@@ -110,12 +128,12 @@ impl<'a> AffiliationPage<'a> {
         Some(entry.attribute("affiliation").map_or(Affiliation::None, Affiliation::from_word))
     }
 
-    /// How many people are on the page.
+    /// Entries on the page.
     pub(super) fn len(&self) -> usize {
         self.entries().count()
     }
 
-    /// Where the next page begins, unless the `seen` people are said to be all. Services need not count.
+    /// Where the next page begins; `None` if the `seen` entries are all. Services need not send a count.
     pub(super) fn next(&self, seen: usize) -> Option<&'a str> {
         let text = |name| self.set?.child(name, ns::RSM).map(|child| child.text().trim());
         let more = text("count").is_none_or(|count| count.parse().is_ok_and(|count: usize| seen < count));
@@ -139,13 +157,13 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_sorted_by_what_may_help() {
+    fn stanza_errors_are_sorted_into_three_kinds() {
         let question = element("iq", ns::CLIENT, &[("id", "i"), ("to", "x")], &[]);
         let sorted = |kind: &str, condition: &str| match read(&error(&question, kind, condition)) {
-            Some(Reply::Refused) => "refused",
-            Some(Reply::Unreachable) => "unreachable",
-            Some(Reply::Silence) => "silence",
-            Some(Reply::Result(_)) | None => "other",
+            Some(IqReply::Refused) => "refused",
+            Some(IqReply::Unreachable) => "unreachable",
+            Some(IqReply::Silence) => "silence",
+            Some(IqReply::Result(_)) | None => "other",
         };
         assert_eq!(sorted("cancel", "item-not-found"), "refused");
         assert_eq!(sorted("auth", "forbidden"), "refused");
@@ -154,12 +172,12 @@ mod tests {
         assert_eq!(sorted("cancel", "internal-server-error"), "unreachable");
         assert_eq!(sorted("cancel", "remote-server-timeout"), "silence");
         assert_eq!(sorted("wait", "internal-server-error"), "silence");
-        assert!(matches!(read(&result(&question, &[]).with("type", "error")), Some(Reply::Refused)));
+        assert!(matches!(read(&result(&question, &[]).with("type", "error")), Some(IqReply::Refused)));
         assert!(read(&result(&question, &[]).with("type", "get")).is_none());
     }
 
     #[test]
-    fn identities_need_their_namespace_and_both_words() {
+    fn an_identity_needs_its_namespace_its_category_and_its_type() {
         assert!(has_identity(&iq(info(&[("x", "y"), ("pubsub", "channels")])), "pubsub", "channels"));
         assert!(!has_identity(&iq(info(&[])), "pubsub", "channels"));
         assert!(!has_identity(&iq(info(&[("pubsub", "x"), ("x", "channels")])), "pubsub", "channels"));
@@ -169,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_meta_data_form_of_an_info_tells_the_access_model() {
+    fn the_access_model_is_read_from_the_meta_data_form_only() {
         let field = |name: &str, value: &str| {
             let value = Element::new("value", ns::DATA_FORMS).with_text(value);
             element("field", ns::DATA_FORMS, &[("var", name)], &[value])
@@ -187,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_page_needs_a_last_one_and_a_reason() {
+    fn there_is_a_next_page_if_last_is_given_and_the_count_is_not_reached() {
         let page = |children: &[(&str, &str)]| {
             let child = |(name, text): &(&str, &str)| Element::new(name, ns::RSM).with_text(*text);
             let set = element("set", ns::RSM, &[], &children.iter().map(child).collect::<Vec<_>>());
@@ -208,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_without_a_list_is_no_page() {
+    fn a_result_without_affiliations_is_not_read_as_a_page() {
         for child in [
             Element::new("pubsub", ns::PUBSUB),
             Element::new("affiliations", ns::PUBSUB),

@@ -1,27 +1,27 @@
-//! Where stanzas begin and end, and which of them are beyond our limits: a scanner of bytes that parses nothing. What a
-//! parser does at an element grows with the elements around it and the namespaces in scope, so it must not see such a
-//! stanza; whoever may write to us may send one. The scanner's work is the same for every byte, and it keeps none.
+//! A scanner that finds where stanzas begin and end, and which of them are beyond our limits, without parsing them. The
+//! parser's work at an element grows with the elements around it and the namespaces in scope. Any user can send a stanza
+//! that takes it seconds, so it must not see one. The scanner's work is the same for every byte, and it keeps none.
 //!
-//! It trusts in well-formed XML, which is what a server sends of its users; of anything else it hands the parser what
-//! that refuses, or refuses what the parser would read in another way.
+//! It expects well-formed XML, which a server makes of its users' stanzas. Other bytes are left to the parser, which
+//! refuses them; the scanner refuses those that the parser would read in another way.
 
 use crate::limits;
 
-/// What ended with a byte.
+/// What a byte has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum ScanEnd {
     /// A stanza within the limits.
     Stanza,
     /// A stanza beyond the limits.
-    Excess,
+    Oversized,
     /// The stream, by its end tag.
-    End,
+    Stream,
 }
 
 /// The scanner of one stream, from behind its header.
 #[derive(Default)]
-pub(super) struct Scan {
-    state: State,
+pub(super) struct StanzaScanner {
+    state: ScanState,
     /// Bytes of the stanza so far.
     bytes: usize,
     /// Elements of the stanza so far.
@@ -37,7 +37,7 @@ pub(super) struct Scan {
 }
 
 #[derive(Clone, Copy, Default)]
-enum State {
+enum ScanState {
     /// In text, or between stanzas.
     #[default]
     Text,
@@ -77,10 +77,10 @@ struct Tag {
     declares: bool,
 }
 
-impl Scan {
+impl StanzaScanner {
     /// Whether no stanza has begun that has not ended.
     pub fn is_between(&self) -> bool {
-        self.depth == 0 && matches!(self.state, State::Text)
+        self.depth == 0 && matches!(self.state, ScanState::Text)
     }
 
     /// Whether the bytes so far are of no use to a parser.
@@ -89,28 +89,37 @@ impl Scan {
     }
 
     /// Takes the next byte. Fails on what a stream must not hold (RFC 6120 section 11.1), and on a stanza without end.
-    pub fn step(&mut self, byte: u8) -> Result<Option<Found>, &'static str> {
+    pub fn step(&mut self, byte: u8) -> Result<Option<ScanEnd>, &'static str> {
         if !self.is_between() || byte == b'<' {
             self.count_byte()?;
         }
         match (self.state, byte) {
-            (State::Text, b'<') => self.state = State::Open,
-            (State::Text, b' ' | b'\t' | b'\r' | b'\n') => {}
-            (State::Text, _) if self.depth == 0 => return Err("text between stanzas"),
-            (State::Open, b'/') => self.state = State::EndTag,
-            (State::Open, b'?') => return Err("a processing instruction"),
-            (State::Open, b'!') if self.depth == 0 => return Err("a declaration between stanzas"),
-            (State::Open, b'!') => self.state = State::Declaration(0),
-            (State::Open, _) => self.begin_tag(),
+            (ScanState::Text, b'<') => self.state = ScanState::Open,
+            (ScanState::Text, b' ' | b'\t' | b'\r' | b'\n') => {}
+            (ScanState::Text, _) if self.depth == 0 => return Err("it holds text between stanzas"),
+            (ScanState::Open, b'/') => self.state = ScanState::EndTag,
+            (ScanState::Open, b'?') => return Err("it holds a processing instruction"),
+            (ScanState::Open, b'!') if self.depth == 0 => {
+                return Err("it holds a declaration between stanzas");
+            }
+            (ScanState::Open, b'!') => self.state = ScanState::Declaration(0),
+            (ScanState::Open, _) => self.begin_tag(),
             // The parser takes this for a section of CDATA, whose end may hide that of the value.
-            (State::Value(_), b'<') => return Err("a tag in an attribute"),
-            (State::Name | State::Inside | State::Attribute | State::Value(_) | State::Slash, _) => {
+            (ScanState::Value(_), b'<') => return Err("an attribute holds <"),
+            (
+                ScanState::Name
+                | ScanState::Inside
+                | ScanState::Attribute
+                | ScanState::Value(_)
+                | ScanState::Slash,
+                _,
+            ) => {
                 return Ok(self.in_tag(byte));
             }
-            (State::EndTag, b'>') => return Ok(self.end()),
-            (State::Declaration(read), _) => self.state = declaration(read, byte)?,
-            (State::CData(brackets), _) => self.state = in_cdata(brackets, byte),
-            (State::Text | State::EndTag, _) => {}
+            (ScanState::EndTag, b'>') => return Ok(self.end()),
+            (ScanState::Declaration(read), _) => self.state = declaration(read, byte)?,
+            (ScanState::CData(brackets), _) => self.state = in_cdata(brackets, byte),
+            (ScanState::Text | ScanState::EndTag, _) => {}
         }
         Ok(None)
     }
@@ -118,24 +127,24 @@ impl Scan {
     fn count_byte(&mut self) -> Result<(), &'static str> {
         self.bytes += 1;
         self.excess |= self.bytes > limits::STANZA_BYTES;
-        if self.bytes > limits::STANZA_SKIP_BYTES { Err("a stanza that is too large") } else { Ok(()) }
+        if self.bytes > limits::STANZA_SKIP_BYTES { Err("a stanza is too large") } else { Ok(()) }
     }
 
     fn begin_tag(&mut self) {
-        self.state = State::Name;
+        self.state = ScanState::Name;
         self.tag = Tag { name: 1, ..Tag::default() };
     }
 
-    fn in_tag(&mut self, byte: u8) -> Option<Found> {
+    fn in_tag(&mut self, byte: u8) -> Option<ScanEnd> {
         self.state = match (self.state, byte) {
-            (State::Value(mark), _) => self.in_value(mark, byte),
-            (State::Slash, b'>') => return self.start(true),
+            (ScanState::Value(mark), _) => self.in_value(mark, byte),
+            (ScanState::Slash, b'>') => return self.start(true),
             (_, b'>') => return self.start(false),
-            (_, b'/') => State::Slash,
-            (_, b'\'' | b'"') => State::Value(byte),
-            (_, b'=' | b' ' | b'\t' | b'\r' | b'\n') => State::Inside,
-            (State::Inside | State::Slash, _) => self.begin_attribute(byte),
-            (State::Attribute, _) => self.in_attribute(byte),
+            (_, b'/') => ScanState::Slash,
+            (_, b'\'' | b'"') => ScanState::Value(byte),
+            (_, b'=' | b' ' | b'\t' | b'\r' | b'\n') => ScanState::Inside,
+            (ScanState::Inside | ScanState::Slash, _) => self.begin_attribute(byte),
+            (ScanState::Attribute, _) => self.in_attribute(byte),
             (state, _) => {
                 self.count_name();
                 state
@@ -144,19 +153,19 @@ impl Scan {
         None
     }
 
-    fn begin_attribute(&mut self, byte: u8) -> State {
+    fn begin_attribute(&mut self, byte: u8) -> ScanState {
         self.tag.attributes += 1;
         self.tag.name = 0;
         self.tag.declares = true;
         self.in_attribute(byte)
     }
 
-    fn in_attribute(&mut self, byte: u8) -> State {
+    fn in_attribute(&mut self, byte: u8) -> ScanState {
         // Names that only begin like a declaration are taken for one: that errs on the safe side.
         self.tag.declares &= b"xmlns".get(self.tag.name).is_none_or(|expected| *expected == byte);
         self.tag.prefixed += usize::from(byte == b':');
         self.count_name();
-        State::Attribute
+        ScanState::Attribute
     }
 
     fn count_name(&mut self) {
@@ -164,22 +173,22 @@ impl Scan {
         self.excess |= self.tag.name > limits::XML_NAME_BYTES;
     }
 
-    fn in_value(&mut self, mark: u8, byte: u8) -> State {
+    fn in_value(&mut self, mark: u8, byte: u8) -> ScanState {
         if self.tag.declares {
             self.tag.declared += 1;
         }
         if byte != mark {
-            return State::Value(mark);
+            return ScanState::Value(mark);
         }
         if self.tag.declares {
             self.tag.declared += self.tag.name + limits::DECLARATION_BYTES;
         }
-        State::Inside
+        ScanState::Inside
     }
 
     /// At the end of a start tag.
-    fn start(&mut self, empty: bool) -> Option<Found> {
-        self.state = State::Text;
+    fn start(&mut self, empty: bool) -> Option<ScanEnd> {
+        self.state = ScanState::Text;
         self.elements += 1;
         self.depth += 1;
         let scope = self.scopes.last().unwrap_or(&0).saturating_add(self.tag.declared);
@@ -194,37 +203,37 @@ impl Scan {
         if empty { self.close() } else { None }
     }
 
-    fn end(&mut self) -> Option<Found> {
-        self.state = State::Text;
-        if self.depth == 0 { Some(Found::End) } else { self.close() }
+    fn end(&mut self) -> Option<ScanEnd> {
+        self.state = ScanState::Text;
+        if self.depth == 0 { Some(ScanEnd::Stream) } else { self.close() }
     }
 
     /// At the end of an element.
-    fn close(&mut self) -> Option<Found> {
+    fn close(&mut self) -> Option<ScanEnd> {
         self.depth -= 1;
         self.scopes.pop();
         if self.depth > 0 {
             return None;
         }
-        let found = if self.excess { Found::Excess } else { Found::Stanza };
+        let found = if self.excess { ScanEnd::Oversized } else { ScanEnd::Stanza };
         *self = Self::default();
         Some(found)
     }
 }
 
 /// Of all that `<!` may begin, a stream must not hold anything else (RFC 6120 section 11.1).
-fn declaration(read: usize, byte: u8) -> Result<State, &'static str> {
+fn declaration(read: usize, byte: u8) -> Result<ScanState, &'static str> {
     match CDATA.get(read) {
-        Some(expected) if *expected != byte => Err("a comment or declaration"),
-        _ if read + 1 == CDATA.len() => Ok(State::CData(0)),
-        _ => Ok(State::Declaration(read + 1)),
+        Some(expected) if *expected != byte => Err("it holds a comment or declaration"),
+        _ if read + 1 == CDATA.len() => Ok(ScanState::CData(0)),
+        _ => Ok(ScanState::Declaration(read + 1)),
     }
 }
 
-fn in_cdata(brackets: usize, byte: u8) -> State {
+fn in_cdata(brackets: usize, byte: u8) -> ScanState {
     match (brackets, byte) {
-        (2, b'>') => State::Text,
-        (_, b']') => State::CData(2.min(brackets + 1)),
-        _ => State::CData(0),
+        (2, b'>') => ScanState::Text,
+        (_, b']') => ScanState::CData(2.min(brackets + 1)),
+        _ => ScanState::CData(0),
     }
 }

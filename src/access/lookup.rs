@@ -1,0 +1,99 @@
+//! Lookups: what the gate can ask about a domain, a channel or a user, and the steps that lead to the result. Values,
+//! without I/O.
+
+use std::fmt;
+
+use super::iq::{IqReply, IqRequest};
+use crate::model::{AccessModel, Affiliation, BareJid, Channel, Jid, Refusal};
+
+/// A question about a domain, a channel, or a user of one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Lookup {
+    /// Which entity is the channel service of this domain?
+    Service(String),
+    /// Who may read this channel?
+    Access(Channel),
+    /// What is this user's affiliation with this channel?
+    Affiliation(Channel, BareJid),
+}
+
+/// What a [`Lookup`] found: the variant of the same name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum LookupValue {
+    /// The domain's channel service, if it has one.
+    Service(Option<Jid>),
+    Access(AccessModel),
+    Affiliation(Affiliation),
+}
+
+/// What a [`Lookup`] found, or why it found nothing.
+pub(super) type LookupResult = Result<LookupValue, Refusal>;
+
+impl Lookup {
+    /// The value where no entity can be asked: no channel is public, and no user has an affiliation.
+    pub(super) fn default_value(&self) -> LookupValue {
+        match self {
+            Self::Service(_) => LookupValue::Service(None),
+            Self::Access(_) => LookupValue::Access(AccessModel::Private),
+            Self::Affiliation(..) => LookupValue::Affiliation(Affiliation::None),
+        }
+    }
+}
+
+impl fmt::Display for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(domain) => write!(f, "channel service of {domain}"),
+            Self::Access(channel) => write!(f, "access to {channel}"),
+            Self::Affiliation(channel, user) => write!(f, "affiliation of {user} with {channel}"),
+        }
+    }
+}
+
+/// The IQs that lead from a [`Lookup`] to its result.
+pub(super) trait LookupProtocol: Send {
+    /// The first IQs.
+    fn start(&mut self) -> Vec<IqRequest>;
+
+    /// Takes the reply to the IQ of this number, counted from 0 in the order of sending.
+    fn reply(&mut self, number: usize, reply: IqReply<'_>) -> LookupStep;
+}
+
+/// What follows from a reply.
+pub(super) enum LookupStep {
+    Send(Vec<IqRequest>),
+    /// Other replies are still to come.
+    Wait,
+    Done(Conclusion),
+}
+
+/// The end of a lookup.
+pub(super) struct Conclusion {
+    pub(super) result: LookupResult,
+    /// Whether a service said so. A failure or an assumption is cached for a shorter time.
+    pub(super) certain: bool,
+}
+
+impl LookupStep {
+    /// A service said so.
+    pub(super) fn found(value: LookupValue) -> Self {
+        Self::Done(Conclusion { result: Ok(value), certain: true })
+    }
+
+    /// No service said so; this is the safe assumption.
+    pub(super) fn assumed(value: LookupValue) -> Self {
+        Self::Done(Conclusion { result: Ok(value), certain: false })
+    }
+
+    /// The channel service did not reply.
+    pub(super) fn failed() -> Self {
+        Self::Done(Conclusion::refused(Refusal::ChannelServiceDown))
+    }
+}
+
+impl Conclusion {
+    /// No value, for this reason.
+    pub(super) fn refused(refusal: Refusal) -> Self {
+        Self { result: Err(refusal), certain: false }
+    }
+}
