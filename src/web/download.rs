@@ -3,12 +3,12 @@
 use super::Web;
 use crate::access::Granted;
 use crate::http::conditional::{self, Validators};
-use crate::http::{Exchange, Response, disposition, mime, range, target};
-use crate::limits;
+use crate::http::{Exchange, Response, disposition, range, target};
 use crate::media::Name;
 use crate::model::{Channel, Media, Preview, Refusal};
 use crate::preview::Bounds;
 use crate::store::StoredFile;
+use crate::{limits, media_type};
 
 impl Web {
     pub(super) fn download(
@@ -125,8 +125,8 @@ impl Content {
 /// A file name for content of this type: with the type's extension, unless it has one of them already.
 fn name_for(name: &str, mime_type: &str) -> String {
     let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
-    match mime::extension_for(mime_type) {
-        Some(usual) if mime::type_for(extension) != Some(mime_type) => format!("{stem}.{usual}"),
+    match media_type::extension_for(mime_type) {
+        Some(usual) if media_type::type_for(extension) != Some(mime_type) => format!("{stem}.{usual}"),
         _ => name.to_owned(),
     }
 }
@@ -134,7 +134,7 @@ fn name_for(name: &str, mime_type: &str) -> String {
 /// Adds the fields that tell what the bytes are, and browsers what not to do with them.
 fn described(response: Response, mime_type: &str, file_name: Option<&str>) -> Response {
     // The original took any text for a type.
-    let mime_type = mime::parse(mime_type).unwrap_or_else(|_| mime::OCTET_STREAM.to_owned());
+    let mime_type = media_type::parse(mime_type).unwrap_or_else(|_| media_type::OCTET_STREAM.to_owned());
     let response = response
         .header("Content-Disposition", disposition::content_disposition(&mime_type, file_name))
         .header("Accept-Ranges", "bytes");

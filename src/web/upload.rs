@@ -3,11 +3,11 @@
 use super::Web;
 use super::answer::MediaJson;
 use crate::http::form::{self, DataPart, Encoding, Failure, Form};
-use crate::http::{BodyLength, Exchange, Response, mime, target};
-use crate::limits;
+use crate::http::{BodyLength, Exchange, Response, target};
 use crate::media::New;
 use crate::model::{BareJid, Channel, Description, Refusal};
 use crate::store::{Sealed, storage_error};
+use crate::{limits, media_type};
 
 impl Web {
     pub(super) fn upload(
@@ -123,7 +123,7 @@ fn describe(
         description.file_name.filter(|name| !name.is_empty()).or_else(|| data.file_name.clone());
     let extension = description.file_name.as_deref().and_then(extension);
     let mime_type = mime_type(form, data, extension, head)?;
-    let extension = extension.or_else(|| mime::extension_for(&mime_type)).map(str::to_owned);
+    let extension = extension.or_else(|| media_type::extension_for(&mime_type)).map(str::to_owned);
     Ok(New { channel: channel.clone(), author: author.clone(), description, mime_type, extension, avatar })
 }
 
@@ -137,10 +137,10 @@ fn mime_type(form: &Form, data: &DataPart, extension: Option<&str>, head: &[u8])
     let said = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
     let mime_type = said(form.text("content-type"))
         .or_else(|| said(data.content_type.as_deref()))
-        .or_else(|| extension.and_then(mime::type_for).map(str::to_owned))
-        .or_else(|| mime::sniff(head).map(str::to_owned))
-        .unwrap_or_else(|| mime::OCTET_STREAM.to_owned());
-    mime::parse(&mime_type)
+        .or_else(|| extension.and_then(media_type::type_for).map(str::to_owned))
+        .or_else(|| media_type::sniff(head).map(str::to_owned))
+        .unwrap_or_else(|| media_type::OCTET_STREAM.to_owned());
+    media_type::parse(&mime_type)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Media types: which are valid, which belong to which file names, and which are safe to show.
 
+pub(crate) mod parameters;
 mod sniff;
 
-use super::parameters;
 use crate::limits;
 use crate::model::Refusal;
 
