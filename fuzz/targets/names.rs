@@ -9,7 +9,7 @@ use media_server::{limits, media_type};
 
 fuzz_target!(|bytes: &[u8]| {
     if let Some(known) = media_type::sniff(bytes) {
-        assert_eq!(media_type::parse(known).as_deref(), Ok(known));
+        assert_eq!(media_type::parse(known.mime_type).as_deref(), Ok(known.mime_type));
     }
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     check_file_name(text);

@@ -1,4 +1,4 @@
-//! Media types: which are valid, which belong to which file names, and which are safe to show.
+//! Media types: which are valid, which belong to which file names and contents, and which are safe to show.
 
 pub(crate) mod parameters;
 mod sniff;
@@ -6,7 +6,7 @@ mod sniff;
 use crate::limits;
 use crate::model::Refusal;
 
-pub use self::sniff::sniff;
+pub use self::sniff::{Content, Format, Kind, Outline, sniff, tag_end};
 
 /// What bytes are of which nothing is known.
 pub const OCTET_STREAM: &str = "application/octet-stream";

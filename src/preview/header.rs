@@ -2,8 +2,8 @@
 
 use image::metadata::Orientation;
 
-use super::kind::Format;
 use super::source::ReadAt;
+use crate::media_type::Format;
 
 /// Segments or chunks that are walked past for what is sought. Real files have less than a hundred.
 const STEPS: usize = 1000;

@@ -9,7 +9,6 @@ mod film;
 mod header;
 mod jobs;
 mod jpeg;
-mod kind;
 mod picture;
 mod png;
 mod shrink;
@@ -21,14 +20,15 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 pub use self::jobs::{Job, Jobs};
-pub use self::kind::Format;
 pub use self::source::ReadAt;
 
 use self::film::{Film, Tools};
 use self::header::Header;
-use self::kind::Kind;
 use self::picture::Budget;
 use crate::error::Error;
+use crate::limits;
+pub use crate::media_type::Format;
+use crate::media_type::{self, Kind};
 use crate::model::Refusal;
 
 /// What previews may cost, and where the programs for films are.
@@ -146,7 +146,7 @@ impl Studio {
             Some(Kind::Stream(demuxer)) => {
                 self.film(file, demuxer).and_then(|film| film.properties()).unwrap_or_default()
             }
-            None => Properties::default(),
+            _ => Properties::default(),
         }
     }
 
@@ -163,6 +163,7 @@ impl Studio {
             }
             Kind::Stream(_) if self.tools.is_err() => Err(Refusal::NoFilmPreviews),
             Kind::Stream(_) => Ok(()),
+            Kind::Outline(_) | Kind::Other => Err(Refusal::NoPreview),
         }
     }
 
@@ -178,7 +179,7 @@ impl Studio {
                 let film = self.film(file, demuxer).ok_or(Refusal::NoFilmPreviews)?;
                 picture::preview_of_frame(film.frame()?, bounds)
             }
-            None => Err(Refusal::NoPreview),
+            _ => Err(Refusal::NoPreview),
         }
     }
 
@@ -240,13 +241,18 @@ fn undecodable(deadline: Instant) -> Refusal {
 }
 
 fn kind_of(source: &(impl ReadAt + ?Sized)) -> Option<Kind> {
-    kind::kind(&source.part(0, kind::HEAD))
+    let first = source.part(0, limits::SNIFF_BYTES);
+    let content = media_type::sniff(&first)?;
+    // A tag may be longer than that.
+    let behind = media_type::tag_end(&first).map(|end| source.part(end, limits::SNIFF_BYTES));
+    let behind = behind.and_then(|first| media_type::sniff(&first)).filter(|content| content.is_sound());
+    Some(behind.unwrap_or(content).kind)
 }
 
 fn picture_header(source: &(impl ReadAt + ?Sized)) -> Option<Header> {
     match kind_of(source)? {
         Kind::Picture(format) => header::read(source, format),
-        Kind::Stream(_) => None,
+        _ => None,
     }
 }
 

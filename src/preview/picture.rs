@@ -13,10 +13,10 @@ use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageRea
 
 use super::header::{Header, turns};
 use super::jpeg;
-use super::kind::Format;
 use super::shrink::{self, Shrunk};
 use super::{Bounds, Rendered, png, undecodable};
 use crate::limits;
+use crate::media_type::Format;
 use crate::model::Refusal;
 
 /// Bytes of memory that decoders may use besides four for each pixel.

@@ -138,7 +138,7 @@ fn mime_type(form: &Form, data: &DataPart, extension: Option<&str>, head: &[u8])
     let mime_type = said(form.text("content-type"))
         .or_else(|| said(data.content_type.as_deref()))
         .or_else(|| extension.and_then(media_type::type_for).map(str::to_owned))
-        .or_else(|| media_type::sniff(head).map(str::to_owned))
+        .or_else(|| media_type::sniff(head).map(|content| content.mime_type.to_owned()))
         .unwrap_or_else(|| media_type::OCTET_STREAM.to_owned());
     media_type::parse(&mime_type)
 }
