@@ -89,6 +89,10 @@ pub const BOUNDARY_PADDING: usize = 128;
 pub const FILE_NAME_BYTES: usize = 255;
 /// Bytes at a file's beginning that tell its type; more are not looked at.
 pub const SNIFF_BYTES: usize = 512;
+/// Bytes at a text's beginning that tell whether it is in UTF-8; they are read for each response.
+pub const TEXT_BYTES: usize = 16 * 1024;
+/// Bytes of an extension that a file name keeps when it is cut; a longer one is no extension.
+pub const EXTENSION_BYTES: usize = 32;
 /// Bytes of a stored media type.
 pub const MIME_TYPE_BYTES: usize = 255;
 

@@ -1,5 +1,8 @@
 //! `GET /{channel}/{id}`: the bytes of a media, whole or in part (RFC 9110 sections 13 and 14).
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
 use super::Web;
 use crate::access::Granted;
 use crate::http::conditional::{self, Validators};
@@ -107,14 +110,15 @@ impl Content {
 
     /// The whole or the part that is asked for.
     fn answer(&self, exchange: &Exchange, StoredFile { file, size }: StoredFile) -> Response {
+        let mime_type = served_type(&self.mime_type, &file);
         match range::evaluate(&self.validators, |name| exchange.header(name), exchange.method(), size) {
             range::Outcome::Whole => {
-                described(Response::file(200, file, 0..size), &self.mime_type, self.file_name.as_deref())
+                described(Response::file(200, file, 0..size), &mime_type, self.file_name.as_deref())
             }
             range::Outcome::Part(part) => {
                 let field = range::content_range(&part, size);
                 let response = Response::file(206, file, part).header("Content-Range", field);
-                described(response, &self.mime_type, self.file_name.as_deref())
+                described(response, &mime_type, self.file_name.as_deref())
             }
             range::Outcome::Unsatisfiable => Response::refusal(Refusal::RangeNotSatisfiable)
                 .header("Content-Range", range::unsatisfied_range(size)),
@@ -131,17 +135,29 @@ fn name_for(name: &str, mime_type: &str) -> String {
     }
 }
 
-/// Adds the fields that tell what the bytes are, and browsers what not to do with them.
-fn described(response: Response, mime_type: &str, file_name: Option<&str>) -> Response {
+/// The type that is sent: the one stored, with the character set of a text in UTF-8.
+fn served_type(mime_type: &str, file: &File) -> String {
     // The original took any text for a type.
     let mime_type = media_type::parse(mime_type).unwrap_or_else(|_| media_type::OCTET_STREAM.to_owned());
+    if !mime_type.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/")) {
+        return mime_type;
+    }
+    let mut first = vec![0; limits::TEXT_BYTES];
+    match file.read_at(&mut first, 0) {
+        Ok(length) => media_type::with_charset(&mime_type, &first[..length], length < first.len()),
+        Err(_) => mime_type,
+    }
+}
+
+/// Adds the fields that tell what the bytes are, and browsers what not to do with them.
+fn described(response: Response, mime_type: &str, file_name: Option<&str>) -> Response {
     let response = response
-        .header("Content-Disposition", disposition::content_disposition(&mime_type, file_name))
+        .header("Content-Disposition", disposition::content_disposition(mime_type, file_name))
         .header("Accept-Ranges", "bytes");
-    disposition::safety_headers(&mime_type)
+    disposition::safety_headers(mime_type)
         .into_iter()
         .fold(response, |response, (name, value)| response.header(name, value))
-        .header("Content-Type", mime_type)
+        .header("Content-Type", mime_type.to_owned())
 }
 
 /// What a preview must fit into; one side alone counts for both, garbage for nothing.

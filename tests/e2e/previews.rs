@@ -327,3 +327,31 @@ fn avatars_are_square_and_may_be_replaced() {
         Request::get(&site.url(&format!("{channel}/{id}"))).send().expect(200);
     }
 }
+
+#[test]
+fn a_type_that_says_nothing_is_told_by_name_or_content_and_texts_by_their_character_set() {
+    let site = Site::shared();
+    let (user, channel) = site.public_channel();
+    let film = film("a.mp4", 64, 48);
+    let jpeg = picture("a.jpg", 40, 30);
+    let png = picture("a.png", 40, 30);
+    let unnamed = file("png", &fs::read(png.path()).expect("a picture"));
+    let long = format!("{}.docx", "字".repeat(60));
+    for (path, sent, expected, shown) in [
+        (film.path(), "application/octet-stream", "video/mp4", true),
+        (jpeg.path(), "*/*", "image/jpeg", true),
+        (unnamed.path(), "image/*", "image/png", true),
+        (file("a.txt", "Grüße".as_bytes()).path(), "text/plain", "text/plain; charset=utf-8", true),
+        (file("b.txt", b"Gr\xFC\xDFe").path(), "text/plain", "text/plain", true),
+        (file("c.bin", "é".as_bytes()).path(), "application/x-made-up", "application/x-made-up", false),
+        (file(&long, b"\0").path(), "application/octet-stream", DOCX, false),
+    ] {
+        let id = upload(&site, &user, &channel, path, sent).json()["id"].as_str().expect("an id").to_owned();
+        let answer = preview(&site, &format!("{channel}/{id}"), "");
+        assert_eq!(answer.header("content-type"), Some(expected), "{}", path.display());
+        let disposition = answer.header("content-disposition").expect("a disposition");
+        assert_eq!(disposition.starts_with("inline"), shown, "{disposition}");
+    }
+}
+
+const DOCX: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
