@@ -2,7 +2,8 @@
 
 use super::Library;
 use crate::error::Result;
-use crate::preview::Properties;
+use crate::model::Refusal;
+use crate::preview::{Format, Properties};
 use crate::store::Sealed;
 
 impl Library {
@@ -21,19 +22,14 @@ impl Library {
         }
     }
 
-    /// The square in the middle of a picture that is not square; everything else as it is.
-    pub(super) fn squared(&self, sealed: Sealed) -> Result<Sealed> {
+    /// What is stored of a file that is to be an avatar, and its format: a square without metadata.
+    pub(super) fn as_avatar(&self, sealed: &Sealed) -> std::result::Result<(Sealed, Format), Refusal> {
         let (file, studio) = (sealed.open()?, self.studio());
-        if !studio.is_oblong(&file) {
-            return Ok(sealed);
-        }
-        let job = self.jobs.begin_upload(studio.deadline());
-        match job.and_then(|_job| studio.square(&file)) {
-            Ok(bytes) => self.seal(&bytes),
-            Err(refusal) => {
-                log::info!("an avatar is stored as it is, not made square: {refusal}");
-                Ok(sealed)
-            }
-        }
+        let _job = self.jobs.begin_upload(studio.deadline())?;
+        let made = studio.avatar(&file).map_err(|refusal| match refusal {
+            Refusal::Undecodable => Refusal::NoAvatar,
+            refusal => refusal,
+        })?;
+        Ok((self.seal(&made.bytes)?, made.format))
     }
 }

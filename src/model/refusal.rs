@@ -87,6 +87,7 @@ refusals! {
     TooLarge = 413 "Too large", "The data is larger than this server accepts.";
     UriTooLong = 414 "Address too long", "The request line is too long.";
     UnsupportedMediaType = 415 "Form not understood", "Send multipart/form-data or application/x-www-form-urlencoded.";
+    NoAvatar = 415 "Not an avatar", "An avatar must be a JPEG, PNG, GIF, WebP, BMP or TIFF picture that can be decoded.";
     UnsupportedCoding = 415 "Coding not understood", "Send the body without Content-Encoding.";
     RangeNotSatisfiable = 416 "Range not satisfiable", "The range begins beyond the end of the media.";
     ExpectationFailed = 417 "Expectation failed", "Only 100-continue can be expected.";

@@ -5,6 +5,8 @@
 //! else. What a file is its first bytes say, never its name.
 
 mod child;
+mod clean;
+mod colour;
 mod film;
 mod header;
 mod jobs;
@@ -183,16 +185,11 @@ impl Studio {
         }
     }
 
-    /// Whether a file is a picture that is not square.
-    pub fn is_oblong(&self, file: &File) -> bool {
-        picture_header(file).is_some_and(|header| header.width != header.height)
-    }
-
-    /// The square in the middle of a picture, in its own format.
-    pub fn square(&self, file: &File) -> Result<Vec<u8>, Refusal> {
-        let header = picture_header(file).ok_or(Refusal::Undecodable)?;
+    /// What becomes of a file that is to be an avatar: the square in the middle of a picture, without metadata.
+    pub fn avatar(&self, file: &File) -> Result<Rendered, Refusal> {
+        let header = picture_header(file).ok_or(Refusal::NoAvatar)?;
         self.check_size(&header)?;
-        picture::square(&self.read(file)?, &header, self.budget())
+        picture::avatar(&self.read(file)?, &header, self.budget())
     }
 
     fn check_size(&self, header: &Header) -> Result<(), Refusal> {
@@ -227,6 +224,12 @@ pub fn properties(bytes: &[u8]) -> Properties {
         Some(Kind::Picture(format)) => picture_properties(bytes, format),
         _ => Properties::default(),
     }
+}
+
+/// An avatar of a picture in memory, of at most `max_pixels` pixels.
+pub fn avatar(bytes: &[u8], max_pixels: u64, time: Duration) -> Result<Rendered, Refusal> {
+    let header = picture_header(bytes).ok_or(Refusal::NoAvatar)?;
+    picture::avatar(bytes, &header, Budget { pixels: max_pixels, deadline: Instant::now() + time })
 }
 
 /// A preview of a picture in memory, of at most `max_pixels` pixels.

@@ -17,7 +17,6 @@ pub(super) fn shrink(
     let limits = Limits { bytes: usize::try_from(most_bytes).unwrap_or(usize::MAX) };
     let mut decoder = Decoder::new_with_limits(source, limits);
     decoder.set_transformations(Transformations::normalize_to_color8());
-    decoder.set_ignore_iccp_chunk(true);
     let mut reader = decoder.read_info()?;
     let info = reader.info();
     let size = (info.width, info.height);
@@ -25,8 +24,22 @@ pub(super) fn shrink(
         return Ok(None);
     }
     let mut shrinker = Shrinker::new(size, reader.output_color_type().0.samples(), factor);
-    while let Some(row) = reader.next_row()? {
-        shrinker.add(row.data());
+    // What ends early is shown as far as it goes.
+    let mut rows = 0;
+    loop {
+        match reader.next_row() {
+            Ok(Some(row)) => shrinker.add(row.data()),
+            Err(error) if rows == 0 || is_late(&error) => return Err(error),
+            Ok(None) | Err(_) => break,
+        }
+        rows += 1;
     }
-    Ok(shrinker.finish())
+    shrinker.fill();
+    let profile = reader.info().icc_profile.as_ref().map(|profile| profile.to_vec());
+    Ok(shrinker.finish().map(|shrunk| Shrunk { profile, ..shrunk }))
+}
+
+/// Whether the time was over.
+fn is_late(error: &DecodingError) -> bool {
+    matches!(error, DecodingError::IoError(cause) if cause.kind() == std::io::ErrorKind::TimedOut)
 }
