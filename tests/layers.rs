@@ -30,9 +30,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("access", &["model", "xmpp"]),
     ("web", &["model", "media_type", "http", "store", "preview", "media", "access"]),
     ("admin", &["model", "http", "store", "media", "access"]),
-    ("config", &["model", "store"]),
+    ("config", &["model", "store", "preview"]),
     ("daemon", &["model", "http", "xmpp", "store", "preview", "media", "access", "web", "admin", "config"]),
-    ("cli", &["config", "daemon"]),
+    // Of preview only the child that the program starts itself as.
+    ("cli", &["config", "daemon", "preview"]),
 ];
 
 /// What access may name of xmpp: values and the trait it implements, nothing that owns a socket.

@@ -9,6 +9,7 @@ use super::format::{
     Switch, Text,
 };
 use super::list::{Addresses, BindAddresses, DomainList, OriginList, SocketAddresses};
+use crate::preview::Sandbox;
 
 /// One setting, as the manual describes it.
 pub struct Row {
@@ -240,6 +241,9 @@ settings! {
         "The program that takes frames out of films: a path, or a name sought in PATH.";
     PREVIEW_FFPROBE: Path = Path, "preview.ffprobe", Is("ffprobe"), RELOAD,
         "The program that measures films and sounds: a path, or a name sought in PATH.";
+    PREVIEW_SANDBOX: Choice<Sandbox> = Choice(SANDBOXES), "preview.sandbox",
+        Told("required on x86_64, aarch64 and riscv64, else off"), RELOAD,
+        "Whether the children that decode media run behind a filter of system calls, or none is decoded.";
 
     JDBC_DB_URL: Jdbc = Jdbc, "jdbc.db.url", Told("jdbc:sqlite:ROOT/metadata.sqlite"), RESTART,
         "The database of the metadata: jdbc:postgresql:… or jdbc:sqlite:PATH.";
@@ -254,6 +258,8 @@ settings! {
     LOGGING_LEVEL: Choice<LevelFilter> = Choice(LEVELS), "logging.level", Is("info"), RELOAD,
         "The least important lines that are logged.";
 }
+
+const SANDBOXES: &[(&str, Sandbox)] = &[("required", Sandbox::Required), ("off", Sandbox::Off)];
 
 const LEVELS: &[(&str, LevelFilter)] = &[
     ("error", LevelFilter::Error),

@@ -11,6 +11,7 @@ use super::settings::{self as s, TABLE};
 use super::values::{Notice, Source, Values};
 use crate::error::Result;
 use crate::model::BareJid;
+use crate::preview::Sandbox;
 use crate::secret::Secret;
 
 /// A valid configuration.
@@ -183,6 +184,8 @@ pub struct Preview {
     pub ffmpeg: PathBuf,
     /// `preview.ffprobe`
     pub ffprobe: PathBuf,
+    /// `preview.sandbox`
+    pub sandbox: Sandbox,
 }
 
 /// Where the metadata is.
@@ -385,6 +388,7 @@ fn preview(values: &Values<'_>) -> Result<Preview> {
         queue_max,
         ffmpeg: values.need(&s::PREVIEW_FFMPEG)?,
         ffprobe: values.need(&s::PREVIEW_FFPROBE)?,
+        sandbox: values.get(&s::PREVIEW_SANDBOX)?.unwrap_or(Sandbox::STANDARD),
     })
 }
 
@@ -483,6 +487,7 @@ mod tests {
                 queue_max: 8,
                 ffmpeg: "ffmpeg".into(),
                 ffprobe: "ffprobe".into(),
+                sandbox: Sandbox::STANDARD,
             },
             metadata: Metadata {
                 database: Database::Sqlite("/srv/media/metadata.sqlite".into()),
@@ -558,6 +563,7 @@ mod tests {
             queue_max: 21,
             ffmpeg: "/f".into(),
             ffprobe: "/p".into(),
+            sandbox: Sandbox::STANDARD,
         };
         assert_eq!(config.preview, preview);
         assert!(matches!(config.metadata.database, Database::Postgres(PostgresUrl { .. })));

@@ -41,6 +41,8 @@ pub(super) fn previews(config: &Config) -> media::PreviewSettings {
             time: preview.timeout,
             ffmpeg: preview.ffmpeg.clone(),
             ffprobe: preview.ffprobe.clone(),
+            decoding: preview::Decoding::Child(preview::own_program()),
+            sandbox: preview.sandbox,
         },
     }
 }

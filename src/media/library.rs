@@ -15,7 +15,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::model::{BareJid, Channel, Description, Media, MediaId, Page, Quotas, Refusal};
-use crate::preview::{Format, Jobs, Properties, Studio};
+use crate::preview::{Format, Jobs, Properties, Sandbox, Studio};
 use crate::store::{
     Files, InsertError, Listing, MediaInsert, MediaUpdate, Metadata, Published, Sealed, StoredFile, Upload,
 };
@@ -160,6 +160,19 @@ impl Library {
         }
     }
 
+    /// Logs whether pictures are decoded behind the filter that the settings want.
+    pub fn log_sandbox(&self) {
+        match self.studio().try_sandbox() {
+            Ok(Sandbox::Required) => log::info!("pictures are decoded behind a filter of system calls"),
+            Ok(Sandbox::Off) => {
+                log::warn!("pictures are decoded without a filter of system calls: preview.sandbox is off")
+            }
+            Err(refusal) => log::error!(
+                "no picture is decoded ({refusal}): the filter of preview.sandbox can't be installed"
+            ),
+        }
+    }
+
     /// Other settings for the uploads to come.
     pub fn set_settings(&self, settings: Settings) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
@@ -172,6 +185,7 @@ impl Library {
         let studio = Arc::new(Studio::new(previews.studio));
         *self.studio.write().unwrap_or_else(PoisonError::into_inner) = studio;
         self.log_missing_programs();
+        self.log_sandbox();
     }
 
     pub(super) fn studio(&self) -> Arc<Studio> {

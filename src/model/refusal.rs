@@ -106,6 +106,7 @@ refusals! {
     TooManyDownloads = 503 "Overloaded", "Too many downloads are under way.", retry 5;
     TooManyPreviews = 503 "Overloaded", "Too many previews are being made.", retry 5;
     PreviewTooSlow = 503 "Overloaded", "Making the preview took longer than it may.", retry 30;
+    NoSandbox = 503 "No previews", "This server decodes no pictures at the moment; its log says why.", retry 300;
     Overloaded = 503 "Overloaded", "The server has too much to do.", retry 5;
     Stopping = 503 "Stopping", "The server is being stopped.", retry 5;
     VersionNotSupported = 505 "Version not supported", "This server speaks HTTP/1.1 and HTTP/1.0.";

@@ -7,8 +7,8 @@ use std::time::Instant;
 use image::{DynamicImage, RgbImage};
 use serde::Deserialize;
 
-use super::child::{self, Run};
-use super::{Properties, Settings, undecodable};
+use super::child::{self, Limiter, Run};
+use super::{Decoding, Properties, Settings, undecodable};
 use crate::limits;
 use crate::model::Refusal;
 
@@ -22,7 +22,7 @@ const NUDGE: f64 = 0.001;
 /// The programs, all of which are there.
 #[derive(Clone, Debug)]
 pub(super) struct Tools {
-    limiter: PathBuf,
+    limiter: Limiter,
     ffprobe: PathBuf,
     ffmpeg: PathBuf,
 }
@@ -33,7 +33,10 @@ impl Tools {
         let found =
             |name: &std::path::Path, path: Option<PathBuf>| path.ok_or_else(|| name.display().to_string());
         Ok(Self {
-            limiter: found(child::LIMITER.as_ref(), child::limiter())?,
+            limiter: match &settings.decoding {
+                Decoding::Child(own) => Limiter::Own(own.clone(), settings.sandbox),
+                Decoding::Here => child::limiter().ok_or_else(|| child::LIMITER.to_owned())?,
+            },
             ffprobe: found(&settings.ffprobe, child::find(&settings.ffprobe))?,
             ffmpeg: found(&settings.ffmpeg, child::find(&settings.ffmpeg))?,
         })
@@ -165,7 +168,7 @@ impl Film<'_> {
 
     fn run(&self, program: &std::path::Path, arguments: &[String], most_output: u64) -> Option<Vec<u8>> {
         let run = Run {
-            limiter: &self.tools.limiter,
+            limiter: Some(&self.tools.limiter),
             program,
             arguments,
             input: self.file,

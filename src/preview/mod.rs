@@ -1,12 +1,14 @@
 //! Properties and previews of pictures, films and sounds. Every file is taken for hostile.
 //!
-//! Pictures are measured by their headers and decoded in this process, within limits of pixels, bytes,
-//! memory and time; films and sounds are read by ffprobe and ffmpeg in a child that has the file and nothing
-//! else. What a file is its first bytes say, never its name.
+//! Pictures are measured by their headers here, and decoded in a child process that has the file and nothing else, within
+//! limits of pixels, bytes, memory and time; films and sounds are read by ffprobe and ffmpeg in such a child. The first
+//! bytes of a file say what it is, never its name.
 
 mod child;
 mod clean;
 mod colour;
+mod confined;
+mod decoder;
 mod film;
 mod header;
 mod jobs;
@@ -19,11 +21,15 @@ mod source;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
+pub use self::confined::child_main;
+pub use self::decoder::own_program;
 pub use self::jobs::{Job, Jobs};
 pub use self::source::ReadAt;
 
+use self::decoder::Task;
 use self::film::{Film, Tools};
 use self::header::Header;
 use self::picture::Budget;
@@ -46,6 +52,51 @@ pub struct Settings {
     pub ffmpeg: PathBuf,
     /// `ffprobe`, likewise.
     pub ffprobe: PathBuf,
+    /// Where pictures are decoded.
+    pub decoding: Decoding,
+    /// What children that read media are kept from.
+    pub sandbox: Sandbox,
+}
+
+/// Where pictures are decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decoding {
+    /// In a child process of this program, one for each picture. The program's first argument is `preview-child`.
+    Child(PathBuf),
+    /// In this process: for tests, and for programs that know where their pictures come from.
+    Here,
+}
+
+/// Whether children that read media run behind a filter of system calls (seccomp(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    /// They do, or nothing is decoded.
+    Required,
+    /// They don't.
+    Off,
+}
+
+impl Sandbox {
+    /// What is right where nothing is said: the filter, on the machines that have one.
+    pub const STANDARD: Self = if cfg!(all(
+        target_endian = "little",
+        any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+    )) {
+        Self::Required
+    } else {
+        Self::Off
+    };
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Off => "off",
+        }
+    }
+
+    fn read(word: &str) -> Option<Self> {
+        [Self::Required, Self::Off].into_iter().find(|sandbox| sandbox.word() == word)
+    }
 }
 
 impl Default for Settings {
@@ -56,6 +107,8 @@ impl Default for Settings {
             time: Duration::from_secs(20),
             ffmpeg: "ffmpeg".into(),
             ffprobe: "ffprobe".into(),
+            decoding: Decoding::Here,
+            sandbox: Sandbox::STANDARD,
         }
     }
 }
@@ -175,11 +228,11 @@ impl Studio {
             Some(Kind::Picture(format)) => {
                 let header = header::read(file, format).ok_or(Refusal::Undecodable)?;
                 self.check_size(&header)?;
-                picture::preview(&self.read(file)?, &header, bounds, self.budget())
+                self.picture(file, &header, Task::Preview(bounds))
             }
             Some(Kind::Stream(demuxer)) => {
                 let film = self.film(file, demuxer).ok_or(Refusal::NoFilmPreviews)?;
-                picture::preview_of_frame(film.frame()?, bounds)
+                here(|| picture::preview_of_frame(film.frame()?, bounds))
             }
             _ => Err(Refusal::NoPreview),
         }
@@ -189,7 +242,31 @@ impl Studio {
     pub fn avatar(&self, file: &File) -> Result<Rendered, Refusal> {
         let header = picture_header(file).ok_or(Refusal::NoAvatar)?;
         self.check_size(&header)?;
-        picture::avatar(&self.read(file)?, &header, self.budget())
+        self.picture(file, &header, Task::Avatar)
+    }
+
+    /// Whether children that decode pictures can be confined as the settings want it.
+    pub fn try_sandbox(&self) -> Result<Sandbox, Refusal> {
+        if let Decoding::Child(program) = &self.settings.decoding {
+            let nothing =
+                File::open("/dev/null").map_err(|cause| Error::io("can't open /dev/null", cause))?;
+            decoder::run(program, &nothing, Task::Probe, &self.settings)?;
+        }
+        Ok(self.settings.sandbox)
+    }
+
+    fn picture(&self, file: &File, header: &Header, task: Task) -> Result<Rendered, Refusal> {
+        match (&self.settings.decoding, task) {
+            (Decoding::Child(program), task) => decoder::run(program, file, task, &self.settings),
+            (Decoding::Here, Task::Preview(bounds)) => {
+                let bytes = self.read(file)?;
+                here(|| picture::preview(&bytes, header, bounds, self.budget()))
+            }
+            (Decoding::Here, _) => {
+                let bytes = self.read(file)?;
+                here(|| picture::avatar(&bytes, header, self.budget()))
+            }
+        }
     }
 
     fn check_size(&self, header: &Header) -> Result<(), Refusal> {
@@ -229,13 +306,29 @@ pub fn properties(bytes: &[u8]) -> Properties {
 /// An avatar of a picture in memory, of at most `max_pixels` pixels.
 pub fn avatar(bytes: &[u8], max_pixels: u64, time: Duration) -> Result<Rendered, Refusal> {
     let header = picture_header(bytes).ok_or(Refusal::NoAvatar)?;
-    picture::avatar(bytes, &header, Budget { pixels: max_pixels, deadline: Instant::now() + time })
+    here(|| picture::avatar(bytes, &header, Budget { pixels: max_pixels, deadline: Instant::now() + time }))
 }
 
 /// A preview of a picture in memory, of at most `max_pixels` pixels.
 pub fn render(bytes: &[u8], bounds: Bounds, max_pixels: u64, time: Duration) -> Result<Rendered, Refusal> {
     let header = picture_header(bytes).ok_or(Refusal::NoPreview)?;
-    picture::preview(bytes, &header, bounds, Budget { pixels: max_pixels, deadline: Instant::now() + time })
+    let budget = Budget { pixels: max_pixels, deadline: Instant::now() + time };
+    here(|| picture::preview(bytes, &header, bounds, budget))
+}
+
+/// Runs on a stack of its own, where a panic of a decoder is a picture that can't be decoded.
+fn here<T: Send>(work: impl FnOnce() -> Result<T, Refusal> + Send) -> Result<T, Refusal> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("preview".to_owned()).stack_size(limits::PREVIEW_STACK);
+        let worker = thread.spawn_scoped(scope, work).map_err(|error| {
+            log::error!("can't start a thread for a preview: {error}");
+            Refusal::Overloaded
+        })?;
+        worker.join().unwrap_or_else(|_| {
+            log::warn!("a decoder panicked");
+            Err(Refusal::Undecodable)
+        })
+    })
 }
 
 /// Why there is nothing: the media is damaged, or there was no time left. One that is whole may be shown when less goes on.

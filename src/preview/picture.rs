@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
-use std::thread;
 use std::time::Instant;
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
@@ -19,7 +18,6 @@ use super::header::{Header, turns};
 use super::shrink::{self, Shrunk};
 use super::{Bounds, Rendered, png, undecodable};
 use super::{colour, jpeg};
-use crate::limits;
 use crate::media_type::Format;
 use crate::model::Refusal;
 
@@ -61,36 +59,30 @@ pub(super) fn preview(
     bounds: Bounds,
     budget: Budget,
 ) -> Result<Rendered, Refusal> {
-    apart(|| {
-        let target = stored(bounds.fit(header.shown()), header.orientation);
-        let picture = decode(bytes, header, target, budget)?;
-        finish(picture, target, header.orientation, Some(header.format))
-    })
+    let target = stored(bounds.fit(header.shown()), header.orientation);
+    let picture = decode(bytes, header, target, budget)?;
+    finish(picture, target, header.orientation, Some(header.format))
 }
 
 /// A preview of a frame that is decoded already, as JPEG.
 pub(super) fn preview_of_frame(image: DynamicImage, bounds: Bounds) -> Result<Rendered, Refusal> {
-    apart(|| {
-        let target = bounds.fit((image.width(), image.height()));
-        finish(image.into(), target, Orientation::NoTransforms, None)
-    })
+    let target = bounds.fit((image.width(), image.height()));
+    finish(image.into(), target, Orientation::NoTransforms, None)
 }
 
 /// The square in the middle of a picture, upright and without metadata, and its format. A picture that is all of that
 /// keeps its pixels bit by bit, and one that moves does where we can't write its format.
 pub(super) fn avatar(bytes: &[u8], header: &Header, budget: Budget) -> Result<Rendered, Refusal> {
-    apart(|| {
-        let cleaned = clean::clean(bytes, header.format);
-        let plain = header.width == header.height && header.orientation == Orientation::NoTransforms;
-        match cleaned {
-            Some(Cleaned { bytes, .. }) if plain => Ok(Rendered { bytes, format: header.format }),
-            Some(Cleaned { animated: true, .. }) if header.format == Format::Gif => {
-                cut_frames(bytes, header, budget)
-            }
-            Some(Cleaned { bytes, animated: true }) => Ok(Rendered { bytes, format: header.format }),
-            _ => cut(bytes, header, budget),
+    let cleaned = clean::clean(bytes, header.format);
+    let plain = header.width == header.height && header.orientation == Orientation::NoTransforms;
+    match cleaned {
+        Some(Cleaned { bytes, .. }) if plain => Ok(Rendered { bytes, format: header.format }),
+        Some(Cleaned { animated: true, .. }) if header.format == Format::Gif => {
+            cut_frames(bytes, header, budget)
         }
-    })
+        Some(Cleaned { bytes, animated: true }) => Ok(Rendered { bytes, format: header.format }),
+        _ => cut(bytes, header, budget),
+    }
 }
 
 fn cut(bytes: &[u8], header: &Header, budget: Budget) -> Result<Rendered, Refusal> {
@@ -138,21 +130,6 @@ fn try_cut_frames(bytes: &[u8], header: &Header, budget: Budget) -> image::Image
         }
     }
     Ok(Rendered { bytes: out, format: Format::Gif })
-}
-
-/// Runs on a stack of its own, where a panic of a decoder is a picture that can't be decoded.
-fn apart<T: Send>(work: impl FnOnce() -> Result<T, Refusal> + Send) -> Result<T, Refusal> {
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().name("preview".to_owned()).stack_size(limits::PREVIEW_STACK);
-        let worker = thread.spawn_scoped(scope, work).map_err(|error| {
-            log::error!("can't start a thread for a preview: {error}");
-            Refusal::Overloaded
-        })?;
-        worker.join().unwrap_or_else(|_| {
-            log::warn!("a decoder panicked");
-            Err(Refusal::Undecodable)
-        })
-    })
 }
 
 /// Decodes what is at least as large as `target`, and all of it where that is as cheap.

@@ -7,6 +7,9 @@ use png::{Decoder, DecodingError, Limits, Transformations};
 use super::header::Header;
 use super::shrink::{Shrinker, Shrunk};
 
+/// The part of its rows that a picture which ends early must have: one in so many.
+const FEWEST_ROWS: u64 = 64;
+
 /// Decodes a picture into boxes of `factor` squared. `None` if its rows don't come in their order.
 pub(super) fn shrink(
     source: impl BufRead + Seek,
@@ -25,11 +28,11 @@ pub(super) fn shrink(
     }
     let mut shrinker = Shrinker::new(size, reader.output_color_type().0.samples(), factor);
     // What ends early is shown as far as it goes.
-    let mut rows = 0;
+    let mut rows = 0_u64;
     loop {
         match reader.next_row() {
             Ok(Some(row)) => shrinker.add(row.data()),
-            Err(error) if rows == 0 || is_late(&error) => return Err(error),
+            Err(error) if rows * FEWEST_ROWS < u64::from(size.1) || is_late(&error) => return Err(error),
             Ok(None) | Err(_) => break,
         }
         rows += 1;
