@@ -229,6 +229,8 @@ pub const ADMIN_CONNECTIONS: usize = 32;
 
 /// Stack of a thread that decodes a picture, in bytes.
 pub const PREVIEW_STACK: usize = 4 * 1024 * 1024;
+/// Requests of one client network that wait for their preview, so that one can't fill the queue.
+pub const PREVIEWS_QUEUED: usize = 2;
 /// How long a preview counts as just used: the row of one that is asked for often is seldom written.
 pub const PREVIEW_USED: Duration = Duration::from_secs(3600);
 /// Pixels of a side of a preview of a film whose size is not known.

@@ -59,7 +59,7 @@ impl Deed {
             Self::Read => Some(bench.add("bytes")),
             Self::Delete | Self::Preview => {
                 let media = bench.library.add(bench.sealed(picture(8)), new(true)).unwrap();
-                bench.library.preview(&media, Bounds { height: 2, width: 2 }).unwrap();
+                bench.library.preview(&media, Bounds { height: 2, width: 2 }, None).unwrap();
                 Some(media)
             }
         }
@@ -78,7 +78,7 @@ impl Deed {
                 false => Err(Refusal::NoSuchMedia),
             },
             Self::Preview => {
-                let found = bench.library.preview(known(), Bounds { height: 4, width: 4 })?;
+                let found = bench.library.preview(known(), Bounds { height: 4, width: 4 }, None)?;
                 assert_eq!(found.1.size, found.0.size);
                 Ok(None)
             }

@@ -13,6 +13,7 @@ mod film;
 mod header;
 mod jobs;
 mod jpeg;
+mod outline;
 mod picture;
 mod png;
 mod shrink;
@@ -36,7 +37,7 @@ use self::picture::Budget;
 use crate::error::Error;
 use crate::limits;
 pub use crate::media_type::Format;
-use crate::media_type::{self, Kind};
+use crate::media_type::{self, Kind, Outline};
 use crate::model::Refusal;
 
 /// What previews may cost, and where the programs for films are.
@@ -201,13 +202,16 @@ impl Studio {
             Some(Kind::Stream(demuxer)) => {
                 self.film(file, demuxer).and_then(|film| film.properties()).unwrap_or_default()
             }
-            _ => Properties::default(),
+            kind => sized(outline_size(file, kind)),
         }
     }
 
     /// Width and height as shown of a picture, by its header; `None` for everything else.
     pub fn picture_size(&self, file: &File) -> Option<(u32, u32)> {
-        picture_header(file).map(|header| header.shown())
+        match kind_of(file) {
+            Some(Kind::Picture(format)) => header::read(file, format).map(|header| header.shown()),
+            kind => outline_size(file, kind),
+        }
     }
 
     /// Refuses what can be told to have no preview before any work is done.
@@ -218,6 +222,7 @@ impl Studio {
             }
             Kind::Stream(_) if self.tools.is_err() => Err(Refusal::NoFilmPreviews),
             Kind::Stream(_) => Ok(()),
+            Kind::Outline(Outline::Heif) if self.tools.is_ok() => Ok(()),
             Kind::Outline(_) | Kind::Other => Err(Refusal::NoPreview),
         }
     }
@@ -228,11 +233,18 @@ impl Studio {
             Some(Kind::Picture(format)) => {
                 let header = header::read(file, format).ok_or(Refusal::Undecodable)?;
                 self.check_size(&header)?;
-                self.picture(file, &header, Task::Preview(bounds))
+                match self.picture(file, &header, Task::Preview(bounds)) {
+                    // Palettes and fax.
+                    Err(Refusal::Undecodable) if format == Format::Tiff => {
+                        self.still(file, "tiff_pipe", bounds)
+                    }
+                    rendered => rendered,
+                }
             }
+            Some(Kind::Outline(Outline::Heif)) => self.still(file, "mov", bounds),
             Some(Kind::Stream(demuxer)) => {
                 let film = self.film(file, demuxer).ok_or(Refusal::NoFilmPreviews)?;
-                here(|| picture::preview_of_frame(film.frame()?, bounds))
+                here(|| picture::preview_of_frame(film.frame(bounds)?, bounds))
             }
             _ => Err(Refusal::NoPreview),
         }
@@ -289,6 +301,12 @@ impl Studio {
         Budget { pixels: self.settings.max_pixels, deadline: self.deadline() }
     }
 
+    /// A preview of a still picture that ffmpeg may be able to read.
+    fn still(&self, file: &File, demuxer: &'static str, bounds: Bounds) -> Result<Rendered, Refusal> {
+        let film = self.film(file, demuxer).ok_or(Refusal::Undecodable)?;
+        here(|| picture::preview_of_frame(film.still(self.picture_size(file), bounds)?, bounds))
+    }
+
     fn film<'a>(&'a self, file: &'a File, demuxer: &'static str) -> Option<Film<'a>> {
         let tools = self.tools.as_ref().ok()?;
         Some(Film { tools, file, demuxer, pixels: self.settings.max_pixels, deadline: self.deadline() })
@@ -299,7 +317,8 @@ impl Studio {
 pub fn properties(bytes: &[u8]) -> Properties {
     match kind_of(bytes) {
         Some(Kind::Picture(format)) => picture_properties(bytes, format),
-        _ => Properties::default(),
+        Some(Kind::Stream(_)) => Properties::default(),
+        kind => sized(outline_size(bytes, kind)),
     }
 }
 
@@ -353,8 +372,20 @@ fn picture_header(source: &(impl ReadAt + ?Sized)) -> Option<Header> {
 }
 
 fn picture_properties(source: &(impl ReadAt + ?Sized), format: Format) -> Properties {
-    let shown = header::read(source, format).map(|header| header.shown());
-    Properties { width: shown.map(|(width, _)| width), height: shown.map(|(_, height)| height), length: None }
+    sized(header::read(source, format).map(|header| header.shown()))
+}
+
+fn sized(size: Option<(u32, u32)>) -> Properties {
+    Properties { width: size.map(|(width, _)| width), height: size.map(|(_, height)| height), length: None }
+}
+
+/// The size of a picture that is not decoded here.
+fn outline_size(source: &(impl ReadAt + ?Sized), kind: Option<Kind>) -> Option<(u32, u32)> {
+    match kind {
+        Some(Kind::Outline(outline)) => outline::size(source, outline),
+        None => outline::svg(source),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -61,6 +61,14 @@ pub(super) fn preview(
 ) -> Result<Rendered, Refusal> {
     let target = stored(bounds.fit(header.shown()), header.orientation);
     let picture = decode(bytes, header, target, budget)?;
+    // Of a raw photo it is the thumbnail.
+    let target = match header.format {
+        Format::Tiff => {
+            let size = stored((picture.image.width(), picture.image.height()), header.orientation);
+            stored(bounds.fit(size), header.orientation)
+        }
+        _ => target,
+    };
     finish(picture, target, header.orientation, Some(header.format))
 }
 
@@ -87,7 +95,9 @@ pub(super) fn avatar(bytes: &[u8], header: &Header, budget: Budget) -> Result<Re
 
 fn cut(bytes: &[u8], header: &Header, budget: Budget) -> Result<Rendered, Refusal> {
     let size = (header.width, header.height);
-    let mut image = visible_alpha(shown(decode(bytes, header, size, budget)?, size)?);
+    let decoded = decode(bytes, header, size, budget)?;
+    let size = (decoded.image.width(), decoded.image.height());
+    let mut image = visible_alpha(shown(decoded, size)?);
     image = middle(&image);
     image.apply_orientation(header.orientation);
     // These may hold anything beside the picture, and browsers don't show TIFF.
@@ -159,7 +169,8 @@ fn decode(bytes: &[u8], header: &Header, target: (u32, u32), budget: Budget) -> 
         }
         decoded => decoded.map_err(|error| budget.refusal(&error))?,
     };
-    let same = (shrunk.image.width(), shrunk.image.height()) == size;
+    // The first picture of a TIFF may be the thumbnail of the one that was measured.
+    let same = (shrunk.image.width(), shrunk.image.height()) == size || header.format == Format::Tiff;
     if same { Ok(shrunk) } else { Err(Refusal::Undecodable) }
 }
 

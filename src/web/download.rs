@@ -24,7 +24,8 @@ impl Web {
         let media = self.library.find_to_read(channel, name)?.ok_or(Refusal::NoSuchMedia)?;
         let (content, stored) = match preview_bounds(exchange.query())? {
             Some(bounds) => {
-                let (preview, stored) = self.library.preview(&media, bounds)?;
+                let (preview, stored) =
+                    self.library.preview(&media, bounds, Some(exchange.client().network()))?;
                 (Content::of_preview(&media, &preview), Some(stored))
             }
             None => (Content::of_media(&media), None),

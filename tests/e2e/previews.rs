@@ -12,7 +12,7 @@ use rusqlite::Connection;
 
 use crate::site::{Site, photo, photo_bytes};
 use crate::support::http::{Answer, Request};
-use crate::support::media::{Made, file, film, picture, sound};
+use crate::support::media::{Made, ffmpeg, file, film, picture, sound};
 use crate::support::scratch::Scratch;
 use crate::support::wait_for;
 use crate::support::xmpp_client::Client;
@@ -180,7 +180,7 @@ fn what_has_no_preview_is_412_with_a_reason() {
         (sound("a.wav"), "audio/x-wav", "has no preview"),
         (picture("a.png", 72, 72), "image/png", "more pixels"),
         (file("a.png", &large), "image/png", "more pixels or bytes"),
-        (file("a.png", &cut[..cut.len() / 2]), "image/png", "damaged"),
+        (file("a.png", &cut[..40]), "image/png", "damaged"),
         (
             file("a.avi", &[b"RIFF\xf8\x4f\0\0AVI LIST".as_slice(), &[7; 20_000]].concat()),
             "video/avi",
@@ -359,3 +359,123 @@ fn a_type_that_says_nothing_is_told_by_name_or_content_and_texts_by_their_charac
 }
 
 const DOCX: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
+
+/// Files as people's devices make them: what is found out about each, and a preview of it.
+#[test]
+fn media_of_many_devices_are_measured_and_shown() {
+    let site = Site::shared();
+    let (user, channel) = site.public_channel();
+    let source = |size: &str| format!("testsrc2=size={size}:rate=10:duration=2");
+    let film = |name: &str, size: &str, options: &[&str]| {
+        ffmpeg(name, &[&["-f", "lavfi", "-i", &source(size)], options].concat())
+    };
+    let tone = |name: &str, options: &[&str]| {
+        ffmpeg(name, &[&["-f", "lavfi", "-i", "sine=duration=3"], options].concat())
+    };
+    let stream =
+        fs::read(film("a.ts", "320x240", &["-c:v", "mpeg2video", "-f", "mpegts"]).path()).expect("a film");
+    let timed: Vec<u8> = stream.chunks(188).flat_map(|packet| [&[0; 4], packet].concat()).collect();
+    let flac = fs::read(tone("a.flac", &[]).path()).expect("a sound");
+    let tagged = [&b"ID3\x04\0\0\0\0\x10\0"[..], &[0; 2048], &flac].concat();
+    let live = ["-f", "webm", "-live", "1"];
+    let hdr = [
+        "-c:v",
+        "libx265",
+        "-pix_fmt",
+        "yuv420p10le",
+        "-x265-params",
+        "log-level=none",
+        "-color_trc",
+        "smpte2084",
+    ];
+    for (made, size, length, shown) in [
+        (
+            film("ten.mp4", "320x240", &["-pix_fmt", "yuv420p10le"]),
+            Some((320, 240)),
+            Some(2000),
+            Some((100, 75)),
+        ),
+        (
+            film("vp9.webm", "160x120", &["-c:v", "libvpx-vp9", "-pix_fmt", "yuv420p10le"]),
+            Some((160, 120)),
+            Some(2000),
+            Some((100, 75)),
+        ),
+        (
+            film("grey.mkv", "160x120", &["-c:v", "ffv1", "-pix_fmt", "gray10le"]),
+            Some((160, 120)),
+            Some(2000),
+            Some((100, 75)),
+        ),
+        (
+            film("deep.mov", "160x120", &["-c:v", "prores", "-pix_fmt", "yuv422p10le"]),
+            Some((160, 120)),
+            Some(2000),
+            Some((100, 75)),
+        ),
+        (film("hdr.mp4", "320x240", &hdr), Some((320, 240)), Some(2000), Some((100, 75))),
+        (film("wide.mp4", "720x576", &["-aspect", "16:9"]), Some((1024, 576)), Some(2000), Some((100, 56))),
+        (film("live.webm", "160x120", &live), Some((160, 120)), Some(2000), Some((100, 75))),
+        (file("a.m2ts", &timed), Some((320, 240)), Some(2000), Some((100, 75))),
+        (tone("live.webm", &live), None, Some(3000), None),
+        (tone("a.wav", &["-rf64", "always"]), None, Some(3000), None),
+        (tone("a.aac", &[]), None, Some(3000), None),
+        (file("a.flac", &tagged), None, Some(3000), None),
+        (
+            ffmpeg(
+                "a.tif",
+                &["-f", "lavfi", "-i", "testsrc2=size=90x60:rate=1", "-frames:v", "1", "-pix_fmt", "pal8"],
+            ),
+            Some((90, 60)),
+            None,
+            Some((90, 60)),
+        ),
+        (
+            file("a.svg", b"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 96 64'/>"),
+            Some((96, 64)),
+            None,
+            None,
+        ),
+    ] {
+        let name = made.path().display();
+        let answer = upload(site, &user, &channel, made.path(), "application/octet-stream").json();
+        let number = |name: &str| answer[name].as_u64();
+        assert_eq!(number("width").zip(number("height")), size, "{name}");
+        let told = number("length");
+        let close = told.zip(length).is_some_and(|(told, made): (u64, u64)| told.abs_diff(made) < 150);
+        assert!(close || told == length, "{name}: {told:?}");
+        let id = answer["id"].as_str().expect("an id");
+        let preview = preview(site, &format!("{channel}/{id}"), "maxheight=100&maxwidth=100");
+        match shown {
+            Some(shown) => assert_eq!(self::size(&preview.expect(200).body), shown, "{name}"),
+            None => drop(preview.expect(412)),
+        }
+    }
+}
+
+/// Mean colour of a JPEG.
+fn mean(jpeg: &[u8]) -> [u8; 3] {
+    let decoded = turbojpeg::decompress(jpeg, turbojpeg::PixelFormat::RGB).expect("a JPEG");
+    let rows = decoded.pixels.chunks(decoded.pitch).map(|row| &row[..3 * decoded.width]);
+    let samples: Vec<u8> = rows.flatten().copied().collect();
+    let pixels = (samples.len() / 3) as u64;
+    let sum = |channel: usize| {
+        samples.iter().skip(channel).step_by(3).map(|sample| u64::from(*sample)).sum::<u64>()
+    };
+    [0, 1, 2].map(|channel| u8::try_from(sum(channel) / pixels).expect("a mean"))
+}
+
+#[test]
+fn a_film_of_high_definition_has_the_colours_that_players_show() {
+    let site = Site::shared();
+    let (user, channel) = site.public_channel();
+    for (size, matrix) in [("1280x720", "bt709"), ("320x240", "bt601")] {
+        let source = format!("color=0xC83C28:size={size}:rate=10:duration=1,format=rgb24");
+        let filter = format!("scale=out_color_matrix={matrix},format=yuv420p");
+        let made = ffmpeg("a.mp4", &["-f", "lavfi", "-i", &source, "-vf", &filter]);
+        let id = upload(site, &user, &channel, made.path(), "video/mp4").member("id");
+        let body = preview(site, &format!("{channel}/{id}"), "maxheight=100").expect(200).body;
+        let close = mean(&body).iter().zip([200, 60, 40]).all(|(one, other)| one.abs_diff(other) <= 4);
+        assert!(close, "{size}: {:?}", mean(&body));
+    }
+}
