@@ -165,7 +165,7 @@ impl Library {
         match self.studio().try_sandbox() {
             Ok(Sandbox::Required) => log::info!("pictures are decoded behind a filter of system calls"),
             Ok(Sandbox::Off) => {
-                log::warn!("pictures are decoded without a filter of system calls: preview.sandbox is off")
+                log::warn!("pictures are decoded without a filter of system calls: preview.sandbox is off");
             }
             Err(refusal) => log::error!(
                 "no picture is decoded ({refusal}): the filter of preview.sandbox can't be installed"

@@ -272,7 +272,7 @@ mod tests {
     }
 
     /// Whole files begin in these ways; what is `None` is unknown.
-    fn table() -> Vec<(Vec<u8>, Option<(&'static str, Kind)>)> {
+    fn table() -> Vec<(Vec<u8>, Option<Row>)> {
         let heif = Outline(super::Outline::Heif);
         let row = |first: &[u8], mime_type, kind| (first.to_vec(), Some((mime_type, kind)));
         let transport = |packet: usize, at: usize| {

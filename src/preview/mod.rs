@@ -360,7 +360,7 @@ fn kind_of(source: &(impl ReadAt + ?Sized)) -> Option<Kind> {
     let content = media_type::sniff(&first)?;
     // A tag may be longer than that.
     let behind = media_type::tag_end(&first).map(|end| source.part(end, limits::SNIFF_BYTES));
-    let behind = behind.and_then(|first| media_type::sniff(&first)).filter(|content| content.is_sound());
+    let behind = behind.and_then(|first| media_type::sniff(&first)).filter(media_type::Content::is_sound);
     Some(behind.unwrap_or(content).kind)
 }
 

@@ -350,8 +350,8 @@ fn a_type_that_says_nothing_is_told_by_name_or_content_and_texts_by_their_charac
         (file("c.bin", "é".as_bytes()).path(), "application/x-made-up", "application/x-made-up", false),
         (file(&long, b"\0").path(), "application/octet-stream", DOCX, false),
     ] {
-        let id = upload(&site, &user, &channel, path, sent).json()["id"].as_str().expect("an id").to_owned();
-        let answer = preview(&site, &format!("{channel}/{id}"), "");
+        let id = upload(site, &user, &channel, path, sent).json()["id"].as_str().expect("an id").to_owned();
+        let answer = preview(site, &format!("{channel}/{id}"), "");
         assert_eq!(answer.header("content-type"), Some(expected), "{}", path.display());
         let disposition = answer.header("content-disposition").expect("a disposition");
         assert_eq!(disposition.starts_with("inline"), shown, "{disposition}");
