@@ -233,7 +233,7 @@ impl Library {
         let avatar = new.avatar;
         let metadata = self.metadata()?;
         let (sealed, new) =
-            if avatar { self.as_avatar(&sealed).map(|made| new.made(made))? } else { (sealed, new) };
+            if avatar { self.as_avatar(sealed).map(|made| new.made(made))? } else { (sealed, new) };
         let media = new.into_media(&sealed, self.properties(&sealed)?, self.clock.now());
         if let Published::Taken(_) = self.files.publish(sealed, &media.channel, &media.id)? {
             // 119 random bits: it takes a broken generator to come here.

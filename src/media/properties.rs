@@ -1,5 +1,8 @@
 //! What is found out about a media before it is stored, and what is done to avatars.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
 use super::Library;
 use crate::error::Result;
 use crate::model::Refusal;
@@ -23,13 +26,27 @@ impl Library {
     }
 
     /// What is stored of a file that is to be an avatar, and its format: a square without metadata.
-    pub(super) fn as_avatar(&self, sealed: &Sealed) -> std::result::Result<(Sealed, Format), Refusal> {
+    pub(super) fn as_avatar(&self, sealed: Sealed) -> std::result::Result<(Sealed, Format), Refusal> {
         let (file, studio) = (sealed.open()?, self.studio());
         let _job = self.jobs.begin_upload(studio.deadline())?;
         let made = studio.avatar(&file).map_err(|refusal| match refusal {
             Refusal::Undecodable => Refusal::NoAvatar,
             refusal => refusal,
         })?;
-        Ok((self.seal(&made.bytes)?, made.format))
+        let unchanged = sealed.size() == made.bytes.len() as u64 && holds(&file, &made.bytes);
+        let sealed = if unchanged { sealed } else { self.seal(&made.bytes)? };
+        Ok((sealed, made.format))
     }
 }
+
+/// Whether a file holds these bytes and may hold more.
+fn holds(file: &File, bytes: &[u8]) -> bool {
+    let mut block = vec![0; COMPARED];
+    bytes.chunks(COMPARED).enumerate().all(|(number, part)| {
+        let block = &mut block[..part.len()];
+        file.read_exact_at(block, (number * COMPARED) as u64).is_ok() && *block == *part
+    })
+}
+
+/// Bytes that are compared at a time.
+const COMPARED: usize = 64 * 1024;
