@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use crate::config::{Config, Places, nearest};
 use crate::daemon;
 use crate::error::{Error, Kind};
+use crate::preview;
 
 /// What the program does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +82,12 @@ pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Invocation, Usa
 
 /// Runs the program: exit status 0, 1 (failure), 2 (usage) or 78 (configuration).
 pub fn main() -> ExitCode {
-    match parse(std::env::args_os().skip(1)) {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    // What this program starts itself as, to decode a picture; hidden, as nobody else has a use for it.
+    if arguments.next_if(|first| first == "preview-child").is_some() {
+        return preview::child_main(arguments);
+    }
+    match parse(arguments) {
         Ok(Invocation { command: Command::Help, .. }) => show(HELP),
         Ok(Invocation { command: Command::Version, .. }) => show(VERSION),
         Ok(invocation) => match run(invocation) {

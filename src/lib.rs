@@ -14,6 +14,7 @@ pub mod http;
 pub mod limits;
 pub mod log;
 pub mod media;
+pub mod media_type;
 pub mod metrics;
 pub mod model;
 pub mod preview;

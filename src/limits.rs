@@ -104,6 +104,10 @@ pub const BOUNDARY_PADDING: usize = 128;
 pub const FILE_NAME_BYTES: usize = 255;
 /// Bytes at a file's beginning that tell its type; more are not looked at.
 pub const SNIFF_BYTES: usize = 512;
+/// Bytes at a text's beginning that tell whether it is in UTF-8; they are read for each response.
+pub const TEXT_BYTES: usize = 16 * 1024;
+/// Bytes of an extension that a file name keeps when it is cut; a longer one is no extension.
+pub const EXTENSION_BYTES: usize = 32;
 /// Bytes of a stored media type.
 pub const MIME_TYPE_BYTES: usize = 255;
 
@@ -240,6 +244,8 @@ pub const ADMIN_CONNECTIONS: usize = 32;
 
 /// Stack of a thread that decodes a picture, in bytes.
 pub const PREVIEW_STACK: usize = 4 * 1024 * 1024;
+/// Requests of one client network that wait for their preview, so that one can't fill the queue.
+pub const PREVIEWS_QUEUED: usize = 2;
 /// How long a preview counts as just used: the row of one that is asked for often is seldom written.
 pub const PREVIEW_USED: Duration = Duration::from_secs(3600);
 /// Pixels of a side of a preview of a film whose size is not known.

@@ -20,18 +20,20 @@ const GROUND: &[(&str, &[&str])] = &[
 /// Each layer, and the layers that it may import besides itself and the ground.
 const LAYERS: &[(&str, &[&str])] = &[
     ("model", &[]),
-    ("http", &["model"]),
+    ("media_type", &["model"]),
+    ("http", &["model", "media_type"]),
     ("xmpp", &["model"]),
     ("store", &["model"]),
-    ("preview", &["model"]),
-    ("media", &["model", "store", "preview"]),
+    ("preview", &["model", "media_type"]),
+    ("media", &["model", "media_type", "store", "preview"]),
     // Of xmpp only the stanza types; `only_stanza_types_reach_the_gate` holds that.
     ("access", &["model", "xmpp"]),
-    ("web", &["model", "http", "store", "preview", "media", "access"]),
+    ("web", &["model", "media_type", "http", "store", "preview", "media", "access"]),
     ("admin", &["model", "http", "store", "media", "access"]),
     ("config", &["model", "http", "xmpp", "store", "preview", "media", "access", "web"]),
     ("daemon", &["model", "http", "xmpp", "store", "preview", "media", "access", "web", "admin", "config"]),
-    ("cli", &["config", "daemon"]),
+    // Of preview only the child that the program starts itself as.
+    ("cli", &["config", "daemon", "preview"]),
 ];
 
 /// What access may name of xmpp: values and the trait it implements, nothing that owns a socket.

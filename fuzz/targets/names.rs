@@ -4,12 +4,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use media_server::http::{cors::Cors, disposition, form, mime, target};
-use media_server::limits;
+use media_server::http::{cors::Cors, disposition, form, target};
+use media_server::{limits, media_type};
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Some(known) = mime::sniff(bytes) {
-        assert_eq!(mime::parse(known).as_deref(), Ok(known));
+    if let Some(known) = media_type::sniff(bytes) {
+        assert_eq!(media_type::parse(known.mime_type).as_deref(), Ok(known.mime_type));
     }
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     check_file_name(text);
@@ -42,14 +42,14 @@ fn check_file_name(text: &str) {
 }
 
 fn check_mime_type(text: &str) {
-    let shown = mime::is_inline_safe(text);
-    let essence = mime::essence(text);
+    let shown = media_type::is_inline_safe(text);
+    let essence = media_type::essence(text);
     assert!(!shown || !essence.contains("html") && !essence.contains("svg"));
-    let Ok(mime_type) = mime::parse(text) else { return };
+    let Ok(mime_type) = media_type::parse(text) else { return };
     assert!(is_plain(&mime_type) && mime_type.len() <= limits::MIME_TYPE_BYTES);
-    assert_eq!(mime::parse(&mime_type).as_ref(), Ok(&mime_type));
-    if let Some(extension) = mime::extension_for(&mime_type) {
-        assert!(mime::type_for(extension).is_some());
+    assert_eq!(media_type::parse(&mime_type).as_ref(), Ok(&mime_type));
+    if let Some(extension) = media_type::extension_for(&mime_type) {
+        assert!(media_type::type_for(extension).is_some());
     }
     let value = disposition::content_disposition(&mime_type, None);
     assert_eq!(value, if shown { "inline" } else { "attachment" });

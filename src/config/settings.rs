@@ -10,6 +10,7 @@ use super::types::{
     Boolean, Choice, Domain, Endpoint, FilePath, Host, Jdbc, KeystoreType, Number, Password, SECURITY, Size,
     Text, Time, ValueType,
 };
+use crate::preview::Sandbox;
 use crate::xmpp::Security;
 
 /// One setting, as the manual describes it.
@@ -267,6 +268,9 @@ settings! {
         "The program that extracts frames from films: a path, or a name to be found in PATH.";
     PREVIEW_FFPROBE: FilePath = FilePath, "preview.ffprobe", Fixed("ffprobe"), Reload,
         "The program that measures films and sounds: a path, or a name to be found in PATH.";
+    PREVIEW_SANDBOX: Choice<Sandbox> = Choice(SANDBOXES), "preview.sandbox",
+        Derived("required on x86_64, aarch64 and riscv64, else off"), Reload,
+        "Whether the child processes that decode media run behind a filter of system calls.";
 
     JDBC_DB_URL: Jdbc = Jdbc, "jdbc.db.url", Derived("jdbc:sqlite:ROOT/metadata.sqlite"), Restart,
         "The database of the metadata: jdbc:postgresql:… or jdbc:sqlite:PATH.";
@@ -281,6 +285,8 @@ settings! {
     LOGGING_LEVEL: Choice<LevelFilter> = Choice(LEVELS), "logging.level", Fixed("info"), Reload,
         "The least important level that is logged.";
 }
+
+const SANDBOXES: &[(&str, Sandbox)] = &[("required", Sandbox::Required), ("off", Sandbox::Off)];
 
 const LEVELS: &[(&str, LevelFilter)] = &[
     ("error", LevelFilter::Error),

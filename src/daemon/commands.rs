@@ -6,6 +6,7 @@ use super::open;
 use crate::config::{Config, Database, Keystore, Source, moving_advice};
 use crate::error::{Error, Kind, Result};
 use crate::media::Report;
+use crate::preview::{Sandbox, Studio};
 use crate::store::{Files, Schema};
 use crate::xmpp::{self, Checked, LinkSettings, Times};
 
@@ -26,8 +27,9 @@ pub fn check(config: &Config, out: &mut dyn Write) -> Result<()> {
         resource: format!("{}-check", crate::limits::XMPP_RESOURCE),
         ..config.xmpp.client.clone()
     };
-    let parts: [(&str, Result<String>); 5] = [
+    let parts: [(&str, Result<String>); 6] = [
         ("storage", check_storage(config)),
+        ("previews", check_previews(config)),
         ("database", check_database(config)),
         ("https", check_certificate(config)),
         ("component", check_link(&LinkSettings::Component(config.xmpp.component.clone()))),
@@ -50,6 +52,16 @@ fn check_storage(config: &Config) -> Result<String> {
     let files = Files::open(&config.storage.root, config.storage.sync)?;
     let free = files.free_space()? / (1024 * 1024);
     Ok(format!("{}, {free} MiB free", config.storage.root.display()))
+}
+
+fn check_previews(config: &Config) -> Result<String> {
+    let studio = Studio::new(config.previews.studio.clone());
+    let what = "the child that decodes pictures can't be confined: this system has no seccomp, or forbids it; preview.sandbox";
+    match studio.try_sandbox() {
+        Ok(Sandbox::Required) => Ok("pictures are decoded behind a filter of system calls".to_owned()),
+        Ok(Sandbox::Off) => Ok("pictures are decoded without a filter of system calls".to_owned()),
+        Err(_) => Err(Error::new(Kind::Config, what)),
+    }
 }
 
 fn check_database(config: &Config) -> Result<String> {

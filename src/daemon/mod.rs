@@ -74,6 +74,7 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     let library = Arc::new(open::library(config)?);
     library.clean_up()?;
     library.log_missing_programs();
+    library.log_sandbox();
     open_library(config, &library, sender)?;
 
     let resumed = ResumeQueue::new()?;

@@ -10,7 +10,6 @@ pub mod form;
 mod limits;
 mod lock;
 mod message;
-pub mod mime;
 mod monitor;
 mod runtime;
 mod server;

@@ -31,7 +31,7 @@ enum Deed {
     Small,
     /// Uploads text that goes to its file in parts.
     Large,
-    /// Sets text as the avatar.
+    /// Sets a square picture as the avatar, which loses its metadata.
     Avatar,
     /// Sets a picture as the avatar, which is made square.
     Picture,
@@ -58,8 +58,8 @@ impl Deed {
             Self::Small | Self::Large | Self::Avatar | Self::Picture => None,
             Self::Read => Some(bench.add("bytes")),
             Self::Delete | Self::Preview => {
-                let media = bench.library.add(bench.sealed(picture()), new(true)).unwrap();
-                bench.library.preview(&media, Bounds { height: 2, width: 2 }).unwrap();
+                let media = bench.library.add(bench.sealed(picture(8)), new(true)).unwrap();
+                bench.library.preview(&media, Bounds { height: 2, width: 2 }, None).unwrap();
                 Some(media)
             }
         }
@@ -71,14 +71,14 @@ impl Deed {
         match self {
             Self::Small => upload(bench, b"bytes", false).map(Some),
             Self::Large => upload(bench, b"more bytes than are held in memory", false).map(Some),
-            Self::Avatar => upload(bench, b"bytes", true).map(Some),
-            Self::Picture => upload(bench, &picture(), true).map(Some),
+            Self::Avatar => upload(bench, &picture(6), true).map(Some),
+            Self::Picture => upload(bench, &picture(8), true).map(Some),
             Self::Delete => match bench.library.delete(known())? {
                 true => Ok(None),
                 false => Err(Refusal::NoSuchMedia),
             },
             Self::Preview => {
-                let found = bench.library.preview(known(), Bounds { height: 4, width: 4 })?;
+                let found = bench.library.preview(known(), Bounds { height: 4, width: 4 }, None)?;
                 assert_eq!(found.1.size, found.0.size);
                 Ok(None)
             }
@@ -87,10 +87,10 @@ impl Deed {
     }
 }
 
-/// A picture of 8 × 6 pixels.
-fn picture() -> Vec<u8> {
+/// A picture of 6 rows.
+fn picture(width: u32) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    RgbImage::new(8, 6).write_to(&mut bytes, ImageFormat::Png).unwrap();
+    RgbImage::new(width, 6).write_to(&mut bytes, ImageFormat::Png).unwrap();
     bytes.into_inner()
 }
 

@@ -15,7 +15,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::model::{BareJid, Channel, Description, Media, MediaId, Page, Quotas, Refusal};
-use crate::preview::{Jobs, Properties, Studio};
+use crate::preview::{Format, Jobs, Properties, Sandbox, Studio};
 use crate::store::{
     Files, InsertError, Listing, MediaInsert, MediaUpdate, Metadata, Published, Sealed, StoredFile, Upload,
 };
@@ -71,6 +71,12 @@ pub struct New {
 }
 
 impl New {
+    /// The same of what was made of the upload.
+    fn made(mut self, (sealed, format): (Sealed, Format)) -> (Sealed, Self) {
+        self.mime_type = format.mime_type().to_owned();
+        (sealed, self)
+    }
+
     fn into_media(self, sealed: &Sealed, properties: Properties, now: Timestamp) -> Media {
         Media {
             id: MediaId::random(),
@@ -154,6 +160,19 @@ impl Library {
         }
     }
 
+    /// Logs whether pictures are decoded behind the filter that the settings want.
+    pub fn log_sandbox(&self) {
+        match self.studio().try_sandbox() {
+            Ok(Sandbox::Required) => log::info!("pictures are decoded behind a filter of system calls"),
+            Ok(Sandbox::Off) => {
+                log::warn!("pictures are decoded without a filter of system calls: preview.sandbox is off");
+            }
+            Err(refusal) => log::error!(
+                "no picture is decoded ({refusal}): the filter of preview.sandbox can't be installed"
+            ),
+        }
+    }
+
     /// Other settings for the uploads to come.
     pub fn set_settings(&self, settings: Settings) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
@@ -166,6 +185,7 @@ impl Library {
         let studio = Arc::new(Studio::new(previews.studio));
         *self.studio.write().unwrap_or_else(PoisonError::into_inner) = studio;
         self.log_missing_programs();
+        self.log_sandbox();
     }
 
     pub(super) fn studio(&self) -> Arc<Studio> {
@@ -203,8 +223,8 @@ impl Library {
         exceeded.map_or(Ok(()), |quota| Err(quota.into()))
     }
 
-    /// Adds a media whose bytes are on disk: file first, then row; both are durable when this returns. A
-    /// picture that becomes an avatar is made square before.
+    /// Adds a media whose bytes are on disk: file first, then row; both are durable when this returns. An
+    /// avatar is made square and loses its metadata before.
     ///
     /// # Errors
     /// Nothing is visible then, except when not even the database knows whether it took the row: the
@@ -212,7 +232,8 @@ impl Library {
     pub fn add(&self, sealed: Sealed, new: New) -> std::result::Result<Media, Refusal> {
         let avatar = new.avatar;
         let metadata = self.metadata()?;
-        let sealed = if avatar { self.squared(sealed)? } else { sealed };
+        let (sealed, new) =
+            if avatar { self.as_avatar(sealed).map(|made| new.made(made))? } else { (sealed, new) };
         let media = new.into_media(&sealed, self.properties(&sealed)?, self.clock.now());
         if let Published::Taken(_) = self.files.publish(sealed, &media.channel, &media.id)? {
             // 119 random bits: it takes a broken generator to come here.

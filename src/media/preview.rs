@@ -1,6 +1,7 @@
 //! Previews: found where they are stored, or made, once each.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -26,8 +27,14 @@ pub(super) enum Origin {
 
 impl Library {
     /// The preview of a media that fits into these bounds. Made if there is none; the same bytes ever after.
-    pub fn preview(&self, media: &Media, asked: Bounds) -> std::result::Result<Found, Refusal> {
-        let outcome = self.recall_or_find(media, asked);
+    /// `network` is the client's, whose requests have their turn.
+    pub fn preview(
+        &self,
+        media: &Media,
+        asked: Bounds,
+        network: Option<IpAddr>,
+    ) -> std::result::Result<Found, Refusal> {
+        let outcome = self.recall_or_find(media, asked, network);
         self.preview_counts.count(&outcome);
         outcome.map(|(found, _)| found)
     }
@@ -38,12 +45,17 @@ impl Library {
         kept.is_some_and(|preview| self.is_fresh(&preview))
     }
 
-    fn recall_or_find(&self, media: &Media, asked: Bounds) -> std::result::Result<(Found, Origin), Refusal> {
+    fn recall_or_find(
+        &self,
+        media: &Media,
+        asked: Bounds,
+        network: Option<IpAddr>,
+    ) -> std::result::Result<(Found, Origin), Refusal> {
         let key = (media.id.clone(), asked);
         if let Some(found) = self.kept_preview(media, &key)? {
             return Ok((found, Origin::Stored));
         }
-        let (found, origin) = self.find_or_make(media, asked)?;
+        let (found, origin) = self.find_or_make(media, asked, network)?;
         self.rows.keep_preview(Instant::now(), key, &found.0);
         Ok((found, origin))
     }
@@ -59,7 +71,12 @@ impl Library {
         Ok(file.map(|file| (preview, file)))
     }
 
-    fn find_or_make(&self, media: &Media, asked: Bounds) -> std::result::Result<(Found, Origin), Refusal> {
+    fn find_or_make(
+        &self,
+        media: &Media,
+        asked: Bounds,
+        network: Option<IpAddr>,
+    ) -> std::result::Result<(Found, Origin), Refusal> {
         if is_within(asked, media)
             && let Some(found) = self.stored_preview(media, asked)?
         {
@@ -73,7 +90,7 @@ impl Library {
             return Ok((found, Origin::Stored));
         }
         studio.check(&source.file)?;
-        let _job = self.jobs.begin((media.id.clone(), bounds), studio.deadline())?;
+        let _job = self.jobs.begin((media.id.clone(), bounds), network, studio.deadline())?;
         // Whoever held the place before may have made it.
         if let Some(found) = self.stored_preview(media, bounds)? {
             return Ok((found, Origin::Stored));
@@ -235,13 +252,13 @@ mod tests {
     fn a_stored_preview_is_found_without_its_source() {
         let bench = Bench::new();
         let media = picture(&bench);
-        let made = bytes(bench.library.preview(&media, bounds(10, 20)).unwrap());
+        let made = bytes(bench.library.preview(&media, bounds(10, 20), None).unwrap());
         std::fs::remove_file(bench.file(&media)).unwrap();
         bench.library.rows.forget_preview(&(media.id.clone(), bounds(10, 20)));
-        assert!(bytes(bench.library.preview(&media, bounds(10, 20)).unwrap()) == made);
+        assert!(bytes(bench.library.preview(&media, bounds(10, 20), None).unwrap()) == made);
         // What may have to be clamped takes a look at the source, and so does what is not stored.
         for other in [bounds(10, 30), bounds(10, 19)] {
-            assert_eq!(bench.library.preview(&media, other).err(), Some(Refusal::NoSuchMedia));
+            assert_eq!(bench.library.preview(&media, other, None).err(), Some(Refusal::NoSuchMedia));
         }
     }
 
@@ -250,7 +267,7 @@ mod tests {
         let bench = Bench::new();
         let media = picture(&bench);
         for asked in [bounds(10, 20), bounds(99, 99)] {
-            let preview = || bench.library.preview(&media, asked).unwrap().0;
+            let preview = || bench.library.preview(&media, asked, None).unwrap().0;
             let first = preview();
             bench.sql("DELETE FROM previews");
             assert_eq!(preview().id, first.id);
@@ -263,7 +280,7 @@ mod tests {
     fn a_kept_row_without_its_file_is_not_believed() {
         let bench = Bench::new();
         let media = picture(&bench);
-        let preview = |side| bench.library.preview(&media, bounds(side, side)).unwrap();
+        let preview = |side| bench.library.preview(&media, bounds(side, side), None).unwrap();
         let first = preview(9).0;
         bench.pass(Duration::from_secs(1));
         // As many as are kept, so that the first one goes.
@@ -279,10 +296,10 @@ mod tests {
     fn a_box_that_is_too_large_is_the_preview_of_the_whole() {
         let bench = Bench::new();
         let media = picture(&bench);
-        let whole = bench.library.preview(&media, bounds(u32::MAX, u32::MAX)).unwrap().0;
+        let whole = bench.library.preview(&media, bounds(u32::MAX, u32::MAX), None).unwrap().0;
         assert_eq!((whole.height, whole.width), (20, 30));
-        assert_eq!(bench.library.preview(&media, bounds(20, 31)).unwrap().0.id, whole.id);
-        assert_eq!(bench.library.preview(&media, bounds(20, 30)).unwrap().0.id, whole.id);
+        assert_eq!(bench.library.preview(&media, bounds(20, 31), None).unwrap().0.id, whole.id);
+        assert_eq!(bench.library.preview(&media, bounds(20, 30), None).unwrap().0.id, whole.id);
     }
 
     #[test]
@@ -294,10 +311,10 @@ mod tests {
             bench.library.set_previews(PreviewSettings { count: 1, jobs: 1, queue: 0, studio });
         };
         set(599);
-        assert_eq!(bench.library.preview(&media, bounds(9, 9)).err(), Some(Refusal::TooManyPixels));
+        assert_eq!(bench.library.preview(&media, bounds(9, 9), None).err(), Some(Refusal::TooManyPixels));
         set(600);
         for side in 8..10 {
-            bench.library.preview(&media, bounds(side, side)).unwrap();
+            bench.library.preview(&media, bounds(side, side), None).unwrap();
         }
         assert_eq!(bench.files().len(), 2, "the media, and one preview");
     }

@@ -1,8 +1,12 @@
 //! What is found out about a media before it is stored, and what is done to avatars.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
 use super::Library;
 use crate::error::Result;
-use crate::preview::Properties;
+use crate::model::Refusal;
+use crate::preview::{Format, Properties};
 use crate::store::Sealed;
 
 impl Library {
@@ -21,19 +25,28 @@ impl Library {
         }
     }
 
-    /// The square in the middle of a picture that is not square; everything else as it is.
-    pub(super) fn squared(&self, sealed: Sealed) -> Result<Sealed> {
+    /// What is stored of a file that is to be an avatar, and its format: a square without metadata.
+    pub(super) fn as_avatar(&self, sealed: Sealed) -> std::result::Result<(Sealed, Format), Refusal> {
         let (file, studio) = (sealed.open()?, self.studio());
-        if !studio.is_oblong(&file) {
-            return Ok(sealed);
-        }
-        let job = self.jobs.begin_upload(studio.deadline());
-        match job.and_then(|_job| studio.square(&file)) {
-            Ok(bytes) => self.seal(&bytes),
-            Err(refusal) => {
-                log::info!("an avatar is stored as it is, not made square: {refusal}");
-                Ok(sealed)
-            }
-        }
+        let _job = self.jobs.begin_upload(studio.deadline())?;
+        let made = studio.avatar(&file).map_err(|refusal| match refusal {
+            Refusal::Undecodable => Refusal::NoAvatar,
+            refusal => refusal,
+        })?;
+        let unchanged = sealed.size() == made.bytes.len() as u64 && holds(&file, &made.bytes);
+        let sealed = if unchanged { sealed } else { self.seal(&made.bytes)? };
+        Ok((sealed, made.format))
     }
 }
+
+/// Whether a file holds these bytes and may hold more.
+fn holds(file: &File, bytes: &[u8]) -> bool {
+    let mut block = vec![0; COMPARED];
+    bytes.chunks(COMPARED).enumerate().all(|(number, part)| {
+        let block = &mut block[..part.len()];
+        file.read_exact_at(block, (number * COMPARED) as u64).is_ok() && *block == *part
+    })
+}
+
+/// Bytes that are compared at a time.
+const COMPARED: usize = 64 * 1024;

@@ -56,7 +56,10 @@ impl Bench {
     }
 
     pub(super) fn try_add(&self, bytes: impl AsRef<[u8]>, avatar: bool) -> Result<Media, Refusal> {
-        self.library.add(self.sealed(bytes), new(avatar))
+        if avatar {
+            return self.library.add(self.sealed(small_picture(bytes.as_ref())), new(true));
+        }
+        self.library.add(self.sealed(bytes), new(false))
     }
 
     pub(super) fn add(&self, bytes: impl AsRef<[u8]>) -> Media {
@@ -129,4 +132,13 @@ impl Clock for HandClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.0.load(Ordering::Relaxed))
     }
+}
+
+/// A picture whose pixels are these bytes.
+fn small_picture(bytes: &[u8]) -> Vec<u8> {
+    let side = u32::try_from(bytes.len()).unwrap();
+    let image = image::GrayImage::from_fn(side, side, |x, _| image::Luma([bytes[x as usize]]));
+    let mut encoded = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut encoded, image::ImageFormat::Png).unwrap();
+    encoded.into_inner()
 }

@@ -87,6 +87,7 @@ refusals! {
     TooLarge = 413 "Too large", "The data is larger than this server accepts.";
     UriTooLong = 414 "Address too long", "The request line is too long.";
     UnsupportedMediaType = 415 "Form not understood", "Send multipart/form-data or application/x-www-form-urlencoded.";
+    NoAvatar = 415 "Not an avatar", "An avatar must be a JPEG, PNG, GIF, WebP, BMP or TIFF picture that can be decoded.";
     UnsupportedCoding = 415 "Coding not understood", "Send the body without Content-Encoding.";
     RangeNotSatisfiable = 416 "Range not satisfiable", "The range begins beyond the end of the media.";
     ExpectationFailed = 417 "Expectation failed", "Only 100-continue can be expected.";
@@ -105,6 +106,7 @@ refusals! {
     TooManyDownloads = 503 "Overloaded", "Too many downloads are under way.", retry 5;
     TooManyPreviews = 503 "Overloaded", "Too many previews are being made.", retry 5;
     PreviewTooSlow = 503 "Overloaded", "Making the preview took longer than it may.", retry 30;
+    NoSandbox = 503 "No previews", "This server decodes no pictures at the moment; its log says why.", retry 300;
     Overloaded = 503 "Overloaded", "The server has too much to do.", retry 5;
     Stopping = 503 "Stopping", "The server is being stopped.", retry 5;
     VersionNotSupported = 505 "Version not supported", "This server speaks HTTP/1.1 and HTTP/1.0.";

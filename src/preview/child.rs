@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use super::Sandbox;
 use crate::limits;
 use crate::model::MediaId;
 use crate::sys::{Interest, wait};
@@ -21,7 +22,8 @@ pub(super) const LIMITER: &str = "prlimit";
 /// How a program is run.
 #[derive(Debug)]
 pub(super) struct Run<'a> {
-    pub limiter: &'a Path,
+    /// What sets its limits; none for a program that sets its own.
+    pub limiter: Option<&'a Limiter>,
     pub program: &'a Path,
     pub arguments: &'a [String],
     /// Its standard input: the one file that it gets.
@@ -33,8 +35,8 @@ pub(super) struct Run<'a> {
 }
 
 /// The limiter, where it is installed.
-pub(super) fn limiter() -> Option<PathBuf> {
-    find(Path::new(LIMITER))
+pub(super) fn limiter() -> Option<Limiter> {
+    find(Path::new(LIMITER)).map(Limiter::Prlimit)
 }
 
 /// A program: itself if its path has a slash, else the one in `PATH`.
@@ -53,16 +55,14 @@ pub(super) fn find(program: &Path) -> Option<PathBuf> {
 /// work in, its input and its output open and nothing else, limits on everything that can be limited, and a
 /// process group that is killed with it.
 pub(super) fn run(run: &Run<'_>) -> io::Result<Vec<u8>> {
-    let folder = Folder::new()?;
+    // A program that sets its own limits opens nothing.
+    let folder = run.limiter.map(|_| Folder::new()).transpose()?;
     let mut group = Group {
         reaped: false,
-        child: Command::new(run.limiter)
-            .args(resources(run.deadline.saturating_duration_since(Instant::now())))
-            .arg("--")
-            .arg(run.program)
+        child: command(run)
             .args(run.arguments)
             .env_clear()
-            .current_dir(&folder.0)
+            .current_dir(folder.as_ref().map_or(Path::new("/"), |folder| &folder.0))
             .stdin(run.input.try_clone()?)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -77,6 +77,33 @@ pub(super) fn run(run: &Run<'_>) -> io::Result<Vec<u8>> {
     match group.end()? {
         status if status.success() => Ok(output),
         status => Err(io::Error::other(format!("it ended with {status}"))),
+    }
+}
+
+/// What starts programs under limits.
+#[derive(Clone, Debug)]
+pub(super) enum Limiter {
+    /// `prlimit` of util-linux.
+    Prlimit(PathBuf),
+    /// Our own program, which installs a filter of system calls, too.
+    Own(PathBuf, Sandbox),
+}
+
+fn command(run: &Run<'_>) -> Command {
+    let time = run.deadline.saturating_duration_since(Instant::now());
+    match run.limiter {
+        None => Command::new(run.program),
+        Some(Limiter::Prlimit(prlimit)) => {
+            let mut command = Command::new(prlimit);
+            command.args(resources(time)).arg("--").arg(run.program);
+            command
+        }
+        Some(Limiter::Own(own, sandbox)) => {
+            let mut command = Command::new(own);
+            let seconds = (time.as_secs() + 1).to_string();
+            command.args(["preview-child", "program", sandbox.word(), &seconds]).arg(run.program);
+            command
+        }
     }
 }
 
@@ -173,7 +200,7 @@ mod tests {
 
     fn run_with(input: &File, script: &str, most_output: u64, time: Duration) -> io::Result<String> {
         let output = run(&Run {
-            limiter: &limiter().unwrap(),
+            limiter: Some(&limiter().unwrap()),
             program: &find(Path::new("sh")).unwrap(),
             arguments: &["-c".to_owned(), script.to_owned()],
             input,
@@ -193,7 +220,7 @@ mod tests {
         let ls = find(Path::new("ls")).unwrap();
         let list = |folder: &str| {
             let output = run(&Run {
-                limiter: &limiter().unwrap(),
+                limiter: Some(&limiter().unwrap()),
                 program: &ls,
                 arguments: &["-A".to_owned(), folder.to_owned()],
                 input: &input,

@@ -7,8 +7,8 @@ use std::time::Instant;
 use image::{DynamicImage, RgbImage};
 use serde::Deserialize;
 
-use super::child::{self, Run};
-use super::{Properties, Settings, undecodable};
+use super::child::{self, Limiter, Run};
+use super::{Bounds, Decoding, Properties, Settings, undecodable};
 use crate::limits;
 use crate::model::Refusal;
 
@@ -19,10 +19,16 @@ const PACKETS: u32 = 600;
 /// Seconds that keep a seek to a frame's own time from ending at the frame before.
 const NUDGE: f64 = 0.001;
 
+/// How wide pixels are that are believed to be 1 high.
+const PIXEL_SHAPES: std::ops::RangeInclusive<f64> = 0.1..=10.0;
+/// From the tones of high dynamic range to those of BT.709.
+const TONES: &str = "zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=hable:desat=0,\
+                     zscale=t=bt709:m=bt709:r=tv,format=yuv444p";
+
 /// The programs, all of which are there.
 #[derive(Clone, Debug)]
 pub(super) struct Tools {
-    limiter: PathBuf,
+    limiter: Limiter,
     ffprobe: PathBuf,
     ffmpeg: PathBuf,
 }
@@ -33,7 +39,10 @@ impl Tools {
         let found =
             |name: &std::path::Path, path: Option<PathBuf>| path.ok_or_else(|| name.display().to_string());
         Ok(Self {
-            limiter: found(child::LIMITER.as_ref(), child::limiter())?,
+            limiter: match &settings.decoding {
+                Decoding::Child(own) => Limiter::Own(own.clone(), settings.sandbox),
+                Decoding::Here => child::limiter().ok_or_else(|| child::LIMITER.to_owned())?,
+            },
             ffprobe: found(&settings.ffprobe, child::find(&settings.ffprobe))?,
             ffmpeg: found(&settings.ffmpeg, child::find(&settings.ffmpeg))?,
         })
@@ -69,6 +78,9 @@ struct Stream {
     codec_type: Option<String>,
     width: Option<u32>,
     height: Option<u32>,
+    sample_aspect_ratio: Option<String>,
+    color_space: Option<String>,
+    color_transfer: Option<String>,
     #[serde(default)]
     disposition: Disposition,
     #[serde(default)]
@@ -89,25 +101,58 @@ struct SideData {
 impl Film<'_> {
     /// Width and height as shown, and the playing time.
     pub fn properties(&self) -> Option<Properties> {
-        Some(self.probe()?.properties())
+        let mut probe = self.probe()?;
+        // Of these ffprobe guesses the length by their first bytes.
+        let guessed = matches!(self.demuxer, "aac" | "mp3");
+        if guessed || seconds(probe.format.duration.as_deref()).is_none() {
+            probe.format.duration = self.counted().map(|seconds| seconds.to_string());
+        }
+        Some(probe.properties())
     }
 
-    /// The key frame nearest the middle.
-    pub fn frame(&self) -> Result<DynamicImage, Refusal> {
+    /// The key frame nearest the middle, scaled to fit.
+    pub fn frame(&self, bounds: Bounds) -> Result<DynamicImage, Refusal> {
         let probe = self.probe().ok_or_else(|| undecodable(self.deadline))?;
-        if probe.film().is_none() {
-            return Err(Refusal::NoPreview);
-        }
+        let Some(film) = probe.film() else { return Err(Refusal::NoPreview) };
         let start = seconds(probe.format.start_time.as_deref()).unwrap_or_default();
-        let middle = seconds(probe.format.duration.as_deref()).unwrap_or_default() / 2.0;
+        let length = seconds(probe.format.duration.as_deref()).or_else(|| self.counted());
+        let middle = length.unwrap_or_default() / 2.0;
         let at = self.key_frame(start + middle).map_or(middle, |time| time - start + NUDGE);
-        // What can't be sought in may still have a beginning.
-        let frame = self.grab(Some(at)).or_else(|| self.grab(None));
+        let mut filters = film.filters(bounds);
+        // What can't be sought in may still have a beginning, and ffmpeg may lack zscale.
+        let frame = loop {
+            let Some(filter) = filters.pop() else { break None };
+            if let Some(frame) = self.grab(Some(at), &filter).or_else(|| self.grab(None, &filter)) {
+                break Some(frame);
+            }
+        };
         frame.ok_or_else(|| undecodable(self.deadline))
     }
 
+    /// A still picture that only ffmpeg reads, scaled to fit `bounds` if it has this `size`.
+    pub fn still(&self, size: Option<(u32, u32)>, bounds: Bounds) -> Result<DynamicImage, Refusal> {
+        let filter = match size.map(|size| bounds.fit(size)) {
+            Some((width, height)) => format!("scale={width}:{height}:flags=area,format=rgb24"),
+            None => "format=rgb24".to_owned(),
+        };
+        self.grab(None, &filter).ok_or_else(|| undecodable(self.deadline))
+    }
+
+    /// The playing time in seconds as its packets tell it, read to their end.
+    fn counted(&self) -> Option<f64> {
+        let before = ["-v", "error", "-nostdin", "-progress", "pipe:1", "-stats_period", "10"];
+        let mut arguments = self.input(&before, &[]);
+        let after = ["-map", "0:V?", "-map", "0:a?", "-c", "copy", "-f", "null", "-"];
+        arguments.extend(after.map(str::to_owned));
+        let printed = self.run(&self.tools.ffmpeg, &arguments, limits::PROBE_BYTES)?;
+        let printed = String::from_utf8_lossy(&printed);
+        let last = printed.lines().filter_map(|line| line.strip_prefix("out_time_us=")).next_back()?;
+        last.trim().parse().ok().filter(|time| *time > 0.0).map(|time: f64| time / 1e6)
+    }
+
     fn probe(&self) -> Option<Probe> {
-        let entries = "format=start_time,duration:stream=codec_type,width,height:stream_disposition=attached_pic:\
+        let entries = "format=start_time,duration:stream=codec_type,width,height,sample_aspect_ratio,\
+                       color_space,color_transfer:stream_disposition=attached_pic:\
                        stream_side_data=rotation";
         let show = ["-print_format", "json", "-show_entries", entries];
         let printed = self.ffprobe(&show)?;
@@ -134,14 +179,14 @@ impl Film<'_> {
         self.run(&self.tools.ffprobe, &arguments, limits::PROBE_BYTES)
     }
 
-    /// A key frame at `time` or before, upright and with square pixels.
-    fn grab(&self, time: Option<f64>) -> Option<DynamicImage> {
+    /// A key frame at `time` or before, upright.
+    fn grab(&self, time: Option<f64>, filter: &str) -> Option<DynamicImage> {
         let time = time.map(|time| format!("{:.3}", time.max(0.0)));
         let mut before = vec!["-v", "error", "-nostdin", "-filter_threads", "1", "-skip_frame", "nokey"];
         if let Some(time) = &time {
             before.extend(["-noaccurate_seek", "-ss", time.as_str()]);
         }
-        let after = ["-map", "0:V:0", "-frames:v", "1", "-vf", "scale=trunc(iw*sar):ih", "-c:v", "ppm"];
+        let after = ["-map", "0:V:0", "-frames:v", "1", "-vf", filter, "-c:v", "ppm"];
         let arguments = self.input(&before, &[]);
         let output = ["-f", "image2pipe", "-protocol_whitelist", "file,pipe", "pipe:1"];
         let arguments: Vec<String> =
@@ -165,7 +210,7 @@ impl Film<'_> {
 
     fn run(&self, program: &std::path::Path, arguments: &[String], most_output: u64) -> Option<Vec<u8>> {
         let run = Run {
-            limiter: &self.tools.limiter,
+            limiter: Some(&self.tools.limiter),
             program,
             arguments,
             input: self.file,
@@ -186,13 +231,8 @@ impl Probe {
     }
 
     fn properties(&self) -> Properties {
-        let size = self.film().and_then(|film| Some((film, film.width?, film.height?)));
-        let size = size.filter(|(_, width, height)| *width > 0 && *height > 0);
-        let (width, height) = match size {
-            Some((film, width, height)) if film.lies() => (Some(height), Some(width)),
-            Some((_, width, height)) => (Some(width), Some(height)),
-            None => (None, None),
-        };
+        let size = self.film().and_then(Stream::shown);
+        let (width, height) = (size.map(|(width, _)| width), size.map(|(_, height)| height));
         // A playing time fits an i64 for as long as there are films.
         let length =
             seconds(self.format.duration.as_deref()).map(|seconds| (seconds * 1000.0).round() as u64);
@@ -201,6 +241,45 @@ impl Probe {
 }
 
 impl Stream {
+    /// Width and height as shown: with square pixels, and upright.
+    fn shown(&self) -> Option<(u32, u32)> {
+        let (width, height) =
+            (self.width.filter(|width| *width > 0)?, self.height.filter(|height| *height > 0)?);
+        let wide = (f64::from(width) * self.pixel_shape()).round();
+        let width = if wide >= 1.0 && wide < f64::from(u32::MAX) { wide as u32 } else { width };
+        Some(if self.lies() { (height, width) } else { (width, height) })
+    }
+
+    /// How wide a pixel is if it is 1 high.
+    fn pixel_shape(&self) -> f64 {
+        let shape = self.sample_aspect_ratio.as_deref().and_then(|text| {
+            let (wide, high) = text.split_once(':')?;
+            Some(wide.parse::<f64>().ok()? / high.parse::<f64>().ok()?)
+        });
+        shape.filter(|shape| PIXEL_SHAPES.contains(shape)).unwrap_or(1.0)
+    }
+
+    /// What makes a small picture of 8 bits of a frame; of several the last one is the best.
+    fn filters(&self, bounds: Bounds) -> Vec<String> {
+        // Players take BT.709 for films of high definition that say nothing.
+        let is_large = self.width > Some(1024) || self.height > Some(576);
+        let tagged =
+            self.color_space.as_deref().is_some_and(|space| !matches!(space, "unknown" | "reserved"));
+        let matrix = if is_large && !tagged { ":in_color_matrix=bt709" } else { "" };
+        let scale = match self.shown() {
+            Some(size) => {
+                let (width, height) = bounds.fit(size);
+                format!("scale={width}:{height}:flags=area{matrix}")
+            }
+            None => "scale=trunc(iw*sar):ih".to_owned(),
+        };
+        let plain = format!("{scale},format=rgb24");
+        // High dynamic range has tones that others don't have.
+        let is_high = matches!(self.color_transfer.as_deref(), Some("smpte2084" | "arib-std-b67"));
+        let toned = is_high.then(|| format!("{scale},{TONES},format=rgb24"));
+        [plain].into_iter().chain(toned).collect()
+    }
+
     /// Whether the camera was held sideways.
     fn lies(&self) -> bool {
         let rotation = self.side_data_list.iter().find_map(|data| data.rotation).unwrap_or_default();

@@ -2,11 +2,15 @@
 
 use image::metadata::Orientation;
 
-use super::kind::Format;
 use super::source::ReadAt;
+use crate::media_type::Format;
 
 /// Segments or chunks that are walked past for what is sought. Real files have less than a hundred.
 const STEPS: usize = 1000;
+/// Directories below the first one of a TIFF that are looked at.
+const SUB_DIRECTORIES: u32 = 16;
+/// Stray bytes that may stand between two segments.
+const STRAY_BYTES: usize = 4096;
 /// Bytes of Exif data that are read; in JPEG it can't be more.
 const EXIF_BYTES: usize = 65_533;
 
@@ -45,10 +49,7 @@ pub(super) fn read(source: &(impl ReadAt + ?Sized), format: Format) -> Option<He
     let (width, height, orientation) = match format {
         Format::Jpeg => jpeg(source)?,
         Format::Png => png(source)?,
-        Format::Gif => {
-            let [a, b, c, d] = source.bytes(6)?;
-            upright(u16::from_le_bytes([a, b]).into(), u16::from_le_bytes([c, d]).into())
-        }
+        Format::Gif => gif(source)?,
         Format::Bmp => bmp(source)?,
         Format::WebP => webp(source)?,
         Format::Tiff => tiff(source)?,
@@ -67,11 +68,16 @@ fn upright(width: u32, height: u32) -> Read {
 fn jpeg(source: &(impl ReadAt + ?Sized)) -> Option<Read> {
     let (mut at, mut orientation) = (2, None);
     for _ in 0..STEPS {
-        let [0xFF, marker, high, low] = source.bytes(at)? else { return None };
+        let [first, marker, high, low] = source.bytes(at)?;
+        if first != 0xFF {
+            // Stray bytes between segments are passed over, as browsers do.
+            at += stray(&source.part(at, STRAY_BYTES))?;
+            continue;
+        }
         let length = u64::from(u16::from_be_bytes([high, low]));
         match marker {
             // Fill, and markers that stand alone.
-            0xFF => at += 1,
+            0x00 | 0xFF => at += 1,
             0x01 | 0xD0..=0xD7 => at += 2,
             0xD8..=0xDA => return None,
             0xC0..=0xCF if !matches!(marker, 0xC4 | 0xC8 | 0xCC) => {
@@ -86,6 +92,39 @@ fn jpeg(source: &(impl ReadAt + ?Sized)) -> Option<Read> {
                 }
                 at += 2 + length.max(2);
             }
+        }
+    }
+    None
+}
+
+/// How many bytes come before the next marker.
+fn stray(bytes: &[u8]) -> Option<u64> {
+    memchr::memchr(0xFF, bytes).map(|at| at as u64)
+}
+
+/// GIF89a section 18: the logical screen; where that has no side, the place of the first frame.
+fn gif(source: &(impl ReadAt + ?Sized)) -> Option<Read> {
+    let sides = |[a, b, c, d]: [u8; 4]| {
+        (u32::from(u16::from_le_bytes([a, b])), u32::from(u16::from_le_bytes([c, d])))
+    };
+    let (width, height) = sides(source.bytes(6)?);
+    if width > 0 && height > 0 {
+        return Some(upright(width, height));
+    }
+    let [flags] = source.bytes(10)?;
+    let table = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3_u64 << ((flags & 7) + 1) };
+    let mut at = 13 + table(flags);
+    for _ in 0..STEPS {
+        match source.bytes(at)? {
+            [0x21, _] => at += 2,
+            [0x2C, _] => {
+                let ((left, top), (width, height)) =
+                    (sides(source.bytes(at + 1)?), sides(source.bytes(at + 5)?));
+                return Some(upright(left + width, top + height));
+            }
+            [0, _] => at += 1,
+            // A sub-block of an extension.
+            [length, _] => at += 1 + u64::from(length),
         }
     }
     None
@@ -187,29 +226,66 @@ fn frame_fits(source: &(impl ReadAt + ?Sized), mut at: u64, fits: impl Fn(u64) -
     source.bytes(at) != Some(*b"VP8 ") || fits(at + 8)
 }
 
-/// TIFF 6.0 section 2: the first directory.
+/// TIFF 6.0 section 2: the first directory, or the largest of those below it. Raw photos (DNG) have a thumbnail in the
+/// first one.
 fn tiff(source: &(impl ReadAt + ?Sized)) -> Option<Read> {
     let big = source.bytes(0)? == *b"MM";
+    let first = directory(source, big, number(big, source.bytes(4)?))?;
+    let mut largest = first.size;
+    for below in first.below {
+        let size = directory(source, big, below).and_then(|directory| directory.size);
+        largest = larger(largest, size);
+    }
+    let (width, height) = largest?;
+    Some((width, height, first.orientation))
+}
+
+fn larger(one: Option<(u32, u32)>, other: Option<(u32, u32)>) -> Option<(u32, u32)> {
+    let pixels = |size: Option<(u32, u32)>| size.map(|(width, height)| u64::from(width) * u64::from(height));
+    if pixels(other) > pixels(one) { other } else { one }
+}
+
+/// What a directory of a TIFF says.
+#[derive(Default)]
+struct Directory {
+    size: Option<(u32, u32)>,
+    orientation: Option<Orientation>,
+    /// Where the directories below it are (SubIFDs).
+    below: Vec<u32>,
+}
+
+fn directory(source: &(impl ReadAt + ?Sized), big: bool, at: u32) -> Option<Directory> {
     let short = |bytes: [u8; 2]| if big { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) };
-    let long = |bytes: [u8; 4]| if big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) };
-    let directory = u64::from(long(source.bytes(4)?));
-    let (mut width, mut height, mut orientation) = (None, None, None);
-    for entry in 0..usize::from(short(source.bytes(directory)?)).min(STEPS) {
-        let at = directory + 2 + 12 * entry as u64;
+    let (mut width, mut height, mut found) = (None, None, Directory::default());
+    for entry in 0..usize::from(short(source.bytes(u64::from(at))?)).min(STEPS) {
+        let at = u64::from(at) + 2 + 12 * entry as u64;
         let (tag, kind) = (short(source.bytes(at)?), short(source.bytes(at + 2)?));
         let value = match kind {
             3 => u32::from(short(source.bytes(at + 8)?)),
-            4 => long(source.bytes(at + 8)?),
+            4 | 13 => number(big, source.bytes(at + 8)?),
             _ => continue,
         };
         match tag {
             256 => width = Some(value),
             257 => height = Some(value),
-            274 => orientation = u8::try_from(value).ok().and_then(Orientation::from_exif),
+            274 => found.orientation = u8::try_from(value).ok().and_then(Orientation::from_exif),
+            330 => {
+                let count = number(big, source.bytes(at + 4)?).min(SUB_DIRECTORIES);
+                let places = |number_of: u32| source.bytes(u64::from(value) + 4 * u64::from(number_of));
+                found.below = match count {
+                    1 => vec![value],
+                    count => (0..count).filter_map(places).map(|bytes| number(big, bytes)).collect(),
+                };
+            }
             _ => {}
         }
     }
-    Some((width?, height?, orientation))
+    found.size = width.zip(height);
+    Some(found)
+}
+
+fn number(big: bool, bytes: [u8; 4]) -> u32 {
+    if big { u32::from_be_bytes(bytes) } else { u32::from_le_bytes(bytes) }
 }
 
 fn exif(source: &(impl ReadAt + ?Sized), at: u64, length: usize) -> Option<Orientation> {

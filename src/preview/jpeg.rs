@@ -3,6 +3,8 @@
 use image::{DynamicImage, RgbImage};
 use turbojpeg::{Colorspace, Compressor, Decompressor, Image, OwnedBuf, PixelFormat, ScalingFactor, Subsamp};
 
+use super::clean;
+use super::shrink::Shrunk;
 use crate::model::Refusal;
 
 /// Scans that a picture of many pixels may have; encoders make about ten.
@@ -15,15 +17,18 @@ const PREVIEW_QUALITY: i32 = 80;
 /// The quality of what takes the original's place.
 const FULL_QUALITY: i32 = 95;
 
-/// Decodes a picture of `size` to RGB, with at least twice the width and height of `target` if it has so many pixels.
-pub(super) fn decode(bytes: &[u8], size: (u32, u32), target: (u32, u32)) -> Result<DynamicImage, Refusal> {
-    try_decode(bytes, size, target).map_err(|error| {
+/// Decodes a picture of `size` to RGB or inks, with at least twice the width and height of `target` if it has so many pixels.
+pub(super) fn decode(bytes: &[u8], size: (u32, u32), target: (u32, u32)) -> Result<Shrunk, Refusal> {
+    let plain = clean::jpeg(bytes).ok_or(Refusal::Undecodable)?;
+    let mut shrunk = try_decode(&plain.without_profile(), size, target).map_err(|error| {
         log::debug!("a JPEG can't be decoded: {error}");
         Refusal::Undecodable
-    })
+    })?;
+    shrunk.profile = Some(plain.profile).filter(|profile| !profile.is_empty());
+    Ok(shrunk)
 }
 
-fn try_decode(bytes: &[u8], size: (u32, u32), target: (u32, u32)) -> turbojpeg::Result<DynamicImage> {
+fn try_decode(bytes: &[u8], size: (u32, u32), target: (u32, u32)) -> turbojpeg::Result<Shrunk> {
     let mut decoder = Decompressor::new()?;
     let header = decoder.read_header(bytes)?;
     // What was read as its size decided that it may be decoded.
@@ -44,11 +49,16 @@ fn try_decode(bytes: &[u8], size: (u32, u32), target: (u32, u32)) -> turbojpeg::
     let mut pixels = vec![0; pitch * height];
     let image = Image { pixels: pixels.as_mut_slice(), width, pitch, height, format };
     decoder.decompress(bytes, image).or_else(tolerate)?;
-    let rgb = if inks { rgb(&pixels) } else { pixels };
     let overflow = |_| turbojpeg::Error::IntegerOverflow("width or height");
     let (width, height) = (width.try_into().map_err(overflow)?, height.try_into().map_err(overflow)?);
-    let image = RgbImage::from_raw(width, height, rgb).expect("the buffer was made for this size");
-    Ok(DynamicImage::ImageRgb8(image))
+    let image = if inks {
+        // Adobe stores inks inverted, and so does everyone since.
+        pixels.iter_mut().for_each(|ink| *ink = !*ink);
+        image::RgbaImage::from_raw(width, height, pixels).map(DynamicImage::from)
+    } else {
+        RgbImage::from_raw(width, height, pixels).map(DynamicImage::from)
+    };
+    Ok(Shrunk { inks, ..Shrunk::from(image.expect("the buffer was made for this size")) })
 }
 
 /// The smallest of libjpeg's scales, in eighths, that leaves twice what is wanted for the resampler.
@@ -61,18 +71,19 @@ fn factor((width, height): (usize, usize), target: (u32, u32)) -> ScalingFactor 
     (1..8).find(enough).map_or(ScalingFactor::ONE, |eighths| ScalingFactor::new(eighths, 8))
 }
 
-/// Many cameras leave bytes between the segments; the picture is whole all the same.
+/// Warnings of libjpeg: the picture is there, or what came of it. libjpeg's own programs show it, too.
+const WARNINGS: &[&str] = &[
+    "Corrupt JPEG data",
+    "Inconsistent progression sequence",
+    "Invalid SOS parameters for sequential JPEG",
+    "Premature end of JPEG file",
+    "Unknown Adobe color transform",
+    "Warning: ",
+];
+
 fn tolerate(error: turbojpeg::Error) -> turbojpeg::Result<()> {
     let text = error.to_string();
-    let harmless = ["extraneous bytes", "Unknown Adobe color transform", "Invalid SOS parameters"];
-    if harmless.iter().any(|known| text.contains(known)) { Ok(()) } else { Err(error) }
-}
-
-/// Adobe stores inks inverted, and so does everyone since.
-fn rgb(inks: &[u8]) -> Vec<u8> {
-    let (pixels, _) = inks.as_chunks::<4>();
-    let mix = |ink: u8, black: u8| u8::try_from(u16::from(ink) * u16::from(black) / 255).unwrap_or(u8::MAX);
-    pixels.iter().flat_map(|[c, m, y, k]| [mix(*c, *k), mix(*m, *k), mix(*y, *k)]).collect()
+    if WARNINGS.iter().any(|known| text.contains(known)) { Ok(()) } else { Err(error) }
 }
 
 /// Encodes without metadata; `full` for what takes the original's place.
@@ -119,13 +130,5 @@ mod tests {
         for other in [(60, 90), (90, 59), (9, 6)] {
             assert_eq!(decode(&bytes, other, (9, 6)).err(), Some(Refusal::Undecodable), "{other:?}");
         }
-    }
-
-    #[test]
-    fn inks_become_light() {
-        assert_eq!(
-            rgb(&[255, 255, 255, 255, 255, 0, 0, 255, 255, 255, 255, 0]),
-            [255, 255, 255, 255, 0, 0, 0, 0, 0]
-        );
     }
 }

@@ -1,15 +1,19 @@
 //! Properties and previews of pictures, films and sounds. Every file is taken for hostile.
 //!
-//! Pictures are measured by their headers and decoded in this process, within limits of pixels, bytes,
-//! memory and time; films and sounds are read by ffprobe and ffmpeg in a child that has the file and nothing
-//! else. What a file is its first bytes say, never its name.
+//! Pictures are measured by their headers here, and decoded in a child process that has the file and nothing else, within
+//! limits of pixels, bytes, memory and time; films and sounds are read by ffprobe and ffmpeg in such a child. The first
+//! bytes of a file say what it is, never its name.
 
 mod child;
+mod clean;
+mod colour;
+mod confined;
+mod decoder;
 mod film;
 mod header;
 mod jobs;
 mod jpeg;
-mod kind;
+mod outline;
 mod picture;
 mod png;
 mod shrink;
@@ -18,17 +22,22 @@ mod source;
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
+pub use self::confined::child_main;
+pub use self::decoder::own_program;
 pub use self::jobs::{Job, Jobs};
-pub use self::kind::Format;
 pub use self::source::ReadAt;
 
+use self::decoder::Task;
 use self::film::{Film, Tools};
 use self::header::Header;
-use self::kind::Kind;
 use self::picture::Budget;
 use crate::error::Error;
+use crate::limits;
+pub use crate::media_type::Format;
+use crate::media_type::{self, Kind, Outline};
 use crate::model::Refusal;
 
 /// What previews may cost, and where the programs for films are.
@@ -44,6 +53,51 @@ pub struct Settings {
     pub ffmpeg: PathBuf,
     /// `ffprobe`, likewise.
     pub ffprobe: PathBuf,
+    /// Where pictures are decoded.
+    pub decoding: Decoding,
+    /// What children that read media are kept from.
+    pub sandbox: Sandbox,
+}
+
+/// Where pictures are decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decoding {
+    /// In a child process of this program, one for each picture. The program's first argument is `preview-child`.
+    Child(PathBuf),
+    /// In this process: for tests, and for programs that know where their pictures come from.
+    Here,
+}
+
+/// Whether children that read media run behind a filter of system calls (seccomp(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sandbox {
+    /// They do, or nothing is decoded.
+    Required,
+    /// They don't.
+    Off,
+}
+
+impl Sandbox {
+    /// What is right where nothing is said: the filter, on the machines that have one.
+    pub const STANDARD: Self = if cfg!(all(
+        target_endian = "little",
+        any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
+    )) {
+        Self::Required
+    } else {
+        Self::Off
+    };
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Off => "off",
+        }
+    }
+
+    fn read(word: &str) -> Option<Self> {
+        [Self::Required, Self::Off].into_iter().find(|sandbox| sandbox.word() == word)
+    }
 }
 
 impl Default for Settings {
@@ -54,6 +108,8 @@ impl Default for Settings {
             time: Duration::from_secs(20),
             ffmpeg: "ffmpeg".into(),
             ffprobe: "ffprobe".into(),
+            decoding: Decoding::Here,
+            sandbox: Sandbox::STANDARD,
         }
     }
 }
@@ -146,13 +202,16 @@ impl Studio {
             Some(Kind::Stream(demuxer)) => {
                 self.film(file, demuxer).and_then(|film| film.properties()).unwrap_or_default()
             }
-            None => Properties::default(),
+            kind => sized(outline_size(file, kind)),
         }
     }
 
     /// Width and height as shown of a picture, by its header; `None` for everything else.
     pub fn picture_size(&self, file: &File) -> Option<(u32, u32)> {
-        picture_header(file).map(|header| header.shown())
+        match kind_of(file) {
+            Some(Kind::Picture(format)) => header::read(file, format).map(|header| header.shown()),
+            kind => outline_size(file, kind),
+        }
     }
 
     /// Refuses what can be told to have no preview before any work is done.
@@ -163,6 +222,8 @@ impl Studio {
             }
             Kind::Stream(_) if self.tools.is_err() => Err(Refusal::NoFilmPreviews),
             Kind::Stream(_) => Ok(()),
+            Kind::Outline(Outline::Heif) if self.tools.is_ok() => Ok(()),
+            Kind::Outline(_) | Kind::Other => Err(Refusal::NoPreview),
         }
     }
 
@@ -172,26 +233,52 @@ impl Studio {
             Some(Kind::Picture(format)) => {
                 let header = header::read(file, format).ok_or(Refusal::Undecodable)?;
                 self.check_size(&header)?;
-                picture::preview(&self.read(file)?, &header, bounds, self.budget())
+                match self.picture(file, &header, Task::Preview(bounds)) {
+                    // Palettes and fax.
+                    Err(Refusal::Undecodable) if format == Format::Tiff => {
+                        self.still(file, "tiff_pipe", bounds)
+                    }
+                    rendered => rendered,
+                }
             }
+            Some(Kind::Outline(Outline::Heif)) => self.still(file, "mov", bounds),
             Some(Kind::Stream(demuxer)) => {
                 let film = self.film(file, demuxer).ok_or(Refusal::NoFilmPreviews)?;
-                picture::preview_of_frame(film.frame()?, bounds)
+                here(|| picture::preview_of_frame(film.frame(bounds)?, bounds))
             }
-            None => Err(Refusal::NoPreview),
+            _ => Err(Refusal::NoPreview),
         }
     }
 
-    /// Whether a file is a picture that is not square.
-    pub fn is_oblong(&self, file: &File) -> bool {
-        picture_header(file).is_some_and(|header| header.width != header.height)
+    /// What becomes of a file that is to be an avatar: the square in the middle of a picture, without metadata.
+    pub fn avatar(&self, file: &File) -> Result<Rendered, Refusal> {
+        let header = picture_header(file).ok_or(Refusal::NoAvatar)?;
+        self.check_size(&header)?;
+        self.picture(file, &header, Task::Avatar)
     }
 
-    /// The square in the middle of a picture, in its own format.
-    pub fn square(&self, file: &File) -> Result<Vec<u8>, Refusal> {
-        let header = picture_header(file).ok_or(Refusal::Undecodable)?;
-        self.check_size(&header)?;
-        picture::square(&self.read(file)?, &header, self.budget())
+    /// Whether children that decode pictures can be confined as the settings want it.
+    pub fn try_sandbox(&self) -> Result<Sandbox, Refusal> {
+        if let Decoding::Child(program) = &self.settings.decoding {
+            let nothing =
+                File::open("/dev/null").map_err(|cause| Error::io("can't open /dev/null", cause))?;
+            decoder::run(program, &nothing, Task::Probe, &self.settings)?;
+        }
+        Ok(self.settings.sandbox)
+    }
+
+    fn picture(&self, file: &File, header: &Header, task: Task) -> Result<Rendered, Refusal> {
+        match (&self.settings.decoding, task) {
+            (Decoding::Child(program), task) => decoder::run(program, file, task, &self.settings),
+            (Decoding::Here, Task::Preview(bounds)) => {
+                let bytes = self.read(file)?;
+                here(|| picture::preview(&bytes, header, bounds, self.budget()))
+            }
+            (Decoding::Here, _) => {
+                let bytes = self.read(file)?;
+                here(|| picture::avatar(&bytes, header, self.budget()))
+            }
+        }
     }
 
     fn check_size(&self, header: &Header) -> Result<(), Refusal> {
@@ -214,6 +301,12 @@ impl Studio {
         Budget { pixels: self.settings.max_pixels, deadline: self.deadline() }
     }
 
+    /// A preview of a still picture that ffmpeg may be able to read.
+    fn still(&self, file: &File, demuxer: &'static str, bounds: Bounds) -> Result<Rendered, Refusal> {
+        let film = self.film(file, demuxer).ok_or(Refusal::Undecodable)?;
+        here(|| picture::preview_of_frame(film.still(self.picture_size(file), bounds)?, bounds))
+    }
+
     fn film<'a>(&'a self, file: &'a File, demuxer: &'static str) -> Option<Film<'a>> {
         let tools = self.tools.as_ref().ok()?;
         Some(Film { tools, file, demuxer, pixels: self.settings.max_pixels, deadline: self.deadline() })
@@ -224,14 +317,37 @@ impl Studio {
 pub fn properties(bytes: &[u8]) -> Properties {
     match kind_of(bytes) {
         Some(Kind::Picture(format)) => picture_properties(bytes, format),
-        _ => Properties::default(),
+        Some(Kind::Stream(_)) => Properties::default(),
+        kind => sized(outline_size(bytes, kind)),
     }
+}
+
+/// An avatar of a picture in memory, of at most `max_pixels` pixels.
+pub fn avatar(bytes: &[u8], max_pixels: u64, time: Duration) -> Result<Rendered, Refusal> {
+    let header = picture_header(bytes).ok_or(Refusal::NoAvatar)?;
+    here(|| picture::avatar(bytes, &header, Budget { pixels: max_pixels, deadline: Instant::now() + time }))
 }
 
 /// A preview of a picture in memory, of at most `max_pixels` pixels.
 pub fn render(bytes: &[u8], bounds: Bounds, max_pixels: u64, time: Duration) -> Result<Rendered, Refusal> {
     let header = picture_header(bytes).ok_or(Refusal::NoPreview)?;
-    picture::preview(bytes, &header, bounds, Budget { pixels: max_pixels, deadline: Instant::now() + time })
+    let budget = Budget { pixels: max_pixels, deadline: Instant::now() + time };
+    here(|| picture::preview(bytes, &header, bounds, budget))
+}
+
+/// Runs on a stack of its own, where a panic of a decoder is a picture that can't be decoded.
+fn here<T: Send>(work: impl FnOnce() -> Result<T, Refusal> + Send) -> Result<T, Refusal> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("preview".to_owned()).stack_size(limits::PREVIEW_STACK);
+        let worker = thread.spawn_scoped(scope, work).map_err(|error| {
+            log::error!("can't start a thread for a preview: {error}");
+            Refusal::Overloaded
+        })?;
+        worker.join().unwrap_or_else(|_| {
+            log::warn!("a decoder panicked");
+            Err(Refusal::Undecodable)
+        })
+    })
 }
 
 /// Why there is nothing: the media is damaged, or there was no time left. One that is whole may be shown when less goes on.
@@ -240,19 +356,36 @@ fn undecodable(deadline: Instant) -> Refusal {
 }
 
 fn kind_of(source: &(impl ReadAt + ?Sized)) -> Option<Kind> {
-    kind::kind(&source.part(0, kind::HEAD))
+    let first = source.part(0, limits::SNIFF_BYTES);
+    let content = media_type::sniff(&first)?;
+    // A tag may be longer than that.
+    let behind = media_type::tag_end(&first).map(|end| source.part(end, limits::SNIFF_BYTES));
+    let behind = behind.and_then(|first| media_type::sniff(&first)).filter(media_type::Content::is_sound);
+    Some(behind.unwrap_or(content).kind)
 }
 
 fn picture_header(source: &(impl ReadAt + ?Sized)) -> Option<Header> {
     match kind_of(source)? {
         Kind::Picture(format) => header::read(source, format),
-        Kind::Stream(_) => None,
+        _ => None,
     }
 }
 
 fn picture_properties(source: &(impl ReadAt + ?Sized), format: Format) -> Properties {
-    let shown = header::read(source, format).map(|header| header.shown());
-    Properties { width: shown.map(|(width, _)| width), height: shown.map(|(_, height)| height), length: None }
+    sized(header::read(source, format).map(|header| header.shown()))
+}
+
+fn sized(size: Option<(u32, u32)>) -> Properties {
+    Properties { width: size.map(|(width, _)| width), height: size.map(|(_, height)| height), length: None }
+}
+
+/// The size of a picture that is not decoded here.
+fn outline_size(source: &(impl ReadAt + ?Sized), kind: Option<Kind>) -> Option<(u32, u32)> {
+    match kind {
+        Some(Kind::Outline(outline)) => outline::size(source, outline),
+        None => outline::svg(source),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -1,22 +1,24 @@
 //! Still pictures: decoded within limits, turned upright, scaled down, encoded without metadata.
 
+use std::borrow::Cow;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
-use std::thread;
 use std::time::Instant;
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{U8x3, U8x4};
 use fast_image_resize::{PixelTrait, ResizeOptions, Resizer};
-use image::codecs::gif::GifEncoder;
+use image::codecs::gif::{GifDecoder, GifEncoder, Repeat};
 use image::metadata::Orientation;
-use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{
+    AnimationDecoder, DynamicImage, ExtendedColorType, Frame, ImageDecoder, ImageFormat, ImageReader, Limits,
+};
 
+use super::clean::{self, Cleaned};
 use super::header::{Header, turns};
-use super::jpeg;
-use super::kind::Format;
 use super::shrink::{self, Shrunk};
 use super::{Bounds, Rendered, png, undecodable};
-use crate::limits;
+use super::{colour, jpeg};
+use crate::media_type::Format;
 use crate::model::Refusal;
 
 /// Bytes of memory that decoders may use besides four for each pixel.
@@ -57,45 +59,87 @@ pub(super) fn preview(
     bounds: Bounds,
     budget: Budget,
 ) -> Result<Rendered, Refusal> {
-    apart(|| {
-        let target = stored(bounds.fit(header.shown()), header.orientation);
-        let picture = decode(bytes, header, target, budget)?;
-        finish(picture, target, header.orientation, Some(header.format))
-    })
+    let target = stored(bounds.fit(header.shown()), header.orientation);
+    let picture = decode(bytes, header, target, budget)?;
+    // Of a raw photo it is the thumbnail.
+    let target = match header.format {
+        Format::Tiff => {
+            let size = stored((picture.image.width(), picture.image.height()), header.orientation);
+            stored(bounds.fit(size), header.orientation)
+        }
+        _ => target,
+    };
+    finish(picture, target, header.orientation, Some(header.format))
 }
 
 /// A preview of a frame that is decoded already, as JPEG.
 pub(super) fn preview_of_frame(image: DynamicImage, bounds: Bounds) -> Result<Rendered, Refusal> {
-    apart(|| {
-        let target = bounds.fit((image.width(), image.height()));
-        finish(image.into(), target, Orientation::NoTransforms, None)
-    })
+    let target = bounds.fit((image.width(), image.height()));
+    finish(image.into(), target, Orientation::NoTransforms, None)
 }
 
-/// The square in the middle of a picture, in its own format.
-pub(super) fn square(bytes: &[u8], header: &Header, budget: Budget) -> Result<Vec<u8>, Refusal> {
-    apart(|| {
-        let mut image = decode(bytes, header, (header.width, header.height), budget)?.image;
-        let side = image.width().min(image.height());
-        image = image.crop_imm((image.width() - side) / 2, (image.height() - side) / 2, side, side);
-        image.apply_orientation(header.orientation);
-        encode(&image, header.format, true)
-    })
+/// The square in the middle of a picture, upright and without metadata, and its format. A picture that is all of that
+/// keeps its pixels bit by bit, and one that moves does where we can't write its format.
+pub(super) fn avatar(bytes: &[u8], header: &Header, budget: Budget) -> Result<Rendered, Refusal> {
+    let cleaned = clean::clean(bytes, header.format);
+    let plain = header.width == header.height && header.orientation == Orientation::NoTransforms;
+    match cleaned {
+        Some(Cleaned { bytes, .. }) if plain => Ok(Rendered { bytes, format: header.format }),
+        Some(Cleaned { animated: true, .. }) if header.format == Format::Gif => {
+            cut_frames(bytes, header, budget)
+        }
+        Some(Cleaned { bytes, animated: true }) => Ok(Rendered { bytes, format: header.format }),
+        _ => cut(bytes, header, budget),
+    }
 }
 
-/// Runs on a stack of its own, where a panic of a decoder is a picture that can't be decoded.
-fn apart<T: Send>(work: impl FnOnce() -> Result<T, Refusal> + Send) -> Result<T, Refusal> {
-    thread::scope(|scope| {
-        let thread = thread::Builder::new().name("preview".to_owned()).stack_size(limits::PREVIEW_STACK);
-        let worker = thread.spawn_scoped(scope, work).map_err(|error| {
-            log::error!("can't start a thread for a preview: {error}");
-            Refusal::Overloaded
-        })?;
-        worker.join().unwrap_or_else(|_| {
-            log::warn!("a decoder panicked");
-            Err(Refusal::Undecodable)
-        })
-    })
+fn cut(bytes: &[u8], header: &Header, budget: Budget) -> Result<Rendered, Refusal> {
+    let size = (header.width, header.height);
+    let decoded = decode(bytes, header, size, budget)?;
+    let size = (decoded.image.width(), decoded.image.height());
+    let mut image = visible_alpha(shown(decoded, size)?);
+    image = middle(&image);
+    image.apply_orientation(header.orientation);
+    // These may hold anything beside the picture, and browsers don't show TIFF.
+    let format = match header.format {
+        Format::Bmp | Format::Tiff => Format::Png,
+        format => format,
+    };
+    Ok(Rendered { bytes: encode(&image, format, true)?, format })
+}
+
+fn middle(image: &DynamicImage) -> DynamicImage {
+    let side = image.width().min(image.height());
+    image.crop_imm((image.width() - side) / 2, (image.height() - side) / 2, side, side)
+}
+
+/// The square in the middle of each frame of a GIF.
+fn cut_frames(bytes: &[u8], header: &Header, budget: Budget) -> Result<Rendered, Refusal> {
+    try_cut_frames(bytes, header, budget).map_err(|error| budget.refusal(&error))
+}
+
+fn try_cut_frames(bytes: &[u8], header: &Header, budget: Budget) -> image::ImageResult<Rendered> {
+    let mut decoder = GifDecoder::new(budget.source(bytes))?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(budget.memory());
+    decoder.set_limits(limits.clone())?;
+    limits.reserve(header.pixels().saturating_mul(4))?;
+    let mut out = Vec::new();
+    {
+        let mut encoder = GifEncoder::new_with_speed(&mut out, GIF_SPEED);
+        encoder.set_repeat(Repeat::Infinite)?;
+        for frame in decoder.into_frames() {
+            // The reader of a picture in memory has it all at once, and would not look at the clock again.
+            if Instant::now() >= budget.deadline {
+                return Err(io::Error::from(io::ErrorKind::TimedOut).into());
+            }
+            let frame = frame?;
+            let delay = frame.delay();
+            let image = middle(&frame.into_buffer().into()).into_rgba8();
+            encoder.encode_frame(Frame::from_parts(image, 0, 0, delay))?;
+        }
+    }
+    Ok(Rendered { bytes: out, format: Format::Gif })
 }
 
 /// Decodes what is at least as large as `target`, and all of it where that is as cheap.
@@ -104,8 +148,9 @@ fn decode(bytes: &[u8], header: &Header, target: (u32, u32), budget: Budget) -> 
         return Err(Refusal::TooManyPixels);
     }
     let size = (header.width, header.height);
+    let bytes = &*with_screen(bytes, header);
     match header.format {
-        Format::Jpeg => return jpeg::decode(bytes, size, target).map(Shrunk::from),
+        Format::Jpeg => return jpeg::decode(bytes, size, target),
         Format::Png => {
             let factor = shrink::factor(size, target);
             let shrunk =
@@ -116,24 +161,51 @@ fn decode(bytes: &[u8], header: &Header, target: (u32, u32), budget: Budget) -> 
         }
         _ => {}
     }
-    let image = decode_whole(bytes, header.format, budget).map_err(|error| budget.refusal(&error))?;
-    if (image.width(), image.height()) == size { Ok(image.into()) } else { Err(Refusal::Undecodable) }
+    let shrunk = match decode_whole(bytes, header.format, budget) {
+        // Its rows may be had as far as they go.
+        Err(error) if header.format == Format::Png && Instant::now() < budget.deadline => {
+            let rows = png::shrink(budget.source(bytes), header, 1, budget.memory());
+            rows.ok().flatten().ok_or_else(|| budget.refusal(&error))?
+        }
+        decoded => decoded.map_err(|error| budget.refusal(&error))?,
+    };
+    // The first picture of a TIFF may be the thumbnail of the one that was measured.
+    let same = (shrunk.image.width(), shrunk.image.height()) == size || header.format == Format::Tiff;
+    if same { Ok(shrunk) } else { Err(Refusal::Undecodable) }
 }
 
-fn decode_whole(bytes: &[u8], format: Format, budget: Budget) -> image::ImageResult<DynamicImage> {
+/// A GIF whose logical screen has no side gets the one of its header: browsers show it.
+fn with_screen<'a>(bytes: &'a [u8], header: &Header) -> Cow<'a, [u8]> {
+    let sides =
+        [header.width, header.height].map(|side| u16::try_from(side).unwrap_or(u16::MAX).to_le_bytes());
+    let screen = sides.concat();
+    match bytes.get(6..10) {
+        Some(said) if header.format == Format::Gif && said != screen => {
+            [&bytes[..6], &screen, &bytes[10..]].concat().into()
+        }
+        _ => bytes.into(),
+    }
+}
+
+fn decode_whole(bytes: &[u8], format: Format, budget: Budget) -> image::ImageResult<Shrunk> {
     let mut reader = ImageReader::with_format(budget.source(bytes), image_format(format));
     let mut limits = Limits::default();
     limits.max_alloc = Some(budget.memory());
     reader.limits(limits.clone());
-    let decoder = reader.into_decoder()?;
+    let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
     let pixels = u64::from(width) * u64::from(height);
     if pixels > budget.pixels {
         limits.reserve(u64::MAX)?;
     }
     limits.reserve(decoder.total_bytes())?;
+    let profile = decoder.icc_profile().ok().flatten();
     let image = DynamicImage::from_decoder(decoder)?;
-    Ok(if image.color().has_alpha() { image.into_rgba8().into() } else { image.into_rgb8().into() })
+    let image: DynamicImage =
+        if image.color().has_alpha() { image.into_rgba8().into() } else { image.into_rgb8().into() };
+    // A BMP of 32 bits whose alpha is 0 everywhere has none (browsers show it opaque).
+    let image = if format == Format::Bmp { with_some_alpha(image) } else { image };
+    Ok(Shrunk { profile, ..image.into() })
 }
 
 /// Scales, turns and encodes. Without `source` the preview is a JPEG.
@@ -143,7 +215,7 @@ fn finish(
     orientation: Orientation,
     source: Option<Format>,
 ) -> Result<Rendered, Refusal> {
-    let mut image = visible_alpha(resize(picture, target)?);
+    let mut image = visible_alpha(shown(picture, target)?);
     image.apply_orientation(orientation);
     let format = source.map_or(Format::Jpeg, |source| preview_format(source, image.color().has_alpha()));
     Ok(Rendered { bytes: encode(&image, format, false)?, format })
@@ -157,6 +229,17 @@ fn preview_format(source: Format, alpha: bool) -> Format {
         Format::Tiff | Format::WebP => Format::Jpeg,
         format => format,
     }
+}
+
+/// A picture in another size, in sRGB.
+fn shown(picture: Shrunk, (width, height): (u32, u32)) -> Result<DynamicImage, Refusal> {
+    let (inks, profile) = (picture.inks, picture.profile.clone());
+    let image = resize(picture, (width, height))?;
+    if !inks {
+        return Ok(colour::to_srgb(image, profile.as_deref()));
+    }
+    let bytes = colour::from_inks(image.as_bytes(), profile.as_deref());
+    image::RgbImage::from_raw(width, height, bytes).map(DynamicImage::from).ok_or(Refusal::Undecodable)
 }
 
 fn resize(picture: Shrunk, (width, height): (u32, u32)) -> Result<DynamicImage, Refusal> {
@@ -177,7 +260,7 @@ fn resize(picture: Shrunk, (width, height): (u32, u32)) -> Result<DynamicImage, 
 /// The bytes of a picture of pixels `P` in another size. The pixel's type is a parameter so that the program holds the
 /// resampler's code for our two alone: for all thirteen it is a third of the program.
 fn scale<P: PixelTrait>(picture: &Shrunk, width: u32, height: u32) -> Result<Vec<u8>, Refusal> {
-    let Shrunk { image, size } = picture;
+    let Shrunk { image, size, inks, .. } = picture;
     let failed = |error: &dyn std::fmt::Display| {
         log::debug!("a picture can't be resized: {error}");
         Refusal::Undecodable
@@ -187,7 +270,7 @@ fn scale<P: PixelTrait>(picture: &Shrunk, width: u32, height: u32) -> Result<Vec
     let mut bytes = vec![0; width as usize * height as usize * P::size()];
     let small = TypedImage::<P>::from_buffer(width, height, &mut bytes);
     let mut small = small.map_err(|error| failed(&error))?;
-    let part = ResizeOptions::new().crop(0.0, 0.0, size.0, size.1);
+    let part = ResizeOptions::new().crop(0.0, 0.0, size.0, size.1).use_alpha(!inks);
     Resizer::new().resize_typed(&source, &mut small, &part).map_err(|error| failed(&error))?;
     Ok(bytes)
 }
@@ -196,6 +279,16 @@ fn scale<P: PixelTrait>(picture: &Shrunk, width: u32, height: u32) -> Result<Vec
 fn visible_alpha(image: DynamicImage) -> DynamicImage {
     match &image {
         DynamicImage::ImageRgba8(pixels) if pixels.pixels().all(|pixel| pixel.0[3] == u8::MAX) => {
+            image.into_rgb8().into()
+        }
+        _ => image,
+    }
+}
+
+/// The picture without its alpha channel where that hides all of it.
+fn with_some_alpha(image: DynamicImage) -> DynamicImage {
+    match &image {
+        DynamicImage::ImageRgba8(pixels) if pixels.pixels().all(|pixel| pixel.0[3] == 0) => {
             image.into_rgb8().into()
         }
         _ => image,

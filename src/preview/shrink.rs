@@ -11,12 +11,16 @@ pub(super) struct Shrunk {
     pub image: DynamicImage,
     /// Its width and height; what is beyond is the rest of boxes that the source did not fill.
     pub size: (f64, f64),
+    /// Whether its samples are inks, 0 for none of it, in the order of CMYK.
+    pub inks: bool,
+    /// The ICC profile of its colours.
+    pub profile: Option<Vec<u8>>,
 }
 
 impl From<DynamicImage> for Shrunk {
     fn from(image: DynamicImage) -> Self {
         let size = (image.width().into(), image.height().into());
-        Self { image, size }
+        Self { image, size, inks: false, profile: None }
     }
 }
 
@@ -69,6 +73,17 @@ impl Shrinker {
         }
     }
 
+    /// Leaves the rows that never came empty: nothing where there is alpha, else black.
+    pub fn fill(&mut self) {
+        let boxes = self.source.1 as usize / self.factor;
+        let row = self.sums.len().div_ceil(self.factor * self.channels) * self.channels;
+        if self.rows > 0 {
+            self.flush();
+        }
+        let whole = (boxes + usize::from(!(self.source.1 as usize).is_multiple_of(self.factor))) * row;
+        self.boxes.resize(whole.max(self.boxes.len()), 0);
+    }
+
     /// Makes boxes of the rows so far.
     fn flush(&mut self) {
         let colours = if self.channels.is_multiple_of(2) { self.channels - 1 } else { self.channels };
@@ -99,7 +114,7 @@ impl Shrinker {
             _ => RgbaImage::from_raw(width, height, self.boxes)?.into(),
         };
         let side = |side: u32| f64::from(side) / self.factor as f64;
-        Some(Shrunk { image, size: (side(self.source.0), side(self.source.1)) })
+        Some(Shrunk { size: (side(self.source.0), side(self.source.1)), ..Shrunk::from(image) })
     }
 }
 
@@ -121,7 +136,7 @@ mod tests {
     #[test]
     fn boxes_are_means_also_where_they_are_not_full() {
         let rows: [&[u8]; 3] = [&[0, 4, 10, 10, 7], &[4, 8, 20, 21, 8], &[100, 50, 1, 2, 255]];
-        let Shrunk { image, size } = shrunk((5, 3), 1, 2, &rows);
+        let Shrunk { image, size, .. } = shrunk((5, 3), 1, 2, &rows);
         assert_eq!((image.width(), image.height(), size), (3, 2, (2.5, 1.5)));
         let grey: Vec<u8> = image.into_rgb8().pixels().map(|pixel| pixel[1]).collect();
         assert_eq!(grey, [4, 15, 8, 75, 2, 255]);

@@ -44,7 +44,7 @@ fn decoded(rendered: &Rendered) -> DynamicImage {
     let header = header::read(rendered.bytes.as_slice(), rendered.format).unwrap();
     let size = (header.width, header.height);
     match rendered.format {
-        Format::Jpeg => jpeg::decode(&rendered.bytes, size, size).unwrap(),
+        Format::Jpeg => jpeg::decode(&rendered.bytes, size, size).unwrap().image,
         _ => image::load_from_memory(&rendered.bytes).unwrap(),
     }
 }
@@ -201,11 +201,10 @@ fn what_the_camera_says_is_done_and_forgotten() {
 #[test]
 fn squares_are_cut_from_the_middle_in_the_own_format() {
     for (kind, format, _) in FORMATS {
-        let bytes = encoded(&picture(90, 60), kind);
-        let header = header::read(bytes.as_slice(), format).unwrap();
-        let budget = Budget { pixels: MOST, deadline: Instant::now() + TIME };
-        let square = picture::square(&bytes, &header, budget).unwrap();
-        let image = decoded(&Rendered { bytes: square, format }).to_rgb8();
+        let square = avatar(&encoded(&picture(90, 60), kind), MOST, TIME).unwrap();
+        let cleaned = !matches!(format, Format::Bmp | Format::Tiff);
+        assert_eq!(square.format, if cleaned { format } else { Format::Png });
+        let image = decoded(&square).to_rgb8();
         assert_eq!((image.width(), image.height()), (60, 60), "{format:?}");
         assert!(image.get_pixel(10, 5)[0] > 150 && image.get_pixel(50, 5)[2] > 150, "{format:?}");
     }
@@ -274,7 +273,6 @@ fn pictures_that_are_too_large_are_not_decoded() {
 fn headers_that_lie_give_refusals() {
     let idat = zeros(3 * 1000);
     let lies = [
-        ("fewer rows than said", png(&[(b"IHDR", &ihdr(1000, 5000)), (b"IDAT", &idat), (b"IEND", b"")])),
         ("no rows", png(&[(b"IHDR", &ihdr(1000, 1000)), (b"IEND", b"")])),
         ("no width", png(&[(b"IHDR", &ihdr(0, 10)), (b"IDAT", &idat), (b"IEND", b"")])),
         ("another header", png(&[(b"IHDR", &ihdr(9, 9)), (b"IHDR", &ihdr(60_000, 60_000)), (b"IEND", b"")])),
@@ -294,16 +292,16 @@ fn headers_that_lie_give_refusals() {
     }
 }
 
-/// libjpeg passes over FF 00 between segments; we take it for a segment and pass over what follows.
+/// FF 00 between segments is passed over by libjpeg, and by us; nothing that it hides is read as a size.
 #[test]
-fn a_jpeg_that_can_be_read_in_two_ways_is_not_decoded() {
+fn a_jpeg_is_read_in_one_way() {
     let large = encoded(&picture(900, 600), ImageFormat::Jpeg);
     let hidden = &large[2..];
     let length = u16::try_from(hidden.len() + 2).unwrap().to_be_bytes();
     let small = b"\xFF\xC0\0\x0B\x08\0\x0A\0\x0A\x01\x01\x11\0";
     let two = [b"\xFF\xD8\xFF\xE0\0\x02\xFF\0", &length[..], hidden, small].concat();
-    assert_eq!(properties(&two).width, Some(10));
-    assert_eq!(survives("two sizes", &two), Err(Refusal::Undecodable));
+    assert_eq!(properties(&two).width, Some(900));
+    assert_eq!(size(survives("two sizes", &two)), (200, 133));
 }
 
 /// A WebP whose canvas is 9 squared; `frame` is what comes after it.
@@ -377,7 +375,8 @@ fn thin_pictures_are_scaled() {
         size(survives("a line", &jpeg));
     }
     let stripe = png(&[(b"IHDR", &ihdr(1, 40_000_000)), (b"IDAT", &zeros(300)), (b"IEND", b"")]);
-    assert!(survives("a line of 40 million pixels", &stripe).is_err());
+    // Of which most are missing: shown as far as they go, or refused.
+    let _ = survives("a line of 40 million pixels", &stripe);
 }
 
 /// A GIF of this many frames of one pixel.
@@ -449,4 +448,155 @@ fn what_is_no_picture_has_no_preview() {
         assert_eq!(rendered(bytes, 9, 9), Err(Refusal::NoPreview));
         assert_eq!(properties(bytes), Properties::default());
     }
+}
+
+/// Segments of a JPEG that tell more than the picture.
+fn told() -> Vec<u8> {
+    let segment = |marker: u8, data: &[u8]| {
+        let length = u16::try_from(data.len() + 2).unwrap().to_be_bytes();
+        [&[0xFF, marker][..], &length, data].concat()
+    };
+    [
+        segment(0xE1, b"Exif\0\0MM\0*SECRET"),
+        segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0SECRET"),
+        segment(0xED, b"Photoshop 3.0\0SECRET"),
+        segment(0xFE, b"SECRET"),
+    ]
+    .concat()
+}
+
+/// A picture in each container that we clean, with secrets in every place for them, `side` pixels wide and 20 high.
+fn with_secrets(side: u32) -> Vec<(Format, Vec<u8>)> {
+    let image = picture(side, 20);
+    let jpeg = encoded(&image, ImageFormat::Jpeg);
+    let jpeg = [&jpeg[..2], &told(), &jpeg[2..], b"SECRET behind the end"].concat();
+    let small = encoded(&image, ImageFormat::Png);
+    let chunk = |name: &[u8], data: &[u8]| {
+        [&u32::try_from(data.len()).unwrap().to_be_bytes()[..], name, data, &[0; 4]].concat()
+    };
+    let texts =
+        [chunk(b"tEXt", b"Comment\0SECRET"), chunk(b"zTXt", b"SECRET"), chunk(b"iTXt", b"SECRET")].concat();
+    let png = [&small[..33], &texts, &chunk(b"prVt", b"SECRET"), &small[33..], b"SECRET"].concat();
+    let gif = encoded(&image, ImageFormat::Gif);
+    let at = 13 + if gif[10] & 0x80 == 0 { 0 } else { 3 << ((gif[10] & 7) + 1) };
+    let blocks = [&b"\x21\xFE\x06SECRET\0"[..], b"\x21\xFF\x0BXMP DataXMP\x06SECRET\0"].concat();
+    let gif = [&gif[..at], &blocks, &gif[at..], b"SECRET"].concat();
+    let webp = encoded(&image, ImageFormat::WebP);
+    let chunks =
+        [&webp[12..], b"EXIF\x06\0\0\0SECRET", b"XMP \x06\0\0\0SECRET", b"SECR\x06\0\0\0SECRET"].concat();
+    let canvas = [&[0x0C, 0, 0, 0][..], &(side - 1).to_le_bytes()[..3], &[19, 0, 0]].concat();
+    let chunks = [b"VP8X\x0A\0\0\0", &canvas[..], &chunks].concat();
+    let webp =
+        [b"RIFF", &u32::try_from(chunks.len() + 4).unwrap().to_le_bytes()[..], b"WEBP", &chunks].concat();
+    vec![(Format::Jpeg, jpeg), (Format::Png, png), (Format::Gif, gif), (Format::WebP, webp)]
+}
+
+#[test]
+fn an_avatar_tells_nothing_but_its_picture() {
+    for (side, kept) in [(20, true), (30, false)] {
+        for (format, bytes) in with_secrets(side) {
+            let holds = |bytes: &[u8]| bytes.windows(6).any(|part| part == b"SECRET");
+            assert!(holds(&bytes), "{format:?}");
+            let made = avatar(&bytes, MOST, TIME).unwrap();
+            assert_eq!(made.format, format);
+            assert!(!holds(&made.bytes), "{format:?} of {side} pixels");
+            let shown = properties(&made.bytes);
+            assert_eq!((shown.width, shown.height), (Some(20), Some(20)), "{format:?}");
+            // The coded pixels are those that came, unless the picture is cut.
+            let pixels = |bytes: &[u8]| rendered(bytes, 20, 20).unwrap().bytes;
+            assert_eq!(pixels(&made.bytes) == pixels(&bytes), kept, "{format:?}");
+        }
+    }
+}
+
+#[test]
+fn an_avatar_that_we_cannot_clean_is_converted_or_refused() {
+    for kind in [ImageFormat::Bmp, ImageFormat::Tiff] {
+        let made = avatar(&encoded(&picture(20, 20), kind), MOST, TIME).unwrap();
+        assert_eq!(made.format, Format::Png);
+    }
+    for bytes in [&b"text"[..], b"", b"\0\0\0\x18ftypavif", b"RIFF\0\0\0\0WAVE"] {
+        assert_eq!(avatar(bytes, MOST, TIME), Err(Refusal::NoAvatar));
+    }
+}
+
+#[test]
+fn an_animation_is_cut_frame_by_frame_or_kept_whole() {
+    let mut gif = Vec::new();
+    {
+        let mut encoder = image::codecs::gif::GifEncoder::new(&mut gif);
+        for _ in 0..3 {
+            encoder.encode_frame(image::Frame::new(picture(30, 20).into_rgba8())).unwrap();
+        }
+    }
+    let made = avatar(&gif, MOST, TIME).unwrap();
+    let decoder = image::codecs::gif::GifDecoder::new(Cursor::new(&made.bytes)).unwrap();
+    let frames = image::AnimationDecoder::into_frames(decoder).collect_frames().unwrap();
+    assert_eq!(frames.len(), 3);
+    assert!(frames.iter().all(|frame| frame.buffer().dimensions() == (20, 20)));
+    let small = encoded(&picture(30, 20), ImageFormat::Png);
+    let moving = [&small[..33], b"\0\0\0\x08acTL\0\0\0\x01\0\0\0\0\0\0\0\0", &small[33..]].concat();
+    assert_eq!(avatar(&moving, MOST, TIME).unwrap().bytes, moving);
+}
+
+/// What browsers show although it is not quite right.
+#[test]
+fn what_browsers_show_has_a_preview() {
+    let jpeg = encoded(&picture(320, 240), ImageFormat::Jpeg);
+    // Behind the first segment.
+    let behind_start = |more: &[u8]| [&jpeg[..20], more, &jpeg[20..]].concat();
+    let mut new_jfif = jpeg.clone();
+    let at = jpeg.windows(4).position(|part| part == b"JFIF").unwrap();
+    new_jfif[at + 5] = 2;
+    let gif = encoded(&picture(320, 240), ImageFormat::Gif);
+    let small = encoded(&picture(320, 240), ImageFormat::Png);
+    let few_rows = png(&[(b"IHDR", &ihdr(320, 240)), (b"IDAT", &zeros(961 * 100)), (b"IEND", b"")]);
+    let no_screen = [&gif[..6], &[0; 4], &gif[10..]].concat();
+    for (what, bytes) in [
+        ("a new revision of JFIF", new_jfif),
+        ("a stray byte", behind_start(b"\0")),
+        ("many stray bytes", behind_start(&[7; 300])),
+        ("an empty profile", behind_start(b"\xFF\xE2\0\x10ICC_PROFILE\0\x01\x01")),
+        ("a profile that is none", behind_start(b"\xFF\xE2\0\x14ICC_PROFILE\0\x01\x01abcd")),
+        ("a profile of which parts lack", behind_start(b"\xFF\xE2\0\x14ICC_PROFILE\0\x02\x09abcd")),
+        ("no end", jpeg[..jpeg.len() - 2].to_vec()),
+        ("half a JPEG", jpeg[..jpeg.len() / 2].to_vec()),
+        ("bytes behind the end", [&jpeg[..], b"more"].concat()),
+        ("no logical screen", no_screen),
+        ("half a PNG", small[..small.len() / 2].to_vec()),
+        ("fewer rows than said", few_rows),
+    ] {
+        assert_eq!(properties(&bytes).width.zip(properties(&bytes).height), Some((320, 240)), "{what}");
+        assert_eq!(size(rendered(&bytes, 100, 100)), (100, 75), "{what}");
+    }
+}
+
+#[test]
+fn a_preview_has_the_colours_of_its_source() {
+    let p3 = moxcms::ColorProfile::new_display_p3().encode().unwrap();
+    let image = DynamicImage::from(RgbImage::from_pixel(200, 100, Rgb([200, 60, 40])));
+    let mut png = Vec::new();
+    let mut encoder = image::codecs::png::PngEncoder::new(&mut png);
+    image::ImageEncoder::set_icc_profile(&mut encoder, p3.clone()).unwrap();
+    image.write_with_encoder(encoder).unwrap();
+    let jpeg = encoded(&image, ImageFormat::Jpeg);
+    let segment = [&b"ICC_PROFILE\0\x01\x01"[..], &p3].concat();
+    let length = u16::try_from(segment.len() + 2).unwrap().to_be_bytes();
+    let jpeg = [&jpeg[..2], b"\xFF\xE2", &length, &segment, &jpeg[2..]].concat();
+    for bytes in [jpeg, png] {
+        for made in [rendered(&bytes, 20, 20).unwrap(), avatar(&bytes, MOST, TIME).unwrap()] {
+            let pixel = decoded(&made).to_rgb8().get_pixel(5, 5).0;
+            assert!(
+                pixel.iter().zip([217, 44, 26]).all(|(one, other)| one.abs_diff(other) <= 4),
+                "{pixel:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_bitmap_that_is_wholly_transparent_is_opaque() {
+    let clear = DynamicImage::from(RgbaImage::from_pixel(20, 20, Rgba([255, 0, 0, 0])));
+    let made = rendered(&encoded(&clear, ImageFormat::Bmp), 10, 10).unwrap();
+    assert_eq!(decoded(&made).to_rgba8().get_pixel(5, 5).0, [255, 0, 0, 255]);
 }

@@ -1,14 +1,17 @@
 //! `GET /{channel}/{id}`: the bytes of a media, whole or in part (RFC 9110 sections 13 and 14).
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
 use super::Web;
 use crate::access::Granted;
 use crate::http::conditional::{self, Validators};
-use crate::http::{Exchange, Response, disposition, mime, range, target};
-use crate::limits;
+use crate::http::{Exchange, Response, disposition, range, target};
 use crate::media::Name;
 use crate::model::{Media, Preview, Refusal};
 use crate::preview::Bounds;
 use crate::store::StoredFile;
+use crate::{limits, media_type};
 
 impl Web {
     pub(super) fn download(
@@ -20,7 +23,8 @@ impl Web {
     ) -> Result<Response, Refusal> {
         let (content, stored) = match preview_bounds(exchange.query())? {
             Some(bounds) => {
-                let (preview, stored) = self.library.preview(media, bounds)?;
+                let (preview, stored) =
+                    self.library.preview(media, bounds, Some(exchange.client().network()))?;
                 (Content::of_preview(media, &preview), Some(stored))
             }
             None => (Content::of_media(media), None),
@@ -114,14 +118,15 @@ impl Content {
 
     /// The whole or the part that is asked for.
     fn answer(&self, exchange: &Exchange, StoredFile { file, size }: StoredFile) -> Response {
+        let mime_type = served_type(&self.mime_type, &file);
         match range::evaluate(&self.validators, |name| exchange.header(name), exchange.method(), size) {
             range::Outcome::Whole => {
-                described(Response::file(200, file, 0..size), &self.mime_type, self.file_name.as_deref())
+                described(Response::file(200, file, 0..size), &mime_type, self.file_name.as_deref())
             }
             range::Outcome::Part(part) => {
                 let field = range::content_range(&part, size);
                 let response = Response::file(206, file, part).header("Content-Range", field);
-                described(response, &self.mime_type, self.file_name.as_deref())
+                described(response, &mime_type, self.file_name.as_deref())
             }
             range::Outcome::Unsatisfiable => Response::refusal(Refusal::RangeNotSatisfiable)
                 .header("Content-Range", range::unsatisfied_range(size)),
@@ -132,23 +137,35 @@ impl Content {
 /// A file name for content of this type: with the type's extension, unless it has one of them already.
 fn name_for(name: &str, mime_type: &str) -> String {
     let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
-    match mime::extension_for(mime_type) {
-        Some(usual) if mime::type_for(extension) != Some(mime_type) => format!("{stem}.{usual}"),
+    match media_type::extension_for(mime_type) {
+        Some(usual) if media_type::type_for(extension) != Some(mime_type) => format!("{stem}.{usual}"),
         _ => name.to_owned(),
+    }
+}
+
+/// The type that is sent: the one stored, with the character set of a text in UTF-8.
+fn served_type(mime_type: &str, file: &File) -> String {
+    // The original took any text for a type.
+    let mime_type = media_type::parse(mime_type).unwrap_or_else(|_| media_type::OCTET_STREAM.to_owned());
+    if !mime_type.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/")) {
+        return mime_type;
+    }
+    let mut first = vec![0; limits::TEXT_BYTES];
+    match file.read_at(&mut first, 0) {
+        Ok(length) => media_type::with_charset(&mime_type, &first[..length], length < first.len()),
+        Err(_) => mime_type,
     }
 }
 
 /// Adds the fields that tell what the bytes are, and browsers what not to do with them.
 fn described(response: Response, mime_type: &str, file_name: Option<&str>) -> Response {
-    // The original took any text for a type.
-    let mime_type = mime::parse(mime_type).unwrap_or_else(|_| mime::OCTET_STREAM.to_owned());
     let response = response
-        .header("Content-Disposition", disposition::content_disposition(&mime_type, file_name))
+        .header("Content-Disposition", disposition::content_disposition(mime_type, file_name))
         .header("Accept-Ranges", "bytes");
-    disposition::safety_headers(&mime_type)
+    disposition::safety_headers(mime_type)
         .into_iter()
         .fold(response, |response, (name, value)| response.header(name, value))
-        .header("Content-Type", mime_type)
+        .header("Content-Type", mime_type.to_owned())
 }
 
 /// What a preview must fit into; one side alone counts for both, garbage for nothing.

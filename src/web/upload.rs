@@ -3,11 +3,11 @@
 use super::Web;
 use super::answer::MediaJson;
 use crate::http::form::{self, DataPart, Encoding, Failure, Form};
-use crate::http::{BodyLength, Exchange, Response, mime, target};
-use crate::limits;
+use crate::http::{BodyLength, Exchange, Response, target};
 use crate::media::New;
 use crate::model::{BareJid, Channel, Description, Refusal};
 use crate::store::{Sealed, storage_error};
+use crate::{limits, media_type};
 
 impl Web {
     pub(super) fn upload(
@@ -123,7 +123,7 @@ fn describe(
         description.file_name.filter(|name| !name.is_empty()).or_else(|| data.file_name.clone());
     let extension = description.file_name.as_deref().and_then(extension);
     let mime_type = mime_type(form, data, extension, head)?;
-    let extension = extension.or_else(|| mime::extension_for(&mime_type)).map(str::to_owned);
+    let extension = extension.or_else(|| media_type::extension_for(&mime_type)).map(str::to_owned);
     Ok(New { channel: channel.clone(), author: author.clone(), description, mime_type, extension, avatar })
 }
 
@@ -132,15 +132,19 @@ fn extension(file_name: &str) -> Option<&str> {
     file_name.rsplit_once('.').map(|(_, extension)| extension).filter(|extension| !extension.is_empty())
 }
 
-/// The media type: what the form says, else its data part, else what the name tells, else the bytes.
+/// The media type: what the form says, else its data part, else what the name tells, else the bytes. A wildcard says
+/// nothing, nor does a part's `application/octet-stream`: programs send it for every file.
 fn mime_type(form: &Form, data: &DataPart, extension: Option<&str>, head: &[u8]) -> Result<String, Refusal> {
-    let said = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
-    let mime_type = said(form.text("content-type"))
-        .or_else(|| said(data.content_type.as_deref()))
-        .or_else(|| extension.and_then(mime::type_for).map(str::to_owned))
-        .or_else(|| mime::sniff(head).map(str::to_owned))
-        .unwrap_or_else(|| mime::OCTET_STREAM.to_owned());
-    mime::parse(&mime_type)
+    let field =
+        form.text("content-type").map(str::trim).filter(|text| !text.is_empty() && !text.contains('*'));
+    if let Some(field) = field {
+        return media_type::parse(field);
+    }
+    let part = data.content_type.as_deref().filter(|text| !media_type::says_nothing(text));
+    let known = part
+        .or_else(|| extension.and_then(media_type::type_for))
+        .or_else(|| media_type::sniff(head).map(|content| content.mime_type));
+    media_type::parse(known.unwrap_or(media_type::OCTET_STREAM))
 }
 
 #[cfg(test)]
@@ -182,6 +186,15 @@ mod tests {
             (&[field, typed][..], "image/gif"),
             (&[empty, typed], "image/webp"),
             (&[named], "image/jpeg"),
+            (&[("name=data; filename=a.mp4\r\nContent-Type: application/octet-stream", PNG)], "video/mp4"),
+            (&[("name=data; filename=a.mp4\r\nContent-Type: video/*", PNG)], "video/mp4"),
+            (&[("name=data; filename=a.mp4\r\nContent-Type: file", PNG)], "video/mp4"),
+            (&[("name=data\r\nContent-Type: */*", "GIF89a")], "image/gif"),
+            (&[("name=content-type", "image/*"), ("name=data", "GIF89a")], "image/gif"),
+            (
+                &[("name=content-type", "application/octet-stream"), ("name=data", "GIF89a")],
+                "application/octet-stream",
+            ),
             (&[("name=data; filename=a.unheard", "GIF89a")], "image/gif"),
             (&[("name=data", "\0\u{1}")], "application/octet-stream"),
         ] {

@@ -49,6 +49,17 @@ struct Entry {
     may_be_gone: bool,
 }
 
+/// A square picture without metadata whose pixels are these bytes: one that is stored as it comes.
+fn square(bytes: &[u8]) -> Vec<u8> {
+    let side = u32::try_from(bytes.len().isqrt().max(1)).expect("avatars are small");
+    let pixel = |x, y| image::Luma([bytes.get((y * side + x) as usize).copied().unwrap_or_default()]);
+    let mut encoded = std::io::Cursor::new(Vec::new());
+    let written =
+        image::GrayImage::from_fn(side, side, pixel).write_to(&mut encoded, image::ImageFormat::Png);
+    written.expect("a picture can be written to memory");
+    encoded.into_inner()
+}
+
 /// What a client may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
@@ -117,6 +128,7 @@ impl Ledger {
 
     fn upload(&mut self, site: &Site, size: u64, avatar: bool) -> Result<(), String> {
         let bytes = self.random.bytes(size);
+        let bytes = if avatar { square(&bytes) } else { bytes };
         let sha1 = checksum(&bytes);
         let file = self.scratch.join("data");
         fs::write(&file, bytes).expect("the scratch directory takes files");

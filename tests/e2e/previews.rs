@@ -12,7 +12,7 @@ use rusqlite::Connection;
 
 use crate::site::{Site, photo, photo_bytes};
 use crate::support::http::{Answer, Request};
-use crate::support::media::{Made, file, film, picture, sound};
+use crate::support::media::{Made, ffmpeg, file, film, picture, sound};
 use crate::support::scratch::Scratch;
 use crate::support::wait_for;
 use crate::support::xmpp_client::Client;
@@ -180,7 +180,7 @@ fn what_has_no_preview_is_412_with_a_reason() {
         (sound("a.wav"), "audio/x-wav", "has no preview"),
         (picture("a.png", 72, 72), "image/png", "more pixels"),
         (file("a.png", &large), "image/png", "more pixels or bytes"),
-        (file("a.png", &cut[..cut.len() / 2]), "image/png", "damaged"),
+        (file("a.png", &cut[..40]), "image/png", "damaged"),
         (
             file("a.avi", &[b"RIFF\xf8\x4f\0\0AVI LIST".as_slice(), &[7; 20_000]].concat()),
             "video/avi",
@@ -311,19 +311,171 @@ fn avatars_are_square_and_may_be_replaced() {
     let mut ids = Vec::new();
     for name in ["a.jpg", "a.png", "a.gif", "a.webp", "a.bmp", "a.tiff"] {
         let answer = put(&picture(name, 90, 60));
+        let kept = ["jpg", "png", "gif", "webp"].iter().any(|kind| name.ends_with(kind));
+        assert_eq!(kept, answer.member("mimeType") != "image/png" || name == "a.png", "{name}");
         assert_eq!((answer.member("width"), answer.member("height")), ("60".into(), "60".into()), "{name}");
         let avatar = Request::get(&url).send().expect(200);
         assert_eq!(size(&avatar.body), (60, 60), "{name}");
         assert_eq!(avatar.body.len().to_string(), answer.member("fileSize"), "{name}");
         ids.push(answer.member("id"));
     }
-    // What is square, or no picture, is stored as it came.
+    // What is square keeps its pixels, and nothing else that it may hold.
     let square = Request::new("PUT", &url).basic(user.jid()).file(&photo(), "image/jpeg").send().expect(201);
-    assert!(Request::get(&url).send().expect(200).body == photo_bytes());
+    let stored = Request::get(&url).send().expect(200).body;
+    assert_eq!(size(&stored), size(&photo_bytes()));
+    assert!(!stored.windows(4).any(|part| part == b"Exif"));
     let text = file("a.jpg", b"no picture");
-    put(&text);
-    assert_eq!(Request::get(&url).send().expect(200).body, b"no picture");
+    Request::new("PUT", &url).basic(user.jid()).file(text.path(), "image/jpeg").send().expect(415);
+    assert!(Request::get(&url).send().expect(200).body == stored);
     for id in ids.iter().chain([&square.member("id")]) {
         Request::get(&site.url(&format!("{channel}/{id}"))).send().expect(200);
+    }
+}
+
+#[test]
+fn a_type_that_says_nothing_is_told_by_name_or_content_and_texts_by_their_character_set() {
+    let site = Site::shared();
+    let (user, channel) = site.public_channel();
+    let film = film("a.mp4", 64, 48);
+    let jpeg = picture("a.jpg", 40, 30);
+    let png = picture("a.png", 40, 30);
+    let unnamed = file("png", &fs::read(png.path()).expect("a picture"));
+    let long = format!("{}.docx", "字".repeat(60));
+    for (path, sent, expected, shown) in [
+        (film.path(), "application/octet-stream", "video/mp4", true),
+        (jpeg.path(), "*/*", "image/jpeg", true),
+        (unnamed.path(), "image/*", "image/png", true),
+        (file("a.txt", "Grüße".as_bytes()).path(), "text/plain", "text/plain; charset=utf-8", true),
+        (file("b.txt", b"Gr\xFC\xDFe").path(), "text/plain", "text/plain", true),
+        (file("c.bin", "é".as_bytes()).path(), "application/x-made-up", "application/x-made-up", false),
+        (file(&long, b"\0").path(), "application/octet-stream", DOCX, false),
+    ] {
+        let id = upload(site, &user, &channel, path, sent).json()["id"].as_str().expect("an id").to_owned();
+        let answer = preview(site, &format!("{channel}/{id}"), "");
+        assert_eq!(answer.header("content-type"), Some(expected), "{}", path.display());
+        let disposition = answer.header("content-disposition").expect("a disposition");
+        assert_eq!(disposition.starts_with("inline"), shown, "{disposition}");
+    }
+}
+
+const DOCX: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
+
+/// Files as people's devices make them: what is found out about each, and a preview of it.
+#[test]
+fn media_of_many_devices_are_measured_and_shown() {
+    let site = Site::shared();
+    let (user, channel) = site.public_channel();
+    let source = |size: &str| format!("testsrc2=size={size}:rate=10:duration=2");
+    let film = |name: &str, size: &str, options: &[&str]| {
+        ffmpeg(name, &[&["-f", "lavfi", "-i", &source(size)], options].concat())
+    };
+    let tone = |name: &str, options: &[&str]| {
+        ffmpeg(name, &[&["-f", "lavfi", "-i", "sine=duration=3"], options].concat())
+    };
+    let stream =
+        fs::read(film("a.ts", "320x240", &["-c:v", "mpeg2video", "-f", "mpegts"]).path()).expect("a film");
+    let timed: Vec<u8> = stream.chunks(188).flat_map(|packet| [&[0; 4], packet].concat()).collect();
+    let flac = fs::read(tone("a.flac", &[]).path()).expect("a sound");
+    let tagged = [&b"ID3\x04\0\0\0\0\x10\0"[..], &[0; 2048], &flac].concat();
+    let live = ["-f", "webm", "-live", "1"];
+    let hdr = [
+        "-c:v",
+        "libx265",
+        "-pix_fmt",
+        "yuv420p10le",
+        "-x265-params",
+        "log-level=none",
+        "-color_trc",
+        "smpte2084",
+    ];
+    for (made, size, length, shown) in [
+        (
+            film("ten.mp4", "320x240", &["-pix_fmt", "yuv420p10le"]),
+            Some((320, 240)),
+            Some(2000),
+            Some((100, 75)),
+        ),
+        (
+            film("vp9.webm", "160x120", &["-c:v", "libvpx-vp9", "-pix_fmt", "yuv420p10le"]),
+            Some((160, 120)),
+            Some(2000),
+            Some((100, 75)),
+        ),
+        (
+            film("grey.mkv", "160x120", &["-c:v", "ffv1", "-pix_fmt", "gray10le"]),
+            Some((160, 120)),
+            Some(2000),
+            Some((100, 75)),
+        ),
+        (
+            film("deep.mov", "160x120", &["-c:v", "prores", "-pix_fmt", "yuv422p10le"]),
+            Some((160, 120)),
+            Some(2000),
+            Some((100, 75)),
+        ),
+        (film("hdr.mp4", "320x240", &hdr), Some((320, 240)), Some(2000), Some((100, 75))),
+        (film("wide.mp4", "720x576", &["-aspect", "16:9"]), Some((1024, 576)), Some(2000), Some((100, 56))),
+        (film("live.webm", "160x120", &live), Some((160, 120)), Some(2000), Some((100, 75))),
+        (file("a.m2ts", &timed), Some((320, 240)), Some(2000), Some((100, 75))),
+        (tone("live.webm", &live), None, Some(3000), None),
+        (tone("a.wav", &["-rf64", "always"]), None, Some(3000), None),
+        (tone("a.aac", &[]), None, Some(3000), None),
+        (file("a.flac", &tagged), None, Some(3000), None),
+        (
+            ffmpeg(
+                "a.tif",
+                &["-f", "lavfi", "-i", "testsrc2=size=90x60:rate=1", "-frames:v", "1", "-pix_fmt", "pal8"],
+            ),
+            Some((90, 60)),
+            None,
+            Some((90, 60)),
+        ),
+        (
+            file("a.svg", b"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 96 64'/>"),
+            Some((96, 64)),
+            None,
+            None,
+        ),
+    ] {
+        let name = made.path().display();
+        let answer = upload(site, &user, &channel, made.path(), "application/octet-stream").json();
+        let number = |name: &str| answer[name].as_u64();
+        assert_eq!(number("width").zip(number("height")), size, "{name}");
+        let told = number("length");
+        let close = told.zip(length).is_some_and(|(told, made): (u64, u64)| told.abs_diff(made) < 150);
+        assert!(close || told == length, "{name}: {told:?}");
+        let id = answer["id"].as_str().expect("an id");
+        let preview = preview(site, &format!("{channel}/{id}"), "maxheight=100&maxwidth=100");
+        match shown {
+            Some(shown) => assert_eq!(self::size(&preview.expect(200).body), shown, "{name}"),
+            None => drop(preview.expect(412)),
+        }
+    }
+}
+
+/// Mean colour of a JPEG.
+fn mean(jpeg: &[u8]) -> [u8; 3] {
+    let decoded = turbojpeg::decompress(jpeg, turbojpeg::PixelFormat::RGB).expect("a JPEG");
+    let rows = decoded.pixels.chunks(decoded.pitch).map(|row| &row[..3 * decoded.width]);
+    let samples: Vec<u8> = rows.flatten().copied().collect();
+    let pixels = (samples.len() / 3) as u64;
+    let sum = |channel: usize| {
+        samples.iter().skip(channel).step_by(3).map(|sample| u64::from(*sample)).sum::<u64>()
+    };
+    [0, 1, 2].map(|channel| u8::try_from(sum(channel) / pixels).expect("a mean"))
+}
+
+#[test]
+fn a_film_of_high_definition_has_the_colours_that_players_show() {
+    let site = Site::shared();
+    let (user, channel) = site.public_channel();
+    for (size, matrix) in [("1280x720", "bt709"), ("320x240", "bt601")] {
+        let source = format!("color=0xC83C28:size={size}:rate=10:duration=1,format=rgb24");
+        let filter = format!("scale=out_color_matrix={matrix},format=yuv420p");
+        let made = ffmpeg("a.mp4", &["-f", "lavfi", "-i", &source, "-vf", &filter]);
+        let id = upload(site, &user, &channel, made.path(), "video/mp4").member("id");
+        let body = preview(site, &format!("{channel}/{id}"), "maxheight=100").expect(200).body;
+        let close = mean(&body).iter().zip([200, 60, 40]).all(|(one, other)| one.abs_diff(other) <= 4);
+        assert!(close, "{size}: {:?}", mean(&body));
     }
 }

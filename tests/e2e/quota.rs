@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::schema::succeed;
 use crate::site::{Site, unique};
 use crate::support::http::{Answer, Raw, Request, transaction};
+use crate::support::media::file;
 use crate::support::postgres;
 use crate::support::prosody::DOMAIN;
 use crate::support::xmpp_client::{Client, Policy};
@@ -48,6 +49,16 @@ fn files(site: &Site, channel: &str) -> usize {
     count(site.server.storage().join(channel)) + temporary.count()
 }
 
+/// A PNG of so many bytes that is square and has no metadata, so that it is stored as it comes.
+fn square(size: usize) -> Vec<u8> {
+    let chunk = |name: &[u8], data: &[u8]| {
+        [&u32::try_from(data.len()).expect("it is small").to_be_bytes()[..], name, data, &[0; 4]].concat()
+    };
+    let header = chunk(b"IHDR", &[0, 0, 0, 1, 0, 0, 0, 1, 8, 0, 0, 0, 0]);
+    let pixels = chunk(b"IDAT", &vec![0; size - 57]);
+    [&b"\x89PNG\r\n\x1A\n"[..], &header, &pixels, b"\0\0\0\0IEND\xAE\x42\x60\x82"].concat()
+}
+
 #[test]
 fn a_channel_is_full_until_something_is_deleted() {
     let site = Site::start(&[("media.quota.channel", &room(2, 1000))]);
@@ -56,8 +67,9 @@ fn a_channel_is_full_until_something_is_deleted() {
     assert_full(upload(&site, &user, &channel, MEDIA_COST + 401), "channel's media");
     let avatar = site.url(&format!("{channel}/avatar"));
     let set_avatar = |size: usize| {
-        let data = format!("data={};type=text/plain", "x".repeat(size));
-        Request::new("PUT", &avatar).part(&data).basic(user.jid()).send()
+        // Its name counts, too.
+        let made = file("a.png", &square(size - "a.png".len()));
+        Request::new("PUT", &avatar).file(made.path(), "image/png").basic(user.jid()).send()
     };
     assert_full(set_avatar(MEDIA_COST + 401), "channel's media");
     assert_eq!(files(&site, &channel), 1);

@@ -327,6 +327,8 @@ fn previews(values: &Values<'_>, threads: usize) -> Result<media::PreviewSetting
             time: values.need(&s::PREVIEW_TIMEOUT)?,
             ffmpeg: values.need(&s::PREVIEW_FFMPEG)?,
             ffprobe: values.need(&s::PREVIEW_FFPROBE)?,
+            decoding: preview::Decoding::Child(preview::own_program()),
+            sandbox: values.get(&s::PREVIEW_SANDBOX)?.unwrap_or(preview::Sandbox::STANDARD),
         },
     })
 }

@@ -65,7 +65,9 @@ fn defaults() {
     let previews = &config.previews;
     let jobs = thread::available_parallelism().map_or(1, usize::from).min(6);
     assert_eq!((previews.count, previews.jobs, previews.queue), (50, jobs, 8));
-    assert_eq!(format!("{:?}", previews.studio), format!("{:?}", preview::Settings::default()));
+    let decoding = preview::Decoding::Child(preview::own_program());
+    let studio = preview::Settings { decoding, ..preview::Settings::default() };
+    assert_eq!(format!("{:?}", previews.studio), format!("{studio:?}"));
     assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: true });
     assert_eq!(config.database, Database::Sqlite("/srv/media/metadata.sqlite".into()));
     assert_eq!(config.logging, Logging { file: None, level: log::LevelFilter::Info });
@@ -88,6 +90,7 @@ fn every_setting_reaches_its_layer() {
          media.quota.user=25\njdbc.db.url=jdbc:postgresql:m\njdbc.pool.size=15\n\
          preview.max.pixels=16\npreview.max.bytes=17\npreview.max.count=18\npreview.timeout=19\n\
          preview.jobs.max=20\npreview.queue.max=21\npreview.ffmpeg=/f\npreview.ffprobe=/p\n\
+         preview.sandbox=off\n\
          admin.bind=127.0.0.1:22, [::1]:23\n\
          logging.file=/l\nlogging.level=trace",
     )
@@ -119,7 +122,10 @@ fn every_setting_reaches_its_layer() {
     assert_eq!(config.media.quotas, Quotas { channel: Some(24), user: Some(25) });
     let previews = &config.previews;
     assert_eq!((previews.count, previews.jobs, previews.queue), (18, 20, 21));
-    let preview::Settings { max_pixels, max_bytes, time, ffmpeg, ffprobe } = &previews.studio;
+    let preview::Settings { max_pixels, max_bytes, time, ffmpeg, ffprobe, decoding, sandbox } =
+        &previews.studio;
+    assert_eq!(*sandbox, preview::Sandbox::Off);
+    assert!(matches!(decoding, preview::Decoding::Child(_)), "{decoding:?}");
     assert_eq!((*max_pixels, *max_bytes, *time), (16, 17, Duration::from_secs(19)));
     assert_eq!((ffmpeg, ffprobe), (&PathBuf::from("/f"), &PathBuf::from("/p")));
     assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: false });
@@ -316,7 +322,7 @@ fn unknown_keys_are_named_all_at_once() {
 #[test]
 fn a_new_configuration_must_be_valid_by_itself() {
     let running = source(LEAST);
-    for wrong in ["http.port=80a", "http.threads=9", "https.enabled=true", "xmpp.connection.username=a@b"] {
+    for wrong in ["http.port=80a", "http.threads=9\nhttp.uploads.max=9", "https.enabled=true", "xmpp.connection.username=a@b"] {
         let new = source(&format!("{LEAST}http.uploads.max=8\n{wrong}"));
         assert!(Config::merge(&running, &new).is_err(), "{wrong}");
     }

@@ -14,8 +14,8 @@ use std::io::{self, Read, Write};
 
 use self::collector::Collector;
 use self::source::Source;
-use crate::http::message::parameters;
 use crate::limits;
+use crate::media_type::parameters;
 use crate::model::Refusal;
 
 pub use crate::http::message::file_name::file_name;

@@ -6,9 +6,8 @@ use httparse::{EMPTY_HEADER, Header, Status};
 use percent_encoding::percent_decode_str;
 
 use super::{DataPart, file_name};
-use crate::http::message::parameters;
-use crate::http::mime;
 use crate::limits;
+use crate::media_type::{self, parameters};
 use crate::model::Refusal;
 
 /// What a part says of itself.
@@ -31,7 +30,7 @@ impl Head {
             return Err(Refusal::BadForm);
         }
         check_encoding(value(fields, "content-transfer-encoding")?)?;
-        let content_type = value(fields, "content-type")?.and_then(|text| mime::parse(text).ok());
+        let content_type = value(fields, "content-type")?.and_then(|text| media_type::parse(text).ok());
         let mut head = Self { content_type, ..Self::default() };
         if let Some(disposition) = value(fields, "content-disposition")? {
             head.read_disposition(disposition).map_err(|parameters::Malformed| Refusal::BadForm)?;

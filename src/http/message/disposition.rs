@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::file_name::file_name as cleaned;
-use crate::http::mime;
+use crate::media_type;
 
 /// What an extended value may hold as it is (RFC 8187 section 3.2.1).
 const EXTENDED: &AsciiSet = &NON_ALPHANUMERIC
@@ -23,7 +23,7 @@ const EXTENDED: &AsciiSet = &NON_ALPHANUMERIC
 /// The value of `Content-Disposition` (RFC 6266) for a file of this type and name: shown only if the type
 /// is safe to show.
 pub fn content_disposition(mime_type: &str, file_name: Option<&str>) -> String {
-    let kind = if mime::is_inline_safe(mime_type) { "inline" } else { "attachment" };
+    let kind = if media_type::is_inline_safe(mime_type) { "inline" } else { "attachment" };
     let Some(name) = file_name.and_then(cleaned) else { return kind.to_owned() };
     let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
     if plain == name {
@@ -52,7 +52,7 @@ pub fn safety_headers(mime_type: &str) -> [(&'static str, &'static str); 4] {
 /// Browsers wrap a picture, a film or a PDF in a document of their own, which needs some style and the file
 /// itself. Chromium's PDF viewer is a plug-in that does not start in a sandbox.
 fn content_security_policy(mime_type: &str) -> &'static str {
-    if mime::essence(mime_type) == "application/pdf" {
+    if media_type::essence(mime_type) == "application/pdf" {
         "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'"
     } else {
         "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; \

@@ -6,12 +6,21 @@ use crate::limits;
 /// [`limits::FILE_NAME_BYTES`] long; none if nothing is left. It is shown, never used as a path.
 pub fn file_name(text: &str) -> Option<String> {
     let last = text.rsplit(['/', '\\']).next().unwrap_or_default();
-    let mut name: String = last.chars().filter(|c| !is_hidden(*c)).collect();
-    while name.len() > limits::FILE_NAME_BYTES {
-        name.pop();
+    let visible: String = last.chars().filter(|c| !is_hidden(*c)).collect();
+    let name = cut(visible.trim());
+    if matches!(name.as_str(), "" | "." | "..") { None } else { Some(name) }
+}
+
+/// A name that is short enough: of a longer one the stem is cut, not the extension.
+fn cut(name: &str) -> String {
+    if name.len() <= limits::FILE_NAME_BYTES {
+        return name.to_owned();
     }
-    let name = name.trim();
-    if matches!(name, "" | "." | "..") { None } else { Some(name.to_owned()) }
+    let dot = name.rfind('.').filter(|dot| (2..=1 + limits::EXTENSION_BYTES).contains(&(name.len() - dot)));
+    let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));
+    let room = limits::FILE_NAME_BYTES - extension.len();
+    let end = (0..=room).rev().find(|end| stem.is_char_boundary(*end)).unwrap_or_default();
+    format!("{}{extension}", stem[..end].trim_end())
 }
 
 /// Controls, and the marks that turn the direction of writing, by which `gpj.exe` is shown as `exe.jpg`.
@@ -40,6 +49,23 @@ mod tests {
             ("\u{1}\u{7f}", None),
         ] {
             assert_eq!(file_name(text).as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_keeps_its_extension() {
+        for (name, expected) in [
+            (format!("{}.docx", "字".repeat(90)), format!("{}.docx", "字".repeat(83))),
+            (
+                format!("{}.{}", "a".repeat(10), "b".repeat(300)),
+                format!("{}.{}", "a".repeat(10), "b".repeat(244)),
+            ),
+            (format!("{} b.é", "a".repeat(251)), format!("{}.é", "a".repeat(251))),
+            (format!("{}.", "a".repeat(300)), "a".repeat(255)),
+        ] {
+            let cut = file_name(&name).unwrap();
+            assert_eq!(cut, expected);
+            assert_eq!(file_name(&cut).as_ref(), Some(&cut));
         }
     }
 

@@ -8,7 +8,6 @@ pub mod disposition;
 pub(super) mod fields;
 pub mod file_name;
 pub mod head;
-pub mod parameters;
 pub mod range;
 pub mod response;
 pub mod scan;

@@ -1,12 +1,12 @@
-//! Media types: which are valid, which belong to which file names, and which are safe to show.
+//! Media types: which are valid, which belong to which file names and contents, and which are safe to show.
 
+pub(crate) mod parameters;
 mod sniff;
 
-use super::message::parameters;
 use crate::limits;
 use crate::model::Refusal;
 
-pub use self::sniff::sniff;
+pub use self::sniff::{Content, Format, Kind, Outline, sniff, tag_end};
 
 /// What bytes are of which nothing is known.
 pub const OCTET_STREAM: &str = "application/octet-stream";
@@ -41,6 +41,35 @@ pub fn type_for(extension: &str) -> Option<&'static str> {
     let known = |extensions: &str| extensions.split(' ').any(|known| known == extension);
     let row = SHOWN.iter().chain(SAVED).find(|(_, extensions)| !extension.is_empty() && known(extensions));
     row.map(|(mime_type, _)| *mime_type)
+}
+
+/// Whether a type says nothing of what bytes are: that of bytes as such, a wildcard, or no type at all. Programs send
+/// these for every file.
+pub fn says_nothing(mime_type: &str) -> bool {
+    let essence = essence(mime_type);
+    let unknown = [OCTET_STREAM, "binary/octet-stream", "application/x-unknown", "application/unknown"];
+    unknown.contains(&essence.as_str()) || essence.contains('*') || parse(mime_type).is_err()
+}
+
+/// The type with `charset=utf-8`, if it is one of text that names no character set and the text, which begins with
+/// `first`, is in UTF-8. `whole` says that there is no more of it.
+pub fn with_charset(mime_type: &str, first: &[u8], whole: bool) -> String {
+    let (essence, parameters) = parameters::split(mime_type);
+    let is_text = essence.len() > 5 && essence.as_bytes()[..5].eq_ignore_ascii_case(b"text/");
+    let named = !matches!(parameters.get("charset"), Ok(None));
+    if is_text && !named && is_utf8(first, whole) {
+        format!("{}; charset=utf-8", mime_type.trim_end_matches([' ', ';']))
+    } else {
+        mime_type.to_owned()
+    }
+}
+
+/// Whether a text is in UTF-8; of one that goes on the last character may be cut.
+fn is_utf8(first: &[u8], whole: bool) -> bool {
+    match str::from_utf8(first) {
+        Ok(text) => !text.contains('\0'),
+        Err(error) => !whole && error.error_len().is_none(),
+    }
 }
 
 /// Whether a browser may show a file of this type in place: pictures made of pixels, sound, films, plain
@@ -105,7 +134,7 @@ const SHOWN: &[Row] = &[
     ("video/x-ms-wmv", "wmv"),
     ("video/3gpp", "3gp"),
     ("video/3gpp2", "3g2"),
-    ("video/mp2t", "m2ts"),
+    ("video/mp2t", "m2ts mts"),
     ("video/avi", "avi"),
     ("video/msvideo", "avi"),
     ("text/plain", "txt text log"),
@@ -265,6 +294,44 @@ mod tests {
             "",
         ] {
             assert!(!is_inline_safe(mime_type), "{mime_type}");
+        }
+    }
+
+    #[test]
+    fn types_that_say_nothing_are_known() {
+        for text in [
+            "application/octet-stream",
+            "Application/Octet-Stream; x=y",
+            "*/*",
+            "image/*",
+            "",
+            "file",
+            "binary/octet-stream",
+        ] {
+            assert!(says_nothing(text), "{text}");
+        }
+        for text in ["image/png", "text/plain; charset=x", "application/x-made-up"] {
+            assert!(!says_nothing(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_in_utf8_are_served_as_such() {
+        for (mime_type, first, whole, expected) in [
+            ("text/plain", "é".as_bytes(), true, "text/plain; charset=utf-8"),
+            ("Text/CSV", b"a;b", true, "Text/CSV; charset=utf-8"),
+            ("text/plain; format=flowed;", b"a", true, "text/plain; format=flowed; charset=utf-8"),
+            ("text/plain", b"caf\xC3", false, "text/plain; charset=utf-8"),
+            ("text/plain", b"", true, "text/plain; charset=utf-8"),
+            ("text/plain", b"caf\xC3", true, "text/plain"),
+            ("text/plain", b"caf\xE9 au lait", false, "text/plain"),
+            ("text/plain", b"a\0b\0", true, "text/plain"),
+            ("text/plain; Charset=iso-8859-1", b"a", true, "text/plain; Charset=iso-8859-1"),
+            ("text/plain; charset", b"a", true, "text/plain; charset"),
+            ("image/png", b"a", true, "image/png"),
+            ("text/", b"a", true, "text/"),
+        ] {
+            assert_eq!(with_charset(mime_type, first, whole), expected, "{mime_type}");
         }
     }
 

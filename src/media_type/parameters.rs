@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 /// A parameter without a value, or a quoted string without an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::http) struct Malformed;
+pub(crate) struct Malformed;
 
 /// Splits a field into its value, without the white space around it, and its parameters.
-pub(in crate::http) fn split(field: &str) -> (&str, Parameters<'_>) {
+pub(crate) fn split(field: &str) -> (&str, Parameters<'_>) {
     match field.split_once(';') {
         Some((value, rest)) => (value.trim(), Parameters { rest }),
         None => (field.trim(), Parameters { rest: "" }),
@@ -16,13 +16,13 @@ pub(in crate::http) fn split(field: &str) -> (&str, Parameters<'_>) {
 
 /// The parameters of a field, in order: name as written, value without its quotes.
 #[derive(Clone, Debug)]
-pub(in crate::http) struct Parameters<'a> {
+pub(crate) struct Parameters<'a> {
     rest: &'a str,
 }
 
 impl<'a> Parameters<'a> {
     /// The value of the first parameter of this name, in any case.
-    pub(in crate::http) fn get(self, wanted: &str) -> Result<Option<Cow<'a, str>>, Malformed> {
+    pub(crate) fn get(self, wanted: &str) -> Result<Option<Cow<'a, str>>, Malformed> {
         let mut found = None;
         for parameter in self {
             let (name, value) = parameter?;
