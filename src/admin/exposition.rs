@@ -225,7 +225,7 @@ impl Snapshot<'_> {
         if let Some(bytes) = self.health.free_space() {
             free.value(bytes);
         }
-        let Pool { open, idle, most } = self.pool;
+        let Pool { open, idle, max: most } = self.pool;
         let mut connections =
             text.family("mediaserver_database_connections", Gauge, "Connections to the database.");
         connections.sample(&[("state", "idle")], idle);
@@ -297,7 +297,7 @@ mod tests {
             requests: &requests,
             health: Report::new(&gate, Ok(()), Err("x"), Ok(11)),
             gate,
-            pool: Pool { open: 5, idle: 3, most: 8 },
+            pool: Pool { open: 5, idle: 3, max: 8 },
             preview_jobs: (1, 2),
             previews: &previews,
         };

@@ -11,13 +11,17 @@ use crate::error::{Error, Kind, Result};
 use crate::http::cors::Cors;
 use crate::media::Library;
 use crate::model::Quotas;
-use crate::store::{Files, Metadata, Postgres, PostgresSettings, Schema, Sqlite};
+use crate::store::{
+    Directory, Metadata, Postgres, PostgresSettings, Sqlite, SqliteSchema, Store, Uploads, verify,
+};
 use crate::{access, config, http, limits, media, preview, web, xmpp};
 
 /// Files and metadata, ready but for [`Library::open`].
 pub(super) fn library(config: &Config) -> Result<Library> {
-    let files = Files::open(&config.media.root, config.media.sync)?;
-    Ok(Library::new(files, metadata(config)?, Arc::new(SystemClock), media(config), previews(config)))
+    let config::Media { root, sync, .. } = &config.media;
+    let (uploads, files) = (Uploads::open(root, *sync)?, Box::new(Directory::open(root, *sync)?));
+    let clock = Arc::new(SystemClock);
+    Ok(Library::new(uploads, files, metadata(config)?, clock, media(config), previews(config)))
 }
 
 pub(super) fn media(config: &Config) -> media::Settings {
@@ -47,8 +51,13 @@ pub(super) fn previews(config: &Config) -> media::PreviewSettings {
 
 fn metadata(config: &Config) -> Result<Box<dyn Metadata>> {
     Ok(match &config.metadata.database {
-        Database::Postgres(url) => Box::new(Postgres::new(&postgres(url, config.metadata.pool_size))?),
-        Database::Sqlite(path) => Box::new(Sqlite::open(path, config.media.sync)?),
+        Database::Postgres(url) => {
+            Box::new(Store::new(Postgres::new(&postgres(url, config.metadata.pool_size))?))
+        }
+        Database::Sqlite(path) => {
+            verify(SqliteSchema::new(path, &config.media.root).version()?)?;
+            Box::new(Store::new(Sqlite::new(path, config.media.sync)))
+        }
     })
 }
 
@@ -73,16 +82,6 @@ pub(super) fn postgres(url: &PostgresUrl, pool_size: u32) -> PostgresSettings {
 fn database_name(url: &PostgresUrl) -> String {
     let named = url.database.clone().or_else(|| url.user.clone());
     named.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "postgres".to_owned())
-}
-
-/// Fails unless the metadata has the schema that this program works with. [`Kind::Unavailable`] while the
-/// database can't be reached; any other kind is final.
-pub(super) fn verify_schema(config: &Config) -> Result<()> {
-    match &config.metadata.database {
-        Database::Postgres(url) => Schema::connect(&postgres(url, 1))?.verify(),
-        // It was looked at when it was opened.
-        Database::Sqlite(_) => Ok(()),
-    }
 }
 
 pub(super) fn http(config: &Config) -> Result<http::Settings> {

@@ -9,16 +9,14 @@ use std::time::Duration;
 use image::{ImageFormat, RgbImage};
 use rustix::io::Errno;
 
-use super::testing::{Bench, channel, new};
+use super::testing::{Bench, channel, new, sqlite};
 use super::{Finding, Settings};
-use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Quota, Quotas, Refusal};
+use crate::model::{Media, Page, Quotas, Refusal};
 use crate::preview::Bounds;
 use crate::store::{
-    Deleted, InsertError, Listing, MediaInsert, MediaRow, MediaUpdate, Metadata, Pool, Postgres,
-    PreviewInsert, PreviewRow, Sqlite, storage_error,
+    Change, Engine, Metadata, Pool, Postgres, Session, Sqlite, Store, WriteError, storage_error,
 };
 use crate::sys::faults::{self, Fault};
 use crate::sys::fs::Step;
@@ -143,7 +141,7 @@ fn each_call_to_the_file_system_may_fail() {
 }
 
 fn fail_each_call(deed: Deed) {
-    let bench = bench(Box::new);
+    let bench = bench(std::convert::identity);
     let mut steps = Vec::new();
     for fault in FAULTS {
         let numbers = 0..;
@@ -186,67 +184,69 @@ fn fail_at(bench: &Bench, deed: Deed, number: usize, fault: Fault) -> Option<Ste
 
 #[test]
 fn each_call_to_the_embedded_database_may_fail() {
-    fail_each_question(&bench(|metadata| Box::new(Moody(metadata))));
+    fail_each_database_call(&bench(Faulty));
 }
 
 #[test]
 fn each_call_to_postgresql_may_fail() {
-    fail_each_question(&durable(Scratch::new(), Box::new(Moody(Postgres::for_test()))));
+    fail_each_database_call(&durable(Scratch::new(), Box::new(Store::new(Faulty(Postgres::for_test())))));
 }
 
-fn fail_each_question(bench: &Bench) {
+fn fail_each_database_call(bench: &Bench) {
     for deed in DEEDS.into_iter().filter(|deed| *deed != Deed::Read) {
-        for mood in [Mood::Refuses, Mood::Vanishes] {
-            let asked = (0..).take_while(|number| fail_question(bench, deed, *number, mood, 0)).count();
-            assert!(asked > 0, "{deed:?} asks nothing");
+        for failure in [Failure::Refuses, Failure::Vanishes] {
+            let calls =
+                (0..).take_while(|number| fail_database_call(bench, deed, *number, failure, 0)).count();
+            assert!(calls > 0, "{deed:?} calls nothing");
         }
     }
-    fail_each_question_of_quotas(bench);
+    fail_each_call_with_quotas(bench);
 }
 
-/// Of an upload the database is asked whether there is room before it is asked to store.
-fn fail_each_question_of_quotas(bench: &Bench) {
+/// An upload with a quota asks the database whether there is room before it stores.
+fn fail_each_call_with_quotas(bench: &Bench) {
     let quotas = Quotas { channel: Some(1 << 40), user: Some(1 << 40) };
     bench.library.set_settings(Settings { size_limit: 1000, to_disk_threshold: 10, quotas });
     for deed in [Deed::Small, Deed::Large, Deed::Avatar, Deed::Picture] {
-        for mood in [Mood::Refuses, Mood::Vanishes] {
-            let asked = (0..).take_while(|number| fail_question(bench, deed, *number, mood, 1)).count();
-            assert_eq!(asked, 2, "{deed:?}");
+        for failure in [Failure::Refuses, Failure::Vanishes] {
+            let calls =
+                (0..).take_while(|number| fail_database_call(bench, deed, *number, failure, 1)).count();
+            assert_eq!(calls, 2, "{deed:?}");
         }
     }
 }
 
-/// Does something while the database fails at the question of this number; whether there were so many. The first
-/// `checks` questions change nothing.
-fn fail_question(bench: &Bench, deed: Deed, number: usize, mood: Mood, checks: usize) -> bool {
+/// Does something while the database fails at the call of this number; whether there were so many. The first `checks` calls
+/// change nothing.
+fn fail_database_call(bench: &Bench, deed: Deed, number: usize, failure: Failure, checks: usize) -> bool {
     let media = deed.prepare(bench);
     let before = state(bench);
-    MOOD.set(Some((number, mood)));
+    FAILURE.set(Some((number, failure)));
     let done = deed.perform(bench, media.as_ref());
-    if MOOD.take().is_some() {
+    if FAILURE.take().is_some() {
         return false;
     }
-    let case = format!("{deed:?} with a database that {mood:?} at question {number}: {done:?}");
+    let case = format!("{deed:?} with a database that {failure:?} at call {number}: {done:?}");
     let refusal = done.expect_err(&case);
     assert_eq!(refusal, Refusal::DatabaseDown, "{case}");
     assert_eq!(bench.open_files(), 0, "a descriptor is left open: {case}");
     let mended = repaired(bench, &case);
-    if mood == Mood::Refuses || number < checks {
+    if failure == Failure::Refuses || number < checks {
         assert!(mended == 0 && (deed == Deed::Preview || state(bench) == before), "{case}");
     } else if !deed.removes() {
         assert!(mended == 0 && state(bench).len() == before.len() + 2, "it is not stored whole: {case}");
     }
     let again = deed.perform(bench, media.as_ref());
     // Deleted it is, though nobody was told.
-    let is_gone = deed == Deed::Delete && mood == Mood::Vanishes;
+    let is_gone = deed == Deed::Delete && failure == Failure::Vanishes;
     assert_eq!(again.err(), is_gone.then_some(Refusal::NoSuchMedia), "{case}");
     true
 }
 
-fn bench<M: Metadata + 'static>(wrap: impl FnOnce(Sqlite) -> Box<M>) -> Bench {
+fn bench<E: Engine>(wrap: impl FnOnce(Sqlite) -> E) -> Bench {
     let scratch = Scratch::new();
-    let metadata = wrap(Sqlite::open(&scratch.join("metadata.sqlite"), false).unwrap());
-    durable(scratch, metadata)
+    let engine = wrap(sqlite(&scratch));
+    durable(scratch, Box::new(Store::new(engine)))
 }
 
 /// A library in which every file is old, so that `fsck` looks at all.
@@ -284,26 +284,26 @@ fn repaired(bench: &Bench, case: &str) -> usize {
     mended
 }
 
-/// How a database fails.
+/// How a database fails at a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mood {
-    /// It does not do what it is asked.
+enum Failure {
+    /// It does nothing.
     Refuses,
-    /// It does, and the answer is lost.
+    /// It does all, and the result is lost.
     Vanishes,
 }
 
 thread_local! {
-    /// Questions to come before one fails, and how it does.
-    static MOOD: Cell<Option<(usize, Mood)>> = const { Cell::new(None) };
+    /// Calls to come before one fails, and how it does.
+    static FAILURE: Cell<Option<(usize, Failure)>> = const { Cell::new(None) };
 }
 
-/// The mood at this question.
-fn mood() -> Option<Mood> {
-    match MOOD.take() {
-        Some((0, mood)) => Some(mood),
-        Some((left, mood)) => {
-            MOOD.set(Some((left - 1, mood)));
+/// The failure of this call.
+fn failure() -> Option<Failure> {
+    match FAILURE.take() {
+        Some((0, failure)) => Some(failure),
+        Some((left, failure)) => {
+            FAILURE.set(Some((left - 1, failure)));
             None
         }
         None => None,
@@ -314,105 +314,32 @@ fn unavailable() -> Error {
     Error::new(Kind::Unavailable, "the connection broke")
 }
 
-/// A database with moods.
-struct Moody<M>(M);
+/// An engine that fails at the moment that is asked for, below the operations.
+struct Faulty<E>(E);
 
-impl<M: Metadata> Moody<M> {
-    fn ask<T>(&self, question: impl FnOnce(&M) -> Result<T>) -> Result<T> {
-        match mood() {
-            None => question(&self.0),
-            Some(Mood::Refuses) => Err(unavailable()),
-            Some(Mood::Vanishes) => question(&self.0).and(Err(unavailable())),
+impl<E: Engine> Engine for Faulty<E> {
+    fn read<T, F>(&self, operation: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Session) -> Result<T> + Send + 'static,
+    {
+        match failure() {
+            None => self.0.read(operation),
+            Some(Failure::Refuses) => Err(unavailable()),
+            Some(Failure::Vanishes) => self.0.read(operation).and(Err(unavailable())),
         }
     }
 
-    fn store<T>(
-        &self,
-        question: impl FnOnce(&M) -> std::result::Result<T, InsertError>,
-    ) -> std::result::Result<T, InsertError> {
-        match mood() {
-            None => question(&self.0),
-            Some(Mood::Refuses) => Err(InsertError::Failed(unavailable())),
-            Some(Mood::Vanishes) => question(&self.0).and(Err(InsertError::Unknown(unavailable()))),
+    fn write<T, F>(&self, operation: F) -> std::result::Result<T, WriteError>
+    where
+        T: Send + 'static,
+        F: Fn(&mut dyn Session) -> Result<Change<T>> + Send + Sync + 'static,
+    {
+        match failure() {
+            None => self.0.write(operation),
+            Some(Failure::Refuses) => Err(WriteError::Failed(unavailable())),
+            Some(Failure::Vanishes) => self.0.write(operation).and(Err(WriteError::Unknown(unavailable()))),
         }
-    }
-}
-
-impl<M: Metadata> Metadata for Moody<M> {
-    fn insert(
-        &self,
-        media: &Media,
-        avatar: bool,
-        quotas: Quotas,
-    ) -> std::result::Result<MediaInsert, InsertError> {
-        self.store(|inner| inner.insert(media, avatar, quotas))
-    }
-
-    fn exceeded(&self, channel: &Channel, author: &str, cost: u64, quotas: Quotas) -> Result<Option<Quota>> {
-        self.ask(|inner| inner.exceeded(channel, author, cost, quotas))
-    }
-
-    fn media(&self, channel: &Channel, id: &MediaId) -> Result<Option<Media>> {
-        self.ask(|inner| inner.media(channel, id))
-    }
-
-    fn avatar(&self, channel: &Channel) -> Result<Option<Media>> {
-        self.ask(|inner| inner.avatar(channel))
-    }
-
-    fn list(&self, channel: &Channel, page: &Page) -> Result<Listing> {
-        self.ask(|inner| inner.list(channel, page))
-    }
-
-    fn update(
-        &self,
-        media: &Media,
-        new: &Description,
-        now: Timestamp,
-        quotas: Quotas,
-    ) -> Result<MediaUpdate> {
-        self.ask(|inner| inner.update(media, new, now, quotas))
-    }
-
-    fn delete(&self, channel: &Channel, id: &MediaId) -> Result<Option<Deleted>> {
-        self.ask(|inner| inner.delete(channel, id))
-    }
-
-    fn media_rows(&self, after: Option<&str>, max: usize) -> Result<Vec<MediaRow>> {
-        self.ask(|inner| inner.media_rows(after, max))
-    }
-
-    fn preview_rows(&self, after: Option<&str>, max: usize) -> Result<Vec<PreviewRow>> {
-        self.ask(|inner| inner.preview_rows(after, max))
-    }
-
-    fn has_preview(&self, channel: &Channel, id: &MediaId) -> Result<bool> {
-        self.ask(|inner| inner.has_preview(channel, id))
-    }
-
-    fn preview(&self, media: &MediaId, height: u32, width: u32) -> Result<Option<Preview>> {
-        self.ask(|inner| inner.preview(media, height, width))
-    }
-
-    fn insert_preview(
-        &self,
-        media: &Media,
-        preview: &Preview,
-        most: usize,
-    ) -> std::result::Result<PreviewInsert, InsertError> {
-        self.store(|inner| inner.insert_preview(media, preview, most))
-    }
-
-    fn use_preview(&self, id: &MediaId, now: Timestamp) -> Result<()> {
-        self.ask(|inner| inner.use_preview(id, now))
-    }
-
-    fn delete_preview(&self, id: &str) -> Result<bool> {
-        self.ask(|inner| inner.delete_preview(id))
-    }
-
-    fn ping(&self) -> Result<()> {
-        self.ask(M::ping)
     }
 
     fn pool(&self) -> Pool {

@@ -160,6 +160,14 @@ impl Dir {
         Ok(NewFile { file: fd.into(), path: self.path.join(name), written: 0, on_its_way: 0 })
     }
 
+    /// Opens a file of mode 0600 for reading and writing; makes it if it is missing.
+    pub fn open_or_create(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let fd = self.call(Step::Create, name, || Ok(rustix::fs::openat(&self.fd, name, flags, mode)?))?;
+        Ok(fd.into())
+    }
+
     /// Opens a regular file for reading and tells its size; `None` if there is nothing of that name, or
     /// something else.
     pub fn open_regular(&self, name: &str) -> io::Result<Option<(File, u64)>> {
@@ -250,9 +258,9 @@ impl NewFile {
         Ok(())
     }
 
-    /// Has the kernel begin to write to the disk what is new, if that is `least` bytes or more: then [`NewFile::sync`]
-    /// finds most of it done. The advice, that the bytes won't be needed soon, does so at once on Linux; memory may lose
-    /// them sooner, but who reads them next, reads a few.
+    /// Has the kernel begin to write new bytes to the disk, if there are `least` or more: then [`NewFile::sync`] finds
+    /// most of them written. Linux begins at once when it is advised that the bytes won't be needed soon. It may then also
+    /// drop them from memory earlier; the next reader reads only few of them again.
     pub fn begin_sync(&mut self, least: NonZeroU64) {
         let new = NonZeroU64::new(self.written - self.on_its_way);
         if let Some(length) = new.filter(|new| *new >= least) {
