@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::super::lock::RootLock;
 use super::super::operations;
@@ -62,8 +62,16 @@ impl<'a> SqliteSchema<'a> {
         Ok(made)
     }
 
-    /// Makes the tables if they are missing, and brings older ones up to date.
+    /// Makes the tables if they are missing, and brings older ones up to date. [`Kind::Config`] if there is no room for
+    /// that: the operator must make some.
     pub fn upgrade(&self) -> Result<Upgraded> {
+        self.set_up_or_upgrade().map_err(|error| match error.kind() {
+            Kind::Full => self.no_room(error),
+            _ => error,
+        })
+    }
+
+    fn set_up_or_upgrade(&self) -> Result<Upgraded> {
         match self.version()? {
             None => Ok(if self.set_up()? { Upgraded::Made } else { Upgraded::UpToDate }),
             Some(older) if older < CURRENT => self.upgrade_locked(),
@@ -84,34 +92,42 @@ impl<'a> SqliteSchema<'a> {
             Some(older) if older < FIRST => return Err(too_old_for_sqlite(older)),
             version => return verify(version).map(|()| Upgraded::UpToDate),
         };
-        let needed = self.check_room(&transaction)?;
-        let copy = self.copy(from, needed)?;
+        self.check_room()?;
+        let copy = self.copy(from)?;
         let steps = UPGRADES.iter().zip(FIRST + 1..).filter(|(_, to)| *to > from);
         for (sql, to) in steps {
             log::info!("upgrading the schema of {} to version {to}", self.path.display());
-            transaction.execute_batch(sql).map_err(|cause| self.failed_step(cause, needed))?;
+            transaction.execute_batch(sql).map_err(|cause| self.failed(cause))?;
         }
-        transaction.commit().map_err(|cause| self.failed_step(cause, needed))?;
+        transaction.commit().map_err(|cause| self.failed(cause))?;
         Ok(Upgraded::From(from, copy))
     }
 
-    /// Fails unless there is room for the copy, and for as much again that the steps may write. The bytes needed.
-    fn check_room(&self, connection: &Connection) -> Result<u64> {
-        let pragma = |name| connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
-        let pages = pragma("page_count").and_then(|pages| Ok(pages.saturating_mul(pragma("page_size")?)));
-        let size = u64::try_from(pages.map_err(|cause| self.failed(cause))?).unwrap_or(0);
-        let needed = size.saturating_mul(2);
+    /// Fails unless there is room for the upgrade.
+    fn check_room(&self) -> Result<()> {
         let free = Dir::open(folder(self.path)).and_then(|dir| dir.free_space());
         let free = free.map_err(|cause| Error::io(self.doing(), cause))?;
-        if free < needed { Err(self.no_room(needed, Some(free))) } else { Ok(needed) }
+        if free < self.needed() {
+            return Err(Error::new(Kind::Full, format!("{free} bytes are free")));
+        }
+        Ok(())
+    }
+
+    /// Bytes that an upgrade needs: for the copy, and as many again for what the steps may write. The log of changes that are
+    /// not in the file yet counts, too.
+    fn needed(&self) -> u64 {
+        let mut log = self.path.as_os_str().to_owned();
+        log.push("-wal");
+        let size = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        (size(self.path) + size(Path::new(&log))).saturating_mul(2)
     }
 
     /// Copies the database, as it is before the transaction that holds it, to a file for the server's user alone. Until
     /// the copy is complete and on the disk it has another name.
-    fn copy(&self, from: i32, needed: u64) -> Result<PathBuf> {
+    fn copy(&self, from: i32) -> Result<PathBuf> {
         let copy = self.beside(&format!("before-{from}"));
         let part = self.beside(&format!("before-{from}.part"));
-        let written = self.write_copy(&part, &copy, needed);
+        let written = self.write_copy(&part, &copy);
         if written.is_err() {
             // What is left of it is in the way of nothing but the next attempt, which removes it, too.
             let _ = std::fs::remove_file(&part);
@@ -119,18 +135,16 @@ impl<'a> SqliteSchema<'a> {
         written.map(|()| copy)
     }
 
-    fn write_copy(&self, part: &Path, copy: &Path, needed: u64) -> Result<()> {
-        let failed = |cause: std::io::Error| {
-            let error = Error::io(format!("can't write the copy {}", copy.display()), cause);
-            if error.kind() == Kind::Full { self.no_room(needed, None) } else { error }
-        };
+    fn write_copy(&self, part: &Path, copy: &Path) -> Result<()> {
+        let failed =
+            |cause: std::io::Error| Error::io(format!("can't write the copy {}", copy.display()), cause);
         match std::fs::remove_file(part) {
             Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(failed(cause)),
             _ => create(part).map_err(failed)?,
         }
         let reader = open(self.path, Access::Read).map_err(|cause| self.failed(cause))?;
         let target = part.to_str().ok_or_else(|| failed(std::io::ErrorKind::InvalidFilename.into()))?;
-        reader.execute("VACUUM INTO ?1", [target]).map_err(|cause| self.failed_step(cause, needed))?;
+        reader.execute("VACUUM INTO ?1", [target]).map_err(|cause| self.failed(cause))?;
         File::open(part).and_then(|file| file.sync_all()).map_err(failed)?;
         std::fs::rename(part, copy).map_err(failed)?;
         Dir::open(folder(self.path)).and_then(|dir| dir.sync()).map_err(failed)
@@ -157,22 +171,13 @@ impl<'a> SqliteSchema<'a> {
         Error::caused(error.kind(), self.doing(), error)
     }
 
-    fn failed_step(&self, cause: rusqlite::Error, needed: u64) -> Error {
-        match cause.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => self.no_room(needed, None),
-            _ => self.failed(cause),
-        }
-    }
-
-    /// The operator must make room: exit status 78.
-    fn no_room(&self, needed: u64, free: Option<u64>) -> Error {
-        let free = free.map_or(String::new(), |free| format!(", and {free} bytes are free"));
+    fn no_room(&self, cause: Error) -> Error {
+        let (path, needed) = (self.path.display(), self.needed());
         let text = format!(
-            "the upgrade of the database {} needs {needed} bytes in its directory, for a copy and for the changes{free}; \
-             nothing is changed",
-            self.path.display()
+            "the upgrade of the database {path} needs {needed} bytes in its directory, for a copy and for the changes; \
+             nothing is changed"
         );
-        Error::new(Kind::Config, text)
+        Error::caused(Kind::Config, text, cause)
     }
 }
 

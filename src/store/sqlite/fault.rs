@@ -30,7 +30,13 @@ fn kind(error: &rusqlite::Error) -> Kind {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Kind::Unavailable,
         Some(ErrorCode::CannotOpen | ErrorCode::OutOfMemory) => Kind::Exhausted,
         Some(ErrorCode::DiskFull) => Kind::Full,
+        // The index of the log could not be made larger.
+        _ if is_index_full(error) => Kind::Full,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Kind::Corrupt,
         _ => Kind::Failure,
     }
+}
+
+fn is_index_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }

@@ -74,7 +74,7 @@ impl Engine for Sqlite {
         T: Send + 'static,
         F: Fn(&mut dyn Session) -> Result<Change<T>> + Send + Sync + 'static,
     {
-        let (write, value) = Pending::new(operation);
+        let (write, value) = Pending::queued(operation);
         match self.writes.run(write, limits::DATABASE_LOCK, |writes| self.write_all(writes)) {
             Completion::Done(Ok(())) => value.take(),
             Completion::Done(Err(error)) => Err(error),

@@ -248,7 +248,9 @@ mod tests {
         };
         thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..500).for_each(|job| drop(queue.run(job, LONG, work))));
+                scope.spawn(|| {
+                    (0..500).for_each(|job| assert_eq!(queue.run(job, LONG, work), Completion::Done(job * 2)))
+                });
             }
         });
         assert_eq!(served.lock().unwrap().len(), 2000);

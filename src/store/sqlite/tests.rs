@@ -94,7 +94,7 @@ fn together(bench: &Bench, writes: &[Write]) -> Vec<std::result::Result<(), Writ
 /// A write that stores a media, and where its result will be.
 fn insert(id: &str, size: u64, quotas: Quotas) -> (Write, std::sync::Arc<write::Slot<MediaInsert>>) {
     let media = Media { size, ..conformance::media("room@example.org", id, 1) };
-    Pending::new(move |session: &mut dyn Session| {
+    Pending::queued(move |session: &mut dyn Session| {
         super::super::operations::insert(session, &media, false, quotas)
     })
 }
@@ -107,12 +107,12 @@ fn ids(bench: &Bench) -> Vec<String> {
 fn writes_that_share_a_transaction_have_their_own_results() {
     let bench = Bench::new();
     let quotas = Quotas { channel: Some(10 * (limits::MEDIA_COST + 30)), user: None };
-    let fails = Pending::new(|session: &mut dyn Session| {
+    let fails = Pending::queued(|session: &mut dyn Session| {
         session.execute("DELETE FROM medias", &[])?;
         session.execute("INSERT INTO nothing VALUES (1)", &[])?;
         Ok(Change::Commit(()))
     });
-    let panics = Pending::new(|session: &mut dyn Session| -> Result<Change<()>> {
+    let panics = Pending::queued(|session: &mut dyn Session| -> Result<Change<()>> {
         session.execute("DELETE FROM medias", &[])?;
         panic!("as the test wants")
     });
@@ -132,7 +132,7 @@ fn writes_run_again_alone_after_a_transaction_that_failed() {
     let bench = Bench::new();
     let runs = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
     let counted = std::sync::Arc::clone(&runs);
-    let ends = Pending::new(move |session: &mut dyn Session| {
+    let ends = Pending::queued(move |session: &mut dyn Session| {
         counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         session.execute(
             "INSERT INTO medias (id, entityId, author, mimeType, uploadedDate, lastUpdatedDate, shaChecksum, \

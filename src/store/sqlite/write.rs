@@ -43,7 +43,7 @@ where
     F: Fn(&mut dyn Session) -> Result<Change<T>> + Send + Sync + 'static,
 {
     /// The write as the queue has it, and where its value will be.
-    pub(super) fn new(operation: F) -> (Write, Arc<Slot<T>>) {
+    pub(super) fn queued(operation: F) -> (Write, Arc<Slot<T>>) {
         let value = Arc::new(Slot(Mutex::new(None)));
         (Arc::new(Self { operation, value: Arc::clone(&value) }), value)
     }
