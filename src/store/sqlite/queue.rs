@@ -249,7 +249,9 @@ mod tests {
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    (0..500).for_each(|job| assert_eq!(queue.run(job, LONG, work), Completion::Done(job * 2)))
+                    for job in 0..500 {
+                        assert_eq!(queue.run(job, LONG, work), Completion::Done(job * 2));
+                    }
                 });
             }
         });
