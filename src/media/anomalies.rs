@@ -19,12 +19,12 @@ use crate::store::{
     Change, Engine, Metadata, Pool, Postgres, Session, Sqlite, Store, WriteError, storage_error,
 };
 use crate::sys::faults::{self, Fault};
-use crate::sys::fs::Step;
+use crate::sys::fs::FsCall;
 use crate::testing::Scratch;
 
 /// What may be asked of a library, and what it is to change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Deed {
+enum Task {
     /// Uploads text that is held in memory.
     Small,
     /// Uploads text that goes to its file in parts.
@@ -41,10 +41,10 @@ enum Deed {
     Read,
 }
 
-const DEEDS: [Deed; 7] =
-    [Deed::Small, Deed::Large, Deed::Avatar, Deed::Picture, Deed::Delete, Deed::Preview, Deed::Read];
+const TASKS: [Task; 7] =
+    [Task::Small, Task::Large, Task::Avatar, Task::Picture, Task::Delete, Task::Preview, Task::Read];
 
-impl Deed {
+impl Task {
     /// Whether files are removed by it, which is tried, but not what it is done for.
     fn removes(self) -> bool {
         matches!(self, Self::Delete | Self::Preview)
@@ -134,34 +134,34 @@ fn is_harmless(fault: Fault) -> bool {
 fn each_call_to_the_file_system_may_fail() {
     // At a time, since most of it is waiting for the disk.
     thread::scope(|scope| {
-        for deed in DEEDS {
-            scope.spawn(move || fail_each_call(deed));
+        for task in TASKS {
+            scope.spawn(move || fail_each_call(task));
         }
     });
 }
 
-fn fail_each_call(deed: Deed) {
+fn fail_each_call(task: Task) {
     let bench = bench(std::convert::identity);
-    let mut steps = Vec::new();
+    let mut calls = Vec::new();
     for fault in FAULTS {
         let numbers = 0..;
-        steps.extend(numbers.map_while(|number| fail_at(&bench, deed, number, fault)));
+        calls.extend(numbers.map_while(|number| fail_at(&bench, task, number, fault)));
     }
-    let expected: &[Step] = match deed {
-        Deed::Delete => &[Step::OpenDirectory, Step::Remove],
-        Deed::Read => &[Step::Open],
-        _ => &[Step::Create, Step::Write, Step::Sync, Step::Rename, Step::SyncDirectory],
+    let expected: &[FsCall] = match task {
+        Task::Delete => &[FsCall::OpenDirectory, FsCall::Remove],
+        Task::Read => &[FsCall::Open],
+        _ => &[FsCall::Create, FsCall::Write, FsCall::Sync, FsCall::Rename, FsCall::SyncDirectory],
     };
-    assert!(expected.iter().all(|step| steps.contains(step)), "{deed:?}: {steps:?}");
+    assert!(expected.iter().all(|call| calls.contains(call)), "{task:?}: {calls:?}");
 }
 
-/// Does something with a fault at the call of this number; the step where it came.
-fn fail_at(bench: &Bench, deed: Deed, number: usize, fault: Fault) -> Option<Step> {
-    let media = deed.prepare(bench);
+/// Does something with a fault at the call of this number; the call where it came.
+fn fail_at(bench: &Bench, task: Task, number: usize, fault: Fault) -> Option<FsCall> {
+    let media = task.prepare(bench);
     let before = state(bench);
-    let (done, step) = faults::at(number, fault, || deed.perform(bench, media.as_ref()));
-    let step = step?;
-    let case = format!("{deed:?} with {fault:?} at call {number}, {step:?}: {done:?}");
+    let (done, call) = faults::at(number, fault, || task.perform(bench, media.as_ref()));
+    let call = call?;
+    let case = format!("{task:?} with {fault:?} at call {number}, {call:?}: {done:?}");
     match &done {
         Ok(made) => assert_whole(bench, made.as_ref(), &case),
         Err(refusal) => {
@@ -171,15 +171,15 @@ fn fail_at(bench: &Bench, deed: Deed, number: usize, fault: Fault) -> Option<Ste
     }
     assert_eq!(bench.open_files(), 0, "a descriptor is left open: {case}");
     // What can't be removed stays, without a row, until it is repaired; nothing else does.
-    let may_stay = !is_harmless(fault) && (step == Step::Remove || deed.removes());
+    let may_stay = !is_harmless(fault) && (call == FsCall::Remove || task.removes());
     assert!(repaired(bench, &case) == 0 || may_stay, "{case}");
     // A preview that was stored, and then not read, is stored.
-    if done.is_err() && deed != Deed::Preview {
+    if done.is_err() && task != Task::Preview {
         assert_eq!(state(bench), before, "{case}");
     }
-    let again = if done.is_ok() { deed.prepare(bench) } else { media };
-    deed.perform(bench, again.as_ref()).unwrap_or_else(|refusal| panic!("again: {refusal}; {case}"));
-    Some(step)
+    let again = if done.is_ok() { task.prepare(bench) } else { media };
+    task.perform(bench, again.as_ref()).unwrap_or_else(|refusal| panic!("again: {refusal}; {case}"));
+    Some(call)
 }
 
 #[test]
@@ -193,11 +193,11 @@ fn each_call_to_postgresql_may_fail() {
 }
 
 fn fail_each_database_call(bench: &Bench) {
-    for deed in DEEDS.into_iter().filter(|deed| *deed != Deed::Read) {
+    for task in TASKS.into_iter().filter(|task| *task != Task::Read) {
         for failure in [Failure::Refuses, Failure::Vanishes] {
             let calls =
-                (0..).take_while(|number| fail_database_call(bench, deed, *number, failure, 0)).count();
-            assert!(calls > 0, "{deed:?} calls nothing");
+                (0..).take_while(|number| fail_database_call(bench, task, *number, failure, 0)).count();
+            assert!(calls > 0, "{task:?} calls nothing");
         }
     }
     fail_each_call_with_quotas(bench);
@@ -207,38 +207,38 @@ fn fail_each_database_call(bench: &Bench) {
 fn fail_each_call_with_quotas(bench: &Bench) {
     let quotas = Quotas { channel: Some(1 << 40), user: Some(1 << 40) };
     bench.library.set_settings(Settings { size_limit: 1000, to_disk_threshold: 10, quotas });
-    for deed in [Deed::Small, Deed::Large, Deed::Avatar, Deed::Picture] {
+    for task in [Task::Small, Task::Large, Task::Avatar, Task::Picture] {
         for failure in [Failure::Refuses, Failure::Vanishes] {
             let calls =
-                (0..).take_while(|number| fail_database_call(bench, deed, *number, failure, 1)).count();
-            assert_eq!(calls, 2, "{deed:?}");
+                (0..).take_while(|number| fail_database_call(bench, task, *number, failure, 1)).count();
+            assert_eq!(calls, 2, "{task:?}");
         }
     }
 }
 
 /// Does something while the database fails at the call of this number; whether there were so many. The first `checks` calls
 /// change nothing.
-fn fail_database_call(bench: &Bench, deed: Deed, number: usize, failure: Failure, checks: usize) -> bool {
-    let media = deed.prepare(bench);
+fn fail_database_call(bench: &Bench, task: Task, number: usize, failure: Failure, checks: usize) -> bool {
+    let media = task.prepare(bench);
     let before = state(bench);
     FAILURE.set(Some((number, failure)));
-    let done = deed.perform(bench, media.as_ref());
+    let done = task.perform(bench, media.as_ref());
     if FAILURE.take().is_some() {
         return false;
     }
-    let case = format!("{deed:?} with a database that {failure:?} at call {number}: {done:?}");
+    let case = format!("{task:?} with a database that {failure:?} at call {number}: {done:?}");
     let refusal = done.expect_err(&case);
     assert_eq!(refusal, Refusal::DatabaseDown, "{case}");
     assert_eq!(bench.open_files(), 0, "a descriptor is left open: {case}");
     let mended = repaired(bench, &case);
     if failure == Failure::Refuses || number < checks {
-        assert!(mended == 0 && (deed == Deed::Preview || state(bench) == before), "{case}");
-    } else if !deed.removes() {
+        assert!(mended == 0 && (task == Task::Preview || state(bench) == before), "{case}");
+    } else if !task.removes() {
         assert!(mended == 0 && state(bench).len() == before.len() + 2, "it is not stored whole: {case}");
     }
-    let again = deed.perform(bench, media.as_ref());
+    let again = task.perform(bench, media.as_ref());
     // Deleted it is, though nobody was told.
-    let is_gone = deed == Deed::Delete && failure == Failure::Vanishes;
+    let is_gone = task == Task::Delete && failure == Failure::Vanishes;
     assert_eq!(again.err(), is_gone.then_some(Refusal::NoSuchMedia), "{case}");
     true
 }
