@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use postgres::types::ToSql;
 use postgres::{Client, Statement};
-use postgres_native_tls::MakeTlsConnector;
 use r2d2::ManageConnection;
 use r2d2_postgres::PostgresConnectionManager;
 
@@ -19,6 +18,7 @@ use super::super::engine::{Change, Session, WriteError};
 use super::super::value::{Row, Value};
 use super::fault::{fault, silence};
 use super::settings::PostgresSettings;
+use super::tls::Tls;
 use super::value::parameter;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -177,7 +177,7 @@ impl ConnectionThread {
 /// Makes and tests the pool's connections.
 #[derive(Clone)]
 pub(super) struct Manager {
-    inner: Arc<PostgresConnectionManager<MakeTlsConnector>>,
+    inner: Arc<PostgresConnectionManager<Tls>>,
     schema: Option<String>,
     /// A connection that was made already.
     ready: Arc<Mutex<Option<ConnectionThread>>>,

@@ -5,6 +5,7 @@ mod fault;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod value;
 
 use std::sync::Arc;
