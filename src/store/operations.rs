@@ -2,7 +2,7 @@
 //!
 //! A transaction changes rows first and sums last: the triggers of `medias` change the sums, in the order of their kind
 //! and name. So no two transactions wait for each other, and a quota is decided by the sum that the transaction has just
-//! changed, which nobody else can change before its end.
+//! changed, which no other transaction can change before its end.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -343,7 +343,7 @@ fn preview_ids(rows: Vec<Row>) -> Result<Vec<MediaId>> {
     Ok(ids)
 }
 
-/// A preview, unless a column that it needs is missing or holds what can't be.
+/// A preview, unless a column that it needs is missing or holds an impossible value.
 fn preview(mut row: Row) -> Result<Option<Preview>> {
     let (id, height, width): (String, i64, i64) = (row.next()?, row.next()?, row.next()?);
     let (mime_type, size, sha1): (_, Option<i64>, Option<_>) = (row.next()?, row.next()?, row.next()?);

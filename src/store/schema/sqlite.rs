@@ -79,8 +79,8 @@ impl<'a> SqliteSchema<'a> {
         }
     }
 
-    /// Writes the copy, then makes all steps in one transaction, and lets nobody write in between. A crash or a full disk
-    /// leaves the database as it was.
+    /// Writes the copy, then makes all steps. One transaction spans both, so that no other process writes in between. A crash
+    /// or a full disk leaves the database as it was.
     fn upgrade_locked(&self) -> Result<Upgraded> {
         let _lock = RootLock::take(self.root)?;
         let mut connection = self.open()?;
@@ -129,7 +129,7 @@ impl<'a> SqliteSchema<'a> {
         let part = self.beside(&format!("before-{from}.part"));
         let written = self.write_copy(&part, &copy);
         if written.is_err() {
-            // What is left of it is in the way of nothing but the next attempt, which removes it, too.
+            // Where this fails, the next attempt removes it.
             let _ = std::fs::remove_file(&part);
         }
         written.map(|()| copy)
