@@ -1,9 +1,15 @@
 -- Removes the schema of any version, with everything in it; the table configuration stays.
 BEGIN;
 
+DROP VIEW IF EXISTS usage_counted;
+DROP TABLE IF EXISTS usage;
 DROP TABLE IF EXISTS previews;
 DROP TABLE IF EXISTS avatars;
 DROP TABLE IF EXISTS medias;
 DROP TABLE IF EXISTS schema_version;
+DROP FUNCTION IF EXISTS usage_of_inserted();
+DROP FUNCTION IF EXISTS usage_of_deleted();
+DROP FUNCTION IF EXISTS usage_of_updated();
+DROP FUNCTION IF EXISTS usage_of_nothing();
 
 COMMIT;

@@ -230,6 +230,9 @@ pub const SHUTDOWN_TIME: Duration = Duration::from_secs(20);
 
 /// Between two looks for a database that could not be reached at the start.
 pub const DATABASE_RETRY: Duration = Duration::from_secs(1);
+/// Between two looks of a running server for a schema that is newer than it knows: soon after an upgrade that was made
+/// beside it, and too seldom to cost anything.
+pub const SCHEMA_WATCH: Duration = Duration::from_secs(30);
 /// The resource of the client's XMPP session.
 pub const XMPP_RESOURCE: &str = "media-server";
 /// Open files besides those of connections and transfers: listeners, XMPP, databases, logs.

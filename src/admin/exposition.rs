@@ -269,7 +269,7 @@ impl Snapshot<'_> {
         if let Some(bytes) = self.health.free_space() {
             free.value(bytes);
         }
-        let Pool { open, idle, most } = self.pool;
+        let Pool { open, idle, max: most } = self.pool;
         let mut connections =
             text.family("mediaserver_database_connections", Gauge, "Connections to the database.");
         connections.sample(&[("state", "idle")], idle);
@@ -341,7 +341,7 @@ mod tests {
             requests: &requests,
             health: HealthReport::new(&gate, Ok(()), Err("x"), Ok(11)),
             gate,
-            pool: Pool { open: 5, idle: 3, most: 8 },
+            pool: Pool { open: 5, idle: 3, max: 8 },
             preview_jobs: (1, 2),
             previews: &previews,
         };

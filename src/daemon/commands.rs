@@ -1,13 +1,14 @@
 //! The commands other than `serve`. Each runs on the main thread and ends.
 
 use std::io::Write;
+use std::path::Path;
 
 use super::open;
 use crate::config::{Config, Database, Keystore, Source, moving_advice};
 use crate::error::{Error, Kind, Result};
 use crate::media::Report;
 use crate::preview::{Sandbox, Studio};
-use crate::store::{Files, Schema};
+use crate::store::{CURRENT, Schema, SqliteSchema, Upgraded, Uploads, verify};
 use crate::xmpp::{self, Checked, LinkSettings, Times};
 
 /// Prints the settings of the original server whose meaning has changed.
@@ -49,8 +50,8 @@ pub fn check(config: &Config, out: &mut dyn Write) -> Result<()> {
 }
 
 fn check_storage(config: &Config) -> Result<String> {
-    let files = Files::open(&config.storage.root, config.storage.sync)?;
-    let free = files.free_space()? / (1024 * 1024);
+    let uploads = Uploads::open(&config.storage.root, config.storage.sync)?;
+    let free = uploads.free_space()? / (1024 * 1024);
     Ok(format!("{}, {free} MiB free", config.storage.root.display()))
 }
 
@@ -65,8 +66,16 @@ fn check_previews(config: &Config) -> Result<String> {
 }
 
 fn check_database(config: &Config) -> Result<String> {
-    open::verify_schema(config)?;
-    Ok(format!("{}, the schema is the one needed", config.database))
+    let database = &config.database;
+    let version = match database {
+        Database::Postgres(settings) => Schema::connect(settings)?.version()?,
+        Database::Sqlite(path) => match SqliteSchema::new(path, &config.storage.root).version()? {
+            None => return Ok(format!("{database} is not there yet; the server makes it at its start")),
+            version => version,
+        },
+    };
+    verify(version)?;
+    Ok(format!("{database}, the schema is the one needed"))
 }
 
 fn check_certificate(config: &Config) -> Result<String> {
@@ -84,39 +93,74 @@ fn check_link(link: &LinkSettings) -> Result<String> {
     })
 }
 
-/// Creates the tables.
+/// Creates the tables, unless they are there and up to date.
 pub fn setup_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
-    with_schema(config, out, |schema, out| {
-        schema.setup()?;
-        say(out, "the schema is set up");
-        Ok(())
-    })
+    let made = match &config.database {
+        Database::Postgres(settings) => Schema::connect(settings)?.setup()?,
+        Database::Sqlite(path) => {
+            // The root has to be there, as the file is usually in it.
+            Uploads::open(&config.storage.root, config.storage.sync)?;
+            SqliteSchema::new(path, &config.storage.root).set_up()?
+        }
+    };
+    say(out, if made { "the schema is set up" } else { "the tables are there and up to date" });
+    Ok(())
 }
 
 /// Brings the tables up to date.
 pub fn upgrade_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
-    with_schema(config, out, |schema, out| {
-        let from = schema.upgrade()?;
-        let now = crate::store::CURRENT;
-        say(
-            out,
-            &if from == now {
-                format!("the schema has version {now} already")
-            } else {
-                format!("the schema is upgraded from version {from} to {now}")
-            },
-        );
-        Ok(())
-    })
+    let text = match &config.database {
+        Database::Postgres(settings) => match Schema::connect(settings)?.upgrade()? {
+            CURRENT => up_to_date(),
+            from => format!("the schema is upgraded from version {from} to {CURRENT}"),
+        },
+        Database::Sqlite(path) => match SqliteSchema::new(path, &config.storage.root).upgrade()? {
+            Upgraded::UpToDate => up_to_date(),
+            Upgraded::Made => "the schema is set up".to_owned(),
+            Upgraded::From(from, copy) => upgraded(from, &copy),
+        },
+    };
+    say(out, &text);
+    Ok(())
+}
+
+/// Makes the embedded database of a new site, and brings that of an older program up to date. Only for a server at its
+/// start; a PostgreSQL database is upgraded by the command only, since others may use it.
+pub(super) fn upgrade_embedded(config: &Config) -> Result<()> {
+    let Database::Sqlite(path) = &config.database else { return Ok(()) };
+    Uploads::open(&config.storage.root, config.storage.sync)?;
+    match SqliteSchema::new(path, &config.storage.root).upgrade()? {
+        Upgraded::From(from, copy) => log::info!("{}", upgraded(from, &copy)),
+        Upgraded::Made | Upgraded::UpToDate => {}
+    }
+    Ok(())
+}
+
+fn up_to_date() -> String {
+    format!("the schema has version {CURRENT} already")
+}
+
+fn upgraded(from: i32, copy: &Path) -> String {
+    let copy = copy.display();
+    format!(
+        "the schema is upgraded from version {from} to {CURRENT}; {copy} is the database as it was, and may be removed when \
+         the new program does what it should"
+    )
 }
 
 /// Removes the tables, with all that is in them.
 pub fn drop_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
-    with_schema(config, out, |schema, out| {
-        schema.drop()?;
-        say(out, "the schema and all metadata are removed; the files stay");
-        Ok(())
-    })
+    match &config.database {
+        Database::Postgres(settings) => Schema::connect(settings)?.drop()?,
+        Database::Sqlite(path) => {
+            let path = path.display();
+            let text =
+                format!("the embedded database is the file {path}: stop the server and remove the file");
+            return Err(Error::new(Kind::Failure, text));
+        }
+    }
+    say(out, "the schema and all metadata are removed; the files stay");
+    Ok(())
 }
 
 /// Compares files and metadata; with `repair`, mends what can be.
@@ -125,8 +169,7 @@ pub fn drop_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
 /// When something is left that is not as it must be.
 pub fn fsck(config: &Config, repair: bool, out: &mut dyn Write) -> Result<()> {
     let library = open::library(config)?;
-    open::verify_schema(config)?;
-    library.open();
+    library.open()?;
     let Report { mended, left } = library.fsck(repair, &mut |finding| say(out, &finding.to_string()))?;
     say(out, &format!("{mended} mended, {left} left"));
     if left == 0 {
@@ -144,20 +187,6 @@ pub fn configuration_rows(database: &Database) -> Result<Vec<(String, String)>> 
             Kind::Config,
             "DATABASE must be a PostgreSQL URL: the configuration is read from its table",
         )),
-    }
-}
-
-fn with_schema(
-    config: &Config,
-    out: &mut dyn Write,
-    act: impl FnOnce(&mut Schema, &mut dyn Write) -> Result<()>,
-) -> Result<()> {
-    match &config.database {
-        Database::Postgres(settings) => act(&mut Schema::connect(settings)?, out),
-        Database::Sqlite(path) => {
-            say(out, &format!("{}: the embedded database looks after its schema by itself", path.display()));
-            Ok(())
-        }
     }
 }
 

@@ -27,6 +27,7 @@ use crate::http::{ResumeQueue, Server};
 use crate::limits;
 use crate::log::Destination;
 use crate::media::Library;
+use crate::store::refuse_newer;
 use crate::sys::Notifier;
 use crate::web::{Parked, Web};
 use crate::xmpp::{self, Outbox};
@@ -71,11 +72,12 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     }
     let (sender, events) = mpsc::channel();
     catch_signals(sender.clone())?;
+    commands::upgrade_embedded(config)?;
     let library = Arc::new(open::library(config)?);
     library.clean_up()?;
     library.log_missing_programs();
     library.log_sandbox();
-    open_library(config, &library, sender)?;
+    open_library(&library, sender)?;
 
     let resumed = ResumeQueue::new()?;
     let (outbox, inbox) = xmpp::channel();
@@ -183,32 +185,46 @@ fn wait(events: &mpsc::Receiver<Event>, mut reload: Reload<'_>, notifier: &Notif
     }
 }
 
-/// Opens the library, or lets the housekeeper do so once the database can be reached.
-fn open_library(config: &Config, library: &Arc<Library>, sender: mpsc::Sender<Event>) -> Result<()> {
-    match open::verify_schema(config) {
-        Err(error) if error.kind() == Kind::Unavailable => warn!("{error}; answering 503 until it can be"),
-        result => return result.map(|()| library.open()),
-    }
-    let (config, library) = (config.clone(), Arc::clone(library));
-    let keep_house = move || {
-        loop {
-            thread::sleep(limits::DATABASE_RETRY);
-            match open::verify_schema(&config) {
-                Ok(()) => {
-                    library.open();
-                    return info!("the database is there");
-                }
-                Err(error) if error.kind() == Kind::Unavailable => {}
-                Err(error) => {
-                    // The main thread has gone only if the daemon is stopping anyway.
-                    let _ = sender.send(Event::Fatal(error));
-                    return;
-                }
-            }
+/// Opens the library. The thread `schema` does so later if the database can't be reached now; then it looks for a newer
+/// schema now and again, with which this program can't go on.
+fn open_library(library: &Arc<Library>, sender: mpsc::Sender<Event>) -> Result<()> {
+    let opened = match library.open() {
+        Err(error) if error.kind() == Kind::Unavailable => {
+            warn!("{error}; answering 503 until it can be");
+            false
+        }
+        result => result.map(|()| true)?,
+    };
+    let library = Arc::downgrade(library);
+    let watch = move || {
+        if let Err(error) = watch_schema(&library, opened) {
+            // The main thread has gone only if the daemon is stopping anyway.
+            let _ = sender.send(Event::Fatal(error));
         }
     };
-    let spawned = thread::Builder::new().name("housekeeper".to_owned()).spawn(keep_house);
-    spawned.map(drop).map_err(|cause| Error::io("can't start the housekeeper", cause))
+    let thread = thread::Builder::new().name("schema".to_owned()).stack_size(limits::WORKER_STACK);
+    thread.spawn(watch).map(drop).map_err(|cause| Error::io("can't start the thread schema", cause))
+}
+
+/// Ends when the library is gone, or with an error that the daemon can't go on with.
+fn watch_schema(library: &Weak<Library>, mut opened: bool) -> Result<()> {
+    loop {
+        thread::sleep(if opened { limits::SCHEMA_WATCH } else { limits::DATABASE_RETRY });
+        let Some(library) = library.upgrade() else { return Ok(()) };
+        if opened {
+            // A database that can't be asked now is no reason to end.
+            library.schema_version().map_or(Ok(()), refuse_newer)?;
+            continue;
+        }
+        match library.open() {
+            Ok(()) => {
+                opened = true;
+                info!("the database is there");
+            }
+            Err(error) if error.kind() == Kind::Unavailable => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// How many connections are taken: as many as are wanted, as long as descriptors are left for what they ask for.

@@ -3,34 +3,29 @@
 use std::sync::Arc;
 
 use crate::clock::SystemClock;
-use crate::config::{Config, Database};
+use crate::config::{Config, Database, Storage};
 use crate::error::Result;
 use crate::http;
 use crate::media::Library;
-use crate::store::{Files, Metadata, Postgres, Schema, Sqlite};
+use crate::store::{Directory, Metadata, Postgres, Sqlite, SqliteSchema, Store, Uploads, verify};
 
 /// Files and metadata, ready but for [`Library::open`].
 pub(super) fn library(config: &Config) -> Result<Library> {
-    let files = Files::open(&config.storage.root, config.storage.sync)?;
+    let Storage { root, sync } = &config.storage;
+    let (uploads, files) = (Uploads::open(root, *sync)?, Box::new(Directory::open(root, *sync)?));
     let (media, previews) = (config.media, config.previews.clone());
-    Ok(Library::new(files, metadata(config)?, Arc::new(SystemClock), media, previews))
+    Ok(Library::new(uploads, files, metadata(config)?, Arc::new(SystemClock), media, previews))
 }
 
 fn metadata(config: &Config) -> Result<Box<dyn Metadata>> {
+    let Storage { root, sync } = &config.storage;
     Ok(match &config.database {
-        Database::Postgres(settings) => Box::new(Postgres::new(settings)?),
-        Database::Sqlite(path) => Box::new(Sqlite::open(path, config.storage.sync)?),
+        Database::Postgres(settings) => Box::new(Store::new(Postgres::new(settings)?)),
+        Database::Sqlite(path) => {
+            verify(SqliteSchema::new(path, root).version()?)?;
+            Box::new(Store::new(Sqlite::new(path, *sync)))
+        }
     })
-}
-
-/// Fails unless the metadata has the schema that this program works with. [`crate::error::Kind::Unavailable`] while the
-/// database can't be reached; any other kind is final.
-pub(super) fn verify_schema(config: &Config) -> Result<()> {
-    match &config.database {
-        Database::Postgres(settings) => Schema::connect(settings)?.verify(),
-        // It was verified when it was opened.
-        Database::Sqlite(_) => Ok(()),
-    }
 }
 
 /// The HTTP server with its certificate, and as many connections as the system allows.

@@ -1,4 +1,5 @@
-//! The check of the whole store: files against rows, rows against files.
+//! The check of the whole store: files against rows, rows against files, sums against rows. It runs on the main thread of
+//! the command `fsck`, beside a running server or without one.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,9 +9,9 @@ use super::Library;
 use crate::error::Result;
 use crate::limits;
 use crate::model::{Channel, MediaId};
-use crate::store::{Found, MediaRow, PreviewRow};
+use crate::store::{Listed, MediaRow, PreviewRow, UsageKind, WrongSum};
 
-/// Something that is not as it must be.
+/// A difference between files and metadata, or within one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// A file that no row knows: left by a crash. Mended by removing it.
@@ -27,6 +28,8 @@ pub enum Finding {
     UnreachableRow(String),
     /// A file that no request can name. Nothing here can mend it.
     ForeignFile(PathBuf),
+    /// A sum of files and bytes, which quotas rely on, that is not the one of the rows. Mended by correcting it.
+    WrongSum(WrongSum),
 }
 
 impl Finding {
@@ -48,6 +51,11 @@ impl fmt::Display for Finding {
             }
             Self::UnreachableRow(id) => write!(f, "row {id:?}: no request can name it"),
             Self::ForeignFile(path) => write!(f, "{}: no request can name it", path.display()),
+            Self::WrongSum(WrongSum { kind, name, files, bytes }) => write!(
+                f,
+                "usage of {} {name}: the sum differs from the rows by {files} files and {bytes} bytes",
+                kind.name()
+            ),
         }
     }
 }
@@ -68,8 +76,10 @@ impl Library {
     pub fn fsck(&self, repair: bool, tell: &mut dyn FnMut(&Finding)) -> Result<Report> {
         let mut check = Check { library: self, repair, tell, report: Report::default() };
         check.files()?;
+        check.temporaries()?;
         check.media_rows()?;
         check.preview_rows()?;
+        check.usage()?;
         Ok(check.report)
     }
 }
@@ -83,21 +93,35 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn files(&mut self) -> Result<()> {
-        for found in self.library.files.walk()? {
-            match found? {
-                Found::Stored { channel, id, modified, .. } => {
+        for entry in self.library.files.list()? {
+            match entry? {
+                Listed::File { channel, id, modified, .. } => {
                     if self.is_old(modified) && !self.has_row(&channel, &id)? {
                         let remove = |check: &Self| check.library.files.remove(&channel, &id).map(drop);
                         self.found(&Finding::FileWithoutRow(channel.clone(), id.clone()), remove)?;
                     }
                 }
-                Found::Temporary { name, modified } => {
-                    if self.is_old(modified) {
-                        let remove = |check: &Self| check.library.files.remove_temporary(&name).map(drop);
-                        self.found(&Finding::Temporary(name.clone()), remove)?;
-                    }
-                }
-                Found::Foreign(path) => self.found(&Finding::ForeignFile(path), |_| Ok(()))?,
+                Listed::Foreign(path) => self.found(&Finding::ForeignFile(path), |_| Ok(()))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn temporaries(&mut self) -> Result<()> {
+        for (name, modified) in self.library.uploads.temporaries()? {
+            if self.is_old(modified) {
+                let remove = |check: &Self| check.library.uploads.remove_temporary(&name).map(drop);
+                self.found(&Finding::Temporary(name.clone()), remove)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn usage(&mut self) -> Result<()> {
+        for kind in UsageKind::ALL {
+            for wrong in self.library.metadata()?.wrong_usage(kind)? {
+                let correct = |check: &Self| check.library.metadata()?.correct_usage(&wrong);
+                self.found(&Finding::WrongSum(wrong.clone()), correct)?;
             }
         }
         Ok(())
@@ -121,8 +145,8 @@ impl Check<'_> {
         let (Ok(channel), Ok(id)) = (row.channel.parse::<Channel>(), row.id.parse::<MediaId>()) else {
             return self.found(&Finding::UnreachableRow(row.id.clone()), |_| Ok(()));
         };
-        match self.library.files.open_file(&channel, &id)? {
-            Some(file) if file.size == row.size => Ok(()),
+        match self.library.files.head(&channel, &id)? {
+            Some(size) if size == row.size => Ok(()),
             Some(_) => self.found(&Finding::WrongSize(channel, id), |_| Ok(())),
             None => {
                 let delete = |check: &Self| check.library.delete_id(&channel, &id).map(drop);
@@ -151,7 +175,7 @@ impl Check<'_> {
     fn preview_has_file(&self, row: &PreviewRow) -> Result<bool> {
         let channel = row.channel.as_ref().and_then(|channel| channel.parse::<Channel>().ok());
         match (channel, row.id.parse::<MediaId>()) {
-            (Some(channel), Ok(id)) => Ok(self.library.files.open_file(&channel, &id)?.is_some()),
+            (Some(channel), Ok(id)) => Ok(self.library.files.head(&channel, &id)?.is_some()),
             _ => Ok(false),
         }
     }
@@ -296,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_request_can_name_is_told() {
+    fn files_and_rows_that_no_request_can_name_are_told() {
         let bench = Bench::new();
         bench.write("room@example.org/odd.name");
         let (findings, report) = fsck(&bench, true);

@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::model::{Media, MediaId, Preview, Refusal};
 use crate::preview::{Bounds, Rendered};
-use crate::store::{InsertError, Metadata, PreviewInsert, Published, Sealed, StoredFile, storage_error};
+use crate::store::{Metadata, PreviewInsert, Published, Sealed, StoredFile, WriteError, storage_error};
 
 /// What a preview is made for: no two at a time for the same.
 pub(super) type Key = (MediaId, Bounds);
@@ -64,7 +64,7 @@ impl Library {
     fn kept_preview(&self, media: &Media, key: &Key) -> Result<Option<Found>> {
         let kept = self.rows.preview(Instant::now(), key);
         let Some(preview) = kept.filter(|preview| self.is_fresh(preview)) else { return Ok(None) };
-        let file = self.files.open_file(&media.channel, &preview.id)?;
+        let file = self.files.get(&media.channel, &preview.id)?;
         if file.is_none() {
             self.rows.forget_preview(key);
         }
@@ -103,7 +103,7 @@ impl Library {
         let Some(preview) = self.metadata()?.preview(&media.id, bounds.height, bounds.width)? else {
             return Ok(None);
         };
-        let Some(file) = self.files.open_file(&media.channel, &preview.id)? else {
+        let Some(file) = self.files.get(&media.channel, &preview.id)? else {
             log::warn!("{}/{}: the file of a preview is gone; it is made anew", media.channel, preview.id);
             self.metadata()?.delete_preview(preview.id.as_str())?;
             return Ok(None);
@@ -157,7 +157,7 @@ impl Library {
         preview: &Preview,
     ) -> std::result::Result<(), Refusal> {
         let metadata = self.metadata()?;
-        if let Published::Taken(_) = self.files.publish(sealed, &media.channel, &preview.id)? {
+        if let Published::Taken(_) = self.files.put(sealed, &media.channel, &preview.id)? {
             return Err(Error::new(Kind::Corrupt, format!("{} exists already", preview.id)).into());
         }
         let inserted = metadata.insert_preview(media, preview, self.preview_count.load(Ordering::Relaxed));
@@ -169,7 +169,7 @@ impl Library {
                 return Ok(());
             }
             // It may have its row: the file stays, for fsck.
-            Err(InsertError::Unknown(error)) => return Err(error.into()),
+            Err(WriteError::Unknown(error)) => return Err(error.into()),
             _ => self.remove_file(&media.channel, &preview.id),
         }
         match inserted {
@@ -181,7 +181,7 @@ impl Library {
 
     /// Brings bytes of our own to the disk.
     pub(super) fn seal(&self, bytes: &[u8]) -> Result<Sealed> {
-        let mut upload = self.files.begin(u64::MAX, 0);
+        let mut upload = self.uploads.begin(u64::MAX, 0);
         upload
             .write_all(bytes)
             .map_err(|cause| storage_error("can't store what was made of a media", cause))?;

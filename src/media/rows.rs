@@ -1,4 +1,5 @@
-//! Rows that were read lately, so that media that are asked for again and again don't cost a query each time.
+//! A cache of rows that were read lately, so that media that are asked for again and again don't cost a query each time. Any
+//! thread that serves HTTP uses it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -9,8 +10,8 @@ use crate::cache::Cache;
 use crate::limits;
 use crate::model::{Channel, Media, MediaId, Preview};
 
-/// The rows. What this process changes is seen at once: every change calls [`Rows::forget`] before it is answered. A
-/// row that another process changed in the same database may be the old one for [`limits::ROW_TTL`].
+/// The cached rows. A change by this process is seen at once: it calls [`Rows::forget`] before its response is sent. A row
+/// that another process changes in the same database may be the old one for [`limits::ROW_TTL`].
 #[derive(Debug)]
 pub(super) struct Rows(Mutex<State>);
 
@@ -18,13 +19,13 @@ pub(super) struct Rows(Mutex<State>);
 struct State {
     media: Cache<MediaId, Arc<Media>>,
     avatars: Cache<Channel, Arc<Media>>,
-    /// By what was asked for, which may be more than there is.
+    /// By the bounds of the request, which may be larger than the picture.
     previews: Cache<Key, Arc<Preview>>,
-    /// How often something was forgotten.
+    /// The number of calls of [`Rows::forget`].
     changes: u64,
 }
 
-/// What is needed to keep a row: taken before it is read, so that one that changes meanwhile is not kept.
+/// A permit to keep a row. It is taken before the row is read, so that a row that changes meanwhile is not kept.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading(u64);
 
@@ -34,7 +35,7 @@ impl Rows {
         Self(Mutex::new(State { media, avatars, previews: Cache::new(limits::ROWS), changes: 0 }))
     }
 
-    /// The row of this name, or what [`Rows::keep`] wants once it is read.
+    /// The row of this name, or the permit for [`Rows::keep`] once the row is read.
     pub fn get(&self, now: Instant, channel: &Channel, name: &Name) -> Result<Arc<Media>, Reading> {
         let state = self.lock();
         let kept = match name {
@@ -66,18 +67,18 @@ impl Rows {
         state.avatars.remove(channel);
     }
 
-    /// The preview that this request got. Its row never changes but for its last use, and one that is gone has no file:
-    /// so nobody needs to forget it but who finds that.
+    /// The preview that this request got lately. Nothing of its row changes but the date of its last use. When the row is
+    /// deleted, so is the file; the reader that finds no file forgets the row.
     pub fn preview(&self, now: Instant, key: &Key) -> Option<Arc<Preview>> {
         self.lock().previews.get(now, key).cloned()
     }
 
-    /// Keeps what a request for a preview got for a while.
+    /// Keeps the preview that a request got for a while.
     pub fn keep_preview(&self, now: Instant, key: Key, row: &Arc<Preview>) {
         self.lock().previews.insert(now, key, Arc::clone(row), limits::ROW_TTL);
     }
 
-    /// Forgets what a request for a preview got.
+    /// Forgets the preview that a request got.
     pub fn forget_preview(&self, key: &Key) {
         self.lock().previews.remove(key);
     }
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_changed_is_forgotten_even_while_it_is_read() {
+    fn a_row_that_changes_while_it_is_read_is_not_kept() {
         let (rows, row, now) = (Rows::new(), media(), Instant::now());
         for name in [named(&row), Name::Avatar] {
             assert!(read(&rows, now, &name, &row).is_some());

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::{Library, New, PreviewSettings, Settings};
 use crate::clock::{Clock, Timestamp};
 use crate::model::{Channel, Description, Media, Quotas, Refusal};
-use crate::store::{Files, Metadata, Sealed, Sqlite};
+use crate::store::{Directory, Metadata, Sealed, Sqlite, SqliteSchema, Store, Uploads};
 use crate::testing::Scratch;
 
 pub(super) struct Bench {
@@ -23,24 +23,20 @@ impl Bench {
     /// An open, empty library.
     pub(super) fn new() -> Self {
         let scratch = Scratch::new();
-        let metadata = Sqlite::open(&scratch.join("metadata.sqlite"), false).unwrap();
-        Self::over(scratch, Box::new(metadata))
+        let metadata = Store::new(sqlite(&scratch));
+        Self::with(scratch, Box::new(metadata), false)
     }
 
-    /// The same over other metadata.
-    pub(super) fn over(scratch: Scratch, metadata: Box<dyn Metadata>) -> Self {
-        Self::with(scratch, metadata, false)
-    }
-
-    /// The same, where files are brought to the disk if `sync`.
+    /// The same over other metadata, where files are brought to the disk if `sync`.
     pub(super) fn with(scratch: Scratch, metadata: Box<dyn Metadata>, sync: bool) -> Self {
-        let files = Files::open(scratch.path(), sync).unwrap();
+        let uploads = Uploads::open(scratch.path(), sync).unwrap();
+        let files = Box::new(Directory::open(scratch.path(), sync).unwrap());
         let clock = Arc::new(HandClock(AtomicI64::new(Timestamp::from(SystemTime::now()).as_micros())));
         let settings = Settings { size_limit: 1000, to_disk_threshold: 10, quotas: Quotas::NONE };
         let studio = crate::preview::Settings::default();
         let previews = PreviewSettings { count: 3, jobs: 1, queue: 1, studio };
-        let library = Library::new(files, metadata, Arc::clone(&clock) as _, settings, previews);
-        library.open();
+        let library = Library::new(uploads, files, metadata, Arc::clone(&clock) as _, settings, previews);
+        library.open().unwrap();
         Self { library, clock, scratch }
     }
 
@@ -106,6 +102,13 @@ impl Bench {
         names.sort();
         names
     }
+}
+
+/// An empty embedded database.
+pub(super) fn sqlite(scratch: &Scratch) -> Sqlite {
+    let path = scratch.join("metadata.sqlite");
+    SqliteSchema::new(&path, scratch.path()).set_up().unwrap();
+    Sqlite::new(&path, false)
 }
 
 /// The channel of every test.

@@ -1,4 +1,4 @@
-//! The library as those who watch it see it.
+//! The state of the library, for `/metrics` and `/healthz`.
 
 use super::Library;
 use super::preview::Origin;
@@ -7,16 +7,16 @@ use crate::metrics::Counter;
 use crate::model::Refusal;
 use crate::store::Pool;
 
-/// What became of the requests for previews.
+/// Requests for previews, by their result.
 #[derive(Debug, Default)]
 pub struct PreviewCounts {
-    /// Those that were made.
+    /// Previews that were made.
     pub made: Counter,
-    /// Those that were stored already.
+    /// Previews that were stored already.
     pub stored: Counter,
-    /// Those that had to wait too long, or not even that.
+    /// Requests that were refused, at once or after they had waited too long.
     pub refused: Counter,
-    /// Those of what can't be decoded, or that failed otherwise.
+    /// Requests for a preview of a file that can't be decoded, and other failures.
     pub failed: Counter,
 }
 
@@ -40,12 +40,12 @@ impl Library {
 
     /// Whether files can be stored: stores one, and removes it.
     pub fn try_storage(&self) -> Result<()> {
-        self.files.try_out()
+        self.uploads.try_out()
     }
 
     /// Bytes that may still be stored.
     pub fn free_space(&self) -> Result<u64> {
-        self.files.free_space()
+        self.uploads.free_space()
     }
 
     /// The connections to the database.
@@ -58,7 +58,7 @@ impl Library {
         self.jobs.activity()
     }
 
-    /// What became of the requests for previews.
+    /// The requests for previews, by their result.
     pub fn preview_counts(&self) -> &PreviewCounts {
         &self.preview_counts
     }

@@ -1,9 +1,9 @@
-//! What every metadata store must do; each runs all of it.
+//! The cases that every metadata store must pass, on each engine.
 
 use std::collections::BTreeSet;
 use std::sync::Barrier;
 
-use super::{InsertError, MediaInsert, MediaUpdate, Metadata, PreviewInsert};
+use super::{MediaInsert, MediaUpdate, Metadata, PreviewInsert, UsageKind, WriteError, WrongSum};
 use crate::clock::Timestamp;
 use crate::limits::MEDIA_COST;
 use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Quota, Quotas};
@@ -21,30 +21,36 @@ macro_rules! suite {
         crate::store::conformance::suite!($bench;
             a_media_comes_back_as_it_was_stored
             a_media_exists_in_its_channel_only
-            storing_again_is_no_error_but_another_media_of_that_id_is
+            storing_twice_succeeds_and_a_taken_id_fails
             a_failed_insert_leaves_nothing
             the_avatar_is_the_last_one_stored
             first_avatars_may_race
             lists_are_newest_first_and_ties_by_id
             pages_lead_through_everything_once
-            a_bound_that_is_not_there_gives_nothing
-            a_row_that_is_odd_is_left_out
+            a_page_after_or_before_a_missing_id_is_empty
+            an_unreadable_row_is_left_out
             an_update_changes_what_it_names_and_the_date
             a_delete_takes_everything_with_it
             previews_are_found_by_their_size
-            a_preview_too_many_goes_by_its_last_use
+            the_previews_used_longest_ago_are_evicted
             rows_are_read_in_pages
             many_threads_may_insert
             a_quota_is_kept_and_a_deletion_gives_room
             a_user_has_one_quota_in_all_channels
-            a_quota_is_kept_however_many_come_at_once
-            what_was_stored_within_a_quota_is_stored_again
+            concurrent_inserts_keep_a_quota
+            storing_twice_within_a_quota_succeeds
             texts_count_in_a_quota
-            sizes_that_can_not_be_break_no_sum
+            impossible_sizes_break_no_sum
             an_update_grows_as_far_as_a_quota_has_room
             an_update_that_does_not_grow_is_never_over_a_quota
-            updates_keep_a_quota_however_many_come_at_once
+            concurrent_updates_keep_a_quota
             no_text_is_taken_for_sql
+            sums_follow_every_change_of_a_row
+            sums_follow_concurrent_changes
+            sums_are_counted_for_every_writer
+            a_wrong_sum_is_found_and_corrected
+            a_second_deletion_finds_nothing
+            the_version_of_the_schema_is_told
         );
     };
     ($bench:expr; $($case:ident)*) => {
@@ -124,13 +130,13 @@ pub(super) fn a_media_exists_in_its_channel_only(bench: &impl Bench) {
     assert_eq!(store.media(&media.channel, &media.id).unwrap(), Some(media));
 }
 
-pub(super) fn storing_again_is_no_error_but_another_media_of_that_id_is(bench: &impl Bench) {
+pub(super) fn storing_twice_succeeds_and_a_taken_id_fails(bench: &impl Bench) {
     let store = bench.store();
     let first = media(ROOM, "a", 1);
     store.insert(&first, false, Quotas::NONE).unwrap();
     store.insert(&first, false, Quotas::NONE).unwrap();
     for second in [media("other@example.org", "a", 1), Media { sha1: "0".repeat(40), ..first.clone() }] {
-        assert!(matches!(store.insert(&second, true, Quotas::NONE), Err(InsertError::Failed(_))));
+        assert!(matches!(store.insert(&second, true, Quotas::NONE), Err(WriteError::Failed(_))));
         assert_eq!(store.avatar(&second.channel).unwrap(), None);
     }
     assert_eq!(store.media(&first.channel, &first.id).unwrap(), Some(first));
@@ -140,7 +146,7 @@ pub(super) fn a_failed_insert_leaves_nothing(bench: &impl Bench) {
     let store = bench.store();
     bench.execute("DROP TABLE avatars");
     let media = media(ROOM, "a", 1);
-    assert!(matches!(store.insert(&media, true, Quotas::NONE), Err(InsertError::Failed(_))));
+    assert!(matches!(store.insert(&media, true, Quotas::NONE), Err(WriteError::Failed(_))));
     assert_eq!(store.media(&media.channel, &media.id).unwrap(), None);
 }
 
@@ -229,7 +235,7 @@ pub(super) fn pages_lead_through_everything_once(bench: &impl Bench) {
     }
 }
 
-pub(super) fn a_bound_that_is_not_there_gives_nothing(bench: &impl Bench) {
+pub(super) fn a_page_after_or_before_a_missing_id_is_empty(bench: &impl Bench) {
     let store = bench.store();
     store.insert(&media(ROOM, "a", 1), false, Quotas::NONE).unwrap();
     store.insert(&media("other@example.org", "b", 0), false, Quotas::NONE).unwrap();
@@ -241,7 +247,7 @@ pub(super) fn a_bound_that_is_not_there_gives_nothing(bench: &impl Bench) {
     }
 }
 
-pub(super) fn a_row_that_is_odd_is_left_out(bench: &impl Bench) {
+pub(super) fn an_unreadable_row_is_left_out(bench: &impl Bench) {
     let store = bench.store();
     for (name, micros) in [("a", 3), ("b", 2), ("c", 1)] {
         store.insert(&media(ROOM, name, micros), false, Quotas::NONE).unwrap();
@@ -330,7 +336,7 @@ pub(super) fn previews_are_found_by_their_size(bench: &impl Bench) {
     assert_eq!(store.delete(&media.channel, &media.id).unwrap().unwrap().previews, [first.id]);
 }
 
-pub(super) fn a_preview_too_many_goes_by_its_last_use(bench: &impl Bench) {
+pub(super) fn the_previews_used_longest_ago_are_evicted(bench: &impl Bench) {
     let store = bench.store();
     let (media, other) = (media(ROOM, "a", 1), media(ROOM, "b", 1));
     store.insert(&media, false, Quotas::NONE).unwrap();
@@ -451,7 +457,7 @@ pub(super) fn a_user_has_one_quota_in_all_channels(bench: &impl Bench) {
 }
 
 /// Two threads for each of two users in each of two channels, so that locks are waited for crosswise.
-pub(super) fn a_quota_is_kept_however_many_come_at_once(bench: &(impl Bench + Sync)) {
+pub(super) fn concurrent_inserts_keep_a_quota(bench: &(impl Bench + Sync)) {
     let store = bench.store();
     let quotas = Quotas { channel: room(4, 45), user: room(3, 35) };
     let (rooms, users) = ([ROOM, "other@example.org"], ["alice@example.org", "bob@example.org"]);
@@ -477,7 +483,7 @@ pub(super) fn a_quota_is_kept_however_many_come_at_once(bench: &(impl Bench + Sy
     }
 }
 
-pub(super) fn what_was_stored_within_a_quota_is_stored_again(bench: &impl Bench) {
+pub(super) fn storing_twice_within_a_quota_succeeds(bench: &impl Bench) {
     let store = bench.store();
     let quotas = Quotas { channel: room(1, 10), user: room(1, 10) };
     let media = sized(ROOM, "a", 10);
@@ -485,7 +491,7 @@ pub(super) fn what_was_stored_within_a_quota_is_stored_again(bench: &impl Bench)
         assert_eq!(store.insert(&media, false, quotas).unwrap(), MediaInsert::Stored);
     }
     let other = Media { sha1: "0".repeat(40), ..media };
-    assert_eq!(store.insert(&other, false, quotas).unwrap(), OVER_CHANNEL);
+    assert!(matches!(store.insert(&other, false, quotas), Err(WriteError::Failed(_))));
 }
 
 pub(super) fn texts_count_in_a_quota(bench: &impl Bench) {
@@ -505,7 +511,7 @@ pub(super) fn texts_count_in_a_quota(bench: &impl Bench) {
 }
 
 /// What can't be takes no room and gives none; and no sum is too large to be had.
-pub(super) fn sizes_that_can_not_be_break_no_sum(bench: &impl Bench) {
+pub(super) fn impossible_sizes_break_no_sum(bench: &impl Bench) {
     let store = bench.store();
     for name in ["a", "b"] {
         store.insert(&sized(ROOM, name, 5), false, Quotas::NONE).unwrap();
@@ -567,7 +573,7 @@ pub(super) fn an_update_that_does_not_grow_is_never_over_a_quota(bench: &impl Be
 
 const OVER_CHANNEL_UPDATE: MediaUpdate = MediaUpdate::OverQuota(Quota::Channel);
 
-pub(super) fn updates_keep_a_quota_however_many_come_at_once(bench: &(impl Bench + Sync)) {
+pub(super) fn concurrent_updates_keep_a_quota(bench: &(impl Bench + Sync)) {
     let store = bench.store();
     let media: Vec<Media> =
         (0..8).map(|at| sized([ROOM, "other@example.org"][at % 2], &format!("m{at}"), 0)).collect();
@@ -611,4 +617,136 @@ pub(super) fn no_text_is_taken_for_sql(bench: &impl Bench) {
     };
     store.insert(&media, true, Quotas::NONE).unwrap();
     assert_eq!(store.avatar(&media.channel).unwrap(), Some(media));
+}
+
+/// Asserts that all sums are what the rows say.
+#[track_caller]
+fn assert_sums(store: &dyn Metadata) {
+    for kind in UsageKind::ALL {
+        assert_eq!(store.wrong_usage(kind).unwrap(), []);
+    }
+}
+
+/// What a channel has room for with no byte to spare: so many files of so many bytes together.
+#[track_caller]
+fn assert_used(store: &dyn Metadata, room_of: &str, author: &str, files: u64, bytes: u64) {
+    let exceeded = |quotas| store.exceeded(&channel(room_of), author, 0, quotas).unwrap();
+    let just = room(files, bytes);
+    let less = room(files, bytes).map(|bytes| bytes - 1);
+    assert_eq!(exceeded(Quotas { channel: just, user: None }), None);
+    assert_eq!(exceeded(Quotas { channel: None, user: just }), None);
+    assert_eq!(exceeded(Quotas { channel: less, user: None }), Some(Quota::Channel));
+    assert_eq!(exceeded(Quotas { channel: None, user: less }), Some(Quota::User));
+}
+
+pub(super) fn sums_follow_every_change_of_a_row(bench: &impl Bench) {
+    let store = bench.store();
+    let media = sized(ROOM, "a", 100);
+    let author = media.author.as_str();
+    store.insert(&media, true, Quotas::NONE).unwrap();
+    assert_used(store, ROOM, author, 1, 100);
+    store.insert(&media, true, Quotas::NONE).unwrap();
+    assert_used(store, ROOM, author, 1, 100);
+    store.insert(&Media { description: texts(7), ..sized(ROOM, "b", 1) }, false, Quotas::NONE).unwrap();
+    assert_used(store, ROOM, author, 2, 108);
+    update(store, &media, &texts(30), Quotas::NONE);
+    assert_used(store, ROOM, author, 2, 138);
+    assert!(matches!(
+        update(store, &media, &texts(40), Quotas { channel: Some(1), user: None }),
+        MediaUpdate::OverQuota(_)
+    ));
+    assert_used(store, ROOM, author, 2, 138);
+    let full = Quotas { channel: None, user: Some(1) };
+    assert_eq!(store.insert(&sized(ROOM, "c", 1), true, full).unwrap(), OVER_USER);
+    assert_used(store, ROOM, author, 2, 138);
+    assert_sums(store);
+    store.delete(&media.channel, &media.id).unwrap().unwrap();
+    assert_used(store, ROOM, author, 1, 8);
+    store.delete(&media.channel, &id("b")).unwrap().unwrap();
+    let none = Quotas { channel: Some(0), user: Some(0) };
+    assert_eq!(store.exceeded(&media.channel, author, 0, none).unwrap(), None, "nothing is left");
+    assert_sums(store);
+}
+
+pub(super) fn sums_follow_concurrent_changes(bench: &(impl Bench + Sync)) {
+    let store = bench.store();
+    let (rooms, users) = ([ROOM, "other@example.org"], ["alice@example.org", "bob@example.org"]);
+    std::thread::scope(|scope| {
+        for thread in 0..8_usize {
+            scope.spawn(move || {
+                for at in 0..8_u64 {
+                    let new = sized(rooms[thread % 2], &format!("m{thread}-{at}"), at);
+                    let new = Media { author: users[thread / 2 % 2].into(), ..new };
+                    store.insert(&new, at % 3 == 0, Quotas::NONE).unwrap();
+                    update(store, &new, &texts(10), Quotas::NONE);
+                    if at % 2 == 0 {
+                        store.delete(&new.channel, &new.id).unwrap().unwrap();
+                    }
+                }
+            });
+        }
+    });
+    assert_sums(store);
+    // Of each thread 1, 3, 5 and 7; two threads in each channel for each user.
+    assert_used(store, ROOM, users[0], 16, 4 * (16 + 4 * 10));
+}
+
+/// The original's program, and a person with a shell, know nothing of sums.
+pub(super) fn sums_are_counted_for_every_writer(bench: &impl Bench) {
+    let store = bench.store();
+    for name in ["a", "b", "c"] {
+        store.insert(&sized(ROOM, name, 10), false, Quotas::NONE).unwrap();
+    }
+    bench.execute("UPDATE medias SET fileSize = fileSize + 5, title = 'four' WHERE id <> 'c'");
+    assert_used(store, ROOM, "alice@example.org", 3, 48);
+    bench.execute(
+        "UPDATE medias SET entityId = 'other@example.org', author = 'bob@example.org' WHERE id = 'a'",
+    );
+    assert_used(store, ROOM, "alice@example.org", 2, 29);
+    assert_used(store, "other@example.org", "bob@example.org", 1, 19);
+    bench.execute("UPDATE medias SET id = 'z' WHERE id = 'b'");
+    assert_sums(store);
+    bench.execute("DELETE FROM medias");
+    assert_sums(store);
+}
+
+pub(super) fn a_wrong_sum_is_found_and_corrected(bench: &impl Bench) {
+    let store = bench.store();
+    store.insert(&sized(ROOM, "a", 10), false, Quotas::NONE).unwrap();
+    bench.execute("UPDATE usage SET files = files + 2, bytes = bytes - 3 WHERE kind = 'channel'");
+    bench.execute("DELETE FROM usage WHERE kind = 'user'");
+    bench.execute("INSERT INTO usage (kind, name, files, bytes) VALUES ('user', 'nobody', 1, 1)");
+    let wrong = |kind, name: &str, files, bytes| WrongSum { kind, name: name.into(), files, bytes };
+    assert_eq!(store.wrong_usage(UsageKind::Channel).unwrap(), [wrong(UsageKind::Channel, ROOM, 2, -3)]);
+    assert_eq!(store.wrong_usage(UsageKind::Total).unwrap(), []);
+    let users = store.wrong_usage(UsageKind::User).unwrap();
+    let expected =
+        [wrong(UsageKind::User, "alice@example.org", -1, -10), wrong(UsageKind::User, "nobody", 1, 1)];
+    assert_eq!(users, expected);
+    for _ in 0..2 {
+        for wrong in expected.iter().chain(&[wrong(UsageKind::Channel, ROOM, 2, -3)]) {
+            store.correct_usage(wrong).unwrap();
+        }
+        assert_sums(store);
+    }
+    assert_used(store, ROOM, "alice@example.org", 1, 10);
+}
+
+pub(super) fn a_second_deletion_finds_nothing(bench: &impl Bench) {
+    let store = bench.store();
+    let media = media(ROOM, "a", 1);
+    store.insert(&media, false, Quotas::NONE).unwrap();
+    assert!(store.delete(&media.channel, &media.id).unwrap().is_some());
+    assert_eq!(store.delete(&media.channel, &media.id).unwrap(), None);
+}
+
+pub(super) fn the_version_of_the_schema_is_told(bench: &impl Bench) {
+    let store = bench.store();
+    assert_eq!(store.schema_version().unwrap(), Some(super::CURRENT));
+    bench.execute("INSERT INTO schema_version (version) VALUES (99)");
+    let version = store.schema_version().unwrap();
+    assert_eq!(version, Some(99));
+    assert!(super::refuse_newer(version).unwrap_err().to_string().contains("newer program"));
+    bench.execute("DROP TABLE schema_version");
+    assert_eq!(store.schema_version().unwrap(), Some(0));
 }

@@ -1,4 +1,4 @@
-//! The SHA-1 of an upload. Of a large one that comes fast it takes about as long as all else, so a thread makes it while the
+//! The SHA-1 of an upload. For a large, fast upload it takes about as long as all else, so a thread of its own hashes while the
 //! next bytes come and are written.
 
 use std::io;
@@ -14,13 +14,13 @@ use sha1::{Digest, Sha1};
 
 use crate::limits;
 
-/// How many threads may hash; cheap to clone. Where all processors are busy with uploads, more of them would only cost.
+/// The threads that may hash; cheap to clone. Where uploads keep all processors busy, more threads would only cost.
 #[derive(Clone)]
 pub(super) struct Helpers {
-    most: usize,
-    /// Bytes that are hashed without one, before and between.
+    max: usize,
+    /// Bytes that an upload hashes on its own thread before it asks for another one.
     spared: u64,
-    /// How long one waits for more.
+    /// How long a thread waits for the next block.
     patience: Duration,
     busy: Arc<AtomicUsize>,
 }
@@ -30,11 +30,11 @@ impl Helpers {
     pub(super) fn new() -> Self {
         let processors = thread::available_parallelism().map_or(0, NonZero::get);
         let (spared, patience) = (limits::HASHED_HERE, limits::HASH_PATIENCE);
-        Self { most: processors / 2, spared, patience, busy: Arc::default() }
+        Self { max: processors / 2, spared, patience, busy: Arc::default() }
     }
 
     fn take(&self) -> Option<Permit> {
-        let more = |busy| (busy < self.most).then_some(busy + 1);
+        let more = |busy| (busy < self.max).then_some(busy + 1);
         self.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         Some(Permit(Arc::clone(&self.busy)))
     }
@@ -49,7 +49,7 @@ impl Drop for Permit {
     }
 }
 
-/// Hashes what it is given, in its order.
+/// Hashes bytes in their order.
 pub(super) struct Hasher {
     state: State,
     /// Bytes to come before a thread is asked for.
@@ -76,7 +76,7 @@ impl Hasher {
         }
     }
 
-    /// Decides who hashes so many bytes more.
+    /// Decides which thread hashes so many more bytes.
     fn settle(&mut self, more: usize) {
         self.spared = self.spared.saturating_sub(more as u64);
         self.state = match std::mem::replace(&mut self.state, State::Here(Sha1::new())) {
@@ -108,7 +108,7 @@ impl Hasher {
 }
 
 /// A thread that hashes, and the blocks that go to it and come back. It ends by itself when this is dropped, or when no block
-/// comes for long: who sends slowly needs none, and others may.
+/// comes for long: a slow upload needs none, and another may.
 struct Apart {
     /// What is not handed over yet.
     block: Vec<u8>,
@@ -121,7 +121,7 @@ impl Apart {
     /// A thread that goes on with this. Fails if the system has none for us.
     fn begin(mut sha1: Sha1, permit: Permit, patience: Duration) -> io::Result<Self> {
         let ((full, blocks), (done, empty)) = (channel::<Vec<u8>>(), channel());
-        // Nobody is there to take it back once the upload has ended.
+        // The upload may have ended; then the block is dropped.
         let give_back = move |block| _ = done.send(block);
         give_back(Vec::new());
         let hash = move || {
@@ -175,8 +175,8 @@ mod tests {
     const SPARED: usize = 100_000;
     const LONG: Duration = Duration::from_secs(60);
 
-    fn helpers(most: usize, patience: Duration) -> Helpers {
-        Helpers { most, spared: SPARED as u64, patience, busy: Arc::default() }
+    fn helpers(max: usize, patience: Duration) -> Helpers {
+        Helpers { max, spared: SPARED as u64, patience, busy: Arc::default() }
     }
 
     /// Bytes that differ from place to place.
@@ -193,7 +193,7 @@ mod tests {
             let expected: String = Sha1::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
             for step in [1000, 64 * 1024, limits::HASH_BLOCK, usize::MAX] {
                 for helpers in [helpers(0, LONG), helpers(1, LONG), helpers(1, Duration::ZERO)] {
-                    let may = helpers.most > 0 && length >= SPARED;
+                    let may = helpers.max > 0 && length >= SPARED;
                     let stays = helpers.patience == LONG;
                     let mut hasher = Hasher::new(helpers);
                     content.chunks(step).for_each(|part| hasher.update(part));

@@ -1,10 +1,18 @@
-//! The store: files on disk and their metadata in PostgreSQL or SQLite.
+//! The store: files, and their metadata in PostgreSQL or SQLite.
+//!
+//! [`Files`] keeps complete files, [`Uploads`] those that come; [`Metadata`] is what the rest of the server asks of a
+//! database. `operations` writes each of these operations once, over an [`Engine`]: `postgres` or `sqlite`.
 
+mod columns;
 #[cfg(test)]
 mod conformance;
+mod directory;
+mod engine;
 mod files;
 mod hash;
+mod lock;
 mod metadata;
+mod operations;
 #[cfg(test)]
 #[path = "../../tests/support/port.rs"]
 mod port;
@@ -12,19 +20,23 @@ mod postgres;
 #[cfg(test)]
 #[path = "../../tests/support/postgres.rs"]
 mod postgres_server;
-mod queries;
 mod schema;
 mod sqlite;
-mod turn;
+mod statements;
+mod upload;
+mod value;
 mod walk;
 
-pub use self::files::{Files, Published, Sealed, StoredFile, Upload, storage_error};
+pub use self::directory::{Directory, storage_error};
+pub use self::engine::{Change, Engine, Session, WriteError};
+pub use self::files::{Files, Listed, Published, StoredFile};
 pub use self::metadata::{
-    Deleted, InsertError, Listing, MediaInsert, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert,
-    PreviewRow,
+    Deleted, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert, PreviewRow,
+    UsageKind, WrongSum,
 };
+pub use self::operations::Store;
 pub use self::postgres::{Postgres, PostgresSettings, SslMode};
-pub use self::queries::list as list_statement;
-pub use self::schema::{CURRENT, Schema};
+pub use self::schema::{CURRENT, Schema, SqliteSchema, Upgraded, refuse_newer, verify};
 pub use self::sqlite::Sqlite;
-pub use self::walk::Found;
+pub use self::statements::list as list_statement;
+pub use self::upload::{Sealed, Upload, Uploads};

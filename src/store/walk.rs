@@ -1,56 +1,37 @@
-//! What lies in the storage: for the sweep at the start and for `fsck`.
+//! A walk of the storage root, for the start of the server and for `fsck`.
 
 use std::fs::{self, DirEntry, ReadDir};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::files::Listed;
 use crate::error::{Error, Result};
 use crate::model::{Channel, MediaId};
 
 /// How the names of temporary files begin. A channel's may begin so too, but is a directory's.
 pub(super) const TEMPORARY: &str = ".upload-";
 
-/// A file in the storage.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// A media or a preview, by the look of its name.
-    Stored {
-        /// The channel whose directory it is in.
-        channel: Channel,
-        /// Its name.
-        id: MediaId,
-        /// Its size in bytes.
-        size: u64,
-        /// When it was last written to.
-        modified: SystemTime,
-    },
-    /// The file of an upload that is under way, or was never completed.
-    Temporary {
-        /// Its name in the root.
-        name: String,
-        /// When it was last written to.
-        modified: SystemTime,
-    },
-    /// Something in a place of ours that no request can reach: what is no regular file or has no valid name.
-    Foreign(PathBuf),
-}
-
-/// Every file below `root`. What vanishes meanwhile is left out.
-pub(super) fn walk(root: &Path) -> Result<impl Iterator<Item = Result<Found>> + use<>> {
+/// Every file below `root`. A file that vanishes meanwhile is left out, and so is everything in the root itself that is no
+/// channel's.
+pub(super) fn walk(root: &Path) -> Result<impl Iterator<Item = Result<Listed>> + use<>> {
     let read = fs::read_dir(root).map_err(|cause| failure(root, cause))?;
     Ok(Walk { root: root.to_owned(), top: read, folder: None })
 }
 
-/// The names of the temporary files. Only the root itself is read: a server with a million media starts at once, too.
-pub(super) fn temporaries(root: &Path) -> Result<Vec<String>> {
+/// The names of the temporary files in `root` itself, and when each was last written to.
+pub(super) fn temporaries(root: &Path) -> Result<Vec<(String, SystemTime)>> {
     let list = || {
         let mut names = Vec::new();
         for entry in fs::read_dir(root)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with(TEMPORARY) && entry.file_type()?.is_file() {
-                names.push(name);
+            if name.starts_with(TEMPORARY) {
+                match entry.metadata() {
+                    Ok(metadata) if metadata.is_file() => names.push((name, metadata.modified()?)),
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
             }
         }
         Ok(names)
@@ -66,14 +47,14 @@ struct Walk {
 }
 
 impl Iterator for Walk {
-    type Item = Result<Found>;
+    type Item = Result<Listed>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            match self.step() {
-                Ok(Step::Found(found)) => return Some(Ok(found)),
-                Ok(Step::Nothing) => {}
-                Ok(Step::End) => return None,
+            match self.visit() {
+                Ok(Visit::Entry(entry)) => return Some(Ok(entry)),
+                Ok(Visit::Nothing) => {}
+                Ok(Visit::End) => return None,
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Some(Err(failure(&self.root, error))),
             }
@@ -81,41 +62,41 @@ impl Iterator for Walk {
     }
 }
 
-/// What one directory entry comes to.
-enum Step {
-    Found(Found),
+/// The result of looking at one directory entry.
+enum Visit {
+    Entry(Listed),
     Nothing,
     End,
 }
 
 impl Walk {
-    fn step(&mut self) -> io::Result<Step> {
+    fn visit(&mut self) -> io::Result<Visit> {
         if let Some((channel, entries)) = &mut self.folder {
             match entries.next() {
-                Some(entry) => return stored(channel, &entry?).map(Step::Found),
+                Some(entry) => return stored(channel, &entry?).map(Visit::Entry),
                 None => self.folder = None,
             }
         }
         match self.top.next() {
             Some(entry) => self.top_level(&entry?),
-            None => Ok(Step::End),
+            None => Ok(Visit::End),
         }
     }
 
-    fn top_level(&mut self, entry: &DirEntry) -> io::Result<Step> {
+    fn top_level(&mut self, entry: &DirEntry) -> io::Result<Visit> {
         let name = entry.file_name().to_string_lossy().into_owned();
         let metadata = entry.metadata()?;
         if name.starts_with(TEMPORARY) && metadata.is_file() {
-            return Ok(Step::Found(Found::Temporary { name, modified: metadata.modified()? }));
+            return Ok(Visit::Nothing);
         }
         match channel_of(&name) {
             Some(channel) if metadata.is_dir() => {
                 self.folder = Some((channel, fs::read_dir(entry.path())?));
-                Ok(Step::Nothing)
+                Ok(Visit::Nothing)
             }
             // Something that was meant as a channel: its name holds what the name of no other file has.
-            _ if name.contains('@') => Ok(Step::Found(Found::Foreign(entry.path()))),
-            _ => Ok(Step::Nothing),
+            _ if name.contains('@') => Ok(Visit::Entry(Listed::Foreign(entry.path()))),
+            _ => Ok(Visit::Nothing),
         }
     }
 }
@@ -125,17 +106,17 @@ fn channel_of(name: &str) -> Option<Channel> {
     name.parse::<Channel>().ok().filter(|channel| channel.as_str() == name)
 }
 
-fn stored(channel: &Channel, entry: &DirEntry) -> io::Result<Found> {
+fn stored(channel: &Channel, entry: &DirEntry) -> io::Result<Listed> {
     let metadata = entry.metadata()?;
     let id = entry.file_name().to_str().and_then(|name| name.parse::<MediaId>().ok());
     Ok(match id {
-        Some(id) if metadata.is_file() => Found::Stored {
+        Some(id) if metadata.is_file() => Listed::File {
             channel: channel.clone(),
             id,
             size: metadata.len(),
             modified: metadata.modified()?,
         },
-        _ => Found::Foreign(entry.path()),
+        _ => Listed::Foreign(entry.path()),
     })
 }
 
@@ -149,7 +130,7 @@ mod tests {
     use crate::testing::Scratch;
 
     #[test]
-    fn everything_of_ours_is_found_and_nothing_else() {
+    fn everything_of_ours_is_listed_and_nothing_else() {
         let scratch = Scratch::new();
         let root = scratch.join("root");
         let folder = root.join("room@example.org");
@@ -159,7 +140,10 @@ mod tests {
         for name in [".upload-1", "metadata.sqlite", "room@example.org/a1", "room@example.org/odd.name"] {
             fs::write(root.join(name), "four").unwrap();
         }
-        let mut found: Vec<String> = walk(&root).unwrap().map(|found| show(&root, found.unwrap())).collect();
+        let mut found: Vec<String> = walk(&root).unwrap().map(|entry| show(&root, entry.unwrap())).collect();
+        let temporaries: Vec<String> =
+            temporaries(&root).unwrap().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(temporaries, [".upload-1"]);
         fs::remove_dir_all(&root).unwrap();
         found.sort();
         assert_eq!(
@@ -169,17 +153,15 @@ mod tests {
                 "foreign room@example.org/directory",
                 "foreign room@example.org/odd.name",
                 "stored room@example.org a1 4",
-                "temporary .upload-1",
             ]
         );
         assert!(walk(&root).is_err());
     }
 
-    fn show(root: &Path, found: Found) -> String {
-        match found {
-            Found::Stored { channel, id, size, .. } => format!("stored {channel} {id} {size}"),
-            Found::Temporary { name, .. } => format!("temporary {name}"),
-            Found::Foreign(path) => format!("foreign {}", path.strip_prefix(root).unwrap().display()),
+    fn show(root: &Path, entry: Listed) -> String {
+        match entry {
+            Listed::File { channel, id, size, .. } => format!("stored {channel} {id} {size}"),
+            Listed::Foreign(path) => format!("foreign {}", path.strip_prefix(root).unwrap().display()),
         }
     }
 }

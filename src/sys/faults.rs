@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use rustix::io::Errno;
 
-use super::fs::Step;
+use super::fs::FsCall;
 
 /// What goes wrong at a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,28 +25,28 @@ struct Plan {
     /// The fault of the write that is under way.
     write: Option<Fault>,
     /// Where it happened.
-    step: Option<Step>,
+    kind: Option<FsCall>,
 }
 
 thread_local! {
-    static PLAN: Cell<Plan> = const { Cell::new(Plan { fault: None, write: None, step: None }) };
+    static PLAN: Cell<Plan> = const { Cell::new(Plan { fault: None, write: None, kind: None }) };
 }
 
-/// Does this with a fault at the call of this number, counted from 0; the step that it came at, if there were so many.
-pub fn at<T>(number: usize, fault: Fault, work: impl FnOnce() -> T) -> (T, Option<Step>) {
+/// Does this with a fault at the call of this number, counted from 0; the call that failed, if there were so many.
+pub fn at<T>(number: usize, fault: Fault, work: impl FnOnce() -> T) -> (T, Option<FsCall>) {
     PLAN.set(Plan { fault: Some((number, fault)), ..Plan::default() });
     let done = work();
-    (done, PLAN.take().step)
+    (done, PLAN.take().kind)
 }
 
 /// Counts a call, and fails if it is the one.
-pub(super) fn strike(step: Step) -> io::Result<()> {
+pub(super) fn strike(kind: FsCall) -> io::Result<()> {
     let mut plan = PLAN.get();
     plan.write = None;
     let struck = match plan.fault {
-        Some((_, Fault::Torn(_) | Fault::Short)) if step != Step::Write => None,
+        Some((_, Fault::Torn(_) | Fault::Short)) if kind != FsCall::Write => None,
         Some((0, fault)) => {
-            plan = Plan { fault: None, write: Some(fault), step: Some(step) };
+            plan = Plan { fault: None, write: Some(fault), kind: Some(kind) };
             Some(fault)
         }
         Some((left, fault)) => {

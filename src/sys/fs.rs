@@ -1,5 +1,5 @@
 //! The file-system calls of the upload and delete paths, relative to open directories. One place for all of
-//! them: every error names its step and its file, and a test that makes a step fail has one place to do so.
+//! them: every error names the call and the file, and a test that makes a call fail has one place to do so.
 
 use std::fmt;
 use std::fs::File;
@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 /// One kind of file-system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum FsCall {
     /// Opening a directory.
     OpenDirectory,
     /// Making a directory.
@@ -36,10 +36,10 @@ pub enum Step {
     FreeSpace,
 }
 
-impl Step {
-    /// The step at which this error of a function below happened.
+impl FsCall {
+    /// The call that failed with this error of a function below.
     pub fn of(error: &io::Error) -> Option<Self> {
-        error.get_ref()?.downcast_ref::<StepError>().map(|error| error.step)
+        error.get_ref()?.downcast_ref::<CallError>().map(|error| error.kind)
     }
 
     fn text(self) -> &'static str {
@@ -59,41 +59,41 @@ impl Step {
 }
 
 #[derive(Debug)]
-struct StepError {
-    step: Step,
+struct CallError {
+    kind: FsCall,
     path: PathBuf,
     cause: io::Error,
 }
 
 /// Whether the process, or the machine, had no descriptors or memory left for it.
 pub fn is_exhausted(error: &io::Error) -> bool {
-    let step = error.get_ref().and_then(|inner| inner.downcast_ref::<StepError>());
-    let errno = Errno::from_io_error(step.map_or(error, |step| &step.cause));
+    let kind = error.get_ref().and_then(|inner| inner.downcast_ref::<CallError>());
+    let errno = Errno::from_io_error(kind.map_or(error, |kind| &kind.cause));
     matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS))
 }
 
-impl fmt::Display for StepError {
+impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "can't {} {}: {}", self.step.text(), self.path.display(), self.cause)
+        write!(f, "can't {} {}: {}", self.kind.text(), self.path.display(), self.cause)
     }
 }
 
-impl std::error::Error for StepError {}
+impl std::error::Error for CallError {}
 
 /// Runs one call, again if a signal interrupted it. Errors keep their kind, by which callers tell them apart.
 fn call<T>(
-    step: Step,
+    kind: FsCall,
     path: impl FnOnce() -> PathBuf,
     mut run: impl FnMut() -> io::Result<T>,
 ) -> io::Result<T> {
     loop {
         #[cfg(test)]
-        let done = super::faults::strike(step).and_then(|()| run());
+        let done = super::faults::strike(kind).and_then(|()| run());
         #[cfg(not(test))]
         let done = run();
         match done {
             Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-            Err(cause) => return Err(io::Error::new(cause.kind(), StepError { step, path: path(), cause })),
+            Err(cause) => return Err(io::Error::new(cause.kind(), CallError { kind, path: path(), cause })),
             Ok(value) => return Ok(value),
         }
     }
@@ -125,7 +125,7 @@ impl Dir {
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = || Ok(rustix::fs::open(path, flags, Mode::empty())?);
-        let fd = call(Step::OpenDirectory, || path.to_owned(), open)?;
+        let fd = call(FsCall::OpenDirectory, || path.to_owned(), open)?;
         Ok(Self { fd, path: path.to_owned() })
     }
 
@@ -142,13 +142,13 @@ impl Dir {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
             Err(error) => Err(error.into()),
         };
-        let fd = self.call(Step::OpenDirectory, name, open)?;
+        let fd = self.call(FsCall::OpenDirectory, name, open)?;
         Ok(fd.map(|fd| Self { fd, path: self.path.join(name) }))
     }
 
     /// Makes a directory of mode 0700. Fails with `AlreadyExists` if the name is taken.
     pub fn make_dir(&self, name: &str) -> io::Result<()> {
-        self.call(Step::MakeDirectory, name, || Ok(rustix::fs::mkdirat(&self.fd, name, Mode::RWXU)?))
+        self.call(FsCall::MakeDirectory, name, || Ok(rustix::fs::mkdirat(&self.fd, name, Mode::RWXU)?))
     }
 
     /// Creates a file of mode 0600 for writing. Fails with `AlreadyExists` if the name is taken.
@@ -156,14 +156,22 @@ impl Dir {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let open = || Ok(rustix::fs::openat(&self.fd, name, flags, mode)?);
-        let fd = self.call(Step::Create, name, open)?;
+        let fd = self.call(FsCall::Create, name, open)?;
         Ok(NewFile { file: fd.into(), path: self.path.join(name), written: 0, on_its_way: 0 })
+    }
+
+    /// Opens a file of mode 0600 for reading and writing; makes it if it is missing.
+    pub fn open_or_create(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let fd = self.call(FsCall::Create, name, || Ok(rustix::fs::openat(&self.fd, name, flags, mode)?))?;
+        Ok(fd.into())
     }
 
     /// Opens a regular file for reading and tells its size; `None` if there is nothing of that name, or
     /// something else.
     pub fn open_regular(&self, name: &str) -> io::Result<Option<(File, u64)>> {
-        self.call(Step::Open, name, || regular(rustix::fs::openat(&self.fd, name, READ, Mode::empty())))
+        self.call(FsCall::Open, name, || regular(rustix::fs::openat(&self.fd, name, READ, Mode::empty())))
     }
 
     /// The same for a file of a directory in this one, in one call where the kernel has it.
@@ -175,7 +183,7 @@ impl Dir {
             Err(Errno::NOSYS | Errno::PERM) => Ok(None),
             opened => regular(opened).map(Some),
         };
-        if let Some(opened) = self.call(Step::Open, &path, open)? {
+        if let Some(opened) = self.call(FsCall::Open, &path, open)? {
             return Ok(opened);
         }
         match self.open_dir(directory)? {
@@ -188,7 +196,7 @@ impl Dir {
     /// with `AlreadyExists` if it is taken. Atomic where the file system knows renameat2; elsewhere a crash
     /// may leave both names.
     pub fn rename_new(&self, name: &str, to: &Self, to_name: &str) -> io::Result<()> {
-        to.call(Step::Rename, to_name, || {
+        to.call(FsCall::Rename, to_name, || {
             match rustix::fs::renameat_with(&self.fd, name, &to.fd, to_name, RenameFlags::NOREPLACE) {
                 Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => self.link_new(name, to, to_name),
                 result => Ok(result?),
@@ -203,18 +211,18 @@ impl Dir {
 
     /// Removes a file; fails with `NotFound` if there is none.
     pub fn remove(&self, name: &str) -> io::Result<()> {
-        self.call(Step::Remove, name, || Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?))
+        self.call(FsCall::Remove, name, || Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?))
     }
 
     /// Brings the names in this directory to the disk.
     pub fn sync(&self) -> io::Result<()> {
-        call(Step::SyncDirectory, || self.path.clone(), || Ok(rustix::fs::fsync(&self.fd)?))
+        call(FsCall::SyncDirectory, || self.path.clone(), || Ok(rustix::fs::fsync(&self.fd)?))
     }
 
     /// Bytes that this process may still store on the directory's file system.
     pub fn free_space(&self) -> io::Result<u64> {
         call(
-            Step::FreeSpace,
+            FsCall::FreeSpace,
             || self.path.clone(),
             || {
                 let status = rustix::fs::fstatvfs(&self.fd)?;
@@ -223,8 +231,8 @@ impl Dir {
         )
     }
 
-    fn call<T>(&self, step: Step, name: &str, run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-        call(step, || self.path.join(name), run)
+    fn call<T>(&self, kind: FsCall, name: &str, run: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        call(kind, || self.path.join(name), run)
     }
 }
 
@@ -245,14 +253,14 @@ impl NewFile {
         let Self { file, path, written, .. } = self;
         #[cfg(test)]
         let mut file = super::faults::Faulty(file);
-        call(Step::Write, || path.clone(), || file.write_all(bytes))?;
+        call(FsCall::Write, || path.clone(), || file.write_all(bytes))?;
         *written += bytes.len() as u64;
         Ok(())
     }
 
-    /// Has the kernel begin to write to the disk what is new, if that is `least` bytes or more: then [`NewFile::sync`]
-    /// finds most of it done. The advice, that the bytes won't be needed soon, does so at once on Linux; memory may lose
-    /// them sooner, but who reads them next, reads a few.
+    /// Has the kernel begin to write new bytes to the disk, if there are `least` or more: then [`NewFile::sync`] finds
+    /// most of them written. Linux begins at once when it is advised that the bytes won't be needed soon. It may then also
+    /// drop them from memory earlier; the next reader reads only few of them again.
     pub fn begin_sync(&mut self, least: NonZeroU64) {
         let new = NonZeroU64::new(self.written - self.on_its_way);
         if let Some(length) = new.filter(|new| *new >= least) {
@@ -264,7 +272,7 @@ impl NewFile {
 
     /// Brings what was written to the disk.
     pub fn sync(&self) -> io::Result<()> {
-        call(Step::Sync, || self.path.clone(), || self.file.sync_all())
+        call(FsCall::Sync, || self.path.clone(), || self.file.sync_all())
     }
 
     /// A device that is always full, in the place of this file.
@@ -298,7 +306,7 @@ mod tests {
         let metadata = std::fs::metadata(scratch.join("a")).unwrap();
         assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (5, 0o600));
         let error = dir.create("a").unwrap_err();
-        assert_eq!((error.kind(), Step::of(&error)), (ErrorKind::AlreadyExists, Some(Step::Create)));
+        assert_eq!((error.kind(), FsCall::of(&error)), (ErrorKind::AlreadyExists, Some(FsCall::Create)));
         symlink(scratch.join("b"), scratch.join("link")).unwrap();
         assert_eq!(dir.create("link").unwrap_err().kind(), ErrorKind::AlreadyExists);
         assert!(!scratch.join("b").exists());
@@ -344,14 +352,14 @@ mod tests {
     fn errors_name_the_step_the_file_and_the_cause() {
         let (_scratch, dir) = opened();
         let error = dir.remove("nothing").unwrap_err();
-        assert_eq!((error.kind(), Step::of(&error)), (ErrorKind::NotFound, Some(Step::Remove)));
+        assert_eq!((error.kind(), FsCall::of(&error)), (ErrorKind::NotFound, Some(FsCall::Remove)));
         let text = error.to_string();
         assert!(text.starts_with("can't remove /") && text.contains("/nothing: No such file"), "{text}");
         let mut file = dir.create("full").unwrap();
         file.fill_up();
         let error = file.write_all(b"byte").unwrap_err();
-        assert_eq!((error.kind(), Step::of(&error)), (ErrorKind::StorageFull, Some(Step::Write)));
-        assert_eq!(Step::of(&io::Error::other("else")), None);
+        assert_eq!((error.kind(), FsCall::of(&error)), (ErrorKind::StorageFull, Some(FsCall::Write)));
+        assert_eq!(FsCall::of(&io::Error::other("else")), None);
         assert!(dir.free_space().unwrap() > 0);
     }
 }

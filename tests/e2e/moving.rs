@@ -104,7 +104,7 @@ fn the_schema_is_made_by_psql_as_its_readme_says() {
         "-v",
         "ON_ERROR_STOP=1",
         "-f",
-        &folder.join("upgrade-3.sql").display().to_string(),
+        &folder.join("upgrade-4.sql").display().to_string(),
         &url,
     ]);
     assert_ne!(status, 0, "an upgrade ran twice: {printed}");

@@ -1,13 +1,16 @@
-//! Metadata in PostgreSQL: the schema's commands, the main job, and a database that goes away.
+//! The schema and its commands, on both databases; the main job on PostgreSQL, and a database that goes away.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::site::{Site, photo, photo_bytes};
+use crate::support::child::run;
 use crate::support::http::Request;
 use crate::support::postgres;
 use crate::support::scratch::Scratch;
-use crate::support::server::{Xmpp, program, properties};
+use crate::support::server::{PROGRAM, Xmpp, program, properties};
 use crate::support::wait_for;
 use crate::support::xmpp_client::Policy;
 
@@ -39,6 +42,8 @@ fn the_schema_is_made_and_dropped_by_commands() {
     assert!(printed.contains("setup-schema"), "it does not say what to do: {printed}");
 
     succeed(&url, &["setup-schema"]);
+    let (status, printed) = command(&url, &["setup-schema"]);
+    assert_eq!((status, printed.trim()), (0, "the tables are there and up to date"));
     succeed(&url, &["upgrade-schema"]);
     let versions = "SELECT max(version) FROM schema_version";
     let version: i32 = server.client(&database).query_one(versions, &[]).expect("a version").get(0);
@@ -161,4 +166,287 @@ fn texts_and_dates_that_are_odd_are_no_failure() {
     }
     let list = Request::get(&site.url(&channel)).send().expect(200).json();
     assert_eq!(list.as_array().map(Vec::len), Some(4));
+}
+
+/// The storage root of a site on the embedded database, and its configuration.
+struct Embedded {
+    scratch: Scratch,
+}
+
+impl Embedded {
+    /// With no database yet.
+    fn new() -> Self {
+        let embedded = Self { scratch: Scratch::new() };
+        fs::create_dir(embedded.root()).expect("the scratch directory takes folders");
+        let xmpp = Xmpp { client_port: 1, component_port: 1 };
+        let text = properties(0, xmpp, &embedded.root(), &[("http.port", "8080")]);
+        fs::write(embedded.configuration(), text).expect("the scratch directory takes files");
+        embedded
+    }
+
+    /// With a database as the program of version 3 made it.
+    fn old() -> Self {
+        let embedded = Self::new();
+        let connection = embedded.connection();
+        let schema = include_str!("../../sql/sqlite-3.sql");
+        let rows = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+            INSERT INTO medias (id, entityId, author, title, mimeType, uploadedDate, lastUpdatedDate, shaChecksum, fileSize)
+            SELECT 'm' || i, 'room' || i % 7 || '@example.org', 'a' || i % 5, 'title', 'x/y', i, i, 's', i FROM n;
+            INSERT INTO avatars (mediaId, entityId) VALUES ('m1', 'room1@example.org');
+            INSERT INTO previews (id, mediaId, mimeType, height, width) VALUES ('p', 'm1', 'x/y', 1, 2)";
+        connection.execute_batch(&format!("PRAGMA journal_mode = WAL; {schema}; {rows}")).expect("version 3");
+        embedded
+    }
+
+    fn root(&self) -> PathBuf {
+        self.scratch.join("media")
+    }
+
+    fn configuration(&self) -> PathBuf {
+        self.scratch.join("mediaserver.properties")
+    }
+
+    fn database(&self) -> PathBuf {
+        self.root().join("metadata.sqlite")
+    }
+
+    fn connection(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.database()).expect("the database can be opened")
+    }
+
+    fn command(&self, command: &str) -> (i32, String) {
+        program(&["-c", &self.configuration().display().to_string(), command])
+    }
+
+    /// The same under strace with these options.
+    fn traced(&self, options: &str, command: &str) -> (i32, String) {
+        let configuration = self.configuration().display().to_string();
+        let mut line = vec!["strace", "-f", "-qq", "-o", "/dev/null"];
+        line.extend(options.split(' '));
+        line.extend([PROGRAM, "-c", configuration.as_str(), command]);
+        run(&line)
+    }
+
+    fn version(&self) -> i64 {
+        let sql = "SELECT max(version) FROM schema_version";
+        self.connection().query_row(sql, [], |row| row.get(0)).expect("a version")
+    }
+
+    /// All that version 3 knows, of this database file.
+    fn rows(path: &Path) -> String {
+        let connection = rusqlite::Connection::open(path).expect("the database can be opened");
+        let check: String =
+            connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it is checked");
+        assert_eq!(check, "ok");
+        let sql = "SELECT group_concat(id || entityId || author || title || uploadedDate || fileSize || textSize) ||
+                (SELECT group_concat(id || mediaId || entityId) FROM avatars) ||
+                (SELECT group_concat(id || mediaId || height) FROM previews)
+            FROM (SELECT * FROM medias ORDER BY id)";
+        connection.query_row(sql, [], |row| row.get(0)).expect("the rows are there")
+    }
+
+    fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.root()).expect("the storage can be read").flatten();
+        let mut names: Vec<String> =
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.retain(|name| !name.ends_with("-wal") && !name.ends_with("-shm"));
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn the_embedded_database_has_the_same_commands() {
+    let site = Embedded::new();
+    let (status, printed) = site.command("fsck");
+    assert!(status == 1 && printed.contains("setup-schema"), "{printed}");
+    assert!(!site.database().exists(), "a command that only looks has made a database");
+    let (_, printed) = site.command("check");
+    assert!(printed.contains("database: ok: ") && printed.contains("not there yet"), "{printed}");
+    let (status, printed) = site.command("setup-schema");
+    assert_eq!((status, printed.trim()), (0, "the schema is set up"));
+    let (status, printed) = site.command("setup-schema");
+    assert_eq!((status, printed.trim()), (0, "the tables are there and up to date"));
+    let (status, printed) = site.command("upgrade-schema");
+    assert!(status == 0 && printed.contains("already"), "{printed}");
+    let (_, printed) = site.command("check");
+    assert!(printed.contains("the schema is the one needed"), "{printed}");
+}
+
+#[test]
+fn an_old_embedded_database_is_refused_until_it_is_upgraded() {
+    let site = Embedded::old();
+    let before = Embedded::rows(&site.database());
+    for command in ["check", "fsck", "setup-schema"] {
+        let (status, printed) = site.command(command);
+        assert!(status == 1 && printed.contains("upgrade-schema"), "{command}: {status} {printed}");
+        assert_eq!(site.version(), 3);
+    }
+    let (status, printed) = site.command("upgrade-schema");
+    let copy = site.root().join("metadata.sqlite.before-3");
+    assert!(status == 0 && printed.contains(&copy.display().to_string()), "{printed}");
+    assert_eq!((site.version(), Embedded::rows(&site.database())), (4, before.clone()));
+    assert_eq!(Embedded::rows(&copy), before);
+    let mode = fs::metadata(&copy).expect("the copy is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let (_, printed) = site.command("fsck");
+    assert!(!printed.contains("usage of"), "a sum is wrong: {printed}");
+}
+
+#[test]
+fn a_newer_schema_is_refused_by_every_command() {
+    let site = Embedded::old();
+    site.connection().execute_batch("INSERT INTO schema_version (version) VALUES (99)").expect("a row");
+    for command in ["serve", "check", "fsck", "setup-schema", "upgrade-schema"] {
+        let (status, printed) = site.command(command);
+        assert!(status == 1 && printed.contains("newer program"), "{command}: {status} {printed}");
+    }
+}
+
+#[test]
+fn an_upgrade_may_be_killed_at_any_call() {
+    let (mut kills, site) = (0, Embedded::old());
+    let before = Embedded::rows(&site.database());
+    let original = site.scratch.join("original");
+    fs::copy(site.database(), &original).expect("a copy");
+    for call in ["pwrite64", "fsync", "fdatasync", "rename", "ftruncate", "unlink"] {
+        // Of the many writes some, and each of the others.
+        let step = if call == "pwrite64" { 37 } else { 1 };
+        for number in (1..).step_by(step) {
+            for name in site.files() {
+                fs::remove_file(site.root().join(name)).expect("a file of the last round");
+            }
+            fs::copy(&original, site.database()).expect("the database as it was");
+            let kill = format!("-e trace={call} -e inject={call}:signal=KILL:when={number}");
+            let (status, _) = site.traced(&kill, "upgrade-schema");
+            let version = site.version();
+            assert!([3, 4].contains(&version), "{version}");
+            assert_eq!(Embedded::rows(&site.database()), before, "{call} {number}");
+            let copy = site.root().join("metadata.sqlite.before-3");
+            assert!(version == 3 || copy.exists(), "{call} {number}: no copy");
+            if copy.exists() {
+                assert_eq!(Embedded::rows(&copy), before, "{call} {number}");
+            }
+            if status == 0 {
+                break;
+            }
+            kills += 1;
+            let (status, printed) = site.command("upgrade-schema");
+            assert_eq!((status, site.version()), (0, 4), "{call} {number}: {printed}");
+            assert_eq!(Embedded::rows(&site.database()), before, "{call} {number}");
+        }
+    }
+    assert!(kills > 10, "only {kills} kills");
+}
+
+#[test]
+fn a_full_disk_leaves_the_embedded_database_as_it_was() {
+    let site = Embedded::old();
+    let before = Embedded::rows(&site.database());
+    let mut refused = 0;
+    for first in [1, 2, 20, 60, 120] {
+        let full = format!("-e trace=pwrite64 -e inject=pwrite64:error=ENOSPC:when={first}+");
+        let (status, printed) = site.traced(&full, "upgrade-schema");
+        assert_eq!(status, 78, "{first}: {printed}");
+        assert!(printed.contains(" bytes in its directory"), "{printed}");
+        assert_eq!((site.version(), Embedded::rows(&site.database())), (3, before.clone()));
+        assert!(!site.files().iter().any(|name| name.ends_with(".part")), "{:?}", site.files());
+        refused += 1;
+    }
+    assert_eq!(refused, 5);
+    let (status, printed) = site.command("upgrade-schema");
+    assert_eq!((status, site.version()), (0, 4), "{printed}");
+}
+
+/// On a disk of its own, where this user may mount one; elsewhere the faults above have to do.
+#[test]
+fn an_upgrade_without_room_is_not_begun() {
+    const SCRIPT: &str = r#"root=$0; saved=$1; shift
+        cp "$root/metadata.sqlite" "$saved" && mount -t tmpfs -o size=2m none "$root" || exit 99
+        cp "$saved" "$root/metadata.sqlite"; head -c 1200000 /dev/zero >"$root/ballast"
+        "$@"; status=$?
+        ls -a "$root"; cp "$root/metadata.sqlite" "$saved"; rm "$root/ballast"
+        "$@" || exit 98
+        exit $status"#;
+    let site = Embedded::old();
+    let connection = site.connection();
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("a whole file");
+    drop(connection);
+    let before = Embedded::rows(&site.database());
+    let size = fs::metadata(site.database()).expect("the database is there").len();
+    assert!((400_000..800_000).contains(&size), "{size} bytes");
+    let (root, saved) = (site.root().display().to_string(), site.scratch.join("saved"));
+    let configuration = site.configuration().display().to_string();
+    let upgrade = |flags| {
+        let saved = saved.display().to_string();
+        let shell = ["unshare", flags, "sh", "-c", SCRIPT, &root, &saved];
+        run(&[&shell[..], &[PROGRAM, "-c", &configuration, "upgrade-schema"]].concat())
+    };
+    let mounts = |flags: &&str| run(&["unshare", flags, "sh", "-c", "mount -t tmpfs none /mnt"]).0 == 0;
+    let Some(flags) = ["-m", "-rm"].into_iter().find(mounts) else { return };
+    let (status, printed) = upgrade(flags);
+    assert_eq!(status, 78, "{printed}");
+    assert!(printed.contains(&format!("needs {} bytes", 2 * size)), "{printed}");
+    assert!(printed.contains("bytes are free") && !printed.contains(".part"), "{printed}");
+    assert_eq!(Embedded::rows(&saved), before);
+    assert!(printed.contains("upgraded from version 3 to 4"), "with room: {printed}");
+}
+
+#[test]
+fn an_upgrade_of_postgresql_may_be_killed_at_any_call() {
+    let server = postgres::shared();
+    let database = server.new_database();
+    let mut client = server.client(&database);
+    let rows = "INSERT INTO medias (id, entityId, author, title, mimeType, shaChecksum, fileSize)
+        SELECT 'm' || i, 'room' || i % 7 || '@example.org', 'a' || i % 5, 'title', 'x/y', 's', i
+        FROM generate_series(1, 3000) AS i;
+        INSERT INTO avatars (mediaId, entityId) VALUES ('m1', 'room1@example.org')";
+    for sql in [
+        include_str!("../../sql/base.sql"),
+        include_str!("../../sql/upgrade-1.sql"),
+        include_str!("../../sql/upgrade-2.sql"),
+        include_str!("../../sql/upgrade-3.sql"),
+        rows,
+    ] {
+        client.batch_execute(sql).expect("version 3");
+    }
+    let mut look = move || -> (i32, String) {
+        let version = client.query_one("SELECT max(version) FROM schema_version", &[]).expect("a version");
+        let sql = "SELECT md5(string_agg(CAST(medias AS TEXT), ' ' ORDER BY id)) FROM medias";
+        (version.get(0), client.query_one(sql, &[]).expect("the rows").get(0))
+    };
+    let (_, before) = look();
+    let url = server.jdbc_url(&database);
+    let scratch = Scratch::new();
+    let file = scratch.join("mediaserver.properties");
+    let xmpp = Xmpp { client_port: 1, component_port: 1 };
+    let text = properties(0, xmpp, scratch.path(), &[("http.port", "8080"), ("jdbc.db.url", &url)]);
+    fs::write(&file, text).expect("the scratch directory takes files");
+    let file = file.display().to_string();
+    for (kills, number) in (1..).enumerate() {
+        let kill = format!("inject=sendto,recvfrom:signal=KILL:when={number}");
+        let line = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=sendto,recvfrom", "-e", &kill];
+        let (status, _) = run(&[&line[..], &[PROGRAM, "-c", &file, "upgrade-schema"]].concat());
+        let (version, rows) = look();
+        assert!([3, 4].contains(&version) && rows == before, "{number}: version {version}");
+        if version == 4 {
+            assert!(kills > 3, "only {kills} kills, and status {status}");
+            break;
+        }
+    }
+    succeed(&url, &["upgrade-schema"]);
+    let (_, printed) = command(&url, &["fsck"]);
+    assert!(!printed.contains("usage of"), "a sum is wrong");
+}
+
+#[test]
+fn a_running_server_ends_where_it_finds_a_newer_schema() {
+    let mut site = Site::start(&[]);
+    let (user, channel) = site.public_channel();
+    site.upload(&user, &channel);
+    let database = site.server.storage().join("metadata.sqlite");
+    let connection = rusqlite::Connection::open(database).expect("the database can be opened");
+    connection.execute_batch("INSERT INTO schema_version (version) VALUES (99)").expect("a row");
+    assert_eq!(site.server.wait(), 1);
+    assert!(site.server.log().contains("newer program"), "{}", site.server.log());
 }

@@ -322,7 +322,12 @@ fn unknown_keys_are_named_all_at_once() {
 #[test]
 fn a_new_configuration_must_be_valid_by_itself() {
     let running = source(LEAST);
-    for wrong in ["http.port=80a", "http.threads=9\nhttp.uploads.max=9", "https.enabled=true", "xmpp.connection.username=a@b"] {
+    for wrong in [
+        "http.port=80a",
+        "http.threads=9\nhttp.uploads.max=9",
+        "https.enabled=true",
+        "xmpp.connection.username=a@b",
+    ] {
         let new = source(&format!("{LEAST}http.uploads.max=8\n{wrong}"));
         assert!(Config::merge(&running, &new).is_err(), "{wrong}");
     }

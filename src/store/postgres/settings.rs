@@ -1,11 +1,11 @@
-//! Where a PostgreSQL database is and how it is spoken to.
+//! The address of a PostgreSQL database, and the way to log in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use postgres::Config;
-use postgres_native_tls::MakeTlsConnector;
 
+use super::tls::Tls;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::secret::Secret;
@@ -32,25 +32,26 @@ pub struct PostgresSettings {
     pub connect_timeout: Option<Duration>,
     /// Longest wait for an operation's end; [`limits::DATABASE_ANSWER`] if unset.
     pub socket_timeout: Option<Duration>,
-    /// What the server shows us as.
+    /// The name that the server shows for our connections.
     pub application_name: Option<String>,
-    /// Connections at most.
+    /// The limit of open connections.
     pub pool_size: u32,
 }
 
 /// Whether connections are encrypted, in the words of libpq and of JDBC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SslMode {
-    /// Never.
+    /// Connections are never encrypted.
     Disable,
-    /// If the server can; its certificate is not looked at.
+    /// Connections are encrypted if the server can; its certificate is not looked at.
     #[default]
     Prefer,
-    /// Always; its certificate is looked at only if there is an `ssl_root` (then as with `VerifyCa`).
+    /// Connections are always encrypted; the certificate is looked at only if there is an `ssl_root` (then as with
+    /// `VerifyCa`).
     Require,
-    /// Always, and the certificate must be signed by someone we trust.
+    /// Connections are always encrypted, and an authority that we trust must have signed the certificate.
     VerifyCa,
-    /// Always, and the certificate must be for the host, too.
+    /// As `VerifyCa`, and the certificate must be for the host, too.
     VerifyFull,
 }
 
@@ -102,28 +103,24 @@ impl PostgresSettings {
         config
     }
 
-    pub(in crate::store) fn tls(&self) -> Result<MakeTlsConnector> {
-        let mut tls = native_tls::TlsConnector::builder();
-        if let Some(path) = &self.ssl_root {
-            let doing = || format!("can't use {} as sslrootcert", path.display());
-            let refuse =
-                |cause: Box<dyn std::error::Error + Send + Sync>| Error::caused(Kind::Config, doing(), cause);
-            let pem = std::fs::read(path).map_err(|cause| refuse(cause.into()))?;
-            let root = native_tls::Certificate::from_pem(&pem).map_err(|cause| refuse(cause.into()))?;
-            tls.add_root_certificate(root);
-        }
+    /// The encryption of connections. Fails if the certificate of `ssl_root` can't be read.
+    pub(in crate::store) fn tls(&self) -> Result<Tls> {
+        let root = self.ssl_root.as_deref().map(certificate).transpose()?;
         let signed = match self.ssl {
             SslMode::Disable | SslMode::Prefer => false,
-            SslMode::Require => self.ssl_root.is_some(),
+            SslMode::Require => root.is_some(),
             SslMode::VerifyCa | SslMode::VerifyFull => true,
         };
-        tls.danger_accept_invalid_certs(!signed);
-        // To read the system's authorities takes longer than all else at the start.
-        tls.disable_built_in_roots(!signed);
-        tls.danger_accept_invalid_hostnames(self.ssl != SslMode::VerifyFull);
-        let tls = tls.build().map_err(|cause| Error::caused(Kind::Failure, "can't set up TLS", cause))?;
-        Ok(MakeTlsConnector::new(tls))
+        Ok(Tls::new(root, signed, self.ssl == SslMode::VerifyFull))
     }
+}
+
+fn certificate(path: &Path) -> Result<native_tls::Certificate> {
+    let refuse = |cause: Box<dyn std::error::Error + Send + Sync>| {
+        Error::caused(Kind::Config, format!("can't use {} as sslrootcert", path.display()), cause)
+    };
+    let pem = std::fs::read(path).map_err(|cause| refuse(cause.into()))?;
+    native_tls::Certificate::from_pem(&pem).map_err(|cause| refuse(cause.into()))
 }
 
 #[cfg(test)]

@@ -1,37 +1,47 @@
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
 
-use rusqlite::types::Value;
+use rusqlite::TransactionBehavior;
 
-use super::super::conformance;
+use super::super::schema::SqliteSchema;
+use super::super::{MediaInsert, Metadata, Store, conformance, statements};
+use super::write::write_all;
 use super::*;
+use crate::model::{Media, MediaId, Page, Quota, Quotas};
 use crate::testing::Scratch;
 
 /// A database in a directory that goes away with it.
 struct Bench {
-    store: Arc<Sqlite>,
+    store: Store<Sqlite>,
     scratch: Scratch,
 }
 
 impl Bench {
     fn new() -> Self {
         let scratch = Scratch::new();
-        let store = Arc::new(Sqlite::open(&scratch.join("metadata.sqlite"), true).unwrap());
-        Self { store, scratch }
+        let path = scratch.join("metadata.sqlite");
+        assert!(SqliteSchema::new(&path, scratch.path()).set_up().unwrap());
+        Self { store: Store::new(Sqlite::new(&path, true)), scratch }
     }
 
     fn path(&self) -> PathBuf {
         self.scratch.join("metadata.sqlite")
     }
 
+    fn connection(&self) -> PooledConnection<Manager> {
+        self.store.0.connection().unwrap()
+    }
+
     fn execute(&self, sql: &str) {
-        self.store.connection().unwrap().execute_batch(sql).unwrap();
+        let connection = self.connection();
+        connection
+            .execute_batch(&format!("PRAGMA foreign_keys = OFF; {sql}; PRAGMA foreign_keys = ON"))
+            .unwrap();
     }
 }
 
 impl conformance::Bench for Bench {
     fn store(&self) -> &dyn Metadata {
-        &*self.store
+        &self.store
     }
 
     fn execute(&self, sql: &str) {
@@ -45,13 +55,13 @@ conformance::suite!(Bench::new());
 #[test]
 fn every_page_of_a_list_is_a_range_of_the_index() {
     let bench = Bench::new();
-    let connection = bench.store.connection().unwrap();
+    let connection = bench.connection();
     let id = || Some(MediaId::random());
     for (after, before, bounded) in
         [(None, None, ""), (id(), None, "lastUpdatedDate>?"), (None, id(), "lastUpdatedDate<?")]
     {
-        let sql = queries::list("BINARY", &Page { max: 50, after, before });
-        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", numbered(&sql))).unwrap();
+        let sql = statements::list("BINARY", &Page { max: 50, after, before });
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let mut rows = statement.raw_query();
         let mut plan = String::new();
         while let Some(row) = rows.next().unwrap() {
@@ -60,61 +70,6 @@ fn every_page_of_a_list_is_a_range_of_the_index() {
         assert!(plan.starts_with("SEARCH medias USING INDEX medias_listing_idx (entityId=?"), "{plan}");
         assert!(plan.contains(bounded) && !plan.contains("TEMP B-TREE"), "{plan}");
     }
-}
-
-#[test]
-fn what_media_take_is_summed_up_from_an_index() {
-    let bench = Bench::new();
-    let connection = Connection::open(bench.path()).unwrap();
-    for (quota, index) in
-        [(Quota::Channel, "medias_channel_size_idx"), (Quota::User, "medias_author_size_idx")]
-    {
-        let sql = numbered(&queries::used(quota));
-        let plan = format!("EXPLAIN QUERY PLAN {sql}");
-        let plan: String = connection.query_row(&plan, ["any"], |row| row.get(3)).unwrap();
-        assert!(plan.contains(&format!("INDEX {index}")), "{plan}");
-        assert!(reads_indexes_only(&connection, &sql));
-        let heap = sql.replace("textSize", "length(title)");
-        assert!(!reads_indexes_only(&connection, &heap));
-    }
-}
-
-/// Whether no column is read from a table. The plan does not say so of generated columns: it is made before it
-/// is known that the index has them.
-fn reads_indexes_only(connection: &Connection, sql: &str) -> bool {
-    let mut statement = connection.prepare(&format!("EXPLAIN {sql}")).unwrap();
-    let step = |row: &Row<'_>| Ok((row.get(1)?, row.get(2)?, row.get(5)?));
-    let program: Vec<(String, i64, Value)> =
-        statement.query_map(["any"], step).unwrap().collect::<rusqlite::Result<_>>().unwrap();
-    // The order of its keys is what an index is opened with, and a table is not.
-    let is_index = |order: &Value| matches!(order, Value::Text(text) if text.starts_with("k("));
-    let opened = program.iter().filter(|(code, ..)| code == "OpenRead");
-    let indexes: Vec<i64> = opened.filter(|step| is_index(&step.2)).map(|step| step.1).collect();
-    let mut columns = program.iter().filter(|(code, ..)| code == "Column");
-    !indexes.is_empty() && columns.all(|column| indexes.contains(&column.1))
-}
-
-#[test]
-fn media_are_stored_together_as_if_one_after_the_other() {
-    let bench = Bench::new();
-    let media = |id, size| Media { size, ..conformance::media("room@example.org", id, 1) };
-    let quotas = Quotas { channel: Some(10 * (limits::MEDIA_COST + 10)), user: None };
-    let insert = |media| Insert { media, avatar: false, quotas };
-    let mut connection = bench.store.connection().unwrap();
-    let mut stored = |media: Vec<Media>| -> Vec<Option<MediaInsert>> {
-        let inserts: Vec<_> = media.into_iter().map(insert).collect();
-        insert_all(&mut connection, &inserts).into_iter().map(Inserted::ok).collect()
-    };
-    let full = media("b", quotas.channel.unwrap());
-    let outcomes = stored(vec![media("a", 1), full, media("c", 1)]);
-    let stored_both = [MediaInsert::Stored, MediaInsert::OverQuota(Quota::Channel), MediaInsert::Stored];
-    assert_eq!(outcomes, stored_both.map(Some));
-    let other = Media { author: "else@example.org".to_owned(), ..media("a", 1) };
-    let outcomes = stored(vec![media("d", 1), other, media("c", 1), media("e", 1)]);
-    let taken_once = [Some(()), None, Some(()), Some(())];
-    assert_eq!(outcomes.iter().map(|one| one.as_ref().map(|_| ())).collect::<Vec<_>>(), taken_once);
-    let ids: Vec<_> = bench.store.media_rows(None, 10).unwrap().into_iter().map(|row| row.id).collect();
-    assert_eq!(ids, ["a", "c", "d", "e"]);
 }
 
 #[test]
@@ -131,55 +86,102 @@ fn every_file_is_for_the_servers_user_alone() {
     assert_eq!(names, ["metadata.sqlite", "metadata.sqlite-shm", "metadata.sqlite-wal"]);
 }
 
+/// Runs these writes as if they had waited together.
+fn together(bench: &Bench, writes: &[Write]) -> Vec<std::result::Result<(), WriteError>> {
+    write_all(&mut bench.connection(), writes)
+}
+
+/// A write that stores a media, and where its result will be.
+fn insert(id: &str, size: u64, quotas: Quotas) -> (Write, std::sync::Arc<write::Slot<MediaInsert>>) {
+    let media = Media { size, ..conformance::media("room@example.org", id, 1) };
+    Pending::queued(move |session: &mut dyn Session| {
+        super::super::operations::insert(session, &media, false, quotas)
+    })
+}
+
+fn ids(bench: &Bench) -> Vec<String> {
+    bench.store.media_rows(None, 100).unwrap().into_iter().map(|row| row.id).collect()
+}
+
 #[test]
-fn what_was_stored_is_there_when_it_is_opened_again() {
+fn writes_that_share_a_transaction_have_their_own_results() {
+    let bench = Bench::new();
+    let quotas = Quotas { channel: Some(10 * (limits::MEDIA_COST + 30)), user: None };
+    let fails = Pending::queued(|session: &mut dyn Session| {
+        session.execute("DELETE FROM medias", &[])?;
+        session.execute("INSERT INTO nothing VALUES (1)", &[])?;
+        Ok(Change::Commit(()))
+    });
+    let panics = Pending::queued(|session: &mut dyn Session| -> Result<Change<()>> {
+        session.execute("DELETE FROM medias", &[])?;
+        panic!("as the test wants")
+    });
+    let [first, full, last] =
+        [insert("a", 1, quotas), insert("b", quotas.channel.unwrap(), quotas), insert("c", 1, quotas)];
+    let writes = [&first.0, &full.0, &fails.0, &panics.0, &last.0].map(std::sync::Arc::clone);
+    let written: Vec<bool> = together(&bench, &writes).iter().map(std::result::Result::is_ok).collect();
+    assert_eq!(written, [true, true, false, false, true]);
+    let results = [first.1, full.1, last.1].map(|slot| slot.take().unwrap());
+    assert_eq!(results, [MediaInsert::Stored, MediaInsert::OverQuota(Quota::Channel), MediaInsert::Stored]);
+    assert_eq!(ids(&bench), ["a", "c"]);
+}
+
+/// The second write ends the transaction that it shares, as a full disk may.
+#[test]
+fn writes_run_again_alone_after_a_transaction_that_failed() {
+    let bench = Bench::new();
+    let runs = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let counted = std::sync::Arc::clone(&runs);
+    let ends = Pending::queued(move |session: &mut dyn Session| {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        session.execute(
+            "INSERT INTO medias (id, entityId, author, mimeType, uploadedDate, lastUpdatedDate, shaChecksum, \
+             fileSize) VALUES ('x', 'c', 'a', 'm', 1, 1, 's', 1)",
+            &[],
+        )?;
+        session.execute(
+            "INSERT OR ROLLBACK INTO medias (id, entityId, author, mimeType, uploadedDate, lastUpdatedDate, \
+             shaChecksum, fileSize) VALUES ('x', 'c', 'a', 'm', 1, 1, 's', 1)",
+            &[],
+        )?;
+        Ok(Change::Commit(()))
+    });
+    let [first, last] = [insert("a", 1, Quotas::NONE), insert("c", 1, Quotas::NONE)];
+    let writes = [&first.0, &ends.0, &last.0].map(std::sync::Arc::clone);
+    let written: Vec<bool> = together(&bench, &writes).iter().map(std::result::Result::is_ok).collect();
+    assert_eq!(written, [true, false, true]);
+    assert_eq!(runs.load(std::sync::atomic::Ordering::Relaxed), 2, "with the others, and alone");
+    assert_eq!(ids(&bench), ["a", "c"]);
+    assert!(bench.store.wrong_usage(super::super::UsageKind::Total).unwrap().is_empty());
+}
+
+#[test]
+fn stored_media_are_there_when_the_database_is_opened_again() {
     let bench = Bench::new();
     let media = conformance::media("room@example.org", "a", 1);
     bench.store.insert(&media, true, Quotas::NONE).unwrap();
-    let again = Sqlite::open(&bench.path(), false).unwrap();
+    let again = Store::new(Sqlite::new(&bench.path(), false));
     assert_eq!(again.avatar(&media.channel).unwrap(), Some(media));
 }
 
 #[test]
-fn two_processes_may_set_it_up_at_once() {
+fn a_lasting_lock_is_waited_for_with_a_limit() {
     let bench = Bench::new();
-    let path = bench.scratch.join("other.sqlite");
-    std::thread::scope(|scope| {
-        let openings: Vec<_> = (0..4).map(|_| scope.spawn(|| Sqlite::open(&path, true))).collect();
-        for opening in openings {
-            opening.join().unwrap().unwrap().media_rows(None, 1).unwrap();
-        }
-    });
-}
-
-#[test]
-fn a_schema_of_a_later_program_is_refused() {
-    let bench = Bench::new();
-    bench.execute("INSERT INTO schema_version (version) VALUES (9)");
-    let error = Sqlite::open(&bench.path(), true).err().unwrap().to_string();
-    assert!(error.contains("too old"), "{error}");
-}
-
-#[test]
-fn a_file_that_is_no_database_is_refused_and_kept() {
-    let bench = Bench::new();
-    let path = bench.scratch.join("text");
-    std::fs::write(&path, "no database, but longer than the head of one would be".repeat(10)).unwrap();
-    assert_eq!(Sqlite::open(&path, true).err().unwrap().kind(), Kind::Corrupt);
-    assert!(std::fs::read(&path).unwrap().starts_with(b"no database"));
-    let missing = Sqlite::open(&bench.scratch.join("missing/metadata.sqlite"), true).err().unwrap();
-    assert!(missing.to_string().contains("missing"), "{missing}");
-}
-
-#[test]
-fn a_lock_that_stays_is_not_waited_for_without_end() {
-    let bench = Bench::new();
-    let mut holder = bench.store.connection().unwrap();
+    let mut holder = bench.connection();
     let held = holder.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
     let started = std::time::Instant::now();
     let error =
         bench.store.insert(&conformance::media("room@example.org", "a", 1), false, Quotas::NONE).unwrap_err();
     assert!(started.elapsed() < 2 * limits::DATABASE_LOCK);
-    assert!(matches!(&error, InsertError::Failed(error) if error.kind() == Kind::Unavailable), "{error}");
+    assert!(matches!(&error, WriteError::Failed(error) if error.kind() == Kind::Unavailable), "{error}");
     drop(held);
+}
+
+#[test]
+fn a_quota_is_decided_without_reading_the_media() {
+    let bench = Bench::new();
+    let connection = bench.connection();
+    let plan = format!("EXPLAIN QUERY PLAN {}", statements::USAGE);
+    let plan: String = connection.query_row(&plan, ["channel", "any"], |row| row.get(3)).unwrap();
+    assert_eq!(plan, "SEARCH usage USING PRIMARY KEY (kind=? AND name=?)");
 }

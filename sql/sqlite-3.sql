@@ -1,4 +1,4 @@
--- The whole schema of the embedded database, version 3. Dates are microseconds since 1970 in UTC.
+-- The schema of the embedded database, version 3, the first of them. Dates are microseconds since 1970 in UTC.
 -- The server runs it in a transaction of its own.
 
 CREATE TABLE medias (

@@ -1,0 +1,110 @@
+//! Files in a directory: `<root>/<channel>/<id>`, put there whole or not at all. Any thread may call.
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::files::{Files, Listed, Published, StoredFile};
+use super::upload::Sealed;
+use super::walk;
+use crate::error::{Error, Kind, Result};
+use crate::model::{Channel, MediaId};
+use crate::sys::fs::{Dir, is_exhausted};
+
+/// The storage root with a directory for each channel.
+pub struct Directory {
+    root: Arc<Dir>,
+    /// Whether files and directories are brought to the disk before they count.
+    sync: bool,
+    /// Whether every channel's directory is known to be on the disk.
+    settled: Mutex<bool>,
+}
+
+impl Directory {
+    /// The files below `root`, which must be there. Without `sync`, a crash of the machine may lose what was stored.
+    pub fn open(root: &Path, sync: bool) -> Result<Self> {
+        let root = Arc::new(Dir::open(root).map_err(failure)?);
+        Ok(Self { root, sync, settled: Mutex::new(false) })
+    }
+
+    /// The channel's directory. The lock is held until a new one is on the disk, so that no one else relies
+    /// on it before; one that an earlier process made may not be there yet either.
+    fn make_folder(&self, channel: &Channel) -> Result<Dir> {
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.root.make_dir(channel.as_str()) {
+            Ok(()) => *settled = false,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failure(error)),
+        }
+        if self.sync && !*settled {
+            self.root.sync().map_err(failure)?;
+        }
+        *settled = true;
+        let no_folder = || {
+            let path = self.root.path().join(channel.as_str());
+            Error::new(Kind::Corrupt, format!("{} is no directory", path.display()))
+        };
+        self.root.open_dir(channel.as_str()).map_err(failure)?.ok_or_else(no_folder)
+    }
+}
+
+impl Files for Directory {
+    fn put(&self, sealed: Sealed, channel: &Channel, id: &MediaId) -> Result<Published> {
+        let folder = self.make_folder(channel)?;
+        if let Err(error) = sealed.temporary.rename(&folder, id.as_str()) {
+            return match error.kind() {
+                ErrorKind::AlreadyExists => Ok(Published::Taken(sealed)),
+                _ => Err(failure(error)),
+            };
+        }
+        sealed.temporary.moved();
+        if self.sync
+            && let Err(error) = folder.sync()
+        {
+            removal(folder.remove(id.as_str()))?;
+            return Err(failure(error));
+        }
+        Ok(Published::Done)
+    }
+
+    fn get(&self, channel: &Channel, id: &MediaId) -> Result<Option<StoredFile>> {
+        let opened = self.root.open_regular_in(channel.as_str(), id.as_str()).map_err(failure)?;
+        Ok(opened.map(|(file, size)| StoredFile { file, size }))
+    }
+
+    fn head(&self, channel: &Channel, id: &MediaId) -> Result<Option<u64>> {
+        Ok(self.get(channel, id)?.map(|file| file.size))
+    }
+
+    fn remove(&self, channel: &Channel, id: &MediaId) -> Result<bool> {
+        match self.root.open_dir(channel.as_str()).map_err(failure)? {
+            Some(folder) => removal(folder.remove(id.as_str())),
+            None => Ok(false),
+        }
+    }
+
+    fn list(&self) -> Result<Box<dyn Iterator<Item = Result<Listed>> + '_>> {
+        Ok(Box::new(walk::walk(self.root.path())?))
+    }
+}
+
+/// An error of the storage at the step `doing`. Its kind tells whether the process has run out of something.
+pub fn storage_error(doing: &'static str, cause: io::Error) -> Error {
+    if is_exhausted(&cause) { Error::caused(Kind::Exhausted, doing, cause) } else { Error::io(doing, cause) }
+}
+
+pub(super) fn failure(error: io::Error) -> Error {
+    storage_error("storage failed", error)
+}
+
+pub(super) fn removal(result: io::Result<()>) -> Result<bool> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failure(error)),
+    }
+}
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;

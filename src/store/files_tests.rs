@@ -1,0 +1,205 @@
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+
+use sha1::{Digest, Sha1};
+
+use super::super::upload::{Body, Uploads};
+use super::*;
+use crate::limits;
+use crate::model::Refusal;
+use crate::testing::Scratch;
+
+struct Bench {
+    uploads: Uploads,
+    files: Directory,
+    root: Scratch,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let root = Scratch::new();
+        let uploads = Uploads::open(root.path(), true).unwrap();
+        Self { uploads, files: Directory::open(root.path(), true).unwrap(), root }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        fs::read_dir(self.root.path()).unwrap().map(name).collect()
+    }
+
+    fn sealed(&self, bytes: &[u8]) -> Sealed {
+        let mut upload = self.uploads.begin(1 << 20, 16);
+        upload.write_all(bytes).unwrap();
+        upload.seal().unwrap()
+    }
+}
+
+fn channel() -> Channel {
+    "room@example.org".parse().unwrap()
+}
+
+fn id(text: &str) -> MediaId {
+    text.parse().unwrap()
+}
+
+fn read(stored: Option<StoredFile>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    stored.unwrap().file.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn what_has_run_out_is_told_from_other_failures() {
+    let kind = |errno: rustix::io::Errno| storage_error("storage failed", errno.into()).kind();
+    assert_eq!(kind(rustix::io::Errno::MFILE), Kind::Exhausted);
+    assert_eq!(kind(rustix::io::Errno::NOSPC), Kind::Full);
+    assert_eq!(kind(rustix::io::Errno::IO), Kind::Failure);
+}
+
+#[test]
+fn an_upload_is_counted_hashed_and_published_whatever_its_threshold() {
+    let bench = Bench::new();
+    let body: Vec<u8> = (0..10_000_u32).map(|at| at.to_le_bytes()[0]).collect();
+    let expected: String = Sha1::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
+    for (threshold, step) in [(0, 7), (1, 1000), (9_999, 10_000), (10_000, 3), (1 << 20, 4096)] {
+        let mut upload = bench.uploads.begin(10_000, threshold);
+        for part in body.chunks(step) {
+            upload.write_all(part).unwrap();
+            if let Body::Memory(memory) = &upload.body {
+                assert!(memory.capacity() <= threshold);
+            }
+        }
+        let sealed = upload.seal().unwrap();
+        assert_eq!((sealed.size(), sealed.sha1()), (10_000, expected.as_str()));
+        assert_eq!(sealed.head(), &body[..limits::SNIFF_BYTES]);
+        let id = MediaId::random();
+        assert!(matches!(bench.files.put(sealed, &channel(), &id), Ok(Published::Done)));
+        let stored = bench.files.get(&channel(), &id).unwrap().unwrap();
+        assert_eq!(stored.size, 10_000);
+        assert_eq!(read(Some(stored)), body);
+    }
+    assert_eq!(bench.names(), ["room@example.org"]);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&bench.root.join("room@example.org")), 0o700);
+}
+
+#[test]
+fn an_upload_that_is_dropped_leaves_nothing() {
+    let bench = Bench::new();
+    let mut upload = bench.uploads.begin(100, 2);
+    upload.write_all(b"ab").unwrap();
+    assert!(bench.names().is_empty());
+    upload.write_all(b"c").unwrap();
+    assert_eq!(bench.names().len(), 1);
+    drop(upload);
+    assert!(bench.names().is_empty());
+    let sealed = bench.sealed(b"bytes");
+    assert_eq!(bench.names().len(), 1);
+    let mut again = String::new();
+    sealed.open().unwrap().read_to_string(&mut again).unwrap();
+    assert_eq!(again, "bytes");
+    drop(sealed);
+    assert!(bench.names().is_empty());
+}
+
+#[test]
+fn an_upload_is_refused_at_its_limit() {
+    let bench = Bench::new();
+    for threshold in [0, 100] {
+        let mut upload = bench.uploads.begin(5, threshold);
+        upload.write_all(b"12345").unwrap();
+        let error = upload.write_all(b"6").unwrap_err();
+        assert_eq!(Refusal::in_io(&error), Some(Refusal::TooLarge));
+        assert!(bench.names().is_empty());
+        assert!(upload.seal().is_err());
+    }
+}
+
+#[test]
+fn a_full_disk_ends_the_upload_and_leaves_nothing() {
+    let bench = Bench::new();
+    let mut upload = bench.uploads.begin(100, 0);
+    upload.write_all(b"good").unwrap();
+    let Body::File(temporary) = &mut upload.body else { panic!("no file") };
+    temporary.file.fill_up();
+    assert_eq!(upload.write_all(b"lost").unwrap_err().kind(), ErrorKind::StorageFull);
+    assert!(bench.names().is_empty());
+    assert!(upload.write_all(b"more").is_err());
+    assert!(upload.seal().is_err());
+}
+
+#[test]
+fn a_taken_id_is_told_and_nothing_replaced() {
+    let bench = Bench::new();
+    let publish = |sealed, name| bench.files.put(sealed, &channel(), &id(name)).unwrap();
+    assert!(matches!(publish(bench.sealed(b"first"), "a"), Published::Done));
+    let Published::Taken(second) = publish(bench.sealed(b"second"), "a") else { panic!("replaced") };
+    assert!(matches!(publish(second, "b"), Published::Done));
+    assert_eq!(read(bench.files.get(&channel(), &id("a")).unwrap()), b"first");
+    assert_eq!(read(bench.files.get(&channel(), &id("b")).unwrap()), b"second");
+    assert_eq!(bench.names().len(), 1);
+}
+
+#[test]
+fn what_is_no_directory_is_no_channel() {
+    let bench = Bench::new();
+    fs::write(bench.root.join(channel().as_str()), "a file").unwrap();
+    assert!(bench.files.put(bench.sealed(b"bytes"), &channel(), &id("a")).is_err());
+    assert_eq!(bench.names(), ["room@example.org"]);
+    assert!(bench.files.get(&channel(), &id("a")).unwrap().is_none());
+    assert!(!bench.files.remove(&channel(), &id("a")).unwrap());
+}
+
+#[test]
+fn files_are_removed_once() {
+    let bench = Bench::new();
+    assert!(!bench.files.remove(&channel(), &id("a")).unwrap());
+    bench.files.put(bench.sealed(b"bytes"), &channel(), &id("a")).unwrap();
+    assert!(bench.files.remove(&channel(), &id("a")).unwrap());
+    assert!(!bench.files.remove(&channel(), &id("a")).unwrap());
+    assert!(bench.files.get(&channel(), &id("a")).unwrap().is_none());
+}
+
+#[test]
+fn a_root_that_takes_no_files_is_refused_with_advice() {
+    let bench = Bench::new();
+    let file = bench.root.join("file");
+    fs::write(&file, "").unwrap();
+    for root in [file, "/proc/media".into()] {
+        let error = Uploads::open(&root, true).err().unwrap().to_string();
+        assert!(error.contains("media.storage.root") && error.contains("can't"), "{error}");
+    }
+}
+
+#[test]
+fn leftovers_go_and_a_channel_that_is_named_like_one_stays() {
+    let bench = Bench::new();
+    for name in [".upload-1", ".upload-2", ".upload-3"] {
+        fs::write(bench.root.join(name), "").unwrap();
+    }
+    fs::create_dir(bench.root.join(".upload-x@example.org")).unwrap();
+    assert!(bench.uploads.remove_temporary(".upload-1").unwrap());
+    assert!(!bench.uploads.remove_temporary(".upload-1").unwrap());
+    assert_eq!(bench.uploads.remove_temporaries().unwrap(), 2);
+    assert_eq!(bench.names(), [".upload-x@example.org"]);
+}
+
+#[test]
+fn first_uploads_to_a_channel_may_race() {
+    let bench = Bench::new();
+    std::thread::scope(|scope| {
+        for at in 0..8 {
+            let bench = &bench;
+            scope.spawn(move || {
+                for round in 0..4 {
+                    let channel = format!("room{round}@example.org").parse().unwrap();
+                    let name = id(&format!("m{at}"));
+                    let published = bench.files.put(bench.sealed(b"bytes"), &channel, &name);
+                    assert!(matches!(published, Ok(Published::Done)));
+                }
+            });
+        }
+    });
+    assert_eq!(bench.files.list().unwrap().count(), 32);
+}

@@ -1,0 +1,243 @@
+//! Connections with a time limit. The client library has none: it waits for as long as a server stands still. So each
+//! connection lives on a thread of its own, named `postgres`, and the caller waits for that thread with a limit. A thread
+//! that is given up ends with its connection: when the server goes on, or when the kernel finds that it is gone. While
+//! the server hangs, hanging connections can't be replaced, so there are never many more such threads than connections
+//! in the pool.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use postgres::types::ToSql;
+use postgres::{Client, Statement};
+use r2d2::ManageConnection;
+use r2d2_postgres::PostgresConnectionManager;
+
+use super::super::engine::{Change, Session, WriteError};
+use super::super::value::{Row, Value};
+use super::fault::{fault, silence};
+use super::settings::PostgresSettings;
+use super::tls::Tls;
+use super::value::parameter;
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+
+/// A connection and the statements that the server knows from it already. It is on its own thread.
+pub(super) struct Connection {
+    pub(super) client: Client,
+    statements: HashMap<String, Statement>,
+    /// Whether a statement of the transaction has failed: then the server answers COMMIT by rolling back.
+    failed: bool,
+}
+
+impl Connection {
+    fn new(client: Client) -> Self {
+        Self { client, statements: HashMap::new(), failed: false }
+    }
+
+    /// Runs a write in a transaction of its own. What fails before the commit is not stored; what fails at it may be.
+    pub(super) fn transact<T>(
+        &mut self,
+        operation: impl Fn(&mut dyn Session) -> Result<Change<T>>,
+    ) -> std::result::Result<T, WriteError> {
+        self.client.batch_execute("BEGIN").map_err(|cause| WriteError::Failed(fault(cause)))?;
+        self.failed = false;
+        match operation(self) {
+            Ok(Change::Commit(value)) if !self.failed => {
+                self.client.batch_execute("COMMIT").map_err(at_commit)?;
+                Ok(value)
+            }
+            Ok(Change::RollBack(value)) => {
+                self.roll_back();
+                Ok(value)
+            }
+            Ok(Change::Commit(_)) => {
+                self.roll_back();
+                let text = "a write went on after one of its statements had failed";
+                Err(WriteError::Failed(Error::new(Kind::Failure, text)))
+            }
+            Err(error) => {
+                self.roll_back();
+                Err(WriteError::Failed(error))
+            }
+        }
+    }
+
+    /// Where this fails the connection is broken, and the server rolls back by itself.
+    fn roll_back(&mut self) {
+        let _ = self.client.batch_execute("ROLLBACK");
+    }
+
+    /// The prepared statement of this text.
+    pub(super) fn prepare(&mut self, sql: &str) -> PgResult<Statement> {
+        if let Some(statement) = self.statements.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(sql)?;
+        self.statements.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    fn run<T>(
+        &mut self,
+        sql: &str,
+        parameters: &[Value],
+        run: impl FnOnce(&mut Client, &Statement, &[&(dyn ToSql + Sync)]) -> PgResult<T>,
+    ) -> Result<T> {
+        let done = self.prepare(sql).and_then(|statement| {
+            let typed = parameters.iter().zip(statement.params());
+            let owned: Vec<_> = typed.map(|(value, ty)| parameter(value, ty)).collect();
+            let borrowed: Vec<_> = owned.iter().map(|value| &**value).collect();
+            run(&mut self.client, &statement, &borrowed)
+        });
+        self.failed |= done.is_err();
+        done.map_err(fault)
+    }
+}
+
+type PgResult<T> = std::result::Result<T, postgres::Error>;
+
+impl Session for Connection {
+    fn rows(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>> {
+        let rows = self.run(sql, parameters, |client, statement, values| client.query(statement, values))?;
+        let value = |row: &postgres::Row, at: usize| {
+            row.try_get(at).unwrap_or_else(|cause| Value::Unreadable(cause.to_string()))
+        };
+        Ok(rows.iter().map(|row| Row::new((0..row.len()).map(|at| value(row, at)).collect())).collect())
+    }
+
+    fn execute(&mut self, sql: &str, parameters: &[Value]) -> Result<u64> {
+        self.run(sql, parameters, |client, statement, values| client.execute(statement, values))
+    }
+
+    fn lock(&mut self, sql: &str, parameters: &[Value]) -> Result<Option<Row>> {
+        self.row(&format!("{sql} FOR UPDATE"), parameters)
+    }
+
+    fn byte_order(&self) -> &'static str {
+        "\"C\""
+    }
+
+    fn has_table(&mut self, name: &str) -> Result<bool> {
+        Ok(self.row("SELECT 1 WHERE to_regclass($1) IS NOT NULL", &[name.into()])?.is_some())
+    }
+}
+
+/// What a commit that failed has stored: nothing where the server says so. What ends a session may come after it.
+fn at_commit(cause: postgres::Error) -> WriteError {
+    let severity = cause.as_db_error().and_then(postgres::error::DbError::parsed_severity);
+    match severity {
+        Some(postgres::error::Severity::Error) => WriteError::Failed(fault(cause)),
+        _ => WriteError::Unknown(fault(cause)),
+    }
+}
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// A connection as the pool has it: the way to its thread.
+pub(super) struct ConnectionThread {
+    jobs: mpsc::Sender<Job>,
+    broken: bool,
+}
+
+impl ConnectionThread {
+    fn start(client: Client) -> std::io::Result<Self> {
+        let (jobs, inbox) = mpsc::channel::<Job>();
+        let serve = move || {
+            let mut connection = Connection::new(client);
+            for job in inbox {
+                job(&mut connection);
+            }
+        };
+        thread::Builder::new().name("postgres".into()).stack_size(limits::WORKER_STACK).spawn(serve)?;
+        Ok(Self { jobs, broken: false })
+    }
+
+    /// Does the job on the connection. `None` if it takes longer than this, or ends without a result; it may
+    /// have been done all the same, and the connection is given up.
+    pub(super) fn run<T: Send + 'static>(
+        &mut self,
+        within: Duration,
+        job: impl FnOnce(&mut Connection) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (sender, results) = mpsc::sync_channel(1);
+        let job = move |connection: &mut Connection| {
+            let result = job(connection);
+            // No one listens any more if we were given up.
+            let _ = sender.send((result, connection.client.is_closed()));
+        };
+        let sent = self.jobs.send(Box::new(job)).is_ok();
+        let result = if sent { results.recv_timeout(within).ok() } else { None };
+        self.broken |= result.as_ref().is_none_or(|(_, closed)| *closed);
+        result.map(|(result, _)| result)
+    }
+}
+
+/// Makes and tests the pool's connections.
+#[derive(Clone)]
+pub(super) struct Manager {
+    inner: Arc<PostgresConnectionManager<Tls>>,
+    schema: Option<String>,
+    /// A connection that was made already.
+    ready: Arc<Mutex<Option<ConnectionThread>>>,
+}
+
+impl Manager {
+    pub(super) fn new(settings: &PostgresSettings) -> Result<Self> {
+        let inner = PostgresConnectionManager::new(settings.config(), settings.tls()?);
+        Ok(Self { inner: Arc::new(inner), schema: settings.schema.clone(), ready: Arc::default() })
+    }
+
+    /// Makes a connection at once, for the pool to take. Unlike the pool, it tells why it can't.
+    pub(super) fn make_ready(&self) -> Result<()> {
+        *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.open()?);
+        Ok(())
+    }
+
+    fn open(&self) -> Result<ConnectionThread> {
+        let mut client = self.inner.connect().map_err(fault)?;
+        prepare(&mut client, self.schema.as_deref(), &time_limits())?;
+        ConnectionThread::start(client).map_err(|cause| Error::caused(Kind::Unavailable, "no thread", cause))
+    }
+}
+
+impl ManageConnection for Manager {
+    type Connection = ConnectionThread;
+    type Error = Error;
+
+    fn connect(&self) -> Result<ConnectionThread> {
+        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take();
+        ready.map_or_else(|| self.open(), Ok)
+    }
+
+    fn is_valid(&self, connection: &mut ConnectionThread) -> Result<()> {
+        let ping = |connection: &mut Connection| connection.client.is_valid(limits::DATABASE_PING);
+        // The limit within is the one that counts; it leaves the thread its own.
+        connection.run(2 * limits::DATABASE_PING, ping).ok_or_else(silence)?.map_err(fault)
+    }
+
+    fn has_broken(&self, connection: &mut ConnectionThread) -> bool {
+        connection.broken
+    }
+}
+
+/// Makes a new connection look for the tables where it should, speak of time as we do, and see what others committed
+/// while it waited for them. Not by startup options: connection poolers in between refuse those.
+pub(in crate::store) fn prepare(client: &mut Client, schema: Option<&str>, more: &str) -> Result<()> {
+    let settings = "SET timezone = 'UTC'; SET default_transaction_isolation = 'read committed'";
+    client.batch_execute(&format!("{settings}; {more}")).map_err(fault)?;
+    if let Some(schema) = schema {
+        client.execute("SELECT set_config('search_path', $1, false)", &[&schema]).map_err(fault)?;
+    }
+    Ok(())
+}
+
+fn time_limits() -> String {
+    let statement = limits::DATABASE_STATEMENT.as_millis();
+    let lock = limits::DATABASE_LOCK.as_millis();
+    format!(
+        "SET statement_timeout = {statement}; SET lock_timeout = {lock}; \
+         SET idle_in_transaction_session_timeout = {statement}"
+    )
+}

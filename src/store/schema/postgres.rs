@@ -1,0 +1,111 @@
+//! The schema in PostgreSQL.
+
+use postgres::Client;
+
+use super::super::postgres::{PostgresSettings, fault, prepare};
+use super::{CURRENT, verify};
+use crate::error::{Error, Kind, Result};
+
+const BASE: &str = include_str!("../../../sql/base.sql");
+/// Each leads to the version that is its place here, counted from 1.
+const UPGRADES: [&str; CURRENT as usize] = [
+    include_str!("../../../sql/upgrade-1.sql"),
+    include_str!("../../../sql/upgrade-2.sql"),
+    include_str!("../../../sql/upgrade-3.sql"),
+    include_str!("../../../sql/upgrade-4.sql"),
+];
+const DROP: &str = include_str!("../../../sql/drop-schema.sql");
+
+/// A connection for looking after the schema. Nothing but the connecting has a time limit here: an index over
+/// millions of rows takes as long as it takes.
+pub struct Schema {
+    client: Client,
+}
+
+impl Schema {
+    /// Connects to the database. [`Kind::Unavailable`] if it can't be reached now, [`Kind::Failure`] if it
+    /// refuses the log-in or does not exist.
+    pub fn connect(settings: &PostgresSettings) -> Result<Self> {
+        let mut client = settings.config().connect(settings.tls()?).map_err(fault)?;
+        prepare(&mut client, settings.schema.as_deref(), "")?;
+        Ok(Self { client })
+    }
+
+    /// The version of the schema: `None` if there is none, 0 for the original's without a table of versions.
+    pub fn version(&mut self) -> Result<Option<i32>> {
+        if !self.has("medias")? {
+            return Ok(None);
+        }
+        if !self.has("schema_version")? {
+            return Ok(Some(0));
+        }
+        let row = self.client.query_one("SELECT COALESCE(MAX(version), 0) FROM schema_version", &[]);
+        Ok(Some(row.map_err(fault)?.get(0)))
+    }
+
+    /// Sets up the schema in a database that has none of its tables; says whether it had none. After a failure in the
+    /// middle, [`Schema::upgrade`] goes on.
+    pub fn setup(&mut self) -> Result<bool> {
+        if let Some(version) = self.version()? {
+            return verify(Some(version)).map(|()| false);
+        }
+        for table in ["previews", "avatars", "schema_version", "usage"] {
+            if self.has(table)? {
+                let text = format!(
+                    "the database has a table {table} that is not ours: name an empty database in jdbc.db.url, or a \
+                     schema of it that has no such table (currentSchema)"
+                );
+                return Err(Error::new(Kind::Failure, text));
+            }
+        }
+        self.run(BASE)?;
+        self.upgrade().map(|_| true)
+    }
+
+    /// Brings an older schema up to date, one transaction for each version; says from which version it was.
+    /// A schema that is up to date stays as it is.
+    pub fn upgrade(&mut self) -> Result<i32> {
+        let version = self.version()?;
+        let Some(from) = version.filter(|version| (0..=CURRENT).contains(version)) else {
+            return verify(version).map(|()| CURRENT);
+        };
+        for (sql, to) in UPGRADES.iter().zip(1..).filter(|(_, to)| *to > from) {
+            log::info!("upgrading the schema to version {to}");
+            self.run(sql)?;
+        }
+        Ok(from)
+    }
+
+    /// Removes the schema with all metadata; the table `configuration` stays.
+    pub fn drop(&mut self) -> Result<()> {
+        self.run(DROP)
+    }
+
+    /// The rows of the table `configuration`: keys and values, of a repeated key the newest last.
+    pub fn configuration(&mut self) -> Result<Vec<(String, String)>> {
+        let sql = r#"SELECT "key", "value" FROM "configuration" ORDER BY "updated" NULLS FIRST, "key""#;
+        let rows = self.client.query(sql, &[]).map_err(fault)?;
+        rows.iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .collect::<std::result::Result<_, _>>()
+            .map_err(fault)
+    }
+
+    fn has(&mut self, table: &str) -> Result<bool> {
+        let row = self.client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&table]).map_err(fault)?;
+        Ok(row.get(0))
+    }
+
+    /// Runs a file, which is one transaction.
+    fn run(&mut self, sql: &str) -> Result<()> {
+        self.client.batch_execute(sql).map_err(|error| {
+            // So that the connection can be used on; if that fails it can't, and the next call says so.
+            let _ = self.client.batch_execute("ROLLBACK");
+            fault(error)
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "postgres_tests.rs"]
+mod tests;

@@ -1,0 +1,182 @@
+use std::os::unix::fs::PermissionsExt;
+
+use super::super::super::{Metadata, Sqlite, Store};
+use super::*;
+use crate::model::{Channel, Page};
+use crate::testing::Scratch;
+
+/// A database of version 3, as the program of that version made it, with rows of every table.
+struct Old {
+    scratch: Scratch,
+    path: PathBuf,
+}
+
+const ROWS: &str = "
+    INSERT INTO medias (id, fileName, entityId, author, title, mimeType, uploadedDate, lastUpdatedDate, fileExtension,
+        shaChecksum, fileSize, height, width) VALUES
+        ('a', 'a.jpg', 'room@example.org', 'alice@example.org', 'Süden', 'image/jpeg', 1390500000123456, 7, 'jpg', 'bc46',
+            60892, 312, 400),
+        ('b', NULL, 'other@example.org', 'alice@example.org', NULL, 'x', 1, -2, NULL, 's', -5, NULL, NULL);
+    INSERT INTO previews (id, mediaId, mimeType, height, width, fileSize, shaChecksum, lastUsed)
+        VALUES ('p', 'a', 'image/png', 50, 60, 7, 's', 9);
+    INSERT INTO avatars (mediaId, entityId) VALUES ('a', 'room@example.org')";
+
+impl Old {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        let path = scratch.join("metadata.sqlite");
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch(&format!("PRAGMA journal_mode = WAL; {BASE}; {ROWS}")).unwrap();
+        Self { scratch, path }
+    }
+
+    fn schema(&self) -> SqliteSchema<'_> {
+        SqliteSchema::new(&self.path, self.scratch.path())
+    }
+
+    fn copy(&self) -> PathBuf {
+        self.scratch.join("metadata.sqlite.before-3")
+    }
+
+    /// The names of all files beside the database.
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.scratch.path()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| !name.ends_with("-wal") && !name.ends_with("-shm"));
+        names.sort();
+        names
+    }
+}
+
+/// All rows of the tables that version 3 has, as text.
+fn dump(path: &Path) -> String {
+    let connection = Connection::open(path).unwrap();
+    let mut text = String::new();
+    for table in ["medias", "previews", "avatars"] {
+        let mut statement = connection.prepare(&format!("SELECT * FROM {table} ORDER BY id")).unwrap();
+        let columns = statement.column_count();
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next().unwrap() {
+            let values = (0..columns).map(|at| format!("{:?} ", row.get_ref(at).unwrap()));
+            text += &(format!("{table}: ") + &values.collect::<String>() + "\n");
+        }
+    }
+    text
+}
+
+#[test]
+fn an_older_database_is_upgraded_with_its_rows_unchanged_and_a_copy() {
+    let old = Old::new();
+    let before = dump(&old.path);
+    assert_eq!(old.schema().version().unwrap(), Some(3));
+    let refused = old.schema().set_up().unwrap_err().to_string();
+    assert!(refused.contains("upgrade-schema"), "{refused}");
+    assert_eq!(old.schema().upgrade().unwrap(), Upgraded::From(3, old.copy()));
+    assert_eq!(old.schema().upgrade().unwrap(), Upgraded::UpToDate);
+    assert_eq!((dump(&old.path), dump(&old.copy())), (before.clone(), before));
+    assert_eq!(SqliteSchema::new(&old.copy(), old.scratch.path()).version().unwrap(), Some(3));
+    assert_eq!(std::fs::metadata(old.copy()).unwrap().permissions().mode() & 0o777, 0o600);
+    let store = Store::new(Sqlite::new(&old.path, false));
+    for kind in super::super::super::UsageKind::ALL {
+        assert_eq!(store.wrong_usage(kind).unwrap(), []);
+    }
+    let channel: Channel = "room@example.org".parse().unwrap();
+    let avatar = store.avatar(&channel).unwrap().unwrap();
+    assert_eq!(store.delete(&channel, &avatar.id).unwrap().unwrap().previews.len(), 1);
+    let page = Page { max: 9, after: None, before: None };
+    assert!(store.list(&channel, &page).unwrap().entries.is_empty());
+}
+
+#[test]
+fn an_upgraded_database_has_the_schema_of_a_new_one() {
+    let (old, new) = (Old::new(), Scratch::new());
+    old.schema().upgrade().unwrap();
+    let path = new.join("metadata.sqlite");
+    assert!(SqliteSchema::new(&path, new.path()).set_up().unwrap());
+    let schema = |path: &Path| -> Vec<(String, Option<String>)> {
+        let connection = Connection::open(path).unwrap();
+        let mut statement = connection.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name").unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.collect::<rusqlite::Result<_>>().unwrap()
+    };
+    assert_eq!(schema(&old.path), schema(&path));
+}
+
+#[test]
+fn another_process_that_upgrades_is_left_alone() {
+    let old = Old::new();
+    let lock = RootLock::take(old.scratch.path()).unwrap();
+    let error = old.schema().upgrade().unwrap_err().to_string();
+    assert!(error.contains("another process"), "{error}");
+    assert_eq!(old.schema().version().unwrap(), Some(3));
+    drop(lock);
+    old.schema().upgrade().unwrap();
+}
+
+#[test]
+fn a_copy_that_an_earlier_attempt_began_is_begun_again() {
+    let old = Old::new();
+    std::fs::write(old.scratch.join("metadata.sqlite.before-3.part"), "half a copy").unwrap();
+    std::fs::write(old.copy(), "a copy of an earlier attempt").unwrap();
+    assert!(matches!(old.schema().upgrade().unwrap(), Upgraded::From(3, _)));
+    assert_eq!(dump(&old.copy()), dump(&old.path));
+    assert_eq!(old.names(), [".lock", "metadata.sqlite", "metadata.sqlite.before-3"]);
+}
+
+#[test]
+fn a_step_that_fails_leaves_the_database_as_it_was() {
+    let old = Old::new();
+    Connection::open(&old.path).unwrap().execute_batch("CREATE TABLE usage (other TEXT)").unwrap();
+    let before = dump(&old.path);
+    old.schema().upgrade().unwrap_err();
+    assert_eq!((old.schema().version().unwrap(), dump(&old.path)), (Some(3), before));
+}
+
+#[test]
+fn versions_that_no_program_upgrades_are_refused_in_words() {
+    for (version, word) in [(0, "no program"), (2, "no program"), (5, "newer program"), (99, "newer program")]
+    {
+        let old = Old::new();
+        let set = format!("UPDATE schema_version SET version = {version}");
+        Connection::open(&old.path).unwrap().execute_batch(&set).unwrap();
+        for error in [old.schema().upgrade().unwrap_err(), old.schema().upgrade().unwrap_err()] {
+            assert!(error.to_string().contains(word), "{version}: {error}");
+        }
+        assert_eq!(old.schema().version().unwrap(), Some(version));
+        assert!(!old.copy().exists());
+        old.schema().set_up().unwrap_err();
+    }
+}
+
+#[test]
+fn a_missing_database_is_made_by_one_of_many_processes() {
+    let scratch = Scratch::new();
+    let path = scratch.join("metadata.sqlite");
+    let schema = || SqliteSchema::new(&path, scratch.path());
+    assert_eq!(schema().version().unwrap(), None);
+    assert!(!path.exists(), "a look makes nothing");
+    let made = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| schema().upgrade().unwrap())).collect();
+        threads.into_iter().filter(|_| true).map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(made.iter().filter(|upgraded| **upgraded == Upgraded::Made).count(), 1, "{made:?}");
+    assert!(!schema().set_up().unwrap());
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused_and_kept() {
+    let scratch = Scratch::new();
+    let path = scratch.join("text");
+    std::fs::write(&path, "no database, but longer than the head of one would be".repeat(10)).unwrap();
+    let schema = SqliteSchema::new(&path, scratch.path());
+    for error in [schema.version().unwrap_err(), schema.upgrade().unwrap_err(), schema.set_up().unwrap_err()]
+    {
+        assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    }
+    assert!(std::fs::read(&path).unwrap().starts_with(b"no database"));
+    let missing = scratch.join("missing/metadata.sqlite");
+    let error = SqliteSchema::new(&missing, scratch.path()).set_up().unwrap_err();
+    assert!(error.to_string().contains("missing"), "{error}");
+}

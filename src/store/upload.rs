@@ -1,0 +1,251 @@
+//! One upload's life: in memory, in a temporary file, sealed. The thread that receives it does all of this; it may have
+//! another thread hash (see [`super::hash`]).
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::directory::{failure, removal};
+use super::hash::{Hasher, Helpers};
+use super::walk;
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::model::{MediaId, Refusal};
+use crate::sys::fs::{Dir, NewFile};
+
+/// Where uploads are until they are complete. Their files lie in the storage root as `.upload-*`, wherever complete ones
+/// are stored.
+pub struct Uploads {
+    root: Arc<Dir>,
+    /// Whether files are brought to the disk before they count.
+    sync: bool,
+    /// The threads that hash large uploads.
+    helpers: Helpers,
+}
+
+impl Uploads {
+    /// Uploads with files in this root, which is made if it is missing. Without `sync`, a crash of the machine may lose what
+    /// was stored. Fails if no file can be made there; the text says what to do.
+    pub fn open(root: &Path, sync: bool) -> Result<Self> {
+        let check = || {
+            std::fs::create_dir_all(root)?;
+            let dir = Arc::new(Dir::open(root)?);
+            // The only proof that files can be created is to create one.
+            Temporary::new(&dir)?;
+            Ok(dir)
+        };
+        let advise = |cause: io::Error| {
+            let root = root.display();
+            let advice = format!(
+                "can't store media in {root}: make it a directory that the server's user may write to, or change media.storage.root"
+            );
+            Error::io(advice, cause)
+        };
+        Ok(Self { root: check().map_err(advise)?, sync, helpers: Helpers::new() })
+    }
+
+    /// Begins an upload of at most `limit` bytes, of which the first `threshold` are held in memory.
+    pub fn begin(&self, limit: u64, threshold: usize) -> Upload {
+        Upload {
+            root: Arc::clone(&self.root),
+            sync: self.sync,
+            limit,
+            threshold,
+            body: Body::Memory(Vec::new()),
+            size: 0,
+            sha1: Hasher::new(self.helpers.clone()),
+            head: Vec::new(),
+        }
+    }
+
+    /// The names of the temporary files, and when each was last written to. Only the root itself is read: a server with a
+    /// million media starts at once, too.
+    pub fn temporaries(&self) -> Result<Vec<(String, SystemTime)>> {
+        walk::temporaries(self.root.path())
+    }
+
+    /// Removes every temporary file; says how many there were. Only while no upload is under way.
+    pub fn remove_temporaries(&self) -> Result<usize> {
+        let mut removed = 0;
+        for (name, _) in self.temporaries()? {
+            removed += usize::from(self.remove_temporary(&name)?);
+        }
+        Ok(removed)
+    }
+
+    /// Removes the temporary file of this name; says whether it was there.
+    pub fn remove_temporary(&self, name: &str) -> Result<bool> {
+        removal(self.root.remove(name))
+    }
+
+    /// Fails where nothing can be stored: stores a little, and removes it.
+    pub fn try_out(&self) -> Result<()> {
+        let mut temporary = Temporary::new(&self.root).map_err(failure)?;
+        temporary.file.write_all(b"?").map_err(failure)
+    }
+
+    /// Bytes that may still be stored.
+    pub fn free_space(&self) -> Result<u64> {
+        self.root.free_space().map_err(failure)
+    }
+}
+
+/// An upload under way. Its errors are a [`Refusal::TooLarge`] or the file system's. Dropped, it leaves nothing.
+pub struct Upload {
+    root: Arc<Dir>,
+    sync: bool,
+    limit: u64,
+    threshold: usize,
+    pub(super) body: Body,
+    size: u64,
+    sha1: Hasher,
+    head: Vec<u8>,
+}
+
+/// Where the bytes of an upload are.
+pub(super) enum Body {
+    Memory(Vec<u8>),
+    File(Temporary),
+    /// Some are lost; no later call may take the rest for the whole.
+    Lost,
+}
+
+impl Upload {
+    /// Ends the upload: everything is in its temporary file and on the disk.
+    pub fn seal(mut self) -> Result<Sealed> {
+        let temporary = self.take_file().map_err(failure)?;
+        if self.sync {
+            temporary.file.sync().map_err(failure)?;
+        }
+        Ok(Sealed { temporary, size: self.size, sha1: self.sha1.finish(), head: self.head })
+    }
+
+    /// Takes out the temporary file, with everything so far in it.
+    fn take_file(&mut self) -> io::Result<Temporary> {
+        match std::mem::replace(&mut self.body, Body::Lost) {
+            Body::File(temporary) => Ok(temporary),
+            Body::Memory(bytes) => {
+                let mut temporary = Temporary::new(&self.root)?;
+                temporary.file.write_all(&bytes)?;
+                Ok(temporary)
+            }
+            Body::Lost => Err(io::Error::other("an earlier write of the upload failed")),
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Body::Memory(memory) = &mut self.body
+            && memory.len() + bytes.len() <= self.threshold
+        {
+            make_room(memory, bytes.len(), self.threshold);
+            memory.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let mut temporary = self.take_file()?;
+        temporary.file.write_all(bytes)?;
+        if self.sync {
+            temporary.file.begin_sync(limits::WRITE_OUT_BYTES);
+        }
+        self.body = Body::File(temporary);
+        Ok(())
+    }
+}
+
+/// Doubles the memory where more is needed, as a vector does, but never beyond `max`.
+fn make_room(memory: &mut Vec<u8>, more: usize, max: usize) {
+    let needed = memory.len() + more;
+    if needed > memory.capacity() {
+        let target = needed.max(memory.capacity() * 2).min(max);
+        memory.reserve_exact(target - memory.len());
+    }
+}
+
+impl Write for Upload {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let size = self.size.saturating_add(bytes.len() as u64);
+        if size > self.limit {
+            self.body = Body::Lost;
+            return Err(Refusal::TooLarge.into());
+        }
+        self.keep(bytes)?;
+        self.size = size;
+        self.sha1.update(bytes);
+        let missing = limits::SNIFF_BYTES - self.head.len();
+        self.head.extend_from_slice(&bytes[..bytes.len().min(missing)]);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A complete upload that has no name yet. Dropped, it leaves nothing.
+#[derive(Debug)]
+pub struct Sealed {
+    pub(super) temporary: Temporary,
+    size: u64,
+    sha1: String,
+    head: Vec<u8>,
+}
+
+impl Sealed {
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The SHA-1 of its bytes, in lower-case hexadecimal.
+    pub fn sha1(&self) -> &str {
+        &self.sha1
+    }
+
+    /// Its first [`limits::SNIFF_BYTES`] bytes, or all if they are fewer.
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// Opens it for reading.
+    pub fn open(&self) -> Result<File> {
+        let Temporary { root, name, .. } = &self.temporary;
+        let lost = || Error::new(Kind::Failure, format!("the temporary file {name} is gone"));
+        root.open_regular(name).map_err(failure)?.map(|(file, _)| file).ok_or_else(lost)
+    }
+}
+
+/// A new file in the root that goes away again unless it is moved.
+#[derive(Debug)]
+pub(super) struct Temporary {
+    root: Arc<Dir>,
+    name: String,
+    pub(super) file: NewFile,
+    is_moved: bool,
+}
+
+impl Temporary {
+    pub(super) fn new(root: &Arc<Dir>) -> io::Result<Self> {
+        let name = format!("{}{}", walk::TEMPORARY, MediaId::random());
+        let file = root.create(&name)?;
+        Ok(Self { root: Arc::clone(root), name, file, is_moved: false })
+    }
+
+    pub(super) fn rename(&self, folder: &Dir, name: &str) -> io::Result<()> {
+        self.root.rename_new(&self.name, folder, name)
+    }
+
+    pub(super) fn moved(mut self) {
+        self.is_moved = true;
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.is_moved
+            && let Err(error) = self.root.remove(&self.name)
+        {
+            log::warn!("a temporary file is left over: {error}");
+        }
+    }
+}
