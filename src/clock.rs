@@ -7,6 +7,10 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
+/// RFC 3339 in UTC with milliseconds: `2014-01-23T18:00:00.123Z`.
+pub const RFC3339: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
 /// A point in time, in microseconds since 1970-01-01T00:00:00Z: the resolution of a PostgreSQL `TIMESTAMP`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -47,11 +51,9 @@ impl From<Timestamp> for SystemTime {
     }
 }
 
-/// RFC 3339 in UTC with milliseconds: `2014-01-23T18:00:00.123Z`.
+/// As [`RFC3339`].
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const RFC3339: &[BorrowedFormatItem<'_>] =
-            format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
         let text = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1000)
             .ok()
             .and_then(|time| time.format(RFC3339).ok())

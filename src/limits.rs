@@ -52,6 +52,14 @@ pub const ACCEPT_REMINDER: Duration = Duration::from_secs(60);
 pub const LISTEN_BACKLOG: i32 = 1024;
 /// Connections accepted for one event, before others have their turn.
 pub const ACCEPTS: usize = 16;
+/// Access lines, and other lines, that may wait to be written to the log. Those beyond are dropped and counted.
+pub const LOG_LINES: [usize; 2] = [4096, 1024];
+/// How long the log's thread lets more lines come before it writes the first.
+pub const LOG_GATHER: Duration = Duration::from_millis(5);
+/// How long the end of the process waits for the log to be written.
+pub const LOG_END: Duration = Duration::from_secs(1);
+/// Stack of the log's thread, in bytes.
+pub const LOG_STACK: usize = 64 * 1024;
 /// Requests that may wait for a thread of their own. Beyond: 503.
 pub const DEFERRED_REQUESTS: usize = 4096;
 /// The fewest threads that handle events: one may be at a long event while the other handles what comes.
@@ -209,6 +217,12 @@ pub const SQLITE_CONNECTIONS: u32 = 4;
 pub const MEDIA_COST: u64 = 4096;
 /// How long a reader may see the row of a media as it was before another process changed it in the same database.
 pub const ROW_TTL: Duration = Duration::from_secs(1);
+/// How long an older row is still served while the database does not answer.
+pub const ROW_GRACE: Duration = Duration::from_secs(30);
+/// How long a reader waits for an older row to be read again, before it is served the older one.
+pub const ROW_PATIENCE: Duration = Duration::from_millis(100);
+/// Threads that read older rows again, at most; they end when they are idle.
+pub const ROW_READERS: usize = 4;
 /// Rows of media, rows of avatars, and rows of previews, that are kept for readers.
 pub const ROWS: usize = 1024;
 /// Bytes of the texts of a row that is kept; of a longer one the texts would cost more than the query.

@@ -1,31 +1,58 @@
-//! Log lines: to stderr or a file that can be reopened; one line a record, whatever a client put into it.
+//! The log: one line a record, to stderr or a file that can be reopened, whatever a client put into it. Any thread may log;
+//! the thread `log` writes the lines, so that a log that nobody reads delays nobody.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, LineWriter, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use log::{LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, WriteLogger};
 
-use crate::error::{Error, Kind, Result};
+use crate::clock::{RFC3339, Timestamp};
+use crate::error::{Error, Result};
+use crate::limits;
+
+/// The target of access lines.
+const ACCESS: &str = "access";
 
 /// The targets whose records are written: ours and the access lines. Libraries may log what we must not.
-const TARGETS: [&str; 2] = ["media_server", "access"];
+const TARGETS: [&str; 2] = ["media_server", ACCESS];
 
 /// Bytes that most lines have room in.
 const LINE_ROOM: usize = 256;
 
-/// Starts logging for the whole process.
+/// Starts logging for the whole process, with a thread that writes the lines.
 pub fn start(level: LevelFilter, destination: Destination) -> Result<Switch> {
-    let switch = Switch(Arc::new(Mutex::new(destination)));
-    let lines = LineWriter::new(Output(switch.clone()));
+    let failed = |cause| Error::io("can't start logging", cause);
+    let queue = Arc::new(Queue::default());
+    let writer = Arc::clone(&queue);
+    let thread = thread::Builder::new().name("log".to_owned()).stack_size(limits::LOG_STACK);
+    let file = destination.into_file().map_err(failed)?;
+    thread.spawn(move || writer.write_to(file)).map_err(failed)?;
+    let logger = QueueLogger {
+        access: write_logger(&queue, Kind::Access),
+        others: write_logger(&queue, Kind::Other),
+        queue: Arc::clone(&queue),
+    };
+    log::set_boxed_logger(Box::new(logger))
+        .map_err(|error| Error::caused(crate::error::Kind::Failure, "can't start logging", error))?;
+    log::set_max_level(level);
+    Ok(Switch(queue))
+}
+
+/// A logger that formats records and puts the lines into the queue.
+fn write_logger(queue: &Arc<Queue>, kind: Kind) -> Box<WriteLogger<LineWriter<QueueWriter>>> {
+    let lines = LineWriter::new(QueueWriter { queue: Arc::clone(queue), kind });
     let mut config = ConfigBuilder::new();
     config
-        .set_time_format_rfc3339()
+        .set_time_format_custom(RFC3339)
         .set_thread_level(LevelFilter::Off)
         .set_location_level(LevelFilter::Off)
         .set_target_level(LevelFilter::Error);
@@ -33,11 +60,7 @@ pub fn start(level: LevelFilter, destination: Destination) -> Result<Switch> {
         config.add_filter_allow_str(target);
     }
     // The level that counts is the facade's: it can be changed.
-    let logger = OneLine(WriteLogger::new(LevelFilter::Trace, config.build(), lines));
-    log::set_boxed_logger(Box::new(logger))
-        .map_err(|error| Error::caused(Kind::Failure, "can't start logging", error))?;
-    log::set_max_level(level);
-    Ok(switch)
+    WriteLogger::new(LevelFilter::Trace, config.build(), lines)
 }
 
 /// Where lines go.
@@ -48,37 +71,49 @@ impl Destination {
     /// The end of `file`, which is created if it isn't there; stderr if there is none.
     ///
     /// # Errors
-    /// When the file can't be opened for writing: [`Kind::Config`].
+    /// When the file can't be opened for writing: [`crate::error::Kind::Config`].
     pub fn open(file: Option<&Path>) -> Result<Self> {
         let Some(path) = file else { return Ok(Self(None)) };
         let opened = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
         let doing = || format!("can't open the log {} (logging.file)", path.display());
-        opened.map(Some).map(Self).map_err(|cause| Error::caused(Kind::Config, doing(), cause))
+        opened.map(Some).map(Self).map_err(|cause| Error::caused(crate::error::Kind::Config, doing(), cause))
+    }
+
+    /// The file to write to. Standard error is duplicated: a write that blocks must not hold the lock of the standard
+    /// library, which others need to say why they end.
+    fn into_file(self) -> io::Result<File> {
+        match self.0 {
+            Some(file) => Ok(file),
+            None => Ok(io::stderr().as_fd().try_clone_to_owned()?.into()),
+        }
     }
 }
 
 /// Changes the log while it is written.
 #[derive(Clone, Debug)]
-pub struct Switch(Arc<Mutex<Destination>>);
+pub struct Switch(Arc<Queue>);
 
 impl Switch {
     /// Lines from now on go there, those of this level and above.
     pub fn set(&self, level: LevelFilter, destination: Destination) {
-        *self.destination() = destination;
+        match destination.into_file() {
+            Ok(file) => self.0.switch(file),
+            Err(error) => log::error!("the log goes on where it went: {error}"),
+        }
         log::set_max_level(level);
-    }
-
-    fn destination(&self) -> MutexGuard<'_, Destination> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Passes records on with their control characters escaped, so that no client can write a line of its own.
-struct OneLine(Box<WriteLogger<LineWriter<Output>>>);
+struct QueueLogger {
+    access: Box<WriteLogger<LineWriter<QueueWriter>>>,
+    others: Box<WriteLogger<LineWriter<QueueWriter>>>,
+    queue: Arc<Queue>,
+}
 
-impl Log for OneLine {
+impl Log for QueueLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.0.enabled(metadata)
+        self.others.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -89,12 +124,14 @@ impl Log for OneLine {
         // Writing to memory can't fail.
         let _ = write!(text, "{}", record.args());
         let text = escape(&text);
-        self.0
+        let logger = if record.target() == ACCESS { &self.access } else { &self.others };
+        logger
             .log(&Record::builder().metadata(record.metadata().clone()).args(format_args!("{text}")).build());
     }
 
+    /// Waits until the lines are written, but no longer than [`limits::LOG_END`].
     fn flush(&self) {
-        self.0.flush();
+        self.queue.flush(limits::LOG_END);
     }
 }
 
@@ -109,15 +146,133 @@ fn escape(text: &str) -> Cow<'_, str> {
     escaped.into()
 }
 
-/// Writes each line to where lines go just then.
-struct Output(Switch);
+/// The kinds of lines, of which each has its bound: a flood of access lines drops no others.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Access,
+    Other,
+}
 
-impl Write for Output {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match &mut *self.0.destination() {
-            Destination(Some(file)) => file.write(line),
-            Destination(None) => io::stderr().write(line),
+/// Lines that wait to be written, in their order. The writer may be stuck for as long as nobody reads the log; then the
+/// newest lines are dropped and counted.
+#[derive(Debug, Default)]
+struct Queue {
+    state: Mutex<State>,
+    come: Condvar,
+    written: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    text: Vec<u8>,
+    /// Lines in `text`, by their kinds.
+    lines: [usize; 2],
+    /// Lines that were dropped since the writer last said so, by their kinds.
+    dropped: [usize; 2],
+    /// A new file, and how many bytes of `text` still go to the old one.
+    switch: Option<(usize, File)>,
+    /// Whether the writer waits for lines.
+    idle: bool,
+    /// Whether it writes some.
+    writing: bool,
+}
+
+impl Queue {
+    fn push(&self, kind: Kind, line: &[u8]) {
+        let mut state = self.lock();
+        if state.lines[kind as usize] >= limits::LOG_LINES[kind as usize] {
+            state.dropped[kind as usize] += 1;
+            return;
         }
+        state.lines[kind as usize] += 1;
+        state.text.extend_from_slice(line);
+        if state.idle || state.is_urgent() {
+            self.come.notify_one();
+        }
+    }
+
+    fn switch(&self, file: File) {
+        let mut state = self.lock();
+        state.switch = Some((state.text.len(), file));
+        self.come.notify_one();
+    }
+
+    /// Writes lines as they come, for the life of the process. Runs on the thread `log`.
+    fn write_to(&self, mut file: File) {
+        loop {
+            let (text, dropped, switch) = self.next();
+            let (before, after) = text.split_at(switch.as_ref().map_or(text.len(), |(bytes, _)| *bytes));
+            // There is nowhere to tell that the log can't be written.
+            let _ = file.write_all(before);
+            if let Some((_, new)) = switch {
+                file = new;
+            }
+            let _ = file.write_all(after);
+            if dropped != [0, 0] {
+                let _ = file.write_all(told(dropped).as_bytes());
+            }
+            self.lock().writing = false;
+            self.written.notify_all();
+        }
+    }
+
+    /// Waits for lines, and then a moment for more: one write is enough for a few of them.
+    fn next(&self) -> (Vec<u8>, [usize; 2], Option<(usize, File)>) {
+        let mut state = self.lock();
+        while state.text.is_empty() && state.switch.is_none() {
+            state.idle = true;
+            state = self.come.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.idle = false;
+        let gather = |state: &mut State| !state.is_urgent();
+        let waited = self.come.wait_timeout_while(state, limits::LOG_GATHER, gather);
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.writing = true;
+        state.lines = [0; 2];
+        let dropped = std::mem::take(&mut state.dropped);
+        (std::mem::take(&mut state.text), dropped, state.switch.take())
+    }
+
+    /// Waits until everything is written; whether that was so in time.
+    fn flush(&self, within: Duration) -> bool {
+        let waits = |state: &mut State| state.writing || !state.text.is_empty();
+        let waited = self.written.wait_timeout_while(self.lock(), within, waits);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// A panic leaves no line half written.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether the writer should not wait for more lines.
+    fn is_urgent(&self) -> bool {
+        self.switch.is_some()
+            || self.lines.iter().zip(limits::LOG_LINES).any(|(lines, max)| *lines >= max / 4)
+    }
+}
+
+/// The line that tells of dropped ones.
+fn told([access, others]: [usize; 2]) -> String {
+    let now = Timestamp::from(SystemTime::now());
+    format!(
+        "{now} [WARN] {}: {access} access lines and {others} others were dropped here: the log was not read fast enough\n",
+        module_path!()
+    )
+}
+
+/// Puts lines into the queue.
+struct QueueWriter {
+    queue: Arc<Queue>,
+    kind: Kind,
+}
+
+impl Write for QueueWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.queue.push(self.kind, line);
+        Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -127,6 +282,8 @@ impl Write for Output {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     #[test]
@@ -135,21 +292,55 @@ mod tests {
         assert_eq!((escape(" ~").as_ref(), escape("\u{7f}").as_ref()), (" ~", "\\u{7f}"));
     }
 
+    /// A queue whose lines go to this file.
+    fn queue(file: File) -> Arc<Queue> {
+        let queue = Arc::new(Queue::default());
+        let writer = Arc::clone(&queue);
+        thread::spawn(move || writer.write_to(file));
+        queue
+    }
+
     #[test]
-    fn lines_follow_the_switch() {
+    fn lines_go_where_the_switch_says() {
         let scratch = crate::testing::Scratch::new();
         let (path, moved) = (scratch.join("log"), scratch.join("log.1"));
         let open = || Destination::open(Some(&path)).unwrap();
-        let switch = Switch(Arc::new(Mutex::new(open())));
-        let mut output = Output(switch.clone());
-        output.write_all(b"one\n").unwrap();
+        let queue = queue(open().into_file().unwrap());
+        queue.push(Kind::Other, b"one\n");
         std::fs::rename(&path, &moved).unwrap();
-        output.write_all(b"two\n").unwrap();
-        switch.set(LevelFilter::Off, open());
-        output.write_all(b"three\n").unwrap();
+        queue.push(Kind::Access, b"two\n");
+        queue.switch(open().into_file().unwrap());
+        queue.push(Kind::Other, b"three\n");
+        assert!(queue.flush(Duration::from_secs(60)));
         assert_eq!(std::fs::read_to_string(&moved).unwrap(), "one\ntwo\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "three\n");
         let error = Destination::open(Some(&path.join("below"))).unwrap_err();
-        assert_eq!(error.kind(), Kind::Config);
+        assert_eq!(error.kind(), crate::error::Kind::Config);
+    }
+
+    #[test]
+    fn a_log_that_nobody_reads_delays_nobody_and_tells_what_was_dropped() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let queue = queue(std::os::fd::OwnedFd::from(writer).into());
+        let line = [b"x".repeat(999).as_slice(), b"\n"].concat();
+        let pushed = 4 * limits::LOG_LINES[0];
+        for _ in 0..pushed {
+            queue.push(Kind::Access, &line);
+        }
+        queue.push(Kind::Other, b"important\n");
+        assert!(!queue.flush(Duration::from_millis(1)), "the pipe is full");
+        let dropped = queue.lock().dropped[0];
+        assert!(dropped > 0 && queue.lock().dropped[1] == 0);
+        let mut text = Vec::new();
+        let end = b"fast enough\n";
+        while !text.ends_with(end) {
+            let mut piece = [0; 65536];
+            let count = reader.read(&mut piece).unwrap();
+            text.extend_from_slice(&piece[..count]);
+        }
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(text.lines().filter(|line| line.starts_with('x')).count(), pushed - dropped);
+        assert!(text.contains("\nimportant\n"));
+        assert!(text.lines().last().unwrap().contains(&format!("{dropped} access lines and 0 others")));
     }
 }

@@ -99,6 +99,7 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     server.stop(limits::SHUTDOWN_TIME);
     xmpp.stop();
     info!("stopped");
+    log::logger().flush();
     end
 }
 
@@ -149,6 +150,7 @@ fn catch_signals(sender: mpsc::Sender<Event>) -> Result<()> {
         for signal in signals.forever() {
             if signal != SIGHUP && std::mem::replace(&mut stopping, true) {
                 warn!("second signal: stopping at once");
+                log::logger().flush();
                 std::process::exit(1);
             }
             if sender.send(Event::Signal(signal)).is_err() {
