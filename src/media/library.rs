@@ -9,7 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use super::preview::Key;
-use super::rows::Rows;
+use super::refresh::Refresher;
+use super::rows::{Known, Reading, Rows};
 use super::watch::PreviewCounts;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
@@ -46,7 +47,7 @@ pub struct PreviewSettings {
 }
 
 /// How a request names a media of a channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Name {
     /// The channel's avatar.
     Avatar,
@@ -101,8 +102,9 @@ impl New {
 pub struct Library {
     pub(super) uploads: Uploads,
     pub(super) files: Box<dyn Files>,
-    pub(super) metadata: Box<dyn Metadata>,
-    pub(super) rows: Rows,
+    pub(super) metadata: Arc<dyn Metadata>,
+    pub(super) rows: Arc<Rows>,
+    refresher: Arc<Refresher>,
     pub(super) clock: Arc<dyn Clock>,
     settings: RwLock<Settings>,
     studio: RwLock<Arc<Studio>>,
@@ -131,8 +133,9 @@ impl Library {
         Self {
             uploads,
             files,
-            metadata,
-            rows: Rows::new(),
+            metadata: metadata.into(),
+            rows: Arc::new(Rows::new()),
+            refresher: Arc::default(),
             clock,
             settings,
             studio,
@@ -268,28 +271,53 @@ impl Library {
 
     /// The media of this name in this channel.
     pub fn find(&self, channel: &Channel, name: &Name) -> Result<Option<Media>> {
-        match name {
-            Name::Avatar => self.metadata()?.avatar(channel),
-            Name::Id(id) => self.metadata()?.media(channel, id),
-        }
+        find(self.metadata()?, channel, name)
     }
 
-    /// The media of this name, if its row was read a moment ago: asking costs no query.
+    /// The media of this name, if its row was read a moment ago, or if the database does not answer now and it was read a
+    /// while ago: asking never waits.
     pub fn known(&self, channel: &Channel, name: &Name) -> Option<Arc<Media>> {
-        self.rows.get(Instant::now(), channel, name).ok()
+        let now = Instant::now();
+        match self.rows.get(now, channel, name) {
+            Known::Fresh(media) => Some(media),
+            Known::Old(media, _) => {
+                self.refresher.is_stuck(&(channel.clone(), name.clone()), now).then_some(media)
+            }
+            Known::Unknown(_) => None,
+        }
     }
 
-    /// The same for a request that only reads: it may see another process's change [`limits::ROW_TTL`] late.
+    /// The same for a request that only reads: it may see another process's change [`limits::ROW_TTL`] late, and later
+    /// while the database does not answer.
     pub fn find_to_read(&self, channel: &Channel, name: &Name) -> Result<Option<Arc<Media>>> {
-        let reading = match self.rows.get(Instant::now(), channel, name) {
-            Ok(media) => return Ok(Some(media)),
-            Err(reading) => reading,
-        };
-        let media = self.find(channel, name)?.map(Arc::new);
-        if let Some(media) = &media {
-            self.rows.keep(Instant::now(), reading, name, media);
+        match self.rows.get(Instant::now(), channel, name) {
+            Known::Fresh(media) => Ok(Some(media)),
+            Known::Old(media, reading) => Ok(self.refreshed(channel, name, reading).unwrap_or(Some(media))),
+            Known::Unknown(reading) => {
+                let media = self.find(channel, name)?.map(Arc::new);
+                self.rows.keep(Instant::now(), reading, (channel, name), media.as_ref());
+                Ok(media)
+            }
         }
-        Ok(media)
+    }
+
+    /// Reads an old row again; `None` if the database does not answer soon.
+    fn refreshed(&self, channel: &Channel, name: &Name, reading: Reading) -> Option<Option<Arc<Media>>> {
+        let (metadata, rows) = (Arc::clone(&self.metadata), Arc::clone(&self.rows));
+        let wanted = (channel.clone(), name.clone());
+        let (channel_read, name_read) = wanted.clone();
+        let read = move || {
+            let (channel, name) = (channel_read, name_read);
+            if let Ok(media) = find(&*metadata, &channel, &name) {
+                rows.keep(Instant::now(), reading, (&channel, &name), media.map(Arc::new).as_ref());
+            }
+        };
+        self.refresher.refresh(&wanted, read);
+        match self.rows.get(Instant::now(), channel, name) {
+            Known::Fresh(media) => Some(Some(media)),
+            Known::Unknown(_) => self.find(channel, name).ok().map(|media| media.map(Arc::new)),
+            Known::Old(..) => None,
+        }
     }
 
     /// The bytes of a media; `None` if they are gone from the disk.
@@ -354,6 +382,14 @@ impl Library {
         } else {
             Err(Error::new(Kind::Unavailable, "the database has not been reached yet"))
         }
+    }
+}
+
+/// The media of this name in this channel.
+fn find(metadata: &dyn Metadata, channel: &Channel, name: &Name) -> Result<Option<Media>> {
+    match name {
+        Name::Avatar => metadata.avatar(channel),
+        Name::Id(id) => metadata.media(channel, id),
     }
 }
 

@@ -6,6 +6,7 @@ mod fsck;
 mod library;
 mod preview;
 mod properties;
+mod refresh;
 mod rows;
 #[cfg(test)]
 mod testing;

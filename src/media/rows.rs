@@ -17,12 +17,30 @@ pub(super) struct Rows(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    media: Cache<MediaId, Arc<Media>>,
-    avatars: Cache<Channel, Arc<Media>>,
+    media: Cache<MediaId, Kept>,
+    avatars: Cache<Channel, Kept>,
     /// By the bounds of the request, which may be larger than the picture.
     previews: Cache<Key, Arc<Preview>>,
     /// The number of calls of [`Rows::forget`].
     changes: u64,
+}
+
+/// A row, and when it was read.
+#[derive(Clone, Debug)]
+struct Kept {
+    row: Arc<Media>,
+    read: Instant,
+}
+
+/// What the cache knows of a row.
+#[derive(Clone, Debug)]
+pub(super) enum Known {
+    /// The row as it was less than [`limits::ROW_TTL`] ago.
+    Fresh(Arc<Media>),
+    /// The row as it was before that. It is read again; it is served for [`limits::ROW_GRACE`] if that is not possible.
+    Old(Arc<Media>, Reading),
+    /// Nothing.
+    Unknown(Reading),
 }
 
 /// A permit to keep a row. It is taken before the row is read, so that a row that changes meanwhile is not kept.
@@ -35,27 +53,45 @@ impl Rows {
         Self(Mutex::new(State { media, avatars, previews: Cache::new(limits::ROWS), changes: 0 }))
     }
 
-    /// The row of this name, or the permit for [`Rows::keep`] once the row is read.
-    pub fn get(&self, now: Instant, channel: &Channel, name: &Name) -> Result<Arc<Media>, Reading> {
+    /// The row of this name, and the permit for [`Rows::keep`] unless it is fresh.
+    pub fn get(&self, now: Instant, channel: &Channel, name: &Name) -> Known {
         let state = self.lock();
         let kept = match name {
-            Name::Id(id) => state.media.get(now, id).filter(|row| row.channel == *channel),
+            Name::Id(id) => state.media.get(now, id).filter(|kept| kept.row.channel == *channel),
             Name::Avatar => state.avatars.get(now, channel),
         };
-        kept.cloned().ok_or(Reading(state.changes))
+        let reading = Reading(state.changes);
+        match kept {
+            Some(kept) if now.saturating_duration_since(kept.read) < limits::ROW_TTL => {
+                Known::Fresh(Arc::clone(&kept.row))
+            }
+            Some(kept) => Known::Old(Arc::clone(&kept.row), reading),
+            None => Known::Unknown(reading),
+        }
     }
 
-    /// Keeps a row for a while, unless something changed since it was about to be read.
-    pub fn keep(&self, now: Instant, reading: Reading, name: &Name, row: &Arc<Media>) {
+    /// Keeps a row that was read `now`, or forgets it if there is none any more, unless something changed since it was
+    /// about to be read.
+    pub fn keep(
+        &self,
+        now: Instant,
+        reading: Reading,
+        (channel, name): (&Channel, &Name),
+        row: Option<&Arc<Media>>,
+    ) {
         let mut state = self.lock();
-        let bytes = row.description.size() + row.author.len() as u64;
-        if state.changes != reading.0 || bytes > limits::ROW_BYTES as u64 {
+        if state.changes != reading.0 {
             return;
         }
-        let kept = Arc::clone(row);
-        match name {
-            Name::Id(id) => state.media.insert(now, id.clone(), kept, limits::ROW_TTL),
-            Name::Avatar => state.avatars.insert(now, row.channel.clone(), kept, limits::ROW_TTL),
+        let is_short =
+            |row: &Media| row.description.size() + row.author.len() as u64 <= limits::ROW_BYTES as u64;
+        let kept = row.filter(|row| is_short(row)).map(|row| Kept { row: Arc::clone(row), read: now });
+        let time = limits::ROW_TTL + limits::ROW_GRACE;
+        match (name, kept) {
+            (Name::Id(id), Some(kept)) => state.media.insert(now, id.clone(), kept, time),
+            (Name::Id(id), None) => state.media.remove(id),
+            (Name::Avatar, Some(kept)) => state.avatars.insert(now, channel.clone(), kept, time),
+            (Name::Avatar, None) => state.avatars.remove(channel),
         }
     }
 
@@ -75,7 +111,7 @@ impl Rows {
 
     /// Keeps the preview that a request got for a while.
     pub fn keep_preview(&self, now: Instant, key: Key, row: &Arc<Preview>) {
-        self.lock().previews.insert(now, key, Arc::clone(row), limits::ROW_TTL);
+        self.lock().previews.insert(now, key, Arc::clone(row), limits::ROW_TTL + limits::ROW_GRACE);
     }
 
     /// Forgets the preview that a request got.
@@ -104,21 +140,47 @@ mod tests {
         Name::Id(row.id.clone())
     }
 
-    /// What is kept of a row that is read now.
-    fn read(rows: &Rows, now: Instant, name: &Name, row: &Arc<Media>) -> Option<Arc<Media>> {
-        rows.keep(now, rows.get(now, &row.channel, name).unwrap_err(), name, row);
-        rows.get(now, &row.channel, name).ok()
+    fn reading(known: Known) -> Reading {
+        match known {
+            Known::Old(_, reading) | Known::Unknown(reading) => reading,
+            Known::Fresh(_) => panic!("it need not be read"),
+        }
+    }
+
+    /// Keeps a row that is read now; what is known of it then.
+    fn read(rows: &Rows, now: Instant, name: &Name, row: &Arc<Media>) -> Known {
+        let reading = reading(rows.get(now, &row.channel, name));
+        rows.keep(now, reading, (&row.channel, name), Some(row));
+        rows.get(now, &row.channel, name)
     }
 
     #[test]
-    fn a_row_is_kept_for_its_time_and_for_its_channel() {
+    fn a_row_is_fresh_for_its_time_then_old_and_then_unknown() {
         let (rows, row, now) = (Rows::new(), media(), Instant::now());
         for name in [named(&row), Name::Avatar] {
-            assert_eq!(read(&rows, now, &name, &row).as_ref(), Some(&row));
-            let last = now + limits::ROW_TTL - Duration::from_nanos(1);
-            assert!(rows.get(last, &channel(), &name).is_ok());
-            assert!(rows.get(now + limits::ROW_TTL, &channel(), &name).is_err());
-            assert!(rows.get(now, &"other@example.org".parse().unwrap(), &name).is_err());
+            assert!(matches!(read(&rows, now, &name, &row), Known::Fresh(known) if known == row));
+            let at = |time: Duration| rows.get(now + time, &channel(), &name);
+            let end = limits::ROW_TTL + limits::ROW_GRACE;
+            let tick = Duration::from_nanos(1);
+            assert!(matches!(at(limits::ROW_TTL - tick), Known::Fresh(_)));
+            assert!(
+                matches!(at(limits::ROW_TTL), Known::Old(..)) && matches!(at(end - tick), Known::Old(..))
+            );
+            assert!(matches!(at(end), Known::Unknown(_)));
+            let other = rows.get(now, &"other@example.org".parse().unwrap(), &name);
+            assert!(matches!(other, Known::Unknown(_)));
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_gone_is_forgotten() {
+        let (rows, row, now) = (Rows::new(), media(), Instant::now());
+        for name in [named(&row), Name::Avatar] {
+            read(&rows, now, &name, &row);
+            let later = now + limits::ROW_TTL;
+            let reading = reading(rows.get(later, &row.channel, &name));
+            rows.keep(later, reading, (&row.channel, &name), None);
+            assert!(matches!(rows.get(later, &row.channel, &name), Known::Unknown(_)));
         }
     }
 
@@ -126,12 +188,15 @@ mod tests {
     fn a_row_that_changes_while_it_is_read_is_not_kept() {
         let (rows, row, now) = (Rows::new(), media(), Instant::now());
         for name in [named(&row), Name::Avatar] {
-            assert!(read(&rows, now, &name, &row).is_some());
+            assert!(matches!(read(&rows, now, &name, &row), Known::Fresh(_)));
             rows.forget(&row.channel, &row.id);
-            let reading = rows.get(now, &row.channel, &name).unwrap_err();
+            let reading = reading(rows.get(now, &row.channel, &name));
             rows.forget(&row.channel, &row.id);
-            rows.keep(now, reading, &name, &row);
-            assert!(rows.get(now, &row.channel, &name).is_err(), "the row was read before it changed");
+            rows.keep(now, reading, (&row.channel, &name), Some(&row));
+            assert!(
+                matches!(rows.get(now, &row.channel, &name), Known::Unknown(_)),
+                "read before it changed"
+            );
         }
     }
 
@@ -140,6 +205,6 @@ mod tests {
         let (rows, row, now) = (Rows::new(), media(), Instant::now());
         let mut long = Media::clone(&row);
         long.description.title = Some("x".repeat(limits::ROW_BYTES + 1));
-        assert!(read(&rows, now, &named(&row), &Arc::new(long)).is_none());
+        assert!(matches!(read(&rows, now, &named(&row), &Arc::new(long)), Known::Unknown(_)));
     }
 }
