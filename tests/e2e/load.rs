@@ -46,6 +46,9 @@ struct Rig {
     _peer: Peer,
 }
 
+/// Files of connections to SQLite that are opened when they are first needed: at most four, with three files each.
+const DATABASE_FILES: usize = 12;
+
 /// What the server holds.
 #[derive(Clone, Copy)]
 struct Held {
@@ -128,7 +131,7 @@ impl Rig {
     fn settle(&self) {
         let pid = self.server.pid();
         wait_for("the server to let go of what the crowd held", || {
-            (descriptors(pid) <= self.begin.descriptors).then_some(())
+            (descriptors(pid) <= self.begin.descriptors + DATABASE_FILES).then_some(())
         });
         fetch(self.port(), &self.small, SMALL);
         fetch(self.port(), &self.large, LARGE);

@@ -28,6 +28,7 @@ mod reload;
 mod schema;
 mod site;
 mod smuggling;
+mod starving;
 #[path = "../support/mod.rs"]
 mod support;
 mod waiting;

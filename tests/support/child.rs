@@ -65,8 +65,13 @@ impl Guarded {
 
     /// Sends a signal by its name, such as `HUP`.
     pub fn signal(&self, name: &str) {
+        assert!(self.try_signal(name), "SIG{name} could not be sent:\n{}", self.printed());
+    }
+
+    /// The same to a program that may have ended; whether it has not.
+    pub fn try_signal(&self, name: &str) -> bool {
         let status = Command::new("kill").args(["-s", name, &self.pid.to_string()]).status();
-        assert!(status.expect("kill starts").success(), "SIG{name} could not be sent:\n{}", self.printed());
+        status.expect("kill starts").success()
     }
 
     /// Lets strace, with these options of its own, look at these threads, or at all; gives what it prints about

@@ -79,6 +79,11 @@ impl Server {
         self.process.as_ref().expect("the server runs").signal(name);
     }
 
+    /// The same to a server that may have ended; whether it has not.
+    pub fn try_signal(&self, name: &str) -> bool {
+        self.process.as_ref().expect("the server was started").try_signal(name)
+    }
+
     /// Lets strace, with these options, look at its threads of these names; gives the file of their calls.
     pub fn trace(&self, options: &str, names: &[&str]) -> PathBuf {
         let tasks = PathBuf::from(format!("/proc/{}/task", self.pid()));

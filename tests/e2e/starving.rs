@@ -1,0 +1,127 @@
+//! What some do must not starve others: slow transfers from few addresses, a log that nobody reads, a locked table.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::crash::on_postgresql;
+use crate::site::Site;
+use crate::support::http::{Raw, Request};
+use crate::support::load::{connect, connect_narrow};
+use crate::support::{postgres, wait_for};
+
+/// Bytes of a media that no socket's buffer holds.
+const LARGE: usize = 16 << 20;
+/// Longer than any request here takes unless it is starved.
+const PROMPT: Duration = Duration::from_secs(2);
+
+/// A public channel with a large media: its path.
+fn large_media(site: &Site) -> String {
+    let (user, channel) = site.public_channel();
+    let file = site.server.directory().join("large.bin");
+    std::fs::write(&file, vec![0x5a; LARGE]).expect("the scratch directory takes files");
+    let request = Request::new("POST", &site.url(&channel)).file(&file, "application/octet-stream");
+    let id = request.basic(user.jid()).send().expect(201).member("id");
+    format!("{channel}/{id}")
+}
+
+#[test]
+fn slow_downloads_from_two_addresses_refuse_nobody() {
+    let site = Site::start(&[]);
+    let path = large_media(&site);
+    let port = site.server.port();
+    let slow: Vec<TcpStream> = (20..60).map(|number| connect_narrow(number, port)).collect();
+    for mut stream in &slow {
+        write!(stream, "GET /{path} HTTP/1.1\r\nHost: h\r\n\r\n").expect("the server takes heads");
+        stream.read_exact(&mut [0; 100]).expect("the response begins");
+    }
+    for _ in 0..5 {
+        let begun = Instant::now();
+        let answer = Request::get(&site.url(&path)).send().expect(200);
+        assert!(answer.body.len() == LARGE && begun.elapsed() < PROMPT * 5);
+    }
+    let threads = std::fs::read_dir(format!("/proc/{}/task", site.server.pid())).expect("it runs").count();
+    assert!(threads < 30, "{threads} threads for {} slow readers", slow.len());
+}
+
+#[test]
+fn slow_uploads_from_two_addresses_refuse_nobody() {
+    let site = Site::start(&[("http.uploads.max", "48"), ("xmpp.pending.per.user.max", "100")]);
+    let (user, channel) = site.public_channel();
+    let port = site.server.port();
+    let slow: Vec<TcpStream> = (20..60).map(|number| connect(number, port)).collect();
+    for mut stream in &slow {
+        let token = base64(&format!("{}:{}", user.jid(), crate::support::http::transaction()));
+        let head = format!("POST /{channel} HTTP/1.1\r\nHost: h\r\nAuthorization: Basic {token}\r\n");
+        let form = "Content-Type: multipart/form-data; boundary=B\r\nContent-Length: 100000\r\n\r\n--B\r\n";
+        write!(stream, "{head}{form}").expect("the server takes heads");
+    }
+    for _ in 0..5 {
+        let begun = Instant::now();
+        site.upload(&user, &channel);
+        assert!(begun.elapsed() < PROMPT * 5);
+    }
+    drop(slow);
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+#[test]
+fn a_log_that_nobody_reads_delays_nothing() {
+    let scratch = crate::support::scratch::Scratch::new();
+    let fifo = scratch.join("log");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
+    // Open for both, so that neither side waits for the other; it is never read.
+    let _held = File::options().read(true).write(true).open(&fifo).expect("a fifo opens");
+    let mut site = Site::start(&[("logging.file", fifo.to_str().expect("UTF-8"))]);
+    let (user, channel) = site.public_channel();
+    let path = format!("/{channel}/{}", site.upload(&user, &channel));
+    let mut client = Raw::connect(site.server.port());
+    for number in 0..5000 {
+        let answer = client.send(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")).answer();
+        assert_eq!(answer.expect("an answer").status, 200, "request {number}");
+    }
+    let begun = Instant::now();
+    drop(client);
+    site.server.signal("TERM");
+    site.server.wait();
+    assert!(begun.elapsed() < Duration::from_secs(10), "the end waits for the log");
+}
+
+#[test]
+fn a_locked_table_delays_no_cached_read() {
+    on_postgresql(|settings| {
+        let site = Site::start(settings);
+        let (user, channel) = site.public_channel();
+        let url = site.url(&format!("{channel}/{}", site.upload(&user, &channel)));
+        let etag = Request::get(&url).send().expect(200).header("etag").expect("an ETag").to_owned();
+        let database = settings.iter().find(|(key, _)| *key == "jdbc.db.url").expect("PostgreSQL").1;
+        let name = database.rsplit('/').next().expect("a name").split('?').next().expect("a name");
+        let mut other = postgres::shared().client(name);
+        let mut lock = other.transaction().expect("the database works");
+        lock.batch_execute("LOCK TABLE medias IN ACCESS EXCLUSIVE MODE").expect("nobody else locks it");
+        let locked = Instant::now();
+        let (mut slowest, mut requests) = (Duration::ZERO, 0);
+        while locked.elapsed() < Duration::from_secs(4) {
+            for (method, field, status) in [
+                ("GET", "X-A: b".to_owned(), 200),
+                ("GET", format!("If-None-Match: {etag}"), 304),
+                ("OPTIONS", "X-A: b".to_owned(), 200),
+            ] {
+                let begun = Instant::now();
+                let (field, value) = field.split_once(": ").expect("a field");
+                Request::new(method, &url).header(field, value).send().expect(status);
+                slowest = slowest.max(begun.elapsed());
+                requests += 1;
+            }
+        }
+        drop(lock);
+        assert!(slowest < PROMPT, "{slowest:?} of {requests} requests");
+        wait_for("the row to be read again", || (Request::get(&url).send().status == 200).then_some(()));
+    });
+}
