@@ -1,19 +1,20 @@
-//! Many connections of one thread, each of which sends a request as soon as it has the last one's answer.
-//! Unlike wrk, it looks at every answer: one of another status or length ends the run.
+//! Many connections of one thread, each of which sends a request as soon as it has the response to the last one.
+//! Unlike wrk, it checks the status and the length of every response; another one ends the run.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use media_server::sys::{Epoll, Events};
+use rustix::net::{RecvFlags, recv};
 
 use crate::rounds::Done;
 
-/// Bytes of one read.
+/// Bytes of a body that one call drops.
 const STEP: usize = 256 * 1024;
-/// Bytes of the longest answer's head.
+/// Bytes of the longest head of a response, and of the reads that look for its end.
 const HEAD: usize = 16 * 1024;
-/// Fields of an answer.
+/// Fields of a response.
 const FIELDS: usize = 64;
 
 /// Writes the next request.
@@ -25,15 +26,15 @@ pub struct Load {
     pub port: u16,
     /// How many ask at a time.
     pub connections: usize,
-    /// The status of every answer.
+    /// The status of every response.
     pub status: u16,
-    /// Bytes of every answer's body.
+    /// Bytes of every response's body.
     pub length: u64,
     /// Writes the next request.
     pub request: Requests,
 }
 
-/// The head of an answer.
+/// The head of a response.
 pub struct Head {
     /// Its bytes.
     pub bytes: usize,
@@ -46,13 +47,13 @@ pub struct Head {
 /// The head at the beginning of these bytes, if it is whole.
 pub fn head(bytes: &[u8]) -> Option<Head> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
-    let mut answer = httparse::Response::new(&mut fields);
-    let httparse::Status::Complete(end) = answer.parse(bytes).expect("servers answer with HTTP") else {
-        assert!(bytes.len() < HEAD, "an answer's head is longer than {HEAD} bytes");
+    let mut response = httparse::Response::new(&mut fields);
+    let httparse::Status::Complete(end) = response.parse(bytes).expect("servers respond with HTTP") else {
+        assert!(bytes.len() < HEAD, "a response's head is longer than {HEAD} bytes");
         return None;
     };
-    let status = answer.code.expect("a whole head has a status");
-    let length = answer.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
+    let status = response.code.expect("a whole head has a status");
+    let length = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
     let length = length.map_or(0, |field| {
         let text = std::str::from_utf8(field.value).expect("a length is ASCII");
         text.trim().parse().expect("a length is a number")
@@ -61,10 +62,10 @@ pub fn head(bytes: &[u8]) -> Option<Head> {
 }
 
 impl Load {
-    /// Does it; the unit is an answer.
-    pub fn answers(&mut self, time: Duration) -> Done {
-        let (answers, _, done) = self.run(time);
-        Done { units: answers as f64, ..done }
+    /// Does it; the unit is a response.
+    pub fn responses(&mut self, time: Duration) -> Done {
+        let (responses, _, done) = self.run(time);
+        Done { units: responses as f64, ..done }
     }
 
     /// Does it; the unit is a GiB of bodies.
@@ -93,9 +94,9 @@ impl Load {
                     *line = Connection::open(self.port);
                     epoll.watch(&line.socket, token).expect("a socket can be watched");
                     line.send(&mut self.request);
-                } else if let Some(answer) = line.whole() {
+                } else if let Some(response) = line.whole() {
                     assert_eq!(
-                        (answer.status, answer.length),
+                        (response.status, response.length),
                         (self.status, self.length),
                         "not what was asked"
                     );
@@ -104,8 +105,8 @@ impl Load {
                 }
             }
         }
-        let answers = took.len() as u64;
-        (answers, bytes, Done { units: 0.0, time: begun.elapsed(), p99: p99(took) })
+        let responses = took.len() as u64;
+        (responses, bytes, Done { units: 0.0, time: begun.elapsed(), p99: p99(took) })
     }
 }
 
@@ -119,7 +120,7 @@ struct Connection {
     socket: TcpStream,
     request: Vec<u8>,
     since: Instant,
-    /// What came of the answer's head.
+    /// What came of the response's head.
     begun: Vec<u8>,
     head: Option<Head>,
     body: u64,
@@ -141,11 +142,15 @@ impl Connection {
         self.socket.write_all(&self.request).expect("the server takes requests");
     }
 
-    /// Reads once; false if the server has ended the connection between two answers.
+    /// Reads once; false if the server has ended the connection between two responses. After the head, the kernel drops
+    /// the body (MSG_TRUNC, tcp(7)), so that the client copies next to nothing of a large one.
     fn read(&mut self, buffer: &mut [u8], bodies: &mut u64) -> bool {
-        let read = self.socket.read(buffer).unwrap_or(0);
+        let read = match self.head {
+            None => self.socket.read(&mut buffer[..HEAD]).unwrap_or(0),
+            Some(_) => recv(&self.socket, &mut *buffer, RecvFlags::TRUNC).map_or(0, |(_, dropped)| dropped),
+        };
         if read == 0 {
-            assert!(self.begun.is_empty(), "an answer broke off");
+            assert!(self.begun.is_empty(), "a response broke off");
             return false;
         }
         let mut body = read;
@@ -159,10 +164,10 @@ impl Connection {
         true
     }
 
-    /// The answer, if it is whole.
+    /// The response, if it is whole.
     fn whole(&self) -> Option<&Head> {
         let head = self.head.as_ref()?;
-        assert!(self.body <= head.length, "more came than the answer's length");
+        assert!(self.body <= head.length, "more came than the response's length");
         (self.body == head.length).then_some(head)
     }
 }

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use options::Options;
-use report::Report;
+use report::{Report, tell};
 
 /// Connections of the largest row, on both of their ends; the kernel's default of 1024 is too low.
 const LOWEST_FILE_LIMIT: u64 = 1024;
@@ -36,8 +36,8 @@ fn main() -> ExitCode {
         }
     };
     let limit = media_server::sys::raise_file_limit().unwrap_or(LOWEST_FILE_LIMIT);
-    tell(&format!("limit of open files {limit}; {}", report::conditions(&options)));
-    let mut report = Report::new(&options);
+    tell(&format!("limit of open files {limit}; {}", report::conditions(options.time)));
+    let mut report = Report::new(options.time);
     for row in &options.rows {
         tell(&format!("{}: {}", row.name, row.about));
         (row.run)(&options, &mut report);
@@ -54,10 +54,4 @@ fn keep(report: &Report) {
     for (name, text) in [("table.txt", report.text()), ("plot.svg", plot::svg(report))] {
         fs::write(folder.join(name), text).expect("target/bench takes files");
     }
-}
-
-/// Tells the user something.
-#[allow(clippy::print_stdout, reason = "a program of its own")]
-pub fn tell(text: &str) {
-    println!("{text}");
 }

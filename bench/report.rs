@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::fs;
 
-use crate::options::Options;
+use std::time::Duration;
+
 use crate::rounds::{Measured, ROUNDS, Ratio, Turn};
 
 /// What a result should be.
@@ -87,13 +88,18 @@ pub struct Report {
 
 impl Report {
     /// Without results.
-    pub fn new(options: &Options) -> Self {
-        Self { head: conditions(options), lines: Vec::new(), notes: Vec::new() }
+    pub fn new(time: Duration) -> Self {
+        Self { head: conditions(time), lines: Vec::new(), notes: Vec::new() }
     }
 
     /// Adds the rates of two sides, and their costs.
     pub fn rate(&mut self, case: &str, unit: &'static str, ours: &Measured, theirs: &Measured, goal: Goal) {
         self.compare(case, unit, ours, theirs, goal, |turn| turn.rate);
+    }
+
+    /// Adds the times that 99 of 100 requests took at most; the case is called `case`, p99.
+    pub fn p99(&mut self, case: &str, ours: &Measured, theirs: &Measured, goal: Goal) {
+        self.compare(&format!("{case}, p99"), "ms", ours, theirs, goal, |turn| turn.p99 * 1000.0);
     }
 
     /// Adds another quantity of two sides, and their costs.
@@ -141,7 +147,7 @@ impl Report {
 
     /// Adds a line.
     pub fn add(&mut self, line: Line) {
-        crate::tell(&row(&line));
+        tell(&row(&line));
         self.lines.push(line);
     }
 
@@ -171,12 +177,12 @@ impl Report {
 }
 
 /// What the numbers depend on.
-pub fn conditions(options: &Options) -> String {
+pub fn conditions(time: Duration) -> String {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     format!(
         "{processors} processors, load average before {}; {ROUNDS} rounds of {:.1} s a side",
         load_average(),
-        options.time.as_secs_f64()
+        time.as_secs_f64()
     )
 }
 
@@ -232,4 +238,10 @@ fn short(value: f64) -> String {
         size if size >= 0.1 => format!("{value:.2}"),
         _ => format!("{value:.4}"),
     }
+}
+
+/// Tells the user something.
+#[allow(clippy::print_stdout, reason = "a program of its own")]
+pub fn tell(text: &str) {
+    println!("{text}");
 }

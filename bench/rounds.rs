@@ -67,16 +67,23 @@ pub fn alternate(time: Duration, mut sides: Vec<Side>) -> Vec<Measured> {
             (side.run)(time.mul_f64(WARM_UP));
         }
     }
-    let measured = |side: &Side| Measured { name: side.name, turns: Vec::new() };
-    let mut all: Vec<Measured> = sides.iter().map(measured).collect();
-    for round in 0..ROUNDS {
-        for place in 0..sides.len() {
-            let number = (round + place) % sides.len();
-            let turn = take_turn(&mut sides[number], time);
-            all[number].turns.push(turn);
-        }
+    let mut all = Vec::new();
+    for number in 0..ROUNDS {
+        round(number, time, &mut sides, &mut all);
     }
     all
+}
+
+/// Measures each side once, without a warm-up, and adds the turns to `all`, which is empty before the first round. Each
+/// round begins with another side.
+pub fn round(number: usize, time: Duration, sides: &mut [Side], all: &mut Vec<Measured>) {
+    if all.is_empty() {
+        all.extend(sides.iter().map(|side| Measured { name: side.name, turns: Vec::new() }));
+    }
+    for place in 0..sides.len() {
+        let next = (number + place) % sides.len();
+        all[next].turns.push(take_turn(&mut sides[next], time));
+    }
 }
 
 fn take_turn(side: &mut Side, time: Duration) -> Turn {

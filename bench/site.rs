@@ -11,7 +11,7 @@ use crate::support::http::{Request, transaction};
 use crate::support::prosody::{CHANNELS, DOMAIN, Prosody};
 use crate::support::random::Random;
 use crate::support::scratch::Scratch;
-use crate::support::server::{Server, Xmpp};
+use crate::support::server::{Server, Xmpp, program, properties};
 use crate::support::wait_for;
 use crate::support::xmpp_client::{Client, Policy};
 
@@ -81,6 +81,17 @@ impl Site {
 /// Where this Prosody listens.
 pub fn xmpp_of(prosody: &Prosody) -> Xmpp {
     Xmpp { client_port: prosody.client_port(), component_port: prosody.component_port() }
+}
+
+/// Makes the schema in an empty PostgreSQL database, as an operator does.
+pub fn set_up_schema(url: &str) {
+    let scratch = Scratch::new();
+    let file = scratch.join("mediaserver.properties");
+    let nowhere = Xmpp { client_port: 1, component_port: 1 };
+    let text = properties(8080, nowhere, scratch.path(), &[("jdbc.db.url", url)]);
+    fs::write(&file, text).expect("the scratch directory takes files");
+    let (status, printed) = program(&["-c", &file.display().to_string(), "setup-schema"]);
+    assert_eq!(status, 0, "{printed}");
 }
 
 /// New credentials of this JID.

@@ -1,7 +1,6 @@
 //! Pages of a channel with very many media, beside those of a channel with few.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::Write;
 
 use media_server::limits::MEDIA_ID_NEW;
@@ -12,11 +11,9 @@ use crate::http::Load;
 use crate::options::Options;
 use crate::report::{Goal, Report};
 use crate::rounds::{Side, alternate};
-use crate::site::{PRIVATE, PUBLIC, Site};
+use crate::site::{PRIVATE, PUBLIC, Site, set_up_schema};
 use crate::support::http::Request;
 use crate::support::postgres::Server as Postgres;
-use crate::support::scratch::Scratch;
-use crate::support::server::{Xmpp, program, properties};
 
 /// Media of the small channels and of the large one.
 const FEW: u64 = 1_000;
@@ -84,20 +81,20 @@ fn side<'a>(name: &'static str, site: &Site, path: &str, confirmed: bool) -> Sid
     };
     let request = Request::get(&site.url(&path[1..]));
     let request = if confirmed { request.basic(site.user.jid()) } else { request };
-    let answer = request.send().expect(200);
-    let entries = answer.json().as_array().map_or(0, Vec::len);
+    let response = request.send().expect(200);
+    let entries = response.json().as_array().map_or(0, Vec::len);
     assert_eq!(entries as u64, PAGE, "the page of {path} is not full");
     let (path, jid) = (path.to_owned(), site.user.jid().to_owned());
     let mut load = Load {
         port: site.server.port(),
         connections: 1,
         status: 200,
-        length: answer.body.len() as u64,
+        length: response.body.len() as u64,
         request: Box::new(move |request| {
             let _ = write!(request, "GET {path} HTTP/1.1\r\n{}\r\n", fields(&jid));
         }),
     };
-    Side::new(name, site.server.pid(), move |time| load.answers(time))
+    Side::new(name, site.server.pid(), move |time| load.responses(time))
 }
 
 /// The id of media number `n`: as long as those the server makes.
@@ -156,7 +153,7 @@ impl Shared {
     fn new(server: &Postgres, count: u64) -> Self {
         let name = server.new_database();
         let url = server.jdbc_url(&name);
-        set_up(&url);
+        set_up_schema(&url);
         let mut client = server.client(&name);
         for (channel, prefix, count) in [(PUBLIC, 'a', count), (PRIVATE, 'b', FEW)] {
             let id = format!("'{prefix}' || lpad(n::text, {}, '0')", MEDIA_ID_NEW - 1);
@@ -179,15 +176,4 @@ impl Shared {
             .expect("the database explains");
         rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>().join("\n")
     }
-}
-
-/// Makes the schema as an operator does.
-fn set_up(url: &str) {
-    let scratch = Scratch::new();
-    let file = scratch.join("mediaserver.properties");
-    let nowhere = Xmpp { client_port: 1, component_port: 1 };
-    let text = properties(8080, nowhere, scratch.path(), &[("jdbc.db.url", url)]);
-    fs::write(&file, text).expect("the scratch directory takes files");
-    let (status, printed) = program(&["-c", &file.display().to_string(), "setup-schema"]);
-    assert_eq!(status, 0, "{printed}");
 }

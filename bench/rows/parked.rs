@@ -44,12 +44,11 @@ pub fn confirmations(options: &Options, report: &mut Report) {
     let sides = alternate(
         options.time,
         vec![
-            Side::new("with 10,000 waiting", crowded.server.pid(), move |time| ours.answers(time)),
-            Side::new("itself without", quiet.server.pid(), move |time| theirs.answers(time)),
+            Side::new("with 10,000 waiting", crowded.server.pid(), move |time| ours.responses(time)),
+            Side::new("itself without", quiet.server.pid(), move |time| theirs.responses(time)),
         ],
     );
-    let p99 = |turn: &crate::rounds::Turn| turn.p99 * 1000.0;
-    report.compare("p99 of downloads beside 10,000", "ms", &sides[0], &sides[1], Goal::AtMost(2.0), p99);
+    report.p99("downloads beside 10,000 that wait", &sides[0], &sides[1], Goal::AtMost(2.0));
     drop(waiting);
 }
 

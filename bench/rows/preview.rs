@@ -108,8 +108,8 @@ pub fn cached(options: &Options, report: &mut Report) {
     let sides = alternate(
         options.time,
         vec![
-            Side::new("media server", site.server.pid(), move |time| previews.answers(time)),
-            Side::new("itself, a file of that size", site.server.pid(), move |time| files.answers(time)),
+            Side::new("media server", site.server.pid(), move |time| previews.responses(time)),
+            Side::new("itself, a file of that size", site.server.pid(), move |time| files.responses(time)),
         ],
     );
     let case = format!("GET of a stored preview, {READERS} at a time");

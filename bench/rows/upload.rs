@@ -77,6 +77,8 @@ pub fn small(options: &Options, report: &mut Report) {
         let case = format!("upload 10 KiB, {count} at a time");
         report.rate(&case, "/s", &sides[0], &sides[2], Goal::AtLeast(1.0));
         report.rate(&case, "/s", &sides[0], &sides[3], Goal::AtLeast(0.7));
+        report.p99(&case, &sides[0], &sides[2], Goal::None);
+        report.p99(&case, &sides[0], &sides[3], Goal::None);
         report.rate("  the cost of fsync", "/s", &sides[0], &sides[1], Goal::None);
         report.rate("  the cost of the confirmation", "/s", &sides[0], &sides[4], Goal::None);
     }

@@ -6,8 +6,9 @@
 use libfuzzer_sys::fuzz_target;
 use media_server::http::BodyLength;
 use media_server::http::chunked::Decoder;
-use media_server::http::head::{Head, Version};
+use media_server::http::head::Head;
 use media_server::http::scan::Scan;
+use media_server::http::version::Version;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&seed, bytes)) = input.split_first() else { return };

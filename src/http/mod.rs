@@ -18,22 +18,13 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 pub use connection::body::Body;
-pub use exchange::Exchange;
+pub use exchange::{Exchange, Service};
 pub use limits::client::Client;
 pub use message::chunked::BodyLength;
 pub use message::response::Response;
-pub use message::{chunked, conditional, cors, disposition, head, range, scan, target};
+pub use message::{chunked, conditional, cors, disposition, head, range, scan, target, version};
 pub use monitor::{Activity, Monitor};
 pub use runtime::resume::ResumeQueue;
 pub use server::Server;
 pub use settings::{Clocks, Limits, Listen, Pkcs12, Settings};
-
-/// What answers the requests.
-pub trait Service: Send + Sync + 'static {
-    /// Called for each request on a worker thread that holds a turn, so it must not wait before [`Exchange::leave_turn`].
-    /// Must end in [`Exchange::answer`], now or, once parked, later.
-    fn serve(self: Arc<Self>, exchange: Exchange);
-}

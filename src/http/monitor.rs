@@ -6,10 +6,10 @@ use super::connection::Stage;
 use super::runtime::shared::Shared;
 use crate::metrics::Requests;
 
-/// The way to see what a [`super::Server`] does. Nothing of it is copied while nobody looks.
+/// Shows the state of a [`super::Server`]. Nothing is copied until it is asked.
 pub struct Monitor(pub(super) Arc<Shared>);
 
-/// What a server does at the moment; of a pair, the second is the limit.
+/// The state of a server; of a pair, the second number is the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Activity {
     /// Open connections.
@@ -33,12 +33,12 @@ pub struct Activity {
 }
 
 impl Monitor {
-    /// What was answered since the start.
+    /// The counts of responses since the start.
     pub fn requests(&self) -> &Requests {
         &self.0.requests
     }
 
-    /// What it does at the moment.
+    /// The state at the moment.
     pub fn activity(&self) -> Activity {
         let shared = &*self.0;
         let pool = shared.turns.state();

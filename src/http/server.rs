@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use native_tls::TlsAcceptor;
 
-use super::Service;
 use super::connection::body::Halt;
 use super::connection::tls;
+use super::exchange::Service;
 use super::exchange::dispatch::ToService;
 use super::limits::permits::Permits;
 use super::limits::rate::Rates;
 use super::limits::uploads::Uploads;
 use super::monitor::Monitor;
-use super::runtime::clock::{Bell, Clock};
+use super::runtime::bell::Bell;
+use super::runtime::clock::Clock;
 use super::runtime::listener::Listener;
 use super::runtime::pool::Bounds;
 use super::runtime::resume::ResumeQueue;
@@ -68,7 +69,7 @@ impl Server {
         self.shared.connections.held()
     }
 
-    /// The way to see what it does, as long as one likes.
+    /// Shows its state, also after it has ended.
     pub fn monitor(&self) -> Monitor {
         Monitor(Arc::clone(&self.shared))
     }
@@ -81,7 +82,7 @@ impl Server {
         Ok(())
     }
 
-    /// Lets this many connections, requests and uploads be from now on; what is beyond them already may end.
+    /// Applies other limits from now on; connections and uploads beyond them may end.
     pub fn set_limits(&self, limits: Limits) {
         self.shared.connections.resize(limits.connections, limits.connections_per_address);
         self.shared.rates.set(limits.requests_per_second);

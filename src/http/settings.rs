@@ -1,4 +1,4 @@
-//! What a server is told by the configuration.
+//! The settings of a server.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! What answers have in common: the JSON of a media, and what a client is told of an error.
+//! Parts of responses that several actions share: the JSON of a media.
 
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ pub(super) fn json(status: u16, body: &impl Serialize, granted: &Granted) -> Res
     Response::json(status, body).header("Cache-Control", cache)
 }
 
-/// A media as clients read it: the keys of the original, in its order; what is unknown is left out.
+/// A media as clients read it: the keys of the original, in its order, without unknown values.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct MediaJson<'a> {

@@ -32,7 +32,7 @@ impl Web {
         let response = match precondition(exchange, &content.validators) {
             conditional::Outcome::PreconditionFailed => return Err(Refusal::PreconditionFailed),
             // The row alone says so: what the client has are the bytes of this SHA-1, whatever became of our file. One
-            // who has none is told that it is gone.
+            // without them is told that it is gone.
             conditional::Outcome::NotModified => Response::new(304),
             conditional::Outcome::Proceed => content.answer(exchange, self.opened(media, stored)?),
         };
@@ -90,7 +90,7 @@ fn precondition(exchange: &Exchange, validators: &Validators) -> conditional::Ou
     conditional::evaluate(validators, |name| exchange.headers(name), exchange.method())
 }
 
-/// What is sent: a media, or a preview of one.
+/// The content of a response: a media, or a preview of it.
 struct Content {
     validators: Validators,
     mime_type: String,
@@ -168,7 +168,7 @@ fn described(response: Response, mime_type: &str, file_name: Option<&str>) -> Re
         .header("Content-Type", mime_type.to_owned())
 }
 
-/// What a preview must fit into; one side alone counts for both, garbage for nothing.
+/// The bounds that a preview must fit into; one side alone counts for both. A value that is no number is ignored.
 fn preview_bounds(query: Option<&str>) -> Result<Option<Bounds>, Refusal> {
     let side = |name| target::parameter(query, name).and_then(|text| text.parse::<i64>().ok());
     let (height, width) = match (side("maxheight"), side("maxwidth")) {

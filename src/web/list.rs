@@ -32,7 +32,7 @@ impl Web {
 fn page(query: Option<&str>) -> Result<Option<Page>, Refusal> {
     let max = match target::parameter(query, "max").map(|max| max.parse::<i64>()) {
         Some(Ok(max)) => usize::try_from(max).map_err(|_| Refusal::BadMax)?,
-        // What is no number is ignored, as the original does.
+        // A value that is no number is ignored, as by the original.
         Some(Err(_)) | None => limits::LIST_ENTRIES,
     };
     let id = |name| target::parameter(query, name).map(|id| id.parse::<MediaId>()).transpose();

@@ -1,4 +1,4 @@
-//! `GET /{channel}/{id}/metadata`: what is known of a media.
+//! `GET /{channel}/{id}/metadata`: the metadata of a media.
 
 use super::answer::{MediaJson, json};
 use crate::access::Granted;

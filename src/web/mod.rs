@@ -27,7 +27,7 @@ use crate::model::{BareJid, Channel, Media, MediaId, Method, Need, Refusal};
 use metadata::metadata;
 use route::{Action, Misrouted, Route, route};
 
-/// What this layer is told.
+/// The settings of the routes.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where clients reach us: scheme, authority and path prefix, without a slash at the end.
@@ -127,7 +127,7 @@ impl Web {
         }
     }
 
-    /// Performs what needs nobody's leave, and asks the gate for the rest.
+    /// Goes on if everybody may do this, and otherwise asks the gate.
     fn ask(self: &Arc<Self>, mut parked: Parked) {
         match self.need(&mut parked) {
             Ok(Some(ask)) => {
@@ -165,7 +165,7 @@ impl Web {
         (is_metadata || self.is_ready(&media, &parked.exchange)).then_some(media)
     }
 
-    /// What the gate is to be asked; nothing for what everybody may do.
+    /// The question to the gate; `None` if everybody may do this.
     fn need(&self, parked: &mut Parked) -> Result<Option<Request>, Refusal> {
         let Parked { exchange, channel, action, meant } = parked;
         let reads = matches!(action, Action::List | Action::Download(_) | Action::Metadata(_));
@@ -184,7 +184,7 @@ impl Web {
             Action::List | Action::Download(_) | Action::Metadata(_) => Need::Read,
             Action::Upload | Action::SetAvatar => Need::Publish,
             Action::Update(name) | Action::Delete(name) => {
-                // Without credentials nobody needs to know whose it is.
+                // A request without credentials is refused, whatever the author.
                 let media = if credentials.is_ok() { self.library.find(channel, name)? } else { None };
                 *meant = media.as_ref().map(|media| media.id.clone());
                 Need::Modify { author: media.and_then(|media| media.author.parse().ok()) }

@@ -27,7 +27,7 @@ impl Web {
             .header("Cache-Control", "private, no-cache"))
     }
 
-    /// What can be told of a form from the head alone.
+    /// Checks a form as far as the head tells.
     pub(super) fn check_form(&self, exchange: &Exchange) -> Result<(), Refusal> {
         if exchange.header("Content-Encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity"))
         {
@@ -91,7 +91,7 @@ fn least_data(exchange: &Exchange, avatar: bool) -> u64 {
     }
 }
 
-/// What a form says of its data, besides its type.
+/// The description of its data in a form, without the type.
 pub(super) fn description(form: &Form) -> Description {
     Description {
         file_name: form.text("filename").map(|name| form::file_name(name).unwrap_or_default()),
@@ -100,7 +100,7 @@ pub(super) fn description(form: &Form) -> Description {
     }
 }
 
-/// Why a form was not taken. What can't be read of a body comes from its client; what can't be written does not.
+/// The refusal of a form that could not be stored. An error of reading is the client's, an error of writing is ours.
 pub(super) fn refusal(failure: Failure) -> Refusal {
     match failure {
         Failure::Refused(refusal) => refusal,
@@ -109,7 +109,7 @@ pub(super) fn refusal(failure: Failure) -> Refusal {
     }
 }
 
-/// What an upload says of itself; `head` is how its data begin.
+/// The new media as its upload describes it; `head` is the beginning of its data.
 fn describe(
     form: &Form,
     head: &[u8],
@@ -127,7 +127,7 @@ fn describe(
     Ok(New { channel: channel.clone(), author: author.clone(), description, mime_type, extension, avatar })
 }
 
-/// What comes after the last dot of a file name, its case kept.
+/// The extension of a file name: the part after the last dot, its case kept.
 fn extension(file_name: &str) -> Option<&str> {
     file_name.rsplit_once('.').map(|(_, extension)| extension).filter(|extension| !extension.is_empty())
 }
@@ -163,7 +163,7 @@ mod tests {
             assert_eq!(extension(name), expected, "{name}");
         }
     }
-    /// What becomes of a multipart form of these parts; each is its head's last words, then its content.
+    /// The new media of a multipart form of these parts; each is the end of its head, then its content.
     fn described(parts: &[(&str, &str)]) -> Result<New, Refusal> {
         let part = |(head, content): &(&str, &str)| {
             format!("--B\r\nContent-Disposition: form-data; {head}\r\n\r\n{content}\r\n")

@@ -56,7 +56,7 @@ impl Incoming {
         self.decoder.is_done()
     }
 
-    /// Whether the body has ended; what is unread of it is skipped if all of that is in `input`.
+    /// Whether the body has ended; its unread rest is skipped if all of that is in `input`.
     pub fn skip(&mut self, input: &mut Buffer) -> bool {
         let mut sink = [0; 1024];
         while self.failed.is_none() && !self.decoder.is_done() && !input.is_empty() {
@@ -85,7 +85,7 @@ impl Halt {
     /// Ends the waits, for good.
     pub fn set(&self) {
         self.set.store(true, Ordering::Release);
-        // Never cleared: it wakes those who begin to wait later, too.
+        // Never cleared: it also wakes threads that begin to wait later.
         self.waker.wake();
     }
 

@@ -1,4 +1,4 @@
-//! A buffer between a socket and those who use its bytes.
+//! A buffer of bytes that were read and not used yet, or are to be sent.
 
 /// Bytes that were read and not used yet, or are to be written. Costs nothing while it is empty.
 #[derive(Debug, Default)]

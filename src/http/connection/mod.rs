@@ -1,4 +1,4 @@
-//! A connection and what has been read of it. The thread that has the box works on it: a worker thread, or none while the
+//! A connection and the bytes read from it. The thread that has the box works on it: a worker thread, or none while the
 //! connection rests or its exchange is parked.
 
 pub mod body;
@@ -48,7 +48,7 @@ pub struct Connection {
     _permit: Permit,
 }
 
-/// What a connection that rests waits for.
+/// The stage of a connection: the event that it waits for while it rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// The client's next bytes of a TLS handshake.
@@ -109,7 +109,7 @@ impl Connection {
         }
     }
 
-    /// What its events carry.
+    /// The token of its events.
     pub fn token(&self) -> u64 {
         self.token
     }
@@ -141,7 +141,7 @@ impl Connection {
         self.input.bytes().iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
     }
 
-    /// Reads what has come of a head. A plain socket is read once: epoll reports again what is left there. TLS is read to
+    /// Reads the bytes of a head that have come. A plain socket is read once: epoll reports again what is left there. TLS is read to
     /// the end, for epoll knows nothing of what TLS has decrypted.
     pub fn collect(&mut self) -> Result<Collected, Refusal> {
         let mut scratch = [0; limits::HEAD_BYTES];
@@ -170,7 +170,7 @@ impl Connection {
         self.input.take(std::mem::take(&mut self.head))
     }
 
-    /// Reads and drops what has come while lingering; whether there may be more. TLS is not decrypted.
+    /// Reads and drops the bytes that have come while lingering; whether more may come. TLS is not decrypted.
     pub fn drain(&mut self) -> bool {
         let (Stage::Linger(left), Some(mut tcp)) = (&mut self.stage, self.stream.tcp()) else { return false };
         let mut scratch = [0; limits::HEAD_BYTES];

@@ -17,7 +17,7 @@ use crate::sys::Interest;
 /// Bytes of a file that are in memory at a time where TLS keeps the kernel from sending it: one record.
 const TLS_RECORD: u64 = 16 * 1024;
 
-/// What comes after a response.
+/// The step after a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Then {
     /// The next request.
@@ -28,7 +28,7 @@ pub enum Then {
     Linger,
 }
 
-/// What follows the bytes that are ready.
+/// The part of a response behind the bytes that are ready.
 #[derive(Debug)]
 pub enum Rest {
     Nothing,
@@ -80,7 +80,7 @@ impl Sending {
         }
     }
 
-    /// What comes after it.
+    /// The step after it.
     pub fn then(&self) -> Then {
         self.then
     }
@@ -132,7 +132,7 @@ impl Sending {
         Ok(progress)
     }
 
-    /// What must come before it can go on.
+    /// The event that it waits for.
     pub fn interest(&self, stream: &Stream) -> Interest {
         if self.blocked { stream.awaits() } else { Interest::Write }
     }

@@ -105,7 +105,7 @@ impl Stream {
         self.tcp().map(AsFd::as_fd).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// What the last call had to wait for.
+    /// The event that the last call had to wait for.
     pub fn awaits(&self) -> Interest {
         self.socket().map_or(Interest::Read, |socket| socket.awaits)
     }

@@ -28,7 +28,7 @@ impl Pkcs12 {
     }
 }
 
-/// What is wrong with a file that could not be read, and the command that mends it.
+/// Says why a file could not be read, and which command mends it.
 fn complaint(bytes: &[u8]) -> &'static str {
     if bytes.starts_with(&JKS) {
         "https.keystore is a Java key store; convert it with `keytool -importkeystore -srckeystore OLD.jks \

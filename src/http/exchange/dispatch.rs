@@ -4,9 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Exchange;
 use super::access_line::AccessLine;
-use crate::http::Service;
+use super::{Exchange, Service};
 use crate::http::connection::Connection;
 use crate::http::message::head::Head;
 use crate::http::message::response::Response;

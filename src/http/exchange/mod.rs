@@ -1,4 +1,4 @@
-//! An exchange: a request whose answer is owed.
+//! An exchange: a request that is owed a response. The thread that has it works on it; parked, it is on no thread.
 
 pub mod access_line;
 pub mod dispatch;
@@ -19,18 +19,26 @@ use crate::http::connection::sending::{Progress, Sending, Then};
 use crate::http::limits::client::Client;
 use crate::http::limits::uploads::UploadPermit;
 use crate::http::message::chunked::BodyLength;
-use crate::http::message::head::{Head, Version};
+use crate::http::message::head::Head;
 use crate::http::message::response::Response;
+use crate::http::message::version::Version;
 use crate::http::runtime::shared::Shared;
 use crate::http::runtime::{flow, turns};
 use crate::metrics::{Requests, Route};
 use crate::model::{BareJid, Method, Refusal};
 use crate::sys::Interest;
 
+/// A service that answers requests.
+pub trait Service: Send + Sync + 'static {
+    /// Called for each request on a worker thread that holds a turn, so it must not wait before [`Exchange::leave_turn`].
+    /// Must end in [`Exchange::answer`], now or, once parked, later.
+    fn serve(self: Arc<Self>, exchange: Exchange);
+}
+
 /// The status that is logged of a request whose client did not wait for the answer: nginx's.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// A request whose answer is owed. It owns the connection and may be parked: moved into a closure, kept, and answered
+/// A request that is owed a response. It owns the connection and may be parked: moved into a closure, kept, and answered
 /// later on any thread. Dropped without an answer (a panic, say), it answers 500 and closes.
 pub struct Exchange {
     shared: Arc<Shared>,
@@ -81,7 +89,7 @@ impl Exchange {
         self.head.path()
     }
 
-    /// What follows the first `?`, still percent-encoded.
+    /// The query: the part after the first `?`, still percent-encoded.
     pub fn query(&self) -> Option<&str> {
         self.head.query()
     }
@@ -107,7 +115,7 @@ impl Exchange {
         self.head.host()
     }
 
-    /// Who it is from.
+    /// The client.
     pub fn client(&self) -> Client {
         self.client
     }
@@ -160,7 +168,7 @@ impl Exchange {
         self.route = route;
     }
 
-    /// Notes that it may be parked from now on. Whoever finds that it need not leaves out [`Exchange::note_resumed`].
+    /// Notes that it may be parked from now on. If it is not parked after all, [`Exchange::note_resumed`] is not called.
     pub fn note_parked(&mut self) {
         self.parking = Some(Instant::now());
     }
@@ -189,9 +197,9 @@ impl Exchange {
     /// One that closed its connection and one that only ended its half of it look alike: of both a FIN has come, and a
     /// half-closed client still wants its answer. (nginx takes both for gone and notes status 499; browsers and curl
     /// never close by halves, but scripts with nc do.) Writing tells them apart, for the system of a client that is gone
-    /// answers with a reset. What can be written before the answer is `100 Continue`, which every client of HTTP/1.1
+    /// answers with a reset. Before the response, `100 Continue` can be written, which every client of HTTP/1.1
     /// must pass over (RFC 9110 section 15.2). It may not be sent to HTTP/1.0, which is what nginx speaks to servers
-    /// behind it unless told otherwise: there, as with TLS, which is not closed by halves, who ends its half is gone.
+    /// behind it unless told otherwise: there, as with TLS, which is not closed by halves, a client that ends its half is gone.
     pub fn is_abandoned(&mut self) -> bool {
         let Some(connection) = &mut self.connection else { return false };
         let may_ask = self.head.version() == Version::Http11 && !connection.stream.is_tls();
@@ -272,7 +280,7 @@ impl Exchange {
     }
 }
 
-/// What is logged and counted when the response has ended.
+/// The facts that are logged and counted when a response has ended.
 struct Outcome<'a> {
     client: IpAddr,
     user: Option<Cow<'a, str>>,

@@ -6,8 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::time::SystemTime;
 
 use crate::http::connection::sending::Rest;
-use crate::http::message::head::{Head, Version};
+use crate::http::message::head::Head;
 use crate::http::message::response::{Payload, Response};
+use crate::http::message::version::Version;
 use crate::model::{Method, Refusal};
 
 /// Bytes of a body that is copied to go out in one write with the head.

@@ -1,4 +1,4 @@
-//! Where the fields of a form go, in whichever encoding they come, and what they may cost.
+//! Sorts the fields of a form, whichever encoding it has, and holds them to their limits.
 
 use std::io::Write;
 
@@ -8,11 +8,11 @@ use crate::model::Refusal;
 
 /// A field that is being read.
 pub(super) enum Field {
-    /// The data: straight to the sink.
+    /// The data; its bytes go straight to the sink.
     Data,
-    /// A text: its name in lower case, and what was read of it.
+    /// A text: its name in lower case, and the bytes read so far.
     Text(String, Vec<u8>),
-    /// Without a name, or the second of its name: read and dropped.
+    /// A field without a name, or the second one of its name; it is read and dropped.
     Unwanted,
 }
 
@@ -34,7 +34,7 @@ impl<'a> Collector<'a> {
         if self.overhead > limits::FORM_OVERHEAD_BYTES { Err(Refusal::TooLarge) } else { Ok(()) }
     }
 
-    /// Begins a field; the first one named `data` is the data, and `part` is asked what is known of it.
+    /// Begins a field. The first one named `data` is the data; `part` then supplies its file name and media type.
     pub(super) fn open(
         &mut self,
         name: Option<&str>,

@@ -42,7 +42,7 @@ impl Percent {
         Ok(())
     }
 
-    /// Says that there are no more pieces.
+    /// Ends the decoding: fails if an escape is incomplete.
     pub(super) fn finish(self) -> Result<(), Refusal> {
         if self.escape == Escape::None { Ok(()) } else { Err(Refusal::BadForm) }
     }
@@ -83,7 +83,7 @@ impl Base64 {
         Ok(())
     }
 
-    /// Line breaks are few; white space without end is no data, and would never reach its limit.
+    /// Limits white space: it yields no data, so the limit of the data would never end it.
     fn skip(&mut self) -> Result<(), Refusal> {
         self.skipped += 1;
         let limit = 4 * self.taken + limits::FORM_OVERHEAD_BYTES;
@@ -101,7 +101,7 @@ impl Base64 {
         }
     }
 
-    /// Says that there are no more pieces, and appends the last bytes.
+    /// Ends the decoding and appends the last bytes.
     pub(super) fn finish(self, decoded: &mut Vec<u8>) -> Result<(), Refusal> {
         let count = match (self.waiting, self.padding) {
             (0, 0) => return Ok(()),
@@ -122,7 +122,7 @@ const PADDING: u8 = 64;
 const SPACE: u8 = 65;
 const FOREIGN: u8 = 66;
 
-/// What each byte stands for: a value below 64, or one of the above.
+/// The meaning of each byte: a value below 64, or one of the constants above.
 const SYMBOLS: [u8; 256] = {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut symbols = [FOREIGN; 256];
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base64_is_refused() {
+    fn malformed_base64_is_refused() {
         for text in [
             "A", "A=", "=", "==", "AAAA=", "AAAAA", "QUI==", "AA===", "AB==", "QUJ", "AA=A", "AA==AA==",
             "A*AA", "A\0AA", "é", "AAAA.", "A\u{b}AA",
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_agrees_with_the_crate_of_that_name() {
+    fn base64_agrees_with_the_base64_crate() {
         use ::base64::Engine;
         use ::base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
         let bytes: Vec<u8> = (0..=255).chain((0..=255).rev()).collect();
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_has_an_end() {
+    fn white_space_is_limited() {
         let mut decoder = Base64::default();
         let mut decoded = Vec::new();
         let space = [b' '; 1024];

@@ -10,10 +10,10 @@ use crate::limits;
 use crate::media_type::{self, parameters};
 use crate::model::Refusal;
 
-/// What a part says of itself.
+/// The fields of a part's head.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
-    /// The field's name; none if it does not say that it is a form's.
+    /// The field's name; `None` if the part is not a form field.
     pub(super) name: Option<String>,
     file_name: Option<String>,
     content_type: Option<String>,
@@ -51,7 +51,7 @@ impl Head {
         Ok(())
     }
 
-    /// What is known of the data when the part is the data.
+    /// The description of the data, if the part holds the data.
     pub(super) fn into_data(self) -> DataPart {
         DataPart { file_name: self.file_name, content_type: self.content_type, bytes: 0 }
     }
@@ -63,7 +63,7 @@ fn value<'a>(fields: &[Header<'a>], name: &str) -> Result<Option<&'a str>, Refus
     field.map(|field| str::from_utf8(field.value).map_err(|_| Refusal::NotUtf8)).transpose()
 }
 
-/// RFC 7578 section 4.7: transfer encodings are deprecated; only those that change nothing are taken.
+/// RFC 7578 section 4.7 deprecates transfer encodings; only those that change nothing are accepted.
 fn check_encoding(encoding: Option<&str>) -> Result<(), Refusal> {
     let encoding = encoding.unwrap_or("binary").trim();
     let identity = ["binary", "8bit", "7bit"].iter().any(|known| known.eq_ignore_ascii_case(encoding));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_field_has_no_name() {
+    fn parts_that_are_not_form_fields_have_no_name() {
         for head in [
             "\r\n",
             "Content-Type: text/plain\r\n\r\n",

@@ -21,19 +21,19 @@ impl<'a> Source<'a> {
         Self { body, buffer, start: 0, end: lead.len() }
     }
 
-    /// What was read and not yet taken.
+    /// The bytes that were read and not yet consumed.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// Takes the first `count` bytes.
+    /// Consumes the first `count` bytes.
     pub(super) fn consume(&mut self, count: usize) {
         debug_assert!(count <= self.end - self.start);
         self.start += count;
     }
 
-    /// Reads more; false at the body's end. What must be seen whole is smaller than the window, or it is
-    /// no form.
+    /// Reads more; false at the body's end. Refuses a body whose indivisible part (a name, a delimiter, a head) fills
+    /// the window.
     pub(super) fn fill(&mut self) -> Result<bool, Failure> {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
@@ -53,8 +53,8 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Hands out, in pieces, what comes before the next stop, and takes it and the stop. Returns the stop;
-    /// none at the body's end.
+    /// Hands out the bytes before the next stop in pieces, and consumes them and the stop. Returns the stop;
+    /// `None` at the body's end.
     pub(super) fn until(
         &mut self,
         find: impl Fn(&[u8]) -> Option<usize>,
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_that_is_full_is_no_form() {
+    fn a_full_window_is_refused() {
         let mut body = io::repeat(b'x');
         let mut source = Source::new(&mut body, b"lead");
         assert!(source.fill().unwrap());

@@ -26,7 +26,7 @@ pub(super) fn read(source: &mut Source<'_>, collector: &mut Collector<'_>) -> Re
     }
 }
 
-/// Reads a name, and what ended it: `=`, `&`, or the body's end.
+/// Reads a name and the byte that ended it: `=` or `&`; `None` at the body's end.
 fn read_name(
     source: &mut Source<'_>,
     collector: &mut Collector<'_>,
@@ -50,7 +50,7 @@ fn read_name(
     Ok((name, stop))
 }
 
-/// Reads a value into its field; whether another field follows.
+/// Reads a value into its field; returns whether another field follows.
 fn read_value(
     source: &mut Source<'_>,
     collector: &mut Collector<'_>,
@@ -66,7 +66,7 @@ fn read_value(
         |bytes| memchr(b'&', bytes),
         |piece| {
             text.clear();
-            // What comes before a bad escape is read first, so that the first mistake is told, however the body is split.
+            // The bytes before a bad escape are read first: so the first mistake is reported, however the body is split.
             let decoded = percent.decode(piece, &mut text);
             match &mut base64 {
                 None => collector.push(field, &text)?,
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bound_holds() {
+    fn every_limit_of_a_urlencoded_form_holds() {
         let whole = |body: &str| {
             let read = read_pieces("", body.as_bytes(), usize::MAX, usize::MAX).map(|_| ());
             assert_eq!(read_pieces("", body.as_bytes(), 1000, 1000).map(|_| ()), read);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn endless_bodies_end() {
+    fn endless_bodies_are_refused() {
         for (start, rest) in
             [("", b'&'), ("", b'a'), ("title=", b'a'), ("data=", b' '), ("data=AAAA&data=", b'A')]
         {

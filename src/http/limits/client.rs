@@ -1,4 +1,4 @@
-//! Who a request is from, when a front web server may stand between.
+//! The client of a request, which may have come through a front web server.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -14,7 +14,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// What limits count as one client: its address, or the IPv6 /64 that it is in.
+    /// Its address as limits count it: an IPv4 address, or the IPv6 /64 that it is in.
     pub fn network(&self) -> IpAddr {
         network(self.address)
     }
@@ -27,14 +27,14 @@ impl Client {
         head.fields("x-forwarded-for")
             .rev()
             .flat_map(|value| value.rsplit(','))
-            // What can't be read was not written by a proxy of ours; nothing in front of it can be believed.
+            // Our proxies write addresses. A client wrote the rest, so nothing in front of it is trusted.
             .map_while(|text| address(text.trim()))
             .find(|address| !trusted.contains(address))
             .map_or(Self { address: peer, limited: false }, |address| Self { address, limited: true })
     }
 }
 
-/// What counts as one client: an IPv4 address, or the /64 that every IPv6 host has to itself.
+/// The network that counts as one client: an IPv4 address, or the /64 that every IPv6 host has to itself.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX))),

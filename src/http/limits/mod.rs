@@ -1,4 +1,4 @@
-//! What keeps one client from taking all: permits, rates, and what counts as one client.
+//! Limits that keep one client from taking all: permits, rates, and the networks that count as one client.
 
 pub mod client;
 pub mod permits;

@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn without_permits_nobody_waits() {
+    fn without_any_permits_an_upload_is_refused_at_once() {
         let begun = Instant::now();
         assert_eq!(Uploads::new(0).take(None).unwrap_err(), Refusal::TooManyUploads);
         assert!(begun.elapsed() < limits::UPLOAD_WAIT);

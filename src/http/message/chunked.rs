@@ -6,15 +6,15 @@ use crate::model::Refusal;
 /// How a request frames its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyLength {
-    /// There is none.
+    /// No body.
     None,
-    /// So many bytes, as Content-Length says.
+    /// This number of bytes, from Content-Length.
     Sized(u64),
-    /// In chunks, to an end that is not known yet.
+    /// In chunks; the length is not known in advance.
     Chunked,
 }
 
-/// What one call of [`Decoder::decode`] did.
+/// The result of one call of [`Decoder::decode`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
     /// Bytes of the input that are used up.
@@ -31,16 +31,16 @@ pub struct Decoder {
     allowance: usize,
 }
 
-/// What comes next.
+/// The part of the body that comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// So many bytes of data; after them `true`: the end of a chunk, `false`: the end.
+    /// This number of bytes of data; `true`: then a chunk ends, `false`: then the body ends.
     Data(u64, bool),
     /// The CR behind a chunk's data.
     DataEnd,
     /// The LF behind it.
     DataLineFeed,
-    /// Digits of a chunk's size; whether one has come.
+    /// Digits of a chunk's size: the value so far, and whether there was a digit.
     Size(u64, bool),
     /// A chunk extension; it is ignored.
     Extension(u64),
@@ -149,7 +149,7 @@ fn larger(size: u64, digit: u8) -> Result<u64, Refusal> {
     size.checked_mul(16).and_then(|size| size.checked_add(value)).ok_or(Refusal::MalformedBody)
 }
 
-/// What may stand in a line: no control characters but the tab.
+/// Whether a line may hold this byte: every one but the control characters; the tab is allowed.
 fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= 0x20 && byte != 0x7f)
 }
@@ -158,7 +158,8 @@ fn is_text(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// Decodes `input` given in two pieces, with an output of `room` bytes; the data, whether it ended, what is left.
+    /// Decodes `input` in two pieces, with an output of `room` bytes. Returns the data, whether the body ended, and the
+    /// number of bytes left.
     fn decode(
         length: BodyLength,
         input: &[u8],

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use crate::clock::Timestamp;
 use crate::model::Method;
 
-/// By what a client recognises the representation it has.
+/// The values by which a client recognises the representation that it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Validators {
     etag: String,
@@ -34,19 +34,20 @@ impl Validators {
     }
 }
 
-/// What the conditions of a request ask for.
+/// The result of the conditions of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Carry it out.
     Proceed,
-    /// Answer 304: the client has it already.
+    /// Respond with 304: the client has it already.
     NotModified,
-    /// Answer 412.
+    /// Respond with 412.
     PreconditionFailed,
 }
 
 /// Evaluates the conditions of a request in the order of RFC 9110 section 13.2.2, against a representation
-/// that exists. `fields` gives the lines of a header; a list may have several. Dates that are none are ignored, as are list elements that are no entity tags.
+/// that exists. `fields` gives the lines of a header; a list may have several. Invalid dates and invalid list elements are
+/// ignored.
 pub fn evaluate<'h>(
     validators: &Validators,
     fields: impl Fn(&str) -> Vec<&'h str>,

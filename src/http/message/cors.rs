@@ -1,11 +1,11 @@
-//! Cross-origin requests (Fetch standard, CORS protocol): which headers an answer carries for them.
+//! Cross-origin requests (Fetch standard, CORS protocol): which headers a response carries for them.
 
 use std::borrow::Cow;
 
 /// A response header.
 pub type Header = (&'static str, Cow<'static, str>);
 
-/// Which origins may read answers; built from a setting.
+/// Which origins may read responses; built from a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cors {
     /// None: no headers are sent.
@@ -17,7 +17,7 @@ pub enum Cors {
 }
 
 impl Cors {
-    /// A list of origins; one that holds `*` stands for all, an empty one for none.
+    /// Reads a list of origins. A list with `*` stands for all origins, an empty list for none.
     pub fn new(origins: Vec<String>) -> Self {
         if origins.is_empty() {
             Self::Off
@@ -28,7 +28,7 @@ impl Cors {
         }
     }
 
-    /// The headers of an answer to OPTIONS; `origin` is the request's `Origin`. Values as in the original.
+    /// The headers of a response to OPTIONS; `origin` is the request's `Origin`. Values as in the original.
     pub fn preflight(&self, origin: Option<&str>) -> Vec<Header> {
         const ALLOWED: [(&str, &str); 3] = [
             ("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE"),
@@ -41,7 +41,7 @@ impl Cors {
         self.with(origin, &ALLOWED)
     }
 
-    /// The headers of every other answer, refusals included: a page shall be able to read those, too.
+    /// The headers of every other response. Refusals have them, too, so that a page can read them.
     pub fn answer(&self, origin: Option<&str>) -> Vec<Header> {
         const EXPOSED: (&str, &str) = (
             "Access-Control-Expose-Headers",
@@ -54,12 +54,13 @@ impl Cors {
         if *self == Self::Off {
             return Vec::new();
         }
-        // Even where the origin is not let in: to another one the answer would be another.
+        // Also if the origin is not allowed: the response to another origin would differ.
         let mut headers = vec![("Vary", "Origin".into())];
         let Some(allowed) = self.allowed(origin) else { return headers };
-        // Browsers refuse `*` together with credentials, and so do we. That any origin may be named, as in the original, lets
-        // no page act for its visitor: there are no cookies, a page has to know the credentials that it sends, and those that
-        // a browser remembers from a log-in of its own only make us ask the user about that very method and address.
+        // Browsers refuse `*` together with credentials, and so do we. Any origin may be named, as in the original. No page
+        // can act for its visitor by that: there are no cookies, and a page must know the credentials that it sends.
+        // Credentials that a browser remembers from its own log-in only make us ask the user about exactly that method and
+        // address.
         if allowed != "*" {
             headers.push(("Access-Control-Allow-Credentials", "true".into()));
         }
@@ -68,7 +69,7 @@ impl Cors {
         headers
     }
 
-    /// The origin that is let in, or `*`. `null` is everyone's, so it is never let in by its name.
+    /// The origin that is allowed, or `*`. Every page can have the origin `null`, so it is never allowed by its name.
     fn allowed<'o>(&self, origin: Option<&'o str>) -> Option<&'o str> {
         let named = origin.filter(|origin| !origin.eq_ignore_ascii_case("null"));
         match self {
@@ -95,7 +96,7 @@ mod tests {
         headers.iter().find(|(known, _)| *known == name).map(|(_, value)| &**value)
     }
 
-    /// Allowed origin and credentials, on both kinds of answer.
+    /// Allowed origin and credentials, on both kinds of response.
     fn allowed(cors: &Cors, origin: Option<&str>) -> (Option<String>, bool) {
         let read = |headers: &[Header]| {
             let origin = value(headers, "Access-Control-Allow-Origin").map(str::to_owned);
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preflight_is_answered_as_in_the_original() {
+    fn a_preflight_response_is_as_in_the_original() {
         let headers = cors(&["*"]).preflight(PAGE);
         for (name, expected) in [
             ("Access-Control-Allow-Origin", "https://example.com"),
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn real_answers_expose_what_a_page_needs() {
+    fn responses_expose_the_headers_that_pages_need() {
         let headers = cors(&["*"]).answer(None);
         let exposed = value(&headers, "Access-Control-Expose-Headers").unwrap();
         for name in ["ETag", "Location", "Link", "Content-Range", "Content-Disposition", "Retry-After"] {

@@ -1,11 +1,11 @@
-//! How users' files are handed out: shown or saved, under which name, and kept from doing harm.
+//! The headers of responses with users' files: shown or saved, under which name, and kept from doing harm.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::file_name::file_name as cleaned;
 use crate::media_type;
 
-/// What an extended value may hold as it is (RFC 8187 section 3.2.1).
+/// The characters that need no encoding in an extended value (RFC 8187 section 3.2.1).
 const EXTENDED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b'#')
@@ -33,13 +33,14 @@ pub fn content_disposition(mime_type: &str, file_name: Option<&str>) -> String {
     format!("{kind}; filename=\"{plain}\"; filename*=UTF-8''{extended}")
 }
 
-/// What all browsers read alike in a quoted string (RFC 6266 appendix D); no cleaned name has a backslash.
+/// Whether all browsers read this character alike in a quoted string (RFC 6266 appendix D). A cleaned name has no
+/// backslash.
 fn is_plain(c: char) -> bool {
     (c == ' ' || c.is_ascii_graphic()) && !matches!(c, '"' | '%')
 }
 
-/// Headers that every answer with a user's file carries, so that it is no page that can act: its type is
-/// believed, it runs no scripts, loads nothing, and tells no one where its reader came from.
+/// Headers of every response with a user's file, so that the file cannot act as a page: the browser does not guess
+/// another type, runs no scripts, loads nothing, and sends no referrer.
 pub fn safety_headers(mime_type: &str) -> [(&'static str, &'static str); 4] {
     [
         ("X-Content-Type-Options", "nosniff"),
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn files_can_do_nothing() {
+    fn files_have_headers_that_keep_them_from_acting() {
         for (mime_type, sandboxed) in [
             ("text/html", true),
             ("image/svg+xml", true),

@@ -1,14 +1,14 @@
-//! The fields of a head that frame the message and steer the connection (RFC 9112, RFC 9110 section 7.2 and 10.1.1).
+//! The fields of a head that frame the message and steer the connection (RFC 9112, RFC 9110 sections 7.2 and 10.1.1).
 
 use std::net::Ipv6Addr;
 
 use httparse::Header;
 
 use super::chunked::BodyLength;
-use super::head::Version;
+use super::version::Version;
 use crate::model::Refusal;
 
-/// What these fields say together.
+/// The combined meaning of these fields.
 pub(in crate::http) struct Digest<'a> {
     pub length: BodyLength,
     pub host: Option<&'a str>,
@@ -25,7 +25,7 @@ pub(in crate::http) fn digest<'a>(headers: &[Header<'a>], version: Version) -> R
     })
 }
 
-/// Whether this field says where a request ends, or whose it is.
+/// Whether this field says where a request ends, or for which host it is.
 pub(in crate::http) fn is_framing(name: &str) -> bool {
     ["content-length", "transfer-encoding", "host"].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
@@ -71,7 +71,7 @@ fn only<'a>(headers: &[Header<'a>], name: &str) -> Result<Option<&'a [u8]>, ()> 
     if values.next().is_some() { Err(()) } else { Ok(first) }
 }
 
-/// RFC 9112 section 6.3, without its leniencies: whatever two parsers could read in two ways is refused.
+/// RFC 9112 section 6.3, without its leniencies: framing that two parsers could read in two ways is refused.
 fn length(headers: &[Header<'_>], version: Version) -> Result<BodyLength, Refusal> {
     let once = |name| only(headers, name).map_err(|()| Refusal::AmbiguousFraming);
     match (once("content-length")?, once("transfer-encoding")?) {
@@ -108,7 +108,7 @@ fn keep_alive(headers: &[Header<'_>], version: Version) -> bool {
     !asked(b"close") && (version == Version::Http11 || asked(b"keep-alive"))
 }
 
-/// RFC 9110 section 10.1.1: HTTP/1.0 knows no expectations.
+/// RFC 9110 section 10.1.1: HTTP/1.0 has no expectations.
 fn expects_continue(headers: &[Header<'_>], version: Version) -> Result<bool, Refusal> {
     if version == Version::Http10 {
         return Ok(false);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_could_be_read_in_two_ways_is_refused() {
+    fn ambiguous_framing_is_refused() {
         for fields in [
             "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
             "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",

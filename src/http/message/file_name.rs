@@ -1,9 +1,9 @@
-//! What is kept of a file name that a client sends.
+//! The part of a client's file name that is kept.
 
 use crate::limits;
 
 /// The last component of a file name, for either kind of slash, without control characters and at most
-/// [`limits::FILE_NAME_BYTES`] long; none if nothing is left. It is shown, never used as a path.
+/// [`limits::FILE_NAME_BYTES`] long; `None` if nothing is left. It is shown, never used as a path.
 pub fn file_name(text: &str) -> Option<String> {
     let last = text.rsplit(['/', '\\']).next().unwrap_or_default();
     let visible: String = last.chars().filter(|c| !is_hidden(*c)).collect();
@@ -11,7 +11,7 @@ pub fn file_name(text: &str) -> Option<String> {
     if matches!(name.as_str(), "" | "." | "..") { None } else { Some(name) }
 }
 
-/// A name that is short enough: of a longer one the stem is cut, not the extension.
+/// Shortens a name to the limit: the stem is cut, not the extension.
 fn cut(name: &str) -> String {
     if name.len() <= limits::FILE_NAME_BYTES {
         return name.to_owned();
@@ -23,7 +23,7 @@ fn cut(name: &str) -> String {
     format!("{}{extension}", stem[..end].trim_end())
 }
 
-/// Controls, and the marks that turn the direction of writing, by which `gpj.exe` is shown as `exe.jpg`.
+/// Control characters, and the marks that turn the direction of writing: with them `gpj.exe` is shown as `exe.jpg`.
 fn is_hidden(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }

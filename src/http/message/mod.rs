@@ -12,3 +12,4 @@ pub mod range;
 pub mod response;
 pub mod scan;
 pub mod target;
+pub mod version;

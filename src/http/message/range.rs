@@ -12,12 +12,12 @@ pub enum Outcome {
     Whole,
     /// These bytes, at least one: 206.
     Part(Range<u64>),
-    /// None that there are: 416.
+    /// No bytes of the representation: 416.
     Unsatisfiable,
 }
 
-/// Selects the part of a representation of `size` bytes that `Range` and `If-Range` ask for. What is not
-/// one valid range of bytes is ignored, as is every range of a method other than GET (section 14.2).
+/// Selects the part of a representation of `size` bytes that `Range` and `If-Range` ask for. A field that is
+/// not one valid range of bytes is ignored, and so is every range of a method other than GET (section 14.2).
 pub fn evaluate<'h>(
     validators: &Validators,
     header: impl Fn(&str) -> Option<&'h str>,
@@ -56,7 +56,7 @@ impl Spec {
             Self::From(first) => first..size,
             Self::FromTo(first, last) => first..size.min(last.saturating_add(1)),
             Self::Last(0) => return Outcome::Unsatisfiable,
-            // Satisfiable, yet there is no Content-Range for nothing.
+            // Satisfiable, but Content-Range cannot describe an empty part.
             Self::Last(_) if size == 0 => return Outcome::Whole,
             Self::Last(count) => size.saturating_sub(count)..size,
         };
@@ -85,7 +85,7 @@ fn parse(field: &str) -> Option<Spec> {
 
 fn number(digits: &str) -> Option<u64> {
     let valid = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    // All digits, so it can only be too large.
+    // All characters are digits, so parsing fails only if the number is too large.
     valid.then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_range_of_bytes_is_ignored() {
+    fn anything_but_one_byte_range_is_ignored() {
         for range in [
             "",
             "bytes",
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn if_range_must_name_exactly_what_there_is() {
+    fn if_range_must_match_the_current_representation() {
         for (if_range, honoured) in [
             ("\"abc\"", true),
             (" \"abc\" ", true),

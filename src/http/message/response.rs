@@ -1,4 +1,4 @@
-//! Responses: what a service hands over, and the head that is written for it.
+//! Responses of a service, and the heads that are written for them.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -17,7 +17,7 @@ const SERVER: &str = "buddycloud media server";
 const OURS: &[&str] =
     &["connection", "content-length", "date", "server", "transfer-encoding", "trailer", "upgrade"];
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub struct Response {
     status: u16,
@@ -25,7 +25,7 @@ pub struct Response {
     payload: Payload,
 }
 
-/// What follows the head.
+/// The body behind the head.
 #[derive(Debug)]
 pub(in crate::http) enum Payload {
     Bytes(Vec<u8>),
@@ -33,18 +33,18 @@ pub(in crate::http) enum Payload {
 }
 
 impl Response {
-    /// An answer of this status without fields and without a body.
+    /// A response of this status without fields and without a body.
     pub fn new(status: u16) -> Self {
         Self { status, fields: Vec::new(), payload: Payload::Bytes(Vec::new()) }
     }
 
-    /// The same with a field. A value that holds control characters is dropped and logged: with them a client could
-    /// write fields, or whole answers, of its own. So is a field that only the edge may write.
+    /// Adds a field. A field whose value holds control characters is dropped and logged: with them a client could write
+    /// fields, or whole responses, of its own. A field that only the edge may write is dropped and logged, too.
     pub fn header(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         let value = value.into();
         if value.bytes().any(|byte| byte != b'\t' && byte.is_ascii_control()) || !is_free(name) {
             log::warn!(
-                "the field {name} of an answer is not sent: it can't have this value, or is not the service's"
+                "the field {name} of a response is not sent: it can't have this value, or only the server may write it"
             );
         } else {
             self.fields.push((name, value));
@@ -52,25 +52,25 @@ impl Response {
         self
     }
 
-    /// An answer with this body.
+    /// A response with this body.
     pub fn bytes(status: u16, content_type: &'static str, body: Vec<u8>) -> Self {
         let mut response = Self::new(status).header("Content-Type", content_type);
         response.payload = Payload::Bytes(body);
         response
     }
 
-    /// An answer with a value as JSON.
+    /// A response with a value as JSON.
     pub fn json(status: u16, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
             Ok(body) => Self::bytes(status, "application/json; charset=UTF-8", body),
             Err(error) => {
-                log::error!("an answer can't be written as JSON: {error}");
+                log::error!("a response can't be written as JSON: {error}");
                 Self::refusal(Refusal::Internal)
             }
         }
     }
 
-    /// An answer with a part of a file, which must not shrink; `Content-Type` is the caller's to add.
+    /// A response with a part of a file, which must not shrink; the caller adds `Content-Type`.
     pub fn file(status: u16, file: File, range: Range<u64>) -> Self {
         let mut response = Self::new(status);
         response.payload = Payload::File(file, range);
@@ -113,7 +113,7 @@ impl Response {
         bytes
     }
 
-    /// Bytes of the body; 0 for a status that has none (RFC 9110 section 6.4.1).
+    /// Bytes of the body; 0 for a status without a body (RFC 9110 section 6.4.1).
     pub(in crate::http) fn length(&self) -> u64 {
         match &self.payload {
             _ if !self.has_body() => 0,
@@ -122,7 +122,7 @@ impl Response {
         }
     }
 
-    /// Writes the head behind what is in `out`; `connection` is the value of the field Connection, if it is needed.
+    /// Appends the head to `out`; `connection` is the value of the field Connection, if it is needed.
     pub(in crate::http) fn write_head(&self, connection: Option<&str>, now: SystemTime, out: &mut Vec<u8>) {
         let (status, reason, date) = (self.status, reason(self.status), HttpDate::from(now));
         // Writing to memory can't fail.
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_says_who_when_and_how_long() {
+    fn a_head_has_server_date_and_length() {
         let response = Response::bytes(200, "text/plain", b"hello".to_vec()).header("ETag", "\"1\"");
         assert_eq!(
             head(&response, Some("close")),
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn no_value_can_end_its_line() {
+    fn values_with_control_characters_are_dropped() {
         for value in ["a\r\nSet-Cookie: b", "a\nb", "a\rb", "a\0b", "a\x7fb"] {
             let response = Response::new(200).header("X-Value", value);
             assert_eq!(head(&response, None), head(&Response::new(200), None), "{value:?}");
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_is_a_problem_that_no_one_caches() {
+    fn every_refusal_is_a_problem_and_not_cached() {
         for &refusal in Refusal::ALL {
             let response = Response::refusal(refusal);
             let head = head(&response, None);

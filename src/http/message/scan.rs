@@ -12,9 +12,9 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// Looks at what has come since the last call. `Some(n)`: the first `n` bytes are the head. Line ends other
-    /// than CRLF, folded lines and control characters are refused here: parsers that let them pass are how
-    /// requests are smuggled (RFC 9112 sections 2.2 and 11.2).
+    /// Looks at the bytes that came since the last call. `Some(n)`: the first `n` bytes are the head. Line ends other
+    /// than CRLF, folded lines and control characters are refused here, because requests can be smuggled through
+    /// parsers that accept them (RFC 9112 sections 2.2 and 11.2).
     pub fn advance(&mut self, input: &[u8]) -> Result<Option<usize>, Refusal> {
         while let Some(&byte) = input.get(self.at) {
             if self.at >= limits::HEAD_BYTES {

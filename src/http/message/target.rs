@@ -14,7 +14,7 @@ pub(in crate::http) struct Target<'a> {
 
 /// Takes a request target apart.
 pub(in crate::http) fn parse<'a>(method: &str, text: &'a str) -> Result<Target<'a>, Refusal> {
-    // A fragment is never sent; and only ASCII goes into logs and into the addresses shown to users.
+    // Clients never send a fragment; and only ASCII may go into logs and into the addresses that users are shown.
     if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err(Refusal::MalformedRequest);
     }
@@ -52,14 +52,14 @@ pub fn segments(path: &str) -> Result<Vec<String>, Refusal> {
     path.strip_prefix('/').unwrap_or(path).split('/').map(decode).collect()
 }
 
-/// The value of the first parameter of this name in a raw query; empty if it has no `=`. A `+` is a space;
-/// what is no percent-encoding stays as it is, and what is no UTF-8 is replaced (U+FFFD).
+/// The value of the first parameter of this name in a raw query; empty if it has no `=`. A `+` is a space.
+/// Invalid percent-encoding stays as it is, and invalid UTF-8 is replaced (U+FFFD).
 pub fn parameter(query: Option<&str>, name: &str) -> Option<String> {
     let pairs = query?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     pairs.filter(|(key, _)| decode_leniently(key) == name).map(|(_, value)| decode_leniently(value)).next()
 }
 
-/// A text as one segment of a path: what RFC 3986 does not allow there is percent-encoded.
+/// A text as one segment of a path: characters that RFC 3986 does not allow there are percent-encoded.
 pub fn segment(text: &str) -> String {
     const ALLOWED: &AsciiSet = &NON_ALPHANUMERIC
         .remove(b'-')
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_encoded_is_decoded_to_the_same() {
+    fn encoded_segments_decode_to_the_same_text() {
         assert_eq!(segment("é.ö@bücher.example/#?%"), "%C3%A9.%C3%B6@b%C3%BCcher.example%2F%23%3F%25");
         for text in ["room@example.com", "é/..@x", "a b+c&d"] {
             assert_eq!(segments(&format!("/{}", segment(text))).unwrap(), [text]);

@@ -1,54 +1,18 @@
 //! The clock thread: it ends connections past their deadlines, opens listeners again, and lends a turn when every turn is
 //! stuck. It never waits for a client.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::flow;
 use super::listener::Listener;
 use super::shared::Shared;
 use super::turns;
-use crate::http::lock::lock;
 use crate::limits;
 
 /// How finely deadlines are looked at, at least and at most.
 const TICKS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(250));
-
-/// Wakes the clock thread.
-#[derive(Debug, Default)]
-pub struct Bell {
-    rung: Mutex<bool>,
-    ringing: Condvar,
-    /// Whether the clock thread looks only at deadlines, and wants to be told when a turn may be stuck.
-    drowsy: AtomicBool,
-}
-
-impl Bell {
-    /// Has the clock thread look at everything now.
-    pub fn ring(&self) {
-        *lock(&self.rung) = true;
-        self.ringing.notify_one();
-    }
-
-    /// Has it look at the turns, unless it does so already.
-    pub fn ring_if_drowsy(&self) {
-        if self.drowsy.load(Ordering::SeqCst) && self.drowsy.swap(false, Ordering::SeqCst) {
-            self.ring();
-        }
-    }
-
-    fn wait(&self, until: Option<Instant>) {
-        let mut rung = lock(&self.rung);
-        while !std::mem::take(&mut *rung) {
-            rung = match until.map(|time| time.saturating_duration_since(Instant::now())) {
-                Some(Duration::ZERO) => return,
-                Some(left) => self.ringing.wait_timeout(rung, left).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.ringing.wait(rung).unwrap_or_else(PoisonError::into_inner),
-            };
-        }
-    }
-}
 
 /// The clock of a server.
 pub struct Clock {

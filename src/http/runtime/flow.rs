@@ -1,4 +1,4 @@
-//! What happens to a connection next. Threads that hold turns call these functions, those that have left theirs, and the
+//! The way of a connection from one event to the next. Threads that hold turns call these functions, those that have left theirs, and the
 //! clock thread; none of the functions waits.
 
 use std::io::Write;
@@ -85,7 +85,7 @@ fn shake(shared: &Arc<Shared>, mut connection: Box<Connection>) {
     }
 }
 
-/// Reads what has come of a head, and serves the head if it is whole.
+/// Reads the bytes of a head that have come, and serves the head if it is whole.
 fn collect(shared: &Arc<Shared>, mut connection: Box<Connection>) {
     match connection.collect() {
         Ok(Collected::Whole) => serve(shared, connection),
@@ -126,7 +126,7 @@ fn close(mut connection: Box<Connection>) {
 /// client has taken most of the response before.
 fn next(shared: &Arc<Shared>, mut connection: Box<Connection>) {
     let found = match connection.has_head() {
-        // What TLS has decrypted, epoll knows nothing of.
+        // Epoll knows nothing of the bytes that TLS has decrypted.
         Ok(false) if connection.stream.is_tls() => connection.collect(),
         Ok(true) => Ok(Collected::Whole),
         Ok(false) => Ok(Collected::Part),

@@ -1,23 +1,15 @@
-//! The listeners: accepting connections, and turning away those that get no permit. Threads that hold turns accept; the
-//! clock thread opens a listener again after a pause. A listener is armed for one event, so one thread at a time accepts
-//! at it.
+//! The listeners. Threads that hold turns accept; the clock thread opens a listener again after a pause. A listener is armed
+//! for one event, so one thread at a time accepts at it.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Mutex;
+use std::time::Instant;
 
-use super::flow;
-use super::shared::Shared;
 use super::table::OTHER_TOKENS;
-use crate::http::connection::Connection;
-use crate::http::connection::stream::{Socket, Stream};
 use crate::http::lock::lock;
-use crate::http::message::response::Response;
 use crate::limits;
-use crate::metrics::Route;
-use crate::model::Refusal;
 use crate::sys::{self, Accepted, Epoll, Interest};
 
 /// A listening socket.
@@ -47,12 +39,12 @@ impl Listener {
         Ok(Self { token, tls, state: Mutex::new(state) })
     }
 
-    /// What its events carry.
+    /// The token of its events.
     pub fn token(&self) -> u64 {
         self.token
     }
 
-    /// Nobody is accepted any more.
+    /// Stops accepting, and frees the port.
     pub fn close(&self) {
         let mut state = lock(&self.state);
         (state.socket, state.opens) = (None, None);
@@ -71,21 +63,26 @@ impl Listener {
         }
     }
 
-    /// Accepts a few of those who wait.
-    pub fn accept(&self, shared: &Arc<Shared>) {
+    /// Accepts a few of the connections that wait, and hands them to `welcome`; whether a pause begins, for want of
+    /// descriptors or memory.
+    pub fn accept(&self, epoll: &Epoll, welcome: impl Fn(TcpStream, SocketAddr, bool)) -> bool {
         let mut state = lock(&self.state);
         // In case of a panic, the clock thread opens it again.
         state.opens = Some(Instant::now() + limits::ACCEPT_PAUSE);
         for _ in 0..limits::ACCEPTS {
-            let Some(socket) = &state.socket else { return };
+            let Some(socket) = &state.socket else { return false };
             match sys::accept(socket, limits::UNSENT_BYTES) {
-                Accepted::Connection(stream, peer) => self.welcome(stream, peer, shared),
+                Accepted::Connection(stream, peer) => welcome(stream, peer, self.tls),
                 Accepted::Nobody => break,
                 Accepted::Gone => {}
-                Accepted::Exhausted(error) => return pause(&mut state, &error, shared),
+                Accepted::Exhausted(error) => {
+                    state.pause(&error);
+                    return true;
+                }
             }
         }
-        self.rearm(&mut state, shared.turns.epoll());
+        self.rearm(&mut state, epoll);
+        false
     }
 
     fn rearm(&self, state: &mut State, epoll: &Epoll) {
@@ -93,69 +90,24 @@ impl Listener {
         let armed = epoll.rearm(socket, self.token, Interest::Read);
         state.opens = armed.err().map(|_| Instant::now() + limits::ACCEPT_PAUSE);
     }
+}
 
-    fn welcome(&self, stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
-        let peer = peer.ip().to_canonical();
-        let limited = !shared.settings.trusted_proxies.contains(&peer);
-        let permit = shared.connections.take(limited.then_some(peer));
-        match permit.and_then(|permit| Ok((permit, shared.table.place().ok_or(Refusal::Overloaded)?))) {
-            Ok((permit, place)) => {
-                let (stream, time) = self.stream(stream, shared);
-                let deadline = Instant::now() + time;
-                let place = (place.token(), Box::new(place) as _);
-                flow::rest(shared, Box::new(Connection::new(stream, peer, place, deadline, permit)));
-                ring_for_the_first(shared);
+impl State {
+    /// Out of descriptors or memory: closes one that waits, so that its client hears at once, and lets the others wait.
+    fn pause(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        if self.complained.is_none_or(|last| now >= last + limits::ACCEPT_REMINDER) {
+            self.complained = Some(now);
+            log::warn!("can't accept connections for now: {error}");
+        }
+        if self.spare.take().is_some() {
+            if let Some(socket) = &self.socket {
+                drop(sys::accept(socket, limits::UNSENT_BYTES));
             }
-            // In TLS, nothing could be said yet.
-            Err(refusal) if self.tls => {
-                shared.requests.of(Route::None).count(refusal.row().status);
-            }
-            Err(refusal) => turn_away(&stream, peer, refusal, shared),
+            self.spare = spare();
         }
+        self.opens = Some(now + limits::ACCEPT_PAUSE);
     }
-
-    fn stream(&self, stream: TcpStream, shared: &Shared) -> (Stream, Duration) {
-        let socket = Socket::new(stream);
-        if self.tls {
-            (Stream::Hello(socket), shared.settings.handshake_time)
-        } else {
-            (Stream::Plain(socket), shared.settings.head_time)
-        }
-    }
-}
-
-/// Without connections, the clock thread sleeps.
-fn ring_for_the_first(shared: &Shared) {
-    if shared.connections.held() == 1 {
-        shared.bell.ring();
-    }
-}
-
-/// Out of descriptors or memory: closes one that waits, so that its client hears at once, and lets the others wait.
-fn pause(state: &mut State, error: &io::Error, shared: &Shared) {
-    let now = Instant::now();
-    if state.complained.is_none_or(|last| now >= last + limits::ACCEPT_REMINDER) {
-        state.complained = Some(now);
-        log::warn!("can't accept connections for now: {error}");
-    }
-    if state.spare.take().is_some() {
-        if let Some(socket) = &state.socket {
-            drop(sys::accept(socket, limits::UNSENT_BYTES));
-        }
-        state.spare = spare();
-    }
-    state.opens = Some(now + limits::ACCEPT_PAUSE);
-    shared.bell.ring();
-}
-
-/// Refuses a connection that gets no permit. It can't linger, for that would need one; what it has sent already is read, as
-/// that is what would make the kernel reset it.
-fn turn_away(mut stream: &TcpStream, peer: IpAddr, refusal: Refusal, shared: &Shared) {
-    let since = Instant::now();
-    let bytes = stream.write(&Response::refusal(refusal).into_bytes()).unwrap_or(0) as u64;
-    let _ = stream.shutdown(Shutdown::Write);
-    let _ = stream.read(&mut [0; limits::HEAD_BYTES]);
-    shared.dispatch.note_refusal(shared, peer, refusal, bytes, since);
 }
 
 fn spare() -> Option<File> {

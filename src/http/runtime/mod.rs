@@ -1,9 +1,11 @@
-//! The threads of a server, and what happens to a connection next.
+//! The threads of a server, and the way of a connection from event to event.
 //!
 //! Worker threads hold turns: they wait in one epoll and handle each event to its end (`turns.rs`, by the rules in
 //! `pool.rs`). The clock thread looks at deadlines (`clock.rs`). `flow.rs` has the way of a connection from one event to the
 //! next, `table.rs` the place where it rests in between.
 
+pub mod accept;
+pub mod bell;
 pub mod clock;
 pub mod flow;
 pub mod listener;
@@ -19,7 +21,7 @@ use shared::Shared;
 use table::OTHER_TOKENS;
 use turns::{Host, Report, Turns};
 
-/// The token of what is written to when the server ends.
+/// The token of the waker that ends the threads.
 pub const END: u64 = u64::MAX;
 /// The token of the queue of decided requests.
 pub const RESUMED: u64 = u64::MAX - 1;
@@ -36,7 +38,7 @@ impl Host for Shared {
             OTHER_TOKENS.. => {
                 let listener = self.listeners.iter().find(|listener| listener.token() == token);
                 if let Some(listener) = listener {
-                    listener.accept(self);
+                    accept::accept(self, listener);
                 }
             }
             _ => flow::event(self, token, ended),

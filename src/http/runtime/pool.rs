@@ -1,4 +1,4 @@
-//! The rules of the worker threads: who holds a turn, who has left its turn, who is idle. No I/O and no thread: the shell
+//! The rules of the worker threads: which hold turns, which have left their turns, which are idle. No I/O and no thread: the shell
 //! in `turns.rs` calls these functions under one lock and does what they return. The tests walk through every
 //! interleaving of three threads.
 //!
@@ -56,7 +56,7 @@ pub enum Leave<J, W> {
     Refused(J),
 }
 
-/// What a thread without a turn and without a job does next.
+/// The next step of a thread without a turn and without a job.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next<J> {
     /// It does this job.
@@ -67,7 +67,7 @@ pub enum Next<J> {
     End,
 }
 
-/// What the threads of a pool do at the moment.
+/// The numbers of turns and jobs at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolState {
     /// Turns, those that are lent included.
@@ -181,7 +181,7 @@ impl<J, W: PartialEq> Pool<J, W> {
         self.threads -= 1;
     }
 
-    /// What the threads do at the moment.
+    /// The numbers of turns and jobs at the moment.
     pub fn state(&self) -> PoolState {
         PoolState { turns: self.turns, lent: self.lent, left: self.left, deferred: self.deferred.len() }
     }

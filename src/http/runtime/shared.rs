@@ -1,4 +1,4 @@
-//! What the threads of a server share, as plain data.
+//! The state that the threads of a server share, as plain data.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use native_tls::TlsAcceptor;
 
-use super::clock::Bell;
+use super::bell::Bell;
 use super::listener::Listener;
 use super::resume::ResumeQueue;
 use super::table::Table;
@@ -21,12 +21,12 @@ use crate::http::settings::Settings;
 use crate::metrics::Requests;
 use crate::model::Refusal;
 
-/// What lies above the runtime: it makes exchanges of heads, and writes the access log.
+/// The layer above the runtime: it makes exchanges of heads, and writes the access log.
 pub trait Dispatch: Send + Sync + 'static {
     /// Serves the whole head that is in the connection's input. The thread holds a turn.
     fn serve(&self, shared: &Arc<Shared>, connection: Box<Connection>);
 
-    /// Logs and counts a refusal of what was no request yet.
+    /// Logs and counts a refusal of bytes that were no request yet.
     fn note_refusal(&self, shared: &Shared, client: IpAddr, refusal: Refusal, bytes: u64, since: Instant);
 }
 
@@ -45,7 +45,7 @@ pub struct Shared {
     pub halt: Arc<Halt>,
     pub acceptor: RwLock<Option<Arc<TlsAcceptor>>>,
     pub stopping: AtomicBool,
-    /// What was answered.
+    /// The counts of responses.
     pub requests: Requests,
 }
 

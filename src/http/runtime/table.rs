@@ -52,7 +52,7 @@ enum Occupant {
     Watched(HungUp),
 }
 
-/// What an event is about.
+/// The occupant of the slot that an event is about.
 pub enum Found {
     /// Nothing any more.
     Nobody,
@@ -114,7 +114,7 @@ impl Table {
         })?
     }
 
-    /// Takes out what an event is about; `ended` says that the client has hung up.
+    /// Takes out the occupant of the slot that an event is about; `ended` says that the client has hung up.
     pub fn take(&self, token: u64, ended: bool) -> Found {
         let taken = self.with(token, |content| match &content.occupant {
             // Without an end, it is an old event of a connection that another thread has taken since.
@@ -188,7 +188,7 @@ impl Table {
 }
 
 impl Place {
-    /// What the events of the connection carry.
+    /// The token of the connection's events.
     pub fn token(&self) -> u64 {
         self.token
     }

@@ -22,7 +22,7 @@ pub type Job = Box<dyn FnOnce(bool) + Send>;
 /// An event: the token of what is ready, and whether its other end has hung up.
 pub type Report = (u64, bool);
 
-/// What the threads work for.
+/// The server that the threads work for.
 pub trait Host: Send + Sync + 'static {
     /// Its turns.
     fn turns(&self) -> &Turns;
@@ -80,7 +80,7 @@ struct Mailbox {
     come: Condvar,
 }
 
-/// What an idle thread is woken for.
+/// A task for an idle thread.
 #[derive(Debug)]
 enum Task {
     Hold(Arc<Turn>),
@@ -122,7 +122,7 @@ impl Turns {
         }
     }
 
-    /// What is watched for events.
+    /// The descriptors that are watched for events.
     pub fn epoll(&self) -> &Epoll {
         &self.epoll
     }
@@ -187,7 +187,7 @@ impl Turns {
         }
     }
 
-    /// What the threads do at the moment.
+    /// The numbers of turns and jobs at the moment.
     pub fn state(&self) -> PoolState {
         lock(&self.pool).state()
     }
