@@ -140,16 +140,16 @@ mod tests {
         Name::Id(row.id.clone())
     }
 
-    fn reading(known: Known) -> Reading {
+    fn reading(known: &Known) -> Reading {
         match known {
-            Known::Old(_, reading) | Known::Unknown(reading) => reading,
+            Known::Old(_, reading) | Known::Unknown(reading) => *reading,
             Known::Fresh(_) => panic!("it need not be read"),
         }
     }
 
     /// Keeps a row that is read now; what is known of it then.
     fn read(rows: &Rows, now: Instant, name: &Name, row: &Arc<Media>) -> Known {
-        let reading = reading(rows.get(now, &row.channel, name));
+        let reading = reading(&rows.get(now, &row.channel, name));
         rows.keep(now, reading, (&row.channel, name), Some(row));
         rows.get(now, &row.channel, name)
     }
@@ -178,7 +178,7 @@ mod tests {
         for name in [named(&row), Name::Avatar] {
             read(&rows, now, &name, &row);
             let later = now + limits::ROW_TTL;
-            let reading = reading(rows.get(later, &row.channel, &name));
+            let reading = reading(&rows.get(later, &row.channel, &name));
             rows.keep(later, reading, (&row.channel, &name), None);
             assert!(matches!(rows.get(later, &row.channel, &name), Known::Unknown(_)));
         }
@@ -190,7 +190,7 @@ mod tests {
         for name in [named(&row), Name::Avatar] {
             assert!(matches!(read(&rows, now, &name, &row), Known::Fresh(_)));
             rows.forget(&row.channel, &row.id);
-            let reading = reading(rows.get(now, &row.channel, &name));
+            let reading = reading(&rows.get(now, &row.channel, &name));
             rows.forget(&row.channel, &row.id);
             rows.keep(now, reading, (&row.channel, &name), Some(&row));
             assert!(

@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::support::http::transaction;
 use crate::support::load::{Fast, Latencies, connect, connect_narrow, descriptors, exchange, is_ready};
-use crate::support::load::{limit_descriptors, memory, reset, size};
+use crate::support::load::{database_descriptors, limit_descriptors, memory, reset, size};
 use crate::support::prosody::DOMAIN;
 use crate::support::scripted_peer::{Peer, Side, channel_service, result};
 use crate::support::server::Server;
@@ -46,13 +46,12 @@ struct Rig {
     _peer: Peer,
 }
 
-/// Files of connections to SQLite that are opened when they are first needed: at most four, with three files each.
-const DATABASE_FILES: usize = 12;
-
 /// What the server holds.
 #[derive(Clone, Copy)]
 struct Held {
     descriptors: usize,
+    /// Those of the embedded database among them.
+    database: usize,
     memory: usize,
 }
 
@@ -131,7 +130,8 @@ impl Rig {
     fn settle(&self) {
         let pid = self.server.pid();
         wait_for("the server to let go of what the crowd held", || {
-            (descriptors(pid) <= self.begin.descriptors + DATABASE_FILES).then_some(())
+            let opened = database_descriptors(pid).saturating_sub(self.begin.database);
+            (descriptors(pid) <= self.begin.descriptors + opened).then_some(())
         });
         fetch(self.port(), &self.small, SMALL);
         fetch(self.port(), &self.large, LARGE);
@@ -145,7 +145,11 @@ impl Rig {
 impl Held {
     fn by(server: &Server) -> Self {
         let pid = server.pid();
-        Self { descriptors: descriptors(pid), memory: memory(pid, "VmRSS") }
+        Self {
+            descriptors: descriptors(pid),
+            database: database_descriptors(pid),
+            memory: memory(pid, "VmRSS"),
+        }
     }
 }
 

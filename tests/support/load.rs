@@ -157,6 +157,13 @@ pub fn descriptors(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the server runs").count()
 }
 
+/// Those of the embedded database among them: its few connections are opened when they are needed, and stay open.
+pub fn database_descriptors(pid: u32) -> usize {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the server runs").flatten();
+    let targets = descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    targets.filter(|target| target.to_string_lossy().contains("metadata.sqlite")).count()
+}
+
 /// A line of /proc/PID/status, in KiB, such as `VmRSS` for the memory in use and `VmHWM` for the most there was.
 pub fn memory(pid: u32, line: &str) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the server runs");
