@@ -39,10 +39,10 @@ pub trait Service: Send + Sync + 'static {
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// A request that is owed a response. It owns the connection and may be parked: moved into a closure, kept, and answered
-/// later on any thread. Dropped without an answer (a panic, say), it answers 500 and closes.
+/// later on any thread. Dropped without a response (by a panic, say), it responds 500 and closes.
 pub struct Exchange {
     shared: Arc<Shared>,
-    /// There until the answer begins.
+    /// There until the response begins.
     connection: Option<Box<Connection>>,
     head: Head,
     client: Client,
@@ -152,7 +152,7 @@ impl Exchange {
         if self.upload.is_none() && !self.incoming.is_done() {
             self.upload = Some(self.shared.uploads.take(self.limited_address())?);
         }
-        // Answering takes the exchange itself, so while there is one the connection is there.
+        // The response takes the exchange itself, so while there is one the connection is there.
         let connection = self.connection.as_mut().ok_or(Refusal::Internal)?;
         let upload = self.upload.as_ref().map(UploadPermit::upload);
         Ok(Body::new(&mut self.incoming, connection, &self.shared.halt, upload))

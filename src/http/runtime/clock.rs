@@ -94,7 +94,7 @@ impl Clock {
 
     fn sweep(&self, now: Instant) {
         for connection in self.shared.table.extract(|connection| connection.deadline <= now) {
-            flow::expire(&self.shared, connection);
+            turns::guard(|| flow::expire(&self.shared, connection));
         }
     }
 }

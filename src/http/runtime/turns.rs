@@ -340,9 +340,10 @@ impl Mailbox {
     }
 }
 
-/// A panic costs the connection or the job it happened in: its exchange answers 500 as it is dropped.
-fn guard(work: impl FnOnce()) {
+/// Does work that may panic. A panic costs the connection or the job it happened in: its exchange responds 500 as it is
+/// dropped.
+pub fn guard(work: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(work)).is_err() {
-        log::error!("a request ended in a panic; the worker thread goes on");
+        log::error!("a connection or a request ended in a panic; its thread goes on");
     }
 }
