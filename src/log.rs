@@ -216,7 +216,7 @@ impl Queue {
         }
     }
 
-    /// Waits for lines, and then a moment for more: one write is enough for a few of them.
+    /// Waits for lines, and then a moment for more access lines: one write is enough for a few of them.
     fn next(&self) -> (Vec<u8>, [usize; 2], Option<(usize, File)>) {
         let mut state = self.lock();
         while state.text.is_empty() && state.switch.is_none() {

@@ -116,8 +116,9 @@ fn the_log_gets_another_level_and_file() {
     let logged = || fs::read_to_string(&log).unwrap_or_default();
     wait_for("the new log", || logged().contains(RELOADED).then_some(()));
     get(&site, &channel).expect(200);
-    assert!(logged().contains(&format!("GET /{channel} 200")), "{}", logged());
-    fs::write(&file, format!("{text}{line}logging.level=error\n"))
+    let line = format!("GET /{channel} 200");
+    wait_for("the access line", || logged().contains(&line).then_some(()));
+    fs::write(&file, format!("{text}logging.file={}\nlogging.level=error\n", log.display()))
         .expect("the scratch directory takes files");
     site.server.signal("HUP");
     wait_for("silence", || {
@@ -152,12 +153,12 @@ fn https_off_and_on_again_serves_the_renewed_certificate() {
     let site = https_site(&store);
     let port = &https_port(&site);
     reload(&site, "https.enabled=false");
-    assert!(site.server.log().contains("https.enabled has changed: that takes effect when"), "still on");
+    site.server.wait_log("https.enabled has changed: that takes effect when");
     assert!(subject(port).contains("CN = first"));
     // The running HTTPS keeps its certificate, and says so, but other settings change.
     fs::write(&store, "no keystore").expect("the scratch directory takes files");
     reload(&site, "cache.max.age=7");
-    assert!(site.server.log().contains("HTTPS is served with the old certificate until the restart: "));
+    site.server.wait_log("HTTPS is served with the old certificate until the restart: ");
     assert!(subject(port).contains("CN = first"));
     certificate(&scratch, &store, "second");
     reload(&site, "https.enabled=true");
@@ -180,7 +181,7 @@ fn https_off_and_on_again_with_a_garbage_keystore_is_refused() {
     wait_for("the refusal", || {
         site.server.log().contains("is not reloaded, the old one stays: ").then_some(())
     });
-    assert!(site.server.log().contains("https.keystore"), "{}", site.server.log());
+    site.server.wait_log("https.keystore");
     assert!(subject(port).contains("CN = first"));
 }
 
@@ -269,7 +270,7 @@ fn a_service_manager_is_told_of_every_change() {
     let mut server =
         Guarded::start(&command, &[("NOTIFY_SOCKET", &format!("@{name}"))], &scratch.join("log"));
     assert_eq!(told(), "READY=1");
-    assert!(server.printed().contains("listening on"), "{}", server.printed());
+    wait_for("the line of the address", || server.printed().contains("listening on").then_some(()));
     server.signal("HUP");
     assert!(told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
     assert_eq!(told(), "READY=1");

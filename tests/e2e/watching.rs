@@ -226,7 +226,7 @@ fn a_storage_that_takes_nothing_is_told() {
     let answer = wait_part(&server, "storage", false).expect(503);
     assert_eq!(answer.json()["parts"]["storage"]["reason"], "it failed; the log says why");
     assert_eq!(answer.json()["parts"]["database"]["ok"], true);
-    assert!(server.log().contains("the storage fails: "), "{}", server.log());
+    server.wait_log("the storage fails: ");
 }
 
 #[test]

@@ -69,6 +69,12 @@ impl Server {
         fs::read_to_string(self.scratch.join("stderr")).unwrap_or_default()
     }
 
+    /// Waits until it has logged this: lines are written a moment after what they tell.
+    #[track_caller]
+    pub fn wait_log(&self, text: &str) {
+        wait_for(&format!("{text:?} in the log"), || self.log().contains(text).then_some(()));
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("the server runs").pid()
