@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::child::{self, Run};
 use super::picture::Budget;
 use super::{Bounds, Rendered, Sandbox, Settings, confined, picture_header};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::media_type::Format;
 use crate::model::Refusal;
 
@@ -190,13 +190,20 @@ pub(super) fn run(program: &Path, file: &File, task: Task, settings: &Settings) 
     }
 }
 
+/// The beginning of the message when the child could not be run.
+const NOT_RUN: &str = "can't run the child that decodes pictures";
+
 fn believed(printed: io::Result<Vec<u8>>, task: Task) -> Result<Rendered, Refusal> {
     let printed = printed.map_err(|error| match error.kind() {
         io::ErrorKind::TimedOut => Refusal::PreviewTooSlow,
-        _ => {
+        // The child ended, or printed too much.
+        io::ErrorKind::Other | io::ErrorKind::FileTooLarge => {
             log::info!("a picture can't be decoded: {error}");
             Refusal::Undecodable
         }
+        // Ours: no room for the child's folder, no process, no pipe.
+        io::ErrorKind::StorageFull => Error::io(NOT_RUN, error).into(),
+        _ => Error::caused(Kind::Exhausted, NOT_RUN, error).into(),
     })?;
     match Reply::read(&printed) {
         Some(Reply::Made(made)) if is_credible(&made, task) => Ok(made),
@@ -298,6 +305,6 @@ mod tests {
         }
         let settings = Settings { decoding: Decoding::Child("/nowhere".into()), ..Settings::default() };
         let rendered = Studio::new(settings).render(&File::open(&source).unwrap(), BOX);
-        assert_eq!(rendered.err(), Some(Refusal::Undecodable));
+        assert_eq!(rendered.err(), Some(Refusal::from(Error::new(Kind::Exhausted, NOT_RUN))));
     }
 }
