@@ -10,6 +10,7 @@ use super::types::{
     Boolean, Choice, Domain, Endpoint, FilePath, Host, Jdbc, KeystoreType, Number, Password, SECURITY, Size,
     Text, Time, ValueType,
 };
+use crate::limits;
 use crate::preview::Sandbox;
 use crate::xmpp::Security;
 
@@ -151,7 +152,7 @@ settings! {
         "The addresses that HTTP and HTTPS listen on; * means all, IPv4 and IPv6.";
     HTTP_ENDPOINT: Endpoint = Endpoint, "http.endpoint", Derived("not announced"), Reload,
         "The URL under which clients reach the server: shown in discovery and in confirmations.";
-    HTTP_THREADS: Number<usize> = Number { min: 3, max: 1024 }, "http.threads", Fixed("128"), Restart,
+    HTTP_THREADS: Number<usize> = Number { min: limits::WORKERS_MIN, max: 1024 }, "http.threads", Fixed("128"), Restart,
         "Requests that may wait at a time, for their bodies, the disk or the database, each on a thread.";
     HTTP_UPLOADS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "http.uploads.max",
         Derived("three eighths of http.threads: 48"), ReloadWith("http.threads"),

@@ -22,8 +22,6 @@ pub struct Config {
     /// The HTTP server, without the certificate: `keystore` says where that is. The limit of connections is the wanted
     /// one.
     pub http: http::Settings,
-    /// `http.threads`
-    pub threads: usize,
     /// `https.keystore.*`; none if HTTPS is not served.
     pub keystore: Option<Keystore>,
     /// The HTTP server of `/metrics` and `/healthz`; without an address to listen on it is not wanted.
@@ -107,7 +105,6 @@ impl Config {
         let threads = values.need(&s::HTTP_THREADS)?;
         Ok(Self {
             http: http(values, threads)?,
-            threads,
             keystore: keystore(values)?,
             admin: admin(values)?,
             web: web(values)?,

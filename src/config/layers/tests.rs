@@ -37,7 +37,7 @@ fn defaults() {
     assert_eq!(config.http.listen, [listen("0.0.0.0:8080", false), listen("[::]:8080", true)]);
     let expected =
         http::Limits { connections: 8192, connections_per_address: 256, requests_per_second: 0, uploads: 48 };
-    assert_eq!((config.http.limits, config.threads), (expected, 128));
+    assert_eq!((config.http.limits, config.http.threads), (expected, 128));
     assert!(config.http.trusted_proxies.is_empty() && config.admin.listen.is_empty());
     assert_eq!(config.keystore, None);
     assert_eq!((&config.web.endpoint, &config.web.cors), (&None, &Cors::Any));
@@ -100,7 +100,7 @@ fn every_setting_reaches_its_layer() {
     assert_eq!(config.http.listen, [listen("[::1]:1", false), listen("[::1]:7", true)]);
     let limits =
         http::Limits { connections: 4, connections_per_address: 5, requests_per_second: 26, uploads: 2 };
-    assert_eq!((config.http.limits, config.threads), (limits, 200));
+    assert_eq!((config.http.limits, config.http.threads), (limits, 200));
     assert_eq!(config.http.trusted_proxies, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
     let keystore = Keystore { path: "/k.p12".into(), password: Secret::new("hunter3") };
     assert_eq!(config.keystore, Some(keystore));
@@ -292,7 +292,7 @@ fn limits_wait_for_the_number_of_threads_they_belong_to() {
     let shares = "http.uploads.max=150\npreview.queue.max=99";
     let Merged { config, waiting, .. } = merged(&["", &format!("http.threads=200\n{shares}")]);
     assert_eq!(waiting, ["http.threads", "http.uploads.max", "preview.queue.max"]);
-    assert_eq!((config.threads, config.http.limits.uploads, config.previews.queue), (128, 48, 8));
+    assert_eq!((config.http.threads, config.http.limits.uploads, config.previews.queue), (128, 48, 8));
     let Merged { config, waiting, .. } = merged(&["", "http.uploads.max=2"]);
     assert_eq!((waiting.len(), config.http.limits.uploads), (0, 2));
 }
