@@ -44,35 +44,29 @@ impl Outgoing {
     }
 
     fn of(head: &Head, response: Response, keep: bool) -> io::Result<Self> {
-        let (mut ready, bytes) = beginning(head, &response, keep);
         let (status, length) = (response.status(), response.length());
-        let mut rest = Rest::Nothing;
-        if head.method() != Method::Head && length > 0 {
-            let first = if length <= COPIED_BYTES { length } else { BEGINNING_BYTES };
-            rest = match response.into_payload() {
-                Payload::Bytes(body) if length <= COPIED_BYTES => {
-                    ready.extend_from_slice(&body);
-                    Rest::Nothing
-                }
-                Payload::Bytes(body) => Rest::Bytes(body),
-                Payload::File(file, range) => {
-                    read(&file, range.start, first, &mut ready)?;
-                    let rest = range.start + first..range.end;
-                    if rest.is_empty() { Rest::Nothing } else { Rest::File(file, rest) }
-                }
-            };
-        }
+        let first = match length {
+            _ if head.method() == Method::Head => 0,
+            0..=COPIED_BYTES => length,
+            _ => BEGINNING_BYTES,
+        };
+        let mut ready = Vec::with_capacity(HEAD_ROOM + usize::try_from(first).map_err(io::Error::other)?);
+        response.write_head(connection_field(keep, head.version()), SystemTime::now(), &mut ready);
+        let bytes = ready.len() as u64;
+        let rest = match response.into_payload() {
+            _ if first == 0 => Rest::Nothing,
+            Payload::Bytes(body) if first == length => {
+                ready.extend_from_slice(&body);
+                Rest::Nothing
+            }
+            Payload::Bytes(body) => Rest::Bytes(body),
+            Payload::File(file, range) => {
+                read(&file, range.start, first, &mut ready)?;
+                if first == length { Rest::Nothing } else { Rest::File(file, range.start + first..range.end) }
+            }
+        };
         Ok(Self { status, head: bytes, keep, ready, rest })
     }
-}
-
-/// The head, and the number of its bytes. A HEAD request gets no more.
-fn beginning(head: &Head, response: &Response, keep: bool) -> (Vec<u8>, u64) {
-    let body = if head.method() == Method::Head { 0 } else { response.length().min(COPIED_BYTES) };
-    let mut ready = Vec::with_capacity(HEAD_ROOM + body as usize);
-    response.write_head(connection_field(keep, head.version()), SystemTime::now(), &mut ready);
-    let bytes = ready.len() as u64;
-    (ready, bytes)
 }
 
 /// The value of Connection, where the version does not say it already.

@@ -10,7 +10,7 @@ use super::client::network;
 use crate::http::lock::lock;
 use crate::model::Refusal;
 
-/// The permits for connections, uploads or downloads, in all and for each client address.
+/// The permits for connections, in all and for each client address.
 #[derive(Debug)]
 pub struct Permits {
     max: AtomicUsize,

@@ -37,7 +37,8 @@ struct Slot(Mutex<Content>);
 
 #[derive(Default)]
 struct Content {
-    /// How often the slot has been given away: an old event does not find a new connection.
+    /// How often the slot has been given back: an old event does not find a new connection. It has 31 bits, so that its
+    /// tokens stay below [`OTHER_TOKENS`].
     generation: u32,
     occupant: Occupant,
 }
@@ -90,9 +91,7 @@ impl Table {
         };
         let (segment, offset) = split(index);
         let slots = self.segments[segment].get_or_init(|| (0..SEGMENT).map(|_| Slot::default()).collect());
-        let mut content = lock(&slots[offset].0);
-        content.generation = content.generation.wrapping_add(1) & 0x7fff_ffff;
-        let token = u64::from(content.generation) << 32 | u64::from(index);
+        let token = u64::from(lock(&slots[offset].0).generation) << 32 | u64::from(index);
         Some(Place { table: Arc::clone(self), token })
     }
 
