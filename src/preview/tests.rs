@@ -557,7 +557,7 @@ fn what_browsers_show_has_a_preview() {
         ("a stray byte", behind_start(b"\0")),
         ("many stray bytes", behind_start(&[7; 300])),
         ("an empty profile", behind_start(b"\xFF\xE2\0\x10ICC_PROFILE\0\x01\x01")),
-        ("a profile that is none", behind_start(b"\xFF\xE2\0\x14ICC_PROFILE\0\x01\x01abcd")),
+        ("an invalid profile", behind_start(b"\xFF\xE2\0\x14ICC_PROFILE\0\x01\x01abcd")),
         ("a profile of which parts lack", behind_start(b"\xFF\xE2\0\x14ICC_PROFILE\0\x02\x09abcd")),
         ("no end", jpeg[..jpeg.len() - 2].to_vec()),
         ("half a JPEG", jpeg[..jpeg.len() / 2].to_vec()),
