@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::site::Site;
 use crate::support::child::{Guarded, run};
@@ -128,12 +128,18 @@ fn the_log_gets_another_level_and_file() {
     });
 }
 
-#[test]
-fn a_new_certificate_is_used_for_new_connections() {
+/// A site that serves HTTPS with a certificate of the name `first`, the keystore, and the directory that it is in.
+fn site_with_certificate() -> (Scratch, PathBuf, Site) {
     let scratch = Scratch::new();
     let store = scratch.join("keystore.p12");
     certificate(&scratch, &store, "first");
     let site = https_site(&store);
+    (scratch, store, site)
+}
+
+#[test]
+fn a_new_certificate_is_used_for_new_connections() {
+    let (scratch, store, site) = site_with_certificate();
     let port = &https_port(&site);
     assert!(subject(port).contains("CN = first"));
     certificate(&scratch, &store, "second");
@@ -147,10 +153,7 @@ fn a_new_certificate_is_used_for_new_connections() {
 
 #[test]
 fn https_off_and_on_again_serves_the_renewed_certificate() {
-    let scratch = Scratch::new();
-    let store = scratch.join("keystore.p12");
-    certificate(&scratch, &store, "first");
-    let site = https_site(&store);
+    let (scratch, store, site) = site_with_certificate();
     let port = &https_port(&site);
     reload(&site, "https.enabled=false");
     site.server.wait_log("https.enabled has changed: that takes effect when");
@@ -167,10 +170,7 @@ fn https_off_and_on_again_serves_the_renewed_certificate() {
 
 #[test]
 fn https_off_and_on_again_with_a_garbage_keystore_is_refused() {
-    let scratch = Scratch::new();
-    let store = scratch.join("keystore.p12");
-    certificate(&scratch, &store, "first");
-    let site = https_site(&store);
+    let (_scratch, store, site) = site_with_certificate();
     let port = &https_port(&site);
     reload(&site, "https.enabled=false");
     fs::write(&store, "no keystore").expect("the scratch directory takes files");

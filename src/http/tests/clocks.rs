@@ -75,8 +75,9 @@ fn a_reader_that_stands_still_is_cut_off() {
     let (_, _, length) = peer.send("GET /big HTTP/1.1\r\nHost: h\r\n\r\n").head();
     eventually("the server gives up", || server.connections() == 0);
     let mut body = Vec::new();
-    let _ = peer.0.read_to_end(&mut body);
+    let end = peer.0.read_to_end(&mut body);
     assert!(length == data.len() && body.len() < length, "the end can't have been sent");
+    assert_eq!(end.map_err(|error| error.kind()), Err(std::io::ErrorKind::ConnectionReset));
 }
 
 #[test]
