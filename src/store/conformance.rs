@@ -464,8 +464,9 @@ pub(super) fn concurrent_inserts_keep_a_quota(bench: &(impl Bench + Sync)) {
     std::thread::scope(|scope| {
         for thread in 0..8 {
             scope.spawn(move || {
+                // The last character of the id says which part of a sum counts: at any time, threads change several.
                 for at in 0..5 {
-                    let new = sized(rooms[thread % 2], &format!("m{thread}-{at}"), 10);
+                    let new = sized(rooms[thread % 2], &format!("m{at}-{thread}"), 10);
                     let new = Media { author: users[thread / 2 % 2].into(), ..new };
                     store.insert(&new, at == 0, quotas).unwrap();
                 }
