@@ -292,3 +292,21 @@ fn uploads_to_one_channel_do_not_wait_for_one_another() {
     client.batch_execute("ROLLBACK").unwrap();
     stored.unwrap();
 }
+
+#[test]
+fn uploads_within_a_quota_wait_for_one_another() {
+    let bench = Bench::new();
+    let mut client = bench.client.lock().unwrap();
+    let held = "SELECT 1 FROM (SELECT pg_advisory_xact_lock(hashtextextended('channel room@example.org', 0))) AS held";
+    client.batch_execute(&format!("BEGIN; {held}")).unwrap();
+    let quotas = Quotas { channel: Some(1 << 30), user: None };
+    std::thread::scope(|scope| {
+        let stored = scope.spawn(|| bench.store.insert(&media("a"), false, quotas));
+        let waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+        while client.query_opt(waiting, &[]).unwrap().is_none() {
+            assert!(!stored.is_finished(), "it did not wait");
+        }
+        client.batch_execute("ROLLBACK").unwrap();
+        stored.join().unwrap().unwrap();
+    });
+}
