@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::files::{Files, Listed, Published, StoredFile};
+use super::files::{FileList, Files, Published, StoredFile};
 use super::lost;
 use super::upload::Sealed;
 use super::walk;
@@ -89,7 +89,18 @@ impl Files for Directory {
         lost::set_aside(&self.root, channel.as_str(), id.as_str(), now).map_err(failure)
     }
 
-    fn list(&self) -> Result<Box<dyn Iterator<Item = Result<Listed>> + '_>> {
+    fn forget_set_aside(&self, before: Timestamp) -> Result<Vec<PathBuf>> {
+        lost::forget(&self.root, before).map_err(failure)
+    }
+
+    fn settle_removals(&self, channel: &Channel) -> Result<()> {
+        match self.root.open_dir(channel.as_str()).map_err(failure)? {
+            Some(folder) if self.sync => folder.sync().map_err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    fn list(&self) -> Result<FileList> {
         Ok(Box::new(walk::walk(self.root.path())?))
     }
 }

@@ -28,9 +28,18 @@ pub trait Files: Send + Sync {
     /// root; `None` if it is gone already.
     fn set_aside(&self, channel: &Channel, id: &MediaId, now: Timestamp) -> Result<Option<PathBuf>>;
 
+    /// Removes what was set aside on the days before this one (UTC). Gives what is gone, below the storage root.
+    fn forget_set_aside(&self, before: Timestamp) -> Result<Vec<PathBuf>>;
+
+    /// Brings what [`Files::remove`] did in this channel to the disk: no crash brings those files back afterwards.
+    fn settle_removals(&self, channel: &Channel) -> Result<()>;
+
     /// Every file, in no order.
-    fn list(&self) -> Result<Box<dyn Iterator<Item = Result<Listed>> + '_>>;
+    fn list(&self) -> Result<FileList>;
 }
+
+/// What [`Files::list`] gives, one after the other.
+pub type FileList = Box<dyn Iterator<Item = Result<Listed>> + Send>;
 
 /// A stored file, open for reading. It is a local one, so that the kernel can send any range of it.
 #[derive(Debug)]

@@ -50,7 +50,7 @@ impl Schema {
         if let Some(version) = self.version()? {
             return verify(Some(version)).map(|()| false);
         }
-        for table in ["previews", "avatars", "schema_version", "usage", "store"] {
+        for table in ["previews", "avatars", "schema_version", "usage", "store", "removals"] {
             if self.has(table)? {
                 let text = format!(
                     "the database has a table {table} that is not ours: name an empty database in jdbc.db.url, or a \
