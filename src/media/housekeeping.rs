@@ -2,9 +2,10 @@
 //! `daemon/housekeeper.rs`; the chores are [`Remover`](super::Remover) and [`Walker`](super::Walker).
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Library;
+use crate::error::Result;
 use crate::metrics::Counter;
 
 /// The settings `housekeeping.*`.
@@ -61,6 +62,16 @@ pub enum Progress {
 }
 
 impl Library {
+    /// Removes what was moved to `.lost` long ago: a chore of the housekeeper.
+    pub fn empty_lost(&self) -> Result<Progress> {
+        let Some(keep) = self.housekeeping().lost_keep else { return Ok(Progress::Done) };
+        let before = SystemTime::from(self.clock.now()).checked_sub(keep).unwrap_or(UNIX_EPOCH);
+        for path in self.files.forget_set_aside(before.into())? {
+            log::info!("removed {}: housekeeping.lost.keep is over", path.display());
+        }
+        Ok(Progress::Done)
+    }
+
     /// What the housekeeper did.
     pub fn housekeeping_counts(&self) -> &HousekeepingCounts {
         &self.housekeeping_counts
