@@ -30,13 +30,19 @@ impl Losses {
 
     /// Whether more would go than a crash explains.
     pub fn are_too_many(&self) -> bool {
-        self.lost > limits::LOSSES && self.lost.saturating_mul(100) > self.all.saturating_mul(limits::LOSSES_PERCENT)
+        self.lost > limits::LOSSES
+            && self.lost.saturating_mul(100) > self.all.saturating_mul(limits::LOSSES_PERCENT)
     }
 }
 
 /// Moves a file of a channel to `.lost/DATE/CHANNEL/`, under its name, with a number behind it where that is taken. Gives the
 /// new path below the root; `None` if the file is gone already.
-pub(super) fn set_aside(root: &Dir, channel: &str, name: &str, now: Timestamp) -> io::Result<Option<PathBuf>> {
+pub(super) fn set_aside(
+    root: &Dir,
+    channel: &str,
+    name: &str,
+    now: Timestamp,
+) -> io::Result<Option<PathBuf>> {
     let Some(from) = root.open_dir(channel)? else { return Ok(None) };
     let date: String = now.to_string().chars().take("2026-11-26".len()).collect();
     let to = made(&made(&made(root, LOST)?, &date)?, channel)?;
@@ -71,7 +77,8 @@ mod tests {
     fn a_file_that_is_set_aside_replaces_none() {
         let scratch = Scratch::new();
         let root = Dir::open(scratch.path()).unwrap();
-        let set_aside = || set_aside(&root, "room@example.org", "id", Timestamp::from_micros(1_390_500_000_000_000));
+        let set_aside =
+            || set_aside(&root, "room@example.org", "id", Timestamp::from_micros(1_390_500_000_000_000));
         assert_eq!(set_aside().unwrap(), None, "the channel has no folder");
         fs::create_dir(scratch.join("room@example.org")).unwrap();
         assert_eq!(set_aside().unwrap(), None, "the folder has no such file");
