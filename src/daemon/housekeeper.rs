@@ -21,14 +21,14 @@ pub(super) struct Chore {
     pub run: Box<dyn FnMut() -> Result<Progress> + Send>,
 }
 
-/// The chores for this library. `after_crash`: the process before this one did not end as it should.
-pub(super) fn chores(library: &Arc<Library>, after_crash: bool) -> Vec<Chore> {
+/// The chores for this library.
+pub(super) fn chores(library: &Arc<Library>) -> Vec<Chore> {
     let every = || {
         let library = Arc::clone(library);
         Box::new(move || library.housekeeping().interval)
     };
     let (mut remover, mut walker) =
-        (Remover::new(Arc::clone(library)), Walker::new(Arc::clone(library), after_crash));
+        (Remover::new(Arc::clone(library)), Walker::new(Arc::clone(library), library.is_after_crash()));
     let lost = Arc::clone(library);
     vec![
         Chore { name: "removing deleted files", every: every(), run: Box::new(move || remover.run()) },

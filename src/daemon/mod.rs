@@ -15,6 +15,7 @@ use log::{error, info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+pub use crate::media::Repair;
 pub use commands::{check, configuration_rows, drop_schema, fsck, setup_schema, tell_moving, upgrade_schema};
 
 use housekeeper::Housekeeper;
@@ -25,7 +26,7 @@ use crate::admin::Admin;
 use crate::clock::SystemClock;
 use crate::config::{Config, Notice, Source};
 use crate::error::{Error, Kind, Result};
-use crate::http::{ResumeQueue, Server};
+use crate::http::{Listeners, ResumeQueue, Server};
 use crate::limits;
 use crate::log::Destination;
 use crate::media::Library;
@@ -74,24 +75,27 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     }
     let (sender, events) = mpsc::channel();
     catch_signals(sender.clone())?;
-    commands::upgrade_embedded(config)?;
-    let library = Arc::new(open::library(config)?);
+    // Before anything is touched: another server may use the same storage.
+    let lock = open::lock_root(config)?;
+    commands::upgrade_embedded(config, &lock)?;
+    let library = Arc::new(open::library(config, Some(lock))?);
     library.set_housekeeping(config.housekeeping);
-    library.clean_up()?;
     library.log_missing_programs();
     library.log_sandbox();
+    let http = open::http(config)?;
+    let listeners = Listeners::bind(&http.listen)?;
     open_library(&library, sender)?;
 
     let resumed = ResumeQueue::new()?;
     let (outbox, inbox) = xmpp::channel();
     let web = web(config, Arc::clone(&library), outbox, &resumed);
     let xmpp = xmpp::start(config.xmpp.clone(), inbox, Arc::clone(web.door()) as _)?;
-    let server = Server::start(open::http(config)?, resumed, Arc::clone(&web) as _)?;
+    let server = Server::start_on(listeners, http, resumed, Arc::clone(&web) as _)?;
     for address in server.addresses() {
         info!("listening on {address}");
     }
 
-    let housekeeper = Housekeeper::start(housekeeper::chores(&library, false))?;
+    let housekeeper = Housekeeper::start(housekeeper::chores(&library))?;
     // Until the end: while the others stop, too, somebody may want to know how they are.
     let _admin = admin(config, Admin::new(Arc::clone(web.door()), library, server.monitor(), started))?;
     told(notifier.ready());
@@ -103,6 +107,7 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     web.door().stop();
     server.stop(limits::SHUTDOWN_TIME);
     xmpp.stop();
+    web.library().sign_off();
     info!("stopped");
     log::logger().flush();
     end
