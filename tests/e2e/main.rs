@@ -25,6 +25,7 @@ mod private_channels;
 mod quota;
 mod rate;
 mod reload;
+mod removals;
 mod schema;
 mod site;
 mod smuggling;
