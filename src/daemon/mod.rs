@@ -59,6 +59,13 @@ pub struct Start<'a> {
 /// # Errors
 /// When it can't start, or finds later that it can't go on: the text says what must change.
 pub fn serve(start: Start<'_>) -> Result<()> {
+    let end = run(start);
+    // What was logged before a failed start explains it.
+    log::logger().flush();
+    end
+}
+
+fn run(start: Start<'_>) -> Result<()> {
     let started = SystemTime::now();
     let Start { source, config, notices, reread, notify_socket } = start;
     let notifier =
@@ -103,7 +110,6 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     server.stop(limits::SHUTDOWN_TIME);
     xmpp.stop();
     info!("stopped");
-    log::logger().flush();
     end
 }
 
