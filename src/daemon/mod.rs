@@ -61,6 +61,13 @@ pub struct Start<'a> {
 /// # Errors
 /// When it can't start, or finds later that it can't go on: the text says what must change.
 pub fn serve(start: Start<'_>) -> Result<()> {
+    let end = run(start);
+    // What was logged before a failed start explains it.
+    log::logger().flush();
+    end
+}
+
+fn run(start: Start<'_>) -> Result<()> {
     let started = SystemTime::now();
     let Start { source, config, notices, reread, notify_socket } = start;
     let notifier =
@@ -109,7 +116,6 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     xmpp.stop();
     web.library().sign_off();
     info!("stopped");
-    log::logger().flush();
     end
 }
 

@@ -44,7 +44,9 @@ pub(super) fn lock_root(config: &Config) -> Result<RootLock> {
         Ok(state) => {
             match &config.database {
                 // It is made or upgraded under the lock.
-                Database::Sqlite(_) if state.version < Some(CURRENT) => identity.compare(&state).map(drop)?,
+                Database::Sqlite(path) if state.version < Some(CURRENT) => {
+                    SqliteSchema::new(path).may_belong_to(&identity)?;
+                }
                 _ => verify_identity(config, &state)?,
             }
             identity.make_root(&state)?;

@@ -70,22 +70,29 @@ impl<'a> SqliteSchema<'a> {
         })
     }
 
+    /// Fails if the file can't belong to this storage root. Changes nothing; says whether the two are still to be tied
+    /// together.
+    pub fn may_belong_to(&self, identity: &Identity) -> Result<bool> {
+        match identity.compare(&self.state()?)? {
+            Match::Same | Match::New(_) => Ok(false),
+            Match::Untied => self.look(|mut connection| identity.adopt(&mut connection).map(|_| true)),
+        }
+    }
+
     fn set_up_or_upgrade(&self, identity: &Identity, held: Option<&RootLock>) -> Result<Upgraded> {
         let state = self.state()?;
         refuse_newer(state.version)?;
         if let Some(older) = state.version.filter(|version| *version < FIRST) {
             return Err(too_old_for_sqlite(older));
         }
-        let found = identity.compare(&state)?;
+        let is_untied = self.may_belong_to(identity)?;
         identity.make_root(&state)?;
         match state.version {
             None => {
                 let from = if self.set_up()? { None } else { Some(CURRENT) };
                 Ok(Upgraded { from, copy: None, tied: None })
             }
-            Some(CURRENT) if found != Match::Untied => {
-                Ok(Upgraded { from: state.version, copy: None, tied: None })
-            }
+            Some(CURRENT) if !is_untied => Ok(Upgraded { from: state.version, copy: None, tied: None }),
             _ => match held {
                 Some(lock) => self.upgrade_locked(lock, identity),
                 None => self.upgrade_locked(&RootLock::take(identity.root())?, identity),
