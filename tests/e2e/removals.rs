@@ -23,10 +23,10 @@ fn a_file_that_could_not_be_removed_goes_when_the_storage_is_writable_again() {
     // Beside the storage, so that only the files can't be written.
     let url = format!("jdbc:sqlite:{}", scratch.join("metadata.sqlite").display());
     let mut site = Site::start(&[("jdbc.db.url", &url), ("http.threads", "3"), OFTEN, ANY]);
-    let mount = Mount::start(&mut site);
+    let files = Files::start(&mut site);
     let (user, channel) = site.public_channel();
     let (deleted, kept) = (site.upload(&user, &channel), site.upload(&user, &channel));
-    mount.make_read_only(&site);
+    files.make_read_only(&site, &channel);
 
     let url = site.url(&format!("{channel}/{deleted}"));
     Request::new("DELETE", &url).basic(user.jid()).send().expect(200);
@@ -35,11 +35,11 @@ fn a_file_that_could_not_be_removed_goes_when_the_storage_is_writable_again() {
     assert!(site.stored(&channel, &deleted).exists(), "the storage was not read-only");
     site.server.wait_log("1 deleted files can't be removed yet and are tried again");
     let count = |name: &str| value(&scrape(&site.server), name);
-    if mount.is_real() {
+    if files.are_mounted() {
         wait_for("the file to be counted", || (count("mediaserver_removals_failed")? > 0.0).then_some(()));
     }
 
-    mount.make_writable(&site);
+    files.make_writable(&site, &channel);
     wait_for("the file to go", || (!site.stored(&channel, &deleted).exists()).then_some(()));
     site.server.wait_log(&format!("removed {channel}/{deleted}: media deleted, "));
     wait_for("the counters", || {
@@ -49,38 +49,35 @@ fn a_file_that_could_not_be_removed_goes_when_the_storage_is_writable_again() {
     Request::get(&site.url(&format!("{channel}/{kept}"))).send().expect(200);
 }
 
-/// The way in which the storage of a site becomes read-only.
-enum Mount {
-    /// It is a mount of its own, in a namespace that only this user or all users have.
-    Real { flags: &'static str },
+/// The way in which the files of a channel become read-only.
+enum Files {
+    /// They are mounted so, in a namespace of the server's.
+    Mounted { flags: &'static str },
     /// strace says so, where nothing may be mounted.
     Pretended,
 }
 
-impl Mount {
-    /// Starts the server of this site anew, so that its storage can become read-only.
+impl Files {
+    /// Starts the server of this site anew, so that files of it can become read-only.
     fn start(site: &mut Site) -> Self {
-        const BIND: &str = r#"mount --bind "$0" "$0" && exec "$@""#;
-        let storage = site.server.storage().display().to_string();
-        site.server.stop();
         let works = |flags: &&str| run(&["unshare", flags, "sh", "-c", "mount --bind /mnt /mnt"]).0 == 0;
-        let Some(flags) = ["-m", "-rm"].into_iter().find(works) else {
-            site.server.start_again();
-            return Self::Pretended;
-        };
-        site.server.start_again_by(&["unshare", flags, "sh", "-c", BIND, &storage]);
+        let Some(flags) = ["-m", "-rm"].into_iter().find(works) else { return Self::Pretended };
+        site.server.stop();
+        site.server.start_again_by(&["unshare", flags]);
         let channel = site.channel("open", &[]);
         site.wait_ready(&channel);
-        Self::Real { flags }
+        Self::Mounted { flags }
     }
 
-    fn is_real(&self) -> bool {
-        matches!(self, Self::Real { .. })
+    fn are_mounted(&self) -> bool {
+        matches!(self, Self::Mounted { .. })
     }
 
-    fn make_read_only(&self, site: &Site) {
+    fn make_read_only(&self, site: &Site, channel: &str) {
         match self {
-            Self::Real { flags } => remount(site, flags, "ro"),
+            Self::Mounted { flags } => {
+                enter(site, flags, channel, r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0""#);
+            }
             Self::Pretended => {
                 let once = "-e trace=unlinkat -e inject=unlinkat:error=EROFS:when=1";
                 site.server.trace(once, &["http-worker", "housekeeper"]);
@@ -88,19 +85,19 @@ impl Mount {
         }
     }
 
-    fn make_writable(&self, site: &Site) {
-        if let Self::Real { flags } = self {
-            remount(site, flags, "rw");
+    fn make_writable(&self, site: &Site, channel: &str) {
+        if let Self::Mounted { flags } = self {
+            enter(site, flags, channel, r#"umount "$0""#);
         }
     }
 }
 
-fn remount(site: &Site, flags: &str, mode: &str) {
-    let (pid, storage) = (site.server.pid().to_string(), site.server.storage().display().to_string());
+/// Runs a command of the shell, with the folder of a channel as `$0`, where the server has its mounts.
+fn enter(site: &Site, flags: &str, channel: &str, command: &str) {
+    let (pid, folder) = (site.server.pid().to_string(), site.server.storage().join(channel));
     let user: &[&str] = if flags == "-m" { &[] } else { &["-U", "--preserve-credentials"] };
-    let options = format!("remount,bind,{mode}");
-    let mount = ["--", "mount", "-o", &options, &storage];
-    let (status, printed) = run(&[&["nsenter", "-t", &pid, "-m"], user, &mount].concat());
+    let shell = ["--", "sh", "-c", command, &folder.display().to_string()];
+    let (status, printed) = run(&[&["nsenter", "-t", &pid, "-m"], user, &shell].concat());
     assert_eq!(status, 0, "{printed}");
 }
 
