@@ -108,12 +108,12 @@ pub struct Library {
     /// What ties files and metadata together.
     pub(super) identity: Identity,
     /// The lock of the storage root, in a server.
-    lock: Option<RootLock>,
+    pub(super) lock: Option<RootLock>,
     pub(super) rows: Arc<Rows>,
     refresher: Arc<Refresher>,
     pub(super) clock: Arc<dyn Clock>,
     settings: RwLock<Settings>,
-    housekeeping: RwLock<HousekeepingSettings>,
+    pub(super) housekeeping: RwLock<HousekeepingSettings>,
     pub(super) housekeeping_counts: HousekeepingCounts,
     studio: RwLock<Arc<Studio>>,
     pub(super) jobs: Jobs<Key>,
@@ -177,18 +177,6 @@ impl Library {
         Ok(())
     }
 
-    /// Whether the server before this one did not end as it should.
-    pub fn is_after_crash(&self) -> bool {
-        self.lock.as_ref().is_some_and(RootLock::after_crash)
-    }
-
-    /// Notes that this server ends as it should: nothing is under way any more.
-    pub fn sign_off(&self) {
-        if let Some(lock) = &self.lock {
-            lock.sign_off();
-        }
-    }
-
     /// The version of the schema of the metadata, if there is one.
     pub fn schema_version(&self) -> Result<Option<i32>> {
         self.metadata.schema_version()
@@ -226,16 +214,6 @@ impl Library {
     /// Other settings for the uploads to come.
     pub fn set_settings(&self, settings: Settings) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
-    }
-
-    /// Other settings for the housekeeper's next round.
-    pub fn set_housekeeping(&self, settings: HousekeepingSettings) {
-        *self.housekeeping.write().unwrap_or_else(PoisonError::into_inner) = settings;
-    }
-
-    /// The settings of the housekeeper.
-    pub fn housekeeping(&self) -> HousekeepingSettings {
-        *self.housekeeping.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Other settings for the previews to come; the programs for films are looked for anew.

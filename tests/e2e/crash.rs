@@ -191,7 +191,7 @@ pub fn check(site: &mut Site, ledgers: &mut [Ledger], mend_first: bool) {
     let left: Vec<_> = files(site.server.storage()).into_iter().filter(|file| is_temporary(file)).collect();
     assert!(left.is_empty(), "the start left {left:?}");
     site.wait_ready(ledgers[0].channel());
-    for ledger in ledgers {
+    for ledger in &mut *ledgers {
         ledger.audit(site);
     }
     wait_for("the walk after the crash", || (self::walks(site) > walks).then_some(()));
