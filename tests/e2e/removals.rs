@@ -87,7 +87,7 @@ impl Files {
 
     fn make_writable(&self, site: &Site, channel: &str) {
         if let Self::Mounted { flags } = self {
-            enter(site, flags, channel, r#"umount "$0""#);
+            enter(site, flags, channel, r#"mount -o remount,bind,rw "$0""#);
         }
     }
 }
