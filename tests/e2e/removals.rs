@@ -64,6 +64,8 @@ impl Files {
         let Some(flags) = ["-m", "-rm"].into_iter().find(works) else { return Self::Pretended };
         site.server.stop();
         site.server.start_again_by(&["unshare", flags]);
+        let starts = || site.server.log().matches("/metrics and /healthz are on ").count();
+        wait_for("the second start", || (starts() == 2).then_some(()));
         let channel = site.channel("open", &[]);
         site.wait_ready(&channel);
         Self::Mounted { flags }

@@ -19,11 +19,11 @@ pub const ANY: (&str, &str) = ("admin.bind", "127.0.0.1:0");
 /// Nobody there.
 pub const NO_XMPP: Xmpp = Xmpp { client_port: 1, component_port: 1 };
 
-/// An address on the listener for those who watch.
+/// An address on the listener for those who watch; that of the last start.
 pub fn admin_url(server: &Server, path: &str) -> String {
     let address = wait_for("the listener for those who watch", || {
         let log = server.log();
-        let (_, rest) = log.split_once("/metrics and /healthz are on ")?;
+        let (_, rest) = log.rsplit_once("/metrics and /healthz are on ")?;
         rest.split_once('\n').map(|(address, _)| address.to_owned())
     });
     format!("http://{address}/{path}")
