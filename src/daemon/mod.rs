@@ -1,6 +1,7 @@
 //! The daemon: what starts what, in which order, and how it ends.
 
 mod commands;
+mod housekeeper;
 mod open;
 mod reload;
 
@@ -14,8 +15,10 @@ use log::{error, info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+pub use crate::media::Repair;
 pub use commands::{check, configuration_rows, drop_schema, fsck, setup_schema, tell_moving, upgrade_schema};
 
+use housekeeper::Housekeeper;
 use reload::Reload;
 
 use crate::access::{Decision, SharedGate};
@@ -23,7 +26,7 @@ use crate::admin::Admin;
 use crate::clock::SystemClock;
 use crate::config::{Config, Notice, Source};
 use crate::error::{Error, Kind, Result};
-use crate::http::{ResumeQueue, Server};
+use crate::http::{Listeners, ResumeQueue, Server};
 use crate::limits;
 use crate::log::Destination;
 use crate::media::Library;
@@ -58,6 +61,13 @@ pub struct Start<'a> {
 /// # Errors
 /// When it can't start, or finds later that it can't go on: the text says what must change.
 pub fn serve(start: Start<'_>) -> Result<()> {
+    let end = run(start);
+    // What was logged before a failed start explains it.
+    log::logger().flush();
+    end
+}
+
+fn run(start: Start<'_>) -> Result<()> {
     let started = SystemTime::now();
     let Start { source, config, notices, reread, notify_socket } = start;
     let notifier =
@@ -72,22 +82,27 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     }
     let (sender, events) = mpsc::channel();
     catch_signals(sender.clone())?;
-    commands::upgrade_embedded(config)?;
-    let library = Arc::new(open::library(config)?);
-    library.clean_up()?;
+    // Before anything is touched: another server may use the same storage.
+    let lock = open::lock_root(config)?;
+    commands::upgrade_embedded(config, &lock)?;
+    let library = Arc::new(open::library(config, Some(lock))?);
+    library.set_housekeeping(config.housekeeping);
     library.log_missing_programs();
     library.log_sandbox();
+    let http = open::http(config)?;
+    let listeners = Listeners::bind(&http.listen)?;
     open_library(&library, sender)?;
 
     let resumed = ResumeQueue::new()?;
     let (outbox, inbox) = xmpp::channel();
     let web = web(config, Arc::clone(&library), outbox, &resumed);
     let xmpp = xmpp::start(config.xmpp.clone(), inbox, Arc::clone(web.door()) as _)?;
-    let server = Server::start(open::http(config)?, resumed, Arc::clone(&web) as _)?;
+    let server = Server::start_on(listeners, http, resumed, Arc::clone(&web) as _)?;
     for address in server.addresses() {
         info!("listening on {address}");
     }
 
+    let housekeeper = Housekeeper::start(housekeeper::chores(&library))?;
     // Until the end: while the others stop, too, somebody may want to know how they are.
     let _admin = admin(config, Admin::new(Arc::clone(web.door()), library, server.monitor(), started))?;
     told(notifier.ready());
@@ -95,11 +110,12 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     let reload = Reload { config, source, reread, log, web: Arc::clone(&web), server: &server };
     let end = wait(&events, reload, &notifier);
     told(notifier.stopping());
+    housekeeper.stop();
     web.door().stop();
     server.stop(limits::SHUTDOWN_TIME);
     xmpp.stop();
+    web.library().sign_off();
     info!("stopped");
-    log::logger().flush();
     end
 }
 

@@ -1,13 +1,15 @@
 //! The library: files and their metadata, kept in step.
 //!
 //! The order of side effects keeps a 201 true (see [`Library::add`]) and leaves no row without its file (see
-//! [`Library::delete`]). A crash may leave a file without a row, which [`Library::fsck`] finds. The threads that serve HTTP
-//! call all of this.
+//! [`Library::delete`]). No id and no file name is used twice: each upload, each avatar and each preview has a random name of
+//! its own, and no file is ever written again. So a file that must go can be removed at any later time. A crash may leave
+//! a file without a row, which the housekeeper finds. The threads that serve HTTP call all of this.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use super::housekeeping::{HousekeepingCounts, HousekeepingSettings};
 use super::preview::Key;
 use super::refresh::Refresher;
 use super::rows::{Known, Reading, Rows};
@@ -18,8 +20,8 @@ use crate::limits;
 use crate::model::{BareJid, Channel, Description, Media, MediaId, Page, Quotas, Refusal};
 use crate::preview::{Format, Jobs, Properties, Sandbox, Studio};
 use crate::store::{
-    Files, MediaInsert, MediaPage, MediaUpdate, Metadata, Published, Sealed, StoredFile, Upload, Uploads,
-    WriteError, verify,
+    Files, Identity, MediaInsert, MediaPage, MediaUpdate, Metadata, Published, RootLock, Sealed, StoredFile,
+    Upload, Uploads, WriteError, verify,
 };
 
 /// The settings of uploads.
@@ -103,10 +105,16 @@ pub struct Library {
     pub(super) uploads: Uploads,
     pub(super) files: Box<dyn Files>,
     pub(super) metadata: Arc<dyn Metadata>,
+    /// What ties files and metadata together.
+    pub(super) identity: Identity,
+    /// The lock of the storage root, in a server.
+    pub(super) lock: Option<RootLock>,
     pub(super) rows: Arc<Rows>,
     refresher: Arc<Refresher>,
     pub(super) clock: Arc<dyn Clock>,
     settings: RwLock<Settings>,
+    pub(super) housekeeping: RwLock<HousekeepingSettings>,
+    pub(super) housekeeping_counts: HousekeepingCounts,
     studio: RwLock<Arc<Studio>>,
     pub(super) jobs: Jobs<Key>,
     /// Previews of one media that are kept.
@@ -117,11 +125,13 @@ pub struct Library {
 }
 
 impl Library {
-    /// A library that is closed: every operation fails as [`Kind::Unavailable`] until [`Library::open`].
+    /// A library that is closed: every operation fails as [`Kind::Unavailable`] until [`Library::open`]. With the lock of its
+    /// storage root it is a server's.
     pub fn new(
         uploads: Uploads,
         files: Box<dyn Files>,
         metadata: Box<dyn Metadata>,
+        (identity, lock): (Identity, Option<RootLock>),
         clock: Arc<dyn Clock>,
         settings: Settings,
         previews: PreviewSettings,
@@ -134,10 +144,14 @@ impl Library {
             uploads,
             files,
             metadata: metadata.into(),
+            identity,
+            lock,
             rows: Arc::new(Rows::new()),
             refresher: Arc::default(),
             clock,
             settings,
+            housekeeping: RwLock::default(),
+            housekeeping_counts: HousekeepingCounts::default(),
             studio,
             jobs,
             preview_count: AtomicUsize::new(previews.count),
@@ -146,10 +160,19 @@ impl Library {
         }
     }
 
-    /// Opens the library, if its metadata has the schema that this program works with. [`Kind::Unavailable`] while the
-    /// database can't be reached; any other error is final.
+    /// Opens the library, if its metadata has the schema that this program works with and belongs to its files. A server's
+    /// then gives the two halves of a new site their id, and removes what uploads of an earlier run left.
+    /// [`Kind::Unavailable`] while the database can't be reached; any other error is final.
     pub fn open(&self) -> Result<()> {
-        verify(self.schema_version()?)?;
+        let state = self.metadata.store_state()?;
+        verify(state.version)?;
+        match &self.lock {
+            None => self.identity.verify(&state)?,
+            Some(lock) => {
+                self.identity.establish(&state, &*self.metadata, lock)?;
+                self.clean_up()?;
+            }
+        }
         self.open.store(true, Ordering::Release);
         Ok(())
     }
@@ -159,8 +182,8 @@ impl Library {
         self.metadata.schema_version()
     }
 
-    /// Removes what the uploads of an earlier run left. Only for a server at its start.
-    pub fn clean_up(&self) -> Result<()> {
+    /// Removes what the uploads of an earlier run left. Only for a server that has no upload yet.
+    pub(super) fn clean_up(&self) -> Result<()> {
         let removed = self.uploads.remove_temporaries()?;
         if removed > 0 {
             log::info!("removed {removed} files of uploads that never ended");
@@ -229,12 +252,13 @@ impl Library {
         author: &BareJid,
         size: u64,
     ) -> std::result::Result<(), Refusal> {
+        let metadata = self.metadata()?;
         let quotas = self.settings().quotas;
         if quotas == Quotas::NONE {
             return Ok(());
         }
         let cost = limits::MEDIA_COST.saturating_add(size);
-        let exceeded = self.metadata()?.exceeded(channel, author.as_str(), cost, quotas)?;
+        let exceeded = metadata.exceeded(channel, author.as_str(), cost, quotas)?;
         exceeded.map_or(Ok(()), |quota| Err(quota.into()))
     }
 
@@ -242,8 +266,8 @@ impl Library {
     /// avatar is made square and loses its metadata before.
     ///
     /// # Errors
-    /// Nothing is visible then. Only where it is not known whether the database stored the row, the file stays, for
-    /// [`Library::fsck`].
+    /// Nothing is visible then. Only where it is not known whether the database stored the row, the file stays: if it has no
+    /// row, a [`Walker`](super::Walker) finds it.
     pub fn add(&self, sealed: Sealed, new: New) -> std::result::Result<Media, Refusal> {
         let avatar = new.avatar;
         let metadata = self.metadata()?;
@@ -265,7 +289,7 @@ impl Library {
             Err(WriteError::Failed(error)) => error.into(),
             Err(WriteError::Unknown(error)) => return Err(error.into()),
         };
-        self.remove_file(&media.channel, &media.id);
+        self.remove_file(&media.channel, &media.id, ORPHAN);
         Err(refusal)
     }
 
@@ -352,7 +376,8 @@ impl Library {
         }
     }
 
-    /// Deletes a media: its rows in one transaction, then its files. `false` if it is gone already.
+    /// Deletes a media: its rows in one transaction, then its files. `false` if it is gone already. What a failure or a crash
+    /// leaves of the files, a [`Remover`](super::Remover) removes: the transaction notes which files must go.
     pub fn delete(&self, media: &Media) -> Result<bool> {
         self.delete_id(&media.channel, &media.id)
     }
@@ -363,15 +388,15 @@ impl Library {
         let Some(deleted) = deleted? else { return Ok(false) };
         // The rows are gone: the media is deleted, whatever happens to the files.
         for id in deleted.previews.iter().chain([id]) {
-            self.remove_file(channel, id);
+            self.remove_file(channel, id, REMOVAL);
         }
         Ok(true)
     }
 
-    /// Removes a file that has no row. If that fails, `fsck` will.
-    pub(super) fn remove_file(&self, channel: &Channel, id: &MediaId) {
+    /// Removes a file that has no row. If that fails, `later` says what will become of it.
+    pub(super) fn remove_file(&self, channel: &Channel, id: &MediaId, later: &str) {
         if let Err(error) = self.files.remove(channel, id) {
-            log::warn!("{channel}/{id} has no row, but its file stays until fsck --repair: {error}");
+            log::warn!("the file {channel}/{id} can't be removed now, {later}: {error}");
         }
     }
 
@@ -384,6 +409,11 @@ impl Library {
         }
     }
 }
+
+/// What becomes of a file that has a removal.
+pub(super) const REMOVAL: &str = "the housekeeper tries again";
+/// What becomes of a file without a row or a removal.
+pub(super) const ORPHAN: &str = "a walk of the store will move it to .lost";
 
 /// The media of this name in this channel.
 fn find(metadata: &dyn Metadata, channel: &Channel, name: &Name) -> Result<Option<Media>> {

@@ -8,10 +8,12 @@ use std::sync::{Mutex, PoisonError};
 
 use super::columns::{self, INSERT};
 use super::engine::{Change, Engine, Session, WriteError};
+use super::identity::{DatabaseState, StoreId};
 use super::metadata::{
-    Deleted, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert, PreviewRow,
-    UsageKind, WrongSum,
+    Deleted, FileName, KnownAs, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert,
+    PreviewRow, Removal, UsageKind, WrongSum,
 };
+use super::schema::CURRENT;
 use super::statements;
 use super::value::{Row, values};
 use crate::clock::Timestamp;
@@ -109,11 +111,6 @@ impl<E: Engine> Metadata for Store<E> {
         })
     }
 
-    fn has_preview(&self, channel: &Channel, id: &MediaId) -> Result<bool> {
-        let parameters = values![id.as_str(), channel.as_str()];
-        self.0.read(move |session| Ok(session.row(statements::HAS_PREVIEW, &parameters)?.is_some()))
-    }
-
     fn preview(&self, media: &MediaId, height: u32, width: u32) -> Result<Option<Preview>> {
         let parameters = values![media.as_str(), height, width];
         self.0.read(move |session| session.row(statements::PREVIEW, &parameters)?.map_or(Ok(None), preview))
@@ -141,6 +138,28 @@ impl<E: Engine> Metadata for Store<E> {
             let deleted = session.execute(statements::DELETE_PREVIEW, &values![id.as_str()])?;
             Ok(Change::Commit(deleted > 0))
         })?)
+    }
+
+    fn removals(&self, after: i64, max: usize) -> Result<Vec<Removal>> {
+        self.0.read(move |session| {
+            let rows = session.rows(statements::REMOVALS, &values![after, max])?;
+            rows.into_iter().map(removal).collect()
+        })
+    }
+
+    fn end_removals(&self, ids: &[i64]) -> Result<()> {
+        let ids = ids.to_vec();
+        Ok(self.0.write(move |session| {
+            for id in &ids {
+                session.execute(statements::END_REMOVAL, &values![*id])?;
+            }
+            Ok(Change::Commit(()))
+        })?)
+    }
+
+    fn known_as(&self, files: &[FileName]) -> Result<Vec<KnownAs>> {
+        let files = files.to_vec();
+        self.0.read(move |session| files.iter().map(|file| known_as(session, file)).collect())
     }
 
     fn wrong_usage(&self, kind: UsageKind) -> Result<Vec<WrongSum>> {
@@ -173,6 +192,15 @@ impl<E: Engine> Metadata for Store<E> {
         self.0.read(version)
     }
 
+    fn store_state(&self) -> Result<DatabaseState> {
+        self.0.read(store_state)
+    }
+
+    fn set_store_id(&self, id: &StoreId) -> Result<StoreId> {
+        let id = id.clone();
+        Ok(self.0.write(move |session| set_store_id(session, &id).map(Change::Commit))?)
+    }
+
     fn pool(&self) -> Pool {
         self.0.pool()
     }
@@ -190,6 +218,33 @@ pub(super) fn version(session: &mut dyn Session) -> Result<Option<i32>> {
     let version: i64 = row.map_or(Ok(0), Row::single)?;
     // A number that no version has is newer than all that are known.
     Ok(Some(version.try_into().unwrap_or(i32::MAX)))
+}
+
+/// What the database tells about the store that it belongs to. Any version of the schema may be there, or none.
+pub(super) fn store_state(session: &mut dyn Session) -> Result<DatabaseState> {
+    let version = version(session)?;
+    let id = match version {
+        Some(FIRST_WITH_ID..=CURRENT) => store_id(session)?,
+        _ => None,
+    };
+    let has_media = version.is_some() && session.row(statements::ANY_MEDIA, &[])?.is_some();
+    Ok(DatabaseState { version, id, has_media })
+}
+
+/// The first version of the schema with the table `store`.
+const FIRST_WITH_ID: i32 = 5;
+
+fn store_id(session: &mut dyn Session) -> Result<Option<StoreId>> {
+    let Some(row) = session.row(statements::STORE_ID, &[])? else { return Ok(None) };
+    let id: String = row.single()?;
+    let corrupt = |()| Error::new(Kind::Corrupt, format!("{id:?} in the table store is no store's id"));
+    id.parse().map(Some).map_err(corrupt)
+}
+
+/// Gives the database the id of its store, unless it has one; the id that it has then.
+pub(super) fn set_store_id(session: &mut dyn Session, id: &StoreId) -> Result<StoreId> {
+    session.execute(statements::SET_STORE_ID, &values![id.as_str()])?;
+    Ok(store_id(session)?.unwrap_or_else(|| id.clone()))
 }
 
 /// Rows first: the avatar's, then the media's, whose trigger changes the sums.
@@ -300,6 +355,7 @@ fn delete(session: &mut dyn Session, channel: &Channel, id: &MediaId) -> Result<
     if session.lock(statements::EXISTS, &values![id, channel.as_str()])?.is_none() {
         return Ok(None);
     }
+    session.execute(statements::REMOVE_MEDIA, &values![id])?;
     let previews = preview_ids(session.rows(statements::DELETE_PREVIEWS, &values![id])?)?;
     session.execute(statements::DELETE_AVATAR, &values![id])?;
     session.execute(statements::DELETE_MEDIA, &values![id])?;
@@ -325,8 +381,11 @@ fn insert_preview(
         return Ok(Change::RollBack(PreviewInsert::Taken));
     }
     let others = max.saturating_sub(1);
-    let evicted = session.rows(statements::EVICT_PREVIEWS, &values![owner, id, others])?;
-    Ok(Change::Commit(PreviewInsert::Stored(preview_ids(evicted)?)))
+    let evicted = preview_ids(session.rows(statements::EVICT_PREVIEWS, &values![owner, id, others])?)?;
+    for id in &evicted {
+        session.execute(statements::REMOVE_PREVIEW, &values![media.channel.as_str(), id.as_str()])?;
+    }
+    Ok(Change::Commit(PreviewInsert::Stored(evicted)))
 }
 
 /// The media of a row, unless it can't be read.
@@ -365,6 +424,28 @@ fn preview(mut row: Row) -> Result<Option<Preview>> {
         })
     };
     Ok(complete())
+}
+
+fn removal(mut row: Row) -> Result<Removal> {
+    Ok(Removal {
+        id: row.next()?,
+        folder: row.next()?,
+        file: row.next()?,
+        reason: row.next()?,
+        since: row.next()?,
+        is_named: row.next::<i64>()? != 0,
+    })
+}
+
+fn known_as(session: &mut dyn Session, (channel, id): &FileName) -> Result<KnownAs> {
+    let row = session.row(statements::KNOWN_AS, &values![channel.as_str(), id.as_str()])?;
+    let table: Option<String> = row.map(Row::single).transpose()?;
+    Ok(match table.as_deref() {
+        Some("medias") => KnownAs::Media,
+        Some("previews") => KnownAs::Preview,
+        Some(_) => KnownAs::Removal,
+        None => KnownAs::Nothing,
+    })
 }
 
 fn wrong_sum(mut row: Row, kind: UsageKind) -> Result<WrongSum> {
