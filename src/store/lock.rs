@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_stays_whoever_takes_the_lock() {
+    fn a_mark_outlives_the_lock_of_its_process() {
         let scratch = Scratch::new();
         assert_eq!(mark(scratch.path()).unwrap(), None);
         let id = StoreId::random();
