@@ -56,11 +56,12 @@ impl RootLock {
     }
 
     /// Names this process as the holder, behind an id that is there. Where that fails, for want of room, another process is
-    /// refused all the same.
+    /// refused all the same. An id that can't be read is not written over.
     fn sign(&self) {
-        let id = content(&self.file).unwrap_or_default();
-        let id = id.lines().next().unwrap_or_default();
-        let _ = self.write(&format!("{id}\n{}\n", signature()));
+        if let Ok(text) = content(&self.file) {
+            let id = text.lines().next().unwrap_or_default();
+            let _ = self.write(&format!("{id}\n{}\n", signature()));
+        }
     }
 
     /// Writes the same bytes over an id that is there, so a crash can't harm it.
