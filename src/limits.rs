@@ -93,7 +93,11 @@ pub const FORM_PARTS: usize = 64;
 pub const PART_HEAD_BYTES: usize = 8 * 1024;
 /// Bytes of a form field's name.
 pub const FIELD_NAME_BYTES: usize = 256;
-/// Bytes of one text field (title, description, file name).
+/// Bytes of a title: a line under a picture. Titles of older rows may be longer.
+pub const TITLE_BYTES: usize = 1024;
+/// Bytes of a description: a few pages. Descriptions of older rows may be longer.
+pub const DESCRIPTION_BYTES: usize = 16 * 1024;
+/// Bytes of any other text field, such as the file name.
 pub const FIELD_BYTES: usize = 64 * 1024;
 /// Bytes of all that a form holds besides its data; above it a body is refused unread.
 pub const FORM_OVERHEAD_BYTES: u64 = 512 * 1024;
@@ -135,6 +139,9 @@ pub const TRANSACTION_ID_BYTES: usize = 255;
 pub const AVATAR_MAX_AGE: Duration = Duration::from_secs(300);
 /// Entries of a list without `max`, or with a larger one.
 pub const LIST_ENTRIES: usize = 1000;
+/// Bytes of the texts in a page of a list. A page with more ends sooner, but has at least one entry: so a list takes about
+/// a megabyte of memory, whatever its texts are.
+pub const LIST_TEXT_BYTES: usize = 256 * 1024;
 
 /// Bytes of one stanza from the XMPP server. One with more, or beyond the five limits that follow, is dropped: whoever may
 /// write to us may send it, and must not be able to end the stream by that. Servers let 256 or 512 KiB pass.

@@ -85,6 +85,7 @@ refusals! {
     Undecodable = 412 "No preview", "The media is damaged or of an unusual kind, and can't be decoded.";
     TooManyPixels = 412 "No preview", "The media has more pixels or bytes than this server makes previews of.";
     TooLarge = 413 "Too large", "The data is larger than this server accepts.";
+    TextTooLong = 413 "Too large", "A title has at most 1024 bytes, a description 16384.";
     UriTooLong = 414 "Address too long", "The request line is too long.";
     UnsupportedMediaType = 415 "Form not understood", "Send multipart/form-data or application/x-www-form-urlencoded.";
     NoAvatar = 415 "Not an avatar", "An avatar must be a JPEG, PNG, GIF, WebP, BMP or TIFF picture that can be decoded.";

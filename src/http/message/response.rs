@@ -62,7 +62,11 @@ impl Response {
     /// A response with a value as JSON.
     pub fn json(status: u16, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
-            Ok(body) => Self::bytes(status, "application/json; charset=UTF-8", body),
+            Ok(mut body) => {
+                // A client that reads slowly keeps it for long; it may have twice the room that it needs.
+                body.shrink_to_fit();
+                Self::bytes(status, "application/json; charset=UTF-8", body)
+            }
             Err(error) => {
                 log::error!("a response can't be written as JSON: {error}");
                 Self::refusal(Refusal::Internal)
