@@ -179,8 +179,10 @@ pub const XMPP_LOGIN_TIME: Duration = Duration::from_secs(20);
 pub const XMPP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// First pause before a reconnect; it doubles each time, with jitter.
 pub const XMPP_BACKOFF_MIN: Duration = Duration::from_millis(500);
-/// Longest pause before a reconnect.
-pub const XMPP_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Longest time from one attempt to connect to the next: a server that is back is used soon.
+pub const XMPP_BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Longest attempt to connect to one address: a host that is down does not answer.
+pub const XMPP_CONNECT_TIME: Duration = Duration::from_secs(5);
 /// How finely the XMPP thread lets the gate look at its clocks, while something waits there.
 pub const XMPP_TICK: Duration = Duration::from_millis(100);
 /// How often the log repeats that a link is still down.
@@ -254,7 +256,7 @@ pub const DATABASE_RETRY: Duration = Duration::from_secs(1);
 /// Between two looks of a running server for a schema that is newer than it knows: soon after an upgrade that was made
 /// beside it, and too seldom to cost anything.
 pub const SCHEMA_WATCH: Duration = Duration::from_secs(30);
-/// The resource of the client's XMPP session.
+/// What the resource of the client's XMPP session begins with.
 pub const XMPP_RESOURCE: &str = "media-server";
 /// Open files besides those of connections and transfers: listeners, XMPP, databases, logs.
 pub const OTHER_FILES: usize = 128;

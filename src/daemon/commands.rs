@@ -23,18 +23,13 @@ pub fn tell_moving(source: &Source, out: &mut dyn Write) {
 /// # Errors
 /// The first failure; the others are printed, too.
 pub fn check(config: &Config, out: &mut dyn Write) -> Result<()> {
-    let client = xmpp::ClientSettings {
-        // So that the running server keeps its session.
-        resource: format!("{}-check", crate::limits::XMPP_RESOURCE),
-        ..config.xmpp.client.clone()
-    };
     let parts: [(&str, Result<String>); 6] = [
         ("storage", check_storage(config)),
         ("previews", check_previews(config)),
         ("database", check_database(config)),
         ("https", check_certificate(config)),
         ("component", check_link(&LinkSettings::Component(config.xmpp.component.clone()))),
-        ("client", check_link(&LinkSettings::Client(client))),
+        ("client", check_link(&LinkSettings::Client(config.xmpp.client.with_own_resource()))),
     ];
     let mut first = Ok(());
     for (part, result) in parts {

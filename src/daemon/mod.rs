@@ -82,7 +82,8 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     let resumed = ResumeQueue::new()?;
     let (outbox, inbox) = xmpp::channel();
     let web = web(config, Arc::clone(&library), outbox, &resumed);
-    let xmpp = xmpp::start(config.xmpp.clone(), inbox, Arc::clone(web.door()) as _)?;
+    let links = xmpp::Settings { client: config.xmpp.client.with_own_resource(), ..config.xmpp.clone() };
+    let xmpp = xmpp::start(links, inbox, Arc::clone(web.door()) as _)?;
     let server = Server::start(open::http(config)?, resumed, Arc::clone(&web) as _)?;
     for address in server.addresses() {
         info!("listening on {address}");

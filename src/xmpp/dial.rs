@@ -69,7 +69,8 @@ fn lost() -> Error {
     Error::new(Kind::Failure, "the thread that connects to the XMPP server ended without a result")
 }
 
-/// Tries each address of the host. Each has an equal share of the time that is left.
+/// Tries each address of the host. Each has an equal share of the time that is left, but not more than
+/// [`limits::XMPP_CONNECT_TIME`].
 fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStream> {
     let failed = |error| {
         Error::caused(Kind::Unavailable, format!("can't connect to the XMPP server at {host}:{port}"), error)
@@ -80,7 +81,8 @@ fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStream> {
     for address in addresses {
         let share = deadline.saturating_duration_since(Instant::now()) / left;
         left -= 1;
-        match TcpStream::connect_timeout(&address, share.max(Duration::from_millis(1))) {
+        let time = share.clamp(Duration::from_millis(1), limits::XMPP_CONNECT_TIME);
+        match TcpStream::connect_timeout(&address, time) {
             Ok(socket) => return Ok(socket),
             Err(error) => last = error,
         }
