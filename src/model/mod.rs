@@ -6,11 +6,13 @@ mod media;
 mod method;
 mod network;
 mod permission;
+mod preparation;
+mod punycode;
 mod quota;
 mod refusal;
 
 pub use affiliation::{AccessModel, Affiliation};
-pub use jid::{BareJid, Channel, Jid, JidError};
+pub use jid::{BareJid, Channel, Jid, JidError, ascii_host};
 pub use media::{Description, Media, MediaId, MediaIdError, Page, Preview};
 pub use method::Method;
 pub use network::{Network, NetworkError};

@@ -6,6 +6,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::model::ascii_host;
 
 /// An attempt to connect.
 pub(super) struct Dial {
@@ -75,7 +77,9 @@ fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStream> {
     let failed = |error| {
         Error::caused(Kind::Unavailable, format!("can't connect to the XMPP server at {host}:{port}"), error)
     };
-    let addresses: Vec<_> = (host, port).to_socket_addrs().map_err(failed)?.collect();
+    let no_name = || failed(std::io::Error::other("it can't be a name in the DNS"));
+    let name = ascii_host(host).ok_or_else(no_name)?;
+    let addresses: Vec<_> = (name.as_str(), port).to_socket_addrs().map_err(failed)?.collect();
     let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
     let mut last = std::io::Error::other("the name has no address");
     for address in addresses {
