@@ -192,8 +192,12 @@ pub const XMPP_CLOSE_TIME: Duration = Duration::from_secs(1);
 /// SCRAM iterations a server may ask for: fewer are unsafe, more are an attack on our time (RFC 5802).
 pub const SCRAM_ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=1_000_000;
 
-/// Items of one disco#items answer that are asked who they are.
-pub const DISCOVERY_ITEMS: usize = 50;
+/// Items of a domain that are asked who they are.
+pub const DISCOVERY_ITEMS: usize = 1000;
+/// Items of other domains that are asked; they are asked over the network.
+pub const DISCOVERY_FOREIGN_ITEMS: usize = 50;
+/// Items that are asked at a time.
+pub const DISCOVERY_WINDOW: usize = 50;
 /// Pages of one affiliation list that are read (XEP-0059).
 pub const AFFILIATION_PAGES: usize = 200;
 /// Requests that wait for one and the same lookup.
