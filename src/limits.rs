@@ -54,6 +54,10 @@ pub const LISTEN_BACKLOG: i32 = 1024;
 pub const ACCEPTS: usize = 16;
 /// Access lines, and other lines, that may wait to be written to the log. Those beyond are dropped and counted.
 pub const LOG_LINES: [usize; 2] = [4096, 1024];
+/// Lines that one place in the code may log in [`LOG_REPEAT_TIME`]: enough to see what they have in common.
+pub const LOG_REPEATS: u32 = 20;
+/// How long they count.
+pub const LOG_REPEAT_TIME: Duration = Duration::from_secs(60);
 /// How long the log's thread lets more access lines come before it writes the first.
 pub const LOG_GATHER: Duration = Duration::from_millis(5);
 /// How long the end of the process waits for the log to be written.

@@ -167,7 +167,9 @@ fn catch_signals(sender: mpsc::Sender<Event>) -> Result<()> {
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = thread::current();
-        error!("panic on thread {}, which is a bug: {panic}", thread.name().unwrap_or("?"));
+        let name = thread.name().unwrap_or("?");
+        // Not of the daemon: a client may be able to cause it at will, so the line is limited.
+        error!(target: "media_server", "panic on thread {name}, which is a bug: {panic}");
     }));
 }
 
