@@ -62,15 +62,21 @@ fn check_previews(config: &Config) -> Result<String> {
 
 fn check_database(config: &Config) -> Result<String> {
     let database = &config.database;
+    let mut advice = None;
     let version = match database {
-        Database::Postgres(settings) => Schema::connect(settings)?.version()?,
+        Database::Postgres(settings) => {
+            let mut schema = Schema::connect(settings)?;
+            advice = schema.encoding_advice()?;
+            schema.version()?
+        }
         Database::Sqlite(path) => match SqliteSchema::new(path, &config.storage.root).version()? {
             None => return Ok(format!("{database} is not there yet; the server makes it at its start")),
             version => version,
         },
     };
     verify(version)?;
-    Ok(format!("{database}, the schema is the one needed"))
+    let advice = advice.map(|advice| format!(", but {advice}")).unwrap_or_default();
+    Ok(format!("{database}, the schema is the one needed{advice}"))
 }
 
 fn check_certificate(config: &Config) -> Result<String> {

@@ -92,6 +92,7 @@ refusals! {
     UnsupportedCoding = 415 "Coding not understood", "Send the body without Content-Encoding.";
     RangeNotSatisfiable = 416 "Range not satisfiable", "The range begins beyond the end of the media.";
     ExpectationFailed = 417 "Expectation failed", "Only 100-continue can be expected.";
+    Untranslatable = 422 "Text not storable", "The database of this server can't hold a character of this text, such as an emoji.";
     TooManyForUser = 429 "Too many requests", "Too many requests of this address wait to be confirmed.", retry 30;
     TooManyForAddress = 429 "Too many requests", "Too many requests from this network address wait to be confirmed.", retry 30;
     TooManyLookups = 429 "Too many requests", "Too many questions about channels are asked for this network address.", retry 10;
@@ -144,6 +145,10 @@ impl From<Error> for Refusal {
                 log::warn!("{error}");
                 Self::Overloaded
             }
+            Kind::Untranslatable => {
+                log::warn!("{error}");
+                Self::Untranslatable
+            }
             Kind::Full => {
                 log::error!("{error}");
                 Self::StorageFull
@@ -191,6 +196,7 @@ mod tests {
             (Kind::Full, Refusal::StorageFull),
             (Kind::Exhausted, Refusal::Overloaded),
             (Kind::Corrupt, Refusal::Internal),
+            (Kind::Untranslatable, Refusal::Untranslatable),
         ] {
             assert_eq!(Refusal::from(Error::new(kind, "secret")), refusal);
         }

@@ -2,7 +2,7 @@
 
 use postgres::Client;
 
-use super::super::postgres::{PostgresSettings, fault, prepare};
+use super::super::postgres::{PostgresSettings, encoding_advice, fault, prepare, refuse_shared_sessions};
 use super::{CURRENT, verify};
 use crate::error::{Error, Kind, Result};
 
@@ -24,11 +24,21 @@ pub struct Schema {
 
 impl Schema {
     /// Connects to the database. [`Kind::Unavailable`] if it can't be reached now, [`Kind::Failure`] if it
-    /// refuses the log-in or does not exist.
+    /// refuses the log-in or does not exist, [`Kind::Config`] if a pooler keeps us from a session of our own.
     pub fn connect(settings: &PostgresSettings) -> Result<Self> {
-        let mut client = settings.config().connect(settings.tls()?).map_err(fault)?;
+        let connect = || settings.config().connect(settings.tls()?).map_err(fault);
+        let mut client = connect()?;
         prepare(&mut client, settings.schema.as_deref(), "")?;
+        // Where a second connection is one too many, there is no pooler.
+        if let Ok(mut other) = connect() {
+            refuse_shared_sessions(&mut client, &mut other)?;
+        }
         Ok(Self { client })
+    }
+
+    /// What the operator should know about the encoding of the database; `None` if it is UTF-8.
+    pub fn encoding_advice(&mut self) -> Result<Option<String>> {
+        encoding_advice(&mut self.client)
     }
 
     /// The version of the schema: `None` if there is none, 0 for the original's without a table of versions.
