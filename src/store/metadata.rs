@@ -82,7 +82,7 @@ pub trait Metadata: Send + Sync {
     /// Makes a sum what the rows say, even while others write.
     fn correct_usage(&self, wrong: &WrongSum) -> Result<()>;
 
-    /// The cheapest query, to see whether the database answers.
+    /// The cheapest query, to see whether the database answers; fails as well if its file is gone or another one.
     fn ping(&self) -> Result<()>;
 
     /// The version of the schema: `None` if there is none, 0 for the original's without a table of versions.

@@ -170,6 +170,7 @@ impl<E: Engine> Metadata for Store<E> {
     }
 
     fn ping(&self) -> Result<()> {
+        self.0.check_place()?;
         self.0.read(|session| session.row(statements::PING, &[]).map(drop))
     }
 
