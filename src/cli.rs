@@ -256,7 +256,12 @@ fn run(invocation: Invocation) -> Result<(), Error> {
 fn status(kind: Kind) -> ExitCode {
     match kind {
         Kind::Config => ExitCode::from(78),
-        Kind::Unavailable | Kind::Full | Kind::Exhausted | Kind::Corrupt | Kind::Failure => ExitCode::from(1),
+        Kind::Unavailable
+        | Kind::Full
+        | Kind::Exhausted
+        | Kind::Untranslatable
+        | Kind::Corrupt
+        | Kind::Failure => ExitCode::from(1),
     }
 }
 

@@ -17,6 +17,8 @@ pub enum Kind {
     Full,
     /// No descriptors or memory are left; fewer connections or higher limits would help.
     Exhausted,
+    /// A text holds a character that the database can't hold: its encoding is not UTF-8.
+    Untranslatable,
     /// Data on disk, in the database or from a peer is not valid.
     Corrupt,
     /// Any other failure: of the operating system, or a bug.

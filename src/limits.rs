@@ -54,6 +54,10 @@ pub const LISTEN_BACKLOG: i32 = 1024;
 pub const ACCEPTS: usize = 16;
 /// Access lines, and other lines, that may wait to be written to the log. Those beyond are dropped and counted.
 pub const LOG_LINES: [usize; 2] = [4096, 1024];
+/// Lines that one place in the code may log in [`LOG_REPEAT_TIME`]: enough to see what they have in common.
+pub const LOG_REPEATS: u32 = 20;
+/// How long they count.
+pub const LOG_REPEAT_TIME: Duration = Duration::from_secs(60);
 /// How long the log's thread lets more access lines come before it writes the first.
 pub const LOG_GATHER: Duration = Duration::from_millis(5);
 /// How long the end of the process waits for the log to be written.
@@ -93,7 +97,11 @@ pub const FORM_PARTS: usize = 64;
 pub const PART_HEAD_BYTES: usize = 8 * 1024;
 /// Bytes of a form field's name.
 pub const FIELD_NAME_BYTES: usize = 256;
-/// Bytes of one text field (title, description, file name).
+/// Bytes of a title: a line under a picture. Titles of older rows may be longer.
+pub const TITLE_BYTES: usize = 1024;
+/// Bytes of a description: a few pages. Descriptions of older rows may be longer.
+pub const DESCRIPTION_BYTES: usize = 16 * 1024;
+/// Bytes of any other text field, such as the file name.
 pub const FIELD_BYTES: usize = 64 * 1024;
 /// Bytes of all that a form holds besides its data; above it a body is refused unread.
 pub const FORM_OVERHEAD_BYTES: u64 = 512 * 1024;
@@ -135,6 +143,9 @@ pub const TRANSACTION_ID_BYTES: usize = 255;
 pub const AVATAR_MAX_AGE: Duration = Duration::from_secs(300);
 /// Entries of a list without `max`, or with a larger one.
 pub const LIST_ENTRIES: usize = 1000;
+/// Bytes of the texts in a page of a list. A page with more ends sooner, but has at least one entry: so a list takes about
+/// a megabyte of memory, whatever its texts are.
+pub const LIST_TEXT_BYTES: usize = 256 * 1024;
 
 /// Bytes of one stanza from the XMPP server. One with more, or beyond the five limits that follow, is dropped: whoever may
 /// write to us may send it, and must not be able to end the stream by that. Servers let 256 or 512 KiB pass.
@@ -172,8 +183,10 @@ pub const XMPP_LOGIN_TIME: Duration = Duration::from_secs(20);
 pub const XMPP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// First pause before a reconnect; it doubles each time, with jitter.
 pub const XMPP_BACKOFF_MIN: Duration = Duration::from_millis(500);
-/// Longest pause before a reconnect.
-pub const XMPP_BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// Longest time from one attempt to connect to the next: a server that is back is used soon.
+pub const XMPP_BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Longest attempt to connect to one address: a host that is down does not answer.
+pub const XMPP_CONNECT_TIME: Duration = Duration::from_secs(5);
 /// How finely the XMPP thread lets the gate look at its clocks, while something waits there.
 pub const XMPP_TICK: Duration = Duration::from_millis(100);
 /// How often the log repeats that a link is still down.
@@ -183,8 +196,12 @@ pub const XMPP_CLOSE_TIME: Duration = Duration::from_secs(1);
 /// SCRAM iterations a server may ask for: fewer are unsafe, more are an attack on our time (RFC 5802).
 pub const SCRAM_ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=1_000_000;
 
-/// Items of one disco#items answer that are asked who they are.
-pub const DISCOVERY_ITEMS: usize = 50;
+/// Items of a domain that are asked who they are.
+pub const DISCOVERY_ITEMS: usize = 1000;
+/// Items of other domains that are asked; they are asked over the network.
+pub const DISCOVERY_FOREIGN_ITEMS: usize = 50;
+/// Items that are asked at a time.
+pub const DISCOVERY_WINDOW: usize = 50;
 /// Pages of one affiliation list that are read (XEP-0059).
 pub const AFFILIATION_PAGES: usize = 200;
 /// Requests that wait for one and the same lookup.
@@ -268,7 +285,7 @@ pub const DATABASE_RETRY: Duration = Duration::from_secs(1);
 /// Between two looks of a running server for a schema that is newer than it knows: soon after an upgrade that was made
 /// beside it, and too seldom to cost anything.
 pub const SCHEMA_WATCH: Duration = Duration::from_secs(30);
-/// The resource of the client's XMPP session.
+/// What the resource of the client's XMPP session begins with.
 pub const XMPP_RESOURCE: &str = "media-server";
 /// Open files besides those of connections and transfers: listeners, XMPP, databases, logs.
 pub const OTHER_FILES: usize = 128;

@@ -1,6 +1,8 @@
 //! The log: one line a record, to stderr or a file that can be reopened, whatever a client put into it. Any thread may log;
 //! the thread `log` writes the lines, so that a log that nobody reads delays nobody.
 
+mod limit;
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -10,11 +12,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{LevelFilter, Log, Metadata, Record};
 use simplelog::{ConfigBuilder, WriteLogger};
 
+use self::limit::{Admission, RepeatLimit};
 use crate::clock::{RFC3339, Timestamp};
 use crate::error::{Error, Result};
 use crate::limits;
@@ -39,6 +42,7 @@ pub fn start(level: LevelFilter, destination: Destination) -> Result<Switch> {
     let logger = QueueLogger {
         access: write_logger(&queue, Kind::Access),
         others: write_logger(&queue, Kind::Other),
+        repeats: RepeatLimit::default(),
         queue: Arc::clone(&queue),
     };
     log::set_boxed_logger(Box::new(logger))
@@ -108,6 +112,7 @@ impl Switch {
 struct QueueLogger {
     access: Box<WriteLogger<LineWriter<QueueWriter>>>,
     others: Box<WriteLogger<LineWriter<QueueWriter>>>,
+    repeats: RepeatLimit,
     queue: Arc<Queue>,
 }
 
@@ -120,11 +125,22 @@ impl Log for QueueLogger {
         if !self.enabled(record.metadata()) {
             return;
         }
+        let is_access = record.target() == ACCESS;
+        let admission = if is_access { Admission::Write } else { self.repeats.admit(record, Instant::now()) };
         let mut text = String::with_capacity(LINE_ROOM);
         // Writing to memory can't fail.
-        let _ = write!(text, "{}", record.args());
+        let _ = match admission {
+            Admission::LeaveOut => return,
+            Admission::Write => write!(text, "{}", record.args()),
+            Admission::WriteLast => {
+                write!(text, "{} (for up to a minute, more lines like this one are left out)", record.args())
+            }
+            Admission::WriteAfter(count) => {
+                write!(text, "{} ({count} lines like this one were left out before)", record.args())
+            }
+        };
         let text = escape(&text);
-        let logger = if record.target() == ACCESS { &self.access } else { &self.others };
+        let logger = if is_access { &self.access } else { &self.others };
         logger
             .log(&Record::builder().metadata(record.metadata().clone()).args(format_args!("{text}")).build());
     }

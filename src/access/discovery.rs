@@ -1,5 +1,5 @@
-//! The search for a domain's channel service (XEP-0030): the domain and all its items are asked for their identities.
-//! Without I/O.
+//! The search for a domain's channel service (XEP-0030): the domain and its items are asked for their identities, some at a
+//! time. Without I/O.
 
 use super::iq::{self, IqReply, IqRequest};
 use super::lookup::{LookupProtocol, LookupStep, LookupValue};
@@ -12,6 +12,8 @@ pub(super) struct Discovery {
     domain: Jid,
     /// The entities that may be the service: the domain's items in order, then the domain.
     candidates: Vec<Candidate>,
+    /// How many of them, from the first, have been asked.
+    asked: usize,
     /// Whether a candidate did not reply; it might be the service.
     doubt: bool,
 }
@@ -23,7 +25,8 @@ struct Candidate {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum CandidateState {
-    Asked,
+    /// Not asked yet, or without a reply.
+    Unknown,
     /// A plain pubsub service: taken if there is no channel service.
     PubSub,
     Other,
@@ -31,17 +34,31 @@ enum CandidateState {
 
 impl Discovery {
     pub(super) fn new(domain: Jid) -> Self {
-        Self { domain, candidates: Vec::new(), doubt: false }
+        Self { domain, candidates: Vec::new(), asked: 0, doubt: false }
     }
 
     fn ask_candidates(&mut self, mut jids: Vec<Jid>) -> LookupStep {
-        jids.retain(|jid| *jid != self.domain);
+        let mut foreign = 0..limits::DISCOVERY_FOREIGN_ITEMS;
+        jids.retain(|jid| *jid != self.domain && (self.is_below(jid) || foreign.next().is_some()));
         jids.push(self.domain.clone());
-        let request = |jid: &Jid| IqRequest { to: jid.clone(), payload: query(ns::DISCO_INFO) };
-        let requests = jids.iter().map(request).collect();
         self.candidates =
-            jids.into_iter().map(|jid| Candidate { jid, state: CandidateState::Asked }).collect();
-        LookupStep::Send(requests)
+            jids.into_iter().map(|jid| Candidate { jid, state: CandidateState::Unknown }).collect();
+        LookupStep::Send(self.ask_next(limits::DISCOVERY_WINDOW))
+    }
+
+    /// Whether it is an address of the domain or of a domain below it.
+    fn is_below(&self, jid: &Jid) -> bool {
+        let above = jid.bare().domain().strip_suffix(self.domain.bare().domain());
+        above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
+    }
+
+    /// The questions to the next `count` candidates.
+    fn ask_next(&mut self, count: usize) -> Vec<IqRequest> {
+        let next = self.candidates.iter().skip(self.asked).take(count);
+        let requests: Vec<_> =
+            next.map(|next| IqRequest { to: next.jid.clone(), payload: query(ns::DISCO_INFO) }).collect();
+        self.asked += requests.len();
+        requests
     }
 
     fn take_identity(&mut self, candidate: usize, reply: IqReply<'_>) -> LookupStep {
@@ -54,7 +71,11 @@ impl Discovery {
             _ => CandidateState::Other,
         };
         self.doubt |= matches!(reply, IqReply::Silence);
-        if self.candidates.iter().any(|candidate| candidate.state == CandidateState::Asked) {
+        let next = self.ask_next(1);
+        if !next.is_empty() {
+            return LookupStep::Send(next);
+        }
+        if self.candidates.iter().any(|candidate| candidate.state == CandidateState::Unknown) {
             return LookupStep::Wait;
         }
         self.conclude()

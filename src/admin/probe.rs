@@ -102,7 +102,7 @@ fn reason(kind: Kind) -> &'static str {
         Kind::Unavailable => "it can't be reached now",
         Kind::Full => "no space is left",
         Kind::Exhausted => "no file descriptors or memory are left",
-        Kind::Config | Kind::Corrupt | Kind::Failure => "it failed; the log says why",
+        Kind::Config | Kind::Untranslatable | Kind::Corrupt | Kind::Failure => "it failed; the log says why",
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::types::ValueType;
 use crate::access::DomainRule;
 use crate::http::cors::Cors;
+use crate::model::Network;
 
 /// The addresses that the server listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,24 @@ impl ValueType for Addresses {
 
     fn describe(&self) -> String {
         "list of IP addresses".to_owned()
+    }
+}
+
+/// IP addresses and networks of them.
+pub(super) struct Networks;
+
+impl ValueType for Networks {
+    type Value = Vec<Network>;
+
+    fn parse(&self, text: &str) -> Result<Vec<Network>, String> {
+        words(text)
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .map_err(|_| format!("not a {}", self.describe()))
+    }
+
+    fn describe(&self) -> String {
+        "list of IP addresses and networks such as 10.0.0.0/8 or 2001:db8::/32".to_owned()
     }
 }
 
@@ -136,6 +155,18 @@ mod tests {
             &[("", "[]"), (" , ", "[]"), ("10.0.0.1,::1 ::ffff:1.2.3.4", "[10.0.0.1, ::1, 1.2.3.4]")],
         );
         check(&Addresses, &[("10.0.0.0/8", "-"), ("localhost", "-"), ("10.0.0.1;::1", "-")]);
+        let address = |text: &str| format!("[{:?}]", text.parse::<Network>().unwrap());
+        check(
+            &Networks,
+            &[
+                ("", "[]"),
+                ("10.0.0.0/8", &address("10.0.0.0/8")),
+                ("::ffff:1.2.3.4", &address("1.2.3.4")),
+                ("10.0.0.1/8", "-"),
+                ("10.0.0.0/8;::1", "-"),
+            ],
+        );
+        assert_eq!(Networks.parse("10.0.0.0/8, ::1").map(|networks| networks.len()), Ok(2));
         check(
             &SocketAddresses,
             &[

@@ -5,7 +5,7 @@ use log::LevelFilter;
 
 use self::Change::{Reload, ReloadWith, Restart};
 use self::DefaultValue::{Derived, Fixed, Mandatory, MandatoryForHttps};
-use super::list::{Addresses, BindAddresses, DomainList, OriginList, SocketAddresses};
+use super::list::{BindAddresses, DomainList, Networks, OriginList, SocketAddresses};
 use super::types::{
     Boolean, Choice, Domain, Endpoint, FilePath, Host, Jdbc, KeystoreType, Number, Password, SECURITY, Size,
     Text, Time, ValueType,
@@ -168,8 +168,8 @@ settings! {
         "Open connections of one client address; more are answered 429.";
     HTTP_RATE_LIMIT: Number<u32> = Number { min: 0, max: 1_000_000 }, "http.rate.limit", Fixed("0"), Reload,
         "Requests a second of one client address; more are answered 429; 0 means unlimited.";
-    HTTP_TRUSTED_PROXIES: Addresses = Addresses, "http.trusted.proxies", Derived("none"), Restart,
-        "Front web servers; their X-Forwarded-For is trusted, and they are not limited themselves.";
+    HTTP_TRUSTED_PROXIES: Networks = Networks, "http.trusted.proxies", Derived("none"), Restart,
+        "Front web servers and their networks, whose X-Forwarded-For is trusted.";
     HTTP_CORS_ORIGINS: OriginList = OriginList, "http.cors.origins", Fixed("*"), Reload,
         "The origins whose web pages may read responses (CORS); * means all, an empty value none.";
     CACHE_MAX_AGE: Time = Time::seconds(0, 31_536_000), "cache.max.age", Fixed("1d"), Reload,

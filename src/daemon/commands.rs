@@ -22,11 +22,6 @@ pub fn tell_moving(source: &Source, out: &mut dyn Write) {
 /// # Errors
 /// The first failure; the others are printed, too.
 pub fn check(config: &Config, out: &mut dyn Write) -> Result<()> {
-    let client = xmpp::ClientSettings {
-        // So that the running server keeps its session.
-        resource: format!("{}-check", crate::limits::XMPP_RESOURCE),
-        ..config.xmpp.client.clone()
-    };
     let parts: [(&str, Result<String>); 7] = [
         ("storage", check_storage(config)),
         ("previews", check_previews(config)),
@@ -34,7 +29,7 @@ pub fn check(config: &Config, out: &mut dyn Write) -> Result<()> {
         ("identity", check_identity(config)),
         ("https", check_certificate(config)),
         ("component", check_link(&LinkSettings::Component(config.xmpp.component.clone()))),
-        ("client", check_link(&LinkSettings::Client(client))),
+        ("client", check_link(&LinkSettings::Client(config.xmpp.client.with_own_resource()))),
     ];
     let mut first = Ok(());
     for (part, result) in parts {
@@ -71,15 +66,21 @@ fn check_previews(config: &Config) -> Result<String> {
 
 fn check_database(config: &Config) -> Result<String> {
     let database = &config.database;
+    let mut advice = None;
     let version = match database {
-        Database::Postgres(settings) => Schema::connect(settings)?.version()?,
+        Database::Postgres(settings) => {
+            let mut schema = Schema::connect(settings)?;
+            advice = schema.encoding_advice()?;
+            schema.version()?
+        }
         Database::Sqlite(path) => match SqliteSchema::new(path).version()? {
             None => return Ok(format!("{database} is not there yet; the server makes it at its start")),
             version => version,
         },
     };
     verify(version)?;
-    Ok(format!("{database}, the schema is the one needed"))
+    let advice = advice.map(|advice| format!(", but {advice}")).unwrap_or_default();
+    Ok(format!("{database}, the schema is the one needed{advice}"))
 }
 
 fn check_identity(config: &Config) -> Result<String> {

@@ -96,7 +96,8 @@ fn run(start: Start<'_>) -> Result<()> {
     let resumed = ResumeQueue::new()?;
     let (outbox, inbox) = xmpp::channel();
     let web = web(config, Arc::clone(&library), outbox, &resumed);
-    let xmpp = xmpp::start(config.xmpp.clone(), inbox, Arc::clone(web.door()) as _)?;
+    let links = xmpp::Settings { client: config.xmpp.client.with_own_resource(), ..config.xmpp.clone() };
+    let xmpp = xmpp::start(links, inbox, Arc::clone(web.door()) as _)?;
     let server = Server::start_on(listeners, http, resumed, Arc::clone(&web) as _)?;
     for address in server.addresses() {
         info!("listening on {address}");
@@ -182,7 +183,9 @@ fn catch_signals(sender: mpsc::Sender<Event>) -> Result<()> {
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let thread = thread::current();
-        error!("panic on thread {}, which is a bug: {panic}", thread.name().unwrap_or("?"));
+        let name = thread.name().unwrap_or("?");
+        // Not of the daemon: a client may be able to cause it at will, so the line is limited.
+        error!(target: "media_server", "panic on thread {name}, which is a bug: {panic}");
     }));
 }
 

@@ -1,10 +1,11 @@
 //! The settings of a server.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::limits;
+use crate::model::Network;
 use crate::secret::Secret;
 
 /// The settings of a [`super::Server`]. The clocks are settings only so that tests need not wait.
@@ -23,7 +24,7 @@ pub struct Settings {
     /// Requests that may wait for such a thread.
     pub max_deferred: usize,
     /// Front web servers and facades: not limited themselves, and believed about `X-Forwarded-For`.
-    pub trusted_proxies: Vec<IpAddr>,
+    pub trusted_proxies: Vec<Network>,
     /// See [`limits::HEAD_TIME`].
     pub head_time: Duration,
     /// See [`limits::TLS_HANDSHAKE_TIME`].

@@ -193,8 +193,8 @@ impl Library {
 
     /// Logs which programs are missing, and what is not done without them.
     pub fn log_missing_programs(&self) {
-        if let Some(program) = self.studio().missing_program() {
-            log::warn!("{program} is not installed: films and sounds get no properties, films no previews");
+        if let Some(missing) = self.studio().missing_for_films() {
+            log::warn!("{missing}: films and sounds get no properties, films no previews");
         }
     }
 

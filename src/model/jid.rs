@@ -1,9 +1,9 @@
 //! XMPP addresses (RFC 6122), in prepared form: equal addresses are equal byte for byte.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use super::preparation::{self, Profile, domain_to_ascii, prepare};
 use crate::limits;
 
 /// The text is not a JID, or not a channel.
@@ -35,6 +35,11 @@ impl BareJid {
     /// The domain part.
     pub fn domain(&self) -> &str {
         if self.local > 0 { &self.text[self.local + 1..] } else { &self.text }
+    }
+
+    /// The domain part as the DNS and certificates have it (RFC 7622 section 3.2.1). `None` if a label is too long.
+    pub fn ascii_domain(&self) -> Option<String> {
+        domain_to_ascii(self.domain())
     }
 
     /// The whole address.
@@ -192,51 +197,42 @@ impl fmt::Display for Channel {
 const LOCAL_FORBIDDEN: &[char] = &['"', '&', '\'', '/', ':', '<', '>', '@'];
 
 fn prepare_local(local: &str) -> Result<String, JidError> {
-    let prepared = prepare(local, stringprep::nodeprep)?;
+    let prepared = within_limits(local, |local| prepare(local, Profile::Local))?;
     let forbidden = |c: char| c.is_control() || c.is_whitespace() || LOCAL_FORBIDDEN.contains(&c);
     if prepared.contains(forbidden) { Err(JidError) } else { Ok(prepared) }
 }
 
-/// A domain is labels of letters, digits, hyphens and underscores, of any script, or an IP address. So it holds no
-/// character with a meaning in paths, headers or XML.
+/// A domain name, or an IPv6 address in brackets.
 fn prepare_domain(domain: &str) -> Result<String, JidError> {
     let domain = domain.strip_suffix('.').unwrap_or(domain);
-    let prepared = prepare(domain, stringprep::nameprep)?;
-    if let Some(address) = prepared.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+    if let Some(address) = domain.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         address.parse::<std::net::Ipv6Addr>().map_err(|_| JidError)?;
-        return Ok(prepared);
+        return Ok(domain.to_ascii_lowercase());
     }
-    let label =
-        |label: &str| !label.is_empty() && label.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_');
-    if prepared.split('.').all(label) { Ok(prepared) } else { Err(JidError) }
+    within_limits(domain, preparation::prepare_domain)
 }
 
 fn prepare_resource(resource: &str) -> Result<String, JidError> {
-    let prepared = prepare(resource, stringprep::resourceprep)?;
+    let prepared = within_limits(resource, |resource| prepare(resource, Profile::Resource))?;
     if prepared.contains(char::is_control) { Err(JidError) } else { Ok(prepared) }
 }
 
-/// Prepares a part by a profile. Fails if a second preparation would change the result, which would give another
-/// address at each reading. That happens because the tables are of Unicode 3.2: newer letters become letters that the
-/// profile changes (U+03F9 becomes U+03A3).
-fn prepare(
-    part: &str,
-    profile: fn(&str) -> Result<Cow<'_, str>, stringprep::Error>,
-) -> Result<String, JidError> {
-    within_limits(part)?;
-    let prepared = profile(part).map_err(|_| JidError)?;
-    within_limits(&prepared)?;
-    let again = profile(&prepared).map_err(|_| JidError)?;
-    if again == prepared { Ok(prepared.into_owned()) } else { Err(JidError) }
+/// Prepares a part that is not too long and does not become so.
+fn within_limits(part: &str, prepare: impl FnOnce(&str) -> Option<String>) -> Result<String, JidError> {
+    let fits = |part: &str| (1..=limits::JID_PART_BYTES).contains(&part.len());
+    let prepared = fits(part).then(|| prepare(part)).flatten();
+    prepared.filter(|prepared| fits(prepared)).ok_or(JidError)
 }
 
-fn within_limits(part: &str) -> Result<(), JidError> {
-    if part.is_empty() || part.len() > limits::JID_PART_BYTES { Err(JidError) } else { Ok(()) }
+/// A host's name as the DNS and certificates have it. `None` if it can't be one.
+pub fn ascii_host(host: &str) -> Option<String> {
+    if host.is_ascii() { Some(host.to_owned()) } else { domain_to_ascii(&preparation::prepare_domain(host)?) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Random;
 
     fn jid(text: &str) -> Option<String> {
         text.parse::<Jid>().ok().map(|jid| jid.to_string())
@@ -249,6 +245,8 @@ mod tests {
         assert_eq!(jid("ÉMILE@BÜCHER.example").as_deref(), Some("émile@bücher.example"));
         assert_eq!(jid("a@b/c/d@e").as_deref(), Some("a@b/c/d@e"));
         assert_eq!(jid("a@[::1]").as_deref(), Some("a@[::1]"));
+        assert_eq!(jid("a@[2001:DB8::1]").as_deref(), Some("a@[2001:db8::1]"));
+        assert_eq!(jid("🤷@example.org/🤷").as_deref(), Some("🤷@example.org/🤷"));
     }
 
     #[test]
@@ -267,10 +265,54 @@ mod tests {
 
     #[test]
     fn addresses_that_a_second_preparation_changes_are_refused() {
-        for text in ["\u{3f9}@c", "a@\u{3f9}.c", "a@b.\u{3f9}"] {
+        for text in ["\u{3f9}@c", "a@\u{3f9}.c", "a@b.\u{3f9}", "a@b/\u{3f9}", "a@b/🤷\u{3f9}"] {
             assert_eq!(jid(text), None, "{text}");
         }
         assert_eq!(jid("\u{3a3}@c").as_deref(), Some("\u{3c3}@c"));
+    }
+
+    #[test]
+    fn both_forms_of_a_domain_are_one_address() {
+        for text in [
+            "room@bücher.example",
+            "Room@BÜCHER.example",
+            "room@xn--bcher-kva.example",
+            "room@XN--BCHER-KVA.example.",
+        ] {
+            let channel: Channel = text.parse().unwrap();
+            assert_eq!(channel.as_str(), "room@bücher.example", "{text}");
+            assert_eq!(channel.jid().ascii_domain().as_deref(), Some("xn--bcher-kva.example"));
+        }
+        assert_eq!(ascii_host("Bücher.example").as_deref(), Some("xn--bcher-kva.example"));
+        assert_eq!(ascii_host("::1").as_deref(), Some("::1"));
+    }
+
+    /// As the fuzz target `jid`, for texts of characters that have caused trouble.
+    #[test]
+    fn random_addresses_are_read_back_as_they_are_shown() {
+        let alphabet: Vec<char> = "aAéÉßſİı\u{3f9}\u{1e9e}🤷\u{fe0f}\u{200d}\u{301}\u{1dca}\u{327}\u{2066}\u{e0061}ﬁ\u{2126}\u{1f100}ש\u{1e900}\
+             .。．@/-_x n1\u{0}\u{a0}\u{ad}\u{30fb}परक्ष"
+            .chars()
+            .collect();
+        let mut random = Random::new(14);
+        let mut valid = 0;
+        for round in 0..30_000 {
+            let length = random.below(12);
+            let mut text: String = (0..length).map(|_| random.pick(&alphabet)).collect();
+            if round % 3 == 0 {
+                text.insert_str(random.below(2) * text.len(), "xn--");
+            }
+            let text = if round % 2 == 0 { format!("a@{text}/{text}") } else { format!("{text}@b.c") };
+            let Ok(jid) = text.parse::<Jid>() else { continue };
+            valid += 1;
+            let shown = jid.to_string();
+            assert_eq!(shown.parse().as_ref(), Ok(&jid), "{text:?} became {shown:?}");
+            if let Some(ascii) = jid.bare().ascii_domain() {
+                let named: BareJid = ascii.parse().unwrap();
+                assert_eq!(named.as_str(), jid.bare().domain(), "{ascii}");
+            }
+        }
+        assert!(valid > 1000, "{valid}");
     }
 
     #[test]

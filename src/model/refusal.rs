@@ -85,12 +85,14 @@ refusals! {
     Undecodable = 412 "No preview", "The media is damaged or of an unusual kind, and can't be decoded.";
     TooManyPixels = 412 "No preview", "The media has more pixels or bytes than this server makes previews of.";
     TooLarge = 413 "Too large", "The data is larger than this server accepts.";
+    TextTooLong = 413 "Too large", "A title has at most 1024 bytes, a description 16384.";
     UriTooLong = 414 "Address too long", "The request line is too long.";
     UnsupportedMediaType = 415 "Form not understood", "Send multipart/form-data or application/x-www-form-urlencoded.";
     NoAvatar = 415 "Not an avatar", "An avatar must be a JPEG, PNG, GIF, WebP, BMP or TIFF picture that can be decoded.";
     UnsupportedCoding = 415 "Coding not understood", "Send the body without Content-Encoding.";
     RangeNotSatisfiable = 416 "Range not satisfiable", "The range begins beyond the end of the media.";
     ExpectationFailed = 417 "Expectation failed", "Only 100-continue can be expected.";
+    Untranslatable = 422 "Text not storable", "The database of this server can't hold a character of this text, such as an emoji.";
     TooManyForUser = 429 "Too many requests", "Too many requests of this address wait to be confirmed.", retry 30;
     TooManyForAddress = 429 "Too many requests", "Too many requests from this network address wait to be confirmed.", retry 30;
     TooManyLookups = 429 "Too many requests", "Too many questions about channels are asked for this network address.", retry 10;
@@ -143,6 +145,10 @@ impl From<Error> for Refusal {
                 log::warn!("{error}");
                 Self::Overloaded
             }
+            Kind::Untranslatable => {
+                log::warn!("{error}");
+                Self::Untranslatable
+            }
             Kind::Full => {
                 log::error!("{error}");
                 Self::StorageFull
@@ -190,6 +196,7 @@ mod tests {
             (Kind::Full, Refusal::StorageFull),
             (Kind::Exhausted, Refusal::Overloaded),
             (Kind::Corrupt, Refusal::Internal),
+            (Kind::Untranslatable, Refusal::Untranslatable),
         ] {
             assert_eq!(Refusal::from(Error::new(kind, "secret")), refusal);
         }

@@ -178,6 +178,16 @@ impl Folder {
     }
 }
 
+/// Why a child that reads a film can't have an empty directory; `None` if it can.
+pub(super) fn missing_folder() -> Option<String> {
+    let error = Folder::new().err()?;
+    let directory = std::env::temp_dir();
+    Some(format!(
+        "the directory of temporary files, {} (TMPDIR), can't be used: {error}",
+        directory.display()
+    ))
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir(&self.0) {

@@ -180,9 +180,12 @@ impl Studio {
         Self { settings, tools }
     }
 
-    /// A program that films need and that is not there.
-    pub fn missing_program(&self) -> Option<&str> {
-        self.tools.as_ref().err().map(String::as_str)
+    /// What keeps films from being read, if something does: a program that is not there, or no place for temporary files.
+    pub fn missing_for_films(&self) -> Option<String> {
+        match &self.tools {
+            Err(program) => Some(format!("{program} is not installed")),
+            Ok(_) => child::missing_folder(),
+        }
     }
 
     /// When a preview that begins now must be done.

@@ -9,7 +9,7 @@ use super::{
     UsageKind, WriteError, WrongSum,
 };
 use crate::clock::Timestamp;
-use crate::limits::MEDIA_COST;
+use crate::limits::{self, MEDIA_COST};
 use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Quota, Quotas};
 
 /// A store with an empty database.
@@ -30,6 +30,7 @@ macro_rules! suite {
             the_avatar_is_the_last_one_stored
             first_avatars_may_race
             lists_are_newest_first_and_ties_by_id
+            pages_end_where_their_texts_are_too_long
             pages_lead_through_everything_once
             a_page_after_or_before_a_missing_id_is_empty
             an_unreadable_row_is_left_out
@@ -220,6 +221,23 @@ pub(super) fn lists_are_newest_first_and_ties_by_id(bench: &impl Bench) {
     assert_eq!(names(store, &before(2, "9")), ("old".into(), false));
     let between = Page { max: 99, after: Some(id("old")), before: Some(id("b")) };
     assert_eq!(names(store, &between), ("_ B 9".into(), false));
+}
+
+pub(super) fn pages_end_where_their_texts_are_too_long(bench: &impl Bench) {
+    let store = bench.store();
+    let half = limits::LIST_TEXT_BYTES / 2;
+    let lengths = [("a", 2 * half + 500), ("b", half), ("c", half - 99), ("d", 500), ("e", 0)];
+    for ((name, length), micros) in lengths.into_iter().zip((1..=5).rev()) {
+        let mut media = media(ROOM, name, micros);
+        let spent = media.author.len() + media.description.size() as usize;
+        media.description.description = Some("é".repeat(length.saturating_sub(spent) / 2));
+        store.insert(&media, false, Quotas::NONE).unwrap();
+    }
+    assert_eq!(names(store, &page(9)), ("a".into(), true), "a page has one entry, however long");
+    let before = |max, name| Page { max, after: None, before: Some(id(name)) };
+    assert_eq!(names(store, &before(9, "a")), ("b c".into(), true));
+    assert_eq!(names(store, &before(1, "a")), ("b".into(), true));
+    assert_eq!(names(store, &before(9, "c")), ("d e".into(), false));
 }
 
 pub(super) fn pages_lead_through_everything_once(bench: &impl Bench) {

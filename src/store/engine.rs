@@ -27,6 +27,11 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The connections to the database.
     fn pool(&self) -> Pool;
+
+    /// Fails if the database that is open is not the one that the next start will find.
+    fn check_place(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A connection, as an operation has it. Statements have parameters `$1`, `$2` and so on; they are prepared once for

@@ -17,8 +17,9 @@ pub trait Metadata: Send + Sync {
     /// The channel's avatar.
     fn avatar(&self, channel: &Channel) -> Result<Option<Media>>;
 
-    /// A part of the channel's media, newest first, ties by id descending in byte order. A row that can't be read is
-    /// left out and logged.
+    /// A part of the channel's media, newest first, ties by id descending in byte order. It ends before the media whose
+    /// texts would make it longer than [`LIST_TEXT_BYTES`](crate::limits::LIST_TEXT_BYTES), but not before the first. A
+    /// row that can't be read is left out and logged.
     fn list(&self, channel: &Channel, page: &Page) -> Result<MediaPage>;
 
     /// Stores a new media, and points the channel's avatar to it if `avatar`: both or nothing, and nothing if a
@@ -88,7 +89,7 @@ pub trait Metadata: Send + Sync {
     /// Makes a sum what the rows say, even while others write.
     fn correct_usage(&self, wrong: &WrongSum) -> Result<()>;
 
-    /// The cheapest query, to see whether the database answers.
+    /// The cheapest query, to see whether the database answers; fails as well if its file is gone or another one.
     fn ping(&self) -> Result<()>;
 
     /// The version of the schema: `None` if there is none, 0 for the original's without a table of versions.

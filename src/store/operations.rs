@@ -51,12 +51,16 @@ impl<E: Engine> Metadata for Store<E> {
     fn list(&self, channel: &Channel, page: &Page) -> Result<MediaPage> {
         let (channel, page) = (channel.clone(), page.clone());
         self.0.read(move |session| {
-            let sql = statements::list(session.byte_order(), &page);
-            let mut parameters = values![channel.as_str(), page.max.saturating_add(1)].to_vec();
-            parameters.extend(page.after.iter().chain(&page.before).map(|id| id.as_str().into()));
-            let rows = session.rows(&sql, &parameters)?;
-            let more = rows.len() > page.max;
-            let entries = rows.into_iter().take(page.max).filter_map(|row| readable(row, &channel));
+            let order = session.byte_order();
+            let parameters = |rows: usize| {
+                let bounds = page.after.iter().chain(&page.before).map(|id| id.as_str().into());
+                values![channel.as_str(), rows].into_iter().chain(bounds).collect::<Vec<_>>()
+            };
+            let sizes = session.rows(&statements::list_sizes(order, &page), &parameters(page.max))?;
+            let max = fitting(sizes)?;
+            let rows = session.rows(&statements::list(order, &page), &parameters(max.saturating_add(1)))?;
+            let more = rows.len() > max;
+            let entries = rows.into_iter().take(max).filter_map(|row| readable(row, &channel));
             Ok(MediaPage { entries: entries.collect(), more })
         })
     }
@@ -185,6 +189,7 @@ impl<E: Engine> Metadata for Store<E> {
     }
 
     fn ping(&self) -> Result<()> {
+        self.0.check_place()?;
         self.0.read(|session| session.row(statements::PING, &[]).map(drop))
     }
 
@@ -386,6 +391,19 @@ fn insert_preview(
         session.execute(statements::REMOVE_PREVIEW, &values![media.channel.as_str(), id.as_str()])?;
     }
     Ok(Change::Commit(PreviewInsert::Stored(evicted)))
+}
+
+/// How many of the first rows a page of a list has room for, by the bytes of their texts: at least one.
+fn fitting(sizes: Vec<Row>) -> Result<usize> {
+    let (mut count, mut sum) = (0, 0_u64);
+    for row in sizes {
+        sum = sum.saturating_add(row.single()?);
+        if count > 0 && sum > limits::LIST_TEXT_BYTES as u64 {
+            break;
+        }
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// The media of a row, unless it can't be read.

@@ -160,8 +160,17 @@ pub(super) const VERSION: &str = "SELECT COALESCE(MAX(version), 0) FROM schema_v
 /// The list of a channel. $1 channel, $2 number of rows, then the page's `after` and `before` where it has them. An id
 /// that the channel doesn't have makes its row of bounds NULL, which nothing is above or below.
 pub fn list(byte_order: &str, page: &Page) -> String {
+    listed(&SELECTED, byte_order, page)
+}
+
+/// The bytes of the texts of each row of [`list`], in its order, with the same parameters.
+pub(super) fn list_sizes(byte_order: &str, page: &Page) -> String {
+    listed("textSize + octet_length(author)", byte_order, page)
+}
+
+fn listed(selected: &str, byte_order: &str, page: &Page) -> String {
     let key = format!("lastUpdatedDate, id COLLATE {byte_order}");
-    let mut sql = format!("SELECT {} FROM medias WHERE entityId = $1", *SELECTED);
+    let mut sql = format!("SELECT {selected} FROM medias WHERE entityId = $1");
     let bounds = [(">", &page.after), ("<", &page.before)];
     for (number, (sign, _)) in (3..).zip(bounds.iter().filter(|(_, bound)| bound.is_some())) {
         sql +=

@@ -29,8 +29,11 @@ pub(super) struct PersistentLink {
 enum LinkState {
     /// Until then. The thread of the last attempt may still be in a name lookup.
     Waiting(Instant, Option<Dial>),
-    /// With this deadline.
-    Dialing(Instant, Dial),
+    Dialing {
+        begun: Instant,
+        deadline: Instant,
+        dial: Dial,
+    },
     /// With the time since when it has been logged in.
     Live(Box<LinkSession>, Option<Instant>),
 }
@@ -51,8 +54,20 @@ impl PersistentLink {
     pub fn deadline(&self) -> Instant {
         match &self.state {
             LinkState::Waiting(until, _) => *until,
-            LinkState::Dialing(deadline, _) => *deadline,
+            LinkState::Dialing { deadline, .. } => *deadline,
             LinkState::Live(session, _) => session.deadline(),
+        }
+    }
+
+    /// Whether it is logged in.
+    pub fn is_up(&self) -> bool {
+        matches!(self.state, LinkState::Live(_, Some(_)))
+    }
+
+    /// Ends the pause before the next attempt.
+    pub fn hurry(&mut self, now: Instant) {
+        if let LinkState::Waiting(until, _) = &mut self.state {
+            *until = now;
         }
     }
 
@@ -74,13 +89,13 @@ impl PersistentLink {
 
     /// Ends the session or the attempt, logs why (not too often), and plans the next attempt.
     pub fn fail(&mut self, error: LinkError, now: Instant, sink: &mut dyn FnMut(LinkEvent)) {
-        let (up, dial) = match mem::replace(&mut self.state, LinkState::Waiting(now, None)) {
-            LinkState::Live(_, up) => (up, None),
-            LinkState::Dialing(_, dial) => (None, Some(dial)),
-            LinkState::Waiting(_, dial) => (None, dial),
+        let (up, dial, begun) = match mem::replace(&mut self.state, LinkState::Waiting(now, None)) {
+            LinkState::Live(_, up) => (up, None, now),
+            LinkState::Dialing { dial, begun, .. } => (None, Some(dial), begun),
+            LinkState::Waiting(_, dial) => (None, dial, now),
         };
         let pause = self.backoff.pause(up.map(|up| now.saturating_duration_since(up)).unwrap_or_default());
-        self.state = LinkState::Waiting(now + pause, dial);
+        self.state = LinkState::Waiting((begun + pause).max(now), dial);
         if self.outage.is_due(now) {
             log::warn!("{} is down, trying again: {}", self.link, Error::from(error));
         }
@@ -113,7 +128,7 @@ impl PersistentLink {
                 Ok(false)
             }
             LinkState::Waiting(..) => Ok(self.dial(now)?),
-            LinkState::Dialing(deadline, dial) => match dial.poll() {
+            LinkState::Dialing { deadline, dial, .. } => match dial.poll() {
                 None if now < *deadline => Ok(false),
                 None => Err(dial::late().into()),
                 Some(socket) => {
@@ -130,7 +145,8 @@ impl PersistentLink {
         let (host, port) = self.plan.settings.endpoint();
         let deadline = now + self.plan.times.login;
         let waker = Arc::clone(&self.waker);
-        self.state = LinkState::Dialing(deadline, Dial::start(host, port, deadline, move || waker.wake())?);
+        let dial = Dial::start(host, port, deadline, move || waker.wake())?;
+        self.state = LinkState::Dialing { begun: now, deadline, dial };
         Ok(false)
     }
 

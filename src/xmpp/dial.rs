@@ -6,6 +6,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::model::ascii_host;
 
 /// An attempt to connect.
 pub(super) struct Dial {
@@ -69,18 +71,22 @@ fn lost() -> Error {
     Error::new(Kind::Failure, "the thread that connects to the XMPP server ended without a result")
 }
 
-/// Tries each address of the host. Each has an equal share of the time that is left.
+/// Tries each address of the host. Each has an equal share of the time that is left, but not more than
+/// [`limits::XMPP_CONNECT_TIME`].
 fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStream> {
     let failed = |error| {
         Error::caused(Kind::Unavailable, format!("can't connect to the XMPP server at {host}:{port}"), error)
     };
-    let addresses: Vec<_> = (host, port).to_socket_addrs().map_err(failed)?.collect();
+    let no_name = || failed(std::io::Error::other("it can't be a name in the DNS"));
+    let name = ascii_host(host).ok_or_else(no_name)?;
+    let addresses: Vec<_> = (name.as_str(), port).to_socket_addrs().map_err(failed)?.collect();
     let mut left = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
     let mut last = std::io::Error::other("the name has no address");
     for address in addresses {
         let share = deadline.saturating_duration_since(Instant::now()) / left;
         left -= 1;
-        match TcpStream::connect_timeout(&address, share.max(Duration::from_millis(1))) {
+        let time = share.clamp(Duration::from_millis(1), limits::XMPP_CONNECT_TIME);
+        match TcpStream::connect_timeout(&address, time) {
             Ok(socket) => return Ok(socket),
             Err(error) => last = error,
         }

@@ -40,6 +40,16 @@ pub enum Link {
     Client,
 }
 
+impl Link {
+    /// The other one.
+    fn other(self) -> Self {
+        match self {
+            Self::Component => Self::Client,
+            Self::Client => Self::Component,
+        }
+    }
+}
+
 /// What happens on a link.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LinkEvent {

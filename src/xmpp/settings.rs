@@ -53,6 +53,15 @@ pub struct ClientSettings {
     pub resource: String,
 }
 
+impl ClientSettings {
+    /// The same with a random end of the resource: a server ends the session of an account whose resource is bound again.
+    pub fn with_own_resource(&self) -> Self {
+        // Without random bytes, the process id tells at least those on one machine apart.
+        let random = getrandom::u64().unwrap_or_else(|_| std::process::id().into());
+        Self { resource: format!("{}-{random:016x}", self.resource), ..self.clone() }
+    }
+}
+
 /// Whether a client's stream uses STARTTLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Security {

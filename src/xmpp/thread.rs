@@ -119,11 +119,19 @@ impl Loop {
 
     fn turn(&mut self, link: Link, now: Instant) -> bool {
         let (connection, handler) = self.parts(link);
-        let sink = &mut report(handler, link);
-        guarded("turn", || connection.turn(now, sink)).unwrap_or_else(|| {
-            connection.panicked(now, sink);
+        let was_up = connection.is_up();
+        let mut sink = report(handler, link);
+        let more = guarded("turn", || connection.turn(now, &mut sink)).unwrap_or_else(|| {
+            connection.panicked(now, &mut sink);
             false
-        })
+        });
+        let is_back = !was_up && connection.is_up();
+        drop(sink);
+        if is_back {
+            // So the server is back: the other link need not wait any longer.
+            self.parts(link.other()).0.hurry(now);
+        }
+        more
     }
 
     fn parts(&mut self, link: Link) -> (&mut PersistentLink, &dyn Handler) {

@@ -15,7 +15,7 @@ pub(super) struct Tls {
     /// Trusted in addition to the system's.
     authorities: Vec<Certificate>,
     /// The name that the certificate must have: the XMPP domain, not the host, which DNS or a setting may have given
-    /// (RFC 6120 section 13.7.2.1).
+    /// (RFC 6120 section 13.7.2.1), in its ASCII form.
     pub domain: String,
 }
 
@@ -23,7 +23,11 @@ impl Tls {
     /// Reads the file of authorities. If that fails, the error is [`Kind::Config`].
     pub fn new(settings: &ClientSettings) -> Result<Self> {
         let authorities = settings.ca.as_deref().map(read).transpose()?.unwrap_or_default();
-        Ok(Self { authorities, domain: settings.service.domain().to_owned() })
+        let no_name = || {
+            let what = "xmpp.connection.servicename can't be in a certificate: one of its labels is too long";
+            Error::new(Kind::Config, what)
+        };
+        Ok(Self { authorities, domain: settings.service.ascii_domain().ok_or_else(no_name)? })
     }
 
     /// A connector for one handshake. It is not kept: the system's authorities take megabytes of memory. Making it takes

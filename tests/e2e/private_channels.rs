@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::site::{Site, flush, photo_bytes, unique};
 use crate::support::http::Request;
-use crate::support::prosody::{COMPONENT, DOMAIN, TOPICS};
+use crate::support::prosody::{COMPONENT, TOPICS};
 use crate::support::xmpp_client::{Client, Policy};
 
 /// A private channel with one user of every affiliation, and a media of its publisher.
@@ -157,6 +157,9 @@ fn no_stanza_of_a_stranger_ends_the_stream() {
     let waiting = Request::new("DELETE", &media).basic(user.jid()).send_apart();
     let asked = user.confirm(1).expect("the user is asked");
     let stranger = site.user();
+    let log = site.server.log();
+    let account = log.split("XMPP client connected as ").nth(1).expect("it is connected");
+    let account = account.split_whitespace().next().expect("a split gives one part").to_owned();
     let attributes: String = (0..200).map(|number| format!(" a{number}=''")).collect();
     let foreign: String = (0..200).map(|number| format!(" p:a{number}=''")).collect();
     for hostile in [
@@ -166,7 +169,7 @@ fn no_stanza_of_a_stranger_ends_the_stream() {
         format!("<a xmlns:p='urn:p'{foreign}><b/></a>"),
         format!("<{}/>", "a".repeat(1000)),
     ] {
-        for to in [COMPONENT.to_owned(), format!("mediaserver@{DOMAIN}/media-server")] {
+        for to in [COMPONENT, &account] {
             stranger
                 .send(&format!("<message to='{to}'>{hostile}</message>"))
                 .expect("the stranger is connected");

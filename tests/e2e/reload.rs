@@ -60,6 +60,20 @@ fn limits_times_cors_and_domains_change_while_it_runs() {
 }
 
 #[test]
+fn many_reloads_leave_no_file_open() {
+    let site = Site::start(&[]);
+    let open = || fs::read_dir(format!("/proc/{}/fd", site.server.pid())).expect("the server runs").count();
+    reload(&site, "cache.max.age=7");
+    let before = open();
+    for _ in 0..300 {
+        site.server.signal("HUP");
+    }
+    reload(&site, "cache.max.age=8");
+    // The database may have one connection more or less at the moment.
+    wait_for("the files to be closed", || (open() <= before + 2).then_some(()));
+}
+
+#[test]
 fn settings_that_need_a_restart_are_named() {
     let site = Site::start(&[]);
     reload(&site, "http.port=1\nxmpp.connection.password=another");

@@ -16,6 +16,9 @@ pub const COMPONENT: &str = "media.example.org";
 pub const CHANNELS: &str = "channels.example.org";
 /// A domain of channels that belong to no user; its own channel service.
 pub const TOPICS: &str = "topics.example.org";
+/// A domain like [`TOPICS`] whose name is in another script, and the same name as the DNS has it.
+pub const IDN_TOPICS: &str = "kanäle.example.org";
+pub const IDN_TOPICS_ASCII: &str = "xn--kanle-ira.example.org";
 /// A domain on the same server that is none of the media server's.
 pub const ELSEWHERE: &str = "elsewhere.test";
 /// A component of [`DOMAIN`] that is not connected.

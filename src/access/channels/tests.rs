@@ -218,7 +218,7 @@ fn discovery_finds_the_channel_service_at_any_place_of_the_list() {
 }
 
 #[test]
-fn discovery_asks_each_item_once_and_all_at_once() {
+fn discovery_asks_each_item_once_and_some_at_a_time() {
     let mut test = GateTest::dark(settings());
     test.up(Link::Client);
     let items = test.one(Link::Client);
@@ -228,14 +228,40 @@ fn discovery_asks_each_item_once_and_all_at_once() {
     let mut listed: Vec<_> =
         (0..3000).map(|number| item(SERVICE, &format!("/user/{number}@x/posts"))).collect();
     listed.extend([item("a b", ""), item("", ""), item("Example.com", ""), item("Channels.Example.COM", "")]);
+    listed.extend((0..100).map(|number| item(&format!("item{number}.elsewhere.test"), "")));
     listed.extend((0..100).map(|number| item(&format!("item{number}.example.com"), "")));
     let query = element("query", ns::DISCO_ITEMS, &[], &listed);
     test.stanza(Link::Client, &result(&items, &[query]));
-    let asked = test.sent(Link::Client);
-    let asked: Vec<_> = asked.iter().map(|iq| iq.attribute("to").unwrap()).collect();
-    assert_eq!(asked.len(), limits::DISCOVERY_ITEMS);
-    assert_eq!((asked[0], asked[1]), (SERVICE, "item0.example.com"));
-    assert_eq!(asked[asked.len() - 1], "example.com", "the domain is asked last, and once");
+    let mut waiting = test.sent(Link::Client);
+    assert_eq!(waiting.len(), limits::DISCOVERY_WINDOW);
+    let mut asked = Vec::new();
+    while !waiting.is_empty() {
+        let iq = waiting.remove(0);
+        asked.push(iq.attribute("to").unwrap().to_owned());
+        test.stanza(Link::Client, &error(&iq, "cancel", "service-unavailable"));
+        waiting.extend(test.sent(Link::Client));
+        assert!(waiting.len() <= limits::DISCOVERY_WINDOW);
+    }
+    let foreign = (0..limits::DISCOVERY_FOREIGN_ITEMS).map(|number| format!("item{number}.elsewhere.test"));
+    let own = (0..100).map(|number| format!("item{number}.example.com"));
+    let expected: Vec<_> = [SERVICE.to_owned()]
+        .into_iter()
+        .chain(foreign)
+        .chain(own)
+        .chain(["example.com".to_owned()])
+        .collect();
+    assert_eq!(asked, expected, "the domain is asked last, and once");
+}
+
+#[test]
+fn the_channel_service_may_be_the_last_of_many_items() {
+    let mut service = FakeService::public();
+    let names: &'static [String] = Vec::leak(
+        (0..limits::DISCOVERY_ITEMS - 1).map(|number| format!("i{number}.topics.example.com")).collect(),
+    );
+    service.items = names.iter().map(|name| (name.as_str(), Manner::Answers, OTHER)).collect();
+    service.items.push((SERVICE, Manner::Answers, CHANNELS));
+    assert_eq!(decision(Need::Read, &service), PUBLIC);
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn every_setting_reaches_its_layer() {
     let limits =
         http::Limits { connections: 4, connections_per_address: 5, requests_per_second: 26, uploads: 2 };
     assert_eq!((config.http.limits, config.http.threads), (limits, 200));
-    assert_eq!(config.http.trusted_proxies, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(config.http.trusted_proxies, ["10.0.0.1".parse::<crate::model::Network>().unwrap()]);
     let keystore = Keystore { path: "/k.p12".into(), password: Secret::new("hunter3") };
     assert_eq!(config.keystore, Some(keystore));
     assert_eq!(config.admin.listen, [listen("127.0.0.1:22", false), listen("[::1]:23", false)]);

@@ -67,9 +67,10 @@ impl<'a> Collector<'a> {
                     data.bytes += bytes.len() as u64;
                 }
             }
-            Field::Text(_, value) => {
-                if value.len() + bytes.len() > limits::FIELD_BYTES {
-                    return Err(Refusal::FieldTooLong.into());
+            Field::Text(name, value) => {
+                let (max, refusal) = text_limit(name);
+                if value.len() + bytes.len() > max {
+                    return Err(refusal.into());
                 }
                 self.spend(bytes.len())?;
                 value.extend_from_slice(bytes);
@@ -94,5 +95,14 @@ impl<'a> Collector<'a> {
     /// The form, once the body has been read to its end.
     pub(super) fn finish(self) -> Form {
         self.form
+    }
+}
+
+/// The maximum of bytes of the text of this name, and the refusal of a longer one.
+fn text_limit(name: &str) -> (usize, Refusal) {
+    match name {
+        "title" => (limits::TITLE_BYTES, Refusal::TextTooLong),
+        "description" => (limits::DESCRIPTION_BYTES, Refusal::TextTooLong),
+        _ => (limits::FIELD_BYTES, Refusal::FieldTooLong),
     }
 }

@@ -2,6 +2,14 @@ use super::*;
 
 const MULTIPART: &str = "multipart/form-data; boundary=B";
 
+/// The maximum of bytes of each kind of text, and the refusal of a longer one.
+pub(super) const TEXT_LIMITS: [(&str, usize, Refusal); 4] = [
+    ("title", limits::TITLE_BYTES, Refusal::TextTooLong),
+    ("Description", limits::DESCRIPTION_BYTES, Refusal::TextTooLong),
+    ("filename", limits::FIELD_BYTES, Refusal::FieldTooLong),
+    ("other", limits::FIELD_BYTES, Refusal::FieldTooLong),
+];
+
 /// A body that comes in pieces, and notes whether it was read to its end.
 pub(super) struct Pieces<'a> {
     rest: &'a [u8],

@@ -167,9 +167,11 @@ mod tests {
         assert_eq!(whole(&fields(limits::FORM_PARTS + 1)), Err(Refusal::TooManyParts));
         assert_eq!(whole(&fields(100_000)), Err(Refusal::TooManyParts));
 
-        let text = |bytes: usize| "title=".to_owned() + &"%61".repeat(bytes);
-        assert_eq!(whole(&text(limits::FIELD_BYTES)), Ok(()));
-        assert_eq!(whole(&text(limits::FIELD_BYTES + 1)), Err(Refusal::FieldTooLong));
+        for (name, max, refusal) in super::super::tests::TEXT_LIMITS {
+            let text = |bytes: usize| format!("{name}={}", "%61".repeat(bytes));
+            assert_eq!(whole(&text(max)), Ok(()), "{name}");
+            assert_eq!(whole(&text(max + 1)), Err(refusal), "{name}");
+        }
 
         let name = |bytes: usize| "n".repeat(bytes) + "=x";
         assert_eq!(whole(&name(limits::FIELD_NAME_BYTES)), Ok(()));

@@ -103,8 +103,13 @@ impl Head {
 
     /// All fields of this name, in their order.
     pub fn fields<'a>(&'a self, name: &str) -> impl DoubleEndedIterator<Item = &'a str> {
+        self.raw_fields(name).filter_map(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// The bytes of all fields of this name, in their order.
+    pub fn raw_fields<'a>(&'a self, name: &str) -> impl DoubleEndedIterator<Item = &'a [u8]> {
         let named = move |field: &&(Span, Span)| self.slice(field.0).eq_ignore_ascii_case(name.as_bytes());
-        self.fields.iter().filter(named).filter_map(|field| std::str::from_utf8(self.slice(field.1)).ok())
+        self.fields.iter().filter(named).map(|field| self.slice(field.1))
     }
 
     /// The version.

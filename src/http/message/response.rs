@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use httpdate::HttpDate;
 use serde::Serialize;
 
+use crate::clock::Timestamp;
 use crate::model::Refusal;
 
 /// The value of `Server`, as the original sent it.
@@ -62,7 +63,11 @@ impl Response {
     /// A response with a value as JSON.
     pub fn json(status: u16, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
-            Ok(body) => Self::bytes(status, "application/json; charset=UTF-8", body),
+            Ok(mut body) => {
+                // A client that reads slowly keeps it for long; it may have twice the room that it needs.
+                body.shrink_to_fit();
+                Self::bytes(status, "application/json; charset=UTF-8", body)
+            }
             Err(error) => {
                 log::error!("a response can't be written as JSON: {error}");
                 Self::refusal(Refusal::Internal)
@@ -124,7 +129,7 @@ impl Response {
 
     /// Appends the head to `out`; `connection` is the value of the field Connection, if it is needed.
     pub(in crate::http) fn write_head(&self, connection: Option<&str>, now: SystemTime, out: &mut Vec<u8>) {
-        let (status, reason, date) = (self.status, reason(self.status), HttpDate::from(now));
+        let (status, reason, date) = (self.status, reason(self.status), date(now));
         // Writing to memory can't fail.
         let _ = write!(out, "HTTP/1.1 {status} {reason}\r\nDate: {date}\r\nServer: {SERVER}\r\n");
         for (name, value) in &self.fields {
@@ -144,6 +149,11 @@ impl Response {
     fn has_body(&self) -> bool {
         !matches!(self.status, 100..=199 | 204 | 304)
     }
+}
+
+/// The date of a response; a clock that is before 1970 or behind 9999 has none of its own.
+fn date(now: SystemTime) -> HttpDate {
+    HttpDate::from(Timestamp::from(now).to_http_seconds())
 }
 
 fn is_free(name: &str) -> bool {
@@ -178,6 +188,7 @@ fn reason(status: u16) -> &'static str {
         415 => "Unsupported Media Type",
         416 => "Range Not Satisfiable",
         417 => "Expectation Failed",
+        422 => "Unprocessable Content",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
@@ -191,7 +202,7 @@ fn reason(status: u16) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
 
@@ -210,6 +221,19 @@ mod tests {
              Content-Type: text/plain\r\nETag: \"1\"\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"
         );
         assert!(head(&Response::new(200), None).contains("Content-Length: 0\r\n"));
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_gives_a_date_all_the_same() {
+        let year = Duration::from_secs(366 * 24 * 3600);
+        for (now, expected) in [
+            (UNIX_EPOCH - 4 * year, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (UNIX_EPOCH + 9000 * year, "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ] {
+            let mut out = Vec::new();
+            Response::new(200).write_head(None, now, &mut out);
+            assert!(String::from_utf8(out).unwrap().contains(&format!("Date: {expected}\r\n")));
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub fn accept(shared: &Shared, listener: &Listener) {
 
 fn welcome(shared: &Shared, stream: TcpStream, peer: SocketAddr, tls: bool) {
     let peer = peer.ip().to_canonical();
-    let limited = !shared.settings.trusted_proxies.contains(&peer);
+    let limited = !shared.settings.trusted_proxies.iter().any(|proxies| proxies.contains(peer));
     let permit = shared.connections.take(limited.then_some(peer));
     match permit.and_then(|permit| Ok((permit, shared.table.place().ok_or(Refusal::Overloaded)?))) {
         Ok((permit, place)) => {

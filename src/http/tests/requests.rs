@@ -146,7 +146,7 @@ fn an_exchange_tells_what_was_asked() {
     let request = "DELETE http://a:1/p%20?q HTTP/1.1\r\nHost: b\r\nX-A: 1\r\nX-A: 2\r\n\r\n";
     let expected = "Delete /p%20 Some(\"q\") Some(\"1\") http Some(\"a:1\") true None";
     assert_eq!(seen(settings(), request), expected);
-    let trusted = Settings { trusted_proxies: vec![[127, 0, 0, 1].into()], ..settings() };
+    let trusted = Settings { trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()], ..settings() };
     let expected = "Other / None None http None false Sized(0)";
     assert_eq!(seen(trusted, "PURGE / HTTP/1.0\r\nContent-Length: 0\r\n\r\n"), expected);
 }

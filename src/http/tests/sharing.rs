@@ -54,7 +54,7 @@ fn connections_are_capped_for_each_address_but_not_for_proxies() {
     assert_eq!(first.get("/").status, 200);
     let answer = Peer::to(&server).answer();
     assert!(answer.status == 429 && answer.has("Retry-After: 10"));
-    let server = start(Settings { trusted_proxies: vec![[127, 0, 0, 1].into()], ..capped }, paths);
+    let server = start(Settings { trusted_proxies: vec!["127.0.0.1".parse().unwrap()], ..capped }, paths);
     let mut peers = [Peer::to(&server), Peer::to(&server)];
     assert_eq!(peers.each_mut().map(|peer| peer.get("/").status), [200, 200]);
 }
@@ -70,7 +70,7 @@ fn begin_upload(server: &Server, from: &str) -> (Peer, u16) {
 #[test]
 fn one_client_leaves_uploads_to_others() {
     let limits = Limits { uploads: limits::UPLOADS_EACH + 1, ..Limits::default() };
-    let trusted_proxies = vec![[127, 0, 0, 1].into()];
+    let trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
     let server = start(Settings { trusted_proxies, threads: 99, ..limited(limits) }, paths);
     let mut held: Vec<Peer> = (0..limits::UPLOADS_EACH)
         .map(|_| begin_upload(&server, "192.0.2.1"))

@@ -16,7 +16,9 @@ use r2d2_postgres::PostgresConnectionManager;
 
 use super::super::engine::{Change, Session, WriteError};
 use super::super::value::{Row, Value};
+use super::encoding::encoding_advice;
 use super::fault::{fault, silence};
+use super::pooler::refuse_shared_sessions;
 use super::settings::PostgresSettings;
 use super::tls::Tls;
 use super::value::parameter;
@@ -194,17 +196,30 @@ impl Manager {
         Ok(Self { inner: Arc::new(inner), schema: settings.schema.clone(), ready: Arc::default() })
     }
 
-    /// Makes a connection at once, for the pool to take. Unlike the pool, it tells why it can't.
+    /// Makes a connection at once, for the pool to take. Unlike the pool, it tells why it can't, and what is unfit in the
+    /// database.
     pub(super) fn make_ready(&self) -> Result<()> {
-        *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.open()?);
+        let mut client = self.connect_client()?;
+        // Where a second connection is one too many, there is no pooler.
+        if let Ok(mut other) = self.inner.connect() {
+            refuse_shared_sessions(&mut client, &mut other)?;
+        }
+        if let Some(advice) = encoding_advice(&mut client)? {
+            log::warn!("{advice}");
+        }
+        *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(started(client)?);
         Ok(())
     }
 
-    fn open(&self) -> Result<ConnectionThread> {
+    fn connect_client(&self) -> Result<Client> {
         let mut client = self.inner.connect().map_err(fault)?;
         prepare(&mut client, self.schema.as_deref(), &time_limits())?;
-        ConnectionThread::start(client).map_err(|cause| Error::caused(Kind::Unavailable, "no thread", cause))
+        Ok(client)
     }
+}
+
+fn started(client: Client) -> Result<ConnectionThread> {
+    ConnectionThread::start(client).map_err(|cause| Error::caused(Kind::Unavailable, "no thread", cause))
 }
 
 impl ManageConnection for Manager {
@@ -213,7 +228,7 @@ impl ManageConnection for Manager {
 
     fn connect(&self) -> Result<ConnectionThread> {
         let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take();
-        ready.map_or_else(|| self.open(), Ok)
+        ready.map_or_else(|| started(self.connect_client()?), Ok)
     }
 
     fn is_valid(&self, connection: &mut ConnectionThread) -> Result<()> {

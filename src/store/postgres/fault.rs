@@ -38,6 +38,8 @@ fn kind_of(code: &str) -> Kind {
         // query_canceled (statement_timeout), admin and crash shutdown, cannot_connect_now, lock_not_available,
         // idle_in_transaction_session_timeout, read_only_sql_transaction (a standby)
         "57014" | "57P01" | "57P02" | "57P03" | "55P03" | "25P03" | "25006" => Kind::Unavailable,
+        // untranslatable_character: the database's encoding lacks it
+        "22P05" => Kind::Untranslatable,
         // data_corrupted, index_corrupted, character_not_in_repertoire
         "XX001" | "XX002" | "22021" => Kind::Corrupt,
         // connection exception, transaction rollback (deadlock), insufficient resources
@@ -58,5 +60,6 @@ mod tests {
         assert_eq!(kind_of("28P01"), Kind::Failure);
         assert_eq!(kind_of("42P01"), Kind::Failure);
         assert_eq!(kind_of("XX002"), Kind::Corrupt);
+        assert_eq!(kind_of("22P05"), Kind::Untranslatable);
     }
 }

@@ -1,7 +1,9 @@
 //! The engine for PostgreSQL. A caller waits for a connection of the pool, and then for its thread.
 
 mod connection;
+mod encoding;
 mod fault;
+mod pooler;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -16,8 +18,10 @@ use r2d2::{Pool, PooledConnection};
 
 use self::connection::Manager;
 pub(super) use self::connection::{Connection, prepare};
+pub(super) use self::encoding::encoding_advice;
 pub(super) use self::fault::fault;
 use self::fault::silence;
+pub(super) use self::pooler::refuse_shared_sessions;
 pub use self::settings::{PostgresSettings, SslMode};
 use super::engine::{Change, Engine, Session, WriteError};
 use super::metadata;

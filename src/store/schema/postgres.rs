@@ -3,7 +3,9 @@
 use super::super::identity::Identity;
 use super::super::lock::RootLock;
 use super::super::operations;
-use super::super::postgres::{Connection, PostgresSettings, fault, prepare};
+use super::super::postgres::{
+    Connection, PostgresSettings, encoding_advice, fault, prepare, refuse_shared_sessions,
+};
 use super::{CURRENT, Upgraded, verify};
 use crate::error::{Error, Kind, Result};
 
@@ -26,11 +28,21 @@ pub struct Schema {
 
 impl Schema {
     /// Connects to the database. [`Kind::Unavailable`] if it can't be reached now, [`Kind::Failure`] if it
-    /// refuses the log-in or does not exist.
+    /// refuses the log-in or does not exist, [`Kind::Config`] if a pooler keeps us from a session of our own.
     pub fn connect(settings: &PostgresSettings) -> Result<Self> {
-        let mut client = settings.config().connect(settings.tls()?).map_err(fault)?;
+        let connect = || settings.config().connect(settings.tls()?).map_err(fault);
+        let mut client = connect()?;
         prepare(&mut client, settings.schema.as_deref(), "")?;
+        // Where a second connection is one too many, there is no pooler.
+        if let Ok(mut other) = connect() {
+            refuse_shared_sessions(&mut client, &mut other)?;
+        }
         Ok(Self { connection: Connection::new(client) })
+    }
+
+    /// What the operator should know about the encoding of the database; `None` if it is UTF-8.
+    pub fn encoding_advice(&mut self) -> Result<Option<String>> {
+        encoding_advice(&mut self.connection.client)
     }
 
     /// The version of the schema: `None` if there is none, 0 for the original's without a table of versions.

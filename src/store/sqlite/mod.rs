@@ -8,6 +8,7 @@ mod queue;
 mod tests;
 mod write;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use r2d2::{Pool, PooledConnection};
@@ -26,6 +27,9 @@ use crate::limits;
 /// A pool of connections to a SQLite file.
 pub struct Sqlite {
     pool: Pool<Manager>,
+    path: PathBuf,
+    /// The file of that path when it was opened.
+    file: Option<FileId>,
     writes: Queue<Write, std::result::Result<(), WriteError>>,
 }
 
@@ -41,7 +45,7 @@ impl Sqlite {
             .test_on_check_out(false)
             .error_handler(Box::new(r2d2::NopErrorHandler))
             .build_unchecked(manager);
-        Self { pool, writes: Queue::new() }
+        Self { pool, path: path.to_owned(), file: FileId::of(path), writes: Queue::new() }
     }
 
     fn connection(&self) -> Result<PooledConnection<Manager>> {
@@ -87,5 +91,27 @@ impl Engine for Sqlite {
 
     fn pool(&self) -> metadata::Pool {
         metadata::Pool::of(&self.pool)
+    }
+
+    fn check_place(&self) -> Result<()> {
+        if FileId::of(&self.path) == self.file {
+            return Ok(());
+        }
+        let text = format!(
+            "{} was removed or replaced while the server runs: what is stored now goes into the old file and will be lost; \
+             stop the server, and put back the file or its backup",
+            self.path.display()
+        );
+        Err(Error::new(Kind::Failure, text))
+    }
+}
+
+/// Device and inode of a file: what tells it from another one of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileId(u64, u64);
+
+impl FileId {
+    fn of(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).ok().map(|metadata| Self(metadata.dev(), metadata.ino()))
     }
 }

@@ -123,6 +123,27 @@ fn a_client_logs_in_over_tls() {
 }
 
 #[test]
+fn a_domain_in_another_script_has_its_ascii_form_in_the_certificate() {
+    let certificate = Certificate::new("xn--bcher-kva.example");
+    let peer = ScriptedServer::listen();
+    let ca = Some(certificate.path());
+    let service = "bücher.example".parse().unwrap();
+    let settings = ClientSettings { ca, service, ..peer.client(Security::Required) };
+    let server = thread::spawn(move || {
+        let mut conn = peer.accept();
+        conn.proceed("");
+        assert!(conn.starttls(&certificate));
+        assert!(
+            conn.until(" version='1.0'>").contains("to='bücher.example'"),
+            "the stream has the other form"
+        );
+    });
+    let error = check(&LinkSettings::Client(settings), long_times()).unwrap_err();
+    assert!(!error.to_string().contains("certificate"), "{error}");
+    server.join().unwrap();
+}
+
+#[test]
 fn a_certificate_of_another_domain_is_refused() {
     for domain in ["127.0.0.1", "other.example.com"] {
         let error = trusting(Certificate::new(domain), |conn, certificate| {

@@ -1,5 +1,7 @@
 //! The log-in of a client (RFC 6120): STARTTLS, SASL, resource binding. Without I/O.
 
+use std::collections::VecDeque;
+
 use crate::error::{Error, Kind, Result};
 use crate::model::{BareJid, Jid};
 
@@ -13,6 +15,10 @@ use crate::secret::Secret;
 const BIND_ID: &str = "bind";
 const SESSION_ID: &str = "session";
 
+/// The conditions of a refusal (RFC 6120 section 6.5) that no other mechanism changes.
+const OTHERS_WOULD_FAIL: [&str; 4] =
+    ["account-disabled", "credentials-expired", "encryption-required", "temporary-auth-failure"];
+
 pub(in super::super) struct ClientLogin {
     service: BareJid,
     username: String,
@@ -20,6 +26,10 @@ pub(in super::super) struct ClientLogin {
     resource: String,
     security: Security,
     encrypted: bool,
+    /// The mechanisms that are still to be tried, best first.
+    mechanisms: VecDeque<Mechanism>,
+    /// Why the server refused the first one.
+    denial: Option<Error>,
     stage: ClientStage,
 }
 
@@ -53,6 +63,8 @@ impl ClientLogin {
             resource: settings.resource.clone(),
             security: settings.security,
             encrypted: false,
+            mechanisms: VecDeque::new(),
+            denial: None,
             stage: ClientStage::Header { authenticated: false },
         }
     }
@@ -114,7 +126,8 @@ impl ClientLogin {
                 let what = "the XMPP server does not serve xmpp.connection.servicename, or xmpp.connection.port is not its client port";
                 Err(stream_error(Kind::Config, what, &error))
             }
-            (_, event) => Err(unexpected(&event, awaited)),
+            // A server may end the stream after a refusal.
+            (_, event) => Err(self.denial.take().unwrap_or_else(|| unexpected(&event, awaited))),
         }
     }
 
@@ -144,9 +157,17 @@ impl ClientLogin {
         let offer = features.child("mechanisms", ns::SASL);
         let offered: Vec<_> = offer.into_iter().flat_map(Element::children).map(Element::text).collect();
         let plain_allowed = self.encrypted || self.security == Security::Disabled;
-        let Some(mechanism) = Mechanism::choose(&offered, plain_allowed) else {
-            return Err(no_mechanism(&offered, plain_allowed));
-        };
+        self.mechanisms = Mechanism::usable(&offered, plain_allowed).into();
+        self.try_mechanism().unwrap_or_else(|| Err(no_mechanism(&offered, plain_allowed)))
+    }
+
+    /// Begins the authentication by the next mechanism, if there is one.
+    fn try_mechanism(&mut self) -> Option<Result<LoginStep>> {
+        let mechanism = self.mechanisms.pop_front()?;
+        Some(self.begin(mechanism))
+    }
+
+    fn begin(&mut self, mechanism: Mechanism) -> Result<LoginStep> {
         let exchange = Authentication::new(mechanism, &self.username, &self.password)?;
         let auth = Element::new("auth", ns::SASL).with("mechanism", exchange.name());
         let step = LoginStep::Send(auth.with_text(exchange.initial()).to_xml(ns::CLIENT));
@@ -163,10 +184,28 @@ impl ClientLogin {
             }
             "success" => {
                 exchange.success(answer.text())?;
+                self.denial = None;
                 self.stage = ClientStage::Header { authenticated: true };
                 Ok(LoginStep::Restart(self.open()))
             }
-            _ => Err(denied(answer)),
+            _ => self.refused(answer),
+        }
+    }
+
+    /// Tries the next mechanism on the same stream (RFC 6120 section 6.4.5): servers offer some for which they have no
+    /// key of this account. If all are refused, the first refusal is the error.
+    fn refused(&mut self, answer: &Element) -> Result<LoginStep> {
+        let (condition, denial) = denied(answer);
+        let denial = self.denial.take().unwrap_or(denial);
+        if OTHERS_WOULD_FAIL.contains(&condition) {
+            return Err(denial);
+        }
+        match self.try_mechanism() {
+            Some(step) => {
+                self.denial = Some(denial);
+                step
+            }
+            None => Err(denial),
         }
     }
 
@@ -240,21 +279,20 @@ fn succeeded(answer: &Element, what: &str) -> Result<()> {
 
 fn no_mechanism(offered: &[&str], plain_allowed: bool) -> Error {
     let offered = offered.join(" ");
+    let known = Mechanism::ALL.map(Mechanism::name).join(", ");
     let hint = if plain_allowed { "" } else { ", and PLAIN is not for connections without TLS" };
-    let what = format!(
-        "the XMPP server offers none of SCRAM-SHA-256, SCRAM-SHA-1 and PLAIN (but: {}{hint})",
-        shortened(&offered)
-    );
+    let what = format!("the XMPP server offers none of {known} (but: {}{hint})", shortened(&offered));
     Error::new(Kind::Config, what)
 }
 
-fn denied(answer: &Element) -> Error {
+/// The condition of a refusal, and the error that it is.
+fn denied(answer: &Element) -> (&str, Error) {
     let condition = answer.children().map(Element::name).find(|name| *name != "text");
-    let condition = condition.unwrap_or("no reason given").to_owned();
+    let condition = condition.unwrap_or("no reason given");
     let kind = if condition == "temporary-auth-failure" { Kind::Unavailable } else { Kind::Config };
     let what =
         "the XMPP server refuses the account: check xmpp.connection.username, .password and .servicename";
-    Error::caused(kind, what, condition)
+    (condition, Error::caused(kind, what, condition.to_owned()))
 }
 
 #[cfg(test)]

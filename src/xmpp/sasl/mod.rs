@@ -1,4 +1,4 @@
-//! SASL authentication (RFC 6120 section 6) by SCRAM-SHA-256, SCRAM-SHA-1 or PLAIN. Without I/O.
+//! SASL authentication (RFC 6120 section 6) by SCRAM or PLAIN. Without I/O.
 
 mod scram;
 
@@ -13,6 +13,8 @@ use scram::{Hash, Scram};
 /// A supported mechanism, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mechanism {
+    /// RFC 5802 with SHA-512 (XEP-0438).
+    ScramSha512,
     /// RFC 7677.
     ScramSha256,
     /// RFC 5802.
@@ -22,19 +24,19 @@ pub(super) enum Mechanism {
 }
 
 impl Mechanism {
-    const ALL: [Self; 3] = [Self::ScramSha256, Self::ScramSha1, Self::Plain];
+    /// All of them, best first.
+    pub const ALL: [Self; 4] = [Self::ScramSha512, Self::ScramSha256, Self::ScramSha1, Self::Plain];
 
-    /// The best of the offered mechanisms; `PLAIN` only if the password may be sent.
-    pub fn choose(offered: &[&str], plain_allowed: bool) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .filter(|mechanism| *mechanism != Self::Plain || plain_allowed)
-            .find(|mechanism| offered.contains(&mechanism.name()))
+    /// Those of the offered mechanisms that can be used, best first; `PLAIN` only if the password may be sent.
+    pub fn usable(offered: &[&str], plain_allowed: bool) -> Vec<Self> {
+        let all = Self::ALL.into_iter().filter(|mechanism| *mechanism != Self::Plain || plain_allowed);
+        all.filter(|mechanism| offered.contains(&mechanism.name())).collect()
     }
 
     /// The name in the IANA registry.
     pub fn name(self) -> &'static str {
         match self {
+            Self::ScramSha512 => "SCRAM-SHA-512",
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha1 => "SCRAM-SHA-1",
             Self::Plain => "PLAIN",
@@ -59,14 +61,14 @@ impl Authentication {
     pub fn new(mechanism: Mechanism, user: &str, password: &Secret) -> Result<Self> {
         let user = prepared(user, "the XMPP user name")?;
         let password = Secret::new(prepared(password.expose(), "the XMPP password")?);
-        let proof = match mechanism {
-            Mechanism::Plain => Proof::Plain { user, password },
-            Mechanism::ScramSha1 => Proof::Scram(Box::new(Scram::new(Hash::Sha1, &user, password, nonce()?))),
-            Mechanism::ScramSha256 => {
-                Proof::Scram(Box::new(Scram::new(Hash::Sha256, &user, password, nonce()?)))
-            }
+        let hash = match mechanism {
+            Mechanism::Plain => return Ok(Self { mechanism, proof: Proof::Plain { user, password } }),
+            Mechanism::ScramSha1 => Hash::Sha1,
+            Mechanism::ScramSha256 => Hash::Sha256,
+            Mechanism::ScramSha512 => Hash::Sha512,
         };
-        Ok(Self { mechanism, proof })
+        let scram = Scram::new(hash, &user, password, nonce()?);
+        Ok(Self { mechanism, proof: Proof::Scram(Box::new(scram)) })
     }
 
     /// The mechanism's name.
@@ -129,13 +131,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_strongest_mechanism_is_chosen() {
-        let choose = |offered: &[&str], plain| Mechanism::choose(offered, plain);
-        assert_eq!(choose(&["PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256"], true), Some(Mechanism::ScramSha256));
-        assert_eq!(choose(&["PLAIN", "X-OAUTH2", "SCRAM-SHA-1"], true), Some(Mechanism::ScramSha1));
-        assert_eq!(choose(&["PLAIN"], true), Some(Mechanism::Plain));
-        assert_eq!(choose(&["PLAIN"], false), None);
-        assert_eq!(choose(&["SCRAM-SHA-256-PLUS", "DIGEST-MD5", "scram-sha-1"], true), None);
+    fn mechanisms_are_tried_strongest_first() {
+        use Mechanism::{Plain, ScramSha1, ScramSha256, ScramSha512};
+        for (offered, plain_allowed, usable) in [
+            (
+                &["PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-512", "SCRAM-SHA-256"][..],
+                true,
+                &[ScramSha512, ScramSha256, ScramSha1, Plain][..],
+            ),
+            (&["PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256"], false, &[ScramSha256, ScramSha1]),
+            (&["PLAIN", "X-OAUTH2", "SCRAM-SHA-1"], true, &[ScramSha1, Plain]),
+            (&["PLAIN"], true, &[Plain]),
+            (&["PLAIN"], false, &[]),
+            (&["SCRAM-SHA-256-PLUS", "DIGEST-MD5", "scram-sha-1"], true, &[]),
+        ] {
+            assert_eq!(Mechanism::usable(offered, plain_allowed), usable, "{offered:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -19,6 +19,7 @@ const GS2_HEADER: &str = "n,,";
 pub(super) enum Hash {
     Sha1,
     Sha256,
+    Sha512,
 }
 
 impl Hash {
@@ -26,6 +27,7 @@ impl Hash {
         match self {
             Self::Sha1 => Sha1::digest(data).to_vec(),
             Self::Sha256 => Sha256::digest(data).to_vec(),
+            Self::Sha512 => Sha512::digest(data).to_vec(),
         }
     }
 
@@ -33,6 +35,7 @@ impl Hash {
         match self {
             Self::Sha1 => mac::<Hmac<Sha1>>(key, data).finalize().into_bytes().to_vec(),
             Self::Sha256 => mac::<Hmac<Sha256>>(key, data).finalize().into_bytes().to_vec(),
+            Self::Sha512 => mac::<Hmac<Sha512>>(key, data).finalize().into_bytes().to_vec(),
         }
     }
 
@@ -41,6 +44,7 @@ impl Hash {
         match self {
             Self::Sha1 => mac::<Hmac<Sha1>>(key, data).verify_slice(signature),
             Self::Sha256 => mac::<Hmac<Sha256>>(key, data).verify_slice(signature),
+            Self::Sha512 => mac::<Hmac<Sha512>>(key, data).verify_slice(signature),
         }
         .is_ok()
     }
@@ -48,16 +52,13 @@ impl Hash {
     /// `Hi` of RFC 5802 section 2.2.
     fn stretch(self, password: &Secret, salt: &[u8], iterations: u32) -> Vec<u8> {
         let password = password.expose().as_bytes();
-        let mut key = [0; 32];
-        let length = match self {
-            Self::Sha1 => 20,
-            Self::Sha256 => 32,
-        };
+        let mut key = vec![0; self.digest(&[]).len()];
         match self {
-            Self::Sha1 => pbkdf2::pbkdf2_hmac::<Sha1>(password, salt, iterations, &mut key[..length]),
-            Self::Sha256 => pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, iterations, &mut key[..length]),
+            Self::Sha1 => pbkdf2::pbkdf2_hmac::<Sha1>(password, salt, iterations, &mut key),
+            Self::Sha256 => pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, iterations, &mut key),
+            Self::Sha512 => pbkdf2::pbkdf2_hmac::<Sha512>(password, salt, iterations, &mut key),
         }
-        key[..length].to_vec()
+        key
     }
 }
 
@@ -203,6 +204,21 @@ mod tests {
              p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
         );
         scram.success("v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=").unwrap();
+    }
+
+    /// No RFC has one: computed with Python's hashlib, by a program that gives the vector of RFC 7677 for SHA-256.
+    #[test]
+    fn a_vector_for_sha_512() {
+        let nonce = "rOprNGfwEbeRWgbNEkqO".to_owned();
+        let mut scram = Scram::new(Hash::Sha512, "user", Secret::new("pencil"), nonce);
+        assert_eq!(
+            scram.challenge(SHA256_FIRST).unwrap(),
+            "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+             p=gMGXRcevScNtxZ6/8lQYpGtnsNAc3mGcmNomv+xnoOMw+3R2xNJdMNnzMlTN8PPC6wdp6dybEmDYXYTxwnYPJQ=="
+        );
+        let signature =
+            "v=ZQnYEgWQMFmmsM8aQMF0nDDCy/AgCzkwk8CmMZYcMg0vSVlKDanekLtifDSeVGT4+5ZxXnJq199RVG2rR7N7Zw==";
+        scram.success(signature).unwrap();
     }
 
     #[test]

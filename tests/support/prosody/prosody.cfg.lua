@@ -48,6 +48,12 @@ Component "topics.example.org" "pubsub"
 	modules_enabled = { "channels" }
 	admins = { "mediaserver@example.org", "admin@example.org" }
 
+-- The same with a name that has an ASCII form (xn--) in the DNS.
+Component "kanäle.example.org" "pubsub"
+	disco_hidden = true
+	modules_enabled = { "channels" }
+	admins = { "mediaserver@example.org", "admin@example.org" }
+
 -- A domain that the media server does not serve, on the same XMPP server.
 VirtualHost "elsewhere.test"
 

@@ -1,6 +1,6 @@
 use std::io::{self, Read};
 
-use super::super::tests::{Reading, read_every_way, read_pieces};
+use super::super::tests::{Reading, TEXT_LIMITS, read_every_way, read_pieces};
 use super::super::{Failure, read};
 use super::*;
 
@@ -169,9 +169,11 @@ fn every_limit_of_a_multipart_form_holds() {
     assert_eq!(whole(&parts(limits::FORM_PARTS + 1)), Err(Refusal::TooManyParts));
     assert_eq!(whole(&parts(100_000)), Err(Refusal::TooManyParts));
 
-    let text = |bytes: usize| field("title", &"x".repeat(bytes)) + "--B--";
-    assert_eq!(whole(&text(limits::FIELD_BYTES)), Ok(()));
-    assert_eq!(whole(&text(limits::FIELD_BYTES + 1)), Err(Refusal::FieldTooLong));
+    for (name, max, refusal) in TEXT_LIMITS {
+        let text = |bytes: usize| field(name, &"x".repeat(bytes)) + "--B--";
+        assert_eq!(whole(&text(max)), Ok(()), "{name}");
+        assert_eq!(whole(&text(max + 1)), Err(refusal), "{name}");
+    }
 
     let texts = (0..8).map(|at| field(&at.to_string(), &"x".repeat(limits::FIELD_BYTES)));
     assert_eq!(whole(&(texts.collect::<String>() + "--B--")), Err(Refusal::TooLarge));

@@ -127,6 +127,11 @@ fn success_before_the_challenge_is_an_error() {
     assert!(take(&mut machine, &sasl("success", "")).is_err());
 }
 
+/// The mechanism of an `<auth/>`.
+fn mechanism(auth: &str) -> &str {
+    auth.split('\'').nth(3).expect("a second attribute")
+}
+
 #[test]
 fn a_refused_account_is_a_matter_of_configuration() {
     for (condition, kind) in [
@@ -140,6 +145,55 @@ fn a_refused_account_is_a_matter_of_configuration() {
         assert_eq!(error.kind(), kind, "{error}");
         assert!(!error.to_string().contains("pencil"));
     }
+}
+
+#[test]
+fn the_next_mechanism_is_tried_when_one_is_refused() {
+    let offer = mechanisms(
+        &["PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+            .map(|name| format!("<mechanism>{name}</mechanism>"))
+            .concat(),
+    );
+    for (security, expected) in [
+        (Security::Disabled, &["SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"][..]),
+        (Security::Enabled, &["SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1"]),
+    ] {
+        let mut machine = machine(security);
+        let mut step = features(&mut machine, &offer);
+        for name in expected {
+            assert_eq!(mechanism(&sent(step)), *name);
+            step = take(&mut machine, &sasl("failure", "<not-authorized/>"));
+        }
+        assert_eq!(step.unwrap_err().kind(), Kind::Config);
+    }
+}
+
+#[test]
+fn the_second_mechanism_may_succeed() {
+    let mut machine = machine(Security::Disabled);
+    assert_eq!(mechanism(&sent(features(&mut machine, &mechanisms(SCRAM)))), "SCRAM-SHA-1");
+    let auth = sent(take(&mut machine, &sasl("failure", "<invalid-mechanism/>")));
+    assert_eq!(mechanism(&auth), "PLAIN");
+    assert_eq!(take(&mut machine, &sasl("success", "")).unwrap(), LoginStep::Restart(machine.open()));
+}
+
+#[test]
+fn no_second_mechanism_is_tried_where_it_can_not_help() {
+    for condition in OTHERS_WOULD_FAIL {
+        let mut machine = machine(Security::Disabled);
+        features(&mut machine, &mechanisms(SCRAM)).unwrap();
+        let error = take(&mut machine, &sasl("failure", &format!("<{condition}/>"))).unwrap_err();
+        assert!(error.to_string().ends_with(condition), "{error}");
+    }
+}
+
+#[test]
+fn the_first_refusal_is_told_where_the_stream_ends_behind_it() {
+    let mut machine = machine(Security::Disabled);
+    features(&mut machine, &mechanisms(SCRAM)).unwrap();
+    take(&mut machine, &sasl("failure", "<not-authorized/>")).unwrap();
+    let error = machine.event(StreamEvent::Closed).unwrap_err();
+    assert!(error.to_string().ends_with("not-authorized"), "{error}");
 }
 
 #[test]
