@@ -600,7 +600,7 @@ fn animations_of_png_and_webp_are_cut_and_turned_frame_by_frame() {
             assert_eq!(memchr::memmem::find(&made.bytes, b"SECRET"), None);
             let (frames, count) = shown(&made.bytes, format);
             assert_eq!(frames.len(), 3, "{format:?} {orientation}");
-            assert_eq!(count, image::metadata::LoopCount::Finite(2.try_into().unwrap()));
+            assert!(matches!(count, image::metadata::LoopCount::Finite(times) if times.get() == 2));
             for (milliseconds, frame) in frames {
                 assert_eq!((milliseconds, frame.dimensions()), (40, (20, 20)));
                 // Red was on the left.
