@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 use image::DynamicImage;
 use image::metadata::Orientation;
 
-pub use self::confined::child_main;
+pub use self::confined::{child_main, confine_child};
 pub use self::decoder::own_program;
 pub use self::jobs::{Job, Jobs};
 pub use self::source::ReadAt;
