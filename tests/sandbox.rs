@@ -151,8 +151,7 @@ fn a_child_that_tries_what_it_may_not_dies() {
     site.server.stop();
     site.server.start_again_by(&[&own, "as-server"]);
     site.wait_ready(path.split('/').next().expect("a split gives one part"));
-    let preview =
-        |height: u32| Request::get(&site.url(&path)).query(&format!("maxheight={height}")).send();
+    let preview = |height: u32| Request::get(&site.url(&path)).query(&format!("maxheight={height}")).send();
     // The child that is asked for another height does its work.
     preview(20).expect(200);
     for (height, what, status) in TRIES {
@@ -240,7 +239,8 @@ fn expanded(name: &str) -> BTreeSet<String> {
     }
     let (status, printed) = run(&["systemd-analyze", "syscall-filter", name]);
     assert_eq!(status, 0, "systemd-analyze: {printed}");
-    let names = printed.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let names =
+        printed.lines().skip(1).map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     names.flat_map(expanded).collect()
 }
 

@@ -705,6 +705,47 @@ fn a_preview_has_the_colours_of_its_source() {
     }
 }
 
+/// A raw photo: its first directory, which says how the camera was held, is a thumbnail of 40 by 20 pixels, red on the left.
+#[test]
+fn a_raw_photo_is_measured_as_the_photo_and_shown_by_its_thumbnail() {
+    let directory = |entries: &[(u16, u16, u32)]| {
+        let entry = |(tag, kind, value): &(u16, u16, u32)| {
+            [&tag.to_le_bytes()[..], &kind.to_le_bytes(), &1_u32.to_le_bytes(), &value.to_le_bytes()].concat()
+        };
+        let count = u16::try_from(entries.len()).unwrap().to_le_bytes();
+        [&count[..], &entries.iter().flat_map(entry).collect::<Vec<_>>(), &[0; 4]].concat()
+    };
+    for (orientation, shown) in [(1, (4000, 3000)), (6, (3000, 4000))] {
+        // Short values in the low half of their fields.
+        let fields = |strip: u32, below: u32| {
+            [
+                (254, 4, 1),
+                (256, 4, 40),
+                (257, 4, 20),
+                (258, 3, 8),
+                (259, 3, 1),
+                (262, 3, 2),
+                (273, 4, strip),
+                (274, 3, orientation),
+                (277, 3, 3),
+                (278, 4, 20),
+                (279, 4, 40 * 20 * 3),
+                (330, 4, below),
+            ]
+        };
+        let length = u32::try_from(8 + directory(&fields(0, 0)).len()).unwrap();
+        let raw = directory(&[(256, 4, 4000), (257, 4, 3000)]);
+        let first = directory(&fields(length + u32::try_from(raw.len()).unwrap(), length));
+        let bytes = [b"II*\0\x08\0\0\0", &first[..], &raw, picture(40, 20).into_rgb8().as_raw()].concat();
+        assert_eq!(properties(&bytes).width.zip(properties(&bytes).height), Some(shown), "{orientation}");
+        let small = decoded(&rendered(&bytes, 10, 10).unwrap()).to_rgb8();
+        let (size, red) = if orientation == 6 { ((5, 10), (2, 1)) } else { ((10, 5), (1, 2)) };
+        assert_eq!(small.dimensions(), size, "{orientation}");
+        let red = small.get_pixel(red.0, red.1);
+        assert!(red[0] > 100 && red[2] < 80, "{orientation}: {red:?}");
+    }
+}
+
 #[test]
 fn a_bitmap_that_is_wholly_transparent_is_opaque() {
     let clear = DynamicImage::from(RgbaImage::from_pixel(20, 20, Rgba([255, 0, 0, 0])));
