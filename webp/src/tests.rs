@@ -84,7 +84,7 @@ fn no_other_size_is_decoded_than_was_expected() {
 }
 
 #[test]
-fn what_ends_early_is_decoded_as_far_as_it_goes() {
+fn decoding_what_ends_early_goes_as_far_as_the_data() {
     for coding in CODINGS {
         let bytes = encoded(120, 90, coding);
         for reduced in [(120, 90), (30, 20)] {
