@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use image::GenericImageView;
 use media_server::model::Refusal;
@@ -14,11 +14,11 @@ use rusqlite::Connection;
 
 use crate::site::{Site, photo, photo_bytes};
 use crate::support::http::{Answer, Request};
-use crate::support::load::{connect, exchange};
+use crate::support::load::{connect, exchange, memory};
 use crate::support::media::{Made, ffmpeg, file, film, picture, sound};
 use crate::support::scratch::Scratch;
-use crate::support::wait_for;
 use crate::support::xmpp_client::Client;
+use crate::support::{soak, wait_for};
 
 /// Width and height of a JPEG or any picture that the crate `image` reads.
 pub fn size(bytes: &[u8]) -> (u32, u32) {
@@ -561,4 +561,27 @@ fn a_client_that_asks_for_many_previews_leaves_room_for_others() {
         assert_eq!(got, FRESH as usize, "beside {} previews and {} refusals of the one", total(0), total(1));
         assert!(total(0) > 0 && total(1) > 0, "nobody was greedy: {counts:?}");
     });
+}
+
+/// The children that decode take their memory with them.
+#[test]
+fn many_previews_for_a_while_leave_no_memory_behind() {
+    /// KiB that the server may have taken for good.
+    const KEPT: usize = 4 * 1024;
+    let site = Site::start(&[]);
+    let (user, channel) = site.public_channel();
+    let paths = ["a.jpg", "a.png", "a.webp"].map(|name| {
+        let made = picture(name, 4000, 3000);
+        format!("{channel}/{}", upload(&site, &user, &channel, made.path(), "image/x").member("id"))
+    });
+    let idle = memory(site.server.pid(), "VmRSS");
+    let (deadline, mut made) = (Instant::now() + soak::time(Duration::from_secs(3)), 0);
+    while Instant::now() < deadline || made < 9 {
+        let path = &paths[made % paths.len()];
+        preview(&site, path, &format!("maxheight={}", 20 + made % 1000)).expect(200);
+        made += 1;
+    }
+    let now = memory(site.server.pid(), "VmRSS");
+    soak::count("previews of 12 megapixels", made as u64);
+    assert!(now <= idle + KEPT, "{idle} KiB before, {now} KiB after {made} previews");
 }
