@@ -24,8 +24,8 @@ const NUDGE: f64 = 0.001;
 
 /// How wide pixels are that are believed to be 1 high.
 const PIXEL_SHAPES: std::ops::RangeInclusive<f64> = 0.1..=10.0;
-/// From the tones of high dynamic range to those of BT.709.
-const TONES: &str = "zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=hable:desat=0,\
+/// From the tones of high dynamic range to those of BT.709. zscale takes no odd sides with fewer samples of colour.
+const TONES: &str = "format=yuv444p10le,zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=hable:desat=0,\
                      zscale=t=bt709:m=bt709:r=tv,format=yuv444p";
 
 /// How a program is told to read its standard input.
