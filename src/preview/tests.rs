@@ -705,6 +705,26 @@ fn a_preview_has_the_colours_of_its_source() {
     }
 }
 
+/// Turned to the left, then upside down, in the colours of a phone.
+#[test]
+fn a_still_that_ffmpeg_decodes_is_shown_as_its_file_says() {
+    let still = Still {
+        demuxer: "mov",
+        size: Some((90, 60)),
+        turned: vec![Orientation::Rotate270, Orientation::FlipVertical],
+        profile: Some(moxcms::ColorProfile::new_display_p3().encode().unwrap()),
+    };
+    assert_eq!(still.fit(bounds(30, 30)), Some((30, 20)));
+    let left = |x: u32, _| if x < 15 { Rgb([200, 60, 40]) } else { Rgb([0, 0, 0]) };
+    let shown = still.shown(RgbImage::from_fn(30, 20, left).into()).into_rgb8();
+    assert_eq!(shown.dimensions(), (20, 30));
+    let (top, bottom) = (shown.get_pixel(10, 3), shown.get_pixel(10, 26));
+    assert!(top.0.iter().zip([217, 44, 26]).all(|(one, other)| one.abs_diff(other) <= 3), "{top:?}");
+    assert_eq!(bottom.0, [0, 0, 0]);
+    let unknown = Still::heif(&b"\0\0\0\x14ftypheic\0\0\0\0heic"[..]);
+    assert_eq!((unknown.size, unknown.fit(bounds(30, 30))), (None, None));
+}
+
 /// A raw photo: its first directory, which says how the camera was held, is a thumbnail of 40 by 20 pixels, red on the left.
 #[test]
 fn a_raw_photo_is_measured_as_the_photo_and_shown_by_its_thumbnail() {
