@@ -11,6 +11,7 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY sql sql
+COPY webp webp
 RUN cargo build --release --locked
 
 FROM debian:bookworm-slim

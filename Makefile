@@ -34,19 +34,19 @@ check: deps ## everything that must pass before a change is merged; installs wha
 	@$(MAKE) format lint docs manual test
 
 format: ## check the formatting
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 
 lint: ## run clippy; a warning is an error
-	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 docs: ## build the documentation of the code; a warning is an error
-	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --workspace --no-deps --document-private-items
 
 manual: ## check the manual pages
 	@! mandoc -Tlint man/*.[0-9] 2>&1 | grep -v 'referenced manual not found\|outdated mandoc.db'
 
 test: ## run all tests, end-to-end ones with real Prosody, PostgreSQL and curl too
-	$(CARGO) test --locked
+	$(CARGO) test --locked --workspace
 
 soak: ## run what can run long for SOAK_SECONDS (3600): kills, faults, load; prints figures
 	@SOAK_SECONDS=$(SOAK_SECONDS) scripts/soak

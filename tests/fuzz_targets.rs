@@ -8,6 +8,10 @@ use std::path::Path;
 // The targets import libFuzzer's macro. Ours, in its place, needs no C++ compiler.
 extern crate self as libfuzzer_sys;
 
+#[path = "../fuzz/targets/child.rs"]
+mod child;
+#[path = "../fuzz/targets/clean.rs"]
+mod clean;
 #[path = "../fuzz/targets/configuration.rs"]
 mod configuration;
 #[path = "../fuzz/targets/fields.rs"]
@@ -28,6 +32,8 @@ mod properties;
 mod requests;
 #[path = "../fuzz/targets/stream.rs"]
 mod stream;
+#[path = "../fuzz/targets/webp.rs"]
+mod webp;
 
 /// Makes a function of a target.
 #[macro_export]
@@ -48,6 +54,8 @@ type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
 const TARGETS: &[Target] = &[
+    ("child", child::hold),
+    ("clean", clean::hold),
     ("configuration", configuration::hold),
     ("fields", fields::hold),
     ("form", form::hold),
@@ -58,6 +66,7 @@ const TARGETS: &[Target] = &[
     ("properties", properties::hold),
     ("requests", requests::hold),
     ("stream", stream::hold),
+    ("webp", webp::hold),
 ];
 
 #[test]

@@ -8,6 +8,7 @@ use media_server::http::{cors::Cors, disposition, form, target};
 use media_server::{limits, media_type};
 
 fuzz_target!(|bytes: &[u8]| {
+    assert!(media_type::tag_end(bytes).is_none_or(|end| (10..1 << 29).contains(&end)));
     if let Some(known) = media_type::sniff(bytes) {
         assert_eq!(media_type::parse(known.mime_type).as_deref(), Ok(known.mime_type));
     }
@@ -45,7 +46,19 @@ fn check_mime_type(text: &str) {
     let shown = media_type::is_inline_safe(text);
     let essence = media_type::essence(text);
     assert!(!shown || !essence.contains("html") && !essence.contains("svg"));
-    let Ok(mime_type) = media_type::parse(text) else { return };
+    let Ok(mime_type) = media_type::parse(text) else {
+        assert!(media_type::says_nothing(text));
+        return;
+    };
+    for (first, whole) in [("é".as_bytes(), true), (b"\xC3", false), (b"\xE9", true), (b"\0", true)] {
+        let known = media_type::with_charset(&mime_type, first, whole);
+        assert_eq!(media_type::essence(&known), media_type::essence(&mime_type));
+        assert!(
+            is_plain(&known) && media_type::parse(&known).is_ok() || known.len() > limits::MIME_TYPE_BYTES
+        );
+        // Said once.
+        assert_eq!(media_type::with_charset(&known, first, whole), known);
+    }
     assert!(is_plain(&mime_type) && mime_type.len() <= limits::MIME_TYPE_BYTES);
     assert_eq!(media_type::parse(&mime_type).as_ref(), Ok(&mime_type));
     if let Some(extension) = media_type::extension_for(&mime_type) {

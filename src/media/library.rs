@@ -17,6 +17,7 @@ use super::watch::PreviewCounts;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
+use crate::media_type;
 use crate::model::{BareJid, Channel, Description, Media, MediaId, Page, Quotas, Refusal};
 use crate::preview::{Format, Jobs, Properties, Sandbox, Studio};
 use crate::store::{
@@ -78,6 +79,10 @@ impl New {
     /// The same of what was made of the upload.
     fn made(mut self, (sealed, format): (Sealed, Format)) -> (Sealed, Self) {
         self.mime_type = format.mime_type().to_owned();
+        let is_of_type = |extension: &String| media_type::type_for(extension) == Some(format.mime_type());
+        if !self.extension.as_ref().is_some_and(is_of_type) {
+            self.extension = media_type::extension_for(format.mime_type()).map(str::to_owned);
+        }
         (sealed, self)
     }
 

@@ -64,7 +64,8 @@ refusals! {
     FieldTooLong = 400 "Bad form", "A text field or its name is too long.";
     NotUtf8 = 400 "Bad form", "A text field is not valid UTF-8.";
     HoldsNul = 400 "Bad form", "A text field holds U+0000, which can't be stored.";
-    MissingData = 400 "Bad form", "The form has no field named data.";
+    MissingData = 400 "Bad form", "The file must be in the form's field data; a field of another name, such as file, is not taken for it.";
+    SecondData = 400 "Bad form", "The form has more than one field data; upload each file by a request of its own.";
     BadBase64 = 400 "Bad form", "The field data of an url-encoded form must be base64.";
     BadDeclaredLength = 400 "Bad form", "The field content-length must be the number of bytes of the data.";
     BadMimeType = 400 "Bad form", "The content type must look like type/subtype.";
@@ -88,7 +89,7 @@ refusals! {
     TextTooLong = 413 "Too large", "A title has at most 1024 bytes, a description 16384.";
     UriTooLong = 414 "Address too long", "The request line is too long.";
     UnsupportedMediaType = 415 "Form not understood", "Send multipart/form-data or application/x-www-form-urlencoded.";
-    NoAvatar = 415 "Not an avatar", "An avatar must be a JPEG, PNG, GIF, WebP, BMP or TIFF picture that can be decoded.";
+    NoAvatar = 415 "Not an avatar", "An avatar must be a JPEG, PNG, GIF, WebP, BMP, TIFF, HEIC or AVIF picture that this server can decode.";
     UnsupportedCoding = 415 "Coding not understood", "Send the body without Content-Encoding.";
     RangeNotSatisfiable = 416 "Range not satisfiable", "The range begins beyond the end of the media.";
     ExpectationFailed = 417 "Expectation failed", "Only 100-continue can be expected.";

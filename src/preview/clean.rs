@@ -220,6 +220,9 @@ fn blocks_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
+/// Chunks among which a profile is sought; it comes before the picture.
+const RIFF_CHUNKS: usize = 100;
+
 /// RFC 9649 section 2.7.
 fn webp(bytes: &[u8]) -> Option<Cleaned> {
     let mut kept = b"RIFF\0\0\0\0WEBP".to_vec();
@@ -248,6 +251,83 @@ fn webp(bytes: &[u8]) -> Option<Cleaned> {
     let size = u32::try_from(kept.len() - 8).ok()?;
     kept[4..8].copy_from_slice(&size.to_le_bytes());
     (kept.len() > 12).then_some(Cleaned { bytes: kept, animated })
+}
+
+/// The ICC profile of a WebP picture.
+pub(super) fn webp_profile(bytes: &[u8]) -> Option<&[u8]> {
+    riff(bytes.get(12..)?).take(RIFF_CHUNKS).find(|(name, _)| *name == b"ICCP").map(|(_, data)| data)
+}
+
+/// The frames of an animated WebP picture: what stands behind the head of each.
+fn webp_frames(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
+    let chunks = riff(bytes.get(12..).unwrap_or_default());
+    chunks
+        .filter(|(name, _)| *name == b"ANMF")
+        .flat_map(|(_, frame)| riff(frame.get(16..).unwrap_or_default()))
+}
+
+/// Whether no lossy frame of an animation is larger than its canvas: the decoder allocates before it compares.
+pub(super) fn frames_fit(bytes: &[u8], (width, height): (u32, u32)) -> bool {
+    let side = |low: u8, high: u8| u32::from(u16::from_le_bytes([low, high]) & 0x3FFF);
+    webp_frames(bytes).filter(|(name, _)| *name == b"VP8 ").all(|(_, data)| match data {
+        // RFC 6386 section 9.1.
+        [_, _, _, 0x9D, 0x01, 0x2A, a, b, c, d, ..] => side(*a, *b) <= width && side(*c, *d) <= height,
+        _ => true,
+    })
+}
+
+/// Whether a WebP picture, or each frame of one, is coded without loss.
+pub(super) fn is_lossless(bytes: &[u8]) -> bool {
+    riff(bytes.get(12..).unwrap_or_default()).chain(webp_frames(bytes)).all(|(name, _)| name != b"VP8 ")
+}
+
+/// An animated WebP picture of square frames that is being written (RFC 9649 section 2.7.1.1).
+pub(super) struct WebpAnimation {
+    kept: Vec<u8>,
+    side: u32,
+}
+
+impl WebpAnimation {
+    /// One that is played as often as the animation in `source`.
+    pub fn new(source: &[u8]) -> Self {
+        let mut kept = b"RIFF\0\0\0\0WEBP".to_vec();
+        push_riff(&mut kept, b"VP8X", &[0; 10]);
+        let played = riff(source.get(12..).unwrap_or_default()).find(|(name, _)| *name == b"ANIM");
+        let played = played.and_then(|(_, data)| data.get(..6)).unwrap_or(&[0; 6]);
+        push_riff(&mut kept, b"ANIM", played);
+        Self { kept, side: 0 }
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Adds a frame, coded as a picture of its own, that takes the place of the one before.
+    pub fn push(&mut self, picture: &[u8], side: u32, milliseconds: u32) {
+        self.side = side;
+        let [low, middle, high, _] = (side - 1).to_le_bytes();
+        let [a, b, c, _] = milliseconds.to_le_bytes();
+        // At the origin, not blended, not disposed of.
+        let mut frame = vec![0, 0, 0, 0, 0, 0, low, middle, high, low, middle, high, a, b, c, 0x02];
+        for (name, data) in riff(picture.get(12..).unwrap_or_default()) {
+            if matches!(name, b"ALPH" | b"VP8 " | b"VP8L") {
+                push_riff(&mut frame, name, data);
+            }
+        }
+        push_riff(&mut self.kept, b"ANMF", &frame);
+    }
+
+    /// The file; `None` without a frame.
+    pub fn finish(mut self) -> Option<Vec<u8>> {
+        let [low, middle, high, _] = self.side.checked_sub(1)?.to_le_bytes();
+        // Animated, perhaps with alpha.
+        let canvas = [0x12, 0, 0, 0, low, middle, high, low, middle, high];
+        self.kept[20..30].copy_from_slice(&canvas);
+        let size = u32::try_from(self.kept.len() - 8).ok()?;
+        self.kept[4..8].copy_from_slice(&size.to_le_bytes());
+        Some(self.kept)
+    }
 }
 
 /// Chunks of a RIFF file; the last one may be cut.

@@ -32,11 +32,20 @@ pub fn child_main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     ended.unwrap_or(ExitCode::from(2))
 }
 
+/// Gives up what a child with these arguments, those behind `preview-child picture`, does not need; whether all is as it
+/// must be. For tests of what is left.
+pub fn confine_child(words: &[String]) -> bool {
+    Work::read(words).is_some_and(|work| is_confined(&work))
+}
+
+fn is_confined(work: &Work) -> bool {
+    limit_picture(work).is_ok() && work.sandbox.install(picture_filter)
+}
+
 fn picture_child(arguments: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let words: Vec<String> = arguments.map(OsString::into_string).collect::<Result<_, _>>().ok()?;
     let work = Work::read(&words)?;
-    let confined = limit_picture(&work).is_ok() && work.sandbox.install(picture_filter);
-    let reply = if confined { decode(&work) } else { Reply::Refused(Refusal::NoSandbox) };
+    let reply = if is_confined(&work) { decode(&work) } else { Reply::Refused(Refusal::NoSandbox) };
     let written = reply.write(&mut io::stdout().lock());
     Some(if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -193,7 +193,8 @@ pub(super) fn run(program: &Path, file: &File, task: Task, settings: &Settings) 
 /// The beginning of the message when the child could not be run.
 const NOT_RUN: &str = "can't run the child that decodes pictures";
 
-fn believed(printed: io::Result<Vec<u8>>, task: Task) -> Result<Rendered, Refusal> {
+/// What a child printed, if it is what it was run for.
+pub(super) fn believed(printed: io::Result<Vec<u8>>, task: Task) -> Result<Rendered, Refusal> {
     let printed = printed.map_err(|error| match error.kind() {
         io::ErrorKind::TimedOut => Refusal::PreviewTooSlow,
         // The child ended, or printed too much.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use image::{DynamicImage, RgbImage};
@@ -13,7 +14,9 @@ use crate::limits;
 use crate::model::Refusal;
 
 /// The file, by the descriptor that the child has of it: names can't mislead it.
-const INPUT: &str = "file:/dev/stdin";
+const DESCRIPTOR: Input = Input { protocols: "fd,pipe", name: "fd:" };
+/// The same for ffmpeg before version 6, which must open the descriptor by its name.
+const NAME: Input = Input { protocols: "file,pipe", name: "file:/dev/stdin" };
 /// Packets after the key frame before the middle among which the next key frame is sought.
 const PACKETS: u32 = 600;
 /// Seconds that keep a seek to a frame's own time from ending at the frame before.
@@ -21,30 +24,48 @@ const NUDGE: f64 = 0.001;
 
 /// How wide pixels are that are believed to be 1 high.
 const PIXEL_SHAPES: std::ops::RangeInclusive<f64> = 0.1..=10.0;
-/// From the tones of high dynamic range to those of BT.709.
-const TONES: &str = "zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=hable:desat=0,\
+/// From the tones of high dynamic range to those of BT.709. zscale takes no odd sides with fewer samples of colour.
+const TONES: &str = "format=yuv444p10le,zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=hable:desat=0,\
                      zscale=t=bt709:m=bt709:r=tv,format=yuv444p";
+
+/// How a program is told to read its standard input.
+#[derive(Clone, Copy, Debug)]
+struct Input {
+    /// Protocols that it may use.
+    protocols: &'static str,
+    name: &'static str,
+}
+
+/// One of ffmpeg's programs.
+#[derive(Clone, Debug)]
+struct Program {
+    path: PathBuf,
+    /// Asked when it is first run: the start does not wait for that.
+    input: OnceLock<Input>,
+}
 
 /// The programs, all of which are there.
 #[derive(Clone, Debug)]
 pub(super) struct Tools {
     limiter: Limiter,
-    ffprobe: PathBuf,
-    ffmpeg: PathBuf,
+    ffprobe: Program,
+    ffmpeg: Program,
 }
 
 impl Tools {
     /// Finds them, or names the one that is missing.
     pub fn find(settings: &Settings) -> Result<Self, String> {
-        let found =
-            |name: &std::path::Path, path: Option<PathBuf>| path.ok_or_else(|| name.display().to_string());
+        let found = |name: &std::path::Path| {
+            let path = child::find(name).ok_or_else(|| name.display().to_string())?;
+            Ok::<_, String>(Program { path, input: OnceLock::new() })
+        };
         Ok(Self {
             limiter: match &settings.decoding {
                 Decoding::Child(own) => Limiter::Own(own.clone(), settings.sandbox),
                 Decoding::Here => child::limiter().ok_or_else(|| child::LIMITER.to_owned())?,
             },
-            ffprobe: found(&settings.ffprobe, child::find(&settings.ffprobe))?,
-            ffmpeg: found(&settings.ffmpeg, child::find(&settings.ffmpeg))?,
+            ffprobe: found(&settings.ffprobe)?,
+            ffmpeg: found(&settings.ffmpeg)?,
         })
     }
 }
@@ -122,26 +143,28 @@ impl Film<'_> {
         // What can't be sought in may still have a beginning, and ffmpeg may lack zscale.
         let frame = loop {
             let Some(filter) = filters.pop() else { break None };
-            if let Some(frame) = self.grab(Some(at), &filter).or_else(|| self.grab(None, &filter)) {
+            let grab = |time| self.grab(time, &filter, &[]);
+            if let Some(frame) = grab(Some(at)).or_else(|| grab(None)) {
                 break Some(frame);
             }
         };
         frame.ok_or_else(|| undecodable(self.deadline))
     }
 
-    /// A still picture that only ffmpeg reads, scaled to fit `bounds` if it has this `size`.
-    pub fn still(&self, size: Option<(u32, u32)>, bounds: Bounds) -> Result<DynamicImage, Refusal> {
-        let filter = match size.map(|size| bounds.fit(size)) {
+    /// A still picture that only ffmpeg reads, as stored; scaled to this width and height if they are given.
+    pub fn still(&self, size: Option<(u32, u32)>) -> Result<DynamicImage, Refusal> {
+        let filter = match size {
             Some((width, height)) => format!("scale={width}:{height}:flags=area,format=rgb24"),
             None => "format=rgb24".to_owned(),
         };
-        self.grab(None, &filter).ok_or_else(|| undecodable(self.deadline))
+        // Some versions know how it must be turned, others don't.
+        self.grab(None, &filter, &["-noautorotate"]).ok_or_else(|| undecodable(self.deadline))
     }
 
     /// The playing time in seconds as its packets tell it, read to their end.
     fn counted(&self) -> Option<f64> {
         let before = ["-v", "error", "-nostdin", "-progress", "pipe:1", "-stats_period", "10"];
-        let mut arguments = self.input(&before, &[]);
+        let mut arguments = self.input(&self.tools.ffmpeg, &before, &[]);
         let after = ["-map", "0:V?", "-map", "0:a?", "-c", "copy", "-f", "null", "-"];
         arguments.extend(after.map(str::to_owned));
         let printed = self.run(&self.tools.ffmpeg, &arguments, limits::PROBE_BYTES)?;
@@ -175,19 +198,20 @@ impl Film<'_> {
     }
 
     fn ffprobe(&self, show: &[&str]) -> Option<Vec<u8>> {
-        let arguments = self.input(&["-v", "error"], show);
+        let arguments = self.input(&self.tools.ffprobe, &["-v", "error"], show);
         self.run(&self.tools.ffprobe, &arguments, limits::PROBE_BYTES)
     }
 
-    /// A key frame at `time` or before, upright.
-    fn grab(&self, time: Option<f64>, filter: &str) -> Option<DynamicImage> {
+    /// A key frame at `time` or before, upright unless there are other options.
+    fn grab(&self, time: Option<f64>, filter: &str, options: &[&str]) -> Option<DynamicImage> {
         let time = time.map(|time| format!("{:.3}", time.max(0.0)));
         let mut before = vec!["-v", "error", "-nostdin", "-filter_threads", "1", "-skip_frame", "nokey"];
+        before.extend(options);
         if let Some(time) = &time {
             before.extend(["-noaccurate_seek", "-ss", time.as_str()]);
         }
         let after = ["-map", "0:V:0", "-frames:v", "1", "-vf", filter, "-c:v", "ppm"];
-        let arguments = self.input(&before, &[]);
+        let arguments = self.input(&self.tools.ffmpeg, &before, &[]);
         let output = ["-f", "image2pipe", "-protocol_whitelist", "file,pipe", "pipe:1"];
         let arguments: Vec<String> =
             arguments.into_iter().chain(after.into_iter().chain(output).map(str::to_owned)).collect();
@@ -196,19 +220,29 @@ impl Film<'_> {
     }
 
     /// Arguments by which the file, and nothing else, is read by the one demuxer it is for.
-    fn input(&self, before: &[&str], more: &[&str]) -> Vec<String> {
+    fn input(&self, program: &Program, before: &[&str], more: &[&str]) -> Vec<String> {
+        let input = program.input.get_or_init(|| self.input_of(program));
         let pixels = self.pixels.to_string();
         let own: &[&str] = match self.demuxer {
             "mov" => &["-enable_drefs", "0", "-use_absolute_path", "0"],
             _ => &[],
         };
         let fixed =
-            ["-protocol_whitelist", "file,pipe", "-format_whitelist", self.demuxer, "-f", self.demuxer];
-        let rest = ["-threads", "1", "-max_pixels", &pixels, "-i", INPUT];
+            ["-protocol_whitelist", input.protocols, "-format_whitelist", self.demuxer, "-f", self.demuxer];
+        let rest = ["-threads", "1", "-max_pixels", &pixels, "-i", input.name];
         [before, &fixed, own, more, &rest].concat().into_iter().map(str::to_owned).collect()
     }
 
-    fn run(&self, program: &std::path::Path, arguments: &[String], most_output: u64) -> Option<Vec<u8>> {
+    /// Whether a program can read a descriptor by its number.
+    fn input_of(&self, program: &Program) -> Input {
+        let arguments = ["-v", "error", "-protocols"].map(str::to_owned);
+        let printed = self.run(program, &arguments, limits::PROBE_BYTES).unwrap_or_default();
+        let known = String::from_utf8_lossy(&printed).lines().any(|line| line.trim() == "fd");
+        if known { DESCRIPTOR } else { NAME }
+    }
+
+    fn run(&self, program: &Program, arguments: &[String], most_output: u64) -> Option<Vec<u8>> {
+        let program = &program.path;
         let run = Run {
             limiter: Some(&self.tools.limiter),
             program,
@@ -301,8 +335,13 @@ fn nearest_key(lines: &str, middle: f64) -> Option<f64> {
     keys.min_by(|one, other| (one - middle).abs().total_cmp(&(other - middle).abs()))
 }
 
+/// What ffprobe tells of a film.
+pub(super) fn told(printed: &[u8]) -> Option<Properties> {
+    serde_json::from_slice::<Probe>(printed).ok().map(|probe| probe.properties())
+}
+
 /// A picture as `P6` with 255 shades, no larger than it may be.
-fn ppm(bytes: &[u8], most_pixels: u64) -> Option<DynamicImage> {
+pub(super) fn ppm(bytes: &[u8], most_pixels: u64) -> Option<DynamicImage> {
     let rest = bytes.strip_prefix(b"P6\n")?;
     let (size, rest) = split(rest, b'\n')?;
     let (shades, rest) = split(rest, b'\n')?;
@@ -342,14 +381,38 @@ mod tests {
         };
         for demuxer in ["mov", "ogg"] {
             let film = Film { tools: &tools, file: &file, demuxer, pixels: 9, deadline: Instant::now() };
-            let arguments = film.input(&[], &[]);
-            let input = arguments.iter().position(|argument| argument == "-i").unwrap();
-            let told = |option: &str, value: &str| {
-                arguments[..input].windows(2).any(|pair| pair[0] == option && pair[1] == value)
-            };
-            assert!(told("-protocol_whitelist", "file,pipe"), "{arguments:?}");
-            assert!(told("-format_whitelist", demuxer) && told("-f", demuxer), "{arguments:?}");
-            assert_eq!(told("-enable_drefs", "0"), demuxer == "mov", "{arguments:?}");
+            for (input, protocols) in [(DESCRIPTOR, "fd,pipe"), (NAME, "file,pipe")] {
+                let program = Program { path: "sh".into(), input: input.into() };
+                let arguments = film.input(&program, &[], &[]);
+                let input = arguments.iter().position(|argument| argument == "-i").unwrap();
+                let told = |option: &str, value: &str| {
+                    arguments[..input].windows(2).any(|pair| pair[0] == option && pair[1] == value)
+                };
+                assert!(told("-protocol_whitelist", protocols), "{arguments:?}");
+                assert!(told("-format_whitelist", demuxer) && told("-f", demuxer), "{arguments:?}");
+                assert_eq!(told("-enable_drefs", "0"), demuxer == "mov", "{arguments:?}");
+            }
+        }
+    }
+
+    /// As version 6 prints its protocols, and as version 5 does.
+    #[test]
+    fn a_program_that_can_read_a_descriptor_is_given_one() {
+        let scratch = crate::testing::Scratch::new();
+        let (file, path) = (File::open("/dev/null").unwrap(), scratch.join("ffmpeg"));
+        for (protocols, name) in
+            [("  crypto\\n  fd\\n  ffrtmpcrypt", "fd:"), ("  crypto\\n  file", "file:/dev/stdin")]
+        {
+            let script =
+                format!("#!/bin/sh\n[ \"$3\" = -protocols ] && printf 'Input:\\n{protocols}\\nOutput:\\n'\n");
+            std::fs::write(&path, script).unwrap();
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+            let tools =
+                Tools::find(&Settings { ffmpeg: path.clone(), ffprobe: "sh".into(), ..Settings::default() });
+            let tools = tools.unwrap();
+            let deadline = Instant::now() + std::time::Duration::from_secs(60);
+            let film = Film { tools: &tools, file: &file, demuxer: "mov", pixels: 9, deadline };
+            assert_eq!(film.input(&tools.ffmpeg, &[], &[]).last().unwrap(), name);
         }
     }
 

@@ -4,6 +4,7 @@
 //! limits of pixels, bytes, memory and time; films and sounds are read by ffprobe and ffmpeg in such a child. The first
 //! bytes of a file say what it is, never its name.
 
+mod animation;
 mod child;
 mod clean;
 mod colour;
@@ -18,6 +19,7 @@ mod picture;
 mod png;
 mod shrink;
 mod source;
+mod webp;
 
 use std::fs::File;
 use std::io::Read;
@@ -25,7 +27,10 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub use self::confined::child_main;
+use image::DynamicImage;
+use image::metadata::Orientation;
+
+pub use self::confined::{child_main, confine_child};
 pub use self::decoder::own_program;
 pub use self::jobs::{Job, Jobs};
 pub use self::source::ReadAt;
@@ -239,12 +244,12 @@ impl Studio {
                 match self.picture(file, &header, Task::Preview(bounds)) {
                     // Palettes and fax.
                     Err(Refusal::Undecodable) if format == Format::Tiff => {
-                        self.still(file, "tiff_pipe", bounds)
+                        self.still(file, &Still::tiff(&header), Some(bounds))
                     }
                     rendered => rendered,
                 }
             }
-            Some(Kind::Outline(Outline::Heif)) => self.still(file, "mov", bounds),
+            Some(Kind::Outline(Outline::Heif)) => self.still(file, &Still::heif(file), Some(bounds)),
             Some(Kind::Stream(demuxer)) => {
                 let film = self.film(file, demuxer).ok_or(Refusal::NoFilmPreviews)?;
                 here(|| picture::preview_of_frame(film.frame(bounds)?, bounds))
@@ -255,9 +260,20 @@ impl Studio {
 
     /// What becomes of a file that is to be an avatar: the square in the middle of a picture, without metadata.
     pub fn avatar(&self, file: &File) -> Result<Rendered, Refusal> {
-        let header = picture_header(file).ok_or(Refusal::NoAvatar)?;
-        self.check_size(&header)?;
-        self.picture(file, &header, Task::Avatar)
+        match kind_of(file) {
+            Some(Kind::Picture(format)) => {
+                let header = header::read(file, format).ok_or(Refusal::NoAvatar)?;
+                self.check_size(&header)?;
+                match self.picture(file, &header, Task::Avatar) {
+                    Err(Refusal::Undecodable) if format == Format::Tiff => {
+                        self.still(file, &Still::tiff(&header), None)
+                    }
+                    made => made,
+                }
+            }
+            Some(Kind::Outline(Outline::Heif)) => self.still(file, &Still::heif(file), None),
+            _ => Err(Refusal::NoAvatar),
+        }
     }
 
     /// Whether children that decode pictures can be confined as the settings want it.
@@ -304,15 +320,61 @@ impl Studio {
         Budget { pixels: self.settings.max_pixels, deadline: self.deadline() }
     }
 
-    /// A preview of a still picture that ffmpeg may be able to read.
-    fn still(&self, file: &File, demuxer: &'static str, bounds: Bounds) -> Result<Rendered, Refusal> {
-        let film = self.film(file, demuxer).ok_or(Refusal::Undecodable)?;
-        here(|| picture::preview_of_frame(film.still(self.picture_size(file), bounds)?, bounds))
+    /// A preview, or an avatar without bounds, of a still picture that ffmpeg may be able to read.
+    fn still(&self, file: &File, still: &Still, bounds: Option<Bounds>) -> Result<Rendered, Refusal> {
+        let film = self.film(file, still.demuxer).ok_or(Refusal::Undecodable)?;
+        here(|| {
+            let size = bounds.and_then(|bounds| still.fit(bounds));
+            let image = still.shown(film.still(size)?);
+            match bounds {
+                Some(bounds) => picture::preview_of_frame(image, bounds),
+                None => picture::avatar_of_frame(&image),
+            }
+        })
     }
 
     fn film<'a>(&'a self, file: &'a File, demuxer: &'static str) -> Option<Film<'a>> {
         let tools = self.tools.as_ref().ok()?;
         Some(Film { tools, file, demuxer, pixels: self.settings.max_pixels, deadline: self.deadline() })
+    }
+}
+
+/// A still picture that we don't decode, as far as it tells what ffmpeg may not know.
+#[derive(Debug)]
+struct Still {
+    demuxer: &'static str,
+    /// Width and height as stored.
+    size: Option<(u32, u32)>,
+    /// What must be done to show it, in this order.
+    turned: Vec<Orientation>,
+    profile: Option<Vec<u8>>,
+}
+
+impl Still {
+    fn tiff(header: &Header) -> Self {
+        let size = Some((header.width, header.height));
+        Self { demuxer: "tiff_pipe", size, turned: vec![header.orientation], profile: None }
+    }
+
+    fn heif(source: &(impl ReadAt + ?Sized)) -> Self {
+        let item = outline::heif(source);
+        let size = item.as_ref().map(|item| item.size);
+        let (turned, profile) = item.map_or_else(Default::default, |item| (item.turned, item.profile));
+        Self { demuxer: "mov", size, turned, profile }
+    }
+
+    /// The width and height, as stored, of a preview.
+    fn fit(&self, Bounds { height, width }: Bounds) -> Option<(u32, u32)> {
+        let turned = self.turned.iter().filter(|turn| header::turns(**turn)).count() % 2 == 1;
+        let bounds = if turned { Bounds { height: width, width: height } } else { Bounds { height, width } };
+        self.size.map(|size| bounds.fit(size))
+    }
+
+    /// The picture upright and in sRGB.
+    fn shown(&self, image: DynamicImage) -> DynamicImage {
+        let mut image = colour::to_srgb(image, self.profile.as_deref());
+        self.turned.iter().for_each(|turn| image.apply_orientation(*turn));
+        image
     }
 }
 
@@ -336,6 +398,27 @@ pub fn render(bytes: &[u8], bounds: Bounds, max_pixels: u64, time: Duration) -> 
     let header = picture_header(bytes).ok_or(Refusal::NoPreview)?;
     let budget = Budget { pixels: max_pixels, deadline: Instant::now() + time };
     here(|| picture::preview(bytes, &header, bounds, budget))
+}
+
+/// A picture without metadata, as an avatar is stored that need not be cut; `None` for what can't be cleaned.
+pub fn clean(bytes: &[u8]) -> Option<Vec<u8>> {
+    let Some(Kind::Picture(format)) = kind_of(bytes) else { return None };
+    clean::clean(bytes, format).map(|cleaned| cleaned.bytes)
+}
+
+/// What is believed of the reply that a child printed which was to make a preview within these bounds.
+pub fn believe_reply(printed: &[u8], bounds: Bounds) -> Result<Rendered, Refusal> {
+    decoder::believed(Ok(printed.to_vec()), Task::Preview(bounds))
+}
+
+/// What is believed of ffprobe's description of a film.
+pub fn believe_probe(printed: &[u8]) -> Properties {
+    film::told(printed).unwrap_or_default()
+}
+
+/// Width and height of the frame that ffmpeg printed, if it is one of at most so many pixels.
+pub fn believe_frame(printed: &[u8], max_pixels: u64) -> Option<(u32, u32)> {
+    film::ppm(printed, max_pixels).map(|image| (image.width(), image.height()))
 }
 
 /// Runs on a stack of its own, where a panic of a decoder is a picture that can't be decoded.

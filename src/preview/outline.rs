@@ -1,5 +1,8 @@
-//! Sizes of pictures that we don't decode: HEIC, AVIF, JPEG XL, SVG.
+//! Sizes of pictures that we don't decode: HEIC, AVIF, JPEG XL, SVG; of HEIC and AVIF also how they are shown.
 
+use image::metadata::Orientation;
+
+use super::header::turns;
 use super::source::ReadAt;
 use crate::media_type::Outline;
 
@@ -7,16 +10,41 @@ use crate::media_type::Outline;
 const STEPS: usize = 1000;
 /// Bytes at the beginning of an SVG among which its first tag is sought.
 const SVG_BYTES: usize = 16 * 1024;
+/// Bytes of the longest ICC profile that is read.
+const PROFILE_BYTES: usize = 4 * 1024 * 1024;
 /// The longest side that is believed, in pixels.
 const LONGEST: u32 = 1 << 30;
 
 /// Width and height as shown.
 pub(super) fn size(source: &(impl ReadAt + ?Sized), outline: Outline) -> Option<(u32, u32)> {
     let size = match outline {
-        Outline::Heif => heif(source),
+        Outline::Heif => heif(source).map(|item| item.shown()),
         Outline::Jxl => jxl(source),
     };
     size.filter(is_credible)
+}
+
+/// What a HEIF file says of its primary item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Item {
+    /// Width and height as stored.
+    pub size: (u32, u32),
+    /// What must be done to the stored picture to show it, in this order.
+    pub turned: Vec<Orientation>,
+    /// The ICC profile of its colours.
+    pub profile: Option<Vec<u8>>,
+}
+
+impl Item {
+    /// Width and height as shown.
+    fn shown(&self) -> (u32, u32) {
+        let (width, height) = self.size;
+        if self.turned.iter().filter(|turn| turns(**turn)).count() % 2 == 1 {
+            (height, width)
+        } else {
+            (width, height)
+        }
+    }
 }
 
 fn is_credible((width, height): &(u32, u32)) -> bool {
@@ -58,8 +86,8 @@ fn within(
     boxes(source, parent.1 + skipped, parent.2).into_iter().find(|found| found.0 == *name)
 }
 
-/// ISO/IEC 23008-12: the primary item's `ispe`, turned by its `irot`.
-fn heif(source: &(impl ReadAt + ?Sized)) -> Option<(u32, u32)> {
+/// ISO/IEC 23008-12: the primary item's `ispe`, with its `irot`, `imir` and `colr`.
+pub(super) fn heif(source: &(impl ReadAt + ?Sized)) -> Option<Item> {
     let meta = boxes(source, 0, u64::MAX).into_iter().find(|found| found.0 == *b"meta")?;
     let primary = within(source, &meta, 4, b"pitm").and_then(|pitm| {
         let [version] = source.bytes(pitm.1)?;
@@ -71,9 +99,9 @@ fn heif(source: &(impl ReadAt + ?Sized)) -> Option<(u32, u32)> {
     let iprp = within(source, &meta, 4, b"iprp")?;
     let properties = within(source, &iprp, 0, b"ipco").map(|ipco| boxes(source, ipco.1, ipco.2))?;
     let ipma = within(source, &iprp, 0, b"ipma")?;
-    let (mut size, mut turned) = (None, false);
+    let (mut size, mut item) = (None, Item { size: (0, 0), turned: Vec::new(), profile: None });
     for index in associations(source, &ipma, primary)? {
-        let Some((name, at, _)) = index.checked_sub(1).and_then(|index| properties.get(index)) else {
+        let Some((name, at, end)) = index.checked_sub(1).and_then(|index| properties.get(index)) else {
             continue;
         };
         match name {
@@ -81,11 +109,27 @@ fn heif(source: &(impl ReadAt + ?Sized)) -> Option<(u32, u32)> {
                 let side = |at| source.bytes(at).map(u32::from_be_bytes);
                 size = side(at + 4).zip(side(at + 8));
             }
-            b"irot" => turned = source.bytes(*at).is_some_and(|[angle]: [u8; 1]| angle & 1 == 1),
+            b"irot" | b"imir" => item.turned.extend(source.bytes(*at).and_then(|[way]| turning(name, way))),
+            b"colr" if source.bytes(*at).is_some_and(|kind: [u8; 4]| matches!(&kind, b"prof" | b"rICC")) => {
+                let length = usize::try_from(end - at).ok()?.clamp(4, PROFILE_BYTES) - 4;
+                item.profile = Some(source.part(at + 4, length));
+            }
             _ => {}
         }
     }
-    size.map(|(width, height)| if turned { (height, width) } else { (width, height) })
+    Some(Item { size: size.filter(is_credible)?, ..item })
+}
+
+/// Sections 6.5.10 and 6.5.12: turns to the left in steps of 90 degrees; mirrors of rows (0) or columns.
+fn turning(name: &[u8; 4], way: u8) -> Option<Orientation> {
+    Some(match (name, way & 3) {
+        (b"irot", 1) => Orientation::Rotate270,
+        (b"irot", 2) => Orientation::Rotate180,
+        (b"irot", 3) => Orientation::Rotate90,
+        (b"imir", way) if way & 1 == 0 => Orientation::FlipVertical,
+        (b"imir", _) => Orientation::FlipHorizontal,
+        _ => return None,
+    })
 }
 
 /// The numbers, from 1 on, of an item's properties.
@@ -262,6 +306,15 @@ mod tests {
             for wide in [false, true] {
                 let bytes = heif(angle, wide);
                 assert_eq!(size(bytes.as_slice(), Outline::Heif), Some(expected));
+                let item = super::heif(bytes.as_slice()).unwrap();
+                let turned = [
+                    None,
+                    Some(Orientation::Rotate270),
+                    Some(Orientation::Rotate180),
+                    Some(Orientation::Rotate90),
+                ];
+                assert_eq!(item.turned.first().copied(), turned[usize::from(angle)]);
+                assert_eq!((item.size, item.profile), ((96, 64), None));
                 for end in 0..bytes.len() {
                     size(&bytes[..end], Outline::Heif);
                 }

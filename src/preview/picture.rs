@@ -7,24 +7,21 @@ use std::time::Instant;
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{U8x3, U8x4};
 use fast_image_resize::{PixelTrait, ResizeOptions, Resizer};
-use image::codecs::gif::{GifDecoder, GifEncoder, Repeat};
+use image::codecs::gif::GifEncoder;
 use image::metadata::Orientation;
-use image::{
-    AnimationDecoder, DynamicImage, ExtendedColorType, Frame, ImageDecoder, ImageFormat, ImageReader, Limits,
-};
+use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use super::clean::{self, Cleaned};
 use super::header::{Header, turns};
 use super::shrink::{self, Shrunk};
-use super::{Bounds, Rendered, png, undecodable};
-use super::{colour, jpeg};
+use super::{Bounds, Rendered, animation, colour, jpeg, png, undecodable, webp};
 use crate::media_type::Format;
 use crate::model::Refusal;
 
 /// Bytes of memory that decoders may use besides four for each pixel.
 const SPARE_BYTES: u64 = 32 * 1024 * 1024;
 /// How well an encoder of GIF may look for colours: 1 is best, 30 fastest.
-const GIF_SPEED: i32 = 10;
+pub(super) const GIF_SPEED: i32 = 10;
 
 /// What a picture may cost.
 #[derive(Clone, Copy, Debug)]
@@ -35,18 +32,18 @@ pub(super) struct Budget {
 
 impl Budget {
     /// Bytes that a decoder may allocate.
-    fn memory(&self) -> u64 {
+    pub fn memory(&self) -> u64 {
         self.pixels.saturating_mul(4).saturating_add(SPARE_BYTES)
     }
 
     /// Bytes for a decoder, until the deadline.
-    fn source<'a>(&self, bytes: &'a [u8]) -> BufReader<Timed<'a>> {
+    pub fn source<'a>(&self, bytes: &'a [u8]) -> BufReader<Timed<'a>> {
         BufReader::new(Timed { source: Cursor::new(bytes), deadline: self.deadline })
     }
 
     /// What a decoder's error tells the client. After the deadline any error may be the one of [`Timed`], however the
     /// decoder put it.
-    fn refusal(&self, error: &dyn std::error::Error) -> Refusal {
+    pub fn refusal(&self, error: &dyn std::error::Error) -> Refusal {
         log::debug!("a picture can't be decoded: {error}");
         undecodable(self.deadline)
     }
@@ -78,17 +75,27 @@ pub(super) fn preview_of_frame(image: DynamicImage, bounds: Bounds) -> Result<Re
     finish(image.into(), target, Orientation::NoTransforms, None)
 }
 
+/// The square in the middle of a frame that is decoded already, as JPEG.
+pub(super) fn avatar_of_frame(image: &DynamicImage) -> Result<Rendered, Refusal> {
+    let square = middle(image);
+    Ok(Rendered { bytes: encode(&square, Format::Jpeg, true)?, format: Format::Jpeg })
+}
+
 /// The square in the middle of a picture, upright and without metadata, and its format. A picture that is all of that
-/// keeps its pixels bit by bit, and one that moves does where we can't write its format.
+/// keeps its pixels bit by bit, and so does one that moves, stands upright and can't be cut.
 pub(super) fn avatar(bytes: &[u8], header: &Header, budget: Budget) -> Result<Rendered, Refusal> {
     let cleaned = clean::clean(bytes, header.format);
     let plain = header.width == header.height && header.orientation == Orientation::NoTransforms;
     match cleaned {
         Some(Cleaned { bytes, .. }) if plain => Ok(Rendered { bytes, format: header.format }),
-        Some(Cleaned { animated: true, .. }) if header.format == Format::Gif => {
-            cut_frames(bytes, header, budget)
-        }
-        Some(Cleaned { bytes, animated: true }) => Ok(Rendered { bytes, format: header.format }),
+        Some(Cleaned { animated: true, bytes: whole }) => match animation::cut(bytes, header, budget) {
+            Err(Refusal::Undecodable)
+                if header.format != Format::Gif && header.orientation == Orientation::NoTransforms =>
+            {
+                Ok(Rendered { bytes: whole, format: header.format })
+            }
+            cut => cut,
+        },
         _ => cut(bytes, header, budget),
     }
 }
@@ -105,41 +112,17 @@ fn cut(bytes: &[u8], header: &Header, budget: Budget) -> Result<Rendered, Refusa
         Format::Bmp | Format::Tiff => Format::Png,
         format => format,
     };
-    Ok(Rendered { bytes: encode(&image, format, true)?, format })
+    let bytes = match format {
+        Format::WebP if !clean::is_lossless(bytes) => webp::encode(&image.into_rgba8(), false)?,
+        format => encode(&image, format, true)?,
+    };
+    Ok(Rendered { bytes, format })
 }
 
-fn middle(image: &DynamicImage) -> DynamicImage {
+/// The square in the middle of a picture.
+pub(super) fn middle(image: &DynamicImage) -> DynamicImage {
     let side = image.width().min(image.height());
     image.crop_imm((image.width() - side) / 2, (image.height() - side) / 2, side, side)
-}
-
-/// The square in the middle of each frame of a GIF.
-fn cut_frames(bytes: &[u8], header: &Header, budget: Budget) -> Result<Rendered, Refusal> {
-    try_cut_frames(bytes, header, budget).map_err(|error| budget.refusal(&error))
-}
-
-fn try_cut_frames(bytes: &[u8], header: &Header, budget: Budget) -> image::ImageResult<Rendered> {
-    let mut decoder = GifDecoder::new(budget.source(bytes))?;
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(budget.memory());
-    decoder.set_limits(limits.clone())?;
-    limits.reserve(header.pixels().saturating_mul(4))?;
-    let mut out = Vec::new();
-    {
-        let mut encoder = GifEncoder::new_with_speed(&mut out, GIF_SPEED);
-        encoder.set_repeat(Repeat::Infinite)?;
-        for frame in decoder.into_frames() {
-            // The reader of a picture in memory has it all at once, and would not look at the clock again.
-            if Instant::now() >= budget.deadline {
-                return Err(io::Error::from(io::ErrorKind::TimedOut).into());
-            }
-            let frame = frame?;
-            let delay = frame.delay();
-            let image = middle(&frame.into_buffer().into()).into_rgba8();
-            encoder.encode_frame(Frame::from_parts(image, 0, 0, delay))?;
-        }
-    }
-    Ok(Rendered { bytes: out, format: Format::Gif })
 }
 
 /// Decodes what is at least as large as `target`, and all of it where that is as cheap.
@@ -151,6 +134,15 @@ fn decode(bytes: &[u8], header: &Header, target: (u32, u32), budget: Budget) -> 
     let bytes = &*with_screen(bytes, header);
     match header.format {
         Format::Jpeg => return jpeg::decode(bytes, size, target),
+        Format::WebP => {
+            // libwebp does not look at the clock.
+            if Instant::now() >= budget.deadline {
+                return Err(Refusal::PreviewTooSlow);
+            }
+            if let Some(picture) = webp::decode(bytes, size, target)? {
+                return Ok(picture);
+            }
+        }
         Format::Png => {
             let factor = shrink::factor(size, target);
             let shrunk =
@@ -330,7 +322,7 @@ fn image_format(format: Format) -> ImageFormat {
 }
 
 /// Bytes that can't be read any more after the deadline: what ends a decoder that takes too long.
-struct Timed<'a> {
+pub(super) struct Timed<'a> {
     source: Cursor<&'a [u8]>,
     deadline: Instant,
 }

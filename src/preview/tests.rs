@@ -534,9 +534,118 @@ fn an_animation_is_cut_frame_by_frame_or_kept_whole() {
     let frames = image::AnimationDecoder::into_frames(decoder).collect_frames().unwrap();
     assert_eq!(frames.len(), 3);
     assert!(frames.iter().all(|frame| frame.buffer().dimensions() == (20, 20)));
-    let small = encoded(&picture(30, 20), ImageFormat::Png);
+    // Of 16 bits a sample.
+    let small = encoded(&picture(30, 20).into_rgb16().into(), ImageFormat::Png);
     let moving = [&small[..33], b"\0\0\0\x08acTL\0\0\0\x01\0\0\0\0\0\0\0\0", &small[33..]].concat();
     assert_eq!(avatar(&moving, MOST, TIME).unwrap().bytes, moving);
+}
+
+/// Three frames of 30 by 20 pixels that last 40 ms each, with secrets and this orientation, played twice.
+fn moving(format: Format, lossless: bool, orientation: u8) -> Vec<u8> {
+    let exif =
+        [b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0", &[orientation][..], b"\0\0SECRET"].concat();
+    let frame = picture(30, 20).into_rgba8();
+    if format == Format::Png {
+        let mut bytes = Vec::new();
+        let mut encoder = ::png::Encoder::new(&mut bytes, 30, 20);
+        encoder.set_color(::png::ColorType::Rgba);
+        encoder.set_animated(3, 2).unwrap();
+        let mut writer = encoder.write_header().unwrap();
+        for _ in 0..3 {
+            writer.set_frame_delay(40, 1000).unwrap();
+            writer.write_image_data(frame.as_raw()).unwrap();
+        }
+        writer.finish().unwrap();
+        let whole = png(&[(b"eXIf", &exif), (b"tEXt", b"a\0SECRET")]);
+        return [&bytes[..33], &whole[8..], &bytes[33..]].concat();
+    }
+    let coded = webp::encode(&frame, lossless).unwrap();
+    let chunk = |name: &[u8; 4], data: &[u8]| {
+        [name, &u32::try_from(data.len()).unwrap().to_le_bytes()[..], data, &vec![0; data.len() % 2]].concat()
+    };
+    let frame = [&[0, 0, 0, 0, 0, 0, 29, 0, 0, 19, 0, 0, 40, 0, 0, 2][..], &coded[12..]].concat();
+    let chunks = [
+        chunk(b"VP8X", &[0x0A, 0, 0, 0, 29, 0, 0, 19, 0, 0]),
+        chunk(b"ANIM", &[0, 0, 0, 0, 2, 0]),
+        chunk(b"ANMF", &frame).repeat(3),
+        chunk(b"EXIF", &exif),
+    ];
+    chunk(b"RIFF", &[b"WEBP", &chunks.concat()[..]].concat())
+}
+
+/// The frames of an animation, each with how long it lasts in milliseconds, and how often it is played.
+fn shown(bytes: &[u8], format: Format) -> (Vec<(u32, RgbaImage)>, image::metadata::LoopCount) {
+    use image::AnimationDecoder;
+    let (frames, count) = if format == Format::Png {
+        let decoder = image::codecs::png::PngDecoder::new(Cursor::new(bytes)).unwrap().apng().unwrap();
+        let count = decoder.loop_count();
+        (decoder.into_frames().collect_frames().unwrap(), count)
+    } else {
+        let decoder = image::codecs::webp::WebPDecoder::new(Cursor::new(bytes)).unwrap();
+        let count = decoder.loop_count();
+        (decoder.into_frames().collect_frames().unwrap(), count)
+    };
+    let lasting = |frame: &image::Frame| frame.delay().numer_denom_ms().0 / frame.delay().numer_denom_ms().1;
+    (frames.into_iter().map(|frame| (lasting(&frame), frame.into_buffer())).collect(), count)
+}
+
+#[test]
+fn animations_of_png_and_webp_are_cut_and_turned_frame_by_frame() {
+    for (format, lossless) in [(Format::Png, true), (Format::WebP, true), (Format::WebP, false)] {
+        for orientation in [1, 3, 6] {
+            let bytes = moving(format, lossless, orientation);
+            assert_eq!(properties(&bytes).width, Some(if orientation == 6 { 20 } else { 30 }));
+            let made = avatar(&bytes, MOST, TIME).unwrap();
+            assert_eq!(made.format, format);
+            assert_eq!(memchr::memmem::find(&made.bytes, b"SECRET"), None);
+            let (frames, count) = shown(&made.bytes, format);
+            assert_eq!(frames.len(), 3, "{format:?} {orientation}");
+            assert!(matches!(count, image::metadata::LoopCount::Finite(times) if times.get() == 2));
+            for (milliseconds, frame) in frames {
+                assert_eq!((milliseconds, frame.dimensions()), (40, (20, 20)));
+                // Red was on the left.
+                let (red, blue) = match orientation {
+                    1 => ((3, 10), (16, 10)),
+                    3 => ((16, 10), (3, 10)),
+                    _ => ((10, 3), (10, 16)),
+                };
+                let [red, blue] = [red, blue].map(|(x, y)| frame.get_pixel(x, y).0);
+                assert!(
+                    red[0] > 120 && red[2] < 60 && blue[2] > 120 && blue[0] < 60,
+                    "{format:?} {orientation}"
+                );
+            }
+            assert_eq!(avatar(&made.bytes, MOST, TIME).unwrap(), made, "made twice");
+            let late = avatar(&bytes, MOST, Duration::ZERO);
+            assert_eq!(late, Err(Refusal::PreviewTooSlow), "{format:?}");
+        }
+    }
+}
+
+#[test]
+fn an_animation_that_lies_is_kept_or_refused() {
+    for format in [Format::Png, Format::WebP] {
+        let bytes = moving(format, false, 6);
+        for end in (0..bytes.len()).step_by(7) {
+            let _ = avatar(&bytes[..end], MOST, TIME);
+        }
+    }
+    // Its second frame says that it is larger than the canvas; turned, it can't be kept.
+    let mut large = moving(Format::WebP, false, 6);
+    let second = memchr::memmem::find_iter(&large, b"VP8 ").nth(1).unwrap();
+    large[second + 14..second + 18].copy_from_slice(&[0xFF, 0x3F, 0xFF, 0x3F]);
+    assert_eq!(avatar(&large, MOST, TIME), Err(Refusal::Undecodable));
+}
+
+/// A lossy WebP picture that must be cut stays small.
+#[test]
+fn a_lossy_webp_is_cut_with_losses() {
+    let noise = RgbaImage::from_fn(300, 200, |x, y| {
+        Rgba([(x * 7 ^ y * 13) as u8, (x * y) as u8, (x ^ y) as u8, 255])
+    });
+    let [lossy, lossless] = [false, true].map(|lossless| webp::encode(&noise, lossless).unwrap());
+    let [lossy, lossless] = [lossy, lossless].map(|bytes| avatar(&bytes, MOST, TIME).unwrap().bytes);
+    assert!(lossy.len() < lossless.len() * 2 / 3, "{} {}", lossy.len(), lossless.len());
 }
 
 /// What browsers show although it is not quite right.
@@ -550,6 +659,7 @@ fn what_browsers_show_has_a_preview() {
     new_jfif[at + 5] = 2;
     let gif = encoded(&picture(320, 240), ImageFormat::Gif);
     let small = encoded(&picture(320, 240), ImageFormat::Png);
+    let encoded_webp = webp::encode(&picture(320, 240).into_rgba8(), false).unwrap();
     let few_rows = png(&[(b"IHDR", &ihdr(320, 240)), (b"IDAT", &zeros(961 * 100)), (b"IEND", b"")]);
     let no_screen = [&gif[..6], &[0; 4], &gif[10..]].concat();
     for (what, bytes) in [
@@ -563,6 +673,7 @@ fn what_browsers_show_has_a_preview() {
         ("half a JPEG", jpeg[..jpeg.len() / 2].to_vec()),
         ("bytes behind the end", [&jpeg[..], b"more"].concat()),
         ("no logical screen", no_screen),
+        ("half a WebP", encoded_webp[..encoded_webp.len() / 2].to_vec()),
         ("half a PNG", small[..small.len() / 2].to_vec()),
         ("fewer rows than said", few_rows),
     ] {
@@ -591,6 +702,67 @@ fn a_preview_has_the_colours_of_its_source() {
                 "{pixel:?}"
             );
         }
+    }
+}
+
+/// Turned to the left, then upside down, in the colours of a phone.
+#[test]
+fn a_still_that_ffmpeg_decodes_is_shown_as_its_file_says() {
+    let still = Still {
+        demuxer: "mov",
+        size: Some((90, 60)),
+        turned: vec![Orientation::Rotate270, Orientation::FlipVertical],
+        profile: Some(moxcms::ColorProfile::new_display_p3().encode().unwrap()),
+    };
+    assert_eq!(still.fit(bounds(30, 30)), Some((30, 20)));
+    let left = |x: u32, _| if x < 15 { Rgb([200, 60, 40]) } else { Rgb([0, 0, 0]) };
+    let shown = still.shown(RgbImage::from_fn(30, 20, left).into()).into_rgb8();
+    assert_eq!(shown.dimensions(), (20, 30));
+    let (top, bottom) = (shown.get_pixel(10, 3), shown.get_pixel(10, 26));
+    assert!(top.0.iter().zip([217, 44, 26]).all(|(one, other)| one.abs_diff(other) <= 3), "{top:?}");
+    assert_eq!(bottom.0, [0, 0, 0]);
+    let unknown = Still::heif(&b"\0\0\0\x14ftypheic\0\0\0\0heic"[..]);
+    assert_eq!((unknown.size, unknown.fit(bounds(30, 30))), (None, None));
+}
+
+/// A raw photo: its first directory, which says how the camera was held, is a thumbnail of 40 by 20 pixels, red on the left.
+#[test]
+fn a_raw_photo_is_measured_as_the_photo_and_shown_by_its_thumbnail() {
+    let directory = |entries: &[(u16, u16, u32)]| {
+        let entry = |(tag, kind, value): &(u16, u16, u32)| {
+            [&tag.to_le_bytes()[..], &kind.to_le_bytes(), &1_u32.to_le_bytes(), &value.to_le_bytes()].concat()
+        };
+        let count = u16::try_from(entries.len()).unwrap().to_le_bytes();
+        [&count[..], &entries.iter().flat_map(entry).collect::<Vec<_>>(), &[0; 4]].concat()
+    };
+    for (orientation, shown) in [(1, (4000, 3000)), (6, (3000, 4000))] {
+        // Short values in the low half of their fields.
+        let fields = |strip: u32, below: u32| {
+            [
+                (254, 4, 1),
+                (256, 4, 40),
+                (257, 4, 20),
+                (258, 3, 8),
+                (259, 3, 1),
+                (262, 3, 2),
+                (273, 4, strip),
+                (274, 3, orientation),
+                (277, 3, 3),
+                (278, 4, 20),
+                (279, 4, 40 * 20 * 3),
+                (330, 4, below),
+            ]
+        };
+        let length = u32::try_from(8 + directory(&fields(0, 0)).len()).unwrap();
+        let raw = directory(&[(256, 4, 4000), (257, 4, 3000)]);
+        let first = directory(&fields(length + u32::try_from(raw.len()).unwrap(), length));
+        let bytes = [b"II*\0\x08\0\0\0", &first[..], &raw, picture(40, 20).into_rgb8().as_raw()].concat();
+        assert_eq!(properties(&bytes).width.zip(properties(&bytes).height), Some(shown), "{orientation}");
+        let small = decoded(&rendered(&bytes, 10, 10).unwrap()).to_rgb8();
+        let (size, red) = if orientation == 6 { ((5, 10), (2, 1)) } else { ((10, 5), (1, 2)) };
+        assert_eq!(small.dimensions(), size, "{orientation}");
+        let red = small.get_pixel(red.0, red.1);
+        assert!(red[0] > 100 && red[2] < 80, "{orientation}: {red:?}");
     }
 }
 

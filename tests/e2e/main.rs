@@ -2,6 +2,7 @@
 //!
 //! One binary, so that the tests share one site; each makes users and channels of its own there.
 
+mod colours;
 mod commands;
 mod conformance;
 mod crash;

@@ -3,7 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use image::GenericImageView;
 use media_server::model::Refusal;
@@ -12,10 +14,11 @@ use rusqlite::Connection;
 
 use crate::site::{Site, photo, photo_bytes};
 use crate::support::http::{Answer, Request};
+use crate::support::load::{connect, exchange, memory};
 use crate::support::media::{Made, ffmpeg, file, film, picture, sound};
 use crate::support::scratch::Scratch;
-use crate::support::wait_for;
 use crate::support::xmpp_client::Client;
+use crate::support::{soak, wait_for};
 
 /// Width and height of a JPEG or any picture that the crate `image` reads.
 pub fn size(bytes: &[u8]) -> (u32, u32) {
@@ -298,6 +301,15 @@ fn a_private_channel_shows_no_preview_to_strangers() {
     Request::get(&url).query("maxheight=20").basic(user.jid()).send().expect(200);
 }
 
+/// An AVIF picture of 60 by 40 pixels.
+fn avif() -> Made {
+    let source = ["-f", "lavfi", "-i", "testsrc2=size=60x40:rate=1", "-frames:v", "1"];
+    ffmpeg(
+        "a.avif",
+        &[&source[..], &["-c:v", "libaom-av1", "-still-picture", "1", "-cpu-used", "8"]].concat(),
+    )
+}
+
 /// The avatar of a channel, its metadata, and the media that it replaced.
 #[test]
 fn avatars_are_square_and_may_be_replaced() {
@@ -319,6 +331,11 @@ fn avatars_are_square_and_may_be_replaced() {
         assert_eq!(avatar.body.len().to_string(), answer.member("fileSize"), "{name}");
         ids.push(answer.member("id"));
     }
+    // What only ffmpeg reads is converted.
+    let answer = put(&avif());
+    assert_eq!((answer.member("mimeType"), answer.member("width")), ("image/jpeg".into(), "40".into()));
+    assert_eq!(answer.member("fileExtension"), "jpg");
+    assert_eq!(size(&Request::get(&url).send().expect(200).body), (40, 40));
     // What is square keeps its pixels, and nothing else that it may hold.
     let square = Request::new("PUT", &url).basic(user.jid()).file(&photo(), "image/jpeg").send().expect(201);
     let stored = Request::get(&url).send().expect(200).body;
@@ -360,6 +377,13 @@ fn a_type_that_says_nothing_is_told_by_name_or_content_and_texts_by_their_charac
 
 const DOCX: &str = "application/vnd.openxmlformats-officedocument.wordprocessingml.document";
 
+/// Options for a film in high dynamic range with these tones.
+fn hdr(tones: &str) -> Vec<&str> {
+    let options = "-c:v libx265 -pix_fmt yuv420p10le -x265-params log-level=none -color_primaries bt2020 -colorspace \
+                   bt2020nc -color_trc";
+    options.split(' ').filter(|option| !option.is_empty()).chain([tones]).collect()
+}
+
 /// Files as people's devices make them: what is found out about each, and a preview of it.
 #[test]
 fn media_of_many_devices_are_measured_and_shown() {
@@ -378,16 +402,6 @@ fn media_of_many_devices_are_measured_and_shown() {
     let flac = fs::read(tone("a.flac", &[]).path()).expect("a sound");
     let tagged = [&b"ID3\x04\0\0\0\0\x10\0"[..], &[0; 2048], &flac].concat();
     let live = ["-f", "webm", "-live", "1"];
-    let hdr = [
-        "-c:v",
-        "libx265",
-        "-pix_fmt",
-        "yuv420p10le",
-        "-x265-params",
-        "log-level=none",
-        "-color_trc",
-        "smpte2084",
-    ];
     for (made, size, length, shown) in [
         (
             film("ten.mp4", "320x240", &["-pix_fmt", "yuv420p10le"]),
@@ -413,7 +427,8 @@ fn media_of_many_devices_are_measured_and_shown() {
             Some(2000),
             Some((100, 75)),
         ),
-        (film("hdr.mp4", "320x240", &hdr), Some((320, 240)), Some(2000), Some((100, 75))),
+        (film("hdr.mp4", "320x240", &hdr("smpte2084")), Some((320, 240)), Some(2000), Some((100, 75))),
+        (film("hlg.mp4", "320x240", &hdr("arib-std-b67")), Some((320, 240)), Some(2000), Some((100, 75))),
         (film("wide.mp4", "720x576", &["-aspect", "16:9"]), Some((1024, 576)), Some(2000), Some((100, 56))),
         (film("live.webm", "160x120", &live), Some((160, 120)), Some(2000), Some((100, 75))),
         (file("a.m2ts", &timed), Some((320, 240)), Some(2000), Some((100, 75))),
@@ -478,4 +493,95 @@ fn a_film_of_high_definition_has_the_colours_that_players_show() {
         let close = mean(&body).iter().zip([200, 60, 40]).all(|(one, other)| one.abs_diff(other) <= 4);
         assert!(close, "{size}: {:?}", mean(&body));
     }
+}
+
+/// Where bright parts have four times the light of white paper, white paper is not grey, and black is black.
+#[test]
+fn a_film_in_high_dynamic_range_is_neither_dark_nor_pale() {
+    let site = Site::shared();
+    let (user, channel) = site.public_channel();
+    // The signal of 203 cd/m2, which is white (ITU-R BT.2408), and of black, in 8 bits.
+    for (tones, white) in [("smpte2084", 148), ("arib-std-b67", 191)] {
+        for (signal, shown) in [(white, 160..=255), (0, 0..=10)] {
+            let source =
+                format!("color=0x{signal:02X}{signal:02X}{signal:02X}:size=320x240:rate=10:duration=1");
+            let made = ffmpeg("a.mp4", &[&["-f", "lavfi", "-i", &source], &hdr(tones)[..]].concat());
+            let id = upload(site, &user, &channel, made.path(), "video/mp4").member("id");
+            let body = preview(site, &format!("{channel}/{id}"), "maxheight=100").expect(200).body;
+            let [red, green, blue] = mean(&body);
+            assert!(shown.contains(&green), "{tones} {signal}: {red} {green} {blue}");
+            assert!(
+                red.abs_diff(green) < 6 && blue.abs_diff(green) < 6,
+                "{tones} {signal}: {red} {green} {blue}"
+            );
+        }
+    }
+}
+
+/// One client asks for ever new sizes on many connections; another one gets all of its own, in turn.
+#[test]
+fn a_client_that_asks_for_many_previews_leaves_room_for_others() {
+    /// Connections of the one.
+    const GREEDY: usize = 16;
+    /// Previews of the other.
+    const FRESH: u32 = 69;
+    let site = Site::start(&[]);
+    let (user, channel) = site.public_channel();
+    let [large, other] = [(2000, 1500), (1000, 750)].map(|(width, height)| {
+        let made = picture("a.jpg", width, height);
+        format!("/{channel}/{}", upload(&site, &user, &channel, made.path(), "image/jpeg").member("id"))
+    });
+    let port = site.server.port();
+    let status = |number: usize, path: &str, height: u32| {
+        let request =
+            format!("GET {path}?maxheight={height} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        let answer = exchange(connect(number, port), request.as_bytes());
+        answer.get(9..12).map(|status| String::from_utf8_lossy(status).into_owned()).unwrap_or_default()
+    };
+    let (height, ended) = (AtomicU32::new(20), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let ask = || {
+            let mut counts = [0, 0];
+            while !ended.load(Ordering::Relaxed) {
+                match status(0, &large, height.fetch_add(1, Ordering::Relaxed) % 1400 + 20).as_str() {
+                    "200" => counts[0] += 1,
+                    "503" => counts[1] += 1,
+                    status => panic!("{status}"),
+                }
+            }
+            counts
+        };
+        let greedy: Vec<_> = (0..GREEDY).map(|_| scope.spawn(ask)).collect();
+        // Of another address.
+        let got = (0..FRESH).filter(|number| status(100, &other, 20 + number) == "200").count();
+        ended.store(true, Ordering::Relaxed);
+        let counts: Vec<[u32; 2]> =
+            greedy.into_iter().map(|greedy| greedy.join().expect("it asks")).collect();
+        let total = |at: usize| counts.iter().map(|counts| counts[at]).sum::<u32>();
+        assert_eq!(got, FRESH as usize, "beside {} previews and {} refusals of the one", total(0), total(1));
+        assert!(total(0) > 0 && total(1) > 0, "nobody was greedy: {counts:?}");
+    });
+}
+
+/// The children that decode take their memory with them.
+#[test]
+fn many_previews_for_a_while_leave_no_memory_behind() {
+    /// KiB that the server may have taken for good.
+    const KEPT: usize = 4 * 1024;
+    let site = Site::start(&[]);
+    let (user, channel) = site.public_channel();
+    let paths = ["a.jpg", "a.png", "a.webp"].map(|name| {
+        let made = picture(name, 4000, 3000);
+        format!("{channel}/{}", upload(&site, &user, &channel, made.path(), "image/x").member("id"))
+    });
+    let idle = memory(site.server.pid(), "VmRSS");
+    let (deadline, mut made) = (Instant::now() + soak::time(Duration::from_secs(3)), 0);
+    while Instant::now() < deadline || made < 9 {
+        let path = &paths[made % paths.len()];
+        preview(&site, path, &format!("maxheight={}", 20 + made % 1000)).expect(200);
+        made += 1;
+    }
+    let now = memory(site.server.pid(), "VmRSS");
+    soak::count("previews of 12 megapixels", made as u64);
+    assert!(now <= idle + KEPT, "{idle} KiB before, {now} KiB after {made} previews");
 }

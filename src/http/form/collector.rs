@@ -10,10 +10,25 @@ use crate::model::Refusal;
 pub(super) enum Field {
     /// The data; its bytes go straight to the sink.
     Data,
-    /// A text: its name in lower case, and the bytes read so far.
-    Text(String, Vec<u8>),
+    /// A text, and the bytes of it that were read so far.
+    Text(Text, Vec<u8>),
     /// A field without a name, or the second one of its name; it is read and dropped.
     Unwanted,
+}
+
+/// A field that is no data.
+pub(super) struct Text {
+    /// In lower case.
+    name: String,
+    /// Whether it came with a file name: then the client means it for the data.
+    is_file: bool,
+}
+
+impl Text {
+    /// What is wrong with a text that is none.
+    fn refuse(&self, refusal: Refusal) -> Refusal {
+        if self.is_file { Refusal::MissingData } else { refusal }
+    }
 }
 
 pub(super) struct Collector<'a> {
@@ -34,12 +49,8 @@ impl<'a> Collector<'a> {
         if self.overhead > limits::FORM_OVERHEAD_BYTES { Err(Refusal::TooLarge) } else { Ok(()) }
     }
 
-    /// Begins a field. The first one named `data` is the data; `part` then supplies its file name and media type.
-    pub(super) fn open(
-        &mut self,
-        name: Option<&str>,
-        part: impl FnOnce() -> DataPart,
-    ) -> Result<Field, Refusal> {
+    /// Begins a field; `part` has its file name and media type. The one named `data` is the data.
+    pub(super) fn open(&mut self, name: Option<&str>, part: DataPart) -> Result<Field, Refusal> {
         self.fields += 1;
         if self.fields > limits::FORM_PARTS {
             return Err(Refusal::TooManyParts);
@@ -49,13 +60,17 @@ impl<'a> Collector<'a> {
             return Err(Refusal::FieldTooLong);
         }
         if name == "data" {
+            // Taking the first one alone would lose a file.
             if self.form.data.is_some() {
-                return Ok(Field::Unwanted);
+                return Err(Refusal::SecondData);
             }
-            self.form.data = Some(part());
+            self.form.data = Some(part);
             return Ok(Field::Data);
         }
-        Ok(if self.form.text(&name).is_some() { Field::Unwanted } else { Field::Text(name, Vec::new()) })
+        if self.form.text(&name).is_some() {
+            return Ok(Field::Unwanted);
+        }
+        Ok(Field::Text(Text { name, is_file: part.file_name.is_some() }, Vec::new()))
     }
 
     /// Takes the next bytes of a field.
@@ -67,10 +82,10 @@ impl<'a> Collector<'a> {
                     data.bytes += bytes.len() as u64;
                 }
             }
-            Field::Text(name, value) => {
-                let (max, refusal) = text_limit(name);
+            Field::Text(text, value) => {
+                let (max, refusal) = text_limit(&text.name);
                 if value.len() + bytes.len() > max {
-                    return Err(refusal.into());
+                    return Err(text.refuse(refusal).into());
                 }
                 self.spend(bytes.len())?;
                 value.extend_from_slice(bytes);
@@ -82,12 +97,12 @@ impl<'a> Collector<'a> {
 
     /// Ends a field.
     pub(super) fn close(&mut self, field: Field) -> Result<(), Refusal> {
-        if let Field::Text(name, value) = field {
-            let value = String::from_utf8(value).map_err(|_| Refusal::NotUtf8)?;
+        if let Field::Text(text, value) = field {
+            let value = String::from_utf8(value).map_err(|_| text.refuse(Refusal::NotUtf8))?;
             if value.contains('\0') {
-                return Err(Refusal::HoldsNul);
+                return Err(text.refuse(Refusal::HoldsNul));
             }
-            self.form.texts.push((name, value));
+            self.form.texts.push((text.name, value));
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ pub(super) fn read(
     while next == Delimiter::Opening {
         let mut head = parts.read_head(collector)?;
         let name = head.name.take();
-        let mut field = collector.open(name.as_deref(), || head.into_data())?;
+        let mut field = collector.open(name.as_deref(), head.into_data())?;
         next = parts.copy_content(&mut field, collector)?;
         collector.close(field)?;
     }

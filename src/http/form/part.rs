@@ -29,11 +29,11 @@ impl Head {
         if length != head.len() {
             return Err(Refusal::BadForm);
         }
-        check_encoding(value(fields, "content-transfer-encoding")?)?;
-        let content_type = value(fields, "content-type")?.and_then(|text| media_type::parse(text).ok());
+        check_encoding(value(fields, "content-transfer-encoding").as_deref())?;
+        let content_type = value(fields, "content-type").and_then(|text| media_type::parse(&text).ok());
         let mut head = Self { content_type, ..Self::default() };
-        if let Some(disposition) = value(fields, "content-disposition")? {
-            head.read_disposition(disposition).map_err(|parameters::Malformed| Refusal::BadForm)?;
+        if let Some(disposition) = value(fields, "content-disposition") {
+            head.read_disposition(&disposition).map_err(|parameters::Malformed| Refusal::BadForm)?;
         }
         Ok(head)
     }
@@ -57,10 +57,12 @@ impl Head {
     }
 }
 
-/// The first field of this name.
-fn value<'a>(fields: &[Header<'a>], name: &str) -> Result<Option<&'a str>, Refusal> {
-    let field = fields.iter().find(|field| field.name.eq_ignore_ascii_case(name));
-    field.map(|field| str::from_utf8(field.value).map_err(|_| Refusal::NotUtf8)).transpose()
+/// The first field of this name, in UTF-8 (RFC 7578 section 5.1). COMPAT: what is not UTF-8 is taken for Latin-1, in which
+/// old programs send file names.
+fn value<'a>(fields: &[Header<'a>], name: &str) -> Option<Cow<'a, str>> {
+    let value = fields.iter().find(|field| field.name.eq_ignore_ascii_case(name))?.value;
+    let latin1 = || value.iter().map(|byte| char::from(*byte)).collect::<String>();
+    Some(str::from_utf8(value).map_or_else(|_| latin1().into(), Cow::Borrowed))
 }
 
 /// RFC 7578 section 4.7 deprecates transfer encodings; only those that change nothing are accepted.
@@ -114,6 +116,15 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_not_utf8_is_latin1() {
+        for (bytes, name) in [(&b"caf\xe9.jpg"[..], "café.jpg"), ("café.jpg".as_bytes(), "café.jpg")] {
+            let field =
+                [b"Content-Disposition: form-data; name=data; filename=\"", bytes, b"\"\r\n\r\n"].concat();
+            assert_eq!(Head::parse(&field).unwrap().file_name.as_deref(), Some(name));
+        }
+    }
+
+    #[test]
     fn parts_that_are_not_form_fields_have_no_name() {
         for head in [
             "\r\n",
@@ -133,6 +144,7 @@ mod tests {
         assert_eq!(head.content_type.as_deref(), Some("image/PNG"));
         let head = parse("Content-Type: no type\r\n\r\n").unwrap();
         assert_eq!(head.content_type, None);
+        assert_eq!(Head::parse(b"Content-Type: \xe9\r\n\r\n"), Ok(Head::default()));
         for encoding in ["base64", "quoted-printable", "", "x"] {
             let head = format!("Content-Transfer-Encoding: {encoding}\r\n\r\n");
             assert_eq!(parse(&head), Err(Refusal::BadForm), "{encoding}");
@@ -155,6 +167,5 @@ mod tests {
         ] {
             assert_eq!(Head::parse(head.as_bytes()), Err(Refusal::BadForm), "{head:?}");
         }
-        assert_eq!(Head::parse(b"Content-Type: \xe9\r\n\r\n"), Err(Refusal::NotUtf8));
     }
 }

@@ -142,11 +142,10 @@ fn malformed_bodies_are_refused() {
 #[test]
 fn the_first_field_of_a_name_counts() {
     let body = format!(
-        "{}{}{}{}{}--B--",
+        "{}{}{}{}--B--",
         field("TITLE", "1"),
         field("title", "2"),
         field("Data", "first"),
-        field("data", "second"),
         field("\u{c9}", "é"),
     );
     let (form, data) = parse(&body).unwrap();
@@ -154,6 +153,21 @@ fn the_first_field_of_a_name_counts() {
     assert_eq!(form.text("\u{c9}"), Some("é"));
     let nameless = format!("--B\r\nContent-Type: image/png\r\n\r\n\u{7f}\r\n{DATA}x\r\n--B--");
     assert_eq!(parse(&nameless).unwrap().1, b"x");
+}
+
+#[test]
+fn no_file_is_dropped_without_a_word() {
+    let file = |name: &str, content: &[u8]| {
+        let head = format!("--B\r\nContent-Disposition: form-data; name={name}; filename=a.jpg\r\n\r\n");
+        [head.as_bytes(), content, b"\r\n"].concat()
+    };
+    let parse = |parts: &[Vec<u8>]| read_every_way(TYPE, &[&parts.concat()[..], b"--B--"].concat()).err();
+    assert_eq!(parse(&[file("data", b"1"), file("DATA", b"2")]), Some(Refusal::SecondData));
+    for content in [&b"\xFF\xD8\xFF"[..], b"a\0b", &[b'a'; limits::FIELD_BYTES + 1]] {
+        assert_eq!(parse(&[file("file", content)]), Some(Refusal::MissingData), "{content:.9?}");
+    }
+    // A text may come with a file name.
+    assert_eq!(parse(&[file("title", b"a title"), file("data", b"\xFF")]), None);
 }
 
 #[test]
@@ -190,7 +204,7 @@ fn every_limit_of_a_multipart_form_holds() {
     let overhead = "x".repeat(usize::try_from(limits::FORM_OVERHEAD_BYTES).unwrap());
     assert_eq!(whole(&format!("{overhead}x\r\n--B--")), Err(Refusal::TooLarge));
     assert_eq!(whole(&format!("--B--\r\n{overhead}")), Err(Refusal::TooLarge));
-    assert_eq!(whole(&format!("{DATA}\r\n{}--B--", field("data", &overhead))), Err(Refusal::TooLarge));
+    assert_eq!(whole(&format!("{DATA}\r\n--B\r\n\r\n{overhead}\r\n--B--")), Err(Refusal::TooLarge));
     assert_eq!(whole(&format!("{DATA}{overhead}{overhead}\r\n--B--")), Ok(()));
 }
 
