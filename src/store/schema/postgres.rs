@@ -26,7 +26,8 @@ impl Schema {
     /// Connects to the database. [`Kind::Unavailable`] if it can't be reached now, [`Kind::Failure`] if it
     /// refuses the log-in or does not exist.
     pub fn connect(settings: &PostgresSettings) -> Result<Self> {
-        let mut client = settings.config().connect(settings.tls()?).map_err(fault)?;
+        let mut client =
+            settings.config().connect(settings.tls()?).map_err(|cause| settings.refused(cause))?;
         prepare(&mut client, settings.schema.as_deref(), "")?;
         Ok(Self { client })
     }
