@@ -185,6 +185,10 @@ pub const SCRAM_ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=1_000_000;
 
 /// Items of one disco#items answer that are asked who they are.
 pub const DISCOVERY_ITEMS: usize = 50;
+/// The log is told of a domain's channel service when it changes, and again after this time.
+pub const REPORT_REMINDER: Duration = Duration::from_secs(86_400);
+/// Channels whose affiliations `check` asks a service for: enough to see one that the account may not read.
+pub const CHECKED_CHANNELS: usize = 5;
 /// Pages of one affiliation list that are read (XEP-0059).
 pub const AFFILIATION_PAGES: usize = 200;
 /// Requests that wait for one and the same lookup.

@@ -14,6 +14,7 @@ mod gate;
 mod iq;
 mod lookup;
 mod random;
+mod reports;
 mod request;
 mod rights;
 mod settings;
