@@ -2,6 +2,7 @@
 //!
 //! One binary, so that the tests share one site; each makes users and channels of its own there.
 
+mod access_lines;
 mod commands;
 mod conformance;
 mod crash;
