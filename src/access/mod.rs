@@ -19,6 +19,7 @@ mod request;
 mod rights;
 mod settings;
 mod shared_gate;
+pub mod survey;
 #[cfg(test)]
 mod testing;
 
