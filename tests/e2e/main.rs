@@ -3,6 +3,7 @@
 //! One binary, so that the tests share one site; each makes users and channels of its own there.
 
 mod access_lines;
+mod backup;
 mod channel;
 mod check;
 mod commands;
