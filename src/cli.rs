@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use crate::config::{Config, Places, nearest};
-use crate::daemon::{self, CheckExtent, NewChannel};
+use crate::daemon::{self, CheckExtent, NewChannel, Repair};
 use crate::error::{Error, Kind};
 use crate::model::{BareJid, Channel};
 use crate::preview;
@@ -38,7 +38,7 @@ pub enum Command {
     /// Compare files and metadata.
     Fsck {
         /// Also repair what is found.
-        repair: bool,
+        repair: Repair,
     },
     /// Make the node of a channel.
     CreateChannel {
@@ -132,7 +132,9 @@ Commands:
   setup-schema        create the tables of the metadata
   upgrade-schema      bring the tables up to date
   drop-schema --yes   remove the tables and all metadata in them
-  fsck [--repair]     compare files and metadata; with --repair, mend them
+  fsck [--repair]     compare files and metadata; --repair: move files without
+                      metadata to .lost and delete rows without a file, not
+                      more than 5 % of either; --force: more, too
   channel create C --owner JID [--private] [--as JID --password-file F]
                       make the pubsub node of the channel C
 
@@ -157,6 +159,7 @@ const COMMANDS: &[&str] =
 const OPTIONS: &[(&str, &str, Option<&str>)] = &[
     ("--yes", "drop-schema", None),
     ("--repair", "fsck", None),
+    ("--force", "fsck", None),
     ("--from-java", "check", None),
     ("--strict", "check", None),
     ("--local", "check", None),
@@ -229,7 +232,7 @@ impl Arguments {
                 let what = "drop-schema removes all metadata: add --yes if that is meant";
                 return Err(UsageError(what.to_owned()));
             }
-            "fsck" => Command::Fsck { repair: self.has("--repair") },
+            "fsck" => Command::Fsck { repair: self.repair()? },
             "channel" => self.channel(more)?,
             _ => Command::Serve,
         })
@@ -240,6 +243,15 @@ impl Arguments {
         match foreign.next() {
             Some((name, owner, _)) => Err(UsageError(format!("{name} belongs to {owner}"))),
             None => Ok(()),
+        }
+    }
+
+    fn repair(&self) -> Result<Repair, UsageError> {
+        match (self.has("--repair"), self.has("--force")) {
+            (true, true) => Ok(Repair::Forced),
+            (true, false) => Ok(Repair::Careful),
+            (false, true) => Err(UsageError("--force belongs to fsck --repair".to_owned())),
+            (false, false) => Ok(Repair::No),
         }
     }
 
@@ -441,8 +453,9 @@ mod tests {
             ("upgrade-schema", None, Command::UpgradeSchema),
             ("drop-schema --yes", None, Command::DropSchema),
             ("--yes drop-schema", None, Command::DropSchema),
-            ("fsck", None, Command::Fsck { repair: false }),
-            ("--repair fsck", None, Command::Fsck { repair: true }),
+            ("fsck", None, Command::Fsck { repair: Repair::No }),
+            ("--repair fsck", None, Command::Fsck { repair: Repair::Careful }),
+            ("fsck --force --repair", None, Command::Fsck { repair: Repair::Forced }),
             ("-V", None, Command::Version),
             ("check --version", None, Command::Version),
             ("--help --nonsense", None, Command::Help),
@@ -468,6 +481,8 @@ mod tests {
             ("drop-schema", "drop-schema removes all metadata: add --yes if that is meant"),
             ("check --yes", "--yes belongs to drop-schema"),
             ("--repair", "--repair belongs to fsck"),
+            ("fsck --force", "--force belongs to fsck --repair"),
+            ("check --force", "--force belongs to fsck"),
             ("fsck --yes", "--yes belongs to drop-schema"),
             ("fsck --from-java", "--from-java belongs to check"),
             ("--from-java", "--from-java belongs to check"),

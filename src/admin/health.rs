@@ -70,7 +70,8 @@ impl HealthReport {
         storage: ProbeResult<()>,
         space: ProbeResult<u64>,
     ) -> Self {
-        let link = |up: bool| PartHealth::of(if up { Ok(()) } else { Err("not connected; the log says why") });
+        let link =
+            |up: bool| PartHealth::of(if up { Ok(()) } else { Err("not connected; the log says why") });
         let parts = PartsHealth {
             xmpp_component: link(counts.component.up),
             xmpp_client: link(counts.client.up),

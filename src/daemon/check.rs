@@ -8,14 +8,14 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
-use super::{say, sight};
+use super::{open, say, sight};
 use crate::config::{Config, Database, Keystore, Source, Storage};
 use crate::error::{Error, Kind, Result};
 use crate::http::Listen;
 use crate::limits;
 use crate::model::{BareJid, Channel};
 use crate::preview::{Sandbox, Studio};
-use crate::store::{Schema, SqliteSchema, verify};
+use crate::store::{DatabaseState, SqliteSchema, verify};
 use crate::sys::fs::Dir;
 use crate::sys::listening;
 use crate::xmpp::{self, Checked, Conversation, LinkSettings, Times};
@@ -46,7 +46,7 @@ pub fn check(source: &Source, config: &Config, extent: &CheckExtent, out: &mut d
     report.part("configuration", check_modes(source, config));
     report.part("storage", check_storage(&config.storage));
     report.part("previews", check_previews(config));
-    report.part("database", check_database(config, extent.local));
+    check_database(config, &mut report, extent.local);
     report.part("http", check_listening(config, false));
     report.part("https", check_https(config));
     if !config.admin.listen.is_empty() {
@@ -120,7 +120,7 @@ fn check_storage(storage: &Storage) -> Result<Finding> {
     let metadata = match fs::metadata(root) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             may_write(existing(root)).map_err(refused)?;
-            return good(format!("{} is not there yet; the server makes it at its start", root.display()));
+            return good(format!("{} is not there yet; the server makes it for a new site", root.display()));
         }
         result => result.map_err(refused)?,
     };
@@ -164,20 +164,48 @@ fn check_previews(config: &Config) -> Result<Finding> {
     }
 }
 
-fn check_database(config: &Config, local: bool) -> Result<Finding> {
+/// The database, and whether it belongs to the storage. Nothing more is said of one that does not work.
+fn check_database(config: &Config, report: &mut Report<'_>, local: bool) {
     let database = &config.database;
-    match database {
-        Database::Postgres(_) if local => return good(format!("{database} is not tried")),
-        Database::Postgres(settings) => verify(Schema::connect(settings)?.version()?)?,
-        Database::Sqlite(path) => match SqliteSchema::new(path, &config.storage.root).peek()? {
-            None => return good(format!("{database} is not there yet; the server makes it at its start")),
-            version => {
-                verify(version)?;
-                may_change(path)?;
-            }
-        },
+    if local && matches!(database, Database::Postgres(_)) {
+        return report.part("database", good(format!("{database} is not tried")));
     }
+    let state = match database {
+        Database::Postgres(_) => open::database_state(config),
+        Database::Sqlite(path) => SqliteSchema::new(path).peek(),
+    };
+    match state {
+        Ok(state) => {
+            report.part("database", check_schema(database, &state));
+            report.part("identity", check_identity(config, &state));
+        }
+        Err(error) => report.part("database", Err(error)),
+    }
+}
+
+fn check_schema(database: &Database, state: &DatabaseState) -> Result<Finding> {
+    if let Database::Sqlite(path) = database {
+        if state.version.is_none() {
+            return good(format!("{database} is not there yet; the server makes it at its start"));
+        }
+        verify(state.version)?;
+        may_change(path)?;
+    }
+    verify(state.version)?;
     good(format!("{database}, the schema is the one needed"))
+}
+
+fn check_identity(config: &Config, state: &DatabaseState) -> Result<Finding> {
+    match &config.database {
+        Database::Sqlite(_) if state.version.is_none() => open::identity(config).verify(state)?,
+        _ => open::verify_identity(config, state)?,
+    }
+    good(match &state.id {
+        Some(id) => format!("storage and database belong together (id {id})"),
+        None => {
+            "storage and database hold nothing yet; the server gives both the same id at its start".to_owned()
+        }
+    })
 }
 
 /// Fails unless this process may write to the file, and make SQLite's other files beside it.

@@ -1,13 +1,12 @@
 //! The commands about the schema and the files. Each runs on the main thread and ends.
 
 use std::io::Write;
-use std::path::Path;
 
 use super::{open, say};
 use crate::config::{Config, Database, Source, moving_advice};
 use crate::error::{Error, Kind, Result};
-use crate::media::Report;
-use crate::store::{CURRENT, Schema, SqliteSchema, Upgraded, Uploads};
+use crate::media::Repair;
+use crate::store::{CURRENT, RootLock, Schema, SqliteSchema, Upgraded};
 
 /// Prints the settings of the original server whose meaning has changed.
 pub fn tell_moving(source: &Source, out: &mut dyn Write) {
@@ -21,54 +20,56 @@ pub fn setup_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
     let made = match &config.database {
         Database::Postgres(settings) => Schema::connect(settings)?.setup()?,
         Database::Sqlite(path) => {
+            let schema = SqliteSchema::new(path);
             // The root has to be there, as the file is usually in it.
-            Uploads::open(&config.storage.root, config.storage.sync)?;
-            SqliteSchema::new(path, &config.storage.root).set_up()?
+            open::identity(config).make_root(&schema.state()?)?;
+            schema.set_up()?
         }
     };
     say(out, if made { "the schema is set up" } else { "the tables are there and up to date" });
     Ok(())
 }
 
-/// Brings the tables up to date.
+/// Brings the tables up to date, and ties database and storage together where that is not done yet.
 pub fn upgrade_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
-    let text = match &config.database {
-        Database::Postgres(settings) => match Schema::connect(settings)?.upgrade()? {
-            CURRENT => up_to_date(),
-            from => format!("the schema is upgraded from version {from} to {CURRENT}"),
-        },
-        Database::Sqlite(path) => match SqliteSchema::new(path, &config.storage.root).upgrade()? {
-            Upgraded::UpToDate => up_to_date(),
-            Upgraded::Made => "the schema is set up".to_owned(),
-            Upgraded::From(from, copy) => upgraded(from, &copy),
-        },
+    let identity = open::identity(config);
+    let upgraded = match &config.database {
+        Database::Postgres(settings) => Schema::connect(settings)?.upgrade(&identity)?,
+        Database::Sqlite(path) => SqliteSchema::new(path).upgrade(&identity, None)?,
     };
-    say(out, &text);
+    for line in told(&upgraded) {
+        say(out, &line);
+    }
     Ok(())
 }
 
 /// Makes the embedded database of a new site, and brings that of an older program up to date. Only for a server at its
 /// start; a PostgreSQL database is upgraded by the command only, since others may use it.
-pub(super) fn upgrade_embedded(config: &Config) -> Result<()> {
+pub(super) fn upgrade_embedded(config: &Config, lock: &RootLock) -> Result<()> {
     let Database::Sqlite(path) = &config.database else { return Ok(()) };
-    Uploads::open(&config.storage.root, config.storage.sync)?;
-    match SqliteSchema::new(path, &config.storage.root).upgrade()? {
-        Upgraded::From(from, copy) => log::info!("{}", upgraded(from, &copy)),
-        Upgraded::Made | Upgraded::UpToDate => {}
+    let schema = SqliteSchema::new(path);
+    if schema.version()? < Some(CURRENT) {
+        let upgraded = schema.upgrade(&open::identity(config), Some(lock))?;
+        if upgraded.from.is_some() {
+            told(&upgraded).iter().for_each(|line| log::info!("{line}"));
+        }
     }
     Ok(())
 }
 
-fn up_to_date() -> String {
-    format!("the schema has version {CURRENT} already")
-}
-
-fn upgraded(from: i32, copy: &Path) -> String {
-    let copy = copy.display();
-    format!(
-        "the schema is upgraded from version {from} to {CURRENT}; {copy} is the database as it was, and may be removed when \
-         the new program does what it should"
-    )
+/// What an upgrade has done, in lines for the operator.
+fn told(Upgraded { from, copy, tied }: &Upgraded) -> Vec<String> {
+    let schema = match from {
+        None => "the schema is set up".to_owned(),
+        Some(CURRENT) => format!("the schema has version {CURRENT} already"),
+        Some(from) => format!("the schema is upgraded from version {from} to {CURRENT}"),
+    };
+    let kept = copy.iter().map(|copy| {
+        let copy = copy.display();
+        format!("{copy} is the database as it was; remove it when the new program does what it should")
+    });
+    let tied = tied.iter().map(|id| format!("storage and database belong together from now on (id {id})"));
+    std::iter::once(schema).chain(kept).chain(tied).collect()
 }
 
 /// Removes the tables, with all that is in them.
@@ -86,20 +87,18 @@ pub fn drop_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// Compares files and metadata; with `repair`, mends what can be.
+/// Compares files and metadata; with a repair, mends what can be.
 ///
 /// # Errors
-/// When something is left that is not as it must be.
-pub fn fsck(config: &Config, repair: bool, out: &mut dyn Write) -> Result<()> {
-    let library = open::library(config)?;
+/// When something is left that is not as it must be, or when a repair would remove suspiciously much.
+pub fn fsck(config: &Config, repair: Repair, out: &mut dyn Write) -> Result<()> {
+    // Before anything is touched.
+    open::verify_identity(config, &open::database_state(config)?)?;
+    let library = open::library(config, None)?;
     library.open()?;
-    let Report { mended, left } = library.fsck(repair, &mut |finding| say(out, &finding.to_string()))?;
-    say(out, &format!("{mended} mended, {left} left"));
-    if left == 0 {
-        return Ok(());
-    }
-    let hint = if repair { "they need a look" } else { "fsck --repair mends what can be mended" };
-    Err(Error::new(Kind::Failure, format!("files and metadata differ in {left} places; {hint}")))
+    let report = library.fsck(repair, &mut |finding, deed| say(out, &format!("{finding}{deed}")))?;
+    say(out, &report.to_string());
+    report.verdict()
 }
 
 /// The rows of the table `configuration`, for the environment variable `DATABASE`.

@@ -17,6 +17,7 @@ use log::{debug, error, info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+pub use crate::media::Repair;
 pub use channel::{NewChannel, create_channel};
 pub use check::{CheckExtent, check};
 pub use commands::{configuration_rows, drop_schema, fsck, setup_schema, tell_moving, upgrade_schema};
@@ -28,7 +29,7 @@ use crate::admin::Admin;
 use crate::clock::SystemClock;
 use crate::config::{Config, Notice, Source};
 use crate::error::{Error, Kind, Result};
-use crate::http::{ResumeQueue, Server};
+use crate::http::{Listeners, ResumeQueue, Server};
 use crate::limits;
 use crate::log::Destination;
 use crate::media::Library;
@@ -78,18 +79,21 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     }
     let (sender, events) = mpsc::channel();
     catch_signals(sender.clone())?;
-    commands::upgrade_embedded(config)?;
-    let library = Arc::new(open::library(config)?);
-    library.clean_up()?;
+    // Before anything is touched: another server may use the same storage.
+    let lock = open::lock_root(config)?;
+    commands::upgrade_embedded(config, &lock)?;
+    let library = Arc::new(open::library(config, Some(lock))?);
     library.log_missing_programs();
     library.log_sandbox();
+    let http = open::http(config)?;
+    let listeners = Listeners::bind(&http.listen)?;
     open_library(&library, sender)?;
 
     let resumed = ResumeQueue::new()?;
     let (outbox, inbox) = xmpp::channel();
     let web = web(config, Arc::clone(&library), outbox, &resumed);
     let xmpp = xmpp::start(config.xmpp.clone(), inbox, Arc::clone(web.door()) as _)?;
-    let server = Server::start(open::http(config)?, resumed, Arc::clone(&web) as _)?;
+    let server = Server::start_on(listeners, http, resumed, Arc::clone(&web) as _)?;
     for address in server.addresses() {
         info!("listening on {address}");
     }

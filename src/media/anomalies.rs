@@ -10,7 +10,7 @@ use image::{ImageFormat, RgbImage};
 use rustix::io::Errno;
 
 use super::testing::{Bench, channel, new, sqlite};
-use super::{Finding, Settings};
+use super::{Deed, Finding, Repair, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::model::{Media, Page, Quotas, Refusal};
@@ -277,15 +277,15 @@ fn assert_whole(bench: &Bench, media: Option<&Media>, case: &str) {
     assert_eq!(found.as_ref(), Some(media), "{case}");
 }
 
-/// How much `fsck` removes, which are files that no row knows and nothing else.
+/// How much `fsck` sets aside, which are files that no row knows and nothing else.
 fn repaired(bench: &Bench, case: &str) -> usize {
     let mut mended = 0;
-    let mut tell = |finding: &Finding| {
+    let mut tell = |finding: &Finding, _: &Deed| {
         assert!(matches!(finding, Finding::FileWithoutRow(..) | Finding::Temporary(_)), "{finding}: {case}");
         mended += 1;
     };
-    bench.library.fsck(true, &mut tell).unwrap();
-    bench.library.fsck(false, &mut |finding| panic!("{finding} is left: {case}")).unwrap();
+    bench.library.fsck(Repair::Careful, &mut tell).unwrap();
+    bench.library.fsck(Repair::No, &mut |finding, _| panic!("{finding} is left: {case}")).unwrap();
     mended
 }
 

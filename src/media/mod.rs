@@ -12,7 +12,7 @@ mod rows;
 mod testing;
 mod watch;
 
-pub use fsck::{Finding, Report};
+pub use fsck::{Deed, Finding, Repair, Report};
 pub use library::{Library, Name, New, PreviewSettings, Settings};
 pub use preview::Found;
 pub use watch::PreviewCounts;

@@ -1,12 +1,14 @@
 //! Files in a directory: `<root>/<channel>/<id>`, put there whole or not at all. Any thread may call.
 
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::files::{Files, Listed, Published, StoredFile};
+use super::lost;
 use super::upload::Sealed;
 use super::walk;
+use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Channel, MediaId};
 use crate::sys::fs::{Dir, is_exhausted};
@@ -81,6 +83,10 @@ impl Files for Directory {
             Some(folder) => removal(folder.remove(id.as_str())),
             None => Ok(false),
         }
+    }
+
+    fn set_aside(&self, channel: &Channel, id: &MediaId, now: Timestamp) -> Result<Option<PathBuf>> {
+        lost::set_aside(&self.root, channel.as_str(), id.as_str(), now).map_err(failure)
     }
 
     fn list(&self) -> Result<Box<dyn Iterator<Item = Result<Listed>> + '_>> {

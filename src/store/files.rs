@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::upload::Sealed;
+use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::{Channel, MediaId};
 
@@ -22,6 +23,10 @@ pub trait Files: Send + Sync {
 
     /// Removes a file; says whether it was there.
     fn remove(&self, channel: &Channel, id: &MediaId) -> Result<bool>;
+
+    /// Moves a file that no row names out of the way, to where an operator finds it. Gives its new path below the storage
+    /// root; `None` if it is gone already.
+    fn set_aside(&self, channel: &Channel, id: &MediaId, now: Timestamp) -> Result<Option<PathBuf>>;
 
     /// Every file, in no order.
     fn list(&self) -> Result<Box<dyn Iterator<Item = Result<Listed>> + '_>>;

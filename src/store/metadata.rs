@@ -1,6 +1,7 @@
 //! What the rest of the server asks of a metadata store, whichever database is behind it. Any thread may ask.
 
 use super::engine::WriteError;
+use super::identity::{DatabaseState, StoreId};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Quota, Quotas};
@@ -86,6 +87,12 @@ pub trait Metadata: Send + Sync {
 
     /// The version of the schema: `None` if there is none, 0 for the original's without a table of versions.
     fn schema_version(&self) -> Result<Option<i32>>;
+
+    /// What the database tells about the store that it belongs to.
+    fn store_state(&self) -> Result<DatabaseState>;
+
+    /// Gives the database the id of its store, unless it has one; the id that it has then.
+    fn set_store_id(&self, id: &StoreId) -> Result<StoreId>;
 
     /// The connections to the database.
     fn pool(&self) -> Pool;

@@ -10,7 +10,9 @@ mod directory;
 mod engine;
 mod files;
 mod hash;
+mod identity;
 mod lock;
+mod lost;
 mod metadata;
 mod operations;
 #[cfg(test)]
@@ -30,6 +32,9 @@ mod walk;
 pub use self::directory::{Directory, storage_error};
 pub use self::engine::{Change, Engine, Session, WriteError};
 pub use self::files::{Files, Listed, Published, StoredFile};
+pub use self::identity::{DatabaseState, Identity, Match, StoreId};
+pub use self::lock::RootLock;
+pub use self::lost::Losses;
 pub use self::metadata::{
     Deleted, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert, PreviewRow,
     UsageKind, WrongSum,

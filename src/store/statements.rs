@@ -80,6 +80,19 @@ pub(super) const DELETE_AVATAR: &str = "DELETE FROM avatars WHERE mediaId = $1";
 /// $1 id.
 pub(super) const DELETE_MEDIA: &str = "DELETE FROM medias WHERE id = $1";
 
+/// The id of the store that the database belongs to.
+pub(super) const STORE_ID: &str = "SELECT id FROM store";
+
+/// Gives the database the id of its store, unless it has one. $1 id.
+pub(super) const SET_STORE_ID: &str =
+    "INSERT INTO store (single, id) VALUES (1, $1) ON CONFLICT (single) DO NOTHING";
+
+/// Whether there are media.
+pub(super) const ANY_MEDIA: &str = "SELECT 1 FROM medias LIMIT 1";
+
+/// Media at random, as [`MEDIA_ROWS`] has them. $1 number.
+pub(super) const SAMPLE: &str = "SELECT id, entityId, fileSize FROM medias ORDER BY random() LIMIT $1";
+
 /// $1 last id, $2 number.
 pub(super) const MEDIA_ROWS: &str =
     "SELECT id, entityId, fileSize FROM medias WHERE id > $1 ORDER BY id LIMIT $2";

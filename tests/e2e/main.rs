@@ -18,6 +18,7 @@ mod hostile_http;
 mod hostile_media;
 mod hostile_xmpp;
 mod http_basics;
+mod identity;
 mod install;
 mod ledger;
 mod load;
