@@ -32,7 +32,8 @@ impl Conversation {
         let plan = LinkPlan::new(settings, times)?;
         let (host, port) = plan.settings.endpoint();
         let deadline = Instant::now() + times.login;
-        let socket = Dial::start(host, port, deadline, || ())?.wait(deadline)?;
+        let named = |error: Error| Error::caused(error.kind(), plan.settings.endpoint_keys(), error);
+        let socket = Dial::start(host, port, deadline, || ())?.wait(deadline).map_err(named)?;
         let mut session = LinkSession::new(socket, &plan, deadline, Instant::now())?;
         loop {
             let more = session.turn(Instant::now(), &mut |_| ())?;
