@@ -15,7 +15,7 @@ use crate::http::Listen;
 use crate::limits;
 use crate::model::{BareJid, Channel};
 use crate::preview::{Sandbox, Studio};
-use crate::store::{DatabaseState, SqliteSchema, verify};
+use crate::store::{DatabaseState, RootLock, SqliteSchema, verify};
 use crate::sys::fs::Dir;
 use crate::sys::listening;
 use crate::xmpp::{self, Checked, Conversation, LinkSettings, Times};
@@ -50,7 +50,7 @@ pub fn check(source: &Source, config: &Config, extent: &CheckExtent, out: &mut d
     report.part("http", check_listening(config, false));
     report.part("https", check_https(config));
     if !config.admin.listen.is_empty() {
-        report.part("admin", check_addresses(config.admin.listen.iter()));
+        report.part("admin", check_addresses(config, config.admin.listen.iter()));
     }
     report.part("endpoint", Ok(check_endpoint(config)));
     if !extent.local {
@@ -228,23 +228,29 @@ fn check_https(config: &Config) -> Result<Finding> {
 
 /// The addresses of HTTP or of HTTPS.
 fn check_listening(config: &Config, tls: bool) -> Result<Finding> {
-    check_addresses(config.http.listen.iter().filter(|listen| listen.tls == tls))
+    check_addresses(config, config.http.listen.iter().filter(|listen| listen.tls == tls))
 }
 
-fn check_addresses<'a>(addresses: impl Iterator<Item = &'a Listen>) -> Result<Finding> {
-    let found = addresses.map(check_address).collect::<Result<Vec<_>>>()?;
+fn check_addresses<'a>(config: &Config, addresses: impl Iterator<Item = &'a Listen>) -> Result<Finding> {
+    let found = addresses.map(|listen| check_address(config, listen)).collect::<Result<Vec<_>>>()?;
     good(if found.is_empty() { "not served".to_owned() } else { found.join(", ") })
 }
 
 /// The running server may have the address, but no other program.
-fn check_address(listen: &Listen) -> Result<String> {
+fn check_address(config: &Config, listen: &Listen) -> Result<String> {
     let address = listen.address;
     let error = match listen.try_out() {
         Ok(()) => return Ok(format!("{address} is free")),
         Err(error) => error,
     };
-    let holder = listening(address.port()).filter(|_| error.kind() == ErrorKind::AddrInUse);
-    let Some(holder) = holder else { return Err(listen.refused(error)) };
+    if error.kind() != ErrorKind::AddrInUse {
+        return Err(listen.refused(error));
+    }
+    let Some(holder) = listening(address.port()) else {
+        // A sandbox may hide the process of our own user, too.
+        let running = RootLock::holder(&config.storage.root).ok_or_else(|| listen.refused(error))?;
+        return Ok(format!("{address} is in use, probably by the running server, {running}"));
+    };
     if std::env::current_exe().is_ok_and(|own| own.file_name() == Some(holder.program.as_os_str())) {
         return Ok(format!("{address} is used by the running server, process {}", holder.pid));
     }

@@ -81,6 +81,24 @@ fn the_port_of_the_running_server_is_no_failure() {
 }
 
 #[test]
+fn the_port_of_a_server_whose_process_is_hidden_is_no_failure() {
+    let mut site = Site::start(&[]);
+    let (file, root) = (site.server.configuration(), site.server.storage());
+    for path in [&file, &root.join(".store")] {
+        fs::set_permissions(path, Permissions::from_mode(0o644)).expect("modes can be set");
+    }
+    let check = || as_nobody(&["-c", &file.display().to_string(), "check", "--local"], Path::new("/"));
+    let Some((_, printed)) = check() else { return };
+    let probably = format!("is in use, probably by the running server, process {} on host ", site.server.pid());
+    assert!(printed.contains("http: ok: ") && printed.contains(&probably), "{printed}");
+    let port = site.server.port();
+    site.server.stop();
+    let _taken = TcpListener::bind(("0.0.0.0", port)).expect("the port is free");
+    let (_, printed) = check().expect("it worked before");
+    assert!(printed.contains("http: FAILED: ") && printed.contains("http.port"), "{printed}");
+}
+
+#[test]
 fn an_address_that_nothing_serves_is_a_warning() {
     let endpoint = ("http.endpoint", "https://media.example.org");
     let (status, printed) = check_local(&[endpoint]);
