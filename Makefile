@@ -16,7 +16,7 @@ PROGRAM ?= target/release/buddycloud-media-server
 INSTALLATION = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' LOCALSTATEDIR='$(LOCALSTATEDIR)' \
 	RUNSTATEDIR='$(RUNSTATEDIR)' UNITDIR='$(UNITDIR)' PROGRAM='$(PROGRAM)'
 
-.PHONY: help deps build release check format lint docs manual test soak fuzz check-package demo bench bench-preview clean install uninstall deb
+.PHONY: help deps build release check format lint docs manual test packaging soak fuzz check-package check-docker demo bench bench-preview clean install uninstall deb
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ release: ## build the server to be installed: target/release/buddycloud-media-se
 	$(CARGO) build --locked --release
 
 check: deps ## everything that must pass before a change is merged; installs what is missing first
-	@$(MAKE) format lint docs manual test
+	@$(MAKE) format lint docs manual test packaging
 
 format: ## check the formatting
 	$(CARGO) fmt --all --check
@@ -48,6 +48,10 @@ manual: ## check the manual pages
 test: ## run all tests, end-to-end ones with real Prosody, PostgreSQL and curl too
 	$(CARGO) test --locked --workspace
 
+packaging: ## build the Debian package and the container's build stage, as far as that takes no chroot
+	@scripts/test-package here
+	@scripts/test-docker here
+
 soak: ## run what can run long for SOAK_SECONDS (3600): kills, faults, load; prints figures
 	@SOAK_SECONDS=$(SOAK_SECONDS) scripts/soak
 
@@ -56,6 +60,9 @@ fuzz: ## fuzz each parser of hostile input for FUZZ_SECONDS (60); see fuzz/READM
 
 check-package: ## build the Debian package, check it, and live through its life in a chroot (as root; downloads Debian)
 	@scripts/test-package
+
+check-docker: ## run the steps of the Dockerfile in a chroot, without a container engine (as root; downloads Debian)
+	@scripts/test-docker
 
 install: ## install what was built, see PREFIX, SYSCONFDIR, LOCALSTATEDIR and DESTDIR in this file
 	@$(INSTALLATION) scripts/install install

@@ -196,6 +196,10 @@ pub const XMPP_CLOSE_TIME: Duration = Duration::from_secs(1);
 /// SCRAM iterations a server may ask for: fewer are unsafe, more are an attack on our time (RFC 5802).
 pub const SCRAM_ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=1_000_000;
 
+/// The log is told of a domain's channel service when it changes, and again after this time.
+pub const REPORT_REMINDER: Duration = Duration::from_secs(86_400);
+/// Channels whose affiliations `check` asks a service for: enough to see one that the account may not read.
+pub const CHECKED_CHANNELS: usize = 5;
 /// Items of a domain that are asked who they are.
 pub const DISCOVERY_ITEMS: usize = 1000;
 /// Items of other domains that are asked; they are asked over the network.

@@ -34,7 +34,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["model", "http", "xmpp", "store", "preview", "media", "access", "web"]),
     ("daemon", &["model", "http", "xmpp", "store", "preview", "media", "access", "web", "admin", "config"]),
     // Of preview only the child that the program starts itself as.
-    ("cli", &["config", "daemon", "preview"]),
+    ("cli", &["model", "config", "daemon", "preview"]),
 ];
 
 /// What access may name of xmpp: values and the trait it implements, nothing that owns a socket.

@@ -14,9 +14,20 @@ fn commands(target: &str) -> String {
 fn only_targets_that_say_so_install_packages() {
     let installs = |target: &&str| commands(target).contains("install-dependencies");
     assert_eq!(["deps", "check", "bench"].iter().filter(|target| !installs(target)).count(), 0);
-    for target in
-        ["build", "release", "format", "lint", "docs", "manual", "test", "soak", "fuzz", "install", "deb"]
-    {
+    for target in [
+        "build",
+        "release",
+        "format",
+        "lint",
+        "docs",
+        "manual",
+        "test",
+        "packaging",
+        "soak",
+        "fuzz",
+        "install",
+        "deb",
+    ] {
         assert!(!installs(&target), "{target}");
     }
 }

@@ -11,6 +11,7 @@ use super::discovery::Discovery;
 use super::iq::{self, IqReply, IqRequest};
 use super::lookup::{Conclusion, Lookup, LookupProtocol, LookupResult, LookupStep, LookupValue};
 use super::random::hex_id;
+use super::reports::Reports;
 use super::request::RequestId;
 use super::rights::{AccessProtocol, AffiliationProtocol};
 use super::settings::Settings;
@@ -37,6 +38,7 @@ pub(super) struct Channels {
     unanswered: HashMap<String, SentIq>,
     events: VecDeque<LookupEvent>,
     counts: LookupCountsByKind,
+    reports: Reports,
 }
 
 struct LookupLimits {
@@ -92,6 +94,7 @@ impl Channels {
             unanswered: HashMap::new(),
             events: VecDeque::new(),
             counts: LookupCountsByKind::default(),
+            reports: Reports::new(),
         }
     }
 
@@ -329,7 +332,7 @@ impl Channels {
         for id in &running.sent {
             self.unanswered.remove(id);
         }
-        report(lookup, &conclusion.result);
+        self.reports.report(now, lookup, &conclusion.result);
         self.counts.of(lookup).failed += u64::from(conclusion.result.is_err());
         self.remember(now, lookup, conclusion);
         for waiter in running.waiters {
@@ -349,16 +352,6 @@ impl Channels {
             Err(_) => Duration::ZERO,
         };
         self.caches.insert(now, lookup, conclusion.result.clone(), ttl);
-    }
-}
-
-/// Logs a result. Channel services are at level info: operators look for them.
-fn report(lookup: &Lookup, result: &LookupResult) {
-    match (lookup, result) {
-        (Lookup::Service(_), Ok(LookupValue::Service(Some(jid)))) => log::info!("the {lookup} is {jid}"),
-        (Lookup::Service(_), Ok(_)) => log::warn!("the {lookup} was not found"),
-        (_, Ok(found)) => log::debug!("{lookup}: {found:?}"),
-        (_, Err(refusal)) => log::warn!("no answer about the {lookup}: {refusal}"),
     }
 }
 

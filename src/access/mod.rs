@@ -14,10 +14,12 @@ mod gate;
 mod iq;
 mod lookup;
 mod random;
+mod reports;
 mod request;
 mod rights;
 mod settings;
 mod shared_gate;
+pub mod survey;
 #[cfg(test)]
 mod testing;
 

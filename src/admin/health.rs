@@ -70,7 +70,8 @@ impl HealthReport {
         storage: ProbeResult<()>,
         space: ProbeResult<u64>,
     ) -> Self {
-        let link = |up: bool| PartHealth::of(if up { Ok(()) } else { Err("it is not logged in") });
+        let link =
+            |up: bool| PartHealth::of(if up { Ok(()) } else { Err("not connected; the log says why") });
         let parts = PartsHealth {
             xmpp_component: link(counts.component.up),
             xmpp_client: link(counts.client.up),
@@ -148,7 +149,7 @@ mod tests {
         let json = serde_json::to_value(report).unwrap();
         let expected = serde_json::json!({ "ok": false, "parts": {
             "xmpp_component": { "ok": true },
-            "xmpp_client": { "ok": false, "reason": "it is not logged in" },
+            "xmpp_client": { "ok": false, "reason": "not connected; the log says why" },
             "database": { "ok": true },
             "storage": { "ok": false, "reason": "no space is left" },
             "free_space": { "ok": true, "bytes": 5 },

@@ -42,17 +42,27 @@ impl Places {
         if let Some(url) = self.database.as_ref().filter(|url| !url.is_empty()) {
             return from_database(url, rows);
         }
+        let mut tried = Vec::new();
         for path in &self.files {
             match bytes(path) {
                 Ok(bytes) => return parsed(path, &bytes),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => tried.push(shown(path)),
+                Err(error) if is_out_of_reach(path, &error) => {
+                    tried.push(format!("{} (its directory can't be read)", shown(path)));
+                }
                 Err(error) => return Err(unreadable(path, error)),
             }
         }
-        let tried: Vec<_> = self.files.iter().map(|path| path.display().to_string()).collect();
         let tried = tried.join(", ");
         Err(Error::new(Kind::Config, format!("no configuration: no -c FILE, no DATABASE, no file {tried}")))
     }
+}
+
+/// Whether a file of the working directory can't be reached because of that directory. A user whom another one runs the
+/// program as often stands in a directory of that other one, such as root's home.
+fn is_out_of_reach(path: &Path, error: &io::Error) -> bool {
+    let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    path.is_relative() && denied(error) && path.symlink_metadata().is_err_and(|error| denied(&error))
 }
 
 /// The rows of the table, with the URL that led to it as `jdbc.db.url`.
@@ -73,7 +83,7 @@ fn from_database(
 }
 
 fn parsed(path: &Path, bytes: &[u8]) -> Result<Source> {
-    let name = path.display().to_string();
+    let name = shown(path);
     let entries = properties::parse(&name, bytes)?;
     Ok(Source { name, entries })
 }
@@ -86,7 +96,12 @@ fn bytes(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn unreadable(path: &Path, error: io::Error) -> Error {
-    Error::caused(Kind::Config, format!("can't read {}", path.display()), error)
+    Error::caused(Kind::Config, format!("can't read {}", shown(path)), error)
+}
+
+/// The absolute path, which means the same wherever the reader stands.
+fn shown(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 #[cfg(test)]

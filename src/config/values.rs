@@ -1,6 +1,7 @@
 //! The keys and values that were written, matched with the table of settings.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use log::Level;
 
@@ -15,10 +16,17 @@ use crate::error::{Error, Kind, Result};
 /// A configuration as it was written.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// The name of the file, or of the table.
+    /// The absolute path of the file, or the name of the table.
     pub name: String,
     /// Its entries in order.
     pub entries: Vec<Entry>,
+}
+
+impl Source {
+    /// The file; nothing if it was read from a table.
+    pub fn file(&self) -> Option<&Path> {
+        Some(Path::new(&self.name)).filter(|path| path.is_absolute())
+    }
 }
 
 /// Something that the operator should know and that is not an error. It is logged once there is a log.

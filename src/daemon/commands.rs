@@ -1,116 +1,18 @@
-//! The commands other than `serve`. Each runs on the main thread and ends.
+//! The commands about the schema and the files. Each runs on the main thread and ends.
 
 use std::io::Write;
 
-use super::open;
-use crate::config::{Config, Database, Keystore, Source, moving_advice};
+use super::{open, say};
+use crate::config::{Config, Database, Source, moving_advice};
 use crate::error::{Error, Kind, Result};
 use crate::media::Repair;
-use crate::preview::{Sandbox, Studio};
-use crate::store::{CURRENT, RootLock, Schema, SqliteSchema, Upgraded, Uploads, verify};
-use crate::xmpp::{self, Checked, LinkSettings, Times};
+use crate::store::{CURRENT, RootLock, Schema, SqliteSchema, Upgraded};
 
 /// Prints the settings of the original server whose meaning has changed.
 pub fn tell_moving(source: &Source, out: &mut dyn Write) {
     for advice in moving_advice(source) {
         say(out, &format!("moving: {advice}"));
     }
-}
-
-/// Tries everything that the configuration points to, and prints for each part whether it works.
-///
-/// # Errors
-/// The first failure; the others are printed, too.
-pub fn check(config: &Config, out: &mut dyn Write) -> Result<()> {
-    let parts: [(&str, Result<String>); 7] = [
-        ("storage", check_storage(config)),
-        ("previews", check_previews(config)),
-        ("database", check_database(config)),
-        ("identity", check_identity(config)),
-        ("https", check_certificate(config)),
-        ("component", check_link(&LinkSettings::Component(config.xmpp.component.clone()))),
-        ("client", check_link(&LinkSettings::Client(config.xmpp.client.with_own_resource()))),
-    ];
-    let mut first = Ok(());
-    for (part, result) in parts {
-        match result {
-            Ok(text) => say(out, &format!("{part}: ok: {text}")),
-            Err(error) => {
-                say(out, &format!("{part}: FAILED: {error}"));
-                first = first.and(Err(error));
-            }
-        }
-    }
-    first
-}
-
-fn check_storage(config: &Config) -> Result<String> {
-    let root = &config.storage.root;
-    if !root.try_exists().unwrap_or(true) {
-        return Ok(format!("{} is not there yet; the server makes it for a new site", root.display()));
-    }
-    let uploads = Uploads::open(root, config.storage.sync)?;
-    let free = uploads.free_space()? / (1024 * 1024);
-    Ok(format!("{}, {free} MiB free", root.display()))
-}
-
-fn check_previews(config: &Config) -> Result<String> {
-    let studio = Studio::new(config.previews.studio.clone());
-    let what = "the child that decodes pictures can't be confined: this system has no seccomp, or forbids it; preview.sandbox";
-    match studio.try_sandbox() {
-        Ok(Sandbox::Required) => Ok("pictures are decoded behind a filter of system calls".to_owned()),
-        Ok(Sandbox::Off) => Ok("pictures are decoded without a filter of system calls".to_owned()),
-        Err(_) => Err(Error::new(Kind::Config, what)),
-    }
-}
-
-fn check_database(config: &Config) -> Result<String> {
-    let database = &config.database;
-    let mut advice = None;
-    let version = match database {
-        Database::Postgres(settings) => {
-            let mut schema = Schema::connect(settings)?;
-            advice = schema.encoding_advice()?;
-            schema.version()?
-        }
-        Database::Sqlite(path) => match SqliteSchema::new(path).version()? {
-            None => return Ok(format!("{database} is not there yet; the server makes it at its start")),
-            version => version,
-        },
-    };
-    verify(version)?;
-    let advice = advice.map(|advice| format!(", but {advice}")).unwrap_or_default();
-    Ok(format!("{database}, the schema is the one needed{advice}"))
-}
-
-fn check_identity(config: &Config) -> Result<String> {
-    let state = open::database_state(config)?;
-    let identity = open::identity(config);
-    match &config.database {
-        Database::Sqlite(_) if state.version.is_none() => identity.verify(&state)?,
-        _ => open::verify_identity(config, &state)?,
-    }
-    Ok(match state.id {
-        Some(id) => format!("storage and database belong together (id {id})"),
-        None => {
-            "storage and database hold nothing yet; the server gives both the same id at its start".to_owned()
-        }
-    })
-}
-
-fn check_certificate(config: &Config) -> Result<String> {
-    let Some(pkcs12) = config.keystore.as_ref().map(Keystore::read).transpose()? else {
-        return Ok("not served".to_owned());
-    };
-    pkcs12.check()?;
-    Ok("certificate and key can be used".to_owned())
-}
-
-fn check_link(link: &LinkSettings) -> Result<String> {
-    Ok(match xmpp::check(link, Times::default())? {
-        Checked::LoggedIn(jid) => format!("logged in as {jid}"),
-        Checked::AlreadyConnected => "it is connected already, by the running server as it seems".to_owned(),
-    })
 }
 
 /// Creates the tables, unless they are there and up to date.
@@ -208,9 +110,4 @@ pub fn configuration_rows(database: &Database) -> Result<Vec<(String, String)>> 
             "DATABASE must be a PostgreSQL URL: the configuration is read from its table",
         )),
     }
-}
-
-/// Prints a line for the operator. A closed pipe is no error.
-fn say(out: &mut dyn Write, line: &str) {
-    let _ = writeln!(out, "{line}");
 }

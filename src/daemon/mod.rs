@@ -1,22 +1,27 @@
 //! The daemon: what starts what, in which order, and how it ends.
 
+mod channel;
+mod check;
 mod commands;
 mod housekeeper;
 mod open;
 mod reload;
+mod sight;
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, ErrorKind, Write};
 use std::sync::{Arc, Weak, mpsc};
 use std::thread;
 use std::time::SystemTime;
 
-use log::{error, info, warn};
+use log::{debug, error, info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 pub use crate::media::Repair;
-pub use commands::{check, configuration_rows, drop_schema, fsck, setup_schema, tell_moving, upgrade_schema};
+pub use channel::{NewChannel, create_channel};
+pub use check::{CheckExtent, check};
+pub use commands::{configuration_rows, drop_schema, fsck, setup_schema, tell_moving, upgrade_schema};
 
 use housekeeper::Housekeeper;
 use reload::Reload;
@@ -73,6 +78,7 @@ fn run(start: Start<'_>) -> Result<()> {
     let notifier =
         Notifier::new(notify_socket).map_err(|cause| Error::io("can't use NOTIFY_SOCKET", cause))?;
     let log = crate::log::start(config.logging.level, Destination::open(config.logging.file.as_deref())?)?;
+    info!("the configuration is from {}", source.name);
     for notice in notices {
         log::log!(notice.level, "{}", notice.text);
     }
@@ -106,7 +112,7 @@ fn run(start: Start<'_>) -> Result<()> {
     let housekeeper = Housekeeper::start(housekeeper::chores(&library))?;
     // Until the end: while the others stop, too, somebody may want to know how they are.
     let _admin = admin(config, Admin::new(Arc::clone(web.door()), library, server.monitor(), started))?;
-    told(notifier.ready());
+    notifier.ready().unwrap_or_else(|cause| warn!("can't tell the service manager: {cause}"));
     let (config, source) = (config.clone(), source.clone());
     let reload = Reload { config, source, reread, log, web: Arc::clone(&web), server: &server };
     let end = wait(&events, reload, &notifier);
@@ -120,10 +126,15 @@ fn run(start: Start<'_>) -> Result<()> {
     end
 }
 
-/// We serve no worse where the service manager can't be told.
+/// We serve no worse where the service manager can't be told. One that waits for the start only, as start-stop-daemon(8)
+/// does, has removed its socket since.
 fn told(result: io::Result<()>) {
-    if let Err(cause) = result {
-        warn!("can't tell the service manager: {cause}");
+    match result {
+        Err(cause) if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+            debug!("nobody listens at NOTIFY_SOCKET any more: {cause}");
+        }
+        Err(cause) => warn!("can't tell the service manager: {cause}"),
+        Ok(()) => {}
     }
 }
 
@@ -149,9 +160,7 @@ fn admin(config: &Config, admin: Admin<Parked>) -> Result<Option<Server>> {
     if config.admin.listen.is_empty() {
         return Ok(None);
     }
-    let refused = |error| Error::caused(Kind::Config, "admin.bind can't be used", error);
-    let server =
-        Server::start(config.admin.clone(), ResumeQueue::new()?, Arc::new(admin)).map_err(refused)?;
+    let server = Server::start(config.admin.clone(), ResumeQueue::new()?, Arc::new(admin))?;
     for address in server.addresses() {
         info!("/metrics and /healthz are on {address}");
     }
@@ -246,6 +255,11 @@ fn watch_schema(library: &Weak<Library>, mut opened: bool) -> Result<()> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Prints a line for the operator. A closed pipe is no error.
+fn say(out: &mut dyn Write, line: &str) {
+    let _ = writeln!(out, "{line}");
 }
 
 /// How many connections are taken: as many as are wanted, as long as descriptors are left for what they ask for.

@@ -1,6 +1,5 @@
 //! The server as its owner sees it: start, addresses, new certificate, stop.
 
-use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -142,7 +141,7 @@ fn acceptor(settings: &mut Settings) -> Result<Option<Arc<TlsAcceptor>>> {
     match settings.https.take() {
         Some(pkcs12) => Ok(Some(Arc::new(tls::acceptor(&pkcs12)?))),
         None if settings.listen.iter().any(|listen| listen.tls) => {
-            Err(Error::new(Kind::Config, "HTTPS needs https.keystore"))
+            Err(Error::new(Kind::Config, "HTTPS needs https.keystore.path"))
         }
         None => Ok(None),
     }
@@ -152,11 +151,11 @@ fn acceptor(settings: &mut Settings) -> Result<Option<Arc<TlsAcceptor>>> {
 fn bind(listen: &Listen) -> Option<Result<(TcpListener, bool)>> {
     match sys::listen(listen.address, limits::LISTEN_BACKLOG) {
         Ok(listener) => Some(Ok((listener, listen.tls))),
-        Err(error) if listen.optional && error.kind() != ErrorKind::AddrInUse => {
+        Err(error) if listen.is_lacking(&error) => {
             log::info!("not listening on {}: {error}", listen.address);
             None
         }
-        Err(error) => Some(Err(Error::io(format!("can't listen on {}", listen.address), error))),
+        Err(error) => Some(Err(listen.refused(error))),
     }
 }
 

@@ -1,12 +1,15 @@
 //! The settings of a server.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::error::{Error, Kind};
 use crate::limits;
 use crate::model::Network;
 use crate::secret::Secret;
+use crate::sys;
 
 /// The settings of a [`super::Server`]. The clocks are settings only so that tests need not wait.
 #[derive(Clone, Debug)]
@@ -47,7 +50,7 @@ pub struct Limits {
     /// Connections from one IPv4 address or one IPv6 /64; beyond, a new one is answered 429 and closed.
     pub connections_per_address: usize,
     /// Requests a second of one such address, with a burst of what [`limits::RATE_BURST`] lets it save up; beyond,
-    /// they are answered 429. 0: any number.
+    /// they are answered 429. 0 means unlimited.
     pub requests_per_second: u32,
     /// Requests whose bodies are read at a time.
     pub uploads: usize,
@@ -62,6 +65,38 @@ pub struct Listen {
     pub tls: bool,
     /// Whether the server may do without it where the system lacks its address family.
     pub optional: bool,
+    /// The settings that the address comes from, in words, for error messages.
+    pub keys: &'static str,
+}
+
+impl Listen {
+    /// The error of a system that does not let us listen there; the text says what to do.
+    pub fn refused(&self, cause: io::Error) -> Error {
+        let Self { address, keys, .. } = self;
+        let (kind, advice) = match cause.kind() {
+            ErrorKind::AddrInUse => (Kind::Failure, "stop the program that does, or change"),
+            ErrorKind::PermissionDenied => (
+                Kind::Config,
+                "ports below 1024 take a privilege: let a web server in front use it, and change",
+            ),
+            ErrorKind::AddrNotAvailable => (Kind::Config, "this machine has no such address: change"),
+            _ => (Kind::Failure, "look at"),
+        };
+        Error::caused(kind, format!("can't listen on {address}; {advice} {keys}"), cause)
+    }
+
+    /// Tries to listen there for a moment. An optional address that the system lacks is no error.
+    pub fn try_out(&self) -> io::Result<()> {
+        match sys::listen(self.address, 1) {
+            Err(error) if self.is_lacking(&error) => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    /// Whether this error means that the system lacks an optional address.
+    pub(super) fn is_lacking(&self, error: &io::Error) -> bool {
+        self.optional && !matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied)
+    }
 }
 
 /// A PKCS#12 file with a certificate, its chain and its key.
@@ -130,6 +165,24 @@ impl fmt::Debug for Pkcs12 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_is_refused_is_told_with_its_settings() {
+        let listen =
+            Listen { address: ([0, 0, 0, 0], 80).into(), tls: false, optional: true, keys: "http.port" };
+        for (cause, kind, words) in [
+            (ErrorKind::AddrInUse, Kind::Failure, "stop the program that does, or change http.port"),
+            (ErrorKind::PermissionDenied, Kind::Config, "ports below 1024"),
+            (ErrorKind::AddrNotAvailable, Kind::Config, "no such address: change http.port"),
+            (ErrorKind::Other, Kind::Failure, "look at http.port"),
+        ] {
+            let error = listen.refused(cause.into());
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.to_string().contains(words) && error.to_string().contains("0.0.0.0:80"), "{error}");
+        }
+        assert!(listen.is_lacking(&ErrorKind::AddrNotAvailable.into()));
+        assert!(!listen.is_lacking(&ErrorKind::AddrInUse.into()));
+    }
 
     #[test]
     fn no_secret_is_shown() {

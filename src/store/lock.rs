@@ -48,6 +48,17 @@ impl RootLock {
         }
     }
 
+    /// The process that has the lock of this root, in words; `None` if none has it, or if its file can't be read. Changes
+    /// nothing, but a server that starts in this moment may be refused.
+    pub fn holder(root: &Path) -> Option<String> {
+        let file = File::open(root.join(STORE)).ok()?;
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Err(Errno::WOULDBLOCK) => content(&file).ok()?.lines().nth(1).map(str::to_owned),
+            // Closed with the file.
+            _ => None,
+        }
+    }
+
     /// Marks the root with this id, and brings the mark to the disk.
     pub fn mark(&self, id: &StoreId) -> Result<()> {
         let mark = || {
@@ -146,6 +157,18 @@ mod tests {
 
     use super::*;
     use crate::testing::Scratch;
+
+    #[test]
+    fn the_holder_is_told_without_taking_the_lock() {
+        let scratch = Scratch::new();
+        assert_eq!(RootLock::holder(scratch.path()), None);
+        let lock = RootLock::take(scratch.path()).unwrap();
+        let holder = RootLock::holder(scratch.path()).unwrap();
+        assert!(holder.starts_with(&format!("process {} on host ", std::process::id())), "{holder}");
+        drop(lock);
+        assert_eq!(RootLock::holder(scratch.path()), None);
+        RootLock::take(scratch.path()).unwrap();
+    }
 
     #[test]
     fn one_process_at_a_time_has_the_lock_and_is_named_to_others() {

@@ -5,12 +5,14 @@ mod epoll;
 pub mod faults;
 pub mod fs;
 mod notify;
+mod ports;
 mod process;
 mod socket;
 mod wait;
 
 pub use epoll::{Epoll, Events};
 pub use notify::Notifier;
+pub use ports::{Listening, listening};
 pub use process::{Usage, raise_file_limit};
 pub use socket::{Accepted, accept, acknowledge, listen, reset_on_close, send_file, send_more};
 pub use wait::{Interest, Waker, wait};

@@ -145,7 +145,10 @@ impl Web {
     fn go_on(self: &Arc<Self>, mut parked: Parked, decision: Decision) {
         let granted = match decision {
             Ok(granted) => granted,
-            Err(refusal) => return self.answer(parked.exchange, Err(refusal)),
+            Err(refusal) => {
+                note_outcome(&mut parked.exchange, refusal);
+                return self.answer(parked.exchange, Err(refusal));
+            }
         };
         if let Granted::Owned(user) = &granted {
             parked.exchange.note_user(user);
@@ -180,6 +183,9 @@ impl Web {
             return Ok(None);
         }
         let credentials = credentials(exchange);
+        if let Ok(credentials) = &credentials {
+            exchange.note_claimed(credentials.jid());
+        }
         let need = match action {
             Action::List | Action::Download(_) | Action::Metadata(_) => Need::Read,
             Action::Upload | Action::SetAvatar => Need::Publish,
@@ -290,6 +296,18 @@ fn give_up(door: &Weak<SharedGate<Parked>>, ticket: RequestId) {
 fn credentials(exchange: &Exchange) -> Result<Credentials, Refusal> {
     let auth = target::parameter(exchange.query(), "auth");
     credentials::from_request(auth.as_deref(), exchange.header("Authorization"))
+}
+
+/// Names the reason of a gate's refusal in the access line: operators ask why, and who was asked.
+fn note_outcome(exchange: &mut Exchange, refusal: Refusal) {
+    let outcome = match refusal {
+        Refusal::NotConfirmed => "timeout",
+        Refusal::Denied => "denied",
+        Refusal::Forbidden => "affiliation",
+        Refusal::TooManyForUser | Refusal::TooManyForAddress | Refusal::TooManyPending => "limited",
+        _ => return,
+    };
+    exchange.note_refused(outcome);
 }
 
 /// The network that limits apply to; a trusted proxy that names no client is not limited.

@@ -1,15 +1,10 @@
-//! One log-in, for the command `check`. Runs on its caller's thread and blocks it.
+//! One log-in of a link that is not kept, for commands. Runs on its caller's thread and blocks it.
 
-use std::time::Instant;
-
-use crate::error::{Error, Result};
-use crate::model::Jid;
-use crate::sys::wait;
-
-use super::dial::Dial;
-use super::login::{LinkError, LinkResult};
-use super::session::{LinkPlan, LinkSession};
+use super::conversation::Conversation;
+use super::login::LinkError;
 use super::settings::{LinkSettings, Times};
+use crate::error::Result;
+use crate::model::Jid;
 
 /// The result of a log-in that the server did not refuse.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,32 +18,14 @@ pub enum Checked {
 
 /// Logs one link in and out again; blocks for up to `times.login`, and `times.close` at the end.
 pub fn check(settings: &LinkSettings, times: Times) -> Result<Checked> {
-    let plan = LinkPlan::new(settings.clone(), times)?;
-    let (host, port) = plan.settings.endpoint();
-    let deadline = Instant::now() + times.login;
-    let socket = Dial::start(host, port, deadline, || ())?.wait(deadline)?;
-    let mut session = LinkSession::new(socket, &plan, deadline, Instant::now())?;
-    match log_in(&mut session, times) {
-        Ok(jid) => {
-            session.close(times.close);
+    match Conversation::open(settings.clone(), times) {
+        Ok(conversation) => {
+            let jid = conversation.jid().clone();
+            conversation.close();
             Ok(Checked::LoggedIn(jid))
         }
         Err(LinkError::AlreadyConnected) => Ok(Checked::AlreadyConnected),
         Err(LinkError::Failed(error)) => Err(error),
-    }
-}
-
-/// Runs the session until it is logged in or fails, at the latest at its deadline.
-fn log_in(session: &mut LinkSession, times: Times) -> LinkResult<Jid> {
-    loop {
-        let now = Instant::now();
-        let more = session.turn(now, &mut |_| ())?;
-        if let Some(jid) = session.jid() {
-            return Ok(jid.clone());
-        }
-        let fds: Vec<_> = session.interest().into_iter().collect();
-        let until = if more { now } else { now + times.tick };
-        wait(&fds, Some(until)).map_err(|error| Error::io("can't wait for the XMPP server", error))?;
     }
 }
 

@@ -1,9 +1,10 @@
 //! The two XMPP connections: streams, log-in, and the one thread that owns both sockets. All of it runs on that thread
-//! but [`Outbox`], which any thread may use, and [`check()`].
+//! but [`Outbox`], which any thread may use, and [`check()`] and [`Conversation`], which commands use.
 
 mod backoff;
 mod check;
 mod connection;
+mod conversation;
 mod dial;
 mod element;
 mod keepalive;
@@ -26,6 +27,7 @@ use std::fmt;
 use crate::model::Jid;
 
 pub use check::{Checked, check};
+pub use conversation::Conversation;
 pub use element::Element;
 pub use outbox::{Inbox, Outbox, channel};
 pub use settings::{ClientSettings, ComponentSettings, LinkSettings, Security, Settings, Times};

@@ -83,6 +83,14 @@ pub enum LinkSettings {
 }
 
 impl LinkSettings {
+    /// The settings that say where to connect to, for error messages.
+    pub(super) fn endpoint_keys(&self) -> &'static str {
+        match self {
+            Self::Component(_) => "xmpp.component.host, xmpp.component.port",
+            Self::Client(_) => "xmpp.connection.host, xmpp.connection.port",
+        }
+    }
+
     /// Host and port to connect to.
     pub(super) fn endpoint(&self) -> (&str, u16) {
         match self {

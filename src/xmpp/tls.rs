@@ -37,7 +37,7 @@ impl Tls {
         for authority in &self.authorities {
             builder.add_root_certificate(authority.clone());
         }
-        builder.build().map_err(|error| Error::caused(Kind::Failure, "can't set up TLS", error))
+        builder.build().map_err(|error| Error::tls(Kind::Failure, "can't set up TLS", &error))
     }
 }
 
@@ -46,7 +46,7 @@ fn read(path: &Path) -> Result<Vec<Certificate>> {
     let wrong = || format!("can't read certificates from {} (xmpp.connection.tls.ca)", path.display());
     let pem = fs::read(path).map_err(|error| Error::caused(Kind::Config, wrong(), error))?;
     let certificates =
-        Certificate::stack_from_pem(&pem).map_err(|error| Error::caused(Kind::Config, wrong(), error))?;
+        Certificate::stack_from_pem(&pem).map_err(|error| Error::tls(Kind::Config, wrong(), &error))?;
     if certificates.is_empty() {
         return Err(Error::caused(Kind::Config, wrong(), "it holds no certificate in PEM format"));
     }

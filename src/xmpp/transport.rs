@@ -138,5 +138,5 @@ fn failed(tls: &Tls, error: native_tls::Error) -> Error {
          system or xmpp.connection.tls.ca trusts",
         tls.domain
     );
-    Error::caused(Kind::Unavailable, what, error)
+    Error::tls(Kind::Unavailable, what, &error)
 }

@@ -1,8 +1,10 @@
 //! `make install` into a scratch root, and the init script in it run for real, as an administrator would.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::site::xmpp_of;
 use crate::support::child::run;
@@ -13,6 +15,9 @@ use crate::support::server::{PROGRAM, Xmpp, properties};
 use crate::support::{free_port, wait_for};
 
 const NAME: &str = "buddycloud-media-server";
+
+/// How long the init script waits for a start.
+const START_TIME: Duration = Duration::from_secs(20);
 
 /// An installation below a scratch directory.
 struct Installation {
@@ -27,7 +32,7 @@ impl Installation {
         installation.make("install");
         installation.configure("");
         let user = run(&["id", "-un"]).1;
-        let defaults = format!("DAEMON_USER={user}START_TIME=20\n");
+        let defaults = format!("DAEMON_USER={user}START_TIME={}\n", START_TIME.as_secs());
         fs::write(installation.path("etc/default").join(NAME), defaults).expect("it takes files");
         installation
     }
@@ -148,9 +153,16 @@ fn the_init_script_does_what_its_standard_says() {
 fn a_start_that_fails_says_why() {
     let site = Installation::new();
     site.configure("media.sizelimit=many\n");
+    let begun = Instant::now();
     let printed = site.expect("start", 1);
     assert!(printed.contains("media.sizelimit"), "{printed}");
     site.expect("status", 3);
+    let taken = TcpListener::bind(("0.0.0.0", site.port)).expect("the port is free");
+    site.configure("");
+    let printed = site.expect("start", 1);
+    assert!(printed.contains("change http.port or http.bind"), "{printed}");
+    assert!(begun.elapsed() < START_TIME, "it waited for a server that had ended");
+    drop(taken);
 
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/mediaserver.properties");
     fs::copy(example, site.configuration()).expect("the example is there");
@@ -159,6 +171,28 @@ fn a_start_that_fails_says_why() {
     site.expect("start", 6);
     fs::remove_file(site.path("usr/sbin").join(NAME)).expect("it was there");
     site.expect("start", 5);
+}
+
+#[test]
+fn a_wrong_configuration_neither_stops_a_running_server_nor_is_reloaded_in_silence() {
+    let site = Installation::new();
+    site.expect("start", 0);
+    let first = site.pid();
+    site.configure("media.sizelimit=many\n");
+    for action in ["restart", "force-reload", "reload"] {
+        let printed = site.expect(action, 1);
+        assert!(printed.contains("media.sizelimit"), "{action}: {printed}");
+        assert_eq!((site.pid(), site.asked()), (first.clone(), Some(503)), "{action}");
+    }
+    let log = site.path("var/log").join(format!("{NAME}.log"));
+    let told = || fs::read_to_string(&log).is_ok_and(|log| log.contains("the configuration is not reloaded"));
+    wait_for("the server to be told, since its log may have been moved", || told().then_some(()));
+    site.configure("");
+    site.expect("reload", 0);
+    site.expect("restart", 0);
+    assert_ne!(site.pid(), first);
+    let log = fs::read_to_string(&log).expect("it is there");
+    assert!(!log.contains("service manager"), "{log}");
 }
 
 #[test]
@@ -231,5 +265,6 @@ fn words_are_completed() {
         assert!(complete(NAME).split(' ').any(|word| word == command), "{command}");
     }
     assert_eq!(complete(&format!("{NAME} fsck")), "--repair --force -c");
-    assert_eq!(complete(&format!("{NAME} -c x check")), "--from-java --strict -c");
+    assert_eq!(complete(&format!("{NAME} -c x check")), "--from-java --strict --local --channel --user -c");
+    assert_eq!(complete(&format!("{NAME} channel create")), "--owner --private --as --password-file -c");
 }

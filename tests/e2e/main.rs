@@ -2,6 +2,10 @@
 //!
 //! One binary, so that the tests share one site; each makes users and channels of its own there.
 
+mod access_lines;
+mod backup;
+mod channel;
+mod check;
 mod colours;
 mod commands;
 mod conformance;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "no test uses all of it")]
 
 pub mod child;
+pub mod ejabberd;
 pub mod exposition;
 pub mod http;
 pub mod load;

@@ -48,7 +48,7 @@ impl Prosody {
     /// Starts one that offers STARTTLS with a certificate of a new authority.
     pub fn start_with_tls() -> Self {
         let scratch = Scratch::new();
-        let authority = make_certificates(scratch.path());
+        let authority = make_certificates(scratch.path(), DOMAIN);
         Self::start_with(scratch, Some(authority))
     }
 
@@ -173,8 +173,8 @@ fn encoded(name: &str) -> String {
         .collect()
 }
 
-/// Makes an authority and a certificate of it for [`DOMAIN`]; gives the authority's certificate.
-fn make_certificates(folder: &Path) -> PathBuf {
+/// Makes an authority and a certificate of it for this domain; gives the authority's certificate.
+pub fn make_certificates(folder: &Path, domain: &str) -> PathBuf {
     let at = |name: &str| folder.join(name).display().to_string();
     let openssl = |arguments: &[&str]| {
         let command: Vec<&str> = [&["openssl"], arguments].concat();
@@ -185,11 +185,12 @@ fn make_certificates(folder: &Path) -> PathBuf {
     let [authority, authority_key] = [at("authority.crt"), at("authority.key")];
     let [certificate, certificate_key, request] = [at("prosody.crt"), at("prosody.key"), at("prosody.csr")];
     let extensions = at("extensions");
-    fs::write(&extensions, format!("subjectAltName=DNS:{DOMAIN}\n")).expect("the folder takes files");
+    fs::write(&extensions, format!("subjectAltName=DNS:{domain}\n")).expect("the folder takes files");
     let subject = ["-subj", "/CN=Authority of a test", "-days", "2"];
     let own = ["req", "-x509", "-keyout", &authority_key, "-out", &authority];
     openssl(&[&own[..], &key, &subject].concat());
-    let ask = ["req", "-new", "-keyout", &certificate_key, "-out", &request, "-subj", "/CN=example.org"];
+    let name = format!("/CN={domain}");
+    let ask = ["req", "-new", "-keyout", &certificate_key, "-out", &request, "-subj", &name];
     openssl(&[&ask[..], &key].concat());
     let sign =
         ["x509", "-req", "-in", &request, "-CA", &authority, "-CAkey", &authority_key, "-CAcreateserial"];

@@ -148,20 +148,21 @@ fn listen(values: &Values<'_>) -> Result<Vec<http::Listen>> {
     let bind = values.need(&s::HTTP_BIND)?;
     let mut listen = Vec::new();
     if http {
-        listen.extend(addresses(&bind, values.need(&s::HTTP_PORT)?, false));
+        listen.extend(addresses(&bind, values.need(&s::HTTP_PORT)?, false, "http.port or http.bind"));
     }
     if https {
         let port = values.need(&s::HTTPS_PORT)?;
         if http && port > 0 && port == values.need(&s::HTTP_PORT)? {
             return Err(values.wrong(s::HTTPS_PORT.key, "the same as http.port"));
         }
-        listen.extend(addresses(&bind, port, true));
+        listen.extend(addresses(&bind, port, true, "https.port or http.bind"));
     }
     Ok(listen)
 }
 
-fn addresses(bind: &Bind, port: u16, tls: bool) -> Vec<http::Listen> {
-    let listen = |address, optional| http::Listen { address: SocketAddr::new(address, port), tls, optional };
+fn addresses(bind: &Bind, port: u16, tls: bool, keys: &'static str) -> Vec<http::Listen> {
+    let listen =
+        |address, optional| http::Listen { address: SocketAddr::new(address, port), tls, optional, keys };
     match bind {
         // A system without IPv6 has only the other.
         Bind::All => {
@@ -199,7 +200,7 @@ fn keystore(values: &Values<'_>) -> Result<Option<Keystore>> {
 
 /// The server for monitoring is small and separate from everything else.
 fn admin(values: &Values<'_>) -> Result<http::Settings> {
-    let listen = |address| http::Listen { address, tls: false, optional: false };
+    let listen = |address| http::Listen { address, tls: false, optional: false, keys: "admin.bind" };
     let max = limits::ADMIN_CONNECTIONS;
     Ok(http::Settings {
         listen: values.get(&s::ADMIN_BIND)?.unwrap_or_default().into_iter().map(listen).collect(),

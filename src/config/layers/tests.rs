@@ -32,8 +32,13 @@ fn refused(text: &str) -> String {
 #[test]
 fn defaults() {
     let config = read("").unwrap();
-    let listen =
-        |address: &str, optional| http::Listen { address: address.parse().unwrap(), tls: false, optional };
+    let keys = "http.port or http.bind";
+    let listen = |address: &str, optional| http::Listen {
+        address: address.parse().unwrap(),
+        tls: false,
+        optional,
+        keys,
+    };
     assert_eq!(config.http.listen, [listen("0.0.0.0:8080", false), listen("[::]:8080", true)]);
     let expected =
         http::Limits { connections: 8192, connections_per_address: 256, requests_per_second: 0, uploads: 48 };
@@ -97,16 +102,25 @@ fn every_setting_reaches_its_layer() {
          logging.file=/l\nlogging.level=trace",
     )
     .unwrap();
-    let listen =
-        |address: &str, tls| http::Listen { address: address.parse().unwrap(), tls, optional: false };
-    assert_eq!(config.http.listen, [listen("[::1]:1", false), listen("[::1]:7", true)]);
+    let listen = |address: &str, tls, keys| http::Listen {
+        address: address.parse().unwrap(),
+        tls,
+        optional: false,
+        keys,
+    };
+    let served = [
+        listen("[::1]:1", false, "http.port or http.bind"),
+        listen("[::1]:7", true, "https.port or http.bind"),
+    ];
+    assert_eq!(config.http.listen, served);
     let limits =
         http::Limits { connections: 4, connections_per_address: 5, requests_per_second: 26, uploads: 2 };
     assert_eq!((config.http.limits, config.http.threads), (limits, 200));
     assert_eq!(config.http.trusted_proxies, ["10.0.0.1".parse::<crate::model::Network>().unwrap()]);
     let keystore = Keystore { path: "/k.p12".into(), password: Secret::new("hunter3") };
     assert_eq!(config.keystore, Some(keystore));
-    assert_eq!(config.admin.listen, [listen("127.0.0.1:22", false), listen("[::1]:23", false)]);
+    let watched = ["127.0.0.1:22", "[::1]:23"].map(|address| listen(address, false, "admin.bind"));
+    assert_eq!(config.admin.listen, watched);
     assert_eq!((config.web.endpoint.as_deref(), &config.web.cors), (Some("https://a/b"), &Cors::Off));
     assert_eq!(config.web.cache_max_age, Duration::from_secs(6));
     let client = &config.xmpp.client;

@@ -7,6 +7,8 @@ use crate::http::settings::Pkcs12;
 
 /// The first bytes of a Java key store.
 const JKS: [u8; 4] = [0xfe, 0xed, 0xfe, 0xed];
+/// The start of a label in a PEM file.
+const PEM: &[u8] = b"-----BEGIN ";
 /// The object identifier 1.2.840.113549.1.12.1 in DER, whose arcs 1 to 6 name encryptions with a password.
 const PKCS12_ENCRYPTION: [u8; 11] = [0x06, 0x0a, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 0x01];
 /// Of those, the ones that OpenSSL 3 no longer does: RC4 (128, 40 bits) and RC2 (128, 40 bits).
@@ -15,9 +17,9 @@ const LEGACY: [u8; 4] = [1, 2, 5, 6];
 /// An acceptor of TLS 1.2 and later with this certificate and key.
 pub fn acceptor(pkcs12: &Pkcs12) -> Result<TlsAcceptor> {
     let identity = Identity::from_pkcs12(&pkcs12.bytes, pkcs12.password.expose())
-        .map_err(|error| Error::caused(Kind::Config, complaint(&pkcs12.bytes), error))?;
+        .map_err(|error| Error::tls(Kind::Config, complaint(&pkcs12.bytes), &error))?;
     TlsAcceptor::builder(identity).min_protocol_version(Some(Protocol::Tlsv12)).build().map_err(|error| {
-        Error::caused(Kind::Config, "https.keystore: TLS can't use its certificate and key", error)
+        Error::tls(Kind::Config, "https.keystore.path: TLS can't use its certificate and key", &error)
     })
 }
 
@@ -31,14 +33,22 @@ impl Pkcs12 {
 /// Says why a file could not be read, and which command mends it.
 fn complaint(bytes: &[u8]) -> &'static str {
     if bytes.starts_with(&JKS) {
-        "https.keystore is a Java key store; convert it with `keytool -importkeystore -srckeystore OLD.jks \
+        "https.keystore.path is a Java key store; convert it with `keytool -importkeystore -srckeystore OLD.jks \
          -destkeystore NEW.p12 -deststoretype PKCS12`"
+    } else if is_pem(bytes) {
+        "https.keystore.path is a PEM file, and a PKCS#12 file is needed; make one with `openssl pkcs12 -export -in \
+         fullchain.pem -inkey privkey.pem -out NEW.p12`"
     } else if is_legacy(bytes) {
-        "https.keystore is encrypted with RC2 or RC4, which OpenSSL 3 refuses; convert it with `openssl pkcs12 -legacy \
+        "https.keystore.path is encrypted with RC2 or RC4, which OpenSSL 3 refuses; convert it with `openssl pkcs12 -legacy \
          -in OLD.p12 -nodes -out all.pem && openssl pkcs12 -export -in all.pem -out NEW.p12 && rm all.pem`"
     } else {
-        "https.keystore can't be read as PKCS#12 (DER), or https.keystore.password is wrong"
+        "https.keystore.path can't be read as PKCS#12 (DER), or https.keystore.password is wrong"
     }
+}
+
+/// Whether it looks like PEM (RFC 7468), perhaps after a text.
+fn is_pem(bytes: &[u8]) -> bool {
+    bytes.windows(PEM.len()).any(|window| window == PEM)
 }
 
 fn is_legacy(bytes: &[u8]) -> bool {
@@ -95,7 +105,10 @@ pub mod tests {
     #[test]
     fn other_files_are_named_with_the_command_that_converts_them() {
         assert!(error_of(b"\xfe\xed\xfe\xed\0\0\0\x02".to_vec(), "x").contains("keytool -importkeystore"));
-        assert!(error_of(b"-----BEGIN".to_vec(), "x").contains("can't be read as PKCS#12"));
+        let pem = b"some text\n-----BEGIN CERTIFICATE-----".to_vec();
+        assert!(error_of(pem, "x").contains("openssl pkcs12 -export"));
+        let other = error_of(b"else".to_vec(), "x");
+        assert!(other.contains("can't be read as PKCS#12") && !other.contains("error:"), "{other}");
         // Not every OpenSSL can still write what it can't read.
         if let Some(legacy) = made(&["-legacy"]) {
             assert!(error_of(legacy, "secret").contains("openssl pkcs12 -legacy"));

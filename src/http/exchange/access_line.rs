@@ -10,7 +10,12 @@ pub const TARGET: &str = "access";
 /// A line of the access log.
 pub struct AccessLine<'a> {
     pub client: IpAddr,
+    /// The user who confirmed the request.
     pub user: Option<&'a str>,
+    /// The address that the request names as its sender, which nobody has confirmed.
+    pub claimed: Option<&'a str>,
+    /// Why the sender or their right was not accepted, in one word.
+    pub outcome: Option<&'static str>,
     pub method: &'a str,
     pub path: &'a str,
     pub status: u16,
@@ -30,7 +35,15 @@ impl fmt::Display for AccessLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { client, method, status, bytes, .. } = self;
         let (user, path) = (Visible(self.user.unwrap_or("-")), Visible(self.path));
-        write!(f, "{client} {user} {method} {path} {status} {bytes} {}ms", self.since.elapsed().as_millis())
+        write!(f, "{client} {user} {method} {path} {status} {bytes} {}ms", self.since.elapsed().as_millis())?;
+        if let Some(outcome) = self.outcome {
+            write!(f, " outcome={outcome}")?;
+        }
+        match self.claimed {
+            // The confirmed user is in a column of its own.
+            Some(claimed) if self.user.is_none() => write!(f, " claimed={}", Visible(claimed)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -60,9 +73,11 @@ mod tests {
 
     #[test]
     fn an_access_line_is_one_line_of_ascii() {
-        let entry = AccessLine {
+        let mut entry = AccessLine {
             client: "::1".parse().unwrap(),
             user: Some("b\u{e9}a@example.com"),
+            claimed: Some("b\u{e9}a@example.com"),
+            outcome: None,
             method: "GET",
             path: "/it's\r\nb",
             status: 200,
@@ -73,6 +88,13 @@ mod tests {
         assert!(
             line.starts_with("::1 b\\u{e9}a@example.com GET /it's\\u{d}\\u{a}b 200 5 ")
                 && line.ends_with("ms")
+        );
+        (entry.user, entry.claimed, entry.outcome) = (None, Some("a@example.com/x\n"), Some("timeout"));
+        let line = entry.to_string();
+        assert!(
+            line.starts_with("::1 - GET ")
+                && line.ends_with("ms outcome=timeout claimed=a@example.com/x\\u{a}"),
+            "{line}"
         );
     }
 }

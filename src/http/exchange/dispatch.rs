@@ -37,7 +37,9 @@ impl Dispatch for ToService {
     fn note_refusal(&self, shared: &Shared, client: IpAddr, refusal: Refusal, bytes: u64, since: Instant) {
         let status = refusal.row().status;
         shared.requests.of(Route::None).count(status);
-        let line = AccessLine { client, user: None, method: "-", path: "-", status, bytes, since };
+        let (user, claimed, outcome) = (None, None, None);
+        let line =
+            AccessLine { client, user, claimed, outcome, method: "-", path: "-", status, bytes, since };
         line.log(shared.settings.access_level);
     }
 }

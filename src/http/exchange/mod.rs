@@ -25,7 +25,7 @@ use crate::http::message::version::Version;
 use crate::http::runtime::shared::Shared;
 use crate::http::runtime::{flow, turns};
 use crate::metrics::{Requests, Route};
-use crate::model::{BareJid, Method, Refusal};
+use crate::model::{BareJid, Jid, Method, Refusal};
 use crate::sys::Interest;
 
 /// A service that answers requests.
@@ -49,6 +49,8 @@ pub struct Exchange {
     incoming: Incoming,
     upload: Option<UploadPermit>,
     user: Option<String>,
+    claimed: Option<String>,
+    refused: Option<&'static str>,
     watch: Option<Watch>,
     /// Whether a client that ended its half was found to be there all the same.
     half_closed: bool,
@@ -71,6 +73,8 @@ impl Exchange {
             incoming,
             upload: None,
             user: None,
+            claimed: None,
+            refused: None,
             watch: None,
             half_closed: false,
             route: Route::None,
@@ -161,6 +165,16 @@ impl Exchange {
     /// Names the confirmed user in the access line.
     pub fn note_user(&mut self, user: &BareJid) {
         self.user = Some(user.to_string());
+    }
+
+    /// Names the address that the request claims to come from in the access line, until a user is confirmed.
+    pub fn note_claimed(&mut self, jid: &Jid) {
+        self.claimed = Some(jid.to_string());
+    }
+
+    /// Names the reason why the sender or their right was not accepted in the access line, in one word.
+    pub fn note_refused(&mut self, outcome: &'static str) {
+        self.refused = Some(outcome);
     }
 
     /// Names the route under which the request is counted.
@@ -269,6 +283,8 @@ impl Exchange {
         Outcome {
             client: self.client.address,
             user: self.user.as_deref().map(Cow::Borrowed),
+            claimed: self.claimed.as_deref().map(Cow::Borrowed),
+            refused: self.refused,
             method: self.head.method(),
             path: Cow::Borrowed(self.head.path()),
             status,
@@ -284,6 +300,8 @@ impl Exchange {
 struct Outcome<'a> {
     client: IpAddr,
     user: Option<Cow<'a, str>>,
+    claimed: Option<Cow<'a, str>>,
+    refused: Option<&'static str>,
     method: Method,
     path: Cow<'a, str>,
     status: u16,
@@ -298,6 +316,7 @@ impl Outcome<'_> {
     fn into_owned(self) -> Outcome<'static> {
         Outcome {
             user: self.user.map(|user| Cow::Owned(user.into_owned())),
+            claimed: self.claimed.map(|claimed| Cow::Owned(claimed.into_owned())),
             path: Cow::Owned(self.path.into_owned()),
             ..self
         }
@@ -309,6 +328,8 @@ impl Outcome<'_> {
         AccessLine {
             client: self.client,
             user: self.user.as_deref(),
+            claimed: self.claimed.as_deref(),
+            outcome: self.refused,
             method: self.method.name(),
             path: &self.path,
             status: self.status,

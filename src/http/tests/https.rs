@@ -9,7 +9,7 @@ use super::super::connection::tls::tests::self_signed;
 use super::*;
 
 pub(super) fn https() -> Settings {
-    let listen = vec![Listen { address: ([127, 0, 0, 1], 0).into(), tls: true, optional: false }];
+    let listen = vec![Listen { address: ([127, 0, 0, 1], 0).into(), tls: true, optional: false, keys: "" }];
     Settings { listen, https: Some(self_signed()), ..settings() }
 }
 

@@ -33,7 +33,7 @@ impl<F: Fn(Exchange) + Send + Sync + 'static> Service for Answering<F> {
 /// One plain listener on a port of the kernel's choice, one turn, and one thread for requests that may wait.
 fn settings() -> Settings {
     Settings {
-        listen: vec![Listen { address: ([127, 0, 0, 1], 0).into(), tls: false, optional: false }],
+        listen: vec![Listen { address: ([127, 0, 0, 1], 0).into(), tls: false, optional: false, keys: "" }],
         turns: 1,
         threads: 1,
         ..Settings::default()

@@ -303,7 +303,7 @@ fn stop_cuts_off_what_does_not_end() {
 #[test]
 fn an_address_in_use_is_an_error() {
     let server = server();
-    let listen = vec![Listen { address: server.addresses()[0], tls: false, optional: false }];
+    let listen = vec![Listen { address: server.addresses()[0], tls: false, optional: false, keys: "" }];
     let settings = Settings { listen, ..Settings::default() };
     let again = Server::start(settings, ResumeQueue::new().unwrap(), Arc::new(Answering(paths)));
     assert!(again.map(|_| ()).unwrap_err().to_string().starts_with("can't listen on 127.0.0.1:"));

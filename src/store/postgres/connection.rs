@@ -185,7 +185,7 @@ impl ConnectionThread {
 #[derive(Clone)]
 pub(super) struct Manager {
     inner: Arc<PostgresConnectionManager<Tls>>,
-    schema: Option<String>,
+    settings: Arc<PostgresSettings>,
     /// A connection that was made already.
     ready: Arc<Mutex<Option<ConnectionThread>>>,
 }
@@ -193,7 +193,8 @@ pub(super) struct Manager {
 impl Manager {
     pub(super) fn new(settings: &PostgresSettings) -> Result<Self> {
         let inner = PostgresConnectionManager::new(settings.config(), settings.tls()?);
-        Ok(Self { inner: Arc::new(inner), schema: settings.schema.clone(), ready: Arc::default() })
+        let settings = Arc::new(settings.clone());
+        Ok(Self { inner: Arc::new(inner), settings, ready: Arc::default() })
     }
 
     /// Makes a connection at once, for the pool to take. Unlike the pool, it tells why it can't, and what is unfit in the
@@ -212,8 +213,8 @@ impl Manager {
     }
 
     fn connect_client(&self) -> Result<Client> {
-        let mut client = self.inner.connect().map_err(fault)?;
-        prepare(&mut client, self.schema.as_deref(), &time_limits())?;
+        let mut client = self.inner.connect().map_err(|cause| self.settings.refused(cause))?;
+        prepare(&mut client, self.settings.schema.as_deref(), &time_limits())?;
         Ok(client)
     }
 }

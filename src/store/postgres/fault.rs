@@ -13,7 +13,7 @@ pub(in crate::store) fn fault(cause: postgres::Error) -> Error {
             let text = format!("PostgreSQL says: {error} (SQLSTATE {})", error.code().code());
             Error::new(kind, text)
         }
-        None => Error::caused(kind, "PostgreSQL can't be used", cause),
+        None => Error::tls(kind, "PostgreSQL can't be used", &cause),
     }
 }
 

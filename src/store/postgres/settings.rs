@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use postgres::Config;
 
+use super::fault::fault;
 use super::tls::Tls;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -103,6 +104,22 @@ impl PostgresSettings {
         config
     }
 
+    /// The error of a connection that was not made; the text names the database and the setting, never the password.
+    pub(in crate::store) fn refused(&self, cause: postgres::Error) -> Error {
+        let error = fault(cause);
+        Error::caused(error.kind(), format!("can't connect to {} (jdbc.db.url)", self.place()), error)
+    }
+
+    /// The servers and the name of the database.
+    fn place(&self) -> String {
+        let hosts = self.hosts.iter().map(|(host, port)| match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        });
+        let hosts: Vec<_> = hosts.collect();
+        format!("the database {} at {}", self.database.as_deref().unwrap_or_default(), hosts.join(", "))
+    }
+
     /// The encryption of connections. Fails if the certificate of `ssl_root` can't be read.
     pub(in crate::store) fn tls(&self) -> Result<Tls> {
         let root = self.ssl_root.as_deref().map(certificate).transpose()?;
@@ -132,6 +149,13 @@ mod tests {
         let settings = PostgresSettings::for_test(5432, "media");
         let shown = format!("{settings:?} {:?}", settings.config());
         assert!(shown.contains("127.0.0.1") && !shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn hosts_and_the_database_are_named() {
+        let mut settings = PostgresSettings::for_test(5432, "media");
+        settings.hosts.push(("::1".into(), 5433));
+        assert_eq!(settings.place(), "the database media at 127.0.0.1:5432, [::1]:5433");
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Schema {
     /// Connects to the database. [`Kind::Unavailable`] if it can't be reached now, [`Kind::Failure`] if it
     /// refuses the log-in or does not exist, [`Kind::Config`] if a pooler keeps us from a session of our own.
     pub fn connect(settings: &PostgresSettings) -> Result<Self> {
-        let connect = || settings.config().connect(settings.tls()?).map_err(fault);
+        let connect = || settings.config().connect(settings.tls()?).map_err(|cause| settings.refused(cause));
         let mut client = connect()?;
         prepare(&mut client, settings.schema.as_deref(), "")?;
         // Where a second connection is one too many, there is no pooler.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::super::identity::{DatabaseState, Identity, Match, StoreId};
 use super::super::lock::RootLock;
 use super::super::operations;
-use super::super::sqlite::{Access, create, fault, folder, open};
+use super::super::sqlite::{Access, create, fault, folder, open, open_unchanging};
 use super::{CURRENT, Upgraded, refuse_newer, too_old, verify};
 use crate::error::{Error, Kind, Result};
 use crate::sys::fs::Dir;
@@ -48,6 +48,18 @@ impl<'a> SqliteSchema<'a> {
         }
         let connection = open(self.path, Access::Read).map_err(|cause| self.failed(cause))?;
         look(&connection).map_err(|cause| Error::caused(cause.kind(), self.doing(), cause))
+    }
+
+    /// The same as [`SqliteSchema::state`] without making a file beside it, as SQLite does for readers too: while no server
+    /// has it open, nobody changes it.
+    pub fn peek(&self) -> Result<DatabaseState> {
+        let is_open = self.beside_named("-wal").exists();
+        if is_open || !self.path.try_exists().map_err(|cause| Error::io(self.doing(), cause))? {
+            return self.state();
+        }
+        let connection = open_unchanging(self.path).map_err(|cause| self.failed(cause))?;
+        let state = operations::store_state(&mut &connection);
+        state.map_err(|cause| Error::caused(cause.kind(), self.doing(), cause))
     }
 
     /// Makes the file and its tables if they are missing; says whether they were. Fails if the version is not the one that
@@ -145,10 +157,8 @@ impl<'a> SqliteSchema<'a> {
     /// Bytes that an upgrade needs: for the copy, and as many again for what the steps may write. The log of changes that are
     /// not in the file yet counts, too.
     fn needed(&self) -> u64 {
-        let mut log = self.path.as_os_str().to_owned();
-        log.push("-wal");
         let size = |path: &Path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        (size(self.path) + size(Path::new(&log))).saturating_mul(2)
+        (size(self.path) + size(&self.beside_named("-wal"))).saturating_mul(2)
     }
 
     /// Copies the database, as it is before the transaction that holds it, to a file for the server's user alone. Until
@@ -181,9 +191,13 @@ impl<'a> SqliteSchema<'a> {
 
     /// A file beside the database, with its name and more.
     fn beside(&self, more: &str) -> PathBuf {
+        self.beside_named(&format!(".{more}"))
+    }
+
+    /// The file whose name is the database's with this at the end.
+    fn beside_named(&self, end: &str) -> PathBuf {
         let mut name = self.path.as_os_str().to_owned();
-        name.push(".");
-        name.push(more);
+        name.push(end);
         PathBuf::from(name)
     }
 

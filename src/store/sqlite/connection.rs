@@ -1,6 +1,7 @@
 //! Connections to a SQLite file, and the statements on them.
 
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use r2d2::ManageConnection;
@@ -50,6 +51,22 @@ pub(in crate::store) fn open(path: &Path, access: Access) -> rusqlite::Result<Co
             .execute_batch(&format!("PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}"))?;
     }
     Ok(connection)
+}
+
+/// Opens a file that nobody changes meanwhile, for reading. Neither a lock nor a file beside it is made.
+pub(in crate::store) fn open_unchanging(path: &Path) -> rusqlite::Result<Connection> {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            byte => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(uri, flags)
 }
 
 /// Makes the file if it is missing; SQLite itself would make it readable for everyone.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use r2d2::{Pool, PooledConnection};
 
 use self::connection::Manager;
-pub(super) use self::connection::{Access, create, folder, open};
+pub(super) use self::connection::{Access, create, folder, open, open_unchanging};
 use self::fault::busy;
 pub(super) use self::fault::fault;
 use self::queue::{Completion, Queue};

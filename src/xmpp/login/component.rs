@@ -84,10 +84,10 @@ fn refused(error: &StreamError) -> LinkError {
         "conflict" => return LinkError::AlreadyConnected,
         "not-authorized" => {
             "the XMPP server refuses the component's secret: xmpp.component.secretkey must equal its own (in \
-             Prosody component_secret below the ComponentLogin)"
+             Prosody component_secret below the Component)"
         }
         "host-unknown" => {
-            "the XMPP server knows no component of this name: it needs one (in Prosody ComponentLogin \"NAME\" with \
+            "the XMPP server knows no component of this name: it needs one (in Prosody Component \"NAME\" with \
              component_secret), or xmpp.component.subdomain, .servername or .port are wrong"
         }
         "invalid-namespace" => {

@@ -1,0 +1,178 @@
+//! What the account can see of the channel services: what the server will need, asked by hand. Runs on the main thread and
+//! blocks it.
+
+use super::check::Finding;
+use crate::access::DomainRule;
+use crate::access::survey::{self, Reply};
+use crate::config::Config;
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::model::{AccessModel, Affiliation, BareJid, Channel, Jid, Need, may};
+use crate::xmpp::Conversation;
+
+/// Finds the channel services of the domains that are served, and tries whether they tell the account the affiliations of
+/// their channels.
+pub(super) fn channels(conversation: &mut Conversation, config: &Config) -> Result<Finding> {
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for domain in domains(config) {
+        match service(conversation, &domain)? {
+            Some(service) => found.push(services_channels(conversation, &domain, &service)?),
+            None => missing.push(domain.to_string()),
+        }
+    }
+    let missing = missing.join(" and ");
+    match (found.is_empty(), missing.is_empty()) {
+        (true, true) => Ok(Finding::Good("media.domains names none to look for".to_owned())),
+        (true, false) => Err(no_service(&missing)),
+        (false, true) => Ok(Finding::Good(found.join("; "))),
+        (false, false) => Ok(Finding::Doubtful(format!("{}; {}", found.join("; "), no_service(&missing)))),
+    }
+}
+
+/// Explains what a user may do in a channel, and why.
+pub(super) fn right(
+    conversation: &mut Conversation,
+    config: &Config,
+    channel: &Channel,
+    user: &BareJid,
+) -> Result<Finding> {
+    serves(config, channel)?;
+    let service = service_of(conversation, channel)?;
+    let account = conversation.jid().bare().clone();
+    let mut ask = |kind: &'static str, to: &Jid, payload| conversation.ask(kind, to, payload);
+    let told = match survey::access_model(&mut ask, &service, channel)? {
+        Reply::Told(model) => model,
+        Reply::Refused(condition) => return Err(refused(&service, &account, channel, &condition)),
+    };
+    let read = match told {
+        AccessModel::Open => "open, so everybody may read",
+        AccessModel::Private => "private",
+    };
+    let place = format!("{channel} at {service} is {read}");
+    if user == channel.jid() {
+        return Ok(Finding::Good(format!("{place}; {user} is its own address and may do everything")));
+    }
+    match survey::affiliation(&mut ask, &service, channel, user)? {
+        Reply::Told(affiliation) => {
+            Ok(Finding::Good(format!("{place}; {user} is {}", explained(affiliation))))
+        }
+        Reply::Refused(condition) => Err(refused(&service, &account, channel, &condition)),
+    }
+}
+
+/// Fails unless the channel's media are served.
+pub(super) fn serves(config: &Config, channel: &Channel) -> Result<()> {
+    let domain = channel.domain();
+    if config.access.domains.iter().any(|rule| rule.covers(domain)) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Config, format!("the channels of {domain} are not served: add it to media.domains")))
+}
+
+/// The channel service of a channel's domain.
+pub(super) fn service_of(conversation: &mut Conversation, channel: &Channel) -> Result<Jid> {
+    let domain: Jid =
+        channel.domain().parse().map_err(|error| Error::caused(Kind::Config, channel.to_string(), error))?;
+    service(conversation, &domain)?.ok_or_else(|| no_service(channel.domain()))
+}
+
+fn service(conversation: &mut Conversation, domain: &Jid) -> Result<Option<Jid>> {
+    survey::channel_service(&mut |kind, to, payload| conversation.ask(kind, to, payload), domain)
+}
+
+/// The account's domain, if it is served, and the domains of `media.domains`, each once.
+fn domains(config: &Config) -> Vec<Jid> {
+    let own = config.access.service_name.domain();
+    let is_served = config.access.domains.iter().any(|rule| rule.covers(own));
+    let named = config.access.domains.iter().filter_map(|rule| match rule {
+        DomainRule::Below(domain) => Some(domain.as_str()),
+        DomainRule::Any => None,
+    });
+    let mut domains: Vec<Jid> = Vec::new();
+    for domain in is_served.then_some(own).into_iter().chain(named).filter_map(|domain| domain.parse().ok()) {
+        if !domains.contains(&domain) {
+            domains.push(domain);
+        }
+    }
+    domains
+}
+
+/// Tries a few channels of a service. On ejabberd each has owners of its own, so one may be readable and another not.
+fn services_channels(conversation: &mut Conversation, domain: &Jid, service: &Jid) -> Result<String> {
+    let account = conversation.jid().bare().clone();
+    let mut ask = |kind: &'static str, to: &Jid, payload| conversation.ask(kind, to, payload);
+    let found = format!("the channel service of {domain} is {service}");
+    let channels = survey::channels(&mut ask, service)?;
+    for channel in channels.iter().take(limits::CHECKED_CHANNELS) {
+        match survey::affiliation(&mut ask, service, channel, &account)? {
+            Reply::Told(_) => {}
+            Reply::Refused(condition) => return Err(refused(service, &account, channel, &condition)),
+        }
+    }
+    Ok(match channels.first() {
+        Some(channel) => format!("{found}, which tells {account} the affiliations with {channel}"),
+        None => format!("{found}, which lists no channel to try"),
+    })
+}
+
+fn no_service(domains: &str) -> Error {
+    let text = format!(
+        "the channel service of {domains} was not found: the XMPP server needs a pubsub service, and must list it in the service \
+         discovery of the domain"
+    );
+    Error::new(Kind::Failure, text)
+}
+
+/// The error of a service that does not answer the account.
+fn refused(service: &Jid, account: &BareJid, channel: &Channel, condition: &str) -> Error {
+    let text = if condition == "item-not-found" {
+        format!("{service} has no channel {channel}; `buddycloud-media-server channel create` makes channels")
+    } else {
+        format!(
+            "{service} does not tell {account} who may do what in {channel} ({condition}): make {account} an owner of the node \
+             {}, or in Prosody an admin of {service}",
+            channel.node()
+        )
+    };
+    Error::new(Kind::Failure, text)
+}
+
+/// The affiliation, and what follows from it.
+fn explained(affiliation: Affiliation) -> String {
+    let word = format!("{affiliation:?}").to_ascii_lowercase();
+    let answer = |need: &Need, what: &str| {
+        format!("{} {what}", if may(affiliation, need) { "may" } else { "may not" })
+    };
+    format!(
+        "{word}: {}, {}, {}",
+        answer(&Need::Read, "read private media"),
+        answer(&Need::Publish, "upload"),
+        answer(&Need::Modify { author: None }, "change or delete what others uploaded")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_right_is_explained_from_the_table_of_permissions() {
+        assert_eq!(
+            explained(Affiliation::Publisher),
+            "publisher: may read private media, may upload, may not change or delete what others uploaded"
+        );
+        assert!(explained(Affiliation::None).starts_with("none: may not read"));
+    }
+
+    #[test]
+    fn a_missing_channel_and_a_missing_right_are_told_apart() {
+        let (service, account) = ("channels.example.com".parse().unwrap(), "m@example.com".parse().unwrap());
+        let channel = "room@example.com".parse().unwrap();
+        let told = |condition| refused(&service, &account, &channel, condition).to_string();
+        assert!(told("item-not-found").contains("has no channel room@example.com"));
+        assert!(
+            told("forbidden")
+                .contains("make m@example.com an owner of the node /user/room@example.com/posts")
+        );
+    }
+}

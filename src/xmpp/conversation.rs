@@ -1,0 +1,157 @@
+//! A session in which a command asks one IQ at a time. Runs on its caller's thread and blocks it.
+
+use std::time::Instant;
+
+use super::dial::Dial;
+use super::login::LinkResult;
+use super::session::{LinkPlan, LinkSession};
+use super::settings::{ClientSettings, LinkSettings, Times};
+use super::{Element, LinkEvent, ns};
+use crate::error::{Error, Result};
+use crate::model::Jid;
+use crate::sys::wait;
+
+/// A session that is logged in.
+pub struct Conversation {
+    session: LinkSession,
+    times: Times,
+    /// Our address.
+    own: Jid,
+    /// IQs so far.
+    asked: u64,
+}
+
+impl Conversation {
+    /// Logs an account in; blocks for up to `times.login`.
+    pub fn log_in(settings: ClientSettings, times: Times) -> Result<Self> {
+        Ok(Self::open(LinkSettings::Client(settings), times)?)
+    }
+
+    /// Logs a link in; blocks for up to `times.login`.
+    pub(super) fn open(settings: LinkSettings, times: Times) -> LinkResult<Self> {
+        let plan = LinkPlan::new(settings, times)?;
+        let (host, port) = plan.settings.endpoint();
+        let deadline = Instant::now() + times.login;
+        let named = |error: Error| Error::caused(error.kind(), plan.settings.endpoint_keys(), error);
+        let socket = Dial::start(host, port, deadline, || ())?.wait(deadline).map_err(named)?;
+        let mut session = LinkSession::new(socket, &plan, deadline, Instant::now())?;
+        loop {
+            let more = session.turn(Instant::now(), &mut |_| ())?;
+            if let Some(own) = session.jid().cloned() {
+                return Ok(Self { session, times, own, asked: 0 });
+            }
+            await_bytes(&session, more, times)?;
+        }
+    }
+
+    /// Our address.
+    pub fn jid(&self) -> &Jid {
+        &self.own
+    }
+
+    /// Sends an IQ of type `get` or `set` and waits for its reply, of type `result` or `error`: `None` without one within
+    /// `times.login`. Fails where the session ends.
+    pub fn ask(&mut self, kind: &str, to: &Jid, payload: Element) -> Result<Option<Element>> {
+        self.asked += 1;
+        let id = format!("ask-{}", self.asked);
+        let iq = Element::new("iq", ns::CLIENT).with("type", kind).with("id", &id).with("to", to.to_string());
+        self.session.send(iq.with_child(payload))?;
+        let deadline = Instant::now() + self.times.login;
+        let mut reply = None;
+        loop {
+            let (own, now) = (&self.own, Instant::now());
+            let more = self.session.turn(now, &mut |event| match event {
+                LinkEvent::Stanza(stanza) if is_reply(&stanza, &id, to, own) => reply = Some(stanza),
+                _ => {}
+            })?;
+            if reply.is_some() || now >= deadline {
+                return Ok(reply);
+            }
+            await_bytes(&self.session, more, self.times)?;
+        }
+    }
+
+    /// Logs out; blocks for up to `times.close`.
+    pub fn close(self) {
+        self.session.close(self.times.close);
+    }
+}
+
+/// Waits for bytes, but not long: the session has clocks.
+fn await_bytes(session: &LinkSession, more: bool, times: Times) -> Result<()> {
+    let fds: Vec<_> = session.interest().into_iter().collect();
+    let now = Instant::now();
+    let until = if more { now } else { now + times.tick };
+    wait(&fds, Some(until)).map(drop).map_err(|error| Error::io("can't wait for the XMPP server", error))
+}
+
+/// Whether it is the reply to the IQ of this id. Only our own server and account may leave out `from` (RFC 6120 section
+/// 8.1.2.1).
+fn is_reply(stanza: &Element, id: &str, asked: &Jid, own: &Jid) -> bool {
+    let is_from = match stanza.attribute("from") {
+        Some(from) => from.parse().is_ok_and(|from: Jid| from == *asked),
+        None => asked.bare() == own.bare() || asked.to_string() == own.bare().domain(),
+    };
+    let is_reply = matches!(stanza.attribute("type"), Some("result" | "error"));
+    stanza.is("iq", ns::CLIENT) && is_reply && stanza.attribute("id") == Some(id) && is_from
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::peer::{ScriptedServer, long_times};
+    use super::super::settings::Security;
+    use super::*;
+    use std::thread;
+    use std::time::Duration;
+
+    fn ping() -> Element {
+        Element::new("ping", ns::PING)
+    }
+
+    #[test]
+    fn a_question_has_the_reply_of_the_entity_that_was_asked() {
+        let peer = ScriptedServer::listen();
+        let settings = peer.client(Security::Disabled);
+        let server = thread::spawn(move || {
+            let mut conn = peer.accept();
+            conn.scram("pencil");
+            conn.bind();
+            conn.until("<ping");
+            conn.send("<iq type='result' id='ask-1' from='other.example.com'/>");
+            conn.send("<iq type='result' id='ask-2' from='channels.example.com'/>");
+            conn.send("<iq type='get' id='ask-1' from='channels.example.com'/>");
+            conn.send("<iq type='error' id='ask-1' from='channels.example.com'/>");
+            conn.until("<ping");
+            conn.send("<iq type='result' id='ask-2'/>");
+            conn.until("<ping");
+            conn.send("</stream:stream>");
+        });
+        let mut conversation = Conversation::log_in(settings, long_times()).unwrap();
+        assert_eq!(conversation.jid().to_string(), "media@example.com/here");
+        let service = "channels.example.com".parse().unwrap();
+        let reply = conversation.ask("get", &service, ping()).unwrap().unwrap();
+        assert_eq!(reply.attribute("type"), Some("error"));
+        let domain = "example.com".parse().unwrap();
+        let reply = conversation.ask("get", &domain, ping()).unwrap().unwrap();
+        assert_eq!(reply.attribute("type"), Some("result"));
+        assert!(conversation.ask("get", &service, ping()).is_err(), "the session has ended");
+        server.join().unwrap();
+    }
+
+    #[test]
+    fn silence_is_no_reply() {
+        let peer = ScriptedServer::listen();
+        let settings = peer.client(Security::Disabled);
+        let server = thread::spawn(move || {
+            let mut conn = peer.accept();
+            conn.scram("pencil");
+            conn.bind();
+            conn.until("</stream:stream>");
+        });
+        let mut conversation = Conversation::log_in(settings, long_times()).unwrap();
+        conversation.times.login = Duration::from_millis(50);
+        assert_eq!(conversation.ask("get", &"example.com".parse().unwrap(), ping()).unwrap(), None);
+        conversation.close();
+        server.join().unwrap();
+    }
+}
