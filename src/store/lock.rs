@@ -37,7 +37,7 @@ impl RootLock {
             Ok(()) => {
                 let after_crash = content(&file).is_ok_and(|text| signed(&text).is_some());
                 let lock = Self { root: root.to_owned(), file, after_crash };
-                lock.sign();
+                lock.sign(&format!("{}\n", signature()));
                 Ok(lock)
             }
             Err(Errno::WOULDBLOCK) => Err(in_use(root, &file)),
@@ -76,17 +76,15 @@ impl RootLock {
 
     /// Notes that this process ends as it should. Where that fails, the next one looks for what a crash may have left.
     pub fn sign_off(&self) {
-        let id = content(&self.file).unwrap_or_default();
-        let id = id.lines().next().unwrap_or_default();
-        let _ = self.write(&format!("{id}\n"));
+        self.sign("");
     }
 
-    /// Names this process as the holder, behind an id that is there. Where that fails, for want of room, another process is
-    /// refused all the same. An id that can't be read is not written over.
-    fn sign(&self) {
+    /// Writes this line, which names the holder, behind an id that is there. Where that fails, for want of room, another
+    /// process is refused all the same. An id that can't be read is not written over.
+    fn sign(&self, line: &str) {
         if let Ok(text) = content(&self.file) {
             let id = text.lines().next().unwrap_or_default();
-            let _ = self.write(&format!("{id}\n{}\n", signature()));
+            let _ = self.write(&format!("{id}\n{line}"));
         }
     }
 

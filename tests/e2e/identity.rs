@@ -407,7 +407,7 @@ fn a_storage_that_vanishes_under_a_running_server_costs_no_row() {
     assert_eq!((status, printed.trim()), (0, "files and metadata agree"));
 }
 
-/// hostile use, item 11: the names of the original's files are compared as they are stored.
+/// The names of the original's files are compared as they are stored.
 #[test]
 fn a_legacy_name_keeps_its_row_its_file_and_its_preview() {
     let site = Stopped::on_sqlite("Room@Example.Test");
@@ -469,7 +469,7 @@ fn temporaries(root: &Path) -> usize {
     names.filter(|name| name.to_string_lossy().starts_with(".upload-")).count()
 }
 
-/// hostile use, items 7 (a) and (b): the same configuration started twice, and a second server with ports of its own.
+/// The same configuration started twice, and a second server with ports of its own.
 #[test]
 fn a_second_server_of_a_storage_ends_before_it_touches_anything() {
     let site = Site::start(&[("media.todisk.threshold", "1")]);
