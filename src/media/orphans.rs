@@ -316,12 +316,12 @@ mod tests {
         let scratch = Scratch::new();
         let metadata = Box::new(Store::new(sqlite(&scratch)));
         let bench = Bench::closed(scratch, metadata, false);
-        bench.write("room@example.org/orphan");
-        bench.pass(2 * AGE);
         try_walk(&bench).unwrap_err();
         let mut walker = Walker::new(Arc::clone(&bench.library), true);
         walker.run().unwrap_err();
         bench.library.open().unwrap();
+        bench.write("room@example.org/orphan");
+        bench.pass(2 * AGE);
         while walker.run().unwrap() != Progress::Done {}
         assert_eq!(bench.lost(), ["room@example.org/orphan"]);
     }
