@@ -342,7 +342,7 @@ mod tests {
         let bench = Bench::new();
         let keep = Duration::from_secs(3 * 24 * 3600);
         let settings = |lost_keep| {
-            bench.library.set_housekeeping(HousekeepingSettings { lost_keep, ..Default::default() })
+            bench.library.set_housekeeping(HousekeepingSettings { lost_keep, ..Default::default() });
         };
         make_orphans(&bench, 1);
         bench.pass(AGE + SECOND);

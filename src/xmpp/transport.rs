@@ -132,6 +132,7 @@ impl Write for Transport {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "map_err gives the error away")]
 fn failed(tls: &Tls, error: native_tls::Error) -> Error {
     let what = format!(
         "TLS with the XMPP server failed; its certificate must name {} and come from an authority that the \

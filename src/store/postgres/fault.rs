@@ -6,6 +6,7 @@ use std::io;
 use crate::error::{Error, Kind};
 
 /// The error of an operation.
+#[expect(clippy::needless_pass_by_value, reason = "map_err gives the error away")]
 pub(in crate::store) fn fault(cause: postgres::Error) -> Error {
     let kind = kind(&cause);
     match cause.as_db_error() {
