@@ -57,7 +57,7 @@ impl Transport {
                 self.0 = TransportState::Handshake(Box::new(handshake), tls);
                 return Ok(false);
             }
-            Err(HandshakeError::Failure(error)) => return Err(failed(&tls, error)),
+            Err(HandshakeError::Failure(error)) => return Err(failed(&tls, &error)),
         }
         Ok(true)
     }
@@ -132,12 +132,11 @@ impl Write for Transport {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "map_err gives the error away")]
-fn failed(tls: &Tls, error: native_tls::Error) -> Error {
+fn failed(tls: &Tls, error: &native_tls::Error) -> Error {
     let what = format!(
         "TLS with the XMPP server failed; its certificate must name {} and come from an authority that the \
          system or xmpp.connection.tls.ca trusts",
         tls.domain
     );
-    Error::tls(Kind::Unavailable, what, &error)
+    Error::tls(Kind::Unavailable, what, error)
 }
