@@ -172,42 +172,45 @@ fn what_can_not_fit_is_refused_unread() {
     assert_full(answer, "channel's media");
 }
 
-/// As long as a text may be.
-fn longest_text() -> String {
-    "x".repeat(65_536)
-}
+/// Bytes of the longest title.
+const TITLE: usize = 1024;
+/// Bytes of the longest description.
+const DESCRIPTION: usize = 16 * 1024;
 
 /// A request with a title and a description of full length, and these parts besides.
 fn with_long_texts(site: &Site, request: Request, user: &Client) -> Request {
-    let file = site.server.directory().join("text");
-    fs::write(&file, longest_text()).expect("the scratch directory takes files");
-    let part = |name: &str| format!("{name}=<{}", file.display());
-    request.part(&part("title")).part(&part("description")).basic(user.jid())
+    let part = |name: &str, length: usize| {
+        let file = site.server.directory().join(name);
+        fs::write(&file, "x".repeat(length)).expect("the scratch directory takes files");
+        format!("{name}=<{}", file.display())
+    };
+    request.part(&part("title", TITLE)).part(&part("description", DESCRIPTION)).basic(user.jid())
 }
 
 #[test]
 fn files_of_no_bytes_with_long_texts_have_an_end() {
-    let site = Site::start(&[("media.quota.channel", "300000")]);
+    let site = Site::start(&[("media.quota.channel", "100000")]);
     let (user, channel) = site.public_channel();
     let upload = || {
         let request = Request::new("POST", &site.url(&channel)).part("data=;type=text/plain");
         with_long_texts(&site, request, &user).send()
     };
-    // Each takes 131072 bytes of texts and 4096 besides.
-    for _ in 0..2 {
+    // Each takes its texts and 4096 bytes besides.
+    let each = TITLE + DESCRIPTION + 4096;
+    for _ in 0..100_000 / each {
         assert_eq!(upload().expect(201).member("fileSize"), "0");
     }
     assert_full(upload(), "channel's media");
-    assert_eq!(files(&site, &channel), 2);
+    assert_eq!(files(&site, &channel), 100_000 / each);
     let empty = || Request::new("POST", &site.url(&channel)).part("data=;type=text/plain").basic(user.jid());
     let stored = std::iter::repeat_with(|| empty().send()).take_while(|answer| answer.status == 201).count();
-    assert_eq!(stored, (300_000 - 2 * (131_072 + 4096)) / 4096);
+    assert_eq!(stored, 100_000 % each / 4096);
     assert_full(empty().send(), "channel's media");
 }
 
 #[test]
 fn an_update_that_grows_beyond_a_quota_changes_nothing() {
-    let site = Site::start(&[("media.quota.channel", &room(1, 100_000)), ("media.quota.user", "1000000")]);
+    let site = Site::start(&[("media.quota.channel", &room(1, 18_000)), ("media.quota.user", "1000000")]);
     let (user, channel) = site.public_channel();
     let id = upload(&site, &user, &channel, 1000).expect(201).member("id");
     let url = site.url(&format!("{channel}/{id}"));
@@ -218,8 +221,8 @@ fn an_update_that_grows_beyond_a_quota_changes_nothing() {
     assert_full(with_long_texts(&site, Request::new("POST", &url), &user).send(), "channel's media");
     assert_eq!(metadata(), before);
     update("").expect(200);
-    let half = Request::new("POST", &url).field("description", &longest_text()).basic(user.jid());
-    half.send().expect(200);
-    assert_full(update(&longest_text()), "channel's media");
+    let most = Request::new("POST", &url).field("description", &"x".repeat(DESCRIPTION)).basic(user.jid());
+    most.send().expect(200);
+    assert_full(update(&"x".repeat(TITLE)), "channel's media");
     assert_eq!(metadata()["title"], "");
 }
