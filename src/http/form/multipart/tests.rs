@@ -163,9 +163,11 @@ fn no_file_is_dropped_without_a_word() {
     };
     let parse = |parts: &[Vec<u8>]| read_every_way(TYPE, &[&parts.concat()[..], b"--B--"].concat()).err();
     assert_eq!(parse(&[file("data", b"1"), file("DATA", b"2")]), Some(Refusal::SecondData));
-    for content in [&b"\xFF\xD8\xFF"[..], b"a\0b", &[b'a'; limits::FIELD_BYTES + 1]] {
-        assert_eq!(parse(&[file("file", content)]), Some(Refusal::MissingData), "{content:.9?}");
+    for content in [&b"\xFF\xD8\xFF"[..], b"a\0b"] {
+        assert_eq!(parse(&[file("file", content)]), Some(Refusal::MissingData), "{content:?}");
     }
+    let long = [file("file", &[b'a'; limits::FIELD_BYTES + 1]), b"--B--".to_vec()].concat();
+    assert_eq!(read_pieces(TYPE, &long, 1000, 1000).err(), Some(Refusal::MissingData));
     // A text may come with a file name.
     assert_eq!(parse(&[file("title", b"a title"), file("data", b"\xFF")]), None);
 }
