@@ -39,29 +39,44 @@ fn png(image: &DynamicImage, profile: &[u8], path: &Path) {
     fs::write(path, bytes).expect("the scratch directory takes files");
 }
 
-/// A picture in each kind of colours that people's devices use; the extension chooses its format.
-fn sources(scratch: &Scratch) -> Vec<(&'static str, String)> {
+/// A picture that is coded in the colours of a profile.
+struct Source {
+    path: String,
+    /// The file of its profile, or the name of one that vips has.
+    profile: String,
+}
+
+/// A picture in each kind of colours that people's devices use.
+fn sources(scratch: &Scratch) -> Vec<Source> {
     let at = |name: &str| scratch.join(name).display().to_string();
     let colours = DynamicImage::from(gradient());
     let grey = DynamicImage::from(colours.to_luma8());
-    let profile = |profile: ColorProfile| profile.encode().expect("a profile can be written");
     let mut sources = Vec::new();
     for (name, image, profile) in [
-        ("p3", &colours, profile(ColorProfile::new_display_p3())),
-        ("adobe", &colours, profile(ColorProfile::new_adobe_rgb())),
-        ("grey", &grey, profile(ColorProfile::new_gray_with_gamma(1.8))),
+        ("p3", &colours, ColorProfile::new_display_p3()),
+        ("adobe", &colours, ColorProfile::new_adobe_rgb()),
+        ("grey", &grey, ColorProfile::new_gray_with_gamma(1.8)),
     ] {
-        let (plain, jpeg) = (at(&format!("{name}.png")), at(&format!("{name}.jpg")));
-        png(image, &profile, Path::new(&plain));
-        vips(&["copy", &plain, &format!("{jpeg}[Q=95]")]);
-        sources.extend([(name, plain), (name, jpeg)]);
+        let (plain, file) = (at(&format!("{name}-plain.png")), at(&format!("{name}.icc")));
+        let profile = profile.encode().expect("a profile can be written");
+        fs::write(&file, &profile).expect("the scratch directory takes files");
+        image.save_with_format(&plain, ImageFormat::Png).expect("the scratch directory takes files");
+        let coded = at(&format!("{name}.png"));
+        png(image, &profile, Path::new(&coded));
+        sources.push(Source { path: coded, profile: file.clone() });
+        for extension in ["jpg", "webp"] {
+            // WebP has no grey.
+            if extension == "jpg" || image.color().has_color() {
+                let coded = at(&format!("{name}.{extension}"));
+                vips(&["copy", &plain, &format!("{coded}[Q=95,profile={file}]")]);
+                sources.push(Source { path: coded, profile: file.clone() });
+            }
+        }
     }
-    let (plain, webp) = (at("plain.png"), at("p3.webp"));
-    vips(&["copy", &at("p3.png"), &format!("{webp}[Q=95]")]);
-    colours.save_with_format(&plain, ImageFormat::Png).expect("the scratch directory takes files");
     let cmyk = at("cmyk.jpg");
+    let plain = at("p3-plain.png");
     vips(&["icc_transform", &plain, &format!("{cmyk}[Q=95]"), "cmyk", "--input-profile", "srgb"]);
-    sources.extend([("p3", webp), ("cmyk", cmyk)]);
+    sources.push(Source { path: cmyk, profile: "cmyk".to_owned() });
     sources
 }
 
@@ -84,9 +99,10 @@ fn decoded(bytes: &[u8]) -> RgbImage {
 fn previews_have_the_colours_of_a_colour_managed_reference() {
     let scratch = Scratch::new();
     let studio = Studio::new(Settings::default());
-    for (kind, path) in sources(&scratch) {
+    for Source { path, profile } in sources(&scratch) {
         let reference = scratch.join("reference.png").display().to_string();
-        vips(&["icc_transform", &path, &reference, "srgb", "--embedded", "--intent", "perceptual"]);
+        let profiled = ["--input-profile", &profile, "--intent", "perceptual"];
+        vips(&[&["icc_transform", &path, &reference, "srgb"], &profiled[..]].concat());
         let reference = image::open(&reference).expect("vips made a picture").into_rgb8();
         let file = File::open(&path).expect("a file of ours");
         let bounds = Bounds { height: HEIGHT, width: WIDTH };
@@ -94,7 +110,7 @@ fn previews_have_the_colours_of_a_colour_managed_reference() {
         let far = distance(&decoded(&made.bytes), &reference);
         assert!(far <= FAR, "{path}: {far:.2} of 255");
         // The profile matters: without it the colours are others.
-        if kind != "cmyk" {
+        if profile != "cmyk" {
             let plain = decoded(&fs::read(&path).expect("a file of ours"));
             assert!(distance(&plain, &reference) > FAR, "{path} looks the same without its profile");
         }
