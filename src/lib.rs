@@ -23,5 +23,6 @@ pub mod store;
 pub mod sys;
 #[cfg(test)]
 mod testing;
+pub mod uploads;
 pub mod web;
 pub mod xmpp;

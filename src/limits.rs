@@ -239,6 +239,8 @@ pub const HASH_PATIENCE: Duration = Duration::from_millis(10);
 pub const FSCK_AGE: Duration = Duration::from_secs(3600);
 /// Rows that `fsck` reads at a time.
 pub const FSCK_ROWS: usize = 1000;
+/// How long a slot waits for its PUT to begin (XEP-0363 section 5).
+pub const SLOT_TIME: Duration = Duration::from_secs(300);
 /// How long a stopping daemon waits for what runs.
 pub const SHUTDOWN_TIME: Duration = Duration::from_secs(20);
 

@@ -1,0 +1,114 @@
+//! What a client asks of the upload service, and what it is told (XEP-0363).
+
+use crate::clock::Timestamp;
+use crate::model::BareJid;
+
+/// What a file is for, which decides how long it is kept (XEP-0363 section 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Purpose {
+    /// Part of a message.
+    Message,
+    /// A picture of a profile, such as an avatar.
+    Profile,
+    /// To be gone at a given date.
+    Ephemeral,
+    /// Part of something that is published.
+    Permanent,
+}
+
+impl Purpose {
+    /// Every purpose, in the order of the XEP.
+    pub const ALL: [Self; 4] = [Self::Message, Self::Profile, Self::Ephemeral, Self::Permanent];
+
+    /// Its name: in `urn:xmpp:http:upload:purpose:0#...`, in the database, and in the settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Profile => "profile",
+            Self::Ephemeral => "ephemeral",
+            Self::Permanent => "permanent",
+        }
+    }
+
+    /// The purpose of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|purpose| purpose.name() == name)
+    }
+}
+
+/// A request for a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotRequest {
+    /// The sender of the request.
+    pub owner: BareJid,
+    /// The file name, as it was sent.
+    pub name: String,
+    /// The size of the file in bytes.
+    pub size: u64,
+    /// The type, as it was sent.
+    pub content_type: Option<String>,
+    /// The purpose, if one was given.
+    pub purpose: Option<Purpose>,
+    /// The date from which an ephemeral file must be gone.
+    pub expire_before: Option<Timestamp>,
+}
+
+/// A slot. There are no header fields to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Where the file is to be sent, within [`SLOT_TIME`](crate::limits::SLOT_TIME).
+    pub put_url: String,
+    /// Where it will be.
+    pub get_url: String,
+}
+
+/// Why there is no slot: the conditions of XEP-0363 section 7. The text is for the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SlotRefusal {
+    /// `not-acceptable` of type modify, with `file-too-large`.
+    TooLarge {
+        /// The `max-file-size` in bytes.
+        max: u64,
+        /// One sentence.
+        text: String,
+    },
+    /// `resource-constraint` of type wait.
+    NoRoom {
+        /// One or two sentences: the limit, what is used, and when there will be room.
+        text: String,
+        /// The stamp of `retry`, if time alone will help.
+        retry: Option<Timestamp>,
+    },
+    /// `forbidden` of type auth.
+    Forbidden {
+        /// One sentence.
+        text: String,
+    },
+    /// `bad-request` of type modify.
+    BadRequest {
+        /// One sentence.
+        text: String,
+    },
+    /// `internal-server-error` of type wait; the log has the reason.
+    Failed {
+        /// One sentence.
+        text: String,
+    },
+}
+
+/// Grants slots.
+pub trait Slots: Send + Sync {
+    /// Whether there are slots at all.
+    fn is_enabled(&self) -> bool;
+
+    /// Bytes of the largest file, as it is announced: `max-file-size`.
+    fn max_size(&self) -> u64;
+
+    /// Decides what memory can decide: allowed and denied users, name, size, date, unused slots. Never waits, so that the
+    /// XMPP thread may ask.
+    fn decide_from_memory(&self, request: &SlotRequest) -> Result<(), SlotRefusal>;
+
+    /// Decides all of it, and grants a slot. May wait for the database, so it is for worker threads. Writes nothing to
+    /// the disk.
+    fn grant(&self, request: SlotRequest) -> Result<Slot, SlotRefusal>;
+}
