@@ -7,6 +7,7 @@ mod method;
 mod permission;
 mod quota;
 mod refusal;
+mod upload;
 
 pub use affiliation::{AccessModel, Affiliation};
 pub use jid::{BareJid, Channel, Jid, JidError};
@@ -15,3 +16,4 @@ pub use method::Method;
 pub use permission::{Need, may};
 pub use quota::{Quota, Quotas};
 pub use refusal::{Refusal, RefusalRow};
+pub use upload::{Purpose, UploadFile, UploadId, UploadIdError, UploadLimits, UploadQuota, Uploaded};
