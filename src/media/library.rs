@@ -89,7 +89,7 @@ impl New {
             uploaded: now,
             last_updated: now,
             extension: self.extension,
-            sha1: sealed.sha1().to_owned(),
+            sha1: sealed.digest().to_owned(),
             size: sealed.size(),
             length: properties.length,
             height: properties.height,

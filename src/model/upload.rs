@@ -68,6 +68,12 @@ impl UploadId {
         Self(hash)
     }
 
+    /// An id of either kind, as the database holds it.
+    pub fn stored(text: &str) -> Result<Self, UploadIdError> {
+        let is_hash = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_hash || is_made_here(text) { Ok(Self(text.to_owned())) } else { Err(UploadIdError) }
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
