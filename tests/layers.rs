@@ -27,7 +27,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("preview", &["model", "media_type"]),
     ("media", &["model", "media_type", "store", "preview"]),
-    ("uploads", &["model"]),
+    ("tokens", &["store"]),
+    ("uploads", &["model", "media_type", "store", "tokens"]),
     // Of xmpp only the stanza types; `only_stanza_types_reach_the_gate` holds that.
     ("access", &["model", "xmpp"]),
     ("web", &["model", "media_type", "http", "store", "preview", "media", "access"]),

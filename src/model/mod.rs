@@ -1,6 +1,7 @@
 //! The values that all layers share: addresses, media, permissions, quotas, refusals. No I/O.
 
 mod affiliation;
+mod file_name;
 mod jid;
 mod media;
 mod method;
@@ -10,6 +11,7 @@ mod refusal;
 mod upload;
 
 pub use affiliation::{AccessModel, Affiliation};
+pub use file_name::cut_file_name;
 pub use jid::{BareJid, Channel, Jid, JidError};
 pub use media::{Description, Media, MediaId, MediaIdError, Page, Preview};
 pub use method::Method;
