@@ -237,6 +237,23 @@ pub const HASH_BLOCK: usize = 256 * 1024;
 pub const HASH_PATIENCE: Duration = Duration::from_millis(10);
 /// Files younger than this are left alone by `fsck`: a running server may be about to give them their rows.
 pub const FSCK_AGE: Duration = Duration::from_secs(3600);
+/// Files, or rows, that may go at once without being a suspicious number; see [`LOSSES_PERCENT`].
+pub const LOSSES: u64 = 10;
+/// Of all files, or of all rows, how many in a hundred may go at once: a crash leaves fewer, and the wrong database or a file
+/// system that is not mounted leaves more.
+pub const LOSSES_PERCENT: u64 = 5;
+/// Files of one name and channel that are set aside on one day.
+pub const LOST_NAMES: u32 = 1000;
+/// Files that the housekeeper removes, moves or looks at before another chore may go first.
+pub const HOUSEKEEPING_BATCH: usize = 100;
+/// Rest of a walk of the store after each batch: a million files take an hour and a half, and slow nobody down.
+pub const WALK_PAUSE: Duration = Duration::from_millis(500);
+/// Time between two walks of the store without a crash.
+pub const WALK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// Files without a row that one walk moves, 1 MB of names; the next walk finds the others.
+pub const ORPHANS: usize = 10_000;
+/// How long a stopping daemon waits for the housekeeper, which loses nothing if it ends in the middle of a chore.
+pub const HOUSEKEEPER_END: Duration = Duration::from_secs(1);
 /// Rows that `fsck` reads at a time.
 pub const FSCK_ROWS: usize = 1000;
 /// How long a slot waits for its PUT to begin (XEP-0363 section 5).

@@ -11,6 +11,7 @@ mod engine;
 mod files;
 mod hash;
 mod lock;
+mod lost;
 mod metadata;
 mod operations;
 #[cfg(test)]
@@ -32,11 +33,12 @@ mod walk;
 
 pub use self::directory::{Directory, storage_error};
 pub use self::engine::{Change, Engine, Session, WriteError};
-pub use self::files::{Files, Listed, Published, StoredFile};
+pub use self::files::{FileList, Files, Listed, Published, StoredFile};
 pub use self::hash::Algorithm;
+pub use self::lost::Losses;
 pub use self::metadata::{
-    Deleted, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert, PreviewRow,
-    UsageKind, WrongSum,
+    Deleted, FileName, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert,
+    PreviewRow, Removal, UsageKind, WrongSum,
 };
 pub use self::operations::Store;
 pub use self::postgres::{Postgres, PostgresSettings, SslMode};

@@ -36,6 +36,8 @@ pub struct Config {
     pub media: media::Settings,
     /// The previews.
     pub previews: media::PreviewSettings,
+    /// The housekeeper.
+    pub housekeeping: media::HousekeepingSettings,
     /// The files.
     pub storage: Storage,
     /// `jdbc.*`
@@ -111,6 +113,7 @@ impl Config {
             xmpp: xmpp(values)?,
             access: access(values)?,
             media: media(values)?,
+            housekeeping: housekeeping(values)?,
             previews: previews(values, threads)?,
             database: database(values, &storage.root)?,
             logging: Logging { file: values.get(&s::LOGGING_FILE)?, level: values.need(&s::LOGGING_LEVEL)? },
@@ -299,6 +302,14 @@ fn media(values: &Values<'_>) -> Result<media::Settings> {
             channel: limited(values.get(&s::MEDIA_QUOTA_CHANNEL)?),
             user: limited(values.get(&s::MEDIA_QUOTA_USER)?),
         },
+    })
+}
+
+fn housekeeping(values: &Values<'_>) -> Result<media::HousekeepingSettings> {
+    Ok(media::HousekeepingSettings {
+        interval: values.need(&s::HOUSEKEEPING_INTERVAL)?,
+        orphan_age: values.need(&s::HOUSEKEEPING_ORPHAN_AGE)?,
+        lost_keep: values.get(&s::HOUSEKEEPING_LOST_KEEP)?.filter(|keep| !keep.is_zero()),
     })
 }
 

@@ -62,6 +62,7 @@ fn defaults() {
     assert_eq!((&access.endpoint, access.service_name.as_str()), (&None, "example.com"));
     assert_eq!((config.media.size_limit, config.media.to_disk_threshold), (104_857_600, 1_048_576));
     assert_eq!(config.media.quotas, Quotas { channel: None, user: None });
+    assert_eq!(config.housekeeping, media::HousekeepingSettings::default());
     let previews = &config.previews;
     let jobs = thread::available_parallelism().map_or(1, usize::from).min(6);
     assert_eq!((previews.count, previews.jobs, previews.queue), (50, jobs, 8));
@@ -87,7 +88,8 @@ fn every_setting_reaches_its_layer() {
          xmpp.pending.per.address.max=11\nxmpp.pending.max=12\nxmpp.lookups.per.address.max=22\n\
          xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\n\
          media.sizelimit=13\nmedia.todisk.threshold=14K\nmedia.quota.channel=24\n\
-         media.quota.user=25\njdbc.db.url=jdbc:postgresql:m\njdbc.pool.size=15\n\
+         media.quota.user=25\nhousekeeping.interval=27\nhousekeeping.orphan.age=28m\n\
+         housekeeping.lost.keep=29d\njdbc.db.url=jdbc:postgresql:m\njdbc.pool.size=15\n\
          preview.max.pixels=16\npreview.max.bytes=17\npreview.max.count=18\npreview.timeout=19\n\
          preview.jobs.max=20\npreview.queue.max=21\npreview.ffmpeg=/f\npreview.ffprobe=/p\n\
          preview.sandbox=off\n\
@@ -120,6 +122,10 @@ fn every_setting_reaches_its_layer() {
     assert_eq!((access.lookups_per_address, access.lookups_total), (22, 23));
     assert_eq!((config.media.size_limit, config.media.to_disk_threshold), (13, 14_336));
     assert_eq!(config.media.quotas, Quotas { channel: Some(24), user: Some(25) });
+    let media::HousekeepingSettings { interval, orphan_age, lost_keep } = config.housekeeping;
+    assert_eq!((interval, orphan_age), (Duration::from_secs(27), Duration::from_secs(28 * 60)));
+    assert_eq!(lost_keep, Some(Duration::from_secs(29 * 86_400)));
+    assert_eq!(read("housekeeping.lost.keep=0").unwrap().housekeeping.lost_keep, None);
     let previews = &config.previews;
     assert_eq!((previews.count, previews.jobs, previews.queue), (18, 20, 21));
     let preview::Settings { max_pixels, max_bytes, time, ffmpeg, ffprobe, decoding, sandbox } =

@@ -51,7 +51,9 @@ impl Schema {
         if let Some(version) = self.version()? {
             return verify(Some(version)).map(|()| false);
         }
-        for table in ["previews", "avatars", "schema_version", "usage", "store", "uploads", "secrets"] {
+        for table in
+            ["previews", "avatars", "schema_version", "usage", "store", "removals", "uploads", "secrets"]
+        {
             if self.has(table)? {
                 let text = format!(
                     "the database has a table {table} that is not ours: name an empty database in jdbc.db.url, or a \
