@@ -7,6 +7,7 @@ pub mod admin;
 pub mod cache;
 pub mod cli;
 pub mod clock;
+pub mod component;
 pub mod config;
 pub mod daemon;
 pub mod error;

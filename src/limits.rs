@@ -183,6 +183,21 @@ pub const XMPP_CLOSE_TIME: Duration = Duration::from_secs(1);
 /// SCRAM iterations a server may ask for: fewer are unsafe, more are an attack on our time (RFC 5802).
 pub const SCRAM_ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=1_000_000;
 
+/// Requests that one bare JID may make of the component at once: a person who sends an album makes 20.
+pub const COMPONENT_BURST: u32 = 20;
+/// After that, the time from one request to the next: a client on a fast network uploads small files as fast.
+pub const COMPONENT_TOKEN: Duration = Duration::from_millis(100);
+/// Bare JIDs whose rates are known, 1 MB of them; beyond, those that asked longest ago are forgotten.
+pub const COMPONENT_RATES: usize = 10_000;
+/// Requests to the component may occupy one of so many worker threads of the HTTP server.
+pub const COMPONENT_SHARE: usize = 8;
+/// Requests to the component that may wait for such a thread. Beyond: `resource-constraint`.
+pub const COMPONENT_JOBS: usize = 256;
+/// Bytes of the file name in a request for a slot. A longer one than a stored name may have is cut.
+pub const SLOT_NAME_BYTES: usize = 4096;
+/// The fewest bytes of the secret that is shared with an XMPP server which hands out slots: 128 bits.
+pub const EXTERNAL_SECRET_BYTES: usize = 16;
+
 /// Items of one disco#items answer that are asked who they are.
 pub const DISCOVERY_ITEMS: usize = 50;
 /// Pages of one affiliation list that are read (XEP-0059).

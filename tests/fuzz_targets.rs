@@ -26,6 +26,8 @@ mod previews;
 mod properties;
 #[path = "../fuzz/targets/requests.rs"]
 mod requests;
+#[path = "../fuzz/targets/slots.rs"]
+mod slots;
 #[path = "../fuzz/targets/stream.rs"]
 mod stream;
 
@@ -57,6 +59,7 @@ const TARGETS: &[Target] = &[
     ("previews", previews::hold),
     ("properties", properties::hold),
     ("requests", requests::hold),
+    ("slots", slots::hold),
     ("stream", stream::hold),
 ];
 
