@@ -31,5 +31,6 @@ mod smuggling;
 mod starving;
 #[path = "../support/mod.rs"]
 mod support;
+mod uploads;
 mod waiting;
 mod watching;

@@ -14,6 +14,7 @@ pub mod random;
 pub mod scratch;
 pub mod scripted_peer;
 pub mod server;
+pub mod slots;
 pub mod soak;
 pub mod stanza;
 pub mod xmpp_client;
