@@ -24,6 +24,7 @@ pub mod store;
 pub mod sys;
 #[cfg(test)]
 mod testing;
+pub mod tokens;
 pub mod uploads;
 pub mod web;
 pub mod xmpp;

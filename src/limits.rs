@@ -252,10 +252,56 @@ pub const HASH_BLOCK: usize = 256 * 1024;
 pub const HASH_PATIENCE: Duration = Duration::from_millis(10);
 /// Files younger than this are left alone by `fsck`: a running server may be about to give them their rows.
 pub const FSCK_AGE: Duration = Duration::from_secs(3600);
+/// Files, or rows, that may go at once without being a suspicious number; see [`LOSSES_PERCENT`].
+pub const LOSSES: u64 = 10;
+/// Of all files, or of all rows, how many in a hundred may go at once: a crash leaves fewer, and the wrong database or a file
+/// system that is not mounted leaves more.
+pub const LOSSES_PERCENT: u64 = 5;
+/// Files of one name and channel that are set aside on one day.
+pub const LOST_NAMES: u32 = 1000;
+/// Files that the housekeeper removes, moves or looks at before another chore may go first.
+pub const HOUSEKEEPING_BATCH: usize = 100;
+/// Rest of a walk of the store after each batch: a million files take an hour and a half, and slow nobody down.
+pub const WALK_PAUSE: Duration = Duration::from_millis(500);
+/// Time between two walks of the store without a crash.
+pub const WALK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// Files without a row that one walk moves, 1 MB of names; the next walk finds the others.
+pub const ORPHANS: usize = 10_000;
+/// How long a stopping daemon waits for the housekeeper, which loses nothing if it ends in the middle of a chore.
+pub const HOUSEKEEPER_END: Duration = Duration::from_secs(1);
 /// Rows that `fsck` reads at a time.
 pub const FSCK_ROWS: usize = 1000;
 /// How long a slot waits for its PUT to begin (XEP-0363 section 5).
 pub const SLOT_TIME: Duration = Duration::from_secs(300);
+/// How long after its slot was made a PUT may end. The row of an upload that is gone stays as long, so that no slot is used
+/// twice.
+pub const PUT_TIME: Duration = Duration::from_secs(48 * 3600);
+/// Characters of the ids and file names of uploads, each of 62 values: 142 bits.
+pub const UPLOAD_ID_CHARS: usize = 24;
+/// Characters of an upload's id that logs show: who knows the whole id may read the file.
+pub const UPLOAD_ID_SHOWN: usize = 6;
+/// Uploads that are expired, emptied or let go in one transaction, so that others need not wait long.
+pub const UPLOAD_BATCH: usize = 100;
+/// Expiring uploads that are read to tell when there will be room.
+pub const EXPIRIES: usize = 10_000;
+/// The time of which `upload.quota.day` has one sum. The sums of a day are read one by one.
+pub const DAY_STEP: Duration = Duration::from_secs(600);
+/// Rows of uploads that are kept for readers.
+pub const UPLOAD_ROWS: usize = 4096;
+/// Slots of one user that wait for their PUT.
+pub const SLOTS_PER_USER: usize = 50;
+/// Slots of all users of one domain that wait for their PUT.
+pub const SLOTS_PER_DOMAIN: usize = 1000;
+/// Characters of a token.
+pub const SIGNED_TOKEN_CHARS: usize = 3 * 1024;
+/// How often the keys of tokens are read, so that a node learns of new ones and of those that were revoked.
+pub const SECRETS_READ: Duration = Duration::from_secs(5);
+/// How often they are read at most for a token of an unknown key: tokens are cheap to make up.
+pub const SECRETS_SEARCH: Duration = Duration::from_secs(1);
+/// How long before its day a key is made, so that all nodes know it when the first one uses it.
+pub const SECRETS_EARLY: Duration = Duration::from_secs(3600);
+/// How often expired uploads are looked for; their files are gone within twice this time.
+pub const UPLOAD_SWEEP: Duration = Duration::from_secs(10);
 /// How long a stopping daemon waits for what runs.
 pub const SHUTDOWN_TIME: Duration = Duration::from_secs(20);
 

@@ -27,13 +27,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("preview", &["model", "media_type"]),
     ("media", &["model", "media_type", "store", "preview"]),
-    ("uploads", &["model"]),
+    ("tokens", &["store"]),
+    ("uploads", &["model", "media_type", "store", "tokens"]),
     // Of xmpp only the stanza types; `only_stanza_types_reach_the_gate_and_the_component` holds that.
     ("access", &["model", "xmpp"]),
-    ("web", &["model", "media_type", "http", "store", "preview", "media", "access"]),
+    ("web", &["model", "media_type", "http", "store", "preview", "media", "uploads", "access"]),
     // Of xmpp the same types.
     ("component", &["model", "http", "xmpp", "uploads"]),
-    ("admin", &["model", "http", "store", "media", "access"]),
+    ("admin", &["model", "http", "store", "media", "uploads", "access"]),
     ("config", &["model", "http", "xmpp", "store", "preview", "media", "uploads", "access", "web"]),
     (
         "daemon",

@@ -7,7 +7,7 @@ use super::text::FamilyKind::{Counter, Gauge, Histogram};
 use super::text::MetricsText;
 use crate::access::{Counts, LinkCounts, LookupCounts};
 use crate::http::Activity;
-use crate::media::PreviewCounts;
+use crate::media::{HousekeepingCounts, PreviewCounts};
 use crate::metrics::{Answered, Requests, Route};
 use crate::store::Pool;
 use crate::sys::Usage;
@@ -25,6 +25,7 @@ pub(super) struct Snapshot<'a> {
     /// Previews under way, and requests that wait for theirs.
     pub preview_jobs: (usize, usize),
     pub previews: &'a PreviewCounts,
+    pub housekeeping: &'a HousekeepingCounts,
     pub health: HealthReport,
 }
 
@@ -39,6 +40,7 @@ impl Snapshot<'_> {
         self.links(&mut text);
         self.lookups(&mut text);
         self.previews(&mut text);
+        self.housekeeping(&mut text);
         self.storage(&mut text);
         self.process(&mut text);
         text.into_bytes()
@@ -263,6 +265,32 @@ impl Snapshot<'_> {
         }
     }
 
+    fn housekeeping(&self, text: &mut MetricsText) {
+        let counts = self.housekeeping;
+        for (name, kind, help, value) in [
+            (
+                "mediaserver_removals_total",
+                Counter,
+                "Deleted files that the housekeeper removed, since their deletion did not.",
+                counts.removed.get(),
+            ),
+            (
+                "mediaserver_removals_failed",
+                Gauge,
+                "Deleted files that the housekeeper could not remove in its last round.",
+                counts.failed(),
+            ),
+            (
+                "mediaserver_lost_files_total",
+                Counter,
+                "Files without metadata that were moved to .lost.",
+                counts.lost.get(),
+            ),
+        ] {
+            text.family(name, kind, help).value(value);
+        }
+    }
+
     fn storage(&self, text: &mut MetricsText) {
         let mut free =
             text.family("mediaserver_storage_free_bytes", Gauge, "Bytes that may still be stored.");
@@ -329,6 +357,9 @@ mod tests {
         download.sent.add(1000);
         download.parked.observe(Duration::from_secs(2));
         previews.stored.add(3);
+        let housekeeping = HousekeepingCounts::default();
+        housekeeping.removed.add(8);
+        housekeeping.lost.add(9);
         let mut gate = Counts { parked: 5, pending: 4, ..Counts::default() };
         gate.client = LinkCounts { up: true, logins: 3 };
         gate.confirmations.late = 6;
@@ -344,6 +375,7 @@ mod tests {
             pool: Pool { open: 5, idle: 3, max: 8 },
             preview_jobs: (1, 2),
             previews: &previews,
+            housekeeping: &housekeeping,
         };
         let families = parse(std::str::from_utf8(&snapshot.text()).unwrap()).unwrap();
         for (sample, expected) in [
@@ -356,6 +388,9 @@ mod tests {
             ("mediaserver_requests_parked", 5.0),
             ("mediaserver_confirmations_pending", 4.0),
             ("mediaserver_confirmations_total{outcome=timeout}", 6.0),
+            ("mediaserver_removals_total", 8.0),
+            ("mediaserver_removals_failed", 0.0),
+            ("mediaserver_lost_files_total", 9.0),
             ("mediaserver_xmpp_up{link=component}", 0.0),
             ("mediaserver_xmpp_up{link=client}", 1.0),
             ("mediaserver_xmpp_reconnects_total{link=component}", 0.0),

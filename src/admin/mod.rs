@@ -58,6 +58,7 @@ impl<P: Send> Admin<P> {
             pool: self.library.pool(),
             preview_jobs: self.library.preview_jobs(),
             previews: self.library.preview_counts(),
+            housekeeping: self.library.housekeeping_counts(),
         };
         Response::bytes(200, text::CONTENT_TYPE, snapshot.text())
     }

@@ -253,6 +253,13 @@ settings! {
     MEDIA_QUOTA_USER: Size<u64> = QUOTA, "media.quota.user", Fixed("0"), Reload,
         "The size of all media of one uploader together, in all channels; 0 means unlimited.";
 
+    HOUSEKEEPING_INTERVAL: Time = Time::seconds(1, 3600), "housekeeping.interval", Fixed("60s"), Reload,
+        "How often files that must go are removed.";
+    HOUSEKEEPING_ORPHAN_AGE: Time = Time::seconds(900, 30 * 86_400), "housekeeping.orphan.age", Fixed("1h"), Reload,
+        "How old a file without metadata must be before it is moved to .lost.";
+    HOUSEKEEPING_LOST_KEEP: Time = Time::seconds(0, 3650 * 86_400), "housekeeping.lost.keep", Fixed("30d"), Reload,
+        "How long files in .lost are kept; 0 means for ever.";
+
     UPLOAD_ENABLED: Boolean = Boolean, "upload.enabled", Fixed("false"), Reload,
         "Whether XMPP clients may upload files by slots (XEP-0363).";
     UPLOAD_SIZELIMIT: Size<u64> = FILE_SIZE, "upload.sizelimit", Derived("media.sizelimit"), Reload,

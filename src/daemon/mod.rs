@@ -1,6 +1,7 @@
 //! The daemon: what starts what, in which order, and how it ends.
 
 mod commands;
+mod housekeeper;
 mod open;
 mod reload;
 
@@ -16,6 +17,7 @@ use signal_hook::iterator::Signals;
 
 pub use commands::{check, configuration_rows, drop_schema, fsck, setup_schema, tell_moving, upgrade_schema};
 
+use housekeeper::Housekeeper;
 use reload::Reload;
 
 use crate::access::{Decision, SharedGate};
@@ -74,6 +76,7 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     catch_signals(sender.clone())?;
     commands::upgrade_embedded(config)?;
     let library = Arc::new(open::library(config)?);
+    library.set_housekeeping(config.housekeeping);
     library.clean_up()?;
     library.log_missing_programs();
     library.log_sandbox();
@@ -88,6 +91,7 @@ pub fn serve(start: Start<'_>) -> Result<()> {
         info!("listening on {address}");
     }
 
+    let housekeeper = Housekeeper::start(housekeeper::chores(&library, false))?;
     // Until the end: while the others stop, too, somebody may want to know how they are.
     let _admin = admin(config, Admin::new(Arc::clone(web.door()), library, server.monitor(), started))?;
     told(notifier.ready());
@@ -95,6 +99,7 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     let reload = Reload { config, source, reread, log, web: Arc::clone(&web), server: &server };
     let end = wait(&events, reload, &notifier);
     told(notifier.stopping());
+    housekeeper.stop();
     web.door().stop();
     server.stop(limits::SHUTDOWN_TIME);
     xmpp.stop();

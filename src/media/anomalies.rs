@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::{Cursor, Write};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use image::{ImageFormat, RgbImage};
 use rustix::io::Errno;
 
 use super::testing::{Bench, channel, new, sqlite};
-use super::{Finding, Settings};
+use super::{Finding, Progress, Remover, Settings, Walker};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::model::{Media, Page, Quotas, Refusal};
@@ -39,15 +40,28 @@ enum Task {
     Preview,
     /// Reads a media.
     Read,
+    /// Removes the files of a media that was deleted while they could not be removed.
+    Remove,
+    /// Walks the store, where a file has no row.
+    Walk,
 }
 
-const TASKS: [Task; 7] =
-    [Task::Small, Task::Large, Task::Avatar, Task::Picture, Task::Delete, Task::Preview, Task::Read];
+const TASKS: [Task; 9] = [
+    Task::Small,
+    Task::Large,
+    Task::Avatar,
+    Task::Picture,
+    Task::Delete,
+    Task::Preview,
+    Task::Read,
+    Task::Remove,
+    Task::Walk,
+];
 
 impl Task {
-    /// Whether files are removed by it, which is tried, but not what it is done for.
+    /// Whether it removes files that have a removal: then the housekeeper removes what it can't.
     fn removes(self) -> bool {
-        matches!(self, Self::Delete | Self::Preview)
+        matches!(self, Self::Delete | Self::Preview | Self::Remove)
     }
 
     /// Makes what it needs.
@@ -59,6 +73,17 @@ impl Task {
                 let media = bench.library.add(bench.sealed(picture(8)), new(true)).unwrap();
                 bench.library.preview(&media, Bounds { height: 2, width: 2 }, None).unwrap();
                 Some(media)
+            }
+            Self::Remove => {
+                let media = bench.add("bytes");
+                let fault = Fault::Error(Errno::ROFS);
+                let (deleted, failed) = faults::at(1, fault, || bench.library.delete(&media));
+                assert_eq!((deleted.unwrap(), failed), (true, Some(FsCall::Remove)));
+                None
+            }
+            Self::Walk => {
+                bench.write(&format!("{}/orphan", channel()));
+                None
             }
         }
     }
@@ -81,8 +106,21 @@ impl Task {
                 Ok(None)
             }
             Self::Read => bench.library.bytes(known())?.ok_or(Refusal::NoSuchMedia).map(|_| None),
+            Self::Remove => Ok(remove(bench).map(|()| None)?),
+            Self::Walk => {
+                let mut walker = Walker::new(Arc::clone(&bench.library), true);
+                while walker.run()? != Progress::Done {}
+                Ok(None)
+            }
         }
     }
+}
+
+/// A round of the chore that removes files.
+fn remove(bench: &Bench) -> Result<()> {
+    let mut remover = Remover::new(Arc::clone(&bench.library));
+    while remover.run()? != Progress::Done {}
+    Ok(())
 }
 
 /// A picture of 6 rows.
@@ -150,6 +188,8 @@ fn fail_each_call(task: Task) {
     let expected: &[FsCall] = match task {
         Task::Delete => &[FsCall::OpenDirectory, FsCall::Remove],
         Task::Read => &[FsCall::Open],
+        Task::Remove => &[FsCall::OpenDirectory, FsCall::Remove, FsCall::SyncDirectory],
+        Task::Walk => &[FsCall::OpenDirectory, FsCall::MakeDirectory, FsCall::Rename],
         _ => &[FsCall::Create, FsCall::Write, FsCall::Sync, FsCall::Rename, FsCall::SyncDirectory],
     };
     assert!(expected.iter().all(|call| calls.contains(call)), "{task:?}: {calls:?}");
@@ -170,11 +210,11 @@ fn fail_at(bench: &Bench, task: Task, number: usize, fault: Fault) -> Option<FsC
         }
     }
     assert_eq!(bench.open_files(), 0, "a descriptor is left open: {case}");
-    // A file that can't be removed stays without a row until it is repaired; nothing else stays.
-    let may_stay = !is_harmless(fault) && (call == FsCall::Remove || task.removes());
+    // A temporary file that can't be removed stays until it is repaired, and so does the file without a row if the walk fails.
+    let may_stay = !is_harmless(fault) && (call == FsCall::Remove && !task.removes() || task == Task::Walk);
     assert!(repaired(bench, &case) == 0 || may_stay, "{case}");
-    // A preview that was stored, and then not read, is stored.
-    if done.is_err() && task != Task::Preview {
+    // A preview that was stored, and then not read, is stored; and the file without a row is repaired.
+    if done.is_err() && task != Task::Preview && task != Task::Walk {
         assert_eq!(state(bench), before, "{case}");
     }
     let again = if done.is_ok() { task.prepare(bench) } else { media };
@@ -193,7 +233,7 @@ fn each_call_to_postgresql_may_fail() {
 }
 
 fn fail_each_database_call(bench: &Bench) {
-    for task in TASKS.into_iter().filter(|task| *task != Task::Read) {
+    for task in TASKS.into_iter().filter(|task| !matches!(task, Task::Read | Task::Walk)) {
         for failure in FAILURES {
             let calls =
                 (0..).take_while(|number| fail_database_call(bench, task, *number, failure, 0)).count();
@@ -231,6 +271,10 @@ fn fail_database_call(bench: &Bench, task: Task, number: usize, failure: Failure
     assert_eq!(refusal, Refusal::DatabaseDown, "{case}");
     assert_eq!(bench.open_files(), 0, "a descriptor is left open: {case}");
     let mended = repaired(bench, &case);
+    assert!(mended == 0 || !matches!(task, Task::Delete | Task::Remove), "{case}");
+    if task == Task::Remove {
+        return true;
+    }
     let is_lost = failure == Failure::Loses && number >= checks && task != Task::Delete;
     if is_lost && task != Task::Preview {
         // The row might have been stored: its file stays until it is repaired.
@@ -277,8 +321,11 @@ fn assert_whole(bench: &Bench, media: Option<&Media>, case: &str) {
     assert_eq!(found.as_ref(), Some(media), "{case}");
 }
 
-/// How much `fsck` removes, which are files that no row knows and nothing else.
+/// How much `fsck` mends after the housekeeper's next round, which are files that no row knows and nothing else. Nothing
+/// that was deleted is left then, be it as a file or as a removal.
 fn repaired(bench: &Bench, case: &str) -> usize {
+    remove(bench).unwrap();
+    assert_eq!(bench.library.metadata().unwrap().removals(0, 9).unwrap(), [], "{case}");
     let mut mended = 0;
     let mut tell = |finding: &Finding| {
         assert!(matches!(finding, Finding::FileWithoutRow(..) | Finding::Temporary(_)), "{finding}: {case}");

@@ -180,10 +180,9 @@ impl Check<'_> {
         }
     }
 
-    /// Whether a media or a preview of this id is known to the channel.
+    /// Whether a row names this file: that of a media, of a preview, or of a removal, which the housekeeper makes.
     fn has_row(&self, channel: &Channel, id: &MediaId) -> Result<bool> {
-        let metadata = self.library.metadata()?;
-        Ok(metadata.media(channel, id)?.is_some() || metadata.has_preview(channel, id)?)
+        Ok(self.library.metadata()?.unnamed(&[(channel.clone(), id.clone())])?.is_empty())
     }
 
     fn is_old(&self, modified: SystemTime) -> bool {

@@ -1,13 +1,15 @@
 //! The library: files and their metadata, kept in step.
 //!
 //! The order of side effects keeps a 201 true (see [`Library::add`]) and leaves no row without its file (see
-//! [`Library::delete`]). A crash may leave a file without a row, which [`Library::fsck`] finds. The threads that serve HTTP
-//! call all of this.
+//! [`Library::delete`]). No id and no file name is used twice: each upload, each avatar and each preview has a random name of
+//! its own, and no file is ever written again. So a file that must go can be removed at any later time. A crash may leave
+//! a file without a row, which the housekeeper finds. The threads that serve HTTP call all of this.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use super::housekeeping::{HousekeepingCounts, HousekeepingSettings};
 use super::preview::Key;
 use super::refresh::Refresher;
 use super::rows::{Known, Reading, Rows};
@@ -89,7 +91,7 @@ impl New {
             uploaded: now,
             last_updated: now,
             extension: self.extension,
-            sha1: sealed.sha1().to_owned(),
+            sha1: sealed.digest().to_owned(),
             size: sealed.size(),
             length: properties.length,
             height: properties.height,
@@ -107,6 +109,8 @@ pub struct Library {
     refresher: Arc<Refresher>,
     pub(super) clock: Arc<dyn Clock>,
     settings: RwLock<Settings>,
+    housekeeping: RwLock<HousekeepingSettings>,
+    pub(super) housekeeping_counts: HousekeepingCounts,
     studio: RwLock<Arc<Studio>>,
     pub(super) jobs: Jobs<Key>,
     /// Previews of one media that are kept.
@@ -138,6 +142,8 @@ impl Library {
             refresher: Arc::default(),
             clock,
             settings,
+            housekeeping: RwLock::default(),
+            housekeeping_counts: HousekeepingCounts::default(),
             studio,
             jobs,
             preview_count: AtomicUsize::new(previews.count),
@@ -193,6 +199,16 @@ impl Library {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
     }
 
+    /// Other settings for the housekeeper's next round.
+    pub fn set_housekeeping(&self, settings: HousekeepingSettings) {
+        *self.housekeeping.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    /// The settings of the housekeeper.
+    pub fn housekeeping(&self) -> HousekeepingSettings {
+        *self.housekeeping.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Other settings for the previews to come; the programs for films are looked for anew.
     pub fn set_previews(&self, previews: PreviewSettings) {
         self.preview_count.store(previews.count, Ordering::Relaxed);
@@ -242,8 +258,8 @@ impl Library {
     /// avatar is made square and loses its metadata before.
     ///
     /// # Errors
-    /// Nothing is visible then. Only where it is not known whether the database stored the row, the file stays, for
-    /// [`Library::fsck`].
+    /// Nothing is visible then. Only where it is not known whether the database stored the row, the file stays: if it has no
+    /// row, a [`Walker`](super::Walker) finds it.
     pub fn add(&self, sealed: Sealed, new: New) -> std::result::Result<Media, Refusal> {
         let avatar = new.avatar;
         let metadata = self.metadata()?;
@@ -265,7 +281,7 @@ impl Library {
             Err(WriteError::Failed(error)) => error.into(),
             Err(WriteError::Unknown(error)) => return Err(error.into()),
         };
-        self.remove_file(&media.channel, &media.id);
+        self.remove_file(&media.channel, &media.id, ORPHAN);
         Err(refusal)
     }
 
@@ -352,7 +368,8 @@ impl Library {
         }
     }
 
-    /// Deletes a media: its rows in one transaction, then its files. `false` if it is gone already.
+    /// Deletes a media: its rows in one transaction, then its files. `false` if it is gone already. What a failure or a crash
+    /// leaves of the files, a [`Remover`](super::Remover) removes: the transaction notes which files must go.
     pub fn delete(&self, media: &Media) -> Result<bool> {
         self.delete_id(&media.channel, &media.id)
     }
@@ -363,15 +380,15 @@ impl Library {
         let Some(deleted) = deleted? else { return Ok(false) };
         // The rows are gone: the media is deleted, whatever happens to the files.
         for id in deleted.previews.iter().chain([id]) {
-            self.remove_file(channel, id);
+            self.remove_file(channel, id, REMOVAL);
         }
         Ok(true)
     }
 
-    /// Removes a file that has no row. If that fails, `fsck` will.
-    pub(super) fn remove_file(&self, channel: &Channel, id: &MediaId) {
+    /// Removes a file that has no row. If that fails, `later` says what will become of it.
+    pub(super) fn remove_file(&self, channel: &Channel, id: &MediaId, later: &str) {
         if let Err(error) = self.files.remove(channel, id) {
-            log::warn!("{channel}/{id} has no row, but its file stays until fsck --repair: {error}");
+            log::warn!("the file {channel}/{id} can't be removed now, {later}: {error}");
         }
     }
 
@@ -384,6 +401,11 @@ impl Library {
         }
     }
 }
+
+/// What becomes of a file that has a removal.
+pub(super) const REMOVAL: &str = "the housekeeper tries again";
+/// What becomes of a file without a row or a removal.
+pub(super) const ORPHAN: &str = "a walk of the store will move it to .lost";
 
 /// The media of this name in this channel.
 fn find(metadata: &dyn Metadata, channel: &Channel, name: &Name) -> Result<Option<Media>> {

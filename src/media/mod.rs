@@ -1,18 +1,25 @@
-//! The operations on media: upload, serve, list, update, delete, and the check of the whole store.
+//! The operations on media: upload, serve, list, update, delete, and the check of the whole store. `removals` and `orphans`
+//! are chores of the housekeeper.
 
 #[cfg(test)]
 mod anomalies;
 mod fsck;
+mod housekeeping;
 mod library;
+mod orphans;
 mod preview;
 mod properties;
 mod refresh;
+mod removals;
 mod rows;
 #[cfg(test)]
 mod testing;
 mod watch;
 
 pub use fsck::{Finding, Report};
+pub use housekeeping::{HousekeepingCounts, HousekeepingSettings, Progress};
 pub use library::{Library, Name, New, PreviewSettings, Settings};
+pub use orphans::Walker;
 pub use preview::Found;
+pub use removals::Remover;
 pub use watch::PreviewCounts;

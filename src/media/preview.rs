@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Library;
+use super::library::{ORPHAN, REMOVAL};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::model::{Media, MediaId, Preview, Refusal};
@@ -142,7 +143,7 @@ impl Library {
             width: bounds.width,
             mime_type: rendered.format.mime_type().to_owned(),
             size: sealed.size(),
-            sha1: sealed.sha1().to_owned(),
+            sha1: sealed.digest().to_owned(),
             last_used: self.clock.now(),
         };
         self.publish_preview(sealed, media, &preview)?;
@@ -164,13 +165,13 @@ impl Library {
         match inserted {
             Ok(PreviewInsert::Stored(evicted)) => {
                 for id in &evicted {
-                    self.remove_file(&media.channel, id);
+                    self.remove_file(&media.channel, id, REMOVAL);
                 }
                 return Ok(());
             }
-            // It may have its row: the file stays, for fsck.
+            // It may have its row: the file stays, for a walk of the store to find.
             Err(WriteError::Unknown(error)) => return Err(error.into()),
-            _ => self.remove_file(&media.channel, &preview.id),
+            _ => self.remove_file(&media.channel, &preview.id, ORPHAN),
         }
         match inserted {
             Ok(PreviewInsert::NoMedia) => Err(Refusal::NoSuchMedia),

@@ -14,7 +14,7 @@ use crate::store::{Directory, Metadata, Sealed, Sqlite, SqliteSchema, Store, Upl
 use crate::testing::Scratch;
 
 pub(super) struct Bench {
-    pub(super) library: Library,
+    pub(super) library: Arc<Library>,
     clock: Arc<HandClock>,
     scratch: Scratch,
 }
@@ -27,8 +27,22 @@ impl Bench {
         Self::with(scratch, Box::new(metadata), false)
     }
 
+    /// The same whose files are brought to the disk.
+    pub(super) fn durable() -> Self {
+        let scratch = Scratch::new();
+        let metadata = Store::new(sqlite(&scratch));
+        Self::with(scratch, Box::new(metadata), true)
+    }
+
     /// The same over other metadata, where files are brought to the disk if `sync`.
     pub(super) fn with(scratch: Scratch, metadata: Box<dyn Metadata>, sync: bool) -> Self {
+        let bench = Self::closed(scratch, metadata, sync);
+        bench.library.open().unwrap();
+        bench
+    }
+
+    /// The same, not yet open.
+    pub(super) fn closed(scratch: Scratch, metadata: Box<dyn Metadata>, sync: bool) -> Self {
         let uploads = Uploads::open(scratch.path(), sync).unwrap();
         let files = Box::new(Directory::open(scratch.path(), sync).unwrap());
         let clock = Arc::new(HandClock(AtomicI64::new(Timestamp::from(SystemTime::now()).as_micros())));
@@ -36,8 +50,7 @@ impl Bench {
         let studio = crate::preview::Settings::default();
         let previews = PreviewSettings { count: 3, jobs: 1, queue: 1, studio };
         let library = Library::new(uploads, files, metadata, Arc::clone(&clock) as _, settings, previews);
-        library.open().unwrap();
-        Self { library, clock, scratch }
+        Self { library: Arc::new(library), clock, scratch }
     }
 
     /// Lets time pass.
@@ -77,6 +90,23 @@ impl Bench {
         let path = self.scratch.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "bytes").unwrap();
+    }
+
+    /// A path below the root.
+    pub(super) fn path(&self, path: &str) -> PathBuf {
+        self.scratch.join(path)
+    }
+
+    /// The files in `.lost`, each by its channel and name.
+    pub(super) fn lost(&self) -> Vec<String> {
+        let entries =
+            |path: PathBuf| fs::read_dir(path).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let channels = entries(self.path(".lost")).flat_map(entries);
+        let name = |path: PathBuf| {
+            let names: Vec<_> = path.iter().rev().take(2).map(|name| name.to_str().unwrap()).collect();
+            format!("{}/{}", names[1], names[0])
+        };
+        channels.flat_map(entries).map(name).collect()
     }
 
     /// The file of a media.

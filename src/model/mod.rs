@@ -1,17 +1,21 @@
 //! The values that all layers share: addresses, media, permissions, quotas, refusals. No I/O.
 
 mod affiliation;
+mod file_name;
 mod jid;
 mod media;
 mod method;
 mod permission;
 mod quota;
 mod refusal;
+mod upload;
 
 pub use affiliation::{AccessModel, Affiliation};
+pub use file_name::cut_file_name;
 pub use jid::{BareJid, Channel, Jid, JidError};
 pub use media::{Description, Media, MediaId, MediaIdError, Page, Preview};
 pub use method::Method;
 pub use permission::{Need, may};
 pub use quota::{Quota, Quotas};
 pub use refusal::{Refusal, RefusalRow};
+pub use upload::{Purpose, UploadFile, UploadId, UploadIdError, UploadLimits, UploadQuota, Uploaded};

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Barrier;
+use std::time::SystemTime;
 
-use super::{MediaInsert, MediaUpdate, Metadata, PreviewInsert, UsageKind, WriteError, WrongSum};
+use super::{MediaInsert, MediaUpdate, Metadata, PreviewInsert, Removal, UsageKind, WriteError, WrongSum};
 use crate::clock::Timestamp;
 use crate::limits::MEDIA_COST;
 use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Quota, Quotas};
@@ -33,6 +34,11 @@ macro_rules! suite {
             a_delete_takes_everything_with_it
             previews_are_found_by_their_size
             the_previews_used_longest_ago_are_evicted
+            a_deletion_notes_which_files_must_go
+            a_deletion_that_fails_notes_nothing
+            a_preview_that_is_evicted_must_go
+            a_file_that_a_row_names_is_told_among_the_removals
+            files_that_no_row_names_are_told
             rows_are_read_in_pages
             many_threads_may_insert
             a_quota_is_kept_and_a_deletion_gives_room
@@ -326,8 +332,6 @@ pub(super) fn previews_are_found_by_their_size(bench: &impl Bench) {
     assert_eq!(store.insert_preview(&media, &preview("p2", 50, 8), 9).unwrap(), PreviewInsert::Taken);
     assert_eq!(store.preview(&media.id, 50, 51).unwrap(), Some(first.clone()));
     assert_eq!(store.preview(&media.id, 51, 50).unwrap(), None);
-    assert!(store.has_preview(&media.channel, &first.id).unwrap());
-    assert!(!store.has_preview(&channel("other@example.org"), &first.id).unwrap());
     store.use_preview(&first.id, Timestamp::from_micros(9)).unwrap();
     assert_eq!(store.preview(&media.id, 50, 51).unwrap().unwrap().last_used, Timestamp::from_micros(9));
     let elsewhere = Media { channel: channel("other@example.org"), ..media.clone() };
@@ -358,6 +362,116 @@ pub(super) fn the_previews_used_longest_ago_are_evicted(bench: &impl Bench) {
     assert_eq!(gone, [id("p1"), id("p3"), id("p4")]);
     let left: Vec<_> = store.preview_rows(None, 9).unwrap().into_iter().map(|row| row.id).collect();
     assert_eq!(left, ["p5", "q"]);
+}
+
+/// The files of these removals, with their reasons, sorted.
+fn files(removals: &[Removal]) -> Vec<String> {
+    let mut files: Vec<_> = removals
+        .iter()
+        .map(|removal| format!("{}/{}: {}", removal.folder, removal.file, removal.reason))
+        .collect();
+    files.sort();
+    files
+}
+
+pub(super) fn a_deletion_notes_which_files_must_go(bench: &impl Bench) {
+    let store = bench.store();
+    for (room, name) in [(ROOM, "a"), (ROOM, "b"), ("other@example.org", "c")] {
+        store.insert(&media(room, name, 1), name == "a", Quotas::NONE).unwrap();
+    }
+    bench.execute(
+        "INSERT INTO previews (id, mediaId, mimeType) VALUES ('p1', 'a', 'image/jpeg'), \
+         ('p2', 'a', 'image/jpeg'), ('p3', 'b', 'image/jpeg')",
+    );
+    assert_eq!(store.removals(0, 9).unwrap(), []);
+    store.delete(&channel("other@example.org"), &id("c")).unwrap().unwrap();
+    for _ in 0..2 {
+        store.delete(&channel(ROOM), &id("a")).unwrap();
+    }
+    let removals = store.removals(0, 9).unwrap();
+    assert_eq!(
+        files(&removals),
+        [
+            "other@example.org/c: media deleted",
+            "room@example.org/a: media deleted",
+            "room@example.org/p1: preview of a deleted media",
+            "room@example.org/p2: preview of a deleted media",
+        ]
+    );
+    assert!(removals.iter().all(|removal| !removal.is_named));
+    let age = SystemTime::now().duration_since(removals[0].since.into()).unwrap_or_default();
+    assert!(age.as_secs() < 600, "{age:?}");
+    // In the order of their coming, in pages.
+    assert_eq!(removals[0].file, "c");
+    assert_eq!(store.removals(removals[0].id, 2).unwrap(), removals[1..3]);
+    assert_eq!(store.removals(removals[3].id, 2).unwrap(), []);
+    for _ in 0..2 {
+        store.end_removals(&[removals[0].id, removals[2].id]).unwrap();
+        assert_eq!(store.removals(0, 9).unwrap(), [removals[1].clone(), removals[3].clone()]);
+    }
+    // No later one gets the number of an earlier one.
+    store.end_removals(&[removals[1].id, removals[3].id]).unwrap();
+    store.delete(&channel(ROOM), &id("b")).unwrap().unwrap();
+    let later = store.removals(removals[3].id, 9).unwrap();
+    assert_eq!(later.len(), 2);
+}
+
+pub(super) fn a_deletion_that_fails_notes_nothing(bench: &impl Bench) {
+    let store = bench.store();
+    let media = media(ROOM, "a", 1);
+    store.insert(&media, false, Quotas::NONE).unwrap();
+    bench.execute("DROP TABLE avatars");
+    store.delete(&media.channel, &media.id).unwrap_err();
+    assert_eq!(store.removals(0, 9).unwrap(), []);
+    assert!(store.media(&media.channel, &media.id).unwrap().is_some());
+}
+
+pub(super) fn a_preview_that_is_evicted_must_go(bench: &impl Bench) {
+    let store = bench.store();
+    let media = media(ROOM, "a", 1);
+    store.insert(&media, false, Quotas::NONE).unwrap();
+    for (name, side) in [("p1", 1), ("p2", 2), ("p3", 3)] {
+        store.insert_preview(&media, &preview(name, side, side.into()), 2).unwrap();
+    }
+    let expected = "room@example.org/p1: preview that was used longest ago";
+    assert_eq!(files(&store.removals(0, 9).unwrap()), [expected]);
+    // A preview that is not stored drives out none.
+    assert_eq!(store.insert_preview(&media, &preview("p4", 3, 9), 1).unwrap(), PreviewInsert::Taken);
+    assert_eq!(store.removals(0, 9).unwrap().len(), 1);
+}
+
+/// Such a row can only come from a database that was restored, or was written to by hand.
+pub(super) fn a_file_that_a_row_names_is_told_among_the_removals(bench: &impl Bench) {
+    let store = bench.store();
+    let media = media(ROOM, "a", 1);
+    store.insert(&media, false, Quotas::NONE).unwrap();
+    store.insert_preview(&media, &preview("p1", 1, 1), 9).unwrap();
+    for name in ["a", "p1", "gone"] {
+        bench.execute(&format!(
+            "INSERT INTO removals (folder, file, reason) VALUES ('{ROOM}', '{name}', 'x')"
+        ));
+    }
+    let named = |removal: Removal| (removal.file, removal.is_named);
+    let removals: Vec<_> = store.removals(0, 9).unwrap().into_iter().map(named).collect();
+    assert_eq!(removals, [("a".into(), true), ("p1".into(), true), ("gone".into(), false)]);
+}
+
+pub(super) fn files_that_no_row_names_are_told(bench: &impl Bench) {
+    let store = bench.store();
+    let (kept, deleted) = (media(ROOM, "kept", 1), media(ROOM, "deleted", 1));
+    for media in [&kept, &deleted] {
+        store.insert(media, false, Quotas::NONE).unwrap();
+    }
+    store.insert_preview(&kept, &preview("p1", 1, 1), 9).unwrap();
+    store.delete(&deleted.channel, &deleted.id).unwrap().unwrap();
+    let file = |room: &str, name: &str| (channel(room), id(name));
+    let unnamed = [file(ROOM, "other"), file("other@example.org", "kept"), file("other@example.org", "p1")];
+    let named = [file(ROOM, "kept"), file(ROOM, "p1"), file(ROOM, "deleted")];
+    assert_eq!(store.unnamed(&[&named[..], &unnamed].concat()).unwrap(), unnamed);
+    assert_eq!(store.unnamed(&named).unwrap(), []);
+    let removals = store.removals(0, 9).unwrap();
+    store.end_removals(&[removals[0].id]).unwrap();
+    assert_eq!(store.unnamed(&named).unwrap(), [file(ROOM, "deleted")]);
 }
 
 pub(super) fn rows_are_read_in_pages(bench: &impl Bench) {

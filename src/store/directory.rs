@@ -1,12 +1,14 @@
 //! Files in a directory: `<root>/<channel>/<id>`, put there whole or not at all. Any thread may call.
 
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::files::{Files, Listed, Published, StoredFile};
+use super::files::{FileList, Files, Published, StoredFile};
+use super::lost;
 use super::upload::Sealed;
 use super::walk;
+use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::model::{Channel, MediaId};
 use crate::sys::fs::{Dir, is_exhausted};
@@ -83,7 +85,22 @@ impl Files for Directory {
         }
     }
 
-    fn list(&self) -> Result<Box<dyn Iterator<Item = Result<Listed>> + '_>> {
+    fn set_aside(&self, channel: &Channel, id: &MediaId, now: Timestamp) -> Result<Option<PathBuf>> {
+        lost::set_aside(&self.root, channel.as_str(), id.as_str(), now).map_err(failure)
+    }
+
+    fn forget_set_aside(&self, before: Timestamp) -> Result<Vec<PathBuf>> {
+        lost::forget(&self.root, before).map_err(failure)
+    }
+
+    fn settle_removals(&self, channel: &Channel) -> Result<()> {
+        match self.root.open_dir(channel.as_str()).map_err(failure)? {
+            Some(folder) if self.sync => folder.sync().map_err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    fn list(&self) -> Result<FileList> {
         Ok(Box::new(walk::walk(self.root.path())?))
     }
 }

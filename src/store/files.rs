@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::upload::Sealed;
+use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::{Channel, MediaId};
 
@@ -23,9 +24,22 @@ pub trait Files: Send + Sync {
     /// Removes a file; says whether it was there.
     fn remove(&self, channel: &Channel, id: &MediaId) -> Result<bool>;
 
+    /// Moves a file that no row names out of the way, to where an operator finds it. Gives its new path below the storage
+    /// root; `None` if it is gone already.
+    fn set_aside(&self, channel: &Channel, id: &MediaId, now: Timestamp) -> Result<Option<PathBuf>>;
+
+    /// Removes what was set aside on the days before this one (UTC). Gives what is gone, below the storage root.
+    fn forget_set_aside(&self, before: Timestamp) -> Result<Vec<PathBuf>>;
+
+    /// Brings what [`Files::remove`] did in this channel to the disk: no crash brings those files back afterwards.
+    fn settle_removals(&self, channel: &Channel) -> Result<()>;
+
     /// Every file, in no order.
-    fn list(&self) -> Result<Box<dyn Iterator<Item = Result<Listed>> + '_>>;
+    fn list(&self) -> Result<FileList>;
 }
+
+/// What [`Files::list`] gives, one after the other.
+pub type FileList = Box<dyn Iterator<Item = Result<Listed>> + Send>;
 
 /// A stored file, open for reading. It is a local one, so that the kernel can send any range of it.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use super::engine::WriteError;
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Quota, Quotas};
+use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Purpose, Quota, Quotas};
 
 /// The metadata of media, avatars and previews. A media belongs to one channel; in any other it does not exist.
 ///
@@ -43,8 +43,8 @@ pub trait Metadata: Send + Sync {
         quotas: Quotas,
     ) -> Result<MediaUpdate>;
 
-    /// Deletes a media, its previews, and the channel's avatar if that is the media: all or nothing. `None` if there is
-    /// no such media. The caller removes the files afterwards.
+    /// Deletes a media, its previews, and the channel's avatar if that is the media, and notes a [`Removal`] of each file:
+    /// all or nothing. `None` if there is no such media. The caller removes the files afterwards.
     fn delete(&self, channel: &Channel, id: &MediaId) -> Result<Option<Deleted>>;
 
     /// At most `max` rows of media of all channels with ids after this one; fewer only at the end. The order
@@ -54,14 +54,11 @@ pub trait Metadata: Send + Sync {
     /// At most `max` rows of previews with ids after this one, as [`Metadata::media_rows`].
     fn preview_rows(&self, after: Option<&str>, max: usize) -> Result<Vec<PreviewRow>>;
 
-    /// Whether the channel has a preview of this id.
-    fn has_preview(&self, channel: &Channel, id: &MediaId) -> Result<bool>;
-
     /// The preview of a media for a box of this height and width.
     fn preview(&self, media: &MediaId, height: u32, width: u32) -> Result<Option<Preview>>;
 
-    /// Stores a preview of a media, and deletes those of its previews that were used longest ago where there
-    /// would be more than `max`: all or nothing. As [`Metadata::insert`], it may be repeated.
+    /// Stores a preview of a media, and deletes those of its previews that were used longest ago where there would be more
+    /// than `max`, with a [`Removal`] of each of their files: all or nothing. As [`Metadata::insert`], it may be repeated.
     fn insert_preview(
         &self,
         media: &Media,
@@ -74,6 +71,15 @@ pub trait Metadata: Send + Sync {
 
     /// Deletes the row of a preview; says whether there was one.
     fn delete_preview(&self, id: &str) -> Result<bool>;
+
+    /// At most `max` files that must go, in the order of their ids, which are higher than `after`.
+    fn removals(&self, after: i64, max: usize) -> Result<Vec<Removal>>;
+
+    /// Deletes the removals of these ids: their files are gone, or stay.
+    fn end_removals(&self, ids: &[i64]) -> Result<()>;
+
+    /// Of these files, those that no row of any table names.
+    fn unnamed(&self, files: &[FileName]) -> Result<Vec<FileName>>;
 
     /// The sums of this kind that differ from what the rows say.
     fn wrong_usage(&self, kind: UsageKind) -> Result<Vec<WrongSum>>;
@@ -125,19 +131,45 @@ pub enum UsageKind {
     Channel,
     /// All media, in sixteen sums, so that uploads at the same time seldom wait for one another.
     Total,
+    /// What a user uploaded by slot within a day: a sum for each ten minutes of each user.
+    UploadDay,
+    /// What a user uploaded by slot, by its purpose.
+    Upload(Purpose),
+    /// All that was uploaded by slot, in sixteen sums.
+    UploadTotal,
+    /// All that a user uploaded by slot.
+    UploadUser,
     /// The media that a user uploaded.
     User,
 }
 
 impl UsageKind {
     /// All kinds, in the order in which their sums change.
-    pub const ALL: [Self; 3] = [Self::Channel, Self::Total, Self::User];
+    pub const ALL: [Self; 10] = [
+        Self::Channel,
+        Self::Total,
+        Self::UploadDay,
+        Self::Upload(Purpose::Ephemeral),
+        Self::Upload(Purpose::Message),
+        Self::Upload(Purpose::Permanent),
+        Self::Upload(Purpose::Profile),
+        Self::UploadTotal,
+        Self::UploadUser,
+        Self::User,
+    ];
 
     /// Its name in the table.
     pub fn name(self) -> &'static str {
         match self {
             Self::Channel => "channel",
             Self::Total => "total",
+            Self::UploadDay => "upload-day",
+            Self::Upload(Purpose::Ephemeral) => "upload-ephemeral",
+            Self::Upload(Purpose::Message) => "upload-message",
+            Self::Upload(Purpose::Permanent) => "upload-permanent",
+            Self::Upload(Purpose::Profile) => "upload-profile",
+            Self::UploadTotal => "upload-total",
+            Self::UploadUser => "upload-user",
             Self::User => "user",
         }
     }
@@ -161,6 +193,26 @@ pub struct WrongSum {
 pub struct Deleted {
     /// The previews' ids, which are the names of their files in the channel's directory.
     pub previews: Vec<MediaId>,
+}
+
+/// A file of a media or a preview: the channel, in whose directory it is, and its name there.
+pub type FileName = (Channel, MediaId);
+
+/// A file that must go: a row of table `removals`. Texts are as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// The number of the row. Later ones are higher.
+    pub id: i64,
+    /// The channel, in whose directory the file is.
+    pub folder: String,
+    /// Its name there.
+    pub file: String,
+    /// Why it must go, in words for the log.
+    pub reason: String,
+    /// When its row was deleted.
+    pub since: Timestamp,
+    /// Whether a media or a preview has this id all the same, at the moment when the row was read. Then the file stays.
+    pub is_named: bool,
 }
 
 /// The result of [`Metadata::insert`].

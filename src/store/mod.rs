@@ -11,6 +11,7 @@ mod engine;
 mod files;
 mod hash;
 mod lock;
+mod lost;
 mod metadata;
 mod operations;
 #[cfg(test)]
@@ -24,15 +25,20 @@ mod schema;
 mod sqlite;
 mod statements;
 mod upload;
+mod upload_files;
+mod upload_operations;
+mod upload_table;
 mod value;
 mod walk;
 
 pub use self::directory::{Directory, storage_error};
 pub use self::engine::{Change, Engine, Session, WriteError};
-pub use self::files::{Files, Listed, Published, StoredFile};
+pub use self::files::{FileList, Files, Listed, Published, StoredFile};
+pub use self::hash::Algorithm;
+pub use self::lost::Losses;
 pub use self::metadata::{
-    Deleted, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert, PreviewRow,
-    UsageKind, WrongSum,
+    Deleted, FileName, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert,
+    PreviewRow, Removal, UsageKind, WrongSum,
 };
 pub use self::operations::Store;
 pub use self::postgres::{Postgres, PostgresSettings, SslMode};
@@ -40,3 +46,7 @@ pub use self::schema::{CURRENT, Schema, SqliteSchema, Upgraded, refuse_newer, ve
 pub use self::sqlite::Sqlite;
 pub use self::statements::list as list_statement;
 pub use self::upload::{Sealed, Upload, Uploads};
+pub use self::upload_files::{ListedUpload, UploadDirectory, UploadFiles};
+pub use self::upload_table::{
+    GoneUpload, SecretTable, StoredSecret, UploadInsert, UploadLookup, UploadRow, UploadSums, UploadTable,
+};

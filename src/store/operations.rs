@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use super::columns::{self, INSERT};
 use super::engine::{Change, Engine, Session, WriteError};
 use super::metadata::{
-    Deleted, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert, PreviewRow,
-    UsageKind, WrongSum,
+    Deleted, FileName, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert,
+    PreviewRow, Removal, UsageKind, WrongSum,
 };
 use super::statements;
 use super::value::{Row, values};
@@ -109,11 +109,6 @@ impl<E: Engine> Metadata for Store<E> {
         })
     }
 
-    fn has_preview(&self, channel: &Channel, id: &MediaId) -> Result<bool> {
-        let parameters = values![id.as_str(), channel.as_str()];
-        self.0.read(move |session| Ok(session.row(statements::HAS_PREVIEW, &parameters)?.is_some()))
-    }
-
     fn preview(&self, media: &MediaId, height: u32, width: u32) -> Result<Option<Preview>> {
         let parameters = values![media.as_str(), height, width];
         self.0.read(move |session| session.row(statements::PREVIEW, &parameters)?.map_or(Ok(None), preview))
@@ -141,6 +136,37 @@ impl<E: Engine> Metadata for Store<E> {
             let deleted = session.execute(statements::DELETE_PREVIEW, &values![id.as_str()])?;
             Ok(Change::Commit(deleted > 0))
         })?)
+    }
+
+    fn removals(&self, after: i64, max: usize) -> Result<Vec<Removal>> {
+        self.0.read(move |session| {
+            let rows = session.rows(statements::REMOVALS, &values![after, max])?;
+            rows.into_iter().map(removal).collect()
+        })
+    }
+
+    fn end_removals(&self, ids: &[i64]) -> Result<()> {
+        let ids = ids.to_vec();
+        Ok(self.0.write(move |session| {
+            for id in &ids {
+                session.execute(statements::END_REMOVAL, &values![*id])?;
+            }
+            Ok(Change::Commit(()))
+        })?)
+    }
+
+    fn unnamed(&self, files: &[FileName]) -> Result<Vec<FileName>> {
+        let files = files.to_vec();
+        self.0.read(move |session| {
+            let mut unnamed = Vec::new();
+            for (channel, id) in files {
+                let name = values![channel.as_str(), id.as_str()];
+                if session.row(statements::IS_NAMED, &name)?.is_none() {
+                    unnamed.push((channel, id));
+                }
+            }
+            Ok(unnamed)
+        })
     }
 
     fn wrong_usage(&self, kind: UsageKind) -> Result<Vec<WrongSum>> {
@@ -295,6 +321,7 @@ fn delete(session: &mut dyn Session, channel: &Channel, id: &MediaId) -> Result<
     if session.lock(statements::EXISTS, &values![id, channel.as_str()])?.is_none() {
         return Ok(None);
     }
+    session.execute(statements::REMOVE_MEDIA, &values![id])?;
     let previews = preview_ids(session.rows(statements::DELETE_PREVIEWS, &values![id])?)?;
     session.execute(statements::DELETE_AVATAR, &values![id])?;
     session.execute(statements::DELETE_MEDIA, &values![id])?;
@@ -320,8 +347,11 @@ fn insert_preview(
         return Ok(Change::RollBack(PreviewInsert::Taken));
     }
     let others = max.saturating_sub(1);
-    let evicted = session.rows(statements::EVICT_PREVIEWS, &values![owner, id, others])?;
-    Ok(Change::Commit(PreviewInsert::Stored(preview_ids(evicted)?)))
+    let evicted = preview_ids(session.rows(statements::EVICT_PREVIEWS, &values![owner, id, others])?)?;
+    for id in &evicted {
+        session.execute(statements::REMOVE_PREVIEW, &values![media.channel.as_str(), id.as_str()])?;
+    }
+    Ok(Change::Commit(PreviewInsert::Stored(evicted)))
 }
 
 /// The media of a row, unless it can't be read.
@@ -360,6 +390,17 @@ fn preview(mut row: Row) -> Result<Option<Preview>> {
         })
     };
     Ok(complete())
+}
+
+fn removal(mut row: Row) -> Result<Removal> {
+    Ok(Removal {
+        id: row.next()?,
+        folder: row.next()?,
+        file: row.next()?,
+        reason: row.next()?,
+        since: row.next()?,
+        is_named: row.next::<i64>()? != 0,
+    })
 }
 
 fn wrong_sum(mut row: Row, kind: UsageKind) -> Result<WrongSum> {

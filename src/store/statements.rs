@@ -71,6 +71,31 @@ pub(super) static UPDATE: LazyLock<String> = LazyLock::new(|| {
 /// $1 id, $2 channel.
 pub(super) const EXISTS: &str = "SELECT 1 FROM medias WHERE id = $1 AND entityId = $2";
 
+/// Notes that the files of a media and of its previews must go. $1 media.
+pub(super) const REMOVE_MEDIA: &str = "INSERT INTO removals (folder, file, reason) \
+     SELECT entityId, id, 'media deleted' FROM medias WHERE id = $1 \
+     UNION ALL SELECT medias.entityId, previews.id, 'preview of a deleted media' FROM previews \
+     JOIN medias ON medias.id = previews.mediaId WHERE previews.mediaId = $1 ON CONFLICT DO NOTHING";
+
+/// Notes that the file of a preview must go. $1 channel, $2 preview.
+pub(super) const REMOVE_PREVIEW: &str = "INSERT INTO removals (folder, file, reason) \
+     VALUES ($1, $2, 'preview that was used longest ago') ON CONFLICT DO NOTHING";
+
+/// The files that must go, each with 1 if a row names it all the same, else 0. $1 last id, $2 number.
+pub(super) const REMOVALS: &str = "SELECT id, folder, file, reason, since, \
+     CAST(CASE WHEN EXISTS (SELECT 1 FROM medias WHERE medias.id = removals.file) \
+     OR EXISTS (SELECT 1 FROM previews WHERE previews.id = removals.file) THEN 1 ELSE 0 END AS BIGINT) \
+     FROM removals WHERE id > $1 ORDER BY id LIMIT $2";
+
+/// $1 id.
+pub(super) const END_REMOVAL: &str = "DELETE FROM removals WHERE id = $1";
+
+/// Whether a row of any table names a file. $1 channel, $2 name.
+pub(super) const IS_NAMED: &str = "SELECT 1 WHERE EXISTS (SELECT 1 FROM medias WHERE id = $2 AND entityId = $1) \
+     OR EXISTS (SELECT 1 FROM previews JOIN medias ON medias.id = previews.mediaId \
+     WHERE previews.id = $2 AND medias.entityId = $1) \
+     OR EXISTS (SELECT 1 FROM removals WHERE folder = $1 AND file = $2)";
+
 /// $1 media.
 pub(super) const DELETE_PREVIEWS: &str = "DELETE FROM previews WHERE mediaId = $1 RETURNING id";
 
@@ -87,10 +112,6 @@ pub(super) const MEDIA_ROWS: &str =
 /// $1 last id, $2 number.
 pub(super) const PREVIEW_ROWS: &str = "SELECT previews.id, medias.entityId FROM previews \
      LEFT JOIN medias ON medias.id = previews.mediaId WHERE previews.id > $1 ORDER BY previews.id LIMIT $2";
-
-/// Whether the channel has a preview of this id. $1 id, $2 channel.
-pub(super) const HAS_PREVIEW: &str = "SELECT 1 FROM previews \
-     JOIN medias ON medias.id = previews.mediaId WHERE previews.id = $1 AND medias.entityId = $2";
 
 /// $1 id.
 pub(super) const DELETE_PREVIEW: &str = "DELETE FROM previews WHERE id = $1";

@@ -4,5 +4,6 @@
 mod settings;
 mod slot;
 
+pub use crate::model::Purpose;
 pub use settings::{External, JidRule, Keep, Protocol, Settings, UploadQuotas};
-pub use slot::{Purpose, Slot, SlotRefusal, SlotRequest, Slots};
+pub use slot::{Slot, SlotRefusal, SlotRequest, Slots};

@@ -4,8 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::Purpose;
-use crate::model::{BareJid, JidError};
+use crate::model::{BareJid, JidError, Purpose, UploadLimits};
 use crate::secret::Secret;
 
 /// See the keys `upload.*`.
@@ -93,13 +92,20 @@ pub struct UploadQuotas {
 }
 
 impl UploadQuotas {
-    /// The quota of a user's files of this purpose.
-    pub fn of(self, purpose: Purpose) -> Option<u64> {
-        match purpose {
+    /// The quotas of an upload of this purpose; of an unknown owner only `all` counts.
+    pub fn limits(self, purpose: Purpose, owner_known: bool) -> UploadLimits {
+        let of_purpose = match purpose {
             Purpose::Message => self.message,
             Purpose::Profile => self.profile,
             Purpose::Ephemeral => self.ephemeral,
             Purpose::Permanent => self.permanent,
+        };
+        let known = |quota: Option<u64>| quota.filter(|_| owner_known);
+        UploadLimits {
+            user: known(self.user),
+            day: known(self.day),
+            purpose: known(of_purpose),
+            all: self.all,
         }
     }
 }

@@ -1,40 +1,7 @@
 //! What a client asks of the upload service, and what it is told (XEP-0363).
 
 use crate::clock::Timestamp;
-use crate::model::BareJid;
-
-/// What a file is for, which decides how long it is kept (XEP-0363 section 4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Purpose {
-    /// Part of a message.
-    Message,
-    /// A picture of a profile, such as an avatar.
-    Profile,
-    /// To be gone at a given date.
-    Ephemeral,
-    /// Part of something that is published.
-    Permanent,
-}
-
-impl Purpose {
-    /// Every purpose, in the order of the XEP.
-    pub const ALL: [Self; 4] = [Self::Message, Self::Profile, Self::Ephemeral, Self::Permanent];
-
-    /// Its name: in `urn:xmpp:http:upload:purpose:0#...`, in the database, and in the settings.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Message => "message",
-            Self::Profile => "profile",
-            Self::Ephemeral => "ephemeral",
-            Self::Permanent => "permanent",
-        }
-    }
-
-    /// The purpose of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|purpose| purpose.name() == name)
-    }
-}
+use crate::model::{BareJid, Purpose};
 
 /// A request for a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -41,6 +41,8 @@ pub struct Config {
     pub uploads: UploadSettings,
     /// The previews.
     pub previews: media::PreviewSettings,
+    /// The housekeeper.
+    pub housekeeping: media::HousekeepingSettings,
     /// The files.
     pub storage: Storage,
     /// `jdbc.*`
@@ -117,6 +119,7 @@ impl Config {
             xmpp: xmpp(values)?,
             access: access(values, &uploads)?,
             media: media(values)?,
+            housekeeping: housekeeping(values)?,
             uploads,
             previews: previews(values, threads)?,
             database: database(values, &storage.root)?,
@@ -311,6 +314,14 @@ fn media(values: &Values<'_>) -> Result<media::Settings> {
             channel: quota(values, &s::MEDIA_QUOTA_CHANNEL)?,
             user: quota(values, &s::MEDIA_QUOTA_USER)?,
         },
+    })
+}
+
+fn housekeeping(values: &Values<'_>) -> Result<media::HousekeepingSettings> {
+    Ok(media::HousekeepingSettings {
+        interval: values.need(&s::HOUSEKEEPING_INTERVAL)?,
+        orphan_age: values.need(&s::HOUSEKEEPING_ORPHAN_AGE)?,
+        lost_keep: values.get(&s::HOUSEKEEPING_LOST_KEEP)?.filter(|keep| !keep.is_zero()),
     })
 }
 

@@ -63,6 +63,7 @@ fn defaults() {
     assert_eq!((&access.endpoint, access.service_name.as_str()), (&None, "example.com"));
     assert_eq!((config.media.size_limit, config.media.to_disk_threshold), (104_857_600, 1_048_576));
     assert_eq!(config.media.quotas, Quotas { channel: None, user: None });
+    assert_eq!(config.housekeeping, media::HousekeepingSettings::default());
     let uploads = &config.uploads;
     assert_eq!((uploads.enabled, uploads.endpoint.as_str(), uploads.size_limit), (false, "", 104_857_600));
     let days = |days: u64| Some(Duration::from_secs(days * 86_400));
@@ -98,7 +99,9 @@ fn every_setting_reaches_its_layer() {
          xmpp.pending.per.address.max=11\nxmpp.pending.max=12\nxmpp.lookups.per.address.max=22\n\
          xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\n\
          media.sizelimit=13\nmedia.todisk.threshold=14K\nmedia.quota.channel=24\n\
-         media.quota.user=25\nupload.enabled=on\nupload.sizelimit=27\nupload.allow=a.b *.c.d\n\
+         media.quota.user=25\nhousekeeping.interval=27\nhousekeeping.orphan.age=28m\n\
+         housekeeping.lost.keep=29d\n\
+         upload.enabled=on\nupload.sizelimit=27\nupload.allow=a.b *.c.d\n\
          upload.deny=e@a.b\nupload.keep.message=28\nupload.keep.profile=29\nupload.keep.ephemeral=30\n\
          upload.keep.permanent=31\nupload.purpose.prefixes=on\nupload.quota.user=32\nupload.quota.day=33\n\
          upload.quota.message=34\nupload.quota.profile=35\nupload.quota.ephemeral=36\n\
@@ -136,6 +139,10 @@ fn every_setting_reaches_its_layer() {
     assert_eq!((access.lookups_per_address, access.lookups_total), (22, 23));
     assert_eq!((config.media.size_limit, config.media.to_disk_threshold), (13, 14_336));
     assert_eq!(config.media.quotas, Quotas { channel: Some(24), user: Some(25) });
+    let media::HousekeepingSettings { interval, orphan_age, lost_keep } = config.housekeeping;
+    assert_eq!((interval, orphan_age), (Duration::from_secs(27), Duration::from_secs(28 * 60)));
+    assert_eq!(lost_keep, Some(Duration::from_secs(29 * 86_400)));
+    assert_eq!(read("housekeeping.lost.keep=0").unwrap().housekeeping.lost_keep, None);
     let uploads = &config.uploads;
     assert_eq!((uploads.enabled, uploads.endpoint.as_str(), uploads.size_limit), (true, "https://a/b", 27));
     let rules = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<JidRule>>();

@@ -10,7 +10,7 @@ pub use self::sqlite::{SqliteSchema, Upgraded};
 use crate::error::{Error, Kind, Result};
 
 /// The version that this program works with.
-pub const CURRENT: i32 = 5;
+pub const CURRENT: i32 = 6;
 
 /// Fails unless this version is the one that the program works with; the text says what mends it.
 pub fn verify(version: Option<i32>) -> Result<()> {

@@ -1,0 +1,79 @@
+//! What the housekeeper needs to know of the library: settings, counters, and when a chore goes on. The thread itself is in
+//! `daemon/housekeeper.rs`; the chores are [`Remover`](super::Remover) and [`Walker`](super::Walker).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::Library;
+use crate::error::Result;
+use crate::metrics::Counter;
+
+/// The settings `housekeeping.*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HousekeepingSettings {
+    /// The time between two rounds.
+    pub interval: Duration,
+    /// How old a file without a row must be before a walk moves it.
+    pub orphan_age: Duration,
+    /// How long files are kept that were moved to `.lost`; none: for ever.
+    pub lost_keep: Option<Duration>,
+}
+
+impl Default for HousekeepingSettings {
+    fn default() -> Self {
+        let day = Duration::from_secs(24 * 3600);
+        Self {
+            interval: Duration::from_secs(60),
+            orphan_age: Duration::from_secs(3600),
+            lost_keep: Some(30 * day),
+        }
+    }
+}
+
+/// What the housekeeper did.
+#[derive(Debug, Default)]
+pub struct HousekeepingCounts {
+    /// Files that must go and that the housekeeper removed.
+    pub removed: Counter,
+    /// Files that must go and that the last round could not remove.
+    failed: AtomicU64,
+    /// Files without a row that a walk moved to `.lost`.
+    pub lost: Counter,
+}
+
+impl HousekeepingCounts {
+    /// Files that must go and that the last round could not remove.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_failed(&self, files: u64) {
+        self.failed.store(files, Ordering::Relaxed);
+    }
+}
+
+/// Whether a chore has more to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It has nothing to do before its next round.
+    Done,
+    /// It goes on after this pause, and lets other chores go first.
+    More(Duration),
+}
+
+impl Library {
+    /// Removes what was moved to `.lost` long ago: a chore of the housekeeper.
+    pub fn empty_lost(&self) -> Result<Progress> {
+        let Some(keep) = self.housekeeping().lost_keep else { return Ok(Progress::Done) };
+        let before = SystemTime::from(self.clock.now()).checked_sub(keep).unwrap_or(UNIX_EPOCH);
+        for path in self.files.forget_set_aside(before.into())? {
+            log::info!("removed {}: housekeeping.lost.keep is over", path.display());
+        }
+        Ok(Progress::Done)
+    }
+
+    /// What the housekeeper did.
+    pub fn housekeeping_counts(&self) -> &HousekeepingCounts {
+        &self.housekeeping_counts
+    }
+}

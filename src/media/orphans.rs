@@ -1,0 +1,372 @@
+//! The chore that walks the store and moves files without a row to `.lost`. A crash between the moment when a file gets its
+//! name and the commit of its row leaves such a file. The housekeeper's thread runs it, a short step at a time, so that a
+//! walk slows nobody down and other chores have their turn.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::Library;
+use super::housekeeping::Progress;
+use crate::error::Result;
+use crate::limits;
+use crate::store::{FileList, FileName, Listed, Losses};
+
+/// Walks the store when it is time.
+pub struct Walker {
+    library: Arc<Library>,
+    schedule: Schedule,
+    walk: Option<Walk>,
+}
+
+/// A walk under way.
+enum Walk {
+    /// It looks for files without a row.
+    Looking(Look),
+    /// It moves those that it found.
+    Moving { orphans: Vec<FileName>, moved: u64 },
+}
+
+struct Look {
+    entries: FileList,
+    /// Files that were seen, and those of them that are old and have no row.
+    losses: Losses,
+    /// The latter, but for those beyond [`limits::ORPHANS`].
+    orphans: Vec<FileName>,
+}
+
+impl Walker {
+    /// A chore for this library. After a start that followed a crash, a walk is due at once.
+    pub fn new(library: Arc<Library>, after_crash: bool) -> Self {
+        let schedule = Schedule::new(after_crash, Instant::now(), library.housekeeping().orphan_age);
+        Self { library, schedule, walk: None }
+    }
+
+    /// Does the next step of the walk, if one is due or under way. A walk that fails is given up; the next one begins after
+    /// `housekeeping.orphan.age`.
+    pub fn run(&mut self) -> Result<Progress> {
+        self.run_at(Instant::now())
+    }
+
+    fn run_at(&mut self, now: Instant) -> Result<Progress> {
+        let orphan_age = self.library.housekeeping().orphan_age;
+        self.step(now).inspect_err(|_| self.schedule.failed(now, orphan_age))
+    }
+
+    fn step(&mut self, now: Instant) -> Result<Progress> {
+        let walk = match self.walk.take() {
+            Some(walk) => walk,
+            None if !self.schedule.is_due(now) => return Ok(Progress::Done),
+            None => {
+                // While the database can't be reached, the walk waits.
+                self.library.metadata()?;
+                self.schedule.begun(now);
+                Walk::Looking(self.begin()?)
+            }
+        };
+        self.walk = match walk {
+            Walk::Looking(look) => self.look(look)?,
+            Walk::Moving { orphans, moved } => self.move_some(orphans, moved)?,
+        };
+        let pause = Progress::More(limits::WALK_PAUSE);
+        Ok(if self.walk.is_some() { pause } else { Progress::Done })
+    }
+
+    fn begin(&self) -> Result<Look> {
+        Ok(Look { entries: self.library.files.list()?, losses: Losses::default(), orphans: Vec::new() })
+    }
+
+    /// Looks at a number of files.
+    fn look(&self, mut look: Look) -> Result<Option<Walk>> {
+        let mut old = Vec::new();
+        for _ in 0..limits::HOUSEKEEPING_BATCH {
+            match look.entries.next().transpose()? {
+                Some(Listed::File { channel, id, modified, .. }) => {
+                    look.losses.all += 1;
+                    if self.is_old(modified) {
+                        old.push((channel, id));
+                    }
+                }
+                Some(Listed::Foreign(_)) => {}
+                None => {
+                    look.add(self.library.metadata()?.unnamed(&old)?);
+                    return self.looked(look);
+                }
+            }
+        }
+        look.add(self.library.metadata()?.unnamed(&old)?);
+        Ok(Some(Walk::Looking(look)))
+    }
+
+    /// What comes after the last file was looked at.
+    fn looked(&self, look: Look) -> Result<Option<Walk>> {
+        self.remove_temporaries()?;
+        let Look { orphans, losses, .. } = look;
+        let Losses { all: files, lost } = losses;
+        if losses.are_too_many() {
+            log::warn!(
+                "of {files} files {lost} have no row, which is too many to be left by crashes, so none is moved \
+                 to .lost: check that jdbc.db.url names the database of these files, and that it was not restored from \
+                 an older backup; `fsck` lists the files"
+            );
+            return Ok(None);
+        }
+        if orphans.is_empty() {
+            log::info!("walked the store: all {files} files are in order");
+            return Ok(None);
+        }
+        Ok(Some(Walk::Moving { orphans, moved: 0 }))
+    }
+
+    /// Moves a number of files to `.lost`, unless they got a row meanwhile.
+    fn move_some(&self, mut orphans: Vec<FileName>, mut moved: u64) -> Result<Option<Walk>> {
+        let rest = orphans.split_off(orphans.len().min(limits::HOUSEKEEPING_BATCH));
+        for (channel, id) in self.library.metadata()?.unnamed(&orphans)? {
+            let now = self.library.clock.now();
+            if let Some(path) = self.library.files.set_aside(&channel, &id, now)? {
+                self.library.housekeeping_counts.lost.increment();
+                log::info!("moved {channel}/{id} to {}: no row names it", path.display());
+                moved += 1;
+            }
+        }
+        if !rest.is_empty() {
+            return Ok(Some(Walk::Moving { orphans: rest, moved }));
+        }
+        log::warn!("walked the store: {moved} files without a row are in .lost now");
+        Ok(None)
+    }
+
+    /// Removes temporary files whose uploads have ended long ago, and left them because they could not be removed then.
+    fn remove_temporaries(&self) -> Result<()> {
+        for (name, modified) in self.library.uploads.temporaries()? {
+            if self.is_old(modified) && self.library.uploads.remove_temporary(&name)? {
+                log::info!("removed {name}: the file of an upload that never ended");
+            }
+        }
+        Ok(())
+    }
+
+    fn is_old(&self, modified: SystemTime) -> bool {
+        let now = SystemTime::from(self.library.clock.now());
+        now.duration_since(modified).unwrap_or_default() > self.library.housekeeping().orphan_age
+    }
+}
+
+impl Look {
+    fn add(&mut self, orphans: Vec<FileName>) {
+        self.losses.lost += orphans.len() as u64;
+        let room = limits::ORPHANS.saturating_sub(self.orphans.len());
+        self.orphans.extend(orphans.into_iter().take(room));
+    }
+}
+
+/// When walks are due: at the start after a crash, once when all files that the crash left are old enough, and daily.
+struct Schedule {
+    next: Instant,
+    /// When all files that a crash before the start has left are old enough.
+    old_enough: Instant,
+}
+
+impl Schedule {
+    fn new(after_crash: bool, start: Instant, orphan_age: Duration) -> Self {
+        let old_enough = start + orphan_age;
+        Self { next: if after_crash { start } else { old_enough }, old_enough }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        now >= self.next
+    }
+
+    fn begun(&mut self, now: Instant) {
+        self.next = if now < self.old_enough { self.old_enough } else { now + limits::WALK_INTERVAL };
+    }
+
+    fn failed(&mut self, now: Instant, orphan_age: Duration) {
+        self.next = self.next.min(now + orphan_age);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::super::housekeeping::HousekeepingSettings;
+    use super::super::testing::{Bench, sqlite};
+    use super::*;
+    use crate::store::Store;
+    use crate::testing::Scratch;
+
+    const AGE: Duration = Duration::from_secs(3600);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A walk that is due, to its end.
+    fn walk(bench: &Bench) {
+        try_walk(bench).unwrap();
+    }
+
+    fn try_walk(bench: &Bench) -> Result<()> {
+        let mut walker = Walker::new(Arc::clone(&bench.library), true);
+        while walker.run()? != Progress::Done {}
+        Ok(())
+    }
+
+    /// Makes so many files without a row.
+    fn make_orphans(bench: &Bench, count: usize) {
+        for number in 0..count {
+            bench.write(&format!("room@example.org/orphan{number}"));
+        }
+    }
+
+    #[test]
+    fn walks_are_due_after_a_crash_when_its_files_are_old_enough_and_daily() {
+        let start = Instant::now();
+        let due = |after_crash: bool| {
+            let mut schedule = Schedule::new(after_crash, start, AGE);
+            let mut due = Vec::new();
+            for _ in 0..4 {
+                assert!(!schedule.is_due(schedule.next.checked_sub(SECOND).unwrap()));
+                due.push(schedule.next.duration_since(start));
+                schedule.begun(schedule.next);
+            }
+            due
+        };
+        let daily: Vec<_> = (0..4).map(|day| AGE + day * limits::WALK_INTERVAL).collect();
+        assert_eq!(due(false), daily);
+        assert_eq!(due(true), [&[Duration::ZERO], &daily[..3]].concat());
+    }
+
+    #[test]
+    fn a_walk_that_failed_is_tried_again_before_the_next_day() {
+        let bench = Bench::new();
+        bench.add("bytes");
+        bench.pass(2 * AGE);
+        let mut walker = Walker::new(Arc::clone(&bench.library), false);
+        let start = walker.schedule.next;
+        bench.sql("ALTER TABLE removals RENAME TO away");
+        walker.run_at(start).unwrap_err();
+        bench.sql("ALTER TABLE away RENAME TO removals");
+        assert_eq!(walker.run_at(start + AGE / 2).unwrap(), Progress::Done);
+        assert!(walker.walk.is_none() && walker.schedule.next == start + AGE);
+        assert_eq!(walker.run_at(start + AGE).unwrap(), Progress::Done);
+        assert_eq!(walker.schedule.next, start + AGE + limits::WALK_INTERVAL);
+    }
+
+    #[test]
+    fn old_files_without_a_row_are_moved_to_lost_and_all_others_stay() {
+        let bench = Bench::new();
+        let media = bench.add("bytes");
+        make_orphans(&bench, 3);
+        bench.sql(
+            "INSERT INTO removals (folder, file, reason) VALUES ('room@example.org', 'orphan0', 'media deleted')",
+        );
+        bench.write("room@example.org/odd.name");
+        walk(&bench);
+        assert_eq!(bench.files().len(), 5, "young files stay");
+        bench.pass(AGE + 60 * SECOND);
+        walk(&bench);
+        // The file of a removal is the remover's.
+        let mut left = ["odd.name", "orphan0", media.id.as_str()];
+        left.sort_unstable();
+        assert_eq!(bench.files(), left);
+        let mut lost = bench.lost();
+        lost.sort();
+        assert_eq!(lost, ["room@example.org/orphan1", "room@example.org/orphan2"]);
+        assert_eq!(bench.library.housekeeping_counts().lost.get(), 2);
+        walk(&bench);
+        assert_eq!(bench.lost(), lost);
+    }
+
+    #[test]
+    fn more_files_without_a_row_than_a_crash_explains_stay() {
+        let bench = Bench::new();
+        make_orphans(&bench, 11);
+        bench.pass(2 * AGE);
+        walk(&bench);
+        assert_eq!((bench.files().len(), bench.lost().len()), (11, 0));
+        // With more of the others, the same are few.
+        for _ in 0..209 {
+            bench.add("bytes");
+        }
+        walk(&bench);
+        assert_eq!((bench.files().len(), bench.lost().len()), (209, 11));
+    }
+
+    #[test]
+    fn a_file_that_gets_its_row_during_the_walk_stays() {
+        let bench = Bench::new();
+        let media = bench.add("bytes");
+        bench.pass(2 * AGE);
+        bench.sql("UPDATE medias SET entityId = 'other@example.org'");
+        let mut walker = Walker::new(Arc::clone(&bench.library), true);
+        assert_eq!(walker.run().unwrap(), Progress::More(limits::WALK_PAUSE));
+        assert!(matches!(&walker.walk, Some(Walk::Moving { orphans, .. }) if orphans.len() == 1));
+        bench.sql("UPDATE medias SET entityId = 'room@example.org'");
+        assert_eq!(walker.run().unwrap(), Progress::Done);
+        assert_eq!((bench.files(), bench.lost().len()), (vec![media.id.to_string()], 0));
+    }
+
+    #[test]
+    fn a_walk_waits_for_the_database() {
+        let scratch = Scratch::new();
+        let metadata = Box::new(Store::new(sqlite(&scratch)));
+        let bench = Bench::closed(scratch, metadata, false);
+        bench.write("room@example.org/orphan");
+        bench.pass(2 * AGE);
+        try_walk(&bench).unwrap_err();
+        let mut walker = Walker::new(Arc::clone(&bench.library), true);
+        walker.run().unwrap_err();
+        bench.library.open().unwrap();
+        while walker.run().unwrap() != Progress::Done {}
+        assert_eq!(bench.lost(), ["room@example.org/orphan"]);
+    }
+
+    #[test]
+    fn old_temporary_files_are_removed() {
+        let bench = Bench::new();
+        bench.write(".upload-1");
+        walk(&bench);
+        assert_eq!(bench.library.uploads.temporaries().unwrap().len(), 1, "its upload may be under way");
+        bench.pass(AGE + 60 * SECOND);
+        walk(&bench);
+        assert!(bench.library.uploads.temporaries().unwrap().is_empty());
+    }
+
+    #[test]
+    fn lost_files_go_when_their_time_is_over() {
+        let bench = Bench::new();
+        let keep = Duration::from_secs(3 * 24 * 3600);
+        let settings = |lost_keep| {
+            bench.library.set_housekeeping(HousekeepingSettings { lost_keep, ..Default::default() })
+        };
+        make_orphans(&bench, 1);
+        bench.pass(AGE + SECOND);
+        walk(&bench);
+        settings(Some(keep));
+        let empty = || assert_eq!(bench.library.empty_lost().unwrap(), Progress::Done);
+        empty();
+        bench.pass(keep);
+        empty();
+        assert_eq!(bench.lost().len(), 1, "it is kept for at least that long");
+        bench.pass(Duration::from_secs(24 * 3600));
+        settings(None);
+        empty();
+        assert_eq!(bench.lost().len(), 1, "it is kept for ever");
+        settings(Some(keep));
+        empty();
+        assert!(bench.lost().is_empty());
+    }
+
+    #[test]
+    fn the_age_of_files_is_a_setting() {
+        let bench = Bench::new();
+        bench.library.set_housekeeping(HousekeepingSettings { orphan_age: 5 * AGE, ..Default::default() });
+        make_orphans(&bench, 1);
+        let file = File::open(bench.path("room@example.org/orphan0")).unwrap();
+        file.set_modified(SystemTime::now() - 4 * AGE).unwrap();
+        walk(&bench);
+        assert!(bench.lost().is_empty());
+        file.set_modified(SystemTime::now() - 6 * AGE).unwrap();
+        walk(&bench);
+        assert_eq!(bench.lost().len(), 1);
+        assert!(bench.files().is_empty());
+    }
+}
