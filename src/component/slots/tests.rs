@@ -26,7 +26,7 @@ fn alice() -> BareJid {
 
 /// The request of Alice, or the condition and the text of the refusal.
 fn read_request(element: Element) -> Result<SlotRequest, String> {
-    read(&iq(element), alice()).map_err(|error| shown(error))
+    read(&iq(element), alice()).map_err(shown)
 }
 
 fn shown(error: StanzaError) -> String {
