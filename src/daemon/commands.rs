@@ -168,7 +168,7 @@ pub fn drop_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
 /// # Errors
 /// When something is left that is not as it must be.
 pub fn fsck(config: &Config, repair: bool, out: &mut dyn Write) -> Result<()> {
-    let library = open::library(config)?;
+    let library = open::stores(config)?.library;
     library.open()?;
     let Report { mended, left } = library.fsck(repair, &mut |finding| say(out, &finding.to_string()))?;
     say(out, &format!("{mended} mended, {left} left"));

@@ -7,23 +7,56 @@ use crate::config::{Config, Database, Storage};
 use crate::error::Result;
 use crate::http;
 use crate::media::Library;
-use crate::store::{Directory, Metadata, Postgres, Sqlite, SqliteSchema, Store, Uploads, verify};
+use crate::store::{
+    Directory, Engine, Metadata, Postgres, SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory,
+    UploadTable, Uploads, verify,
+};
+use crate::uploads::{Stores, UploadService};
 
-/// Files and metadata, ready but for [`Library::open`].
-pub(super) fn library(config: &Config) -> Result<Library> {
-    let Storage { root, sync } = &config.storage;
-    let (uploads, files) = (Uploads::open(root, *sync)?, Box::new(Directory::open(root, *sync)?));
-    let (media, previews) = (config.media, config.previews.clone());
-    Ok(Library::new(uploads, files, metadata(config)?, Arc::new(SystemClock), media, previews))
+/// Media and uploads, which share files and a database, ready but for [`Library::open`] and [`UploadService::open`].
+pub(super) struct Opened {
+    pub library: Library,
+    pub uploads: UploadService,
 }
 
-fn metadata(config: &Config) -> Result<Box<dyn Metadata>> {
+/// Opens files and metadata.
+pub(super) fn stores(config: &Config) -> Result<Opened> {
+    let Storage { root, sync } = &config.storage;
+    let incoming = Uploads::open(root, *sync)?;
+    let Tables { metadata, uploads: table, secrets } = tables(config)?;
+    let stores = Stores {
+        table,
+        secrets,
+        files: Box::new(UploadDirectory::open(root, *sync)?),
+        incoming: incoming.clone(),
+    };
+    let uploads = UploadService::new(stores, Arc::new(SystemClock), config.uploads.clone());
+    let (files, clock) = (Box::new(Directory::open(root, *sync)?), Arc::new(SystemClock));
+    let (media, previews) = (config.media, config.previews.clone());
+    Ok(Opened { library: Library::new(incoming, files, metadata, clock, media, previews), uploads })
+}
+
+/// The same database, as each layer knows it.
+struct Tables {
+    metadata: Arc<dyn Metadata>,
+    uploads: Arc<dyn UploadTable>,
+    secrets: Arc<dyn SecretTable>,
+}
+
+impl Tables {
+    fn of(engine: impl Engine) -> Self {
+        let store = Arc::new(Store::new(engine));
+        Self { metadata: Arc::clone(&store) as _, uploads: Arc::clone(&store) as _, secrets: store }
+    }
+}
+
+fn tables(config: &Config) -> Result<Tables> {
     let Storage { root, sync } = &config.storage;
     Ok(match &config.database {
-        Database::Postgres(settings) => Box::new(Store::new(Postgres::new(settings)?)),
+        Database::Postgres(settings) => Tables::of(Postgres::new(settings)?),
         Database::Sqlite(path) => {
             verify(SqliteSchema::new(path, root).version()?)?;
-            Box::new(Store::new(Sqlite::new(path, *sync)))
+            Tables::of(Sqlite::new(path, *sync))
         }
     })
 }

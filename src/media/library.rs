@@ -125,7 +125,7 @@ impl Library {
     pub fn new(
         uploads: Uploads,
         files: Box<dyn Files>,
-        metadata: Box<dyn Metadata>,
+        metadata: impl Into<Arc<dyn Metadata>>,
         clock: Arc<dyn Clock>,
         settings: Settings,
         previews: PreviewSettings,

@@ -46,7 +46,8 @@ pub use self::schema::{CURRENT, Schema, SqliteSchema, Upgraded, refuse_newer, ve
 pub use self::sqlite::Sqlite;
 pub use self::statements::list as list_statement;
 pub use self::upload::{Sealed, Upload, Uploads};
-pub use self::upload_files::{ListedUpload, UploadDirectory, UploadFiles};
+pub use self::upload_files::{ListedUpload, UploadDirectory, UploadFiles, UploadList};
 pub use self::upload_table::{
-    GoneUpload, SecretTable, StoredSecret, UploadInsert, UploadLookup, UploadRow, UploadSums, UploadTable,
+    GoneUpload, SecretTable, StoredSecret, UploadInsert, UploadLookup, UploadRemoval, UploadRow, UploadSums,
+    UploadTable,
 };

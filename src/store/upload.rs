@@ -17,6 +17,7 @@ use crate::sys::fs::{Dir, NewFile};
 
 /// Where uploads are until they are complete. Their files lie in the storage root as `.upload-*`, wherever complete ones
 /// are stored.
+#[derive(Clone)]
 pub struct Uploads {
     root: Arc<Dir>,
     /// Whether files are brought to the disk before they count.
@@ -118,6 +119,16 @@ pub(super) enum Body {
 }
 
 impl Upload {
+    /// Its size in bytes, so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Ends the upload without keeping it; gives its digest in lower-case hexadecimal.
+    pub fn into_digest(self) -> String {
+        self.hasher.finish()
+    }
+
     /// Ends the upload: everything is in its temporary file and on the disk.
     pub fn seal(mut self) -> Result<Sealed> {
         let temporary = self.take_file().map_err(failure)?;

@@ -1,6 +1,7 @@
 //! The files of uploads by slot: `<root>/.uploads/<first two characters>/<file>`. Each attempt has a name of its own, so
 //! none can replace or remove the file of another. Any thread may call.
 
+use std::collections::HashSet;
 use std::fs::{self, ReadDir};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -32,9 +33,15 @@ pub trait UploadFiles: Send + Sync {
     /// Removes a file; says whether it was there.
     fn remove(&self, file: &UploadFile) -> Result<bool>;
 
+    /// Brings what [`UploadFiles::remove`] did to these files to the disk: no crash brings them back afterwards.
+    fn settle_removals(&self, files: &[UploadFile]) -> Result<()>;
+
     /// Every file, in no order.
-    fn list(&self) -> Result<Box<dyn Iterator<Item = Result<ListedUpload>> + '_>>;
+    fn list(&self) -> Result<UploadList>;
 }
+
+/// What [`UploadFiles::list`] gives, one after the other.
+pub type UploadList = Box<dyn Iterator<Item = Result<ListedUpload>> + Send>;
 
 /// An entry of [`UploadFiles::list`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,7 +148,19 @@ impl UploadFiles for UploadDirectory {
         }
     }
 
-    fn list(&self) -> Result<Box<dyn Iterator<Item = Result<ListedUpload>> + '_>> {
+    fn settle_removals(&self, files: &[UploadFile]) -> Result<()> {
+        let mut settled = HashSet::new();
+        for file in files.iter().filter(|_| self.sync) {
+            if settled.insert(file.folder())
+                && let Some(folder) = self.folder(file)?
+            {
+                folder.sync().map_err(failure)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&self) -> Result<UploadList> {
         let path = self.root.path().join(UPLOADS);
         match fs::read_dir(&path) {
             Ok(top) => Ok(Box::new(Walk { top, path, folder: None })),

@@ -3,13 +3,16 @@
 //! A transaction changes uploads by one statement. Its triggers change the sums, in the order of their kind and name, so
 //! that no two transactions wait for each other.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use super::engine::{Change, Engine, Session, WriteError};
+use super::metadata::Metadata;
 use super::operations::Store;
 use super::statements::USAGE;
 use super::upload_table::{
-    GoneUpload, SecretTable, StoredSecret, UploadInsert, UploadLookup, UploadRow, UploadSums, UploadTable,
+    GoneUpload, SecretTable, StoredSecret, UploadInsert, UploadLookup, UploadRemoval, UploadRow, UploadSums,
+    UploadTable,
 };
 use super::value::{Row, Value, values};
 use crate::clock::Timestamp;
@@ -53,17 +56,17 @@ const EXPIRING_OF: &str = "SELECT expires, fileSize, purpose FROM uploads \
      WHERE owner = $2 AND expires IS NOT NULL ORDER BY expires LIMIT $1";
 
 /// $1 number, $2 now.
-const EXPIRED: &str = "SELECT id, file, fileSize FROM uploads \
+const EXPIRED: &str = "SELECT id, fileSize FROM uploads \
      WHERE file IS NOT NULL AND expires IS NOT NULL AND expires <= $2 ORDER BY expires, id LIMIT $1";
 
 /// $1 number, $2 owner.
-const OLDEST: &str = "SELECT id, file, fileSize FROM uploads WHERE owner = $2 AND purpose = 'message' \
+const OLDEST: &str = "SELECT id, fileSize FROM uploads WHERE owner = $2 AND purpose = 'message' \
      AND file IS NOT NULL ORDER BY created, id LIMIT $1";
 
 /// $1 and on: ids.
 static NAMED: LazyLock<String> = LazyLock::new(|| {
     let ids = parameters(1, limits::UPLOAD_BATCH);
-    format!("SELECT id, file, fileSize FROM uploads WHERE file IS NOT NULL AND id IN ({ids})")
+    format!("SELECT id, fileSize FROM uploads WHERE file IS NOT NULL AND id IN ({ids})")
 });
 
 /// $1 and on: ids.
@@ -83,8 +86,23 @@ const FORGET: &str = "DELETE FROM uploads WHERE id IN (SELECT id FROM uploads \
 const ROWS: &str =
     "SELECT id, file, fileSize FROM uploads WHERE id > $1 AND file IS NOT NULL ORDER BY id LIMIT $2";
 
-/// $1 file.
-const HAS_FILE: &str = "SELECT 1 FROM uploads WHERE file = $1";
+/// Notes that the files of uploads must go. $1 and on: ids.
+static REMOVE: LazyLock<String> = LazyLock::new(|| {
+    let ids = parameters(1, limits::UPLOAD_BATCH);
+    format!(
+        "INSERT INTO removals (folder, file, reason) SELECT '.uploads', file, 'upload' FROM uploads \
+         WHERE file IS NOT NULL AND id IN ({ids}) ON CONFLICT DO NOTHING"
+    )
+});
+
+/// The files that must go, each with 1 if a row names it all the same, else 0. $1 last file, $2 number.
+const REMOVALS: &str = "SELECT id, file, \
+     CAST(CASE WHEN EXISTS (SELECT 1 FROM uploads WHERE uploads.file = removals.file) THEN 1 ELSE 0 END AS BIGINT) \
+     FROM removals WHERE folder = '.uploads' AND file > $1 ORDER BY file LIMIT $2";
+
+/// Whether a row of any table names a file. $1 name.
+const IS_NAMED: &str = "SELECT 1 WHERE EXISTS (SELECT 1 FROM uploads WHERE file = $1) \
+     OR EXISTS (SELECT 1 FROM removals WHERE folder = '.uploads' AND file = $1)";
 
 /// $1 kind.
 const SECRETS: &str = "SELECT id, secret FROM secrets WHERE kind = $1";
@@ -194,9 +212,35 @@ impl<E: Engine> UploadTable for Store<E> {
         })
     }
 
-    fn has_upload_file(&self, file: &UploadFile) -> Result<bool> {
-        let parameters = values![file.as_str()];
-        self.0.read(move |session| Ok(session.row(HAS_FILE, &parameters)?.is_some()))
+    fn upload_removals(&self, after: &str, max: usize) -> Result<Vec<UploadRemoval>> {
+        let parameters = values![after, max];
+        self.0.read(move |session| {
+            let read = |mut row: Row| {
+                let (id, file, named) = (row.next()?, row.next()?, row.next::<i64>()?);
+                Ok(UploadRemoval { id, file, is_named: named != 0 })
+            };
+            session.rows(REMOVALS, &parameters)?.into_iter().map(read).collect()
+        })
+    }
+
+    fn end_upload_removals(&self, ids: &[i64]) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.end_removals(ids)
+    }
+
+    fn unnamed_uploads(&self, files: &[UploadFile]) -> Result<Vec<UploadFile>> {
+        let files = files.to_vec();
+        self.0.read(move |session| {
+            let mut unnamed = Vec::new();
+            for file in &files {
+                if session.row(IS_NAMED, &values![file.as_str()])?.is_none() {
+                    unnamed.push(file.clone());
+                }
+            }
+            Ok(unnamed)
+        })
     }
 }
 
@@ -307,9 +351,13 @@ fn sums(
     if let Some(owner) = owner {
         if limits.user.is_some() {
             sums.user = sum(session, "upload-user", owner)?;
+            sums.message = sum(session, "upload-message", owner)?;
         }
         if limits.purpose.is_some() {
             sums.purpose = sum(session, &format!("upload-{}", purpose.name()), owner)?;
+            if purpose == Purpose::Message {
+                sums.message = sums.purpose;
+            }
         }
         if limits.day.is_some() {
             sums.day = day(session, owner, now)?;
@@ -344,26 +392,27 @@ fn day(session: &mut dyn Session, owner: &str, now: Timestamp) -> Result<Vec<(Ti
     Ok(day)
 }
 
-/// The uploads of rows with id, file and size.
+/// The uploads of rows with id and size.
 fn gone(rows: Vec<Row>) -> Result<Vec<GoneUpload>> {
     rows.into_iter()
         .map(|mut row| {
-            let (id, file): (String, String) = (row.next()?, row.next()?);
-            let corrupt = |_| Error::new(Kind::Corrupt, "an upload has no valid id or file");
-            let (id, file) = (UploadId::stored(&id).map_err(corrupt)?, file.parse().map_err(corrupt)?);
-            Ok(GoneUpload { id, file, size: row.next()? })
+            let id: String = row.next()?;
+            let id = UploadId::stored(&id);
+            let id = id.map_err(|_| Error::new(Kind::Corrupt, "an upload has no valid id"))?;
+            Ok(GoneUpload { id, size: row.next()? })
         })
         .collect()
 }
 
-/// Empties the rows of these uploads, by one statement; gives those that no one else has emptied before.
+/// Empties the rows of these uploads, by one statement, and notes that their files must go; gives those that no one else has emptied before.
 fn empty(session: &mut dyn Session, uploads: Vec<GoneUpload>) -> Result<Vec<GoneUpload>> {
     if uploads.is_empty() {
         return Ok(uploads);
     }
-    let ids = uploads.iter().map(|upload| upload.id.as_str().into()).collect();
-    let mut emptied = std::collections::HashSet::new();
-    for row in session.rows(&EMPTY, &batch(ids))? {
+    let ids = batch(uploads.iter().map(|upload| upload.id.as_str().into()).collect());
+    session.execute(&REMOVE, &ids)?;
+    let mut emptied = HashSet::new();
+    for row in session.rows(&EMPTY, &ids)? {
         emptied.insert(row.single::<String>()?);
     }
     Ok(uploads.into_iter().filter(|upload| emptied.contains(upload.id.as_str())).collect())

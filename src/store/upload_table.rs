@@ -38,16 +38,16 @@ pub trait UploadTable: Send + Sync {
         purpose: Option<Purpose>,
     ) -> Result<Vec<(Timestamp, u64)>>;
 
-    /// Empties the rows of at most [`UPLOAD_BATCH`](crate::limits::UPLOAD_BATCH) uploads that have expired. The caller
-    /// removes the files.
+    /// Empties the rows of at most [`UPLOAD_BATCH`](crate::limits::UPLOAD_BATCH) uploads that have expired, and
+    /// notes an [`UploadRemoval`] of each file.
     fn expire_uploads(&self, now: Timestamp) -> Result<Vec<GoneUpload>>;
 
     /// Empties the rows of the oldest message uploads of an owner, until they come to `bytes` or to
-    /// [`UPLOAD_BATCH`](crate::limits::UPLOAD_BATCH) uploads. The caller removes the files.
+    /// [`UPLOAD_BATCH`](crate::limits::UPLOAD_BATCH) uploads, and notes an [`UploadRemoval`] of each file.
     fn make_room(&self, owner: &str, bytes: u64) -> Result<Vec<GoneUpload>>;
 
-    /// Empties the rows of these uploads, at most [`UPLOAD_BATCH`](crate::limits::UPLOAD_BATCH) of them. The caller
-    /// removes the files.
+    /// Empties the rows of these uploads, at most [`UPLOAD_BATCH`](crate::limits::UPLOAD_BATCH) of them, and notes an
+    /// [`UploadRemoval`] of each file.
     fn delete_uploads(&self, ids: &[UploadId]) -> Result<Vec<GoneUpload>>;
 
     /// Deletes emptied rows whose slots can't be used any more, at most
@@ -58,8 +58,14 @@ pub trait UploadTable: Send + Sync {
     /// database's.
     fn upload_rows(&self, after: Option<&str>, max: usize) -> Result<Vec<UploadRow>>;
 
-    /// Whether an upload has this file.
-    fn has_upload_file(&self, file: &UploadFile) -> Result<bool>;
+    /// At most `max` files that must go, in the order of their names, which come after this one.
+    fn upload_removals(&self, after: &str, max: usize) -> Result<Vec<UploadRemoval>>;
+
+    /// Deletes the removals of these ids: their files are gone, or stay.
+    fn end_upload_removals(&self, ids: &[i64]) -> Result<()>;
+
+    /// Of these files, those that no row of any table names.
+    fn unnamed_uploads(&self, files: &[UploadFile]) -> Result<Vec<UploadFile>>;
 }
 
 /// The keys of tokens.
@@ -116,6 +122,8 @@ pub struct UploadSums {
     pub purpose: u64,
     /// Of the user within a day: when they count no more, and how many, soonest first.
     pub day: Vec<(Timestamp, u64)>,
+    /// Of the user's messages, if the user has a limit: they may go for other files.
+    pub message: u64,
     /// Of all users.
     pub all: u64,
 }
@@ -142,10 +150,19 @@ impl UploadSums {
 pub struct GoneUpload {
     /// Its id.
     pub id: UploadId,
-    /// Its file, which is to be removed.
-    pub file: UploadFile,
     /// Its size in bytes.
     pub size: u64,
+}
+
+/// The file of an upload that must go: a row of table `removals`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadRemoval {
+    /// The number of the row.
+    pub id: i64,
+    /// The file's name, as stored.
+    pub file: String,
+    /// Whether an upload has this file all the same. Then it stays.
+    pub is_named: bool,
 }
 
 /// The row of an upload as `fsck` needs it. Texts are as stored.

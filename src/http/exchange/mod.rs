@@ -33,6 +33,11 @@ pub trait Service: Send + Sync + 'static {
     /// Called for each request on a worker thread that holds a turn, so it must not wait before [`Exchange::leave_turn`].
     /// Must end in [`Exchange::answer`], now or, once parked, later.
     fn serve(self: Arc<Self>, exchange: Exchange);
+
+    /// What the access log shows instead of this path, if whoever knows the path may read what it leads to.
+    fn shown_path(&self, _path: &str) -> Option<String> {
+        None
+    }
 }
 
 /// The status that is logged of a request whose client did not wait for the answer: nginx's.
@@ -49,6 +54,8 @@ pub struct Exchange {
     incoming: Incoming,
     upload: Option<UploadPermit>,
     user: Option<String>,
+    /// What the access log shows instead of the path.
+    shown_path: Option<String>,
     watch: Option<Watch>,
     /// Whether a client that ended its half was found to be there all the same.
     half_closed: bool,
@@ -71,6 +78,7 @@ impl Exchange {
             incoming,
             upload: None,
             user: None,
+            shown_path: None,
             watch: None,
             half_closed: false,
             route: Route::None,
@@ -161,6 +169,10 @@ impl Exchange {
     /// Names the confirmed user in the access line.
     pub fn note_user(&mut self, user: &BareJid) {
         self.user = Some(user.to_string());
+    }
+
+    pub(in crate::http) fn note_shown_path(&mut self, path: Option<String>) {
+        self.shown_path = path;
     }
 
     /// Names the route under which the request is counted.
@@ -270,7 +282,7 @@ impl Exchange {
             client: self.client.address,
             user: self.user.as_deref().map(Cow::Borrowed),
             method: self.head.method(),
-            path: Cow::Borrowed(self.head.path()),
+            path: Cow::Borrowed(self.shown_path.as_deref().unwrap_or(self.head.path())),
             status,
             since,
             route: self.route,
