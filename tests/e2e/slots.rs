@@ -103,6 +103,12 @@ fn a_slot_needs_no_fields_and_has_the_name_of_the_file() {
         assert!(id.len() == 24 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{id}");
         assert_eq!(percent_decoded(last), name);
     }
+    let long = format!("{}.jpg", "a".repeat(50_000));
+    let cut = format!("{}.jpg", "a".repeat(251));
+    for (sent, name) in [("../../etc/passwd", "passwd"), ("a/b", "b"), ("a\u{85}b", "ab"), (&long, &cut)] {
+        let slot = ask_for(&user, COMPONENT, sent, 5, "image/jpeg").expect("a slot");
+        assert_eq!(slot.get.rsplit('/').next().map(percent_decoded).as_deref(), Some(name));
+    }
 }
 
 fn percent_decoded(text: &str) -> String {
@@ -112,7 +118,6 @@ fn percent_decoded(text: &str) -> String {
 #[test]
 fn requests_that_make_no_sense_are_refused_with_words() {
     let user = site().user();
-    let long = "a".repeat(5000);
     let purpose = |name: &str| format!("<{name} xmlns='{PURPOSE}'/>");
     let past = format!("<ephemeral xmlns='{PURPOSE}' expire-before='2001-01-01T00:00:00Z'/>");
     let unreadable = format!("<ephemeral xmlns='{PURPOSE}' expire-before='soon'/>");
@@ -122,11 +127,7 @@ fn requests_that_make_no_sense_are_refused_with_words() {
         (&[("filename", "a")], ""),
         (&[("size", "5")], ""),
         (&[("filename", ""), ("size", "5")], ""),
-        (&[("filename", "a/b"), ("size", "5")], ""),
-        (&[("filename", "../../etc/passwd"), ("size", "5")], ""),
         (&[("filename", ".."), ("size", "5")], ""),
-        (&[("filename", "a\u{85}b"), ("size", "5")], ""),
-        (&[("filename", &long), ("size", "5")], ""),
         (&[("filename", "a"), ("size", "0")], ""),
         (&[("filename", "a"), ("size", "-5")], ""),
         (&[("filename", "a"), ("size", "+5")], ""),
@@ -138,10 +139,8 @@ fn requests_that_make_no_sense_are_refused_with_words() {
         (&[("filename", "a"), ("size", "5")], &past),
         (&[("filename", "a"), ("size", "5")], &unreadable),
     ];
-    for (index, (attributes, more)) in table.iter().enumerate() {
-        // Each by another user: nobody is slowed down for it.
-        let user = if index % 15 == 14 { &site().user() } else { &user };
-        let refused = ask(user, COMPONENT, attributes, more).unwrap_err();
+    for (attributes, more) in table {
+        let refused = ask(&user, COMPONENT, attributes, more).unwrap_err();
         assert_eq!(refused.condition, "modify bad-request", "{attributes:?} {more}");
         assert!(refused.text.ends_with('.') && refused.text.len() < 120, "{}", refused.text);
     }
