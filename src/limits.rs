@@ -193,8 +193,6 @@ pub const COMPONENT_RATES: usize = 10_000;
 pub const COMPONENT_SHARE: usize = 8;
 /// Requests to the component that may wait for such a thread. Beyond: `resource-constraint`.
 pub const COMPONENT_JOBS: usize = 256;
-/// Bytes of the file name in a request for a slot. A longer one than a stored name may have is cut.
-pub const SLOT_NAME_BYTES: usize = 4096;
 /// The fewest bytes of the secret that is shared with an XMPP server which hands out slots: 128 bits.
 pub const EXTERNAL_SECRET_BYTES: usize = 16;
 

@@ -42,7 +42,7 @@ pub(super) struct StanzaError {
     kind: &'static str,
     condition: &'static str,
     text: String,
-    details: Option<Element>,
+    details: Option<Box<Element>>,
 }
 
 impl StanzaError {
@@ -58,14 +58,15 @@ impl StanzaError {
 
     /// The error with this condition of the application (RFC 6120 section 8.3.4).
     pub(super) fn with(self, details: Element) -> Self {
-        Self { details: Some(details), ..self }
+        Self { details: Some(Box::new(details)), ..self }
     }
 
     pub(super) fn into_element(self) -> Element {
         let text = Element::new("text", ns::STANZAS).with("xml:lang", "en").with_text(self.text);
         let condition = Element::new(self.condition, ns::STANZAS);
         let mut error = Element::new("error", ns::CLIENT).with("type", self.kind);
-        [condition, text].into_iter().chain(self.details).for_each(|child| error.push(child));
+        let details = self.details.map(|details| *details);
+        [condition, text].into_iter().chain(details).for_each(|child| error.push(child));
         error
     }
 }

@@ -5,7 +5,6 @@ use time::format_description::well_known::Rfc3339;
 
 use super::reply::StanzaError;
 use crate::clock::Timestamp;
-use crate::limits;
 use crate::model::BareJid;
 use crate::uploads::{Purpose, Slot, SlotRefusal, SlotRequest};
 use crate::xmpp::{Element, ns};
@@ -24,7 +23,7 @@ pub(super) fn read(iq: &Element, owner: BareJid) -> Result<SlotRequest, StanzaEr
     let (purpose, expire_before) = purpose(request)?.unzip();
     Ok(SlotRequest {
         owner,
-        name: name(request)?.to_owned(),
+        name: request.attribute("filename").unwrap_or_default().to_owned(),
         size: size(request)?,
         content_type: request.attribute("content-type").map(str::to_owned),
         purpose,
@@ -41,29 +40,11 @@ fn only_child(iq: &Element) -> Result<&Element, StanzaError> {
     }
 }
 
-/// A file name that can stand at the end of a URL.
-fn name(request: &Element) -> Result<&str, StanzaError> {
-    let name = request.attribute("filename").unwrap_or_default();
-    if name.trim().is_empty() {
-        return Err(StanzaError::bad_request("The file needs a name."));
-    }
-    if name.len() > limits::SLOT_NAME_BYTES {
-        return Err(StanzaError::bad_request("The name of the file is too long."));
-    }
-    // A client that is given a URL with a dot segment takes the segment out (RFC 3986 section 5.2.4).
-    if name.contains(|c: char| c == '/' || c.is_control()) || matches!(name, "." | "..") {
-        let text = "The name of the file has a slash or a control character in it, or is no name.";
-        return Err(StanzaError::bad_request(text));
-    }
-    Ok(name)
-}
-
-/// A positive number of bytes. One that no number can hold is larger than every limit.
+/// A number of bytes. One that no number can hold is larger than every limit.
 fn size(request: &Element) -> Result<u64, StanzaError> {
     let text = request.attribute("size").unwrap_or_default();
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
-        Ok(0) => Err(StanzaError::bad_request("The file is empty.")),
         Ok(size) if digits => Ok(size),
         Err(_) if digits => Ok(u64::MAX),
         _ => Err(StanzaError::bad_request("The size of the file must be a number of bytes.")),

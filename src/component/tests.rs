@@ -161,7 +161,7 @@ fn what_memory_refuses_reaches_no_worker_thread() {
     test.send(request("i1", "a.jpg"));
     let (_, reply) = test.inbox.take().expect("at once");
     assert!(reply.to_xml(ns::CLIENT).contains("<forbidden "), "{reply:?}");
-    test.send(request("i2", "a/b"));
+    test.send(request("i2", "a").with("type", "set"));
     let (_, reply) = test.inbox.take().expect("at once");
     assert!(reply.to_xml(ns::CLIENT).contains("<bad-request "), "{reply:?}");
     assert!(test.begun.try_recv().is_err());

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use sha1::{Digest, Sha1};
 
 use crate::site::Site;
+use crate::support::granter;
 use crate::support::http::{Answer, Raw, Request};
 use crate::support::random::Random;
 use crate::support::scratch::Scratch;
-use crate::support::slots;
 use crate::support::soak;
 use crate::support::xmpp_client::Client;
 
@@ -191,7 +191,7 @@ impl Ledger {
     fn send_by_slot(&mut self, site: &Site, size: u64) -> Result<(), String> {
         let bytes = self.random.bytes(size);
         let sum = checksum(&bytes);
-        let wanted = slots::request("a.bin", bytes.len(), "application/octet-stream");
+        let wanted = granter::request("a.bin", bytes.len(), "application/octet-stream");
         let slot = site.slots().ask(wanted).map_err(|refusal| format!("{refusal:?}"))?;
         let file = self.scratch.join("data");
         fs::write(&file, bytes).expect("the scratch directory takes files");

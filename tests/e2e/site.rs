@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::support::granter::Granter;
 use crate::support::http::{Answer, Request};
 use crate::support::prosody::{CHANNELS, COMPONENT, DOMAIN, Prosody};
 use crate::support::server::{Server, Xmpp};
-use crate::support::slots::Granter;
 use crate::support::xmpp_client::{Client, Policy};
 use crate::support::{PATIENCE, wait_for};
 

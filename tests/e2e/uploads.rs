@@ -11,10 +11,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use media_server::uploads::{Purpose, Slot, SlotRequest};
 use sha2::Sha256;
 
+use crate::support::granter::{Granter, request};
 use crate::support::http::{Answer, Raw, Request};
 use crate::support::media::file;
 use crate::support::server::{Server, Xmpp};
-use crate::support::slots::{Granter, request};
 use crate::support::{free_port, wait_for};
 
 const SECRET: &str = "a secret of 16 bytes or more";

@@ -3,7 +3,10 @@
 #![allow(dead_code, reason = "no test uses all of it")]
 
 pub mod child;
+pub mod ejabberd;
 pub mod exposition;
+pub mod gateway;
+pub mod granter;
 pub mod http;
 pub mod load;
 pub mod media;
@@ -14,7 +17,7 @@ pub mod random;
 pub mod scratch;
 pub mod scripted_peer;
 pub mod server;
-pub mod slots;
+pub mod slot;
 pub mod soak;
 pub mod stanza;
 pub mod xmpp_client;

@@ -26,7 +26,7 @@ fn alice() -> BareJid {
 
 /// The request of Alice, or the condition and the text of the refusal.
 fn read_request(element: Element) -> Result<SlotRequest, String> {
-    read(&iq(element), alice()).map_err(|error| shown(error))
+    read(&iq(element), alice()).map_err(shown)
 }
 
 fn shown(error: StanzaError) -> String {
@@ -54,52 +54,20 @@ fn a_request_is_read() {
 }
 
 #[test]
-fn names_are_taken_as_they_are_unless_a_url_can_t_hold_them() {
-    let long = "a".repeat(limits::SLOT_NAME_BYTES);
-    for name in [
-        "a.jpg",
-        "très jolie.jpg",
-        "смех.ogg",
-        "a b",
-        " a ",
-        "...",
-        "a\\b",
-        "?#%2F&=+;",
-        "日本.txt",
-        "🦀",
-        &long,
-    ] {
+fn names_are_taken_as_they_are() {
+    let long = "a".repeat(100_000);
+    for name in ["a.jpg", "смех.ogg", " a ", "..", "a/b", "a\n\u{85}\0", "", &long] {
         let read = read_request(request(&[("filename", name), ("size", "1")]));
         assert_eq!(read.map(|request| request.name).as_deref(), Ok(name));
     }
-    let longer = "a".repeat(limits::SLOT_NAME_BYTES + 1);
-    for (name, what) in [
-        ("", "The file needs a name."),
-        ("  ", "The file needs a name."),
-        ("\u{3000}", "The file needs a name."),
-        (&longer, "The name of the file is too long."),
-        (".", "The name of the file has a slash"),
-        ("..", "The name of the file has a slash"),
-        ("a/b", "The name of the file has a slash"),
-        ("/", "The name of the file has a slash"),
-        ("../../etc/passwd", "The name of the file has a slash"),
-        ("a\nb", "The name of the file has a slash"),
-        ("a\tb", "The name of the file has a slash"),
-        ("a\u{7f}", "The name of the file has a slash"),
-        ("a\u{85}b", "The name of the file has a slash"),
-        ("a\0b", "The name of the file has a slash"),
-    ] {
-        let text = read_request(request(&[("filename", name), ("size", "1")])).unwrap_err();
-        assert!(text.starts_with(&format!("modify bad-request: text:{what}")), "{name:?}: {text}");
-    }
-    let text = read_request(request(&[("size", "1")])).unwrap_err();
-    assert_eq!(text, "modify bad-request: text:The file needs a name.");
+    assert_eq!(read_request(request(&[("size", "1")])).unwrap().name, "");
 }
 
 #[test]
-fn sizes_are_positive_numbers_and_larger_ones_than_we_can_count_are_too_large() {
+fn sizes_are_numbers_and_larger_ones_than_we_can_count_are_too_large() {
     for (size, read) in [
         ("1", 1),
+        ("0", 0),
         ("007", 7),
         ("1000000000000000000", 1_000_000_000_000_000_000),
         ("18446744073709551615", u64::MAX),
@@ -117,10 +85,6 @@ fn sizes_are_positive_numbers_and_larger_ones_than_we_can_count_are_too_large() 
             text, "modify bad-request: text:The size of the file must be a number of bytes.",
             "{size:?}"
         );
-    }
-    for size in ["0", "00"] {
-        let text = read_request(request(&[("filename", "a"), ("size", size)])).unwrap_err();
-        assert_eq!(text, "modify bad-request: text:The file is empty.");
     }
     assert!(read_request(request(&[("filename", "a")])).is_err());
 }
