@@ -276,7 +276,7 @@ pub const SLOT_TIME: Duration = Duration::from_secs(300);
 pub const PUT_TIME: Duration = Duration::from_secs(48 * 3600);
 /// Characters of the ids and file names of uploads, each of 62 values: 142 bits.
 pub const UPLOAD_ID_CHARS: usize = 24;
-/// Characters of an upload's id that logs show: who knows the whole id may read the file.
+/// Characters of an upload's id that logs show: the whole id gives access to the file.
 pub const UPLOAD_ID_SHOWN: usize = 6;
 /// Uploads that are expired, emptied or let go in one transaction, so that others need not wait long.
 pub const UPLOAD_BATCH: usize = 100;

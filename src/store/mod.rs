@@ -8,6 +8,8 @@ mod columns;
 mod conformance;
 mod directory;
 mod engine;
+#[cfg(test)]
+pub(crate) mod faulty;
 mod files;
 mod hash;
 mod lock;

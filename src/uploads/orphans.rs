@@ -258,9 +258,7 @@ mod tests {
 
     fn orphan(bench: &Bench) -> UploadFile {
         let file = UploadFile::random();
-        let folder = bench.scratch.join(&format!(".uploads/{}", file.folder()));
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join(file.as_str()), "bytes").unwrap();
+        bench.write_orphan(&file);
         file
     }
 
