@@ -51,9 +51,9 @@ impl fmt::Display for Finding {
             }
             Self::UnreachableRow(id) => write!(f, "row {id:?}: no request can name it"),
             Self::ForeignFile(path) => write!(f, "{}: no request can name it", path.display()),
-            Self::WrongSum(WrongSum { kind, name, files, bytes }) => write!(
+            Self::WrongSum(WrongSum { kind, name, part, files, bytes }) => write!(
                 f,
-                "usage of {} {name}: the sum differs from the rows by {files} files and {bytes} bytes",
+                "usage of {} {name:?}, part {part}: it differs from the rows by {files} files and {bytes} bytes",
                 kind.name()
             ),
         }

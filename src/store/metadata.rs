@@ -129,7 +129,7 @@ pub struct MediaPage {
 pub enum UsageKind {
     /// The media of a channel.
     Channel,
-    /// All media, in sixteen sums, so that uploads at the same time seldom wait for one another.
+    /// All media.
     Total,
     /// What a user uploaded by slot within a day: a sum for each ten minutes of each user.
     UploadDay,
@@ -158,6 +158,14 @@ impl UsageKind {
         Self::User,
     ];
 
+    /// The kind of sum that this quota limits.
+    pub fn of(quota: Quota) -> Self {
+        match quota {
+            Quota::Channel => Self::Channel,
+            Quota::User => Self::User,
+        }
+    }
+
     /// Its name in the table.
     pub fn name(self) -> &'static str {
         match self {
@@ -175,13 +183,16 @@ impl UsageKind {
     }
 }
 
-/// A sum of table `usage` that differs from what the rows of the media say.
+/// A part of a sum of table `usage` that differs from what the rows of the media say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrongSum {
     /// What it is kept of.
     pub kind: UsageKind,
-    /// The name of the channel or of the user, or a number of two digits.
+    /// The name of the channel or of the user; nothing for all media.
     pub name: String,
+    /// The part's number. PostgreSQL keeps a sum in sixteen parts, so that uploads at the same time seldom wait for one
+    /// another; SQLite in one.
+    pub part: i64,
     /// Files that it has too much; negative if it has too few.
     pub files: i64,
     /// Bytes that it has too much; negative if it has too few.

@@ -1,8 +1,8 @@
 //! The metadata operations, each written once, over any [`Engine`].
 //!
-//! A transaction changes rows first and sums last: the triggers of `medias` change the sums, in the order of their kind
-//! and name. So no two transactions wait for each other, and a quota is decided by the sum that the transaction has just
-//! changed, which no other transaction can change before its end.
+//! A transaction changes rows first and sums last: the triggers of `medias` change the sums, in the order of their kind,
+//! name and part. One that may exceed a quota first holds the names of its sums, so that no other such transaction adds to
+//! them before its end, and then decides by what they are after its change. So no two transactions wait for each other.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -177,14 +177,14 @@ impl<E: Engine> Metadata for Store<E> {
     }
 
     fn correct_usage(&self, wrong: &WrongSum) -> Result<()> {
-        let WrongSum { kind, name, .. } = wrong.clone();
+        let WrongSum { kind, name, part, .. } = wrong.clone();
         Ok(self.0.write(move |session| {
-            let sum = values![kind.name(), name.as_str()];
+            let sum = values![kind.name(), name.as_str(), part];
             // The difference stays the same while others write, for they change sum and rows by as much.
             if let Some(row) = session.row(statements::WRONG_SUM, &sum)? {
                 let WrongSum { files, bytes, .. } = wrong_sum(row, kind)?;
-                session
-                    .execute(statements::CORRECT_SUM, &values![kind.name(), name.as_str(), files, bytes])?;
+                let correction = values![kind.name(), name.as_str(), part, files, bytes];
+                session.execute(statements::CORRECT_SUM, &correction)?;
                 session.execute(statements::REMOVE_EMPTY_SUM, &sum)?;
             }
             Ok(Change::Commit(()))
@@ -226,6 +226,7 @@ pub(super) fn insert(
     quotas: Quotas,
 ) -> Result<Change<MediaInsert>> {
     let (id, entity) = (media.id.as_str(), media.channel.as_str());
+    hold_sums(session, &media.channel, &media.author, quotas)?;
     if avatar {
         session.execute(statements::SET_AVATAR, &values![id, entity])?;
     }
@@ -242,6 +243,14 @@ pub(super) fn insert(
     })
 }
 
+/// Holds the names of the sums that these quotas limit, always in the same order.
+fn hold_sums(session: &mut dyn Session, channel: &Channel, author: &str, quotas: Quotas) -> Result<()> {
+    for (quota, _) in quotas.each() {
+        session.hold(&format!("{} {}", UsageKind::of(quota).name(), quota.counted(channel, author)))?;
+    }
+    Ok(())
+}
+
 /// The quota that `cost` bytes besides the sums exceed.
 fn exceeded(
     session: &mut dyn Session,
@@ -251,12 +260,8 @@ fn exceeded(
     quotas: Quotas,
 ) -> Result<Option<Quota>> {
     for (quota, max) in quotas.each() {
-        let kind = match quota {
-            Quota::Channel => UsageKind::Channel,
-            Quota::User => UsageKind::User,
-        };
-        let name = quota.counted(channel, author);
-        let used = match session.row(statements::USAGE, &values![kind.name(), name])? {
+        let sum = values![UsageKind::of(quota).name(), quota.counted(channel, author)];
+        let used = match session.row(statements::USAGE, &sum)? {
             Some(mut row) => used(row.next()?, row.next()?),
             None => 0,
         };
@@ -281,6 +286,7 @@ fn update(
     quotas: Quotas,
 ) -> Result<Change<MediaUpdate>> {
     let (id, entity) = (media.id.as_str(), media.channel.as_str());
+    hold_sums(session, &media.channel, &media.author, quotas)?;
     let Some(before) = session.lock(statements::TEXT_SIZE, &values![id, entity])? else {
         return Ok(Change::RollBack(MediaUpdate::NoMedia));
     };
@@ -292,7 +298,6 @@ fn update(
     let updated = columns::media(&mut row, &media.channel)?;
     let grows = row.next::<i64>()? > before.single()?;
     let quotas = if grows { quotas } else { Quotas::NONE };
-    // The sums that the trigger changed are those of the row.
     Ok(match exceeded(session, &media.channel, &updated.author, 0, quotas)? {
         Some(quota) => Change::RollBack(MediaUpdate::OverQuota(quota)),
         None => Change::Commit(MediaUpdate::Updated(Box::new(updated))),
@@ -405,5 +410,5 @@ fn removal(mut row: Row) -> Result<Removal> {
 
 fn wrong_sum(mut row: Row, kind: UsageKind) -> Result<WrongSum> {
     let _kind: String = row.next()?;
-    Ok(WrongSum { kind, name: row.next()?, files: row.next()?, bytes: row.next()? })
+    Ok(WrongSum { kind, name: row.next()?, part: row.next()?, files: row.next()?, bytes: row.next()? })
 }

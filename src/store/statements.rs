@@ -21,17 +21,18 @@ pub(super) const SAME: &str = "SELECT 1 FROM medias WHERE id = $1 AND entityId =
      AND uploadedDate = $4 AND shaChecksum = $5";
 
 /// Files and bytes that are counted together; triggers keep them up to date. $1 kind, $2 name.
-pub(super) const USAGE: &str = "SELECT files, bytes FROM usage WHERE kind = $1 AND name = $2";
+pub(super) const USAGE: &str = "SELECT CAST(COALESCE(SUM(files), 0) AS BIGINT), \
+     CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM usage WHERE kind = $1 AND name = $2";
 
 /// What the sums of `usage` have too much, compared with what the rows say: only where the two differ.
 macro_rules! wrong_usage {
     ($condition:literal) => {
         concat!(
-            "SELECT kind, name, CAST(SUM(files) AS BIGINT), CAST(SUM(bytes) AS BIGINT) FROM (",
-            "SELECT kind, name, files, bytes FROM usage ",
-            "UNION ALL SELECT kind, name, -files, -bytes FROM usage_counted) AS compared WHERE ",
+            "SELECT kind, name, part, CAST(SUM(files) AS BIGINT), CAST(SUM(bytes) AS BIGINT) FROM (",
+            "SELECT kind, name, part, files, bytes FROM usage ",
+            "UNION ALL SELECT kind, name, part, -files, -bytes FROM usage_counted) AS compared WHERE ",
             $condition,
-            " GROUP BY kind, name HAVING SUM(files) <> 0 OR SUM(bytes) <> 0 ORDER BY kind, name"
+            " GROUP BY kind, name, part HAVING SUM(files) <> 0 OR SUM(bytes) <> 0 ORDER BY kind, name, part"
         )
     };
 }
@@ -39,17 +40,18 @@ macro_rules! wrong_usage {
 /// All of them. $1 kind.
 pub(super) const WRONG_USAGE: &str = wrong_usage!("kind = $1");
 
-/// One of them. $1 kind, $2 name.
-pub(super) const WRONG_SUM: &str = wrong_usage!("kind = $1 AND name = $2");
+/// One of them. $1 kind, $2 name, $3 part.
+pub(super) const WRONG_SUM: &str = wrong_usage!("kind = $1 AND name = $2 AND part = CAST($3 AS INTEGER)");
 
-/// Corrects a sum. $1 kind, $2 name, $3 files and $4 bytes that it has too much.
-pub(super) const CORRECT_SUM: &str = "INSERT INTO usage (kind, name, files, bytes) \
-     VALUES ($1, $2, -CAST($3 AS BIGINT), -CAST($4 AS BIGINT)) ON CONFLICT (kind, name) DO UPDATE \
+/// Corrects a part of a sum. $1 kind, $2 name, $3 part, $4 files and $5 bytes that it has too much.
+pub(super) const CORRECT_SUM: &str = "INSERT INTO usage (kind, name, part, files, bytes) \
+     VALUES ($1, $2, CAST($3 AS INTEGER), -CAST($4 AS BIGINT), -CAST($5 AS BIGINT)) \
+     ON CONFLICT (kind, name, part) DO UPDATE \
      SET files = usage.files + EXCLUDED.files, bytes = usage.bytes + EXCLUDED.bytes";
 
-/// Removes a sum of nothing. $1 kind, $2 name.
-pub(super) const REMOVE_EMPTY_SUM: &str =
-    "DELETE FROM usage WHERE kind = $1 AND name = $2 AND files = 0 AND bytes = 0";
+/// Removes a part that counts nothing. $1 kind, $2 name, $3 part.
+pub(super) const REMOVE_EMPTY_SUM: &str = "DELETE FROM usage \
+     WHERE kind = $1 AND name = $2 AND part = CAST($3 AS INTEGER) AND files = 0 AND bytes = 0";
 
 /// $1 id, $2 channel.
 pub(super) const SET_AVATAR: &str = "INSERT INTO avatars (mediaId, entityId) VALUES ($1, $2) \

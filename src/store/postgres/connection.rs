@@ -115,6 +115,11 @@ impl Session for Connection {
         self.row(&format!("{sql} FOR UPDATE"), parameters)
     }
 
+    fn hold(&mut self, name: &str) -> Result<()> {
+        let sql = "SELECT 1 FROM (SELECT pg_advisory_xact_lock(hashtextextended($1, 0))) AS held";
+        self.row(sql, &[name.into()]).map(drop)
+    }
+
     fn byte_order(&self) -> &'static str {
         "\"C\""
     }
