@@ -250,6 +250,10 @@ pub const HASH_BLOCK: usize = 256 * 1024;
 pub const HASH_PATIENCE: Duration = Duration::from_millis(10);
 /// Files younger than this are left alone by `fsck`: a running server may be about to give them their rows.
 pub const FSCK_AGE: Duration = Duration::from_secs(3600);
+/// Bytes of the file `.store` that are read: an id, and the name of a process and its host.
+pub const STORE_BYTES: usize = 512;
+/// Media whose files are looked for before a storage root and a database are tied together.
+pub const IDENTITY_SAMPLE: usize = 100;
 /// Files, or rows, that may go at once without being a suspicious number; see [`LOSSES_PERCENT`].
 pub const LOSSES: u64 = 10;
 /// Of all files, or of all rows, how many in a hundred may go at once: a crash leaves fewer, and the wrong database or a file

@@ -10,7 +10,7 @@ use image::{ImageFormat, RgbImage};
 use rustix::io::Errno;
 
 use super::testing::{Bench, channel, new, sqlite};
-use super::{Finding, Progress, Remover, Settings, Walker};
+use super::{Deed, Finding, Progress, Remover, Repair, Settings, Walker};
 use crate::error::Result;
 use crate::limits;
 use crate::model::{Media, Page, Quotas, Refusal};
@@ -318,17 +318,17 @@ fn assert_whole(bench: &Bench, media: Option<&Media>, case: &str) {
     assert_eq!(found.as_ref(), Some(media), "{case}");
 }
 
-/// How much `fsck` mends after the housekeeper's next round, which are files that no row knows and nothing else. Nothing
-/// that was deleted is left then, be it as a file or as a removal.
+/// How much `fsck` sets aside after the housekeeper's next round, which are files that no row knows and nothing else.
+/// Nothing that was deleted is left then, be it as a file or as a removal.
 fn repaired(bench: &Bench, case: &str) -> usize {
     remove(bench).unwrap();
     assert_eq!(bench.library.metadata().unwrap().removals(0, 9).unwrap(), [], "{case}");
     let mut mended = 0;
-    let mut tell = |finding: &Finding| {
+    let mut tell = |finding: &Finding, _: &Deed| {
         assert!(matches!(finding, Finding::FileWithoutRow(..) | Finding::Temporary(_)), "{finding}: {case}");
         mended += 1;
     };
-    bench.library.fsck(true, &mut tell).unwrap();
-    bench.library.fsck(false, &mut |finding| panic!("{finding} is left: {case}")).unwrap();
+    bench.library.fsck(Repair::Careful, &mut tell).unwrap();
+    bench.library.fsck(Repair::No, &mut |finding, _| panic!("{finding} is left: {case}")).unwrap();
     mended
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Barrier;
 use std::time::SystemTime;
 
-use super::{MediaInsert, MediaUpdate, Metadata, PreviewInsert, Removal, UsageKind, WriteError, WrongSum};
+use super::{
+    KnownAs, MediaInsert, MediaUpdate, Metadata, PreviewInsert, Removal, UsageKind, WriteError, WrongSum,
+};
 use crate::clock::Timestamp;
 use crate::limits::MEDIA_COST;
 use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Quota, Quotas};
@@ -38,7 +40,7 @@ macro_rules! suite {
             a_deletion_that_fails_notes_nothing
             a_preview_that_is_evicted_must_go
             a_file_that_a_row_names_is_told_among_the_removals
-            files_that_no_row_names_are_told
+            each_file_is_known_by_its_row
             rows_are_read_in_pages
             many_threads_may_insert
             a_quota_is_kept_and_a_deletion_gives_room
@@ -456,7 +458,7 @@ pub(super) fn a_file_that_a_row_names_is_told_among_the_removals(bench: &impl Be
     assert_eq!(removals, [("a".into(), true), ("p1".into(), true), ("gone".into(), false)]);
 }
 
-pub(super) fn files_that_no_row_names_are_told(bench: &impl Bench) {
+pub(super) fn each_file_is_known_by_its_row(bench: &impl Bench) {
     let store = bench.store();
     let (kept, deleted) = (media(ROOM, "kept", 1), media(ROOM, "deleted", 1));
     for media in [&kept, &deleted] {
@@ -465,13 +467,21 @@ pub(super) fn files_that_no_row_names_are_told(bench: &impl Bench) {
     store.insert_preview(&kept, &preview("p1", 1, 1), 9).unwrap();
     store.delete(&deleted.channel, &deleted.id).unwrap().unwrap();
     let file = |room: &str, name: &str| (channel(room), id(name));
-    let unnamed = [file(ROOM, "other"), file("other@example.org", "kept"), file("other@example.org", "p1")];
-    let named = [file(ROOM, "kept"), file(ROOM, "p1"), file(ROOM, "deleted")];
-    assert_eq!(store.unnamed(&[&named[..], &unnamed].concat()).unwrap(), unnamed);
-    assert_eq!(store.unnamed(&named).unwrap(), []);
+    let files = [
+        (file(ROOM, "kept"), KnownAs::Media),
+        (file(ROOM, "other"), KnownAs::Nothing),
+        (file(ROOM, "p1"), KnownAs::Preview),
+        (file("other@example.org", "kept"), KnownAs::Nothing),
+        (file("other@example.org", "p1"), KnownAs::Nothing),
+        (file("other@example.org", "deleted"), KnownAs::Nothing),
+        (file(ROOM, "deleted"), KnownAs::Removal),
+    ];
+    let (names, known): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+    assert_eq!(store.known_as(&names).unwrap(), known);
+    assert_eq!(store.known_as(&[]).unwrap(), []);
     let removals = store.removals(0, 9).unwrap();
     store.end_removals(&[removals[0].id]).unwrap();
-    assert_eq!(store.unnamed(&named).unwrap(), [file(ROOM, "deleted")]);
+    assert_eq!(store.known_as(&names[6..]).unwrap(), [KnownAs::Nothing]);
 }
 
 pub(super) fn rows_are_read_in_pages(bench: &impl Bench) {

@@ -1,6 +1,7 @@
 //! What the rest of the server asks of a metadata store, whichever database is behind it. Any thread may ask.
 
 use super::engine::WriteError;
+use super::identity::{DatabaseState, StoreId};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Purpose, Quota, Quotas};
@@ -78,8 +79,8 @@ pub trait Metadata: Send + Sync {
     /// Deletes the removals of these ids: their files are gone, or stay.
     fn end_removals(&self, ids: &[i64]) -> Result<()>;
 
-    /// Of these files, those that no row of any table names.
-    fn unnamed(&self, files: &[FileName]) -> Result<Vec<FileName>>;
+    /// What names each of these files, in their order.
+    fn known_as(&self, files: &[FileName]) -> Result<Vec<KnownAs>>;
 
     /// The sums of this kind that differ from what the rows say.
     fn wrong_usage(&self, kind: UsageKind) -> Result<Vec<WrongSum>>;
@@ -92,6 +93,12 @@ pub trait Metadata: Send + Sync {
 
     /// The version of the schema: `None` if there is none, 0 for the original's without a table of versions.
     fn schema_version(&self) -> Result<Option<i32>>;
+
+    /// What the database tells about the store that it belongs to.
+    fn store_state(&self) -> Result<DatabaseState>;
+
+    /// Gives the database the id of its store, unless it has one; the id that it has then.
+    fn set_store_id(&self, id: &StoreId) -> Result<StoreId>;
 
     /// The connections to the database.
     fn pool(&self) -> Pool;
@@ -208,6 +215,19 @@ pub struct Deleted {
 
 /// A file of a media or a preview: the channel, in whose directory it is, and its name there.
 pub type FileName = (Channel, MediaId);
+
+/// The table whose row names a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownAs {
+    /// It is the file of a media.
+    Media,
+    /// It is a preview.
+    Preview,
+    /// It must go.
+    Removal,
+    /// No row names it.
+    Nothing,
+}
 
 /// A file that must go: a row of table `removals`. Texts are as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]

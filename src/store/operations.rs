@@ -8,10 +8,12 @@ use std::sync::{Mutex, PoisonError};
 
 use super::columns::{self, INSERT};
 use super::engine::{Change, Engine, Session, WriteError};
+use super::identity::{DatabaseState, StoreId};
 use super::metadata::{
-    Deleted, FileName, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert,
+    Deleted, FileName, KnownAs, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert,
     PreviewRow, Removal, UsageKind, WrongSum,
 };
+use super::schema::CURRENT;
 use super::statements;
 use super::value::{Row, values};
 use crate::clock::Timestamp;
@@ -155,18 +157,9 @@ impl<E: Engine> Metadata for Store<E> {
         })?)
     }
 
-    fn unnamed(&self, files: &[FileName]) -> Result<Vec<FileName>> {
+    fn known_as(&self, files: &[FileName]) -> Result<Vec<KnownAs>> {
         let files = files.to_vec();
-        self.0.read(move |session| {
-            let mut unnamed = Vec::new();
-            for (channel, id) in files {
-                let name = values![channel.as_str(), id.as_str()];
-                if session.row(statements::IS_NAMED, &name)?.is_none() {
-                    unnamed.push((channel, id));
-                }
-            }
-            Ok(unnamed)
-        })
+        self.0.read(move |session| files.iter().map(|file| known_as(session, file)).collect())
     }
 
     fn wrong_usage(&self, kind: UsageKind) -> Result<Vec<WrongSum>> {
@@ -199,6 +192,15 @@ impl<E: Engine> Metadata for Store<E> {
         self.0.read(version)
     }
 
+    fn store_state(&self) -> Result<DatabaseState> {
+        self.0.read(store_state)
+    }
+
+    fn set_store_id(&self, id: &StoreId) -> Result<StoreId> {
+        let id = id.clone();
+        Ok(self.0.write(move |session| set_store_id(session, &id).map(Change::Commit))?)
+    }
+
     fn pool(&self) -> Pool {
         self.0.pool()
     }
@@ -216,6 +218,33 @@ pub(super) fn version(session: &mut dyn Session) -> Result<Option<i32>> {
     let version: i64 = row.map_or(Ok(0), Row::single)?;
     // A number that no version has is newer than all that are known.
     Ok(Some(version.try_into().unwrap_or(i32::MAX)))
+}
+
+/// What the database tells about the store that it belongs to. Any version of the schema may be there, or none.
+pub(super) fn store_state(session: &mut dyn Session) -> Result<DatabaseState> {
+    let version = version(session)?;
+    let id = match version {
+        Some(FIRST_WITH_ID..=CURRENT) => store_id(session)?,
+        _ => None,
+    };
+    let has_media = version.is_some() && session.row(statements::ANY_MEDIA, &[])?.is_some();
+    Ok(DatabaseState { version, id, has_media })
+}
+
+/// The first version of the schema with the table `store`.
+const FIRST_WITH_ID: i32 = 5;
+
+fn store_id(session: &mut dyn Session) -> Result<Option<StoreId>> {
+    let Some(row) = session.row(statements::STORE_ID, &[])? else { return Ok(None) };
+    let id: String = row.single()?;
+    let corrupt = |()| Error::new(Kind::Corrupt, format!("{id:?} in the table store is no store's id"));
+    id.parse().map(Some).map_err(corrupt)
+}
+
+/// Gives the database the id of its store, unless it has one; the id that it has then.
+pub(super) fn set_store_id(session: &mut dyn Session, id: &StoreId) -> Result<StoreId> {
+    session.execute(statements::SET_STORE_ID, &values![id.as_str()])?;
+    Ok(store_id(session)?.unwrap_or_else(|| id.clone()))
 }
 
 /// Rows first: the avatar's, then the media's, whose trigger changes the sums.
@@ -405,6 +434,17 @@ fn removal(mut row: Row) -> Result<Removal> {
         reason: row.next()?,
         since: row.next()?,
         is_named: row.next::<i64>()? != 0,
+    })
+}
+
+fn known_as(session: &mut dyn Session, (channel, id): &FileName) -> Result<KnownAs> {
+    let row = session.row(statements::KNOWN_AS, &values![channel.as_str(), id.as_str()])?;
+    let table: Option<String> = row.map(Row::single).transpose()?;
+    Ok(match table.as_deref() {
+        Some("medias") => KnownAs::Media,
+        Some("previews") => KnownAs::Preview,
+        Some(_) => KnownAs::Removal,
+        None => KnownAs::Nothing,
     })
 }
 

@@ -92,11 +92,11 @@ pub(super) const REMOVALS: &str = "SELECT id, folder, file, reason, since, \
 /// $1 id.
 pub(super) const END_REMOVAL: &str = "DELETE FROM removals WHERE id = $1";
 
-/// Whether a row of any table names a file. $1 channel, $2 name.
-pub(super) const IS_NAMED: &str = "SELECT 1 WHERE EXISTS (SELECT 1 FROM medias WHERE id = $2 AND entityId = $1) \
-     OR EXISTS (SELECT 1 FROM previews JOIN medias ON medias.id = previews.mediaId \
-     WHERE previews.id = $2 AND medias.entityId = $1) \
-     OR EXISTS (SELECT 1 FROM removals WHERE folder = $1 AND file = $2)";
+/// The table whose row names a file, if one does. $1 channel, $2 name.
+pub(super) const KNOWN_AS: &str = "SELECT 'medias' FROM medias WHERE id = $2 AND entityId = $1 \
+     UNION ALL SELECT 'previews' FROM previews JOIN medias ON medias.id = previews.mediaId \
+     WHERE previews.id = $2 AND medias.entityId = $1 \
+     UNION ALL SELECT 'removals' FROM removals WHERE folder = $1 AND file = $2 LIMIT 1";
 
 /// $1 media.
 pub(super) const DELETE_PREVIEWS: &str = "DELETE FROM previews WHERE mediaId = $1 RETURNING id";
@@ -106,6 +106,19 @@ pub(super) const DELETE_AVATAR: &str = "DELETE FROM avatars WHERE mediaId = $1";
 
 /// $1 id.
 pub(super) const DELETE_MEDIA: &str = "DELETE FROM medias WHERE id = $1";
+
+/// The id of the store that the database belongs to.
+pub(super) const STORE_ID: &str = "SELECT id FROM store";
+
+/// Gives the database the id of its store, unless it has one. $1 id.
+pub(super) const SET_STORE_ID: &str =
+    "INSERT INTO store (single, id) VALUES (1, $1) ON CONFLICT (single) DO NOTHING";
+
+/// Whether there are media.
+pub(super) const ANY_MEDIA: &str = "SELECT 1 FROM medias LIMIT 1";
+
+/// Media at random, as [`MEDIA_ROWS`] has them. $1 number.
+pub(super) const SAMPLE: &str = "SELECT id, entityId, fileSize FROM medias ORDER BY random() LIMIT $1";
 
 /// $1 last id, $2 number.
 pub(super) const MEDIA_ROWS: &str =

@@ -69,7 +69,7 @@ impl Task {
                 bench.service.bytes(&uploaded)?.ok_or(Refusal::NoSuchUpload).map(drop)
             }
             Self::Sweep => Ok(sweep(bench)?),
-            Self::Walk => Ok(bench.service.fsck(true, &mut |_| {}).map(drop)?),
+            Self::Walk => Ok(bench.service.fsck(true, &mut |_, _| {}).map(drop)?),
         }
     }
 
@@ -223,11 +223,11 @@ fn stored(bench: &Bench) -> Vec<std::path::PathBuf> {
 /// After a repair, files and rows are the same ones, and nothing that was deleted is left.
 fn assert_in_step(bench: &Bench, case: &str) {
     sweep(bench).unwrap();
-    let mut tell = |finding: &UploadFinding| {
+    let mut tell = |finding: &UploadFinding, _: &str| {
         assert!(matches!(finding, UploadFinding::FileWithoutRow(_)), "{finding}: {case}");
     };
     bench.service.fsck(true, &mut tell).unwrap();
-    bench.service.fsck(false, &mut |finding| panic!("{finding} is left: {case}")).unwrap();
+    bench.service.fsck(false, &mut |finding, _| panic!("{finding} is left: {case}")).unwrap();
     assert_eq!(bench.service.table.upload_removals("", 9).unwrap(), [], "{case}");
     for entry in std::fs::read_dir(bench.scratch.path()).unwrap().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -242,7 +242,7 @@ fn assert_in_step(bench: &Bench, case: &str) {
 fn sqlite<E: Engine>(wrap: impl FnOnce(Sqlite) -> E) -> Bench {
     let scratch = Scratch::new();
     let path = scratch.join("metadata.sqlite");
-    SqliteSchema::new(&path, scratch.path()).set_up().unwrap();
+    SqliteSchema::new(&path).set_up().unwrap();
     let bench = Bench::with(scratch, Store::new(wrap(Sqlite::new(&path, false))), quotas(), true);
     bench.clock.pass(limits::FSCK_AGE + Duration::from_secs(3600));
     bench

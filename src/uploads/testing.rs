@@ -66,7 +66,7 @@ impl Bench {
     pub(super) fn new(settings: Settings) -> Self {
         let scratch = Scratch::new();
         let path = scratch.join("metadata.sqlite");
-        SqliteSchema::new(&path, scratch.path()).set_up().unwrap();
+        SqliteSchema::new(&path).set_up().unwrap();
         Self::with(scratch, Store::new(Sqlite::new(&path, false)), settings, false)
     }
 
