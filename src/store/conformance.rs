@@ -5,7 +5,8 @@ use std::sync::Barrier;
 use std::time::SystemTime;
 
 use super::{
-    KnownAs, MediaInsert, MediaUpdate, Metadata, PreviewInsert, Removal, UsageKind, WriteError, WrongSum,
+    CURRENT, DatabaseState, KnownAs, MediaInsert, MediaUpdate, Metadata, PreviewInsert, Removal, StoreId,
+    UsageKind, WriteError, WrongSum,
 };
 use crate::clock::Timestamp;
 use crate::limits::MEDIA_COST;
@@ -59,6 +60,7 @@ macro_rules! suite {
             a_wrong_sum_is_found_and_corrected
             a_second_deletion_finds_nothing
             the_version_of_the_schema_is_told
+            a_store_gets_one_id_once
         );
     };
     ($bench:expr; $($case:ident)*) => {
@@ -877,4 +879,25 @@ pub(super) fn the_version_of_the_schema_is_told(bench: &impl Bench) {
     assert!(super::refuse_newer(version).unwrap_err().to_string().contains("newer program"));
     bench.execute("DROP TABLE schema_version");
     assert_eq!(store.schema_version().unwrap(), Some(0));
+}
+
+pub(super) fn a_store_gets_one_id_once(bench: &impl Bench) {
+    let store = bench.store();
+    let state = || store.store_state().unwrap();
+    assert_eq!(state(), DatabaseState { version: Some(CURRENT), id: None, has_media: false });
+    let barrier = Barrier::new(4);
+    let set = || {
+        barrier.wait();
+        store.set_store_id(&StoreId::random()).unwrap()
+    };
+    let given: Vec<StoreId> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(set)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(given.iter().all(|id| *id == given[0]), "{given:?}");
+    store.insert(&media(ROOM, "a", 1), false, Quotas::NONE).unwrap();
+    let expected = DatabaseState { version: Some(CURRENT), id: Some(given[0].clone()), has_media: true };
+    assert_eq!(state(), expected);
+    bench.execute("UPDATE store SET id = 'odd'");
+    assert_eq!(store.store_state().unwrap_err().kind(), crate::error::Kind::Corrupt);
 }

@@ -71,11 +71,12 @@ impl RootLock {
     }
 
     /// Names this process as the holder, behind an id that is there. Where that fails, for want of room, another process is
-    /// refused all the same.
+    /// refused all the same. An id that can't be read is not written over.
     fn sign(&self) {
-        let id = content(&self.file).unwrap_or_default();
-        let id = id.lines().next().unwrap_or_default();
-        let _ = self.write(&format!("{id}\n{}\n", signature()));
+        if let Ok(text) = content(&self.file) {
+            let id = text.lines().next().unwrap_or_default();
+            let _ = self.write(&format!("{id}\n{}\n", signature()));
+        }
     }
 
     /// Writes the same bytes over an id that is there, so a crash can't harm it.
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_stays_whoever_takes_the_lock() {
+    fn a_mark_outlives_the_lock_of_its_process() {
         let scratch = Scratch::new();
         assert_eq!(mark(scratch.path()).unwrap(), None);
         let id = StoreId::random();

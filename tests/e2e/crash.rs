@@ -195,9 +195,9 @@ pub fn check(site: &mut Site, ledgers: &mut [Ledger], mend_first: bool) {
     }
     let walks = walks(site);
     site.server.start_again();
+    site.wait_ready(ledgers[0].channel());
     let left: Vec<_> = files(site.server.storage()).into_iter().filter(|file| is_temporary(file)).collect();
     assert!(left.is_empty(), "the start left {left:?}");
-    site.wait_ready(ledgers[0].channel());
     for ledger in &mut *ledgers {
         ledger.audit(site);
     }

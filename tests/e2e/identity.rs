@@ -74,6 +74,7 @@ impl Stopped {
         let settings = [("jdbc.db.url", self.url()), ("media.storage.root", root)];
         let settings = settings.each_ref().map(|(key, value)| (*key, value.as_str()));
         let mut server = Server::start(NO_XMPP, &settings);
+        server.wait_log("listening on");
         server.stop();
         let sql = |id: &str| {
             format!(
@@ -406,7 +407,7 @@ fn a_storage_that_vanishes_under_a_running_server_costs_no_row() {
     assert_eq!((status, printed.trim()), (0, "files and metadata agree"));
 }
 
-/// hostile use, item 11: the names of the original's files are compared as they are stored.
+/// The names of the original's files are compared as they are stored.
 #[test]
 fn a_legacy_name_keeps_its_row_its_file_and_its_preview() {
     let site = Stopped::on_sqlite("Room@Example.Test");
@@ -433,6 +434,7 @@ fn a_new_site_gets_its_id_at_the_first_start() {
     assert!(!root.exists(), "a check has made the storage");
     let root_text = root.display().to_string();
     let mut server = Server::start(NO_XMPP, &[("media.storage.root", &root_text)]);
+    server.wait_log("listening on");
     let mark = || fs::read_to_string(root.join(".store")).expect("the storage is marked");
     let (id, holder) =
         mark().split_once('\n').map(|(id, rest)| (id.to_owned(), rest.to_owned())).expect("two lines");
@@ -467,7 +469,7 @@ fn temporaries(root: &Path) -> usize {
     names.filter(|name| name.to_string_lossy().starts_with(".upload-")).count()
 }
 
-/// hostile use, items 7 (a) and (b): the same configuration started twice, and a second server with ports of its own.
+/// The same configuration started twice, and a second server with ports of its own.
 #[test]
 fn a_second_server_of_a_storage_ends_before_it_touches_anything() {
     let site = Site::start(&[("media.todisk.threshold", "1")]);
@@ -488,6 +490,10 @@ fn a_second_server_of_a_storage_ends_before_it_touches_anything() {
         assert!(printed.contains(&site.server.storage().display().to_string()), "{printed}");
         assert!(!printed.contains("removed") && temporaries(&site.server.storage()) == 1, "{printed}");
     }
+    // A command that has nothing to upgrade needs no lock.
+    let configuration = site.server.configuration().display().to_string();
+    let (status, printed) = program(&["-c", &configuration, "upgrade-schema"]);
+    assert!(status == 0 && printed.contains("already"), "{printed}");
     upload.send(rest);
     assert_eq!(upload.final_answer().expect("an answer").status, 201);
     let list = Request::get(&site.url(&channel)).send().expect(200).json();
@@ -513,6 +519,35 @@ fn what_uploads_left_is_removed_once_the_port_is_bound() {
     assert_eq!(temporaries(&site.root()), 0);
 }
 
+/// A database that is reached late is compared then, too.
+#[test]
+fn a_database_that_comes_back_and_is_the_wrong_one_ends_the_server() {
+    let mut database = postgres::Server::start();
+    let url = database.jdbc_url(&database.new_database());
+    succeed(&url, &["setup-schema"]);
+    database.kill();
+    let scratch = Scratch::new();
+    let root = scratch.join("media");
+    let root_text = root.display().to_string();
+    let configuration = scratch.join("mediaserver.properties");
+    let settings = [("jdbc.db.url", url.as_str())];
+    fs::write(&configuration, properties(free_port(), NO_XMPP, &root, &settings)).expect("it takes files");
+    let (status, printed) = program(&["-c", &configuration.display().to_string(), "serve"]);
+    assert_eq!(status, 1, "{printed}");
+    assert!(printed.contains("not known whether this is a new site") && !root.exists(), "{printed}");
+
+    fs::create_dir_all(root.join("room@example.org")).expect("the scratch directory takes folders");
+    write_aged(&root.join("room@example.org/id"));
+    write_aged(&root.join(".upload-x"));
+    let settings = [("jdbc.db.url", url.as_str()), ("media.storage.root", root_text.as_str())];
+    let mut server = Server::start(NO_XMPP, &settings);
+    server.wait_log("answering 503 until it can be");
+    database.restart();
+    assert_eq!(server.wait(), 78, "{}", server.log());
+    assert!(server.log().contains("holds no media"), "{}", server.log());
+    assert!(root.join("room@example.org/id").exists() && temporaries(&root) == 1);
+}
+
 /// The lock ends with its process, and a stale name in the file hinders nobody.
 #[test]
 fn a_killed_server_leaves_no_lock() {
@@ -521,6 +556,7 @@ fn a_killed_server_leaves_no_lock() {
         server.kill();
         server.start_again();
     }
+    server.wait_log("listening on");
     let mark = fs::read_to_string(server.storage().join(".store")).expect("the storage is marked");
     assert!(mark.contains(&format!("process {} on host ", server.pid())), "{mark}");
 }

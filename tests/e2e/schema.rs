@@ -322,6 +322,22 @@ fn a_newer_schema_is_refused_by_every_command() {
     }
 }
 
+/// Versions that the embedded database never had: `check` tells them, too.
+#[test]
+fn a_version_that_no_program_made_is_refused_by_every_command() {
+    for version in [0, 1, 2] {
+        let site = Embedded::old();
+        let set = format!("UPDATE schema_version SET version = {version}");
+        site.connection().execute_batch(&set).expect("the row is there");
+        for command in ["serve", "check", "fsck", "setup-schema", "upgrade-schema"] {
+            let (status, printed) = site.command(command);
+            assert_eq!(status, 1, "{command}: {printed}");
+            assert!(printed.contains(&format!("version {version} of the ")), "{command}: {printed}");
+        }
+        assert_eq!(site.version(), version);
+    }
+}
+
 #[test]
 fn an_upgrade_may_be_killed_at_any_call() {
     let (mut kills, site) = (0, Embedded::old());
