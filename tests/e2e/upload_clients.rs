@@ -161,8 +161,17 @@ fn profanity_uploads_in_a_terminal() {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/profanity.py").display().to_string();
         let (folder, port) = (scratch.path().display().to_string(), site.xmpp.client_port.to_string());
         let file = photo().display().to_string();
-        let command =
-            ["/usr/bin/python3", &script, &folder, sender.bare(), PASSWORD, &port, recipient.bare(), &file];
+        let command = [
+            "/usr/bin/python3",
+            &script,
+            &folder,
+            sender.bare(),
+            PASSWORD,
+            &port,
+            COMPONENT,
+            recipient.bare(),
+            &file,
+        ];
         let (status, printed) = run(&command);
         assert_eq!(status, 0, "{printed}");
         site.assert_photo(&received(&recipient));
