@@ -30,6 +30,8 @@ mod requests;
 mod slots;
 #[path = "../fuzz/targets/stream.rs"]
 mod stream;
+#[path = "../fuzz/targets/tokens.rs"]
+mod tokens;
 
 /// Makes a function of a target.
 #[macro_export]
@@ -61,6 +63,7 @@ const TARGETS: &[Target] = &[
     ("requests", requests::hold),
     ("slots", slots::hold),
     ("stream", stream::hold),
+    ("tokens", tokens::hold),
 ];
 
 #[test]

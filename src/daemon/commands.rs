@@ -168,9 +168,11 @@ pub fn drop_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
 /// # Errors
 /// When something is left that is not as it must be.
 pub fn fsck(config: &Config, repair: bool, out: &mut dyn Write) -> Result<()> {
-    let library = open::stores(config)?.library;
+    let open::Opened { library, uploads } = open::stores(config)?;
     library.open()?;
     let Report { mended, left } = library.fsck(repair, &mut |finding| say(out, &finding.to_string()))?;
+    let of_uploads = uploads.fsck(repair, &mut |finding| say(out, &finding.to_string()))?;
+    let (mended, left) = (mended + of_uploads.mended, left + of_uploads.left);
     say(out, &format!("{mended} mended, {left} left"));
     if left == 0 {
         return Ok(());

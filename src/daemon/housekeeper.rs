@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::media::{Library, Progress, Remover, Walker};
-use crate::uploads::{Sweeper, UploadService};
+use crate::uploads::{Sweeper, UploadService, UploadWalker};
 
 /// Something that is done again and again.
 pub(super) struct Chore {
@@ -32,11 +32,16 @@ pub(super) fn chores(library: &Arc<Library>, uploads: &Arc<UploadService>, after
         (Remover::new(Arc::clone(library)), Walker::new(Arc::clone(library), after_crash));
     let lost = Arc::clone(library);
     let mut sweeper = Sweeper::new(Arc::clone(uploads));
+    let age = Arc::clone(library);
+    let age = Box::new(move || age.housekeeping().orphan_age);
+    let mut upload_walker = UploadWalker::new(Arc::clone(uploads), age);
+    let walk_uploads = move || Ok(upload_walker.run()?.map_or(Progress::Done, Progress::More));
     let sweep = move || Ok(sweeper.run()?.map_or(Progress::Done, Progress::More));
     vec![
         Chore { name: "removing deleted files", every: every(), run: Box::new(move || remover.run()) },
         Chore { name: "walking the store", every: every(), run: Box::new(move || walker.run()) },
         Chore { name: "removing uploads", every: Box::new(|| limits::UPLOAD_SWEEP), run: Box::new(sweep) },
+        Chore { name: "walking the uploads", every: every(), run: Box::new(walk_uploads) },
         Chore { name: "emptying .lost", every: every(), run: Box::new(move || lost.empty_lost()) },
     ]
 }

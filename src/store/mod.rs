@@ -25,6 +25,8 @@ mod schema;
 mod sqlite;
 mod statements;
 mod upload;
+#[cfg(test)]
+mod upload_conformance;
 mod upload_files;
 mod upload_operations;
 mod upload_table;

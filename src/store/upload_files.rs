@@ -10,7 +10,9 @@ use std::time::SystemTime;
 
 use super::directory::{failure, removal};
 use super::files::StoredFile;
+use super::lost;
 use super::upload::Sealed;
+use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::model::UploadFile;
 use crate::sys::fs::Dir;
@@ -32,6 +34,10 @@ pub trait UploadFiles: Send + Sync {
 
     /// Removes a file; says whether it was there.
     fn remove(&self, file: &UploadFile) -> Result<bool>;
+
+    /// Moves a file that no row names out of the way, to where an operator finds it. Gives its new path below the storage
+    /// root; `None` if it is gone already.
+    fn set_aside(&self, file: &UploadFile, now: Timestamp) -> Result<Option<PathBuf>>;
 
     /// Brings what [`UploadFiles::remove`] did to these files to the disk: no crash brings them back afterwards.
     fn settle_removals(&self, files: &[UploadFile]) -> Result<()>;
@@ -146,6 +152,11 @@ impl UploadFiles for UploadDirectory {
             Some(folder) => removal(folder.remove(file.as_str())),
             None => Ok(false),
         }
+    }
+
+    fn set_aside(&self, file: &UploadFile, now: Timestamp) -> Result<Option<PathBuf>> {
+        let Some(folder) = self.folder(file)? else { return Ok(None) };
+        lost::set_aside_from(&self.root, &folder, UPLOADS, file.as_str(), now).map_err(failure)
     }
 
     fn settle_removals(&self, files: &[UploadFile]) -> Result<()> {

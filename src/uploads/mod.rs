@@ -4,6 +4,7 @@
 mod external;
 mod grant;
 mod name;
+mod orphans;
 mod put;
 mod reservations;
 mod room;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use crate::model::Purpose;
 pub use external::{ForeignPath, Proof};
+pub use orphans::{UploadFinding, UploadReport, UploadWalker};
 pub use put::{Put, PutTarget};
 pub use service::{Stores, UploadService};
 pub use settings::{External, JidRule, Keep, Protocol, Settings, UploadQuotas};

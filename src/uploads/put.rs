@@ -184,6 +184,9 @@ impl UploadService {
         self.check_open()?;
         let token = token.ok_or(Refusal::BadSlot)?;
         let slot = SlotTerms::verify(token, &self.keys, id, name)?.map_err(|_| Refusal::BadSlot)?;
+        if !self.settings().enabled {
+            return Err(Refusal::SenderRefused);
+        }
         if slot.ends <= self.clock.now() {
             return Err(Refusal::SlotEnded);
         }

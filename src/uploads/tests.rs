@@ -232,10 +232,11 @@ fn slots_are_refused_as_the_xep_says() {
         assert_eq!(memory.as_ref().map_or_else(word, |()| "ok".into()), expected, "{request:?}");
         assert_eq!(grant.as_ref().map_or_else(word, |_| "ok".into()), expected, "{request:?}");
     }
-    bench.grant(request(1000)).unwrap();
+    let granted = bench.slot(1000);
     bench.service.set_settings(Settings { enabled: false, ..settings() });
     assert!(!bench.service.is_enabled());
     assert!(matches!(bench.grant(request(1)), Err(SlotRefusal::Forbidden { .. })));
+    assert_eq!(bench.put(&granted, &[0; 1000]), Err(Refusal::SenderRefused));
 }
 
 #[test]
@@ -388,7 +389,7 @@ fn the_oldest_messages_make_room_where_that_is_wanted() {
     assert_eq!(bench.files().len(), 3);
     // More than the messages take does not go.
     let (text, retry) = no_room(&bench, request(91));
-    assert!(text.contains("alone is larger") && retry.is_none(), "{text}");
+    assert!(text.ends_with("Delete some of them to make room.") && retry.is_none(), "{text}");
     let permanent = SlotRequest { purpose: Some(Purpose::Permanent), ..request(90) };
     bench.put(&bench.grant(permanent).unwrap(), &[0; 90]).unwrap();
     assert!(!bench.is_there(&new) && bench.is_there(&profile));

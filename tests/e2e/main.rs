@@ -34,5 +34,6 @@ mod starving;
 #[path = "../support/mod.rs"]
 mod support;
 mod upload_clients;
+mod uploads;
 mod waiting;
 mod watching;

@@ -6,6 +6,7 @@ pub mod child;
 pub mod ejabberd;
 pub mod exposition;
 pub mod gateway;
+pub mod granter;
 pub mod http;
 pub mod load;
 pub mod media;
