@@ -178,6 +178,24 @@ fn profanity_uploads_in_a_terminal() {
     }
 }
 
+#[test]
+fn gajim_s_library_uploads() {
+    for site in Site::both() {
+        let user = site.user();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/support/nbxmpp_upload.py")
+            .display()
+            .to_string();
+        let (address, file) = (site.address(), photo().display().to_string());
+        let command = ["/usr/bin/python3", &script, user.bare(), PASSWORD, &address, &file, "image/jpeg"];
+        let (status, printed) = run(&command);
+        assert_eq!(status, 0, "{printed}");
+        // The library's own warnings may stand before or behind it.
+        let url = printed.lines().find(|line| line.starts_with("http"));
+        site.assert_photo(url.unwrap_or_else(|| panic!("no address: {printed}")));
+    }
+}
+
 /// A file of this size.
 fn file(scratch: &Scratch, size: usize) -> PathBuf {
     let path = scratch.join("file");
