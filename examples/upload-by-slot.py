@@ -33,7 +33,7 @@ async def upload(jid: str, password: str, address: str, file: Path, purpose: str
     xmpp.connect(host, int(port))
     await started
     try:
-        return await xmpp["xep_0363"].upload_file(file, purpose=purpose, timeout=TIME)
+        return await xmpp.plugin["xep_0363"].upload_file(file, purpose=purpose, timeout=TIME)
     finally:
         await xmpp.disconnect(wait=0)
 

@@ -189,7 +189,7 @@ pub const COMPONENT_BURST: u32 = 20;
 pub const COMPONENT_TOKEN: Duration = Duration::from_millis(100);
 /// Bare JIDs whose rates are known, 1 MB of them; beyond, those that asked longest ago are forgotten.
 pub const COMPONENT_RATES: usize = 10_000;
-/// Requests to the component may occupy one of so many worker threads of the HTTP server.
+/// Of so many worker threads of the HTTP server, one may be busy with requests to the component.
 pub const COMPONENT_SHARE: usize = 8;
 /// Requests to the component that may wait for such a thread. Beyond: `resource-constraint`.
 pub const COMPONENT_JOBS: usize = 256;

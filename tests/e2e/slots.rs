@@ -187,6 +187,37 @@ fn only_those_who_may_upload_get_a_slot() {
 }
 
 #[test]
+fn a_full_quota_is_told_in_words_with_the_date_of_room() {
+    let quotas = [("upload.quota.user", "2000"), ("upload.quota.profile", "500")];
+    let site = Site::start(&[&UPLOADS[..], &quotas].concat());
+    let (user, scratch) = (site.user(), Scratch::new());
+    let file = scratch.join("file");
+    fs::write(&file, [0; 1500]).expect("the scratch directory takes files");
+    ask_for(&user, COMPONENT, "a", 1500, "image/jpeg").expect("a slot").upload(&file).expect(201);
+    let refused = ask_for(&user, COMPONENT, "b", 600, "image/jpeg").unwrap_err();
+    assert_eq!(refused.condition, "wait resource-constraint");
+    // The file is of a message, which is kept for 31 days.
+    let retry = refused.retry.expect("a date");
+    assert!(refused.text.contains("2000 bytes") || refused.text.contains("2 KB"), "{}", refused.text);
+    assert!(
+        refused.text.contains("1.5 KB are used") && refused.text.contains(&retry[..10]),
+        "{}",
+        refused.text
+    );
+    let larger = ask_for(&user, COMPONENT, "b", 2001, "image/jpeg").unwrap_err();
+    assert_eq!((larger.condition.as_str(), larger.retry), ("wait resource-constraint", None));
+    let profile = |size: &str| {
+        let attributes = [("filename", "me.jpg"), ("size", size)];
+        ask(&user, COMPONENT, &attributes, &format!("<profile xmlns='{PURPOSE}'/>")).map(|slot| slot.put)
+    };
+    assert_eq!(profile("501").unwrap_err().condition, "wait resource-constraint");
+    // A slot reserves its size while it lives, and others have quotas of their own.
+    profile("400").expect("a slot");
+    assert_eq!(profile("200").unwrap_err().condition, "wait resource-constraint");
+    assert!(ask_for(&site.user(), COMPONENT, "b", 2000, "image/jpeg").is_ok());
+}
+
+#[test]
 fn iqs_that_ask_for_no_slot_get_none_and_replies_get_no_reply() {
     let user = site().user();
     let request = |id: &str, kind: &str, inner: &str| {

@@ -2,12 +2,13 @@
 //! other clients do.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use crate::site::{photo, photo_bytes, unique, xmpp_of};
 use crate::slots::UPLOADS;
-use crate::support::child::run;
+use crate::support::child::{Guarded, run};
 use crate::support::ejabberd::Ejabberd;
 use crate::support::gateway::Gateway;
 use crate::support::http::{Raw, Request};
@@ -16,8 +17,8 @@ use crate::support::scratch::Scratch;
 use crate::support::server::{Server, Xmpp};
 use crate::support::slot::{PURPOSE, Slot, UPLOAD, ask, ask_for};
 use crate::support::stanza::Stanza;
-use crate::support::wait_for;
 use crate::support::xmpp_client::{Client, Policy};
+use crate::support::{free_port, wait_for};
 
 /// A media server with an upload service, on an XMPP server that offers TLS.
 struct Site {
@@ -161,12 +162,92 @@ fn profanity_uploads_in_a_terminal() {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/profanity.py").display().to_string();
         let (folder, port) = (scratch.path().display().to_string(), site.xmpp.client_port.to_string());
         let file = photo().display().to_string();
-        let command =
-            ["/usr/bin/python3", &script, &folder, sender.bare(), PASSWORD, &port, recipient.bare(), &file];
+        let command = [
+            "/usr/bin/python3",
+            &script,
+            &folder,
+            sender.bare(),
+            PASSWORD,
+            &port,
+            COMPONENT,
+            recipient.bare(),
+            &file,
+        ];
         let (status, printed) = run(&command);
         assert_eq!(status, 0, "{printed}");
         site.assert_photo(&received(&recipient));
     }
+}
+
+#[test]
+fn gajim_s_library_uploads() {
+    for site in Site::both() {
+        let user = site.user();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/support/nbxmpp_upload.py")
+            .display()
+            .to_string();
+        let (address, file) = (site.address(), photo().display().to_string());
+        let command = ["/usr/bin/python3", &script, user.bare(), PASSWORD, &address, &file, "image/jpeg"];
+        let (status, printed) = run(&command);
+        assert_eq!(status, 0, "{printed}");
+        // The library's own warnings may stand before or behind it.
+        let url = printed.lines().find(|line| line.starts_with("http"));
+        site.assert_photo(url.unwrap_or_else(|| panic!("no address: {printed}")));
+    }
+}
+
+/// The location of `examples/nginx.conf`, in front of a server on this port.
+fn nginx(scratch: &Scratch, port: u16, backend: u16) -> Guarded {
+    let example = include_str!("../../examples/nginx.conf");
+    let (_, location) = example.split_once("\tlocation / {").expect("the example has a location");
+    let location = location.rsplit_once('}').expect("the server's end").0;
+    let location = location.replace("127.0.0.1:8080", &format!("127.0.0.1:{backend}"));
+    let folder = scratch.path().display();
+    // Its workers would be another user's, to whom the scratch directory may be closed.
+    let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
+    let config = format!(
+        "daemon off; {user} pid {folder}/pid; error_log {folder}/error.log; events {{}}\n\
+         http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;\n\
+         server {{ listen 127.0.0.1:{port};\n location / {{{location} }} }}\n"
+    );
+    let path = scratch.join("nginx.conf").display().to_string();
+    fs::write(&path, config).expect("the scratch directory takes files");
+    let log = scratch.join("error.log").display().to_string();
+    let mut nginx =
+        Guarded::start(&["/usr/sbin/nginx", "-e", &log, "-c", &path], &[], &scratch.join("output"));
+    wait_for("nginx to listen", || {
+        assert!(nginx.ended().is_none(), "nginx ended:\n{}", nginx.printed());
+        TcpStream::connect(("127.0.0.1", port)).ok()
+    });
+    nginx
+}
+
+#[test]
+fn the_example_of_nginx_passes_large_uploads_on_as_they_come() {
+    let (scratch, port) = (Scratch::new(), free_port());
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let site = crate::site::Site::start(&[
+        ("upload.enabled", "true"),
+        ("http.endpoint", &endpoint),
+        ("http.trusted.proxies", "127.0.0.1"),
+    ]);
+    let _nginx = nginx(&scratch, port, site.server.port());
+    let bytes = fs::read(file(&scratch, 3_000_000)).expect("the file is there");
+    let slot = ask_for(&site.user(), COMPONENT, "a b.bin", bytes.len(), "image/jpeg").expect("a slot");
+    let target = slot.put.strip_prefix(&endpoint).expect("an address of nginx");
+    let mut raw = Raw::connect(port);
+    raw.send(format!("PUT {target} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", bytes.len()));
+    raw.send(&bytes[..2_000_000]);
+    // The server has the first part before the last is sent: nginx keeps nothing back.
+    wait_for("the first part of the upload", || {
+        let storage = fs::read_dir(site.server.storage()).expect("the storage is there").flatten();
+        let mut names = storage.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.any(|name| name.starts_with(".upload-")).then_some(())
+    });
+    raw.send(&bytes[2_000_000..]);
+    assert_eq!(raw.final_answer().expect("an answer").status, 201);
+    assert_eq!(Request::get(&slot.get).send().expect(200).body, bytes);
 }
 
 /// A file of this size.

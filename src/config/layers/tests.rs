@@ -440,6 +440,8 @@ fn a_new_configuration_must_be_valid_by_itself() {
         "http.threads=9\nhttp.uploads.max=9",
         "https.enabled=true",
         "xmpp.connection.username=a@b",
+        "upload.enabled=true",
+        "upload.external.protocol=jwt",
     ] {
         let new = source(&format!("{LEAST}http.uploads.max=8\n{wrong}"));
         assert!(Config::merge(&running, &new).is_err(), "{wrong}");
