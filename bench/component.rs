@@ -1,44 +1,25 @@
 //! A component that does nothing but ask for confirmations (XEP-0114, XEP-0070): what the XMPP server and the user's
 //! client alone allow.
 
-use std::io::Write;
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
-
-use sha1::{Digest, Sha1};
 
 use crate::http::p99;
 use crate::rounds::Done;
-use crate::support::prosody::{ABSENT, SECRET};
-use crate::support::stanza::{Stanza, StreamReader, escape};
+use crate::support::gateway::Gateway;
+use crate::support::prosody::ABSENT;
+use crate::support::stanza::escape;
 use crate::support::xmpp_client::HTTP_AUTH;
 
 /// A connected component.
 pub struct Component {
-    socket: TcpStream,
-    reader: StreamReader<TcpStream>,
+    gateway: Gateway,
     asked: u64,
 }
 
 impl Component {
     /// Connects as the component that nobody else is.
     pub fn connect(port: u16) -> Self {
-        let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("Prosody listens");
-        socket.set_nodelay(true).expect("TCP has no delay");
-        let mut reader = StreamReader::new(socket.try_clone().expect("sockets can be cloned"));
-        let header = format!(
-            "<stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' \
-             to='{ABSENT}'>"
-        );
-        socket.write_all(header.as_bytes()).expect("Prosody reads");
-        let stream = reader.header().expect("Prosody opens a stream");
-        let digest = Sha1::digest(format!("{}{SECRET}", stream.attribute("id")));
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let handshake = format!("<handshake>{digest}</handshake>");
-        socket.write_all(handshake.as_bytes()).expect("Prosody reads");
-        let accepted = reader.stanza().expect("Prosody answers").expect("Prosody goes on");
-        assert_eq!(accepted.name, "handshake", "{accepted:?}");
-        Self { socket, reader, asked: 0 }
+        Self { gateway: Gateway::connect(port, ABSENT), asked: 0 }
     }
 
     /// Keeps so many requests to this user under way; the unit is a confirmation.
@@ -76,13 +57,13 @@ impl Component {
              in your client. If not, deny it, or do nothing: it will then be refused.\nConfirmation message for \
              transaction {id}</body><confirm xmlns='{HTTP_AUTH}' id='{id}' method='{method}' url='{url}'/></message>"
         );
-        self.socket.write_all(stanza.as_bytes()).expect("Prosody reads");
+        self.gateway.send(&stanza);
     }
 
     /// Waits for the next confirmation; its number.
     fn confirmation(&mut self) -> u64 {
         loop {
-            let stanza: Stanza = self.reader.stanza().expect("Prosody sends XML").expect("Prosody goes on");
+            let stanza = self.gateway.stanza();
             let confirm = stanza.child("confirm", HTTP_AUTH).filter(|_| stanza.attribute("type") != "error");
             if let Some(confirm) = confirm {
                 return confirm.attribute("id").parse().expect("the id that was sent");

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The main job before your eyes: a private XMPP server, the media server, a photo that is uploaded,
-# confirmed over XMPP, listed, downloaded, refused to strangers, retitled and deleted.
+# confirmed over XMPP, listed, downloaded, refused to strangers, retitled and deleted; and one that an XMPP client
+# uploads by a slot.
 # KEEP=1 leaves the site running. Everything is in one scratch directory and on loopback ports.
 set -eu
 cd "$(dirname "$0")/.."
@@ -101,6 +102,7 @@ cargo build --locked --quiet --bin buddycloud-media-server --example xmpp-confir
 target=$(cargo metadata --locked --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 server=$target/debug/buddycloud-media-server
 client=$target/debug/examples/xmpp-confirm
+python=$(scripts/install-python-clients "$target")
 
 say "Starting a private Prosody for the domain $domain"
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/buddycloud-demo.XXXXXX")
@@ -142,6 +144,7 @@ endpoint=http://127.0.0.1:$http_port
 cat >"$scratch/mediaserver.properties" <<END
 http.port=$http_port
 http.endpoint=$endpoint
+upload.enabled=true
 xmpp.component.host=127.0.0.1
 xmpp.component.port=$component_port
 xmpp.component.subdomain=media
@@ -218,6 +221,20 @@ sign "$alice"
 request 201 -X PUT -H "Authorization: Basic $token" -F "data=@$picture;type=image/png" "$url/avatar"
 grep -q '"height":200,"width":200' "$scratch/body" || fail 'the avatar is not square'
 request 200 "$url/avatar?maxheight=64&maxwidth=64"
+
+say 'XMPP clients upload by slots (XEP-0363): here slixmpp, which asks nobody to confirm and finds the service itself'
+upload_by_slot() { # FILE [PURPOSE]: leaves the address in $slot_url
+	echo "\$ upload-by-slot.py alice@$domain PASSWORD $xmpp $*"
+	slot_url=$("$python" examples/upload-by-slot.py "alice@$domain" "$password" "$xmpp" "$@") || fail 'no upload'
+	echo "  -> $slot_url"
+}
+upload_by_slot "$photo"
+request 200 "$slot_url"
+cmp "$photo" "$scratch/body" || fail 'other bytes came down'
+echo '  the same bytes came down'
+upload_by_slot "$photo" ephemeral
+request 200 "$slot_url"
+grep -i '^cache-control:' "$scratch/head" | sed 's/^/  a story is gone tomorrow: /'
 
 say 'Nobody else changes it'
 request 401 -X DELETE "$url/$id"

@@ -26,6 +26,16 @@ impl Timestamp {
         self.0
     }
 
+    /// So much later; the last time there is, if that is too late.
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(micros(span)))
+    }
+
+    /// So much earlier; the first time there is, if that is too early.
+    pub fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(micros(span)))
+    }
+
     /// The time in whole seconds for HTTP dates (RFC 9110 section 5.6.7), at least 1970 and at most 9999.
     pub fn to_http_seconds(self) -> SystemTime {
         const LAST: i64 = 253_402_300_799;
@@ -34,9 +44,12 @@ impl Timestamp {
     }
 }
 
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
-        let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         Self(match time.duration_since(UNIX_EPOCH) {
             Ok(after) => micros(after),
             Err(before) => -micros(before.duration()),

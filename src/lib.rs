@@ -7,6 +7,7 @@ pub mod admin;
 pub mod cache;
 pub mod cli;
 pub mod clock;
+pub mod component;
 pub mod config;
 pub mod daemon;
 pub mod error;
@@ -23,5 +24,7 @@ pub mod store;
 pub mod sys;
 #[cfg(test)]
 mod testing;
+pub mod tokens;
+pub mod uploads;
 pub mod web;
 pub mod xmpp;

@@ -206,6 +206,18 @@ pub const DISCOVERY_ITEMS: usize = 1000;
 pub const DISCOVERY_FOREIGN_ITEMS: usize = 50;
 /// Items that are asked at a time.
 pub const DISCOVERY_WINDOW: usize = 50;
+/// Requests that one bare JID may make of the component at once: a person who sends an album makes 20.
+pub const COMPONENT_BURST: u32 = 20;
+/// After that, the time from one request to the next: a client on a fast network uploads small files as fast.
+pub const COMPONENT_TOKEN: Duration = Duration::from_millis(100);
+/// Bare JIDs whose rates are known, 1 MB of them; beyond, those that asked longest ago are forgotten.
+pub const COMPONENT_RATES: usize = 10_000;
+/// Of so many worker threads of the HTTP server, one may be busy with requests to the component.
+pub const COMPONENT_SHARE: usize = 8;
+/// Requests to the component that may wait for such a thread. Beyond: `resource-constraint`.
+pub const COMPONENT_JOBS: usize = 256;
+/// The fewest bytes of the secret that is shared with an XMPP server which hands out slots: 128 bits.
+pub const EXTERNAL_SECRET_BYTES: usize = 16;
 /// Pages of one affiliation list that are read (XEP-0059).
 pub const AFFILIATION_PAGES: usize = 200;
 /// Requests that wait for one and the same lookup.
@@ -281,6 +293,43 @@ pub const ORPHANS: usize = 10_000;
 pub const HOUSEKEEPER_END: Duration = Duration::from_secs(1);
 /// Rows that `fsck` reads at a time.
 pub const FSCK_ROWS: usize = 1000;
+/// How long a slot waits for its PUT to begin (XEP-0363 section 5).
+pub const SLOT_TIME: Duration = Duration::from_secs(300);
+/// How long after its slot was made a PUT may end. The row of an upload that is gone stays as long, so that no slot is used
+/// twice.
+pub const PUT_TIME: Duration = Duration::from_secs(48 * 3600);
+/// Characters of the ids and file names of uploads, each of 62 values: 142 bits.
+pub const UPLOAD_ID_CHARS: usize = 24;
+/// Characters of an upload's id that logs show: the whole id gives access to the file.
+pub const UPLOAD_ID_SHOWN: usize = 6;
+/// Uploads that are expired, emptied or let go in one transaction, so that others need not wait long.
+pub const UPLOAD_BATCH: usize = 100;
+/// Expiring uploads that are read to tell when there will be room.
+pub const EXPIRIES: usize = 10_000;
+/// The time of which `upload.quota.day` has one sum. The sums of a day are read one by one.
+pub const DAY_STEP: Duration = Duration::from_secs(600);
+/// Rows of uploads that are kept for readers.
+pub const UPLOAD_ROWS: usize = 4096;
+/// Slots of one user that wait for their PUT.
+pub const SLOTS_PER_USER: usize = 50;
+/// Slots of all users of one domain that wait for their PUT.
+pub const SLOTS_PER_DOMAIN: usize = 1000;
+/// Characters of a token.
+pub const SIGNED_TOKEN_CHARS: usize = 3 * 1024;
+/// How often the keys of tokens are read, so that a node learns of new ones and of those that were revoked.
+pub const SECRETS_READ: Duration = Duration::from_secs(5);
+/// How often they are read at most for a token of an unknown key: tokens are cheap to make up.
+pub const SECRETS_SEARCH: Duration = Duration::from_secs(1);
+/// How long before its day a key is made, so that all nodes know it when the first one uses it.
+pub const SECRETS_EARLY: Duration = Duration::from_secs(3600);
+/// How often all files of uploads are compared with their rows.
+pub const UPLOAD_WALK: Duration = Duration::from_secs(24 * 3600);
+/// The pause after each [`UPLOAD_BATCH`] files of that walk, so that it slows nobody down.
+pub const UPLOAD_WALK_PAUSE: Duration = Duration::from_millis(50);
+/// Files without a row that one walk moves.
+pub const UPLOAD_ORPHANS: usize = 10_000;
+/// How often expired uploads are looked for; their files are gone within twice this time.
+pub const UPLOAD_SWEEP: Duration = Duration::from_secs(10);
 /// How long a stopping daemon waits for what runs.
 pub const SHUTDOWN_TIME: Duration = Duration::from_secs(20);
 

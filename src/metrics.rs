@@ -95,6 +95,10 @@ pub enum Route {
     Update,
     /// Delete.
     Delete,
+    /// Send a file by slot.
+    PutUpload,
+    /// Fetch a file that was sent by slot.
+    GetUpload,
     /// `OPTIONS`, with CORS.
     Options,
     /// No route: malformed or unknown requests, and those refused before routing.
@@ -104,7 +108,7 @@ pub enum Route {
 
 impl Route {
     /// Every route, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::List,
         Self::Upload,
         Self::SetAvatar,
@@ -112,6 +116,8 @@ impl Route {
         Self::Metadata,
         Self::Update,
         Self::Delete,
+        Self::PutUpload,
+        Self::GetUpload,
         Self::Options,
         Self::None,
     ];
@@ -126,6 +132,8 @@ impl Route {
             Self::Metadata => "metadata",
             Self::Update => "update",
             Self::Delete => "delete",
+            Self::PutUpload => "put_upload",
+            Self::GetUpload => "get_upload",
             Self::Options => "options",
             Self::None => "none",
         }

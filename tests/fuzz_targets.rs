@@ -30,8 +30,12 @@ mod previews;
 mod properties;
 #[path = "../fuzz/targets/requests.rs"]
 mod requests;
+#[path = "../fuzz/targets/slots.rs"]
+mod slots;
 #[path = "../fuzz/targets/stream.rs"]
 mod stream;
+#[path = "../fuzz/targets/tokens.rs"]
+mod tokens;
 #[path = "../fuzz/targets/webp.rs"]
 mod webp;
 
@@ -65,7 +69,9 @@ const TARGETS: &[Target] = &[
     ("previews", previews::hold),
     ("properties", properties::hold),
     ("requests", requests::hold),
+    ("slots", slots::hold),
     ("stream", stream::hold),
+    ("tokens", tokens::hold),
     ("webp", webp::hold),
 ];
 

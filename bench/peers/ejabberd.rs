@@ -1,10 +1,10 @@
-//! ejabberd with mod_http_upload. It runs apart from the system's: without a node's name, hence without epmd, and
-//! with its database, log and uploads in a scratch directory.
+//! ejabberd with mod_http_upload, with its database, log and uploads in a scratch directory.
 
 use std::path::{Path, PathBuf};
 
-use super::{configure, folder, wait_ready};
+use super::{configure, wait_ready};
 use crate::support::child::Guarded;
+use crate::support::ejabberd::launch;
 use crate::support::free_port;
 use crate::support::scratch::Scratch;
 use crate::uploads::Slots;
@@ -32,16 +32,7 @@ impl Ejabberd {
         let ports = [self.slots.client_port, self.slots.port].map(|port| port.to_string());
         let values = [("DIR", directory.as_str()), ("C2S_PORT", &ports[0]), ("HTTP_PORT", &ports[1])];
         let config = configure(&self.scratch, "ejabberd.yml", include_str!("ejabberd.yml"), &values);
-        let quoted = |path: String| format!("\"{path}\""); // an Erlang string
-        let (config, spool) = (quoted(config), quoted(folder(&self.scratch, "spool")));
-        let log = quoted(format!("{directory}/ejabberd.log"));
-        let library = library();
-        let command = [
-            &["erl", "-noinput", "+K", "true", "+P", "250000", "-pa", &library, "-mnesia", "dir", &spool][..],
-            &["-ejabberd", "config", &config, "log_path", &log, "-s", "ejabberd"],
-        ];
-        let environment = [("HOME", directory.as_str()), ("ERL_MAX_PORTS", "32000")];
-        Guarded::start(&command.concat(), &environment, &self.scratch.join("output"))
+        launch(self.scratch.path(), Path::new(&config))
     }
 
     /// Ends the process.
@@ -58,13 +49,4 @@ impl Ejabberd {
     pub fn uploads(&self) -> PathBuf {
         self.scratch.join("upload")
     }
-}
-
-/// The folder of its modules; Debian's has the version in its name.
-fn library() -> String {
-    let folder = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
-    let entries = std::fs::read_dir(Path::new(&folder)).into_iter().flatten().flatten();
-    let found =
-        entries.map(|entry| entry.path().join("ebin")).find(|path| path.join("ejabberd.beam").exists());
-    found.expect("ejabberd is not installed: run scripts/install-dependencies bench").display().to_string()
 }

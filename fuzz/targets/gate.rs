@@ -76,6 +76,7 @@ impl Run {
             lookups_per_address: 64,
             lookups_total: 1024,
             endpoint: Some("https://media.example.com".to_owned()),
+            upload_size: None,
             service_name: "example.com".parse().expect("a domain"),
         };
         let mut run = Self {

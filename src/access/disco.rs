@@ -9,6 +9,9 @@ use crate::xmpp::{Element, Link, ns};
 /// The form that tells the HTTP interface (XEP-0128).
 const API_FORM: &str = "http://buddycloud.org/v1/api";
 
+/// The purposes of uploads that are kept (XEP-0363 version 1.2.0 section 6).
+const PURPOSES: [&str; 4] = ["message", "profile", "ephemeral", "permanent"];
+
 /// What the replies tell.
 #[derive(Clone, Debug)]
 pub struct About<'a> {
@@ -22,6 +25,15 @@ pub struct About<'a> {
     pub now: Timestamp,
     /// Where the HTTP interface is found from outside.
     pub endpoint: Option<&'a str>,
+    /// Bytes of the largest file that the upload service takes (XEP-0363), if there is one.
+    pub upload: Option<u64>,
+}
+
+impl About<'_> {
+    /// Bytes of the largest file that may be uploaded, where this link tells it.
+    fn upload_size(&self) -> Option<u64> {
+        self.upload.filter(|_| self.link == Link::Component)
+    }
 }
 
 /// A stanza error: type and condition (RFC 6120 section 8.3).
@@ -81,19 +93,19 @@ fn content(kind: &str, request: &Element, about: &About<'_>) -> Result<Option<El
     }
 }
 
-/// XEP-0030. Clients look for exactly this identity.
+/// XEP-0030. Some clients read only the first identity, some only the first form, and some join the fields of all forms:
+/// those of the upload service come first, and no other form has a `max-file-size`. Clients of buddycloud look through
+/// all identities for exactly theirs.
 fn info(about: &About<'_>) -> Element {
-    let (category, kind) = match about.link {
-        Link::Component => ("component", "generic"),
-        Link::Client => ("client", "bot"),
-    };
-    let identity = Element::new("identity", ns::DISCO_INFO)
-        .with("category", category)
-        .with("type", kind)
-        .with("name", "Media Server");
-    let mut query = Element::new("query", ns::DISCO_INFO).with_child(identity);
-    for feature in [ns::DISCO_INFO, ns::PING, ns::LAST, ns::TIME] {
-        query.push(Element::new("feature", ns::DISCO_INFO).with("var", feature));
+    let mut query = Element::new("query", ns::DISCO_INFO);
+    if let Some(max_size) = about.upload_size() {
+        query.push(identity("store", "file", "HTTP File Upload"));
+        own_info(about, &mut query);
+        query.push(feature(ns::UPLOAD));
+        PURPOSES.iter().for_each(|name| query.push(feature(&format!("{}#{name}", ns::UPLOAD_PURPOSE))));
+        query.push(upload_form(max_size));
+    } else {
+        own_info(about, &mut query);
     }
     match (about.link, about.endpoint) {
         (Link::Component, Some(endpoint)) => query.with_child(api_form(endpoint)),
@@ -101,15 +113,42 @@ fn info(about: &About<'_>) -> Element {
     }
 }
 
-fn api_form(endpoint: &str) -> Element {
-    let field = |name: &str, kind: &str, value: &str| {
-        let value = Element::new("value", ns::DATA_FORMS).with_text(value);
-        Element::new("field", ns::DATA_FORMS).with("var", name).with("type", kind).with_child(value)
+/// The media server's own identity and features.
+fn own_info(about: &About<'_>, query: &mut Element) {
+    let (category, kind) = match about.link {
+        Link::Component => ("component", "generic"),
+        Link::Client => ("client", "bot"),
     };
-    Element::new("x", ns::DATA_FORMS)
-        .with("type", "result")
-        .with_child(field("FORM_TYPE", "hidden", API_FORM))
-        .with_child(field("endpoint", "text-single", endpoint))
+    query.push(identity(category, kind, "Media Server"));
+    [ns::DISCO_INFO, ns::PING, ns::LAST, ns::TIME].iter().for_each(|name| query.push(feature(name)));
+}
+
+fn identity(category: &str, kind: &str, name: &str) -> Element {
+    Element::new("identity", ns::DISCO_INFO).with("category", category).with("type", kind).with("name", name)
+}
+
+fn feature(name: &str) -> Element {
+    Element::new("feature", ns::DISCO_INFO).with("var", name)
+}
+
+/// XEP-0363 section 4.
+fn upload_form(max_size: u64) -> Element {
+    form(ns::UPLOAD).with_child(field("max-file-size", "text-single", &max_size.to_string()))
+}
+
+fn api_form(endpoint: &str) -> Element {
+    form(API_FORM).with_child(field("endpoint", "text-single", endpoint))
+}
+
+/// A form that tells something (XEP-0128), with its type as the first field.
+fn form(form_type: &str) -> Element {
+    let form = Element::new("x", ns::DATA_FORMS).with("type", "result");
+    form.with_child(field("FORM_TYPE", "hidden", form_type))
+}
+
+fn field(name: &str, kind: &str, value: &str) -> Element {
+    let value = Element::new("value", ns::DATA_FORMS).with_text(value);
+    Element::new("field", ns::DATA_FORMS).with("var", name).with("type", kind).with_child(value)
 }
 
 /// XEP-0202.
@@ -134,6 +173,7 @@ mod tests {
         uptime: Duration::from_millis(61_900),
         now: Timestamp::from_micros(1_390_500_000_123_999),
         endpoint: None,
+        upload: None,
     };
 
     /// An IQ from Alice with this child.
@@ -175,12 +215,37 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_a_bot_without_an_endpoint() {
-        let about = About { link: Link::Client, endpoint: Some("https://api.example.com"), ..ABOUT };
+    fn the_upload_service_comes_first() {
+        let about =
+            About { endpoint: Some("https://api.example.com/media"), upload: Some(104_857_617), ..ABOUT };
+        let shown = xml(&iq("get", Element::new("query", ns::DISCO_INFO)), &about);
+        let expected = "<query xmlns='http://jabber.org/protocol/disco#info'>\
+            <identity category='store' type='file' name='HTTP File Upload'/>\
+            <identity category='component' type='generic' name='Media Server'/>\
+            <feature var='http://jabber.org/protocol/disco#info'/><feature var='urn:xmpp:ping'/>\
+            <feature var='jabber:iq:last'/><feature var='urn:xmpp:time'/>\
+            <feature var='urn:xmpp:http:upload:0'/>\
+            <feature var='urn:xmpp:http:upload:purpose:0#message'/>\
+            <feature var='urn:xmpp:http:upload:purpose:0#profile'/>\
+            <feature var='urn:xmpp:http:upload:purpose:0#ephemeral'/>\
+            <feature var='urn:xmpp:http:upload:purpose:0#permanent'/>\
+            <x xmlns='jabber:x:data' type='result'>\
+            <field var='FORM_TYPE' type='hidden'><value>urn:xmpp:http:upload:0</value></field>\
+            <field var='max-file-size' type='text-single'><value>104857617</value></field></x>\
+            <x xmlns='jabber:x:data' type='result'>\
+            <field var='FORM_TYPE' type='hidden'><value>http://buddycloud.org/v1/api</value></field>\
+            <field var='endpoint' type='text-single'><value>https://api.example.com/media</value></field></x>";
+        assert_eq!(shown, format!("{HEAD}type='result'>{expected}</query></iq>"));
+    }
+
+    #[test]
+    fn the_client_is_a_bot_without_an_endpoint_or_an_upload_service() {
+        let about =
+            About { link: Link::Client, endpoint: Some("https://api.example.com"), upload: Some(1), ..ABOUT };
         let shown = xml(&iq("get", Element::new("query", ns::DISCO_INFO)), &about);
         assert!(shown.starts_with("<iq id='i1' to='alice@example.org/phone' type='result'>"), "{shown}");
         assert!(shown.contains("<identity category='client' type='bot'"), "{shown}");
-        assert!(!shown.contains("jabber:x:data"), "{shown}");
+        assert!(!shown.contains("jabber:x:data") && !shown.contains("upload"), "{shown}");
     }
 
     #[test]

@@ -313,6 +313,7 @@ impl<P> Gate<P> {
             uptime: now.saturating_duration_since(connected.since),
             now: self.clock.now(),
             endpoint: self.settings.endpoint.as_deref(),
+            upload: self.settings.upload_size,
         };
         disco::reply(iq, &about).map(|reply| GateOutput::Send(link, reply))
     }

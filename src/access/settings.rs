@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::{BareJid, JidError};
 
-/// See the keys `media.domains`, `xmpp.reply.timeout`, `xmpp.cache.ttl`, `xmpp.pending.*` and `xmpp.lookups.*`.
+/// See the keys `media.domains`, `xmpp.reply.timeout`, `xmpp.cache.ttl`, `xmpp.pending.*`, `xmpp.lookups.*` and `upload.*`.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The domains whose channels are served.
@@ -25,6 +25,8 @@ pub struct Settings {
     pub lookups_total: usize,
     /// The public URL of the HTTP interface, for disco#info.
     pub endpoint: Option<String>,
+    /// Bytes of the largest file that the upload service takes, for disco#info; none if there is no such service.
+    pub upload_size: Option<u64>,
     /// The domain of the client's account. Its channel service is looked up when the link comes up.
     pub service_name: BareJid,
 }

@@ -34,6 +34,7 @@ pub(super) fn settings() -> Settings {
         lookups_per_address: 64,
         lookups_total: 1024,
         endpoint: None,
+        upload_size: None,
         service_name: "example.com".parse().unwrap(),
     }
 }

@@ -6,6 +6,7 @@ use super::types::ValueType;
 use crate::access::DomainRule;
 use crate::http::cors::Cors;
 use crate::model::Network;
+use crate::uploads::JidRule;
 
 /// The addresses that the server listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +131,24 @@ impl ValueType for DomainList {
     }
 }
 
+/// Users and domains.
+pub(super) struct JidList;
+
+impl ValueType for JidList {
+    type Value = Vec<JidRule>;
+
+    fn parse(&self, text: &str) -> Result<Vec<JidRule>, String> {
+        words(text)
+            .map(str::parse)
+            .collect::<Result<_, _>>()
+            .map_err(|_| format!("not a {}", self.describe()))
+    }
+
+    fn describe(&self) -> String {
+        "list of domains, *.domains and bare JIDs".to_owned()
+    }
+}
+
 /// The items of a list: separated by commas or blanks.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty())
@@ -185,6 +204,19 @@ mod tests {
         check(
             &OriginList,
             &[("a.example", "-"), ("https://a/", "-"), ("https://*.a", "-"), ("null", "-"), ("http://", "-")],
+        );
+        check(
+            &JidList,
+            &[
+                ("", "[]"),
+                (
+                    "Example.com, *.example.com alice@example.com",
+                    "[Domain(\"example.com\"), Below(\"example.com\"), User(alice@example.com)]",
+                ),
+                ("*", "-"),
+                ("alice@example.com/phone", "-"),
+                ("a.b !c", "-"),
+            ],
         );
         check(
             &DomainList,

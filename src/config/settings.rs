@@ -5,13 +5,14 @@ use log::LevelFilter;
 
 use self::Change::{Reload, ReloadWith, Restart};
 use self::DefaultValue::{Derived, Fixed, Mandatory, MandatoryForHttps};
-use super::list::{BindAddresses, DomainList, Networks, OriginList, SocketAddresses};
+use super::list::{BindAddresses, DomainList, JidList, Networks, OriginList, SocketAddresses};
 use super::types::{
-    Boolean, Choice, Domain, Endpoint, FilePath, Host, Jdbc, KeystoreType, Number, Password, SECURITY, Size,
-    Text, Time, ValueType,
+    Boolean, Choice, Domain, Endpoint, FilePath, Host, Jdbc, KeystoreType, LongSecret, NotEmpty, Number,
+    Password, SECURITY, Size, Text, Time, ValueType,
 };
 use crate::limits;
 use crate::preview::Sandbox;
+use crate::uploads::Protocol;
 use crate::xmpp::Security;
 
 /// One setting, as the manual describes it.
@@ -108,6 +109,10 @@ pub(super) const RETIRED: &[Retired] = &[
 
 /// A limit of bytes; 0 means unlimited.
 const QUOTA: Size<u64> = Size { min: 0, max: i64::MAX.unsigned_abs() };
+/// A limit of the size of a file.
+const FILE_SIZE: Size<u64> = Size { min: 1, max: i64::MAX.unsigned_abs() };
+/// How long files are kept; 0 means for ever.
+const KEEP: Time = Time::seconds(0, 3_153_600_000);
 const PORT: Number<u16> = Number { min: 1, max: u16::MAX };
 /// A port to listen on: 0 lets the system choose one.
 const LISTENING_PORT: Number<u16> = Number { min: 0, max: u16::MAX };
@@ -237,8 +242,7 @@ settings! {
         "The directory of the media files.";
     MEDIA_STORAGE_SYNC: Boolean = Boolean, "media.storage.sync", Fixed("on"), Restart,
         "Whether a file is on the disk before its upload is answered; off only for benchmarks.";
-    MEDIA_SIZELIMIT: Size<u64> = Size { min: 1, max: i64::MAX.unsigned_abs() }, "media.sizelimit",
-        Fixed("100M"), Reload,
+    MEDIA_SIZELIMIT: Size<u64> = FILE_SIZE, "media.sizelimit", Fixed("100M"), Reload,
         "The size of the largest file that is accepted.";
     MEDIA_TODISK_THRESHOLD: Size<usize> = Size { min: 0, max: 1 << 30 }, "media.todisk.threshold",
         Fixed("1M"), Reload,
@@ -255,6 +259,47 @@ settings! {
         "How old a file without metadata must be before it is moved to .lost.";
     HOUSEKEEPING_LOST_KEEP: Time = Time::seconds(0, 3650 * 86_400), "housekeeping.lost.keep", Fixed("30d"), Reload,
         "How long files in .lost are kept; 0 means for ever.";
+
+    UPLOAD_ENABLED: Boolean = Boolean, "upload.enabled", Fixed("false"), Reload,
+        "Whether XMPP clients may upload files by slots (XEP-0363).";
+    UPLOAD_SIZELIMIT: Size<u64> = FILE_SIZE, "upload.sizelimit", Derived("media.sizelimit"), Reload,
+        "The size of the largest file that is uploaded by a slot.";
+    UPLOAD_ALLOW: JidList = JidList, "upload.allow", Derived("xmpp.component.servername"), Reload,
+        "The users who may upload: those of a domain or of the domains below it, or single ones.";
+    UPLOAD_DENY: JidList = JidList, "upload.deny", Derived("none"), Reload,
+        "The users who may not upload, even where upload.allow names them.";
+    UPLOAD_KEEP_MESSAGE: Time = KEEP, "upload.keep.message", Fixed("31d"), Reload,
+        "How long files of messages are kept; 0 means for ever.";
+    UPLOAD_KEEP_PROFILE: Time = KEEP, "upload.keep.profile", Fixed("0"), Reload,
+        "How long files of profiles, such as avatars, are kept; 0 means for ever.";
+    UPLOAD_KEEP_EPHEMERAL: Time = Time::seconds(1, 3_153_600_000), "upload.keep.ephemeral", Fixed("1d"), Reload,
+        "How long files are kept that are to vanish, unless their date is earlier.";
+    UPLOAD_KEEP_PERMANENT: Time = KEEP, "upload.keep.permanent", Fixed("0"), Reload,
+        "How long files are kept that are published; 0 means for ever.";
+    UPLOAD_PURPOSE_PREFIXES: Boolean = Boolean, "upload.purpose.prefixes", Fixed("false"), Reload,
+        "Whether chat_, post_ and story_ before a file name stand for a purpose, as Movim writes them.";
+    UPLOAD_QUOTA_USER: Size<u64> = QUOTA, "upload.quota.user", Fixed("0"), Reload,
+        "The size of all uploads of one user together; 0 means unlimited.";
+    UPLOAD_QUOTA_DAY: Size<u64> = QUOTA, "upload.quota.day", Fixed("0"), Reload,
+        "The size of all uploads of one user within 24 hours; 0 means unlimited.";
+    UPLOAD_QUOTA_MESSAGE: Size<u64> = QUOTA, "upload.quota.message", Fixed("0"), Reload,
+        "The size of the files of one user's messages together; 0 means unlimited.";
+    UPLOAD_QUOTA_PROFILE: Size<u64> = QUOTA, "upload.quota.profile", Fixed("0"), Reload,
+        "The size of the files of one user's profile together; 0 means unlimited.";
+    UPLOAD_QUOTA_EPHEMERAL: Size<u64> = QUOTA, "upload.quota.ephemeral", Fixed("0"), Reload,
+        "The size of one user's files that are to vanish together; 0 means unlimited.";
+    UPLOAD_QUOTA_PERMANENT: Size<u64> = QUOTA, "upload.quota.permanent", Fixed("0"), Reload,
+        "The size of one user's published files together; 0 means unlimited.";
+    UPLOAD_QUOTA_ALL: Size<u64> = QUOTA, "upload.quota.all", Fixed("0"), Reload,
+        "The size of all uploads of all users together; 0 means unlimited.";
+    UPLOAD_QUOTA_MAKES_ROOM: Boolean = Boolean, "upload.quota.makes.room", Fixed("false"), Reload,
+        "Whether the oldest files of a user's messages are deleted when a new upload needs their room.";
+    UPLOAD_EXTERNAL_SECRET: LongSecret = LongSecret { min: limits::EXTERNAL_SECRET_BYTES }, "upload.external.secret",
+        Derived("none"), Reload,
+        "The secret shared with an XMPP server that hands out slots of its own.";
+    UPLOAD_EXTERNAL_PROTOCOL: NotEmpty<Choice<Protocol>> = NotEmpty(Choice(PROTOCOLS)), "upload.external.protocol",
+        Derived("none"), Reload,
+        "How that server signs its slots.";
 
     PREVIEW_MAX_PIXELS: Number<u64> = Number { min: 1, max: 1_000_000_000 }, "preview.max.pixels",
         Fixed("50000000"), Reload,
@@ -295,6 +340,8 @@ settings! {
 }
 
 const SANDBOXES: &[(&str, Sandbox)] = &[("required", Sandbox::Required), ("off", Sandbox::Off)];
+
+const PROTOCOLS: &[(&str, Protocol)] = &[("jwt", Protocol::Jwt), ("v2", Protocol::V2), ("v", Protocol::V)];
 
 const LEVELS: &[(&str, LevelFilter)] = &[
     ("error", LevelFilter::Error),

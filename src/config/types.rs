@@ -235,6 +235,48 @@ impl ValueType for Password {
     }
 }
 
+/// A secret that signs what goes over the net, so it must be long.
+pub(super) struct LongSecret {
+    /// Bytes.
+    pub(super) min: usize,
+}
+
+impl ValueType for LongSecret {
+    type Value = Secret;
+
+    fn parse(&self, text: &str) -> Result<Secret, String> {
+        if text.len() < self.min { Err(format!("not a {}", self.describe())) } else { Ok(Secret::new(text)) }
+    }
+
+    fn describe(&self) -> String {
+        format!("text of at least {} bytes", self.min)
+    }
+
+    /// An empty secret is refused: everybody knows it.
+    fn accepts_empty(&self) -> bool {
+        true
+    }
+}
+
+/// A value that may be left out, but not be empty.
+pub(super) struct NotEmpty<T>(pub(super) T);
+
+impl<T: ValueType> ValueType for NotEmpty<T> {
+    type Value = T::Value;
+
+    fn parse(&self, text: &str) -> Result<T::Value, String> {
+        self.0.parse(text)
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+
+    fn accepts_empty(&self) -> bool {
+        true
+    }
+}
+
 /// A path in the file system.
 pub(super) struct FilePath;
 
@@ -416,6 +458,14 @@ mod tests {
         check(&KeystoreType, &[("pkcs12", "Pkcs12"), ("JKS", "Jks"), ("JSK", "Jks"), ("PEM", "-")]);
         check(&Text, &[("a b", "\"a b\""), ("a\nb", "-"), ("a\0", "-")]);
         check(&Password, &[("a\nb", "[secret]")]);
+        let long = LongSecret { min: 16 };
+        check(
+            &long,
+            &[("0123456789abcdef", "[secret]"), ("0123456789abcde", "-"), ("", "-"), ("ééééééé", "-")],
+        );
+        assert_eq!(long.parse("hunter2").unwrap_err(), "not a text of at least 16 bytes");
+        check(&NotEmpty(Choice(&[("on", 1)])), &[("ON", "1"), ("", "-")]);
+        assert!(long.accepts_empty() && NotEmpty(Boolean).accepts_empty());
         check(&FilePath, &[("/a b/c", "\"/a b/c\""), ("a\0b", "-")]);
         check(&Jdbc, &[("jdbc:sqlite:x", "Sqlite(\"x\")"), ("x", "-")]);
     }

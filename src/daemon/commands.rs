@@ -94,9 +94,18 @@ pub fn drop_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
 pub fn fsck(config: &Config, repair: Repair, out: &mut dyn Write) -> Result<()> {
     // Before anything is touched.
     open::verify_identity(config, &open::database_state(config)?)?;
-    let library = open::library(config, None)?;
+    let open::Opened { library, uploads } = open::stores(config, None)?;
     library.open()?;
-    let report = library.fsck(repair, &mut |finding, deed| say(out, &format!("{finding}{deed}")))?;
+    uploads.open();
+    // Refused before anything is changed.
+    let repairs = repair != Repair::No;
+    if repair == Repair::Careful {
+        uploads.refuse_large_losses()?;
+    }
+    let mut report = library.fsck(repair, &mut |finding, deed| say(out, &format!("{finding}{deed}")))?;
+    let of_uploads = uploads.fsck(repairs, &mut |finding, deed| say(out, &format!("{finding}{deed}")))?;
+    report.repairable += of_uploads.repairable;
+    report.left += of_uploads.left;
     say(out, &report.to_string());
     report.verdict()
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::media::{Library, Progress, Remover, Walker};
+use crate::uploads::{Sweeper, UploadService, UploadWalker};
 
 /// Something that is done again and again.
 pub(super) struct Chore {
@@ -21,8 +22,8 @@ pub(super) struct Chore {
     pub run: Box<dyn FnMut() -> Result<Progress> + Send>,
 }
 
-/// The chores for this library.
-pub(super) fn chores(library: &Arc<Library>) -> Vec<Chore> {
+/// The chores for this library and these uploads.
+pub(super) fn chores(library: &Arc<Library>, uploads: &Arc<UploadService>) -> Vec<Chore> {
     let every = || {
         let library = Arc::clone(library);
         Box::new(move || library.housekeeping().interval)
@@ -30,9 +31,17 @@ pub(super) fn chores(library: &Arc<Library>) -> Vec<Chore> {
     let (mut remover, mut walker) =
         (Remover::new(Arc::clone(library)), Walker::new(Arc::clone(library), library.is_after_crash()));
     let lost = Arc::clone(library);
+    let mut sweeper = Sweeper::new(Arc::clone(uploads));
+    let age = Arc::clone(library);
+    let age = Box::new(move || age.housekeeping().orphan_age);
+    let mut upload_walker = UploadWalker::new(Arc::clone(uploads), library.is_after_crash(), age);
+    let walk_uploads = move || Ok(upload_walker.run()?.map_or(Progress::Done, Progress::More));
+    let sweep = move || Ok(sweeper.run()?.map_or(Progress::Done, Progress::More));
     vec![
         Chore { name: "removing deleted files", every: every(), run: Box::new(move || remover.run()) },
         Chore { name: "walking the store", every: every(), run: Box::new(move || walker.run()) },
+        Chore { name: "removing uploads", every: Box::new(|| limits::UPLOAD_SWEEP), run: Box::new(sweep) },
+        Chore { name: "walking the uploads", every: every(), run: Box::new(walk_uploads) },
         Chore { name: "emptying .lost", every: every(), run: Box::new(move || lost.empty_lost()) },
     ]
 }

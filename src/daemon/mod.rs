@@ -29,6 +29,7 @@ use reload::Reload;
 use crate::access::{Decision, SharedGate};
 use crate::admin::Admin;
 use crate::clock::SystemClock;
+use crate::component::Component;
 use crate::config::{Config, Notice, Source};
 use crate::error::{Error, Kind, Result};
 use crate::http::{Listeners, ResumeQueue, Server};
@@ -37,6 +38,7 @@ use crate::log::Destination;
 use crate::media::Library;
 use crate::store::refuse_newer;
 use crate::sys::Notifier;
+use crate::uploads::UploadService;
 use crate::web::{Parked, Web};
 use crate::xmpp::{self, Outbox};
 
@@ -91,25 +93,29 @@ fn run(start: Start<'_>) -> Result<()> {
     // Before anything is touched: another server may use the same storage.
     let lock = open::lock_root(config)?;
     commands::upgrade_embedded(config, &lock)?;
-    let library = Arc::new(open::library(config, Some(lock))?);
+    let open::Opened { library, uploads } = open::stores(config, Some(lock))?;
+    let (library, uploads) = (Arc::new(library), Arc::new(uploads));
     library.set_housekeeping(config.housekeeping);
     library.log_missing_programs();
     library.log_sandbox();
     let http = open::http(config)?;
     let listeners = Listeners::bind(&http.listen)?;
-    open_library(&library, sender)?;
+    open_stores(&library, &uploads, sender)?;
 
     let resumed = ResumeQueue::new()?;
     let (outbox, inbox) = xmpp::channel();
-    let web = web(config, Arc::clone(&library), outbox, &resumed);
+    let web = web(config, Arc::clone(&library), Arc::clone(&uploads), outbox.clone(), &resumed);
+    let (gate, slots, clock) =
+        (Arc::clone(web.door()) as _, Arc::clone(&uploads) as _, Arc::new(SystemClock));
+    let component = Component::new(gate, slots, clock, outbox, resumed.clone(), config.http.threads);
     let links = xmpp::Settings { client: config.xmpp.client.with_own_resource(), ..config.xmpp.clone() };
-    let xmpp = xmpp::start(links, inbox, Arc::clone(web.door()) as _)?;
+    let xmpp = xmpp::start(links, inbox, Arc::new(component))?;
     let server = Server::start_on(listeners, http, resumed, Arc::clone(&web) as _)?;
     for address in server.addresses() {
         info!("listening on {address}");
     }
 
-    let housekeeper = Housekeeper::start(housekeeper::chores(&library))?;
+    let housekeeper = Housekeeper::start(housekeeper::chores(&library, &uploads))?;
     // Until the end: while the others stop, too, somebody may want to know how they are.
     let _admin = admin(config, Admin::new(Arc::clone(web.door()), library, server.monitor(), started))?;
     notifier.ready().unwrap_or_else(|cause| warn!("can't tell the service manager: {cause}"));
@@ -140,7 +146,13 @@ fn told(result: io::Result<()>) {
 
 /// The web layer and the gate before it. The XMPP thread hands decisions to the queue, and a worker thread of the HTTP
 /// server goes on with them.
-fn web(config: &Config, library: Arc<Library>, outbox: Outbox, resumed: &ResumeQueue) -> Arc<Web> {
+fn web(
+    config: &Config,
+    library: Arc<Library>,
+    uploads: Arc<UploadService>,
+    outbox: Outbox,
+    resumed: &ResumeQueue,
+) -> Arc<Web> {
     Arc::new_cyclic(|web: &Weak<Web>| {
         let (web, resumed) = (web.clone(), resumed.clone());
         let deliver = move |parked: Parked, decision: Decision| {
@@ -151,7 +163,7 @@ fn web(config: &Config, library: Arc<Library>, outbox: Outbox, resumed: &ResumeQ
         };
         let gate = config.access.clone();
         let door = SharedGate::new(gate, Arc::new(SystemClock), outbox, Box::new(deliver));
-        Web::new(library, Arc::new(door), config.web.clone())
+        Web::new(library, uploads, Arc::new(door), config.web.clone())
     })
 }
 
@@ -215,10 +227,15 @@ fn wait(events: &mpsc::Receiver<Event>, mut reload: Reload<'_>, notifier: &Notif
     }
 }
 
-/// Opens the library. The thread `schema` does so later if the database can't be reached now; then it looks for a newer
+/// Opens library and uploads. The thread `schema` does so later if the database can't be reached now; then it looks for a newer
 /// schema now and again, with which this program can't go on.
-fn open_library(library: &Arc<Library>, sender: mpsc::Sender<Event>) -> Result<()> {
-    let opened = match library.open() {
+fn open_stores(
+    library: &Arc<Library>,
+    uploads: &Arc<UploadService>,
+    sender: mpsc::Sender<Event>,
+) -> Result<()> {
+    let open = opener(uploads);
+    let opened = match open(library) {
         Err(error) if error.kind() == Kind::Unavailable => {
             warn!("{error}; answering 503 until it can be");
             false
@@ -227,7 +244,7 @@ fn open_library(library: &Arc<Library>, sender: mpsc::Sender<Event>) -> Result<(
     };
     let library = Arc::downgrade(library);
     let watch = move || {
-        if let Err(error) = watch_schema(&library, opened) {
+        if let Err(error) = watch_schema(&library, &open, opened) {
             // The main thread has gone only if the daemon is stopping anyway.
             let _ = sender.send(Event::Fatal(error));
         }
@@ -236,8 +253,24 @@ fn open_library(library: &Arc<Library>, sender: mpsc::Sender<Event>) -> Result<(
     thread.spawn(watch).map(drop).map_err(|cause| Error::io("can't start the thread schema", cause))
 }
 
+/// Opens the library, and the uploads with it: both have the same database.
+fn opener(uploads: &Arc<UploadService>) -> impl Fn(&Library) -> Result<()> + Send + 'static {
+    let uploads = Arc::downgrade(uploads);
+    move |library| {
+        library.open()?;
+        if let Some(uploads) = uploads.upgrade() {
+            uploads.open();
+        }
+        Ok(())
+    }
+}
+
 /// Ends when the library is gone, or with an error that the daemon can't go on with.
-fn watch_schema(library: &Weak<Library>, mut opened: bool) -> Result<()> {
+fn watch_schema(
+    library: &Weak<Library>,
+    open: &dyn Fn(&Library) -> Result<()>,
+    mut opened: bool,
+) -> Result<()> {
     loop {
         thread::sleep(if opened { limits::SCHEMA_WATCH } else { limits::DATABASE_RETRY });
         let Some(library) = library.upgrade() else { return Ok(()) };
@@ -246,7 +279,7 @@ fn watch_schema(library: &Weak<Library>, mut opened: bool) -> Result<()> {
             library.schema_version().map_or(Ok(()), refuse_newer)?;
             continue;
         }
-        match library.open() {
+        match open(&library) {
             Ok(()) => {
                 opened = true;
                 info!("the database is there");

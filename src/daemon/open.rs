@@ -8,9 +8,10 @@ use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::media::Library;
 use crate::store::{
-    CURRENT, DatabaseState, Directory, Identity, Metadata, Postgres, RootLock, Sqlite, SqliteSchema, Store,
-    Uploads, verify,
+    CURRENT, DatabaseState, Directory, Engine, Identity, Metadata, Postgres, RootLock, SecretTable, Sqlite,
+    SqliteSchema, Store, UploadDirectory, UploadTable, Uploads, verify,
 };
+use crate::uploads::{Stores, UploadService};
 
 /// The storage root and the database, as the two halves that must belong together.
 pub(super) fn identity(config: &Config) -> Identity {
@@ -64,21 +65,50 @@ pub(super) fn lock_root(config: &Config) -> Result<RootLock> {
     RootLock::take(identity.root())
 }
 
-/// Files and metadata, ready but for [`Library::open`]. With the lock of its root it is a server's.
-pub(super) fn library(config: &Config, lock: Option<RootLock>) -> Result<Library> {
-    let Storage { root, sync } = &config.storage;
-    let (uploads, files) = (Uploads::open(root, *sync)?, Box::new(Directory::open(root, *sync)?));
-    let (media, previews) = (config.media, config.previews.clone());
-    let site = (identity(config), lock);
-    Ok(Library::new(uploads, files, metadata(config)?, site, Arc::new(SystemClock), media, previews))
+/// Media and uploads, which share files and a database, ready but for [`Library::open`] and [`UploadService::open`].
+pub(super) struct Opened {
+    pub library: Library,
+    pub uploads: UploadService,
 }
 
-fn metadata(config: &Config) -> Result<Box<dyn Metadata>> {
+/// Opens files and metadata. With the lock of the root they are a server's.
+pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> {
+    let Storage { root, sync } = &config.storage;
+    let incoming = Uploads::open(root, *sync)?;
+    let Tables { metadata, uploads: table, secrets } = tables(config)?;
+    let stores = Stores {
+        table,
+        secrets,
+        files: Box::new(UploadDirectory::open(root, *sync)?),
+        incoming: incoming.clone(),
+    };
+    let uploads = UploadService::new(stores, Arc::new(SystemClock), config.uploads.clone());
+    let (files, clock) = (Box::new(Directory::open(root, *sync)?), Arc::new(SystemClock));
+    let (media, previews) = (config.media, config.previews.clone());
+    let site = (identity(config), lock);
+    Ok(Opened { library: Library::new(incoming, files, metadata, site, clock, media, previews), uploads })
+}
+
+/// The same database, as each layer knows it.
+struct Tables {
+    metadata: Arc<dyn Metadata>,
+    uploads: Arc<dyn UploadTable>,
+    secrets: Arc<dyn SecretTable>,
+}
+
+impl Tables {
+    fn of(engine: impl Engine) -> Self {
+        let store = Arc::new(Store::new(engine));
+        Self { metadata: Arc::clone(&store) as _, uploads: Arc::clone(&store) as _, secrets: store }
+    }
+}
+
+fn tables(config: &Config) -> Result<Tables> {
     Ok(match &config.database {
-        Database::Postgres(settings) => Box::new(Store::new(Postgres::new(settings)?)),
+        Database::Postgres(settings) => Tables::of(Postgres::new(settings)?),
         Database::Sqlite(path) => {
             verify(SqliteSchema::new(path).version()?)?;
-            Box::new(Store::new(Sqlite::new(path, config.storage.sync)))
+            Tables::of(Sqlite::new(path, config.storage.sync))
         }
     })
 }

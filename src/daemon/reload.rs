@@ -71,6 +71,7 @@ impl Reload<'_> {
     fn apply(&self, config: &Config) {
         self.server.set_limits(open::limits(config));
         self.web.library().set_settings(config.media);
+        self.web.uploads().set_settings(config.uploads.clone());
         self.web.library().set_housekeeping(config.housekeeping);
         self.web.library().set_previews(config.previews.clone());
         self.web.door().set_settings(config.access.clone());

@@ -96,7 +96,7 @@ impl New {
             uploaded: now,
             last_updated: now,
             extension: self.extension,
-            sha1: sealed.sha1().to_owned(),
+            sha1: sealed.digest().to_owned(),
             size: sealed.size(),
             length: properties.length,
             height: properties.height,
@@ -135,7 +135,7 @@ impl Library {
     pub fn new(
         uploads: Uploads,
         files: Box<dyn Files>,
-        metadata: Box<dyn Metadata>,
+        metadata: impl Into<Arc<dyn Metadata>>,
         (identity, lock): (Identity, Option<RootLock>),
         clock: Arc<dyn Clock>,
         settings: Settings,

@@ -143,7 +143,7 @@ impl Library {
             width: bounds.width,
             mime_type: rendered.format.mime_type().to_owned(),
             size: sealed.size(),
-            sha1: sealed.sha1().to_owned(),
+            sha1: sealed.digest().to_owned(),
             last_used: self.clock.now(),
         };
         self.publish_preview(sealed, media, &preview)?;

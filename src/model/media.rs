@@ -22,19 +22,27 @@ impl MediaId {
     /// # Panics
     /// If the kernel gives no random numbers. Then the request fails, and the daemon goes on.
     pub fn random() -> Self {
-        const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-        let mut id = String::with_capacity(limits::MEDIA_ID_NEW);
-        let mut random = [0; 2 * limits::MEDIA_ID_NEW];
-        while id.len() < limits::MEDIA_ID_NEW {
-            getrandom::fill(&mut random).expect("the kernel gives random numbers");
-            // Bytes from 248 on would make the first letters more likely than the last.
-            let fair = random.iter().filter(|byte| **byte < 248);
-            let letters = fair.map(|byte| char::from(ALPHABET[usize::from(byte % 62)]));
-            let missing = limits::MEDIA_ID_NEW - id.len();
-            id.extend(letters.take(missing));
-        }
-        Self(id)
+        Self(letters(limits::MEDIA_ID_NEW))
     }
+}
+
+/// Random letters and digits, all equally likely.
+///
+/// # Panics
+/// If the kernel gives no random numbers.
+pub(super) fn letters(count: usize) -> String {
+    const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let mut text = String::with_capacity(count);
+    let mut random = [0; 48];
+    while text.len() < count {
+        getrandom::fill(&mut random).expect("the kernel gives random numbers");
+        // Bytes from 248 on would make the first letters more likely than the last.
+        let fair = random.iter().filter(|byte| **byte < 248);
+        let letters = fair.map(|byte| char::from(ALPHABET[usize::from(byte % 62)]));
+        let missing = count - text.len();
+        text.extend(letters.take(missing));
+    }
+    text
 }
 
 /// The text is not a media id.

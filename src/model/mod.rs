@@ -1,6 +1,7 @@
 //! The values that all layers share: addresses, media, permissions, quotas, refusals. No I/O.
 
 mod affiliation;
+mod file_name;
 mod jid;
 mod media;
 mod method;
@@ -10,8 +11,10 @@ mod preparation;
 mod punycode;
 mod quota;
 mod refusal;
+mod upload;
 
 pub use affiliation::{AccessModel, Affiliation};
+pub use file_name::cut_file_name;
 pub use jid::{BareJid, Channel, Jid, JidError, ascii_host};
 pub use media::{Description, Media, MediaId, MediaIdError, Page, Preview};
 pub use method::Method;
@@ -19,3 +22,4 @@ pub use network::{Network, NetworkError};
 pub use permission::{Need, may};
 pub use quota::{Quota, Quotas};
 pub use refusal::{Refusal, RefusalRow};
+pub use upload::{Purpose, UploadFile, UploadId, UploadIdError, UploadLimits, UploadQuota, Uploaded};

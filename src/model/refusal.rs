@@ -58,6 +58,8 @@ refusals! {
     BadChannel = 400 "Bad channel", "A channel is the address of a user, local@domain, of at most 255 bytes.";
     BadMax = 400 "Bad query", "max must be 0 or more.";
     BadPreviewSize = 400 "Bad query", "maxheight and maxwidth must be 1 or more.";
+    OtherSize = 400 "Other size", "The file does not have the size that was announced.";
+    PartOfFile = 400 "Part of a file", "Send the whole file; parts of it can't be sent.";
     EmptyBody = 400 "Empty body", "The request needs a form as its body.";
     BadForm = 400 "Bad form", "The form is not valid: its boundary, a part's head, or a percent-encoding is wrong, or its end is missing.";
     TooManyParts = 400 "Bad form", "The form has too many parts.";
@@ -72,14 +74,20 @@ refusals! {
     NoCredentials = 401 "Credentials needed", "Send base64(JID:transaction-id) as Basic credentials or as the parameter auth, and confirm the request in your XMPP client.";
     BadCredentials = 401 "Credentials not understood", "Credentials are base64(JID:transaction-id).";
     NotConfirmed = 403 "Not confirmed", "The request was not confirmed over XMPP in time.";
+    BadSlot = 403 "Upload not allowed", "This upload address is not valid; ask for a new one.";
+    SlotEnded = 403 "Upload not allowed", "The time to send this file is over; ask for a new upload address.";
+    SenderRefused = 403 "Upload not allowed", "You may not send files to this server.";
     Denied = 403 "Denied", "The request was denied over XMPP, or could not be delivered to its sender.";
     Forbidden = 403 "Not allowed", "Your affiliation with the channel does not allow this.";
     NoSuchRoute = 404 "Not found", "There is nothing at this address.";
     NotServed = 404 "Not found", "This server does not keep the media of this domain.";
     NoSuchMedia = 404 "Not found", "The channel has no such media.";
+    NoSuchUpload = 404 "Not found", "There is no such file, or it is not kept any more.";
     MethodNotAllowed = 405 "Method not allowed", "This address does not take this method; see Allow.";
     OnlyAvatars = 405 "Method not allowed", "PUT is for avatars only; upload other media by POST to the channel.";
     TooSlow = 408 "Too slow", "The request did not arrive in time.";
+    SlotUsed = 409 "Already sent", "Another file was already sent to this address; ask for a new one.";
+    LengthRequired = 411 "Length required", "Send the file with its size as Content-Length.";
     PreconditionFailed = 412 "Precondition failed", "The media is not in the state that the request demands.";
     NoPreview = 412 "No preview", "This media has no preview.";
     NoFilmPreviews = 412 "No preview", "This server makes no previews of films.";
@@ -115,6 +123,10 @@ refusals! {
     VersionNotSupported = 505 "Version not supported", "This server speaks HTTP/1.1 and HTTP/1.0.";
     ChannelFull = 507 "Quota reached", "The data does not fit into what the channel's media may take together; deleting some of them gives room.";
     UserFull = 507 "Quota reached", "The data does not fit into what your media, of all channels, may take together; deleting some of them gives room.";
+    UploadsFull = 507 "Quota reached", "The file does not fit into the space for your uploads; deleting some of them gives room.";
+    DayFull = 507 "Quota reached", "The file does not fit into what you may send within 24 hours; try again later.";
+    PurposeFull = 507 "Quota reached", "The file does not fit into the space for your uploads of this purpose; deleting some of them gives room.";
+    AllFull = 507 "Quota reached", "The file does not fit into the space for all uploads of this server; try again later.";
     StorageFull = 507 "Storage full", "The server has no space left for this.";
 }
 

@@ -71,7 +71,7 @@ fn an_upload_is_counted_hashed_and_published_whatever_its_threshold() {
             }
         }
         let sealed = upload.seal().unwrap();
-        assert_eq!((sealed.size(), sealed.sha1()), (10_000, expected.as_str()));
+        assert_eq!((sealed.size(), sealed.digest()), (10_000, expected.as_str()));
         assert_eq!(sealed.head(), &body[..limits::SNIFF_BYTES]);
         let id = MediaId::random();
         assert!(matches!(bench.files.put(sealed, &channel(), &id), Ok(Published::Done)));

@@ -1,4 +1,4 @@
-//! The SHA-1 of an upload. For a large, fast upload it takes about as long as all else, so a thread of its own hashes while the
+//! The hash of an upload. For a large, fast upload it takes about as long as all else, so a thread of its own hashes while the
 //! next bytes come and are written.
 
 use std::io;
@@ -10,9 +10,51 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use sha1::{Digest, Sha1};
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
 
 use crate::limits;
+
+/// How the bytes of an upload are hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// SHA-1, which the checksums of media are.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+}
+
+/// A hash of the bytes so far.
+#[derive(Clone)]
+enum Hash {
+    Sha1(Sha1),
+    Sha256(Sha256),
+}
+
+impl Hash {
+    fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Sha1 => Self::Sha1(Sha1::new()),
+            Algorithm::Sha256 => Self::Sha256(Sha256::new()),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha1(hash) => hash.update(bytes),
+            Self::Sha256(hash) => hash.update(bytes),
+        }
+    }
+
+    /// In lower-case hexadecimal.
+    fn finish(self) -> String {
+        let shown = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        match self {
+            Self::Sha1(hash) => shown(&hash.finalize()),
+            Self::Sha256(hash) => shown(&hash.finalize()),
+        }
+    }
+}
 
 /// The threads that may hash; cheap to clone. Where uploads keep all processors busy, more threads would only cost.
 #[derive(Clone)]
@@ -58,20 +100,20 @@ pub(super) struct Hasher {
 }
 
 enum State {
-    Here(Sha1),
+    Here(Hash),
     Apart(Apart),
 }
 
 impl Hasher {
-    pub(super) fn new(helpers: Helpers) -> Self {
-        Self { state: State::Here(Sha1::new()), spared: helpers.spared, helpers }
+    pub(super) fn new(algorithm: Algorithm, helpers: Helpers) -> Self {
+        Self { state: State::Here(Hash::new(algorithm)), spared: helpers.spared, helpers }
     }
 
     /// Hashes these bytes, at once or soon.
     pub(super) fn update(&mut self, bytes: &[u8]) {
         self.settle(bytes.len());
         match &mut self.state {
-            State::Here(sha1) => sha1.update(bytes),
+            State::Here(hash) => hash.update(bytes),
             State::Apart(apart) => apart.update(bytes),
         }
     }
@@ -79,19 +121,19 @@ impl Hasher {
     /// Decides which thread hashes so many more bytes.
     fn settle(&mut self, more: usize) {
         self.spared = self.spared.saturating_sub(more as u64);
-        self.state = match std::mem::replace(&mut self.state, State::Here(Sha1::new())) {
+        self.state = match std::mem::replace(&mut self.state, State::Here(Hash::new(Algorithm::Sha1))) {
             State::Apart(apart) if apart.thread.is_finished() => {
                 self.spared = self.helpers.spared;
                 State::Here(apart.finish())
             }
-            State::Here(sha1) if self.spared == 0 => match self.helpers.take() {
+            State::Here(hash) if self.spared == 0 => match self.helpers.take() {
                 Some(permit) => {
                     self.spared = self.helpers.spared;
-                    Apart::begin(sha1.clone(), permit, self.helpers.patience)
+                    Apart::begin(hash.clone(), permit, self.helpers.patience)
                         .inspect_err(|error| log::debug!("can't start a thread to hash an upload: {error}"))
-                        .map_or(State::Here(sha1), State::Apart)
+                        .map_or(State::Here(hash), State::Apart)
                 }
-                None => State::Here(sha1),
+                None => State::Here(hash),
             },
             state => state,
         };
@@ -99,11 +141,10 @@ impl Hasher {
 
     /// The hash in lower-case hexadecimal.
     pub(super) fn finish(self) -> String {
-        let sha1 = match self.state {
-            State::Here(sha1) => sha1,
-            State::Apart(apart) => apart.finish(),
-        };
-        sha1.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        match self.state {
+            State::Here(hash) => hash.finish(),
+            State::Apart(apart) => apart.finish().finish(),
+        }
     }
 }
 
@@ -114,27 +155,27 @@ struct Apart {
     block: Vec<u8>,
     full: Sender<Vec<u8>>,
     empty: Receiver<Vec<u8>>,
-    thread: JoinHandle<(Sha1, Receiver<Vec<u8>>)>,
+    thread: JoinHandle<(Hash, Receiver<Vec<u8>>)>,
 }
 
 impl Apart {
     /// A thread that goes on with this. Fails if the system has none for us.
-    fn begin(mut sha1: Sha1, permit: Permit, patience: Duration) -> io::Result<Self> {
+    fn begin(mut hash: Hash, permit: Permit, patience: Duration) -> io::Result<Self> {
         let ((full, blocks), (done, empty)) = (channel::<Vec<u8>>(), channel());
         // The upload may have ended; then the block is dropped.
         let give_back = move |block| _ = done.send(block);
         give_back(Vec::new());
-        let hash = move || {
+        let work = move || {
             let _permit = permit;
             while let Ok(mut block) = blocks.recv_timeout(patience) {
-                sha1.update(&block);
+                hash.update(&block);
                 block.clear();
                 give_back(block);
             }
-            (sha1, blocks)
+            (hash, blocks)
         };
         let thread = thread::Builder::new().name("hash".to_owned()).stack_size(limits::WORKER_STACK);
-        Ok(Self { block: Vec::new(), full, empty, thread: thread.spawn(hash)? })
+        Ok(Self { block: Vec::new(), full, empty, thread: thread.spawn(work)? })
     }
 
     /// Waits where the thread is behind.
@@ -155,12 +196,12 @@ impl Apart {
     }
 
     /// Waits for the rest. A panic of the thread becomes one of the caller.
-    fn finish(mut self) -> Sha1 {
+    fn finish(mut self) -> Hash {
         self.hand_over();
         drop(self.full);
-        let (mut sha1, left) = self.thread.join().unwrap_or_else(|panic| resume_unwind(panic));
-        left.iter().for_each(|block| sha1.update(&block));
-        sha1
+        let (mut hash, left) = self.thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+        left.iter().for_each(|block| hash.update(&block));
+        hash
     }
 }
 
@@ -195,13 +236,23 @@ mod tests {
                 for helpers in [helpers(0, LONG), helpers(1, LONG), helpers(1, Duration::ZERO)] {
                     let may = helpers.max > 0 && length >= SPARED;
                     let stays = helpers.patience == LONG;
-                    let mut hasher = Hasher::new(helpers);
+                    let mut hasher = Hasher::new(Algorithm::Sha1, helpers);
                     content.chunks(step).for_each(|part| hasher.update(part));
                     assert!(!stays || is_apart(&hasher) == may, "{length} {step}");
                     assert_eq!(hasher.finish(), expected, "{length} {step}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn sha_256_is_another_hash() {
+        let large = large();
+        let mut hasher = Hasher::new(Algorithm::Sha256, helpers(1, LONG));
+        large.chunks(1000).for_each(|part| hasher.update(part));
+        assert!(is_apart(&hasher));
+        let expected: String = Sha256::digest(&large).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hasher.finish(), expected);
     }
 
     fn await_idle(helpers: &Helpers) {
@@ -213,7 +264,7 @@ mod tests {
     #[test]
     fn no_more_threads_hash_than_may() {
         let (large, helpers) = (large(), helpers(1, LONG));
-        let mut hashers = [(); 3].map(|()| Hasher::new(helpers.clone()));
+        let mut hashers = [(); 3].map(|()| Hasher::new(Algorithm::Sha1, helpers.clone()));
         hashers.iter_mut().for_each(|hasher| hasher.update(&large));
         assert_eq!(hashers.each_ref().map(is_apart), [true, false, false]);
         let [first, mut second, mut third] = hashers;
@@ -230,7 +281,7 @@ mod tests {
     #[test]
     fn who_sends_slowly_leaves_the_thread_to_others() {
         let (large, helpers) = (large(), helpers(1, Duration::from_millis(1)));
-        let [mut slow, mut other] = [(); 2].map(|()| Hasher::new(helpers.clone()));
+        let [mut slow, mut other] = [(); 2].map(|()| Hasher::new(Algorithm::Sha1, helpers.clone()));
         slow.update(&large);
         assert!(is_apart(&slow));
         await_idle(&helpers);

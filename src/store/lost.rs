@@ -46,15 +46,28 @@ pub(super) fn set_aside(
     name: &str,
     now: Timestamp,
 ) -> io::Result<Option<PathBuf>> {
-    let Some(from) = root.open_dir(channel)? else { return Ok(None) };
+    match root.open_dir(channel)? {
+        Some(from) => set_aside_from(root, &from, channel, name, now),
+        None => Ok(None),
+    }
+}
+
+/// The same for a file of the directory `from`; its folder in `.lost/DATE` is named `folder`.
+pub(super) fn set_aside_from(
+    root: &Dir,
+    from: &Dir,
+    folder: &str,
+    name: &str,
+    now: Timestamp,
+) -> io::Result<Option<PathBuf>> {
     let date = date(now);
-    let to = made(&made(&made(root, LOST)?, &date)?, channel)?;
+    let to = made(&made(&made(root, LOST)?, &date)?, folder)?;
     let numbered = (1..limits::LOST_NAMES).map(|number| format!("{name}.{number}"));
     for new in std::iter::once(name.to_owned()).chain(numbered) {
         match from.rename_new(name, &to, &new) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            result => return result.map(|()| Some(Path::new(LOST).join(date).join(channel).join(new))),
+            result => return result.map(|()| Some(Path::new(LOST).join(date).join(folder).join(new))),
         }
     }
     Err(ErrorKind::AlreadyExists.into())

@@ -4,7 +4,7 @@ use super::engine::WriteError;
 use super::identity::{DatabaseState, StoreId};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Quota, Quotas};
+use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Purpose, Quota, Quotas};
 
 /// The metadata of media, avatars and previews. A media belongs to one channel; in any other it does not exist.
 ///
@@ -139,13 +139,32 @@ pub enum UsageKind {
     Channel,
     /// All media.
     Total,
+    /// What a user uploaded by slot within a day: a sum for each ten minutes of each user.
+    UploadDay,
+    /// What a user uploaded by slot, by its purpose.
+    Upload(Purpose),
+    /// All that was uploaded by slot.
+    UploadTotal,
+    /// All that a user uploaded by slot.
+    UploadUser,
     /// The media that a user uploaded.
     User,
 }
 
 impl UsageKind {
     /// All kinds, in the order in which their sums change.
-    pub const ALL: [Self; 3] = [Self::Channel, Self::Total, Self::User];
+    pub const ALL: [Self; 10] = [
+        Self::Channel,
+        Self::Total,
+        Self::UploadDay,
+        Self::Upload(Purpose::Ephemeral),
+        Self::Upload(Purpose::Message),
+        Self::Upload(Purpose::Permanent),
+        Self::Upload(Purpose::Profile),
+        Self::UploadTotal,
+        Self::UploadUser,
+        Self::User,
+    ];
 
     /// The kind of sum that this quota limits.
     pub fn of(quota: Quota) -> Self {
@@ -160,6 +179,13 @@ impl UsageKind {
         match self {
             Self::Channel => "channel",
             Self::Total => "total",
+            Self::UploadDay => "upload-day",
+            Self::Upload(Purpose::Ephemeral) => "upload-ephemeral",
+            Self::Upload(Purpose::Message) => "upload-message",
+            Self::Upload(Purpose::Permanent) => "upload-permanent",
+            Self::Upload(Purpose::Profile) => "upload-profile",
+            Self::UploadTotal => "upload-total",
+            Self::UploadUser => "upload-user",
             Self::User => "user",
         }
     }

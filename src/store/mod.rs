@@ -8,6 +8,8 @@ mod columns;
 mod conformance;
 mod directory;
 mod engine;
+#[cfg(test)]
+pub(crate) mod faulty;
 mod files;
 mod hash;
 mod identity;
@@ -26,12 +28,18 @@ mod schema;
 mod sqlite;
 mod statements;
 mod upload;
+#[cfg(test)]
+mod upload_conformance;
+mod upload_files;
+mod upload_operations;
+mod upload_table;
 mod value;
 mod walk;
 
 pub use self::directory::{Directory, storage_error};
 pub use self::engine::{Change, Engine, Session, WriteError};
 pub use self::files::{FileList, Files, Listed, Published, StoredFile};
+pub use self::hash::Algorithm;
 pub use self::identity::{DatabaseState, Identity, Match, StoreId};
 pub use self::lock::RootLock;
 pub use self::lost::Losses;
@@ -45,3 +53,8 @@ pub use self::schema::{CURRENT, Schema, SqliteSchema, Upgraded, refuse_newer, ve
 pub use self::sqlite::Sqlite;
 pub use self::statements::list as list_statement;
 pub use self::upload::{Sealed, Upload, Uploads};
+pub use self::upload_files::{ListedUpload, UploadDirectory, UploadFiles, UploadList};
+pub use self::upload_table::{
+    GoneUpload, SecretTable, StoredSecret, UploadInsert, UploadLookup, UploadRemoval, UploadRow, UploadSums,
+    UploadTable,
+};

@@ -83,11 +83,11 @@ pub(super) const REMOVE_MEDIA: &str = "INSERT INTO removals (folder, file, reaso
 pub(super) const REMOVE_PREVIEW: &str = "INSERT INTO removals (folder, file, reason) \
      VALUES ($1, $2, 'preview that was used longest ago') ON CONFLICT DO NOTHING";
 
-/// The files that must go, each with 1 if a row names it all the same, else 0. $1 last id, $2 number.
+/// The files of media and previews that must go, each with 1 if a row names it all the same, else 0. $1 last id, $2 number.
 pub(super) const REMOVALS: &str = "SELECT id, folder, file, reason, since, \
      CAST(CASE WHEN EXISTS (SELECT 1 FROM medias WHERE medias.id = removals.file) \
      OR EXISTS (SELECT 1 FROM previews WHERE previews.id = removals.file) THEN 1 ELSE 0 END AS BIGINT) \
-     FROM removals WHERE id > $1 ORDER BY id LIMIT $2";
+     FROM removals WHERE folder <> '.uploads' AND id > $1 ORDER BY id LIMIT $2";
 
 /// $1 id.
 pub(super) const END_REMOVAL: &str = "DELETE FROM removals WHERE id = $1";

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::directory::{failure, removal};
-use super::hash::{Hasher, Helpers};
+use super::hash::{Algorithm, Hasher, Helpers};
 use super::walk;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -17,6 +17,7 @@ use crate::sys::fs::{Dir, NewFile};
 
 /// Where uploads are until they are complete. Their files lie in the storage root as `.upload-*`, wherever complete ones
 /// are stored.
+#[derive(Clone)]
 pub struct Uploads {
     root: Arc<Dir>,
     /// Whether files are brought to the disk before they count.
@@ -39,8 +40,13 @@ impl Uploads {
         Ok(Self { root, sync, helpers: Helpers::new() })
     }
 
-    /// Begins an upload of at most `limit` bytes, of which the first `threshold` are held in memory.
+    /// Begins an upload of at most `limit` bytes, of which the first `threshold` are held in memory. Its digest is a SHA-1.
     pub fn begin(&self, limit: u64, threshold: usize) -> Upload {
+        self.begin_with(Algorithm::Sha1, limit, threshold)
+    }
+
+    /// The same, with a digest of this kind.
+    pub fn begin_with(&self, algorithm: Algorithm, limit: u64, threshold: usize) -> Upload {
         Upload {
             root: Arc::clone(&self.root),
             sync: self.sync,
@@ -48,7 +54,7 @@ impl Uploads {
             threshold,
             body: Body::Memory(Vec::new()),
             size: 0,
-            sha1: Hasher::new(self.helpers.clone()),
+            hasher: Hasher::new(algorithm, self.helpers.clone()),
             head: Vec::new(),
         }
     }
@@ -102,7 +108,7 @@ pub struct Upload {
     threshold: usize,
     pub(super) body: Body,
     size: u64,
-    sha1: Hasher,
+    hasher: Hasher,
     head: Vec<u8>,
 }
 
@@ -115,13 +121,23 @@ pub(super) enum Body {
 }
 
 impl Upload {
+    /// Its size in bytes, so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Ends the upload without keeping it; gives its digest in lower-case hexadecimal.
+    pub fn into_digest(self) -> String {
+        self.hasher.finish()
+    }
+
     /// Ends the upload: everything is in its temporary file and on the disk.
     pub fn seal(mut self) -> Result<Sealed> {
         let temporary = self.take_file().map_err(failure)?;
         if self.sync {
             temporary.file.sync().map_err(failure)?;
         }
-        Ok(Sealed { temporary, size: self.size, sha1: self.sha1.finish(), head: self.head })
+        Ok(Sealed { temporary, size: self.size, digest: self.hasher.finish(), head: self.head })
     }
 
     /// Takes out the temporary file, with everything so far in it.
@@ -173,7 +189,7 @@ impl Write for Upload {
         }
         self.keep(bytes)?;
         self.size = size;
-        self.sha1.update(bytes);
+        self.hasher.update(bytes);
         let missing = limits::SNIFF_BYTES - self.head.len();
         self.head.extend_from_slice(&bytes[..bytes.len().min(missing)]);
         Ok(bytes.len())
@@ -189,7 +205,7 @@ impl Write for Upload {
 pub struct Sealed {
     pub(super) temporary: Temporary,
     size: u64,
-    sha1: String,
+    digest: String,
     head: Vec<u8>,
 }
 
@@ -199,9 +215,9 @@ impl Sealed {
         self.size
     }
 
-    /// The SHA-1 of its bytes, in lower-case hexadecimal.
-    pub fn sha1(&self) -> &str {
-        &self.sha1
+    /// The hash of its bytes, in lower-case hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// Its first [`limits::SNIFF_BYTES`] bytes, or all if they are fewer.

@@ -117,20 +117,29 @@ impl Content {
     }
 
     /// The whole or the part that is asked for.
-    fn answer(&self, exchange: &Exchange, StoredFile { file, size }: StoredFile) -> Response {
-        let mime_type = served_type(&self.mime_type, &file);
-        match range::evaluate(&self.validators, |name| exchange.header(name), exchange.method(), size) {
-            range::Outcome::Whole => {
-                described(Response::file(200, file, 0..size), &mime_type, self.file_name.as_deref())
-            }
-            range::Outcome::Part(part) => {
-                let field = range::content_range(&part, size);
-                let response = Response::file(206, file, part).header("Content-Range", field);
-                described(response, &mime_type, self.file_name.as_deref())
-            }
-            range::Outcome::Unsatisfiable => Response::refusal(Refusal::RangeNotSatisfiable)
-                .header("Content-Range", range::unsatisfied_range(size)),
+    fn answer(&self, exchange: &Exchange, stored: StoredFile) -> Response {
+        let mime_type = served_type(&self.mime_type, &stored.file);
+        match range_of(exchange, &self.validators, stored) {
+            Ok(response) => described(response, &mime_type, self.file_name.as_deref()),
+            Err(range) => Response::refusal(Refusal::RangeNotSatisfiable).header("Content-Range", range),
         }
+    }
+}
+
+/// The whole file or the range that is asked for. For a range that is not in the file the error is the `Content-Range` of
+/// the refusal.
+pub(super) fn range_of(
+    exchange: &Exchange,
+    validators: &Validators,
+    StoredFile { file, size }: StoredFile,
+) -> Result<Response, String> {
+    match range::evaluate(validators, |name| exchange.header(name), exchange.method(), size) {
+        range::Outcome::Whole => Ok(Response::file(200, file, 0..size)),
+        range::Outcome::Part(part) => {
+            let field = range::content_range(&part, size);
+            Ok(Response::file(206, file, part).header("Content-Range", field))
+        }
+        range::Outcome::Unsatisfiable => Err(range::unsatisfied_range(size)),
     }
 }
 
@@ -158,7 +167,7 @@ fn served_type(mime_type: &str, file: &File) -> String {
 }
 
 /// Adds the fields that tell what the bytes are, and browsers what not to do with them.
-fn described(response: Response, mime_type: &str, file_name: Option<&str>) -> Response {
+pub(super) fn described(response: Response, mime_type: &str, file_name: Option<&str>) -> Response {
     let response = response
         .header("Content-Disposition", disposition::content_disposition(mime_type, file_name))
         .header("Accept-Ranges", "bytes");

@@ -6,6 +6,7 @@
 //! cached row and its file does not.
 
 mod answer;
+mod by_slot;
 mod delete;
 mod download;
 mod list;
@@ -24,6 +25,7 @@ use crate::media::{Library, Name};
 use crate::metrics;
 use crate::model::{BareJid, Channel, Media, MediaId, Method, Need, Refusal};
 
+use crate::uploads::UploadService;
 use metadata::metadata;
 use route::{Action, Misrouted, Route, route};
 
@@ -41,6 +43,7 @@ pub struct Settings {
 /// The service behind the HTTP edge.
 pub struct Web {
     library: Arc<Library>,
+    uploads: Arc<UploadService>,
     door: Arc<SharedGate<Parked>>,
     settings: RwLock<Arc<Settings>>,
 }
@@ -55,7 +58,14 @@ pub struct Parked {
 }
 
 impl Service for Web {
+    fn shown_path(&self, path: &str) -> Option<String> {
+        by_slot::shown_path(path)
+    }
+
     fn serve(self: Arc<Self>, mut exchange: Exchange) {
+        if let Some(route) = by_slot::route(exchange.method(), exchange.path()) {
+            return self.by_slot(exchange, route);
+        }
         match route(exchange.method(), exchange.path()) {
             Ok(Route::Options(allow)) => {
                 exchange.note_route(metrics::Route::Options);
@@ -86,9 +96,14 @@ impl Parked {
 }
 
 impl Web {
-    /// The service over this library, behind this door.
-    pub fn new(library: Arc<Library>, door: Arc<SharedGate<Parked>>, settings: Settings) -> Self {
-        Self { library, door, settings: RwLock::new(Arc::new(settings)) }
+    /// The service over this library and these uploads, behind this door.
+    pub fn new(
+        library: Arc<Library>,
+        uploads: Arc<UploadService>,
+        door: Arc<SharedGate<Parked>>,
+        settings: Settings,
+    ) -> Self {
+        Self { library, uploads, door, settings: RwLock::new(Arc::new(settings)) }
     }
 
     /// Other settings for the answers to come.
@@ -104,6 +119,11 @@ impl Web {
     /// The library behind it.
     pub fn library(&self) -> &Library {
         &self.library
+    }
+
+    /// The uploads by slot.
+    pub fn uploads(&self) -> &UploadService {
+        &self.uploads
     }
 
     /// The gate's door, for the XMPP links.

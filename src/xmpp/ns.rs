@@ -38,3 +38,7 @@ pub const PING: &str = "urn:xmpp:ping";
 pub const LAST: &str = "jabber:iq:last";
 /// Entity time (XEP-0202).
 pub const TIME: &str = "urn:xmpp:time";
+/// HTTP file upload (XEP-0363).
+pub const UPLOAD: &str = "urn:xmpp:http:upload:0";
+/// Purposes of uploads (XEP-0363 version 1.2.0 section 6). A feature is this, a `#` and the purpose's name.
+pub const UPLOAD_PURPOSE: &str = "urn:xmpp:http:upload:purpose:0";

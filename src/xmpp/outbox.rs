@@ -42,7 +42,7 @@ impl Inbox {
     }
 
     /// The next stanza to send.
-    pub(super) fn take(&self) -> Option<(Link, Element)> {
+    pub fn take(&self) -> Option<(Link, Element)> {
         self.0.stanzas().pop_front()
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::site::{photo, unique, xmpp_of};
 use crate::support::child::run;
-use crate::support::ejabberd::{self, Creators, Ejabberd};
+use crate::support::ejabberd_accounts::{self as ejabberd, Creators, EjabberdWithAccounts};
 use crate::support::http::Request;
 use crate::support::prosody::{ACCOUNT, CHANNELS, DOMAIN, PASSWORD, Prosody};
 use crate::support::scratch::Scratch;
@@ -115,7 +115,7 @@ const ON_EJABBERD: [(&str, &str); 3] = [
 
 #[test]
 fn a_channel_is_made_on_ejabberd_and_its_owner_uploads() {
-    let ejabberd = Ejabberd::start(Creators::OfTheExample);
+    let ejabberd = EjabberdWithAccounts::start(Creators::OfTheExample);
     let configured = Configured::new(ejabberd.xmpp(), &ejabberd.authority(), &ON_EJABBERD);
     let alice = ejabberd.login("alice", Policy::Echo);
     let bob = ejabberd.login("bob", Policy::Echo);
@@ -138,7 +138,7 @@ fn a_channel_is_made_on_ejabberd_and_its_owner_uploads() {
 
 /// Whether bob can create the node of alice's channel.
 fn bob_takes_the_channel_of_alice(creators: Creators) -> bool {
-    let ejabberd = Ejabberd::start(creators);
+    let ejabberd = EjabberdWithAccounts::start(creators);
     let bob = ejabberd.login("bob", Policy::Ignore);
     let owners = [("mediaserver@example.com", "owner")];
     match bob.create_channel(ejabberd::PUBSUB, "alice@example.com", "open", &owners) {
@@ -158,7 +158,7 @@ fn with_the_example_nobody_takes_the_channel_of_another_user_on_ejabberd() {
 
 #[test]
 fn a_node_that_the_account_does_not_own_is_told_on_ejabberd() {
-    let ejabberd = Ejabberd::start(Creators::Everybody);
+    let ejabberd = EjabberdWithAccounts::start(Creators::Everybody);
     let alice = ejabberd.login("alice", Policy::Ignore);
     alice.create_channel(ejabberd::PUBSUB, "alice@example.com", "open", &[]).expect("everybody may");
     let configured = Configured::new(ejabberd.xmpp(), &ejabberd.authority(), &ON_EJABBERD);

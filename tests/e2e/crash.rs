@@ -23,6 +23,8 @@ const CLIENTS: u64 = 3;
 const THRESHOLD: &str = "4096";
 /// An upload that goes to a file before it ends.
 const UPLOAD: Deed = Deed::Upload(9000);
+/// A file by slot that goes to the disk before it ends.
+const SLOT: Deed = Deed::Slot(9000);
 /// What a worker does on its way to a promise: each of these changes what a crash leaves.
 const MARKED: [&str; 6] = ["write", "fsync", "mkdirat", "renameat2", "unlinkat", "sendto"];
 /// What else it does there.
@@ -66,7 +68,12 @@ pub fn on_postgresql(test: impl FnOnce(&[(&str, &str)])) {
 
 /// A site where most uploads go to a file, with as few workers as can be.
 pub fn site(settings: &[(&str, &str)]) -> Site {
-    let own = [("media.todisk.threshold", THRESHOLD), ("http.threads", "3")];
+    let own = [
+        ("media.todisk.threshold", THRESHOLD),
+        ("http.threads", "3"),
+        ("upload.enabled", "true"),
+        ("http.endpoint", "http://127.0.0.1"),
+    ];
     Site::start(&[&own[..], settings].concat())
 }
 
@@ -118,9 +125,9 @@ fn survive_steps(
     let mut site = site(settings);
     let mut ledgers = [Ledger::new(&site, seed)];
     let (calls, deeds) = if soak::is_soak() {
-        ([marked, others].concat(), vec![UPLOAD, Deed::Delete, Deed::Avatar(100), Deed::Update])
+        ([marked, others].concat(), vec![UPLOAD, SLOT, Deed::Delete, Deed::Avatar(100), Deed::Update])
     } else {
-        (marked.to_vec(), vec![UPLOAD, Deed::Delete])
+        (marked.to_vec(), vec![UPLOAD, SLOT, Deed::Delete])
     };
     let mut steps = Vec::new();
     for deed in deeds {
@@ -203,7 +210,8 @@ pub fn check(site: &mut Site, ledgers: &mut [Ledger], mend_first: bool) {
 
 /// How often the housekeeper has walked the store to the end.
 fn walks(site: &Site) -> usize {
-    site.server.log().matches("walked the store: ").count()
+    let count = |what: &str| site.server.log().matches(what).count();
+    count("walked the store: ").min(count("walked the uploads: "))
 }
 
 fn is_temporary(path: &Path) -> bool {
@@ -232,6 +240,9 @@ pub fn mend(site: &Site) -> usize {
 /// Makes all files of media and uploads as old as those that count as left over.
 fn age_files(storage: &Path) {
     for folder in fs::read_dir(storage).expect("the storage can be read").flatten() {
+        files(folder.path()).iter().for_each(|file| age(file));
+    }
+    for folder in fs::read_dir(storage.join(".uploads")).into_iter().flatten().flatten() {
         files(folder.path()).iter().for_each(|file| age(file));
     }
     files(storage.to_owned()).iter().filter(|file| is_temporary(file)).for_each(|file| age(file));

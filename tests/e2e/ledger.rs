@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use sha1::{Digest, Sha1};
 
 use crate::site::Site;
+use crate::support::granter;
 use crate::support::http::{Answer, Raw, Request};
 use crate::support::random::Random;
 use crate::support::scratch::Scratch;
@@ -38,6 +39,8 @@ pub struct Ledger {
     sent: BTreeSet<String>,
     /// What the avatar may be.
     avatar: BTreeSet<Option<String>>,
+    /// The addresses of files that were sent by slot, their checksums, and whether the server has confirmed them.
+    by_slot: BTreeMap<String, (String, bool)>,
     /// Whether the avatar may be one whose id we were not told.
     new_avatar: bool,
     excuses: &'static [u16],
@@ -72,6 +75,8 @@ pub enum Deed {
     Update,
     /// Deletes some media.
     Delete,
+    /// Sends so many bytes by slot (XEP-0363).
+    Slot(u64),
 }
 
 impl Ledger {
@@ -87,6 +92,7 @@ impl Ledger {
             deleted: BTreeSet::new(),
             sent: BTreeSet::new(),
             avatar: [None].into(),
+            by_slot: BTreeMap::new(),
             new_avatar: false,
             excuses: EXCUSES,
         }
@@ -110,6 +116,7 @@ impl Ledger {
         };
         let deed = match self.random.below(if self.media.len() > MANY { 4 } else { 10 }) {
             0 | 1 => Deed::Delete,
+            9 => Deed::Slot(size.max(1)),
             2 | 3 => Deed::Update,
             4 | 5 => Deed::Avatar(size),
             _ => Deed::Upload(size),
@@ -124,6 +131,7 @@ impl Ledger {
             Deed::Avatar(size) => self.upload(site, size, true),
             Deed::Update => self.update(site),
             Deed::Delete => self.delete(site),
+            Deed::Slot(size) => self.send_by_slot(site, size),
         }
     }
 
@@ -180,6 +188,23 @@ impl Ledger {
         Ok(())
     }
 
+    /// A client that gets no response does not know what became of its file.
+    fn send_by_slot(&mut self, site: &Site, size: u64) -> Result<(), String> {
+        let bytes = self.random.bytes(size);
+        let sum = checksum(&bytes);
+        let wanted = granter::request("a.bin", bytes.len(), "application/octet-stream");
+        let slot = site.slots().ask(wanted).map_err(|refusal| format!("{refusal:?}"))?;
+        let file = self.scratch.join("data");
+        fs::write(&file, bytes).expect("the scratch directory takes files");
+        let path = slot.get_url.splitn(4, '/').nth(3).expect("it has a path").to_owned();
+        self.by_slot.insert(path.clone(), (sum.clone(), false));
+        let data = format!("@{}", file.display());
+        done(Request::new("PUT", &slot.put_url).with(&["--data-binary", &data]), 201, self.excuses)?;
+        self.by_slot.insert(path, (sum, true));
+        soak::count("files sent by slot", 1);
+        Ok(())
+    }
+
     fn some_media(&mut self) -> Option<String> {
         let there = self.media.iter().filter(|(_, entry)| !entry.may_be_gone);
         let ids: Vec<String> = there.map(|(id, _)| id.clone()).collect();
@@ -216,6 +241,7 @@ impl Ledger {
             listed.insert(id);
         }
         self.audit_gone(&listed);
+        self.audit_by_slot(&mut connection);
         self.audit_avatar(&mut connection, &fresh);
         soak::count("media read back", u64::try_from(listed.len()).expect("a list is short"));
     }
@@ -231,6 +257,18 @@ impl Ledger {
             is_there
         });
         soak::count("deletions checked", u64::try_from(deleted.len()).expect("there are few"));
+    }
+
+    fn audit_by_slot(&mut self, connection: &mut Raw) {
+        self.by_slot.retain(|path, (sum, is_confirmed)| {
+            let answer = get(connection, path);
+            let is_there = answer.status != 404;
+            assert!(is_there || !*is_confirmed, "{path} was confirmed and is lost");
+            if is_there {
+                assert_eq!(checksum(&answer.expect(200).body), *sum, "{path} has lost its bytes");
+            }
+            is_there
+        });
     }
 
     fn audit_avatar(&mut self, connection: &mut Raw, fresh: &BTreeSet<Option<String>>) {

@@ -304,7 +304,7 @@ fn an_old_embedded_database_is_refused_until_it_is_upgraded() {
     let (status, printed) = site.command("upgrade-schema");
     let copy = site.root().join("metadata.sqlite.before-3");
     assert!(status == 0 && printed.contains(&copy.display().to_string()), "{printed}");
-    assert_eq!((site.version(), Embedded::rows(&site.database())), (5, before.clone()));
+    assert_eq!((site.version(), Embedded::rows(&site.database())), (6, before.clone()));
     assert_eq!(Embedded::rows(&copy), before);
     let mode = fs::metadata(&copy).expect("the copy is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -355,7 +355,7 @@ fn an_upgrade_may_be_killed_at_any_call() {
             let kill = format!("-e trace={call} -e inject={call}:signal=KILL:when={number}");
             let (status, _) = site.traced(&kill, "upgrade-schema");
             let version = site.version();
-            assert!([3, 5].contains(&version), "{version}");
+            assert!([3, 6].contains(&version), "{version}");
             assert_eq!(Embedded::rows(&site.database()), before, "{call} {number}");
             let copy = site.root().join("metadata.sqlite.before-3");
             assert!(version == 3 || copy.exists(), "{call} {number}: no copy");
@@ -367,7 +367,7 @@ fn an_upgrade_may_be_killed_at_any_call() {
             }
             kills += 1;
             let (status, printed) = site.command("upgrade-schema");
-            assert_eq!((status, site.version()), (0, 5), "{call} {number}: {printed}");
+            assert_eq!((status, site.version()), (0, 6), "{call} {number}: {printed}");
             assert_eq!(Embedded::rows(&site.database()), before, "{call} {number}");
         }
     }
@@ -390,7 +390,7 @@ fn a_full_disk_leaves_the_embedded_database_as_it_was() {
     }
     assert_eq!(refused, 5);
     let (status, printed) = site.command("upgrade-schema");
-    assert_eq!((status, site.version()), (0, 5), "{printed}");
+    assert_eq!((status, site.version()), (0, 6), "{printed}");
 }
 
 /// On a disk of its own, where this user may mount one; elsewhere the faults above have to do.

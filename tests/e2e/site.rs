@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::support::granter::Granter;
 use crate::support::http::{Answer, Request};
 use crate::support::prosody::{CHANNELS, COMPONENT, DOMAIN, Prosody};
 use crate::support::server::{Server, Xmpp};
@@ -45,6 +46,12 @@ impl Site {
         let channel = site.channel("open", &[]);
         site.wait_ready(&channel);
         site
+    }
+
+    /// Grants slots of the server's, if it has `upload.enabled`.
+    pub fn slots(&self) -> Granter {
+        let endpoint = self.url("");
+        Granter::new(&self.server.configuration(), endpoint.trim_end_matches('/'))
     }
 
     /// Waits until the server answers for this public channel, for which it needs both XMPP links.

@@ -1,125 +1,93 @@
-//! A private ejabberd on loopback ports, with the domain `example.com` and the shipped example. It runs apart from the
-//! system's: without a node's name, hence without epmd, and with its database and log in a scratch directory.
+//! A private ejabberd on loopback ports, with the domain and the component of the tests. It runs apart from the system's:
+//! without a node's name, hence without epmd, and with its database and log in a scratch directory.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
-use super::child::{Guarded, run};
-use super::prosody::{PASSWORD, make_certificates};
+use super::child::Guarded;
+use super::prosody::{DOMAIN, PASSWORD, SECRET, make_certificates};
 use super::scratch::Scratch;
 use super::server::Xmpp;
 use super::xmpp_client::{Client, Policy};
 use super::{free_port, wait_for};
 
-/// The domain of its users.
-pub const DOMAIN: &str = "example.com";
-/// Its pubsub service.
-pub const PUBSUB: &str = "pubsub.example.com";
-/// The secret of the media server's component, as the example has it.
-pub const SECRET: &str = "a long secret";
-
-/// Who may create nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Creators {
-    /// Whom the shipped example names.
-    OfTheExample,
-    /// Every local user, as Debian has it.
-    Everybody,
-}
-
-/// A running ejabberd.
+/// A running ejabberd. It lets everybody in by any name and password, and offers STARTTLS.
 pub struct Ejabberd {
-    /// Ends before its scratch directory goes.
-    process: Guarded,
-    authority: PathBuf,
-    ports: Xmpp,
-    http_port: u16,
-    _scratch: Scratch,
+    process: Option<Guarded>,
+    scratch: Scratch,
+    xmpp: Xmpp,
 }
 
 impl Ejabberd {
-    /// Starts one with the account of the media server.
-    pub fn start(creators: Creators) -> Self {
+    /// Starts one and waits until it listens.
+    pub fn start() -> Self {
         let scratch = Scratch::new();
-        let authority = make_certificates(scratch.path(), DOMAIN);
-        let pem = ["prosody.key", "prosody.crt"]
-            .map(|name| fs::read_to_string(scratch.join(name)).expect("the certificate was made"));
-        fs::write(scratch.join("certificate.pem"), pem.concat()).expect("the scratch directory takes files");
-        let ports = Xmpp { client_port: free_port(), component_port: free_port() };
-        let http_port = free_port();
-        let process = launch(&scratch, ports, http_port, creators);
-        let mut ejabberd = Self { process, authority, ports, http_port, _scratch: scratch };
-        assert!(ejabberd.listens(), "ejabberd does not start:\n{}", ejabberd.process.printed());
-        ejabberd.add_account("mediaserver");
+        make_certificates(scratch.path(), DOMAIN);
+        let pem = ["prosody.crt", "prosody.key"].map(|name| fs::read_to_string(scratch.join(name)));
+        fs::write(scratch.join("ejabberd.pem"), pem.map(|text| text.expect("it was made")).concat())
+            .expect("the scratch directory takes files");
+        let xmpp = Xmpp { client_port: free_port(), component_port: free_port() };
+        let mut ejabberd = Self { process: None, scratch, xmpp };
+        ejabberd.launch("");
         ejabberd
     }
 
     /// Where it listens.
     pub fn xmpp(&self) -> Xmpp {
-        self.ports
+        self.xmpp
     }
 
-    /// The certificate of the authority that signed its own.
-    pub fn authority(&self) -> String {
-        self.authority.display().to_string()
+    /// Starts it again, with another module.
+    pub fn start_again_with(&mut self, module: &str) {
+        self.process = None;
+        self.launch(module);
     }
 
-    /// Logs an account in, which is made.
-    pub fn login(&self, user: &str, policy: Policy) -> Client {
-        self.add_account(user);
-        let address = format!("127.0.0.1:{}", self.ports.client_port);
-        let client = Client::login(&address, &format!("{user}@{DOMAIN}"), PASSWORD, policy);
-        let client = client.expect("ejabberd lets the test's accounts in");
+    /// Logs somebody in.
+    pub fn login(&self, jid: &str, policy: Policy) -> Client {
+        let address = format!("127.0.0.1:{}", self.xmpp.client_port);
+        let client = Client::login(&address, jid, PASSWORD, policy).expect("ejabberd lets everybody in");
         client.settle().expect("ejabberd answers");
         client
     }
 
-    /// Makes an account with [`PASSWORD`].
-    pub fn add_account(&self, user: &str) {
-        let body = format!(r#"{{"user":"{user}","host":"{DOMAIN}","password":"{PASSWORD}"}}"#);
-        let url = format!("http://127.0.0.1:{}/api/register", self.http_port);
-        let json = "Content-Type: application/json";
-        let (status, printed) = run(&["curl", "-q", "-fsS", "--noproxy", "*", "-H", json, "-d", &body, &url]);
-        assert_eq!(status, 0, "{user}: {printed}");
-    }
-
-    /// Whether it listens on all its ports; false if it has ended.
-    fn listens(&mut self) -> bool {
-        let ports = [self.ports.client_port, self.ports.component_port, self.http_port];
-        wait_for("ejabberd to listen", || {
-            if self.process.ended().is_some() {
-                return Some(false);
-            }
-            let open = |port: &u16| std::net::TcpStream::connect(("127.0.0.1", *port)).is_ok();
-            ports.iter().all(open).then_some(true)
-        })
+    fn launch(&mut self, module: &str) {
+        let directory = self.scratch.path().display().to_string();
+        let ports = [self.xmpp.client_port, self.xmpp.component_port].map(|port| port.to_string());
+        let config = include_str!("ejabberd.yml")
+            .replace("@DIR@", &directory)
+            .replace("@C2S_PORT@", &ports[0])
+            .replace("@COMPONENT_PORT@", &ports[1])
+            .replace("@COMPONENT_SECRET@", SECRET)
+            .replace("@MODULE@", module);
+        let path = self.scratch.join("ejabberd.yml");
+        fs::write(&path, config).expect("the scratch directory takes files");
+        let process = self.process.insert(launch(self.scratch.path(), &path));
+        for port in [self.xmpp.client_port, self.xmpp.component_port] {
+            wait_for("ejabberd to listen", || {
+                assert!(process.ended().is_none(), "ejabberd ended:\n{}", process.printed());
+                TcpStream::connect(("127.0.0.1", port)).ok()
+            });
+        }
     }
 }
 
-fn launch(scratch: &Scratch, ports: Xmpp, http_port: u16, creators: Creators) -> Guarded {
-    let directory = scratch.path().display().to_string();
-    let create = match creators {
-        Creators::OfTheExample => "channel_create",
-        Creators::Everybody => "pubsub_createnode",
-    };
-    let config = include_str!("ejabberd.yml")
-        .replace("@DIR@", &directory)
-        .replace("@C2S_PORT@", &ports.client_port.to_string())
-        .replace("@HTTP_PORT@", &http_port.to_string())
-        .replace("@CREATE@", create);
-    let port = format!("port: {}", ports.component_port);
-    let example = include_str!("../../examples/ejabberd.yml").replace("port: 5347", &port);
-    for (name, text) in [("ejabberd.yml", config), ("mediaserver.yml", example)] {
-        fs::write(scratch.join(name), text).expect("the scratch directory takes files");
-    }
-    let erlang = |name: &str| format!("\"{directory}/{name}\""); // a string of Erlang
-    let (config, spool, log) = (erlang("ejabberd.yml"), erlang("spool"), erlang("ejabberd.log"));
+/// Starts an ejabberd with this configuration, whose files are in this directory.
+pub fn launch(directory: &Path, config: &Path) -> Guarded {
+    let quoted = |path: PathBuf| format!("\"{}\"", path.display()); // an Erlang string
+    let spool = directory.join("spool");
+    fs::create_dir_all(&spool).expect("the scratch directory takes folders");
+    let (config, spool) = (quoted(config.to_owned()), quoted(spool));
+    let log = quoted(directory.join("ejabberd.log"));
     let library = library();
     let command = [
-        &["erl", "-noinput", "-pa", &library, "-mnesia", "dir", &spool][..],
+        &["erl", "-noinput", "+K", "true", "+P", "250000", "-pa", &library, "-mnesia", "dir", &spool][..],
         &["-ejabberd", "config", &config, "log_path", &log, "-s", "ejabberd"],
     ];
-    Guarded::start(&command.concat(), &[("HOME", &directory)], &scratch.join("output"))
+    let home = directory.display().to_string();
+    let environment = [("HOME", home.as_str()), ("ERL_MAX_PORTS", "32000")];
+    Guarded::start(&command.concat(), &environment, &directory.join("output"))
 }
 
 /// The folder of its modules; Debian's has the version in its name.

@@ -4,7 +4,10 @@
 
 pub mod child;
 pub mod ejabberd;
+pub mod ejabberd_accounts;
 pub mod exposition;
+pub mod gateway;
+pub mod granter;
 pub mod http;
 pub mod load;
 pub mod media;
@@ -15,6 +18,7 @@ pub mod random;
 pub mod scratch;
 pub mod scripted_peer;
 pub mod server;
+pub mod slot;
 pub mod soak;
 pub mod stanza;
 pub mod xmpp_client;

@@ -23,6 +23,10 @@ pub const IDN_TOPICS_ASCII: &str = "xn--kanle-ira.example.org";
 pub const ELSEWHERE: &str = "elsewhere.test";
 /// A component of [`DOMAIN`] that is not connected.
 pub const ABSENT: &str = "absent.example.org";
+/// The upload service of Prosody itself, where the test wants one.
+pub const FILE_SHARE: &str = "upload.example.org";
+/// The secret of [`FILE_SHARE`] and of whoever keeps its files.
+pub const FILE_SHARE_SECRET: &str = "file-share-secret-5c2e";
 /// The secret of [`COMPONENT`] and of [`ABSENT`].
 pub const SECRET: &str = "component-secret-7f3a";
 /// The local part of the account with which the media server asks channel services.
@@ -37,6 +41,8 @@ pub struct Prosody {
     client_port: u16,
     component_port: u16,
     authority: Option<PathBuf>,
+    /// The address of the files of its own upload service, if it has one.
+    file_share: Option<String>,
 }
 
 impl Prosody {
@@ -54,7 +60,8 @@ impl Prosody {
 
     fn start_with(scratch: Scratch, authority: Option<PathBuf>) -> Self {
         let (client_port, component_port) = (free_port(), free_port());
-        let mut prosody = Self { process: None, scratch, client_port, component_port, authority };
+        let mut prosody =
+            Self { process: None, scratch, client_port, component_port, authority, file_share: None };
         prosody.add_account(DOMAIN, ACCOUNT);
         prosody.add_account(DOMAIN, "admin");
         for _ in 0..5 {
@@ -70,6 +77,13 @@ impl Prosody {
     /// Starts it again after [`Prosody::stop`], on the same ports and with the same nodes.
     pub fn start_again(&mut self) {
         assert!(self.launch(), "Prosody does not get its ports back:\n{}", self.log());
+    }
+
+    /// Starts it again with an upload service of its own, [`FILE_SHARE`], whose files are kept at this address.
+    pub fn start_again_with_file_share(&mut self, address: &str) {
+        self.stop();
+        self.file_share = Some(address.to_owned());
+        self.start_again();
     }
 
     /// Ends it.
@@ -146,6 +160,10 @@ impl Prosody {
             ("COMPONENT_PORT", &component_port),
             ("COMPONENT_SECRET", SECRET),
         ];
+        if let Some(address) = &self.file_share {
+            environment
+                .extend([("FILE_SHARE_URL", address.as_str()), ("FILE_SHARE_SECRET", FILE_SHARE_SECRET)]);
+        }
         if self.authority.is_some() {
             environment.extend([("CERTIFICATE", certificate.as_str()), ("KEY", &key)]);
         }
@@ -173,7 +191,8 @@ fn encoded(name: &str) -> String {
         .collect()
 }
 
-/// Makes an authority and a certificate of it for this domain; gives the authority's certificate.
+/// Makes an authority and a certificate of it for this domain, in the files `prosody.crt` and `prosody.key`; gives the
+/// authority's certificate.
 pub fn make_certificates(folder: &Path, domain: &str) -> PathBuf {
     let at = |name: &str| folder.join(name).display().to_string();
     let openssl = |arguments: &[&str]| {

@@ -167,7 +167,7 @@ pub fn program(arguments: &[&str]) -> (i32, String) {
     run(&[&[PROGRAM], arguments].concat())
 }
 
-/// A configuration file for the site of `prosody/prosody.cfg.lua`.
+/// A configuration file for the site of `prosody/prosody.cfg.lua`; `@PORT@` in a setting is the port of HTTP.
 pub fn properties(port: u16, xmpp: Xmpp, storage: &Path, settings: &[(&str, &str)]) -> String {
     let root = storage.display().to_string();
     let (client_port, component_port) = (xmpp.client_port.to_string(), xmpp.component_port.to_string());
@@ -189,5 +189,5 @@ pub fn properties(port: u16, xmpp: Xmpp, storage: &Path, settings: &[(&str, &str
     ];
     let kept = usual.iter().filter(|(key, _)| !settings.iter().any(|(other, _)| other == key));
     let written = kept.chain(settings).filter(|(_, value)| !value.is_empty());
-    written.map(|(key, value)| format!("{key}={value}\n")).collect()
+    written.map(|(key, value)| format!("{key}={}\n", value.replace("@PORT@", &port))).collect()
 }

@@ -1,6 +1,8 @@
 //! Builds the settings of each layer from the table: one line per setting. Defaults that derive from other settings,
 //! and contradictions between settings, are here, too.
 
+mod uploads;
+
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -8,12 +10,13 @@ use std::thread;
 
 use super::keystore::convert;
 use super::list::Bind;
-use super::settings as s;
-use super::types::KeystoreFormat;
+use super::settings::{self as s, TypedSetting};
+use super::types::{KeystoreFormat, Size};
 use super::values::{Notice, Source, Values};
 use super::{Database, Keystore};
 use crate::error::{Error, Kind, Result};
 use crate::model::{BareJid, Quotas};
+use crate::uploads::Settings as UploadSettings;
 use crate::{access, http, limits, media, preview, web, xmpp};
 
 /// A valid configuration: what each layer is given.
@@ -34,6 +37,8 @@ pub struct Config {
     pub access: access::Settings,
     /// The library.
     pub media: media::Settings,
+    /// The uploads by slot.
+    pub uploads: UploadSettings,
     /// The previews.
     pub previews: media::PreviewSettings,
     /// The housekeeper.
@@ -105,15 +110,17 @@ impl Config {
     fn build(values: &Values<'_>) -> Result<Self> {
         let storage = storage(values)?;
         let threads = values.need(&s::HTTP_THREADS)?;
+        let uploads = uploads::settings(values)?;
         Ok(Self {
             http: http(values, threads)?,
             keystore: keystore(values)?,
             admin: admin(values)?,
             web: web(values)?,
             xmpp: xmpp(values)?,
-            access: access(values)?,
+            access: access(values, &uploads)?,
             media: media(values)?,
             housekeeping: housekeeping(values)?,
+            uploads,
             previews: previews(values, threads)?,
             database: database(values, &storage.root)?,
             logging: Logging { file: values.get(&s::LOGGING_FILE)?, level: values.need(&s::LOGGING_LEVEL)? },
@@ -220,12 +227,17 @@ fn admin(values: &Values<'_>) -> Result<http::Settings> {
 }
 
 fn web(values: &Values<'_>) -> Result<web::Settings> {
-    let endpoint = values.get(&s::HTTP_ENDPOINT)?;
     Ok(web::Settings {
-        endpoint: endpoint.map(|endpoint| endpoint.trim_end_matches('/').to_owned()),
+        endpoint: endpoint(values)?,
         cache_max_age: values.need(&s::CACHE_MAX_AGE)?,
         cors: values.need(&s::HTTP_CORS_ORIGINS)?,
     })
+}
+
+/// `http.endpoint` without a slash at its end.
+fn endpoint(values: &Values<'_>) -> Result<Option<String>> {
+    let endpoint = values.get(&s::HTTP_ENDPOINT)?;
+    Ok(endpoint.map(|endpoint| endpoint.trim_end_matches('/').to_owned()))
 }
 
 fn xmpp(values: &Values<'_>) -> Result<xmpp::Settings> {
@@ -277,7 +289,7 @@ fn account(values: &Values<'_>, domain: &BareJid) -> Result<String> {
     Ok(jid.local().unwrap_or_default().to_owned())
 }
 
-fn access(values: &Values<'_>) -> Result<access::Settings> {
+fn access(values: &Values<'_>, uploads: &UploadSettings) -> Result<access::Settings> {
     let servername = values.need(&s::XMPP_COMPONENT_SERVERNAME)?;
     let own = || vec![access::DomainRule::Below(servername.to_string())];
     Ok(access::Settings {
@@ -290,18 +302,18 @@ fn access(values: &Values<'_>) -> Result<access::Settings> {
         lookups_per_address: values.need(&s::XMPP_LOOKUPS_PER_ADDRESS_MAX)?,
         lookups_total: values.need(&s::XMPP_LOOKUPS_MAX)?,
         endpoint: values.get(&s::HTTP_ENDPOINT)?,
+        upload_size: uploads.enabled.then(|| uploads.max_size()),
         service_name: values.need(&s::XMPP_CONNECTION_SERVICENAME)?,
     })
 }
 
 fn media(values: &Values<'_>) -> Result<media::Settings> {
-    let limited = |quota: Option<u64>| quota.filter(|bytes| *bytes > 0);
     Ok(media::Settings {
         size_limit: values.need(&s::MEDIA_SIZELIMIT)?,
         to_disk_threshold: values.need(&s::MEDIA_TODISK_THRESHOLD)?,
         quotas: Quotas {
-            channel: limited(values.get(&s::MEDIA_QUOTA_CHANNEL)?),
-            user: limited(values.get(&s::MEDIA_QUOTA_USER)?),
+            channel: quota(values, &s::MEDIA_QUOTA_CHANNEL)?,
+            user: quota(values, &s::MEDIA_QUOTA_USER)?,
         },
     })
 }
@@ -312,6 +324,11 @@ fn housekeeping(values: &Values<'_>) -> Result<media::HousekeepingSettings> {
         orphan_age: values.need(&s::HOUSEKEEPING_ORPHAN_AGE)?,
         lost_keep: values.get(&s::HOUSEKEEPING_LOST_KEEP)?.filter(|keep| !keep.is_zero()),
     })
+}
+
+/// A quota in bytes, unless it is 0.
+fn quota(values: &Values<'_>, setting: &TypedSetting<Size<u64>>) -> Result<Option<u64>> {
+    Ok(Some(values.need(setting)?).filter(|bytes| *bytes > 0))
 }
 
 /// Previews that are made or waited for must leave some threads idle.

@@ -7,6 +7,7 @@ use crate::access::DomainRule;
 use crate::config::properties;
 use crate::http::cors::Cors;
 use crate::secret::Secret;
+use crate::uploads::{JidRule, Keep, Protocol, UploadQuotas};
 use crate::xmpp::Security;
 
 /// Every mandatory setting.
@@ -68,6 +69,16 @@ fn defaults() {
     assert_eq!((config.media.size_limit, config.media.to_disk_threshold), (104_857_600, 1_048_576));
     assert_eq!(config.media.quotas, Quotas { channel: None, user: None });
     assert_eq!(config.housekeeping, media::HousekeepingSettings::default());
+    let uploads = &config.uploads;
+    assert_eq!((uploads.enabled, uploads.endpoint.as_str(), uploads.size_limit), (false, "", 104_857_600));
+    let days = |days: u64| Some(Duration::from_secs(days * 86_400));
+    let keep = Keep { message: days(31), profile: None, ephemeral: days(1), permanent: None };
+    assert_eq!((uploads.keep, uploads.quotas), (keep, UploadQuotas::default()));
+    assert_eq!(uploads.allow, [JidRule::Domain("example.com".to_owned())]);
+    assert!(uploads.deny.is_empty() && uploads.external.is_none());
+    assert!(!uploads.makes_room && !uploads.purpose_prefixes);
+    assert_eq!((uploads.to_disk_threshold, uploads.cache_max_age), (1_048_576, Duration::from_secs(86400)));
+    assert_eq!(access.upload_size, None);
     let previews = &config.previews;
     let jobs = thread::available_parallelism().map_or(1, usize::from).min(6);
     assert_eq!((previews.count, previews.jobs, previews.queue), (50, jobs, 8));
@@ -94,7 +105,13 @@ fn every_setting_reaches_its_layer() {
          xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\n\
          media.sizelimit=13\nmedia.todisk.threshold=14K\nmedia.quota.channel=24\n\
          media.quota.user=25\nhousekeeping.interval=27\nhousekeeping.orphan.age=28m\n\
-         housekeeping.lost.keep=29d\njdbc.db.url=jdbc:postgresql:m\njdbc.pool.size=15\n\
+         housekeeping.lost.keep=29d\n\
+         upload.enabled=on\nupload.sizelimit=27\nupload.allow=a.b *.c.d\n\
+         upload.deny=e@a.b\nupload.keep.message=28\nupload.keep.profile=29\nupload.keep.ephemeral=30\n\
+         upload.keep.permanent=31\nupload.purpose.prefixes=on\nupload.quota.user=32\nupload.quota.day=33\n\
+         upload.quota.message=34\nupload.quota.profile=35\nupload.quota.ephemeral=36\n\
+         upload.quota.permanent=37\nupload.quota.all=38\nupload.quota.makes.room=on\n\
+         upload.external.secret=0123456789abcdef\nupload.external.protocol=v2\njdbc.db.url=jdbc:postgresql:m\njdbc.pool.size=15\n\
          preview.max.pixels=16\npreview.max.bytes=17\npreview.max.count=18\npreview.timeout=19\n\
          preview.jobs.max=20\npreview.queue.max=21\npreview.ffmpeg=/f\npreview.ffprobe=/p\n\
          preview.sandbox=off\n\
@@ -140,6 +157,28 @@ fn every_setting_reaches_its_layer() {
     assert_eq!((interval, orphan_age), (Duration::from_secs(27), Duration::from_secs(28 * 60)));
     assert_eq!(lost_keep, Some(Duration::from_secs(29 * 86_400)));
     assert_eq!(read("housekeeping.lost.keep=0").unwrap().housekeeping.lost_keep, None);
+    let uploads = &config.uploads;
+    assert_eq!((uploads.enabled, uploads.endpoint.as_str(), uploads.size_limit), (true, "https://a/b", 27));
+    let rules = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<JidRule>>();
+    assert_eq!((&uploads.allow, &uploads.deny), (&rules(&["a.b", "*.c.d"]), &rules(&["e@a.b"])));
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    let keep =
+        Keep { message: seconds(28), profile: seconds(29), ephemeral: seconds(30), permanent: seconds(31) };
+    assert_eq!(uploads.keep, keep);
+    let quotas = UploadQuotas {
+        user: Some(32),
+        day: Some(33),
+        message: Some(34),
+        profile: Some(35),
+        ephemeral: Some(36),
+        permanent: Some(37),
+        all: Some(38),
+    };
+    assert_eq!((uploads.quotas, uploads.makes_room, uploads.purpose_prefixes), (quotas, true, true));
+    let external = uploads.external.as_ref().unwrap();
+    assert_eq!((&external.secret, external.protocol), (&Secret::new("0123456789abcdef"), Protocol::V2));
+    assert_eq!((uploads.to_disk_threshold, uploads.cache_max_age), (14_336, Duration::from_secs(6)));
+    assert_eq!(access.upload_size, Some(27 + 17));
     let previews = &config.previews;
     assert_eq!((previews.count, previews.jobs, previews.queue), (18, 20, 21));
     let preview::Settings { max_pixels, max_bytes, time, ffmpeg, ffprobe, decoding, sandbox } =
@@ -210,6 +249,74 @@ fn previews_leave_workers_free() {
         refused("http.threads=20\npreview.jobs.max=4\npreview.queue.max=16"),
         "f:10: http.threads: 20 threads must be more than preview.jobs.max (4) and preview.queue.max (16) \
          together"
+    );
+}
+
+#[test]
+fn uploads_by_slot_need_an_endpoint_that_clients_accept() {
+    for endpoint in [
+        "https://a.example",
+        "https://a.example:8443/media/",
+        "http://127.0.0.1:8080",
+        "http://127.9.9.9/x",
+        "http://[::1]:8080/x",
+        "http://[::1]",
+        "http://localhost:1",
+    ] {
+        let config = read(&format!("upload.enabled=true\nhttp.endpoint={endpoint}")).unwrap();
+        assert_eq!(config.uploads.endpoint, endpoint.trim_end_matches('/'));
+        assert_eq!(config.access.upload_size, Some(104_857_617));
+    }
+    let wrong = "http.endpoint: upload.enabled needs an https:// URL here, for XMPP clients accept no other";
+    assert_eq!(refused("upload.enabled=true"), format!("f: {wrong}"));
+    for endpoint in [
+        "http://a.example",
+        "http://10.0.0.1",
+        "http://[2001:db8::1]",
+        "http://localhost.example",
+        "http://127.0.0.1.example",
+        "http://127.0.0.1@a.example",
+    ] {
+        let text = format!("http.endpoint={endpoint}\nupload.enabled=true");
+        assert_eq!(refused(&text), format!("f:10: {wrong}"), "{endpoint}");
+        assert!(read(&format!("http.endpoint={endpoint}")).is_ok(), "without uploads");
+    }
+}
+
+#[test]
+fn the_secret_and_the_protocol_of_an_external_service_belong_together() {
+    let secret = "upload.external.secret=0123456789abcdef";
+    for (text, wrong) in [
+        (secret.to_owned(), "f: upload.external.protocol: missing beside upload.external.secret"),
+        (
+            "upload.external.protocol=v".to_owned(),
+            "f: upload.external.secret: missing beside upload.external.protocol",
+        ),
+        (format!("{secret}\nupload.external.protocol="), "f:11: upload.external.protocol: not jwt, v2 or v"),
+        (
+            "upload.external.protocol=jwt\nupload.external.secret=".to_owned(),
+            "f:11: upload.external.secret: not a text of at least 16 bytes",
+        ),
+        (
+            "upload.external.secret=hunter2\nupload.external.protocol=jwt".to_owned(),
+            "f:10: upload.external.secret: not a text of at least 16 bytes",
+        ),
+    ] {
+        assert_eq!(refused(&text), wrong);
+    }
+    for protocol in ["jwt", "v2", "V"] {
+        let config = read(&format!("{secret}\nupload.external.protocol={protocol}")).unwrap();
+        assert!(config.uploads.external.is_some() && !config.uploads.enabled, "{protocol}");
+        assert!(!format!("{config:?}").contains("0123456789abcdef"));
+    }
+}
+
+#[test]
+fn files_are_kept_for_ever_where_the_time_is_0_unless_they_are_to_vanish() {
+    let config = read("upload.keep.message=0").unwrap();
+    assert_eq!(config.uploads.keep.message, None);
+    assert!(
+        refused("upload.keep.ephemeral=0").starts_with("f:10: upload.keep.ephemeral: \"0\" is not a time")
     );
 }
 
@@ -347,6 +454,8 @@ fn a_new_configuration_must_be_valid_by_itself() {
         "http.threads=9\nhttp.uploads.max=9",
         "https.enabled=true",
         "xmpp.connection.username=a@b",
+        "upload.enabled=true",
+        "upload.external.protocol=jwt",
     ] {
         let new = source(&format!("{LEAST}http.uploads.max=8\n{wrong}"));
         assert!(Config::merge(&running, &new).is_err(), "{wrong}");

@@ -22,7 +22,9 @@ impl Dispatch for ToService {
         match Head::parse(connection.take_head()) {
             Ok(head) => {
                 let since = connection.since;
-                let exchange = Exchange::new(Arc::clone(shared), connection, head);
+                let shown_path = self.0.shown_path(head.path());
+                let mut exchange = Exchange::new(Arc::clone(shared), connection, head);
+                exchange.note_shown_path(shown_path);
                 let client = exchange.client();
                 // Before anything that costs more than its head.
                 if client.limited && !shared.rates.admit(client.address, since) {

@@ -33,6 +33,11 @@ pub trait Service: Send + Sync + 'static {
     /// Called for each request on a worker thread that holds a turn, so it must not wait before [`Exchange::leave_turn`].
     /// Must end in [`Exchange::answer`], now or, once parked, later.
     fn serve(self: Arc<Self>, exchange: Exchange);
+
+    /// What the access log shows instead of this path, if the path alone gives access.
+    fn shown_path(&self, _path: &str) -> Option<String> {
+        None
+    }
 }
 
 /// The status that is logged of a request whose client did not wait for the answer: nginx's.
@@ -51,6 +56,8 @@ pub struct Exchange {
     user: Option<String>,
     claimed: Option<String>,
     refused: Option<&'static str>,
+    /// What the access log shows instead of the path.
+    shown_path: Option<String>,
     watch: Option<Watch>,
     /// Whether a client that ended its half was found to be there all the same.
     half_closed: bool,
@@ -75,6 +82,7 @@ impl Exchange {
             user: None,
             claimed: None,
             refused: None,
+            shown_path: None,
             watch: None,
             half_closed: false,
             route: Route::None,
@@ -175,6 +183,10 @@ impl Exchange {
     /// Names the reason why the sender or their right was not accepted in the access line, in one word.
     pub fn note_refused(&mut self, outcome: &'static str) {
         self.refused = Some(outcome);
+    }
+
+    pub(in crate::http) fn note_shown_path(&mut self, path: Option<String>) {
+        self.shown_path = path;
     }
 
     /// Names the route under which the request is counted.
@@ -286,7 +298,7 @@ impl Exchange {
             claimed: self.claimed.as_deref().map(Cow::Borrowed),
             refused: self.refused,
             method: self.head.method(),
-            path: Cow::Borrowed(self.head.path()),
+            path: Cow::Borrowed(self.shown_path.as_deref().unwrap_or(self.head.path())),
             status,
             since,
             route: self.route,

@@ -1,26 +1,14 @@
 //! The part of a client's file name that is kept.
 
-use crate::limits;
+use crate::model::cut_file_name;
 
 /// The last component of a file name, for either kind of slash, without control characters and at most
-/// [`limits::FILE_NAME_BYTES`] long; `None` if nothing is left. It is shown, never used as a path.
+/// [`FILE_NAME_BYTES`](crate::limits::FILE_NAME_BYTES) long; `None` if nothing is left. It is shown, never used as a path.
 pub fn file_name(text: &str) -> Option<String> {
     let last = text.rsplit(['/', '\\']).next().unwrap_or_default();
     let visible: String = last.chars().filter(|c| !is_hidden(*c)).collect();
-    let name = cut(visible.trim());
+    let name = cut_file_name(visible.trim());
     if matches!(name.as_str(), "" | "." | "..") { None } else { Some(name) }
-}
-
-/// Shortens a name to the limit: the stem is cut, not the extension.
-fn cut(name: &str) -> String {
-    if name.len() <= limits::FILE_NAME_BYTES {
-        return name.to_owned();
-    }
-    let dot = name.rfind('.').filter(|dot| (2..=1 + limits::EXTENSION_BYTES).contains(&(name.len() - dot)));
-    let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));
-    let room = limits::FILE_NAME_BYTES - extension.len();
-    let end = (0..=room).rev().find(|end| stem.is_char_boundary(*end)).unwrap_or_default();
-    format!("{}{extension}", stem[..end].trim_end())
 }
 
 /// Control characters, and the marks that turn the direction of writing: with them `gpj.exe` is shown as `exe.jpg`.

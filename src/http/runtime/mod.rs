@@ -17,6 +17,7 @@ pub mod turns;
 
 use std::sync::Arc;
 
+use resume::Job;
 use shared::Shared;
 use table::OTHER_TOKENS;
 use turns::{Host, Report, Turns};
@@ -34,7 +35,11 @@ impl Host for Shared {
     fn handle(self: &Arc<Self>, (token, ended): Report) {
         match token {
             END => {}
-            RESUMED => self.resumed.work(),
+            RESUMED => match self.resumed.take() {
+                Some(Job::Short(job)) => job(),
+                Some(Job::MayWait(job)) => turns::leave(self, job),
+                None => {}
+            },
             OTHER_TOKENS.. => {
                 let listener = self.listeners.iter().find(|listener| listener.token() == token);
                 if let Some(listener) = listener {

@@ -226,6 +226,29 @@ fn a_resumed_exchange_is_served_on_a_worker_thread() {
     told.recv_timeout(PATIENCE).unwrap();
 }
 
+#[test]
+fn a_job_that_may_wait_holds_no_turn_and_is_told_when_there_is_no_room_for_it() {
+    let resumed = ResumeQueue::new().unwrap();
+    let settings = Settings { max_deferred: 1, ..settings() };
+    let server = Server::start(settings, resumed.clone(), Arc::new(Answering(paths))).unwrap();
+    let (tell, told) = channel();
+    let (release, held) = channel::<()>();
+    let started = tell.clone();
+    resumed.run_apart(move |admitted| {
+        started.send(("first", admitted)).unwrap();
+        let _ = held.recv();
+    });
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(("first", true)));
+    for name in ["second", "third"] {
+        let tell = tell.clone();
+        resumed.run_apart(move |admitted| tell.send((name, admitted)).unwrap());
+    }
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(("third", false)), "one runs, and one waits");
+    assert_eq!(Peer::to(&server).get("/x").text(), "/x", "the turn is free");
+    drop(release);
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(("second", true)));
+}
+
 /// A server with several turns.
 fn roomy(service: impl Fn(Exchange) + Send + Sync + 'static) -> Server {
     let limits = Limits { connections: 2000, connections_per_address: 2000, ..Limits::default() };

@@ -2,7 +2,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use super::super::postgres_server::{self, Server};
-use super::super::{Metadata, Schema, Store, conformance, operations, statements};
+use super::super::{Metadata, Schema, Store, conformance, operations, statements, upload_conformance};
 use super::*;
 use crate::model::{Media, Page, Quotas};
 
@@ -32,6 +32,18 @@ impl conformance::Bench for Bench {
 }
 
 conformance::suite!(Bench::new());
+
+impl upload_conformance::UploadBench for Bench {
+    fn tables(&self) -> &dyn upload_conformance::Tables {
+        &self.store
+    }
+
+    fn run(&self, sql: &str) {
+        self.client.lock().unwrap().batch_execute(sql).unwrap();
+    }
+}
+
+upload_conformance::upload_suite!(Bench::new());
 
 impl Postgres {
     /// The engine for a new database of the shared server.

@@ -18,8 +18,11 @@ const FIRST: i32 = 3;
 
 const BASE: &str = include_str!("../../../sql/sqlite-3.sql");
 /// Each leads to the version after the one before it; the first comes after [`FIRST`].
-const UPGRADES: [&str; (CURRENT - FIRST) as usize] =
-    [include_str!("../../../sql/sqlite-upgrade-4.sql"), include_str!("../../../sql/sqlite-upgrade-5.sql")];
+const UPGRADES: [&str; (CURRENT - FIRST) as usize] = [
+    include_str!("../../../sql/sqlite-upgrade-4.sql"),
+    include_str!("../../../sql/sqlite-upgrade-5.sql"),
+    include_str!("../../../sql/sqlite-upgrade-6.sql"),
+];
 
 /// The schema of a SQLite file.
 pub struct SqliteSchema<'a> {

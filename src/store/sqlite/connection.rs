@@ -16,13 +16,7 @@ use crate::limits;
 use crate::sys::fs::Dir;
 
 /// Whole statements are cached; this is more than there are.
-const STATEMENTS: usize = 40;
-
-/// The names of parameters, as statements have them.
-const PARAMETERS: [&str; 20] = [
-    "$1", "$2", "$3", "$4", "$5", "$6", "$7", "$8", "$9", "$10", "$11", "$12", "$13", "$14", "$15", "$16",
-    "$17", "$18", "$19", "$20",
-];
+const STATEMENTS: usize = 80;
 
 /// What a connection may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,10 +145,11 @@ fn prepared<'a>(
     parameters: &[Value],
 ) -> rusqlite::Result<CachedStatement<'a>> {
     let mut statement = connection.prepare_cached(sql)?;
-    for (name, value) in PARAMETERS.iter().zip(parameters) {
-        if let Some(at) = statement.parameter_index(name)? {
-            statement.raw_bind_parameter(at, value)?;
-        }
+    for at in 1..=statement.parameter_count() {
+        let number =
+            statement.parameter_name(at).and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
+        let value = number.and_then(|number| parameters.get(number.checked_sub(1)?));
+        statement.raw_bind_parameter(at, value.unwrap_or(&Value::Null))?;
     }
     Ok(statement)
 }

@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use rusqlite::TransactionBehavior;
 
 use super::super::schema::SqliteSchema;
-use super::super::{MediaInsert, Metadata, Store, conformance, statements};
+use super::super::{MediaInsert, Metadata, Store, conformance, statements, upload_conformance};
 use super::write::write_all;
 use super::*;
 use crate::model::{Media, MediaId, Page, Quota, Quotas};
@@ -50,6 +50,18 @@ impl conformance::Bench for Bench {
 }
 
 conformance::suite!(Bench::new());
+
+impl upload_conformance::UploadBench for Bench {
+    fn tables(&self) -> &dyn upload_conformance::Tables {
+        &self.store
+    }
+
+    fn run(&self, sql: &str) {
+        Bench::execute(self, sql);
+    }
+}
+
+upload_conformance::upload_suite!(Bench::new());
 
 /// However long a list is and wherever its page begins, the page is read from the index and not sorted.
 #[test]

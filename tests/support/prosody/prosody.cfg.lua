@@ -1,6 +1,7 @@
 -- The XMPP site of the tests and of `make demo`, on loopback ports. What differs from run to run
 -- comes from the environment: SITE_DIR (scratch), SITE_MODULES (the folder modules beside this file),
--- C2S_PORT, COMPONENT_PORT, COMPONENT_SECRET, and CERTIFICATE and KEY where STARTTLS is to be offered.
+-- C2S_PORT, COMPONENT_PORT, COMPONENT_SECRET, CERTIFICATE and KEY where STARTTLS is to be offered, and FILE_SHARE_URL
+-- and FILE_SHARE_SECRET where Prosody's own upload service is to be there.
 
 run_as_root = true -- in containers the tests are root; Prosody writes to the scratch directory only
 pidfile = ENV_SITE_DIR .. "/prosody.pid"
@@ -32,6 +33,13 @@ VirtualHost "example.org"
 
 Component "media.example.org"
 	component_secret = ENV_COMPONENT_SECRET
+
+-- Prosody's own upload service, whose files somebody else keeps.
+if ENV_FILE_SHARE_URL then
+	Component "upload.example.org" "http_file_share"
+		http_file_share_base_url = ENV_FILE_SHARE_URL
+		http_file_share_secret = ENV_FILE_SHARE_SECRET
+end
 
 -- Nobody connects to it: a discovery has to get over its errors.
 Component "absent.example.org"

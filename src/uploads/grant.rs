@@ -1,0 +1,130 @@
+//! Whether a user has a slot.
+
+use super::name::{encoded, purpose_by_prefix, slot_name};
+use super::room::{Demand, sentence, shown_size};
+use super::service::UploadService;
+use super::settings::Settings;
+use super::slot::{Slot, SlotRefusal, SlotRequest, Slots};
+use super::slot_token::SlotTerms;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::limits;
+use crate::model::{BareJid, Purpose, UploadId};
+
+impl Slots for UploadService {
+    fn is_enabled(&self) -> bool {
+        self.settings().enabled
+    }
+
+    fn max_size(&self) -> u64 {
+        self.settings().max_size()
+    }
+
+    fn decide_from_memory(&self, request: &SlotRequest) -> Result<(), SlotRefusal> {
+        let settings = self.settings();
+        check_sender(&settings, &request.owner)?;
+        check_size(&settings, request.size)?;
+        slot_name(&request.name).ok_or_else(|| bad_request("The file needs a name."))?;
+        if request.expire_before.is_some_and(|stamp| stamp <= self.clock.now()) {
+            return Err(bad_request("The date until which the file is to be kept is over."));
+        }
+        self.reservations.check(&request.owner).map_err(|too_many| too_many_slots(too_many.room))
+    }
+
+    fn grant(&self, request: SlotRequest) -> Result<Slot, SlotRefusal> {
+        self.decide_from_memory(&request)?;
+        let settings = self.settings();
+        let name = slot_name(&request.name).ok_or_else(|| bad_request("The file needs a name."))?;
+        let terms = self.terms(&settings, &request, &name);
+        let id = UploadId::random();
+        let size = (terms.purpose, terms.size);
+        self.reservations
+            .reserve(&id, &terms.owner, size, terms.ends)
+            .map_err(|too_many| too_many_slots(too_many.room))?;
+        self.sign(&settings, &id, &name, &terms).inspect_err(|_| self.reservations.release(&id))
+    }
+}
+
+impl UploadService {
+    fn terms(&self, settings: &Settings, request: &SlotRequest, name: &str) -> SlotTerms {
+        let by_name = || purpose_by_prefix(name).filter(|_| settings.purpose_prefixes);
+        let purpose = request.purpose.or_else(by_name).unwrap_or(Purpose::Message);
+        let now = self.clock.now();
+        let kept = settings.keep.of(purpose).map(|keep| now.after(keep));
+        let wanted = request.expire_before.filter(|_| purpose == Purpose::Ephemeral);
+        SlotTerms {
+            ends: now.after(limits::SLOT_TIME),
+            size: request.size,
+            owner: request.owner.clone(),
+            purpose,
+            expires: kept.into_iter().chain(wanted).min(),
+            mime_type: request.content_type.clone().filter(|text| text.len() <= limits::MIME_TYPE_BYTES),
+        }
+    }
+
+    /// The slot, if there is room for its file.
+    fn sign(
+        &self,
+        settings: &Settings,
+        id: &UploadId,
+        name: &str,
+        terms: &SlotTerms,
+    ) -> Result<Slot, SlotRefusal> {
+        self.check_room(id, terms)?;
+        let token = terms.sign(&self.keys, id, name).map_err(failed)?;
+        let token = token.ok_or_else(|| bad_request("Your address is too long for uploads."))?;
+        let get_url = format!("{}/upload/{}/{}", settings.endpoint, id.as_str(), encoded(name));
+        Ok(Slot { put_url: format!("{get_url}?slot={token}"), get_url })
+    }
+
+    fn check_room(&self, id: &UploadId, terms: &SlotTerms) -> Result<(), SlotRefusal> {
+        let SlotTerms { owner, purpose, size, .. } = terms;
+        let demand = Demand { owner: Some(owner), purpose: *purpose, size: *size, arrives: false };
+        let limits = self.limits(demand.owner, demand.purpose);
+        let (shortages, sums) = self.shortages(demand, limits).map_err(failed)?;
+        let Some(first) = shortages.first() else { return Ok(()) };
+        // Its own reservation is none of those that end and give room.
+        self.reservations.release(id);
+        let retry = self.room_at(demand, &shortages, &sums).map_err(failed)?;
+        Err(SlotRefusal::NoRoom { text: sentence(demand, first, retry), retry })
+    }
+}
+
+fn check_sender(settings: &Settings, owner: &BareJid) -> Result<(), SlotRefusal> {
+    let named = |rules: &[super::JidRule]| rules.iter().any(|rule| rule.covers(owner));
+    if !settings.enabled {
+        return Err(SlotRefusal::Forbidden { text: "This server takes no uploads.".to_owned() });
+    }
+    if named(&settings.deny) || !named(&settings.allow) {
+        return Err(SlotRefusal::Forbidden { text: "You may not upload files to this server.".to_owned() });
+    }
+    Ok(())
+}
+
+fn check_size(settings: &Settings, size: u64) -> Result<(), SlotRefusal> {
+    let max = settings.max_size();
+    if size == 0 {
+        return Err(bad_request("An empty file can't be uploaded."));
+    }
+    if size > max {
+        let text = format!("The file is larger than {}, the most that this server takes.", shown_size(max));
+        return Err(SlotRefusal::TooLarge { max, text });
+    }
+    Ok(())
+}
+
+fn too_many_slots(room: Timestamp) -> SlotRefusal {
+    let text = "You have asked for many uploads that have not begun; try again in some minutes.".to_owned();
+    SlotRefusal::NoRoom { text, retry: Some(room) }
+}
+
+fn bad_request(text: &str) -> SlotRefusal {
+    SlotRefusal::BadRequest { text: text.to_owned() }
+}
+
+/// The text of the error stays in the log.
+fn failed(error: Error) -> SlotRefusal {
+    let refusal = crate::model::Refusal::from(error);
+    log::debug!("a slot was refused: {refusal}");
+    SlotRefusal::Failed { text: "The server can't take uploads at the moment; try again later.".to_owned() }
+}

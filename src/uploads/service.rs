@@ -1,0 +1,138 @@
+//! The upload service: its parts, and what readers ask of it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use super::reservations::Reservations;
+use super::settings::Settings;
+use super::slot_token::SLOTS;
+use crate::cache::Cache;
+use crate::clock::{Clock, Timestamp};
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::model::{BareJid, UploadId, Uploaded};
+use crate::store::{SecretTable, StoredFile, UploadFiles, UploadLookup, UploadTable, Uploads};
+use crate::tokens::Keys;
+
+/// Where the service keeps what it has.
+pub struct Stores {
+    /// The rows of the uploads.
+    pub table: Arc<dyn UploadTable>,
+    /// The keys of tokens.
+    pub secrets: Arc<dyn SecretTable>,
+    /// The files.
+    pub files: Box<dyn UploadFiles>,
+    /// Where files are until they are complete.
+    pub incoming: Uploads,
+}
+
+/// Hands out slots, takes the files of their PUTs, and serves them. The component asks it for slots by [`super::Slots`].
+pub struct UploadService {
+    pub(super) table: Arc<dyn UploadTable>,
+    pub(super) files: Box<dyn UploadFiles>,
+    pub(super) incoming: Uploads,
+    pub(super) keys: Keys,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) reservations: Arc<Reservations>,
+    settings: RwLock<Arc<Settings>>,
+    /// Rows that were read a moment ago.
+    rows: Mutex<Cache<UploadId, Arc<Uploaded>>>,
+    /// Whether the schema is known to be the one we need.
+    open: AtomicBool,
+}
+
+impl UploadService {
+    /// A service that is closed: what needs the database fails as [`Kind::Unavailable`] until [`UploadService::open`].
+    pub fn new(stores: Stores, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+        let Stores { table, secrets, files, incoming } = stores;
+        Self {
+            table,
+            files,
+            incoming,
+            keys: Keys::new(SLOTS, secrets, Arc::clone(&clock)),
+            reservations: Arc::new(Reservations::new(Arc::clone(&clock))),
+            clock,
+            settings: RwLock::new(Arc::new(settings)),
+            rows: Mutex::new(Cache::new(limits::UPLOAD_ROWS)),
+            open: AtomicBool::new(false),
+        }
+    }
+
+    /// Opens the service: the database has the schema that this program works with.
+    pub fn open(&self) {
+        self.open.store(true, Ordering::Release);
+    }
+
+    /// Fails while the service is closed.
+    pub(super) fn check_open(&self) -> Result<()> {
+        match self.open.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Unavailable, "the database could not be reached yet")),
+        }
+    }
+
+    /// Other settings from now on.
+    pub fn set_settings(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether this user may not send files.
+    pub(super) fn is_denied(&self, owner: &BareJid) -> bool {
+        self.settings().deny.iter().any(|rule| rule.covers(owner))
+    }
+
+    /// The upload of this id, if its row was read a moment ago: asking never waits.
+    pub fn known(&self, id: &UploadId) -> Option<Arc<Uploaded>> {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let uploaded = rows.get(Instant::now(), id)?;
+        (!uploaded.is_expired(self.clock.now())).then(|| Arc::clone(uploaded))
+    }
+
+    /// The upload of this id, unless it has expired.
+    pub fn find(&self, id: &UploadId) -> Result<Option<Arc<Uploaded>>> {
+        if let Some(known) = self.known(id) {
+            return Ok(Some(known));
+        }
+        self.check_open()?;
+        let UploadLookup::There(uploaded) = self.table.upload(id)? else { return Ok(None) };
+        if uploaded.is_expired(self.clock.now()) {
+            return Ok(None);
+        }
+        let uploaded = Arc::new(*uploaded);
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.insert(Instant::now(), id.clone(), Arc::clone(&uploaded), limits::ROW_TTL);
+        Ok(Some(uploaded))
+    }
+
+    /// The bytes of an upload; `None` if they are gone from the disk, and then its row is read again by the next reader.
+    pub fn bytes(&self, uploaded: &Uploaded) -> Result<Option<StoredFile>> {
+        let file = self.files.get(&uploaded.file)?;
+        if file.is_none() {
+            self.forget(&uploaded.id);
+        }
+        Ok(file)
+    }
+
+    /// How long caches may keep an upload: never beyond the moment when it is gone.
+    pub fn max_age(&self, uploaded: &Uploaded) -> Duration {
+        let left = uploaded.expires.map(|expires| time_between(self.clock.now(), expires));
+        let longest = self.settings().cache_max_age;
+        left.map_or(longest, |left| left.min(longest))
+    }
+
+    /// Forgets the row of an upload that has changed.
+    pub(super) fn forget(&self, id: &UploadId) {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+}
+
+/// The time from one moment to a later one; none if it is not later.
+fn time_between(from: Timestamp, to: Timestamp) -> Duration {
+    let micros = to.as_micros().saturating_sub(from.as_micros());
+    Duration::from_micros(micros.try_into().unwrap_or(0))
+}

@@ -1,0 +1,81 @@
+//! What a client asks of the upload service, and what it is told (XEP-0363).
+
+use crate::clock::Timestamp;
+use crate::model::{BareJid, Purpose};
+
+/// A request for a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotRequest {
+    /// The sender of the request.
+    pub owner: BareJid,
+    /// The file name, as it was sent.
+    pub name: String,
+    /// The size of the file in bytes.
+    pub size: u64,
+    /// The type, as it was sent.
+    pub content_type: Option<String>,
+    /// The purpose, if one was given.
+    pub purpose: Option<Purpose>,
+    /// The date from which an ephemeral file must be gone.
+    pub expire_before: Option<Timestamp>,
+}
+
+/// A slot. There are no header fields to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Where the file is to be sent, within [`SLOT_TIME`](crate::limits::SLOT_TIME).
+    pub put_url: String,
+    /// Where it will be.
+    pub get_url: String,
+}
+
+/// Why there is no slot: the conditions of XEP-0363 section 7. The text is for the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SlotRefusal {
+    /// `not-acceptable` of type modify, with `file-too-large`.
+    TooLarge {
+        /// The `max-file-size` in bytes.
+        max: u64,
+        /// One sentence.
+        text: String,
+    },
+    /// `resource-constraint` of type wait.
+    NoRoom {
+        /// One or two sentences: the limit, what is used, and when there will be room.
+        text: String,
+        /// The stamp of `retry`, if time alone will help.
+        retry: Option<Timestamp>,
+    },
+    /// `forbidden` of type auth.
+    Forbidden {
+        /// One sentence.
+        text: String,
+    },
+    /// `bad-request` of type modify.
+    BadRequest {
+        /// One sentence.
+        text: String,
+    },
+    /// `internal-server-error` of type wait; the log has the reason.
+    Failed {
+        /// One sentence.
+        text: String,
+    },
+}
+
+/// Grants slots.
+pub trait Slots: Send + Sync {
+    /// Whether there are slots at all.
+    fn is_enabled(&self) -> bool;
+
+    /// Bytes of the largest file, as it is announced: `max-file-size`.
+    fn max_size(&self) -> u64;
+
+    /// Decides what memory can decide: allowed and denied users, name, size, date, unused slots. Never waits, so that the
+    /// XMPP thread may ask.
+    fn decide_from_memory(&self, request: &SlotRequest) -> Result<(), SlotRefusal>;
+
+    /// Decides all of it, and grants a slot. May wait for the database, so it is for worker threads. Writes nothing to
+    /// the disk.
+    fn grant(&self, request: SlotRequest) -> Result<Slot, SlotRefusal>;
+}
