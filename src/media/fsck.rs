@@ -218,22 +218,22 @@ impl Check<'_> {
     fn files(&mut self) -> Result<()> {
         for entry in self.library.files.list()? {
             match entry? {
-                Listed::File { channel, id, modified, .. } => self.file(channel, id, modified)?,
+                Listed::File { channel, id, modified, .. } => self.file(&channel, &id, modified)?,
                 Listed::Foreign(path) => self.left(&Finding::ForeignFile(path)),
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, channel: Channel, id: MediaId, modified: SystemTime) -> Result<()> {
+    fn file(&mut self, channel: &Channel, id: &MediaId, modified: SystemTime) -> Result<()> {
         // A young file may be an upload's whose row comes in a moment.
         let is_old = self.is_old(modified);
-        match self.known_as(&channel, &id)? {
+        match self.known_as(channel, id)? {
             KnownAs::Nothing if is_old => {
                 self.report.files.count(true);
                 let finding = Finding::FileWithoutRow(channel.clone(), id.clone());
                 self.repairable(&finding, |library| {
-                    let moved = library.files.set_aside(&channel, &id, library.clock.now())?;
+                    let moved = library.files.set_aside(channel, id, library.clock.now())?;
                     Ok(moved.map_or("it is gone already".to_owned(), |path| {
                         format!("moved to {}", path.display())
                     }))
