@@ -641,7 +641,7 @@ fn an_animation_that_lies_is_kept_or_refused() {
 #[test]
 fn a_lossy_webp_is_cut_with_losses() {
     let noise = RgbaImage::from_fn(300, 200, |x, y| {
-        Rgba([(x * 7 ^ y * 13) as u8, (x * y) as u8, (x ^ y) as u8, 255])
+        Rgba([((x * 7) ^ (y * 13)) as u8, (x * y) as u8, (x ^ y) as u8, 255])
     });
     let [lossy, lossless] = [false, true].map(|lossless| webp::encode(&noise, lossless).unwrap());
     let [lossy, lossless] = [lossy, lossless].map(|bytes| avatar(&bytes, MOST, TIME).unwrap().bytes);
