@@ -7,48 +7,40 @@ VALUES (4, CURRENT_TIMESTAMP AT TIME ZONE 'UTC', 'table usage');
 
 CREATE TABLE usage (
     kind TEXT NOT NULL,                                  -- channel, total or user
-    name TEXT NOT NULL,                                  -- the channel, the user's JID, or 00 to 15
+    name TEXT NOT NULL,                                  -- the channel, the user's JID, or nothing
+    part SMALLINT NOT NULL,                              -- 0 to 15
     files BIGINT NOT NULL,
     bytes BIGINT NOT NULL,                               -- of files and texts
-    PRIMARY KEY (kind, name)
+    PRIMARY KEY (kind, name, part)
 );
 
--- What the sums must be, by the rows. No file has more than a PiB, so a number that can't be breaks no sum. There are
--- sixteen totals, chosen by the last character of the id, so that uploads at the same time seldom wait for one another.
-CREATE VIEW usage_counted (kind, name, files, bytes) AS
-    SELECT 'channel', entityId, COUNT(*),
+-- What the sums must be, by the rows. No file has more than a PiB, so a number that can't be breaks no sum. A sum has
+-- sixteen parts, chosen by the last character of the id, so that uploads at the same time seldom wait for one another.
+CREATE VIEW usage_counted (kind, name, part, files, bytes) AS
+    SELECT sums.kind, sums.name, ascii(right(id, 1)) % 16, COUNT(*),
         CAST(SUM(textSize + LEAST(GREATEST(fileSize, 0), 1125899906842624)) AS BIGINT)
-    FROM medias GROUP BY entityId
-    UNION ALL
-    SELECT 'total', lpad(CAST(ascii(right(id, 1)) % 16 AS TEXT), 2, '0'), COUNT(*),
-        CAST(SUM(textSize + LEAST(GREATEST(fileSize, 0), 1125899906842624)) AS BIGINT)
-    FROM medias GROUP BY 2
-    UNION ALL
-    SELECT 'user', author, COUNT(*),
-        CAST(SUM(textSize + LEAST(GREATEST(fileSize, 0), 1125899906842624)) AS BIGINT)
-    FROM medias GROUP BY author;
+    FROM medias, LATERAL (VALUES ('channel', entityId), ('total', ''), ('user', author)) AS sums (kind, name)
+    GROUP BY 1, 2, 3;
 
 -- Adds what the rows of a statement count to the sums, or takes it from them. All sums of a statement change in the order
--- of kind and name: no two statements wait for each other.
+-- of kind, name and part: no two statements wait for each other.
 CREATE FUNCTION usage_of_inserted() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    INSERT INTO usage AS kept (kind, name, files, bytes)
-    SELECT sums.kind, sums.name, COUNT(*), SUM(textSize + LEAST(GREATEST(fileSize, 0), 1125899906842624))
-    FROM inserted, LATERAL (VALUES ('channel', entityId),
-        ('total', lpad(CAST(ascii(right(id, 1)) % 16 AS TEXT), 2, '0')), ('user', author)) AS sums (kind, name)
-    GROUP BY sums.kind, sums.name ORDER BY sums.kind COLLATE "C", sums.name COLLATE "C"
-    ON CONFLICT (kind, name) DO UPDATE SET files = kept.files + EXCLUDED.files, bytes = kept.bytes + EXCLUDED.bytes;
+    INSERT INTO usage AS kept (kind, name, part, files, bytes)
+    SELECT sums.kind, sums.name, ascii(right(id, 1)) % 16, COUNT(*), SUM(textSize + LEAST(GREATEST(fileSize, 0), 1125899906842624))
+    FROM inserted, LATERAL (VALUES ('channel', entityId), ('total', ''), ('user', author)) AS sums (kind, name)
+    GROUP BY 1, 2, 3 ORDER BY sums.kind COLLATE "C", sums.name COLLATE "C", 3
+    ON CONFLICT (kind, name, part) DO UPDATE SET files = kept.files + EXCLUDED.files, bytes = kept.bytes + EXCLUDED.bytes;
     RETURN NULL;
 END $$;
 
 CREATE FUNCTION usage_of_deleted() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    INSERT INTO usage AS kept (kind, name, files, bytes)
-    SELECT sums.kind, sums.name, -COUNT(*), -SUM(textSize + LEAST(GREATEST(fileSize, 0), 1125899906842624))
-    FROM deleted, LATERAL (VALUES ('channel', entityId),
-        ('total', lpad(CAST(ascii(right(id, 1)) % 16 AS TEXT), 2, '0')), ('user', author)) AS sums (kind, name)
-    GROUP BY sums.kind, sums.name ORDER BY sums.kind COLLATE "C", sums.name COLLATE "C"
-    ON CONFLICT (kind, name) DO UPDATE SET files = kept.files + EXCLUDED.files, bytes = kept.bytes + EXCLUDED.bytes;
+    INSERT INTO usage AS kept (kind, name, part, files, bytes)
+    SELECT sums.kind, sums.name, ascii(right(id, 1)) % 16, -COUNT(*), -SUM(textSize + LEAST(GREATEST(fileSize, 0), 1125899906842624))
+    FROM deleted, LATERAL (VALUES ('channel', entityId), ('total', ''), ('user', author)) AS sums (kind, name)
+    GROUP BY 1, 2, 3 ORDER BY sums.kind COLLATE "C", sums.name COLLATE "C", 3
+    ON CONFLICT (kind, name, part) DO UPDATE SET files = kept.files + EXCLUDED.files, bytes = kept.bytes + EXCLUDED.bytes;
     -- The name of a user without media is not kept.
     DELETE FROM usage WHERE files = 0 AND bytes = 0 AND (kind, name) IN (
         SELECT 'channel', entityId FROM deleted UNION ALL SELECT 'user', author FROM deleted);
@@ -57,17 +49,17 @@ END $$;
 
 CREATE FUNCTION usage_of_updated() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    INSERT INTO usage AS kept (kind, name, files, bytes)
-    SELECT sums.kind, sums.name, SUM(files), SUM(files * (textSize + LEAST(GREATEST(fileSize, 0), 1125899906842624)))
+    INSERT INTO usage AS kept (kind, name, part, files, bytes)
+    SELECT sums.kind, sums.name, ascii(right(id, 1)) % 16, SUM(files),
+        SUM(files * (textSize + LEAST(GREATEST(fileSize, 0), 1125899906842624)))
     FROM (SELECT 1 AS files, id, entityId, author, textSize, fileSize FROM after_update
         UNION ALL SELECT -1, id, entityId, author, textSize, fileSize FROM before_update) AS changes,
-    LATERAL (VALUES ('channel', entityId),
-        ('total', lpad(CAST(ascii(right(id, 1)) % 16 AS TEXT), 2, '0')), ('user', author)) AS sums (kind, name)
-    GROUP BY sums.kind, sums.name
+    LATERAL (VALUES ('channel', entityId), ('total', ''), ('user', author)) AS sums (kind, name)
+    GROUP BY 1, 2, 3
     HAVING SUM(files) <> 0
         OR SUM(files * (textSize + LEAST(GREATEST(fileSize, 0), 1125899906842624))) <> 0
-    ORDER BY sums.kind COLLATE "C", sums.name COLLATE "C"
-    ON CONFLICT (kind, name) DO UPDATE SET files = kept.files + EXCLUDED.files, bytes = kept.bytes + EXCLUDED.bytes;
+    ORDER BY sums.kind COLLATE "C", sums.name COLLATE "C", 3
+    ON CONFLICT (kind, name, part) DO UPDATE SET files = kept.files + EXCLUDED.files, bytes = kept.bytes + EXCLUDED.bytes;
     RETURN NULL;
 END $$;
 
@@ -87,7 +79,7 @@ CREATE TRIGGER usage_update AFTER UPDATE ON medias REFERENCING OLD TABLE AS befo
 CREATE TRIGGER usage_truncate AFTER TRUNCATE ON medias
     FOR EACH STATEMENT EXECUTE FUNCTION usage_of_nothing();
 
-INSERT INTO usage (kind, name, files, bytes) SELECT kind, name, files, bytes FROM usage_counted;
+INSERT INTO usage (kind, name, part, files, bytes) SELECT kind, name, part, files, bytes FROM usage_counted;
 
 -- Quotas read the sums.
 DROP INDEX medias_channel_size_idx;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::{Config, Places, nearest};
-use crate::daemon;
+use crate::daemon::{self, Repair};
 use crate::error::{Error, Kind};
 use crate::preview;
 
@@ -32,7 +32,7 @@ pub enum Command {
     /// Compare files and metadata.
     Fsck {
         /// Also repair what is found.
-        repair: bool,
+        repair: Repair,
     },
     /// Show the version.
     Version,
@@ -71,6 +71,7 @@ pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Invocation, Usa
             Some("-c") => arguments.configure(args.next())?,
             Some("--yes") => arguments.yes = true,
             Some("--repair") => arguments.repair = true,
+            Some("--force") => arguments.force = true,
             Some("--from-java") => arguments.from_java = true,
             Some("--strict") => arguments.strict = true,
             Some(option) if option.starts_with('-') => return Err(unknown("option", &argument, OPTIONS)),
@@ -117,7 +118,9 @@ Commands:
   setup-schema        create the tables of the metadata
   upgrade-schema      bring the tables up to date
   drop-schema --yes   remove the tables and all metadata in them
-  fsck [--repair]     compare files and metadata; with --repair, mend them
+  fsck [--repair]     compare files and metadata; --repair: move files without
+                      metadata to .lost and delete rows without a file, not
+                      more than 5 % of either; --force: more, too
 
 Options:
   -c FILE             read the configuration from FILE
@@ -129,14 +132,14 @@ configuration is read), else mediaserver.properties in the working directory,
 in /config/media-server or in /etc/buddycloud-media-server.
 ";
 
-const OPTIONS: &[&str] = &["--help", "--version", "--yes", "--repair", "--from-java", "--strict"];
+const OPTIONS: &[&str] = &["--help", "--version", "--yes", "--repair", "--force", "--from-java", "--strict"];
 const COMMANDS: &[(&str, Command)] = &[
     ("serve", Command::Serve),
     ("check", Command::Check { from_java: false, strict: false }),
     ("setup-schema", Command::SetupSchema),
     ("upgrade-schema", Command::UpgradeSchema),
     ("drop-schema", Command::DropSchema),
-    ("fsck", Command::Fsck { repair: false }),
+    ("fsck", Command::Fsck { repair: Repair::No }),
 ];
 
 /// The arguments read so far.
@@ -146,6 +149,7 @@ struct Arguments {
     command: Option<Command>,
     yes: bool,
     repair: bool,
+    force: bool,
     from_java: bool,
     strict: bool,
 }
@@ -173,7 +177,7 @@ impl Arguments {
 
     fn invocation(self) -> Result<Invocation, UsageError> {
         let command = match self.command.unwrap_or(Command::Serve) {
-            Command::Fsck { .. } => Command::Fsck { repair: self.repair },
+            Command::Fsck { .. } => Command::Fsck { repair: self.repair() },
             Command::Check { .. } => Command::Check { from_java: self.from_java, strict: self.strict },
             command => command,
         };
@@ -184,6 +188,7 @@ impl Arguments {
         ];
         let refusals = [
             (self.repair && !fsck, "--repair belongs to fsck"),
+            (self.force && !(fsck && self.repair), "--force belongs to fsck --repair"),
             (self.from_java && !check, "--from-java belongs to check"),
             (self.strict && !check, "--strict belongs to check"),
             (self.yes && !drop, "--yes belongs to drop-schema"),
@@ -193,6 +198,16 @@ impl Arguments {
             return Err(UsageError((*what).to_owned()));
         }
         Ok(Invocation { config: self.config, command })
+    }
+}
+
+impl Arguments {
+    fn repair(&self) -> Repair {
+        match (self.repair, self.force) {
+            (true, true) => Repair::Forced,
+            (true, false) => Repair::Careful,
+            (false, _) => Repair::No,
+        }
     }
 }
 
@@ -289,8 +304,9 @@ mod tests {
             ("upgrade-schema", None, Command::UpgradeSchema),
             ("drop-schema --yes", None, Command::DropSchema),
             ("--yes drop-schema", None, Command::DropSchema),
-            ("fsck", None, Command::Fsck { repair: false }),
-            ("--repair fsck", None, Command::Fsck { repair: true }),
+            ("fsck", None, Command::Fsck { repair: Repair::No }),
+            ("--repair fsck", None, Command::Fsck { repair: Repair::Careful }),
+            ("fsck --force --repair", None, Command::Fsck { repair: Repair::Forced }),
             ("-V", None, Command::Version),
             ("check --version", None, Command::Version),
             ("--help --nonsense", None, Command::Help),
@@ -316,6 +332,8 @@ mod tests {
             ("drop-schema", "drop-schema removes all metadata: add --yes if that is meant"),
             ("check --yes", "--yes belongs to drop-schema"),
             ("--repair", "--repair belongs to fsck"),
+            ("fsck --force", "--force belongs to fsck --repair"),
+            ("check --force", "--force belongs to fsck --repair"),
             ("fsck --yes", "--yes belongs to drop-schema"),
             ("fsck --from-java", "--from-java belongs to check"),
             ("--from-java", "--from-java belongs to check"),

@@ -250,6 +250,10 @@ pub const HASH_BLOCK: usize = 256 * 1024;
 pub const HASH_PATIENCE: Duration = Duration::from_millis(10);
 /// Files younger than this are left alone by `fsck`: a running server may be about to give them their rows.
 pub const FSCK_AGE: Duration = Duration::from_secs(3600);
+/// Bytes of the file `.store` that are read: an id, and the name of a process and its host.
+pub const STORE_BYTES: usize = 512;
+/// Media whose files are looked for before a storage root and a database are tied together.
+pub const IDENTITY_SAMPLE: usize = 100;
 /// Files, or rows, that may go at once without being a suspicious number; see [`LOSSES_PERCENT`].
 pub const LOSSES: u64 = 10;
 /// Of all files, or of all rows, how many in a hundred may go at once: a crash leaves fewer, and the wrong database or a file
@@ -276,7 +280,7 @@ pub const SLOT_TIME: Duration = Duration::from_secs(300);
 pub const PUT_TIME: Duration = Duration::from_secs(48 * 3600);
 /// Characters of the ids and file names of uploads, each of 62 values: 142 bits.
 pub const UPLOAD_ID_CHARS: usize = 24;
-/// Characters of an upload's id that logs show: who knows the whole id may read the file.
+/// Characters of an upload's id that logs show: the whole id gives access to the file.
 pub const UPLOAD_ID_SHOWN: usize = 6;
 /// Uploads that are expired, emptied or let go in one transaction, so that others need not wait long.
 pub const UPLOAD_BATCH: usize = 100;

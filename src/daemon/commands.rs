@@ -1,14 +1,13 @@
 //! The commands other than `serve`. Each runs on the main thread and ends.
 
 use std::io::Write;
-use std::path::Path;
 
 use super::open;
 use crate::config::{Config, Database, Keystore, Source, moving_advice};
 use crate::error::{Error, Kind, Result};
-use crate::media::Report;
+use crate::media::Repair;
 use crate::preview::{Sandbox, Studio};
-use crate::store::{CURRENT, Schema, SqliteSchema, Upgraded, Uploads, verify};
+use crate::store::{CURRENT, RootLock, Schema, SqliteSchema, Upgraded, Uploads, verify};
 use crate::xmpp::{self, Checked, LinkSettings, Times};
 
 /// Prints the settings of the original server whose meaning has changed.
@@ -28,10 +27,11 @@ pub fn check(config: &Config, out: &mut dyn Write) -> Result<()> {
         resource: format!("{}-check", crate::limits::XMPP_RESOURCE),
         ..config.xmpp.client.clone()
     };
-    let parts: [(&str, Result<String>); 6] = [
+    let parts: [(&str, Result<String>); 7] = [
         ("storage", check_storage(config)),
         ("previews", check_previews(config)),
         ("database", check_database(config)),
+        ("identity", check_identity(config)),
         ("https", check_certificate(config)),
         ("component", check_link(&LinkSettings::Component(config.xmpp.component.clone()))),
         ("client", check_link(&LinkSettings::Client(client))),
@@ -50,9 +50,13 @@ pub fn check(config: &Config, out: &mut dyn Write) -> Result<()> {
 }
 
 fn check_storage(config: &Config) -> Result<String> {
-    let uploads = Uploads::open(&config.storage.root, config.storage.sync)?;
+    let root = &config.storage.root;
+    if !root.try_exists().unwrap_or(true) {
+        return Ok(format!("{} is not there yet; the server makes it for a new site", root.display()));
+    }
+    let uploads = Uploads::open(root, config.storage.sync)?;
     let free = uploads.free_space()? / (1024 * 1024);
-    Ok(format!("{}, {free} MiB free", config.storage.root.display()))
+    Ok(format!("{}, {free} MiB free", root.display()))
 }
 
 fn check_previews(config: &Config) -> Result<String> {
@@ -69,13 +73,28 @@ fn check_database(config: &Config) -> Result<String> {
     let database = &config.database;
     let version = match database {
         Database::Postgres(settings) => Schema::connect(settings)?.version()?,
-        Database::Sqlite(path) => match SqliteSchema::new(path, &config.storage.root).version()? {
+        Database::Sqlite(path) => match SqliteSchema::new(path).version()? {
             None => return Ok(format!("{database} is not there yet; the server makes it at its start")),
             version => version,
         },
     };
     verify(version)?;
     Ok(format!("{database}, the schema is the one needed"))
+}
+
+fn check_identity(config: &Config) -> Result<String> {
+    let state = open::database_state(config)?;
+    let identity = open::identity(config);
+    match &config.database {
+        Database::Sqlite(_) if state.version.is_none() => identity.verify(&state)?,
+        _ => open::verify_identity(config, &state)?,
+    }
+    Ok(match state.id {
+        Some(id) => format!("storage and database belong together (id {id})"),
+        None => {
+            "storage and database hold nothing yet; the server gives both the same id at its start".to_owned()
+        }
+    })
 }
 
 fn check_certificate(config: &Config) -> Result<String> {
@@ -98,54 +117,56 @@ pub fn setup_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
     let made = match &config.database {
         Database::Postgres(settings) => Schema::connect(settings)?.setup()?,
         Database::Sqlite(path) => {
+            let schema = SqliteSchema::new(path);
             // The root has to be there, as the file is usually in it.
-            Uploads::open(&config.storage.root, config.storage.sync)?;
-            SqliteSchema::new(path, &config.storage.root).set_up()?
+            open::identity(config).make_root(&schema.state()?)?;
+            schema.set_up()?
         }
     };
     say(out, if made { "the schema is set up" } else { "the tables are there and up to date" });
     Ok(())
 }
 
-/// Brings the tables up to date.
+/// Brings the tables up to date, and ties database and storage together where that is not done yet.
 pub fn upgrade_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
-    let text = match &config.database {
-        Database::Postgres(settings) => match Schema::connect(settings)?.upgrade()? {
-            CURRENT => up_to_date(),
-            from => format!("the schema is upgraded from version {from} to {CURRENT}"),
-        },
-        Database::Sqlite(path) => match SqliteSchema::new(path, &config.storage.root).upgrade()? {
-            Upgraded::UpToDate => up_to_date(),
-            Upgraded::Made => "the schema is set up".to_owned(),
-            Upgraded::From(from, copy) => upgraded(from, &copy),
-        },
+    let identity = open::identity(config);
+    let upgraded = match &config.database {
+        Database::Postgres(settings) => Schema::connect(settings)?.upgrade(&identity)?,
+        Database::Sqlite(path) => SqliteSchema::new(path).upgrade(&identity, None)?,
     };
-    say(out, &text);
+    for line in told(&upgraded) {
+        say(out, &line);
+    }
     Ok(())
 }
 
 /// Makes the embedded database of a new site, and brings that of an older program up to date. Only for a server at its
 /// start; a PostgreSQL database is upgraded by the command only, since others may use it.
-pub(super) fn upgrade_embedded(config: &Config) -> Result<()> {
+pub(super) fn upgrade_embedded(config: &Config, lock: &RootLock) -> Result<()> {
     let Database::Sqlite(path) = &config.database else { return Ok(()) };
-    Uploads::open(&config.storage.root, config.storage.sync)?;
-    match SqliteSchema::new(path, &config.storage.root).upgrade()? {
-        Upgraded::From(from, copy) => log::info!("{}", upgraded(from, &copy)),
-        Upgraded::Made | Upgraded::UpToDate => {}
+    let schema = SqliteSchema::new(path);
+    if schema.version()? < Some(CURRENT) {
+        let upgraded = schema.upgrade(&open::identity(config), Some(lock))?;
+        if upgraded.from.is_some() {
+            told(&upgraded).iter().for_each(|line| log::info!("{line}"));
+        }
     }
     Ok(())
 }
 
-fn up_to_date() -> String {
-    format!("the schema has version {CURRENT} already")
-}
-
-fn upgraded(from: i32, copy: &Path) -> String {
-    let copy = copy.display();
-    format!(
-        "the schema is upgraded from version {from} to {CURRENT}; {copy} is the database as it was, and may be removed when \
-         the new program does what it should"
-    )
+/// What an upgrade has done, in lines for the operator.
+fn told(Upgraded { from, copy, tied }: &Upgraded) -> Vec<String> {
+    let schema = match from {
+        None => "the schema is set up".to_owned(),
+        Some(CURRENT) => format!("the schema has version {CURRENT} already"),
+        Some(from) => format!("the schema is upgraded from version {from} to {CURRENT}"),
+    };
+    let kept = copy.iter().map(|copy| {
+        let copy = copy.display();
+        format!("{copy} is the database as it was; remove it when the new program does what it should")
+    });
+    let tied = tied.iter().map(|id| format!("storage and database belong together from now on (id {id})"));
+    std::iter::once(schema).chain(kept).chain(tied).collect()
 }
 
 /// Removes the tables, with all that is in them.
@@ -163,22 +184,27 @@ pub fn drop_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// Compares files and metadata; with `repair`, mends what can be.
+/// Compares files and metadata; with a repair, mends what can be.
 ///
 /// # Errors
-/// When something is left that is not as it must be.
-pub fn fsck(config: &Config, repair: bool, out: &mut dyn Write) -> Result<()> {
-    let open::Opened { library, uploads } = open::stores(config)?;
+/// When something is left that is not as it must be, or when a repair would remove suspiciously much.
+pub fn fsck(config: &Config, repair: Repair, out: &mut dyn Write) -> Result<()> {
+    // Before anything is touched.
+    open::verify_identity(config, &open::database_state(config)?)?;
+    let open::Opened { library, uploads } = open::stores(config, None)?;
     library.open()?;
-    let Report { mended, left } = library.fsck(repair, &mut |finding| say(out, &finding.to_string()))?;
-    let of_uploads = uploads.fsck(repair, &mut |finding| say(out, &finding.to_string()))?;
-    let (mended, left) = (mended + of_uploads.mended, left + of_uploads.left);
-    say(out, &format!("{mended} mended, {left} left"));
-    if left == 0 {
-        return Ok(());
+    uploads.open();
+    // Refused before anything is changed.
+    let repairs = repair != Repair::No;
+    if repair == Repair::Careful {
+        uploads.refuse_large_losses()?;
     }
-    let hint = if repair { "they need a look" } else { "fsck --repair mends what can be mended" };
-    Err(Error::new(Kind::Failure, format!("files and metadata differ in {left} places; {hint}")))
+    let mut report = library.fsck(repair, &mut |finding, deed| say(out, &format!("{finding}{deed}")))?;
+    let of_uploads = uploads.fsck(repairs, &mut |finding, deed| say(out, &format!("{finding}{deed}")))?;
+    report.repairable += of_uploads.repairable;
+    report.left += of_uploads.left;
+    say(out, &report.to_string());
+    report.verdict()
 }
 
 /// The rows of the table `configuration`, for the environment variable `DATABASE`.

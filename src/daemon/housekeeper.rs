@@ -22,14 +22,14 @@ pub(super) struct Chore {
     pub run: Box<dyn FnMut() -> Result<Progress> + Send>,
 }
 
-/// The chores for this library and these uploads. `after_crash`: the process before this one did not end as it should.
-pub(super) fn chores(library: &Arc<Library>, uploads: &Arc<UploadService>, after_crash: bool) -> Vec<Chore> {
+/// The chores for this library and these uploads.
+pub(super) fn chores(library: &Arc<Library>, uploads: &Arc<UploadService>) -> Vec<Chore> {
     let every = || {
         let library = Arc::clone(library);
         Box::new(move || library.housekeeping().interval)
     };
     let (mut remover, mut walker) =
-        (Remover::new(Arc::clone(library)), Walker::new(Arc::clone(library), after_crash));
+        (Remover::new(Arc::clone(library)), Walker::new(Arc::clone(library), library.is_after_crash()));
     let lost = Arc::clone(library);
     let mut sweeper = Sweeper::new(Arc::clone(uploads));
     let age = Arc::clone(library);

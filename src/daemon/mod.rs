@@ -15,6 +15,7 @@ use log::{error, info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+pub use crate::media::Repair;
 pub use commands::{check, configuration_rows, drop_schema, fsck, setup_schema, tell_moving, upgrade_schema};
 
 use housekeeper::Housekeeper;
@@ -26,7 +27,7 @@ use crate::clock::SystemClock;
 use crate::component::Component;
 use crate::config::{Config, Notice, Source};
 use crate::error::{Error, Kind, Result};
-use crate::http::{ResumeQueue, Server};
+use crate::http::{Listeners, ResumeQueue, Server};
 use crate::limits;
 use crate::log::Destination;
 use crate::media::Library;
@@ -62,6 +63,13 @@ pub struct Start<'a> {
 /// # Errors
 /// When it can't start, or finds later that it can't go on: the text says what must change.
 pub fn serve(start: Start<'_>) -> Result<()> {
+    let end = run(start);
+    // What was logged before a failed start explains it.
+    log::logger().flush();
+    end
+}
+
+fn run(start: Start<'_>) -> Result<()> {
     let started = SystemTime::now();
     let Start { source, config, notices, reread, notify_socket } = start;
     let notifier =
@@ -76,13 +84,16 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     }
     let (sender, events) = mpsc::channel();
     catch_signals(sender.clone())?;
-    commands::upgrade_embedded(config)?;
-    let open::Opened { library, uploads } = open::stores(config)?;
+    // Before anything is touched: another server may use the same storage.
+    let lock = open::lock_root(config)?;
+    commands::upgrade_embedded(config, &lock)?;
+    let open::Opened { library, uploads } = open::stores(config, Some(lock))?;
     let (library, uploads) = (Arc::new(library), Arc::new(uploads));
     library.set_housekeeping(config.housekeeping);
-    library.clean_up()?;
     library.log_missing_programs();
     library.log_sandbox();
+    let http = open::http(config)?;
+    let listeners = Listeners::bind(&http.listen)?;
     open_stores(&library, &uploads, sender)?;
 
     let resumed = ResumeQueue::new()?;
@@ -92,12 +103,12 @@ pub fn serve(start: Start<'_>) -> Result<()> {
         (Arc::clone(web.door()) as _, Arc::clone(&uploads) as _, Arc::new(SystemClock));
     let component = Component::new(gate, slots, clock, outbox, resumed.clone(), config.http.threads);
     let xmpp = xmpp::start(config.xmpp.clone(), inbox, Arc::new(component))?;
-    let server = Server::start(open::http(config)?, resumed, Arc::clone(&web) as _)?;
+    let server = Server::start_on(listeners, http, resumed, Arc::clone(&web) as _)?;
     for address in server.addresses() {
         info!("listening on {address}");
     }
 
-    let housekeeper = Housekeeper::start(housekeeper::chores(&library, &uploads, false))?;
+    let housekeeper = Housekeeper::start(housekeeper::chores(&library, &uploads))?;
     // Until the end: while the others stop, too, somebody may want to know how they are.
     let _admin = admin(config, Admin::new(Arc::clone(web.door()), library, server.monitor(), started))?;
     told(notifier.ready());
@@ -109,8 +120,8 @@ pub fn serve(start: Start<'_>) -> Result<()> {
     web.door().stop();
     server.stop(limits::SHUTDOWN_TIME);
     xmpp.stop();
+    web.library().sign_off();
     info!("stopped");
-    log::logger().flush();
     end
 }
 

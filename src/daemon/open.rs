@@ -1,17 +1,69 @@
-//! Opens what the configuration names: files, metadata, the certificate.
+//! Opens what the configuration names: the storage root, files, metadata, the certificate.
 
 use std::sync::Arc;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, Database, Storage};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::media::Library;
 use crate::store::{
-    Directory, Engine, Metadata, Postgres, SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory,
-    UploadTable, Uploads, verify,
+    CURRENT, DatabaseState, Directory, Engine, Identity, Metadata, Postgres, RootLock, SecretTable, Sqlite,
+    SqliteSchema, Store, UploadDirectory, UploadTable, Uploads, verify,
 };
 use crate::uploads::{Stores, UploadService};
+
+/// The storage root and the database, as the two halves that must belong together.
+pub(super) fn identity(config: &Config) -> Identity {
+    Identity::new(&config.storage.root, config.database.to_string())
+}
+
+/// What the database tells about the store that it belongs to. A missing SQLite file tells nothing, and is not made.
+pub(super) fn database_state(config: &Config) -> Result<DatabaseState> {
+    match &config.database {
+        Database::Postgres(settings) => Store::new(Postgres::new(settings)?).store_state(),
+        Database::Sqlite(path) => SqliteSchema::new(path).state(),
+    }
+}
+
+/// Fails unless the schema is the one needed and the database belongs to the storage root. Changes nothing.
+pub(super) fn verify_identity(config: &Config, state: &DatabaseState) -> Result<()> {
+    let identity = identity(config);
+    if state.version.is_none() {
+        // An empty database beside files is the wrong one: then tables should not be made in it.
+        identity.compare(state)?;
+    }
+    verify(state.version)?;
+    identity.verify(state)
+}
+
+/// The lock of the storage root, for a server that starts. Before it is taken, the root is compared with the database if
+/// that can be reached; a missing root is made for a new site.
+pub(super) fn lock_root(config: &Config) -> Result<RootLock> {
+    let identity = identity(config);
+    match database_state(config) {
+        Ok(state) => {
+            match &config.database {
+                // It is made or upgraded under the lock.
+                Database::Sqlite(path) if state.version < Some(CURRENT) => {
+                    SqliteSchema::new(path).may_belong_to(&identity)?;
+                }
+                _ => verify_identity(config, &state)?,
+            }
+            identity.make_root(&state)?;
+        }
+        Err(error) if error.kind() == Kind::Unavailable && config.storage.root.exists() => {}
+        Err(error) if error.kind() == Kind::Unavailable => {
+            let text = format!(
+                "the storage {} does not exist, and it is not known whether this is a new site",
+                identity.root().display()
+            );
+            return Err(Error::caused(Kind::Unavailable, text, error));
+        }
+        Err(error) => return Err(error),
+    }
+    RootLock::take(identity.root())
+}
 
 /// Media and uploads, which share files and a database, ready but for [`Library::open`] and [`UploadService::open`].
 pub(super) struct Opened {
@@ -19,8 +71,8 @@ pub(super) struct Opened {
     pub uploads: UploadService,
 }
 
-/// Opens files and metadata.
-pub(super) fn stores(config: &Config) -> Result<Opened> {
+/// Opens files and metadata. With the lock of the root they are a server's.
+pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> {
     let Storage { root, sync } = &config.storage;
     let incoming = Uploads::open(root, *sync)?;
     let Tables { metadata, uploads: table, secrets } = tables(config)?;
@@ -33,7 +85,8 @@ pub(super) fn stores(config: &Config) -> Result<Opened> {
     let uploads = UploadService::new(stores, Arc::new(SystemClock), config.uploads.clone());
     let (files, clock) = (Box::new(Directory::open(root, *sync)?), Arc::new(SystemClock));
     let (media, previews) = (config.media, config.previews.clone());
-    Ok(Opened { library: Library::new(incoming, files, metadata, clock, media, previews), uploads })
+    let site = (identity(config), lock);
+    Ok(Opened { library: Library::new(incoming, files, metadata, site, clock, media, previews), uploads })
 }
 
 /// The same database, as each layer knows it.
@@ -51,12 +104,11 @@ impl Tables {
 }
 
 fn tables(config: &Config) -> Result<Tables> {
-    let Storage { root, sync } = &config.storage;
     Ok(match &config.database {
         Database::Postgres(settings) => Tables::of(Postgres::new(settings)?),
         Database::Sqlite(path) => {
-            verify(SqliteSchema::new(path, root).version()?)?;
-            Tables::of(Sqlite::new(path, *sync))
+            verify(SqliteSchema::new(path).version()?)?;
+            Tables::of(Sqlite::new(path, config.storage.sync))
         }
     })
 }

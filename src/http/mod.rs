@@ -26,5 +26,5 @@ pub use message::response::Response;
 pub use message::{chunked, conditional, cors, disposition, head, range, scan, target, version};
 pub use monitor::{Activity, Monitor};
 pub use runtime::resume::ResumeQueue;
-pub use server::Server;
+pub use server::{Listeners, Server};
 pub use settings::{Clocks, Limits, Listen, Pkcs12, Settings};

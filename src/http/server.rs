@@ -44,9 +44,19 @@ pub struct Server {
 impl Server {
     /// Listens, and serves; parked exchanges come back through `resumed`. Errors: an address that can't be bound, a
     /// certificate that can't be used.
-    pub fn start(mut settings: Settings, resumed: ResumeQueue, service: Arc<dyn Service>) -> Result<Self> {
+    pub fn start(settings: Settings, resumed: ResumeQueue, service: Arc<dyn Service>) -> Result<Self> {
+        let listeners = Listeners::bind(&settings.listen)?;
+        Self::start_on(listeners, settings, resumed, service)
+    }
+
+    /// The same on listeners that are bound already.
+    pub fn start_on(
+        Listeners(listeners): Listeners,
+        mut settings: Settings,
+        resumed: ResumeQueue,
+        service: Arc<dyn Service>,
+    ) -> Result<Self> {
         let acceptor = acceptor(&mut settings)?;
-        let listeners = settings.listen.iter().filter_map(bind).collect::<Result<Vec<_>>>()?;
         let addresses = listeners.iter().map(bound).collect::<Result<Vec<_>>>()?;
         let failed = |error| Error::io("can't start the HTTP server", error);
         let (shared, end) = shared(settings, resumed, service, acceptor, listeners).map_err(failed)?;
@@ -114,6 +124,16 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.end(Duration::ZERO);
+    }
+}
+
+/// Listening sockets: connections to them wait until a server accepts them.
+pub struct Listeners(Vec<(TcpListener, bool)>);
+
+impl Listeners {
+    /// Binds these addresses, but for optional ones that the system lacks.
+    pub fn bind(listen: &[Listen]) -> Result<Self> {
+        listen.iter().filter_map(bind).collect::<Result<_>>().map(Self)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Everything fails once: each call to the file system and to the database, in each way that it can.
 
-use std::cell::Cell;
 use std::io::{Cursor, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,14 +10,13 @@ use image::{ImageFormat, RgbImage};
 use rustix::io::Errno;
 
 use super::testing::{Bench, channel, new, sqlite};
-use super::{Finding, Progress, Remover, Settings, Walker};
-use crate::error::{Error, Kind, Result};
+use super::{Deed, Finding, Progress, Remover, Repair, Settings, Walker};
+use crate::error::Result;
 use crate::limits;
 use crate::model::{Media, Page, Quotas, Refusal};
 use crate::preview::Bounds;
-use crate::store::{
-    Change, Engine, Metadata, Pool, Postgres, Session, Sqlite, Store, WriteError, storage_error,
-};
+use crate::store::faulty::{self, FAILURES, Failure, Faulty};
+use crate::store::{Engine, Metadata, Postgres, Sqlite, Store, storage_error};
 use crate::sys::faults::{self, Fault};
 use crate::sys::fs::FsCall;
 use crate::testing::Scratch;
@@ -261,9 +259,8 @@ fn fail_each_call_with_quotas(bench: &Bench) {
 fn fail_database_call(bench: &Bench, task: Task, number: usize, failure: Failure, checks: usize) -> bool {
     let media = task.prepare(bench);
     let before = state(bench);
-    FAILURE.set(Some((number, failure)));
-    let done = task.perform(bench, media.as_ref());
-    if FAILURE.take().is_some() {
+    let (done, failed) = faulty::at(number, failure, || task.perform(bench, media.as_ref()));
+    if !failed {
         return false;
     }
     let case = format!("{task:?} with a database that {failure:?} at call {number}: {done:?}");
@@ -321,85 +318,17 @@ fn assert_whole(bench: &Bench, media: Option<&Media>, case: &str) {
     assert_eq!(found.as_ref(), Some(media), "{case}");
 }
 
-/// How much `fsck` mends after the housekeeper's next round, which are files that no row knows and nothing else. Nothing
-/// that was deleted is left then, be it as a file or as a removal.
+/// How much `fsck` sets aside after the housekeeper's next round, which are files that no row knows and nothing else.
+/// Nothing that was deleted is left then, be it as a file or as a removal.
 fn repaired(bench: &Bench, case: &str) -> usize {
     remove(bench).unwrap();
     assert_eq!(bench.library.metadata().unwrap().removals(0, 9).unwrap(), [], "{case}");
     let mut mended = 0;
-    let mut tell = |finding: &Finding| {
+    let mut tell = |finding: &Finding, _: &Deed| {
         assert!(matches!(finding, Finding::FileWithoutRow(..) | Finding::Temporary(_)), "{finding}: {case}");
         mended += 1;
     };
-    bench.library.fsck(true, &mut tell).unwrap();
-    bench.library.fsck(false, &mut |finding| panic!("{finding} is left: {case}")).unwrap();
+    bench.library.fsck(Repair::Careful, &mut tell).unwrap();
+    bench.library.fsck(Repair::No, &mut |finding, _| panic!("{finding} is left: {case}")).unwrap();
     mended
-}
-
-/// How a database fails at a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Failure {
-    /// It does nothing.
-    Refuses,
-    /// It does all, and the result is lost.
-    Vanishes,
-    /// It does nothing, and it is not known whether it did.
-    Loses,
-}
-
-const FAILURES: [Failure; 3] = [Failure::Refuses, Failure::Vanishes, Failure::Loses];
-
-thread_local! {
-    /// Calls to come before one fails, and how it does.
-    static FAILURE: Cell<Option<(usize, Failure)>> = const { Cell::new(None) };
-}
-
-/// The failure of this call.
-fn failure() -> Option<Failure> {
-    match FAILURE.take() {
-        Some((0, failure)) => Some(failure),
-        Some((left, failure)) => {
-            FAILURE.set(Some((left - 1, failure)));
-            None
-        }
-        None => None,
-    }
-}
-
-fn unavailable() -> Error {
-    Error::new(Kind::Unavailable, "the connection broke")
-}
-
-/// An engine that fails at the moment that is asked for, below the operations.
-struct Faulty<E>(E);
-
-impl<E: Engine> Engine for Faulty<E> {
-    fn read<T, F>(&self, operation: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut dyn Session) -> Result<T> + Send + 'static,
-    {
-        match failure() {
-            None => self.0.read(operation),
-            Some(Failure::Refuses | Failure::Loses) => Err(unavailable()),
-            Some(Failure::Vanishes) => self.0.read(operation).and(Err(unavailable())),
-        }
-    }
-
-    fn write<T, F>(&self, operation: F) -> std::result::Result<T, WriteError>
-    where
-        T: Send + 'static,
-        F: Fn(&mut dyn Session) -> Result<Change<T>> + Send + Sync + 'static,
-    {
-        match failure() {
-            None => self.0.write(operation),
-            Some(Failure::Refuses) => Err(WriteError::Failed(unavailable())),
-            Some(Failure::Loses) => Err(WriteError::Unknown(unavailable())),
-            Some(Failure::Vanishes) => self.0.write(operation).and(Err(WriteError::Unknown(unavailable()))),
-        }
-    }
-
-    fn pool(&self) -> Pool {
-        self.0.pool()
-    }
 }

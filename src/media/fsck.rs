@@ -6,36 +6,42 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::Library;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::model::{Channel, MediaId};
-use crate::store::{Listed, MediaRow, PreviewRow, UsageKind, WrongSum};
+use crate::store::{KnownAs, Listed, Losses, MediaRow, PreviewRow, UsageKind, WrongSum};
 
 /// A difference between files and metadata, or within one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// A file that no row knows: left by a crash. Mended by removing it.
+    /// A file that no row names: left by a crash. A repair moves it to `.lost`.
     FileWithoutRow(Channel, MediaId),
-    /// A media whose file is gone. Mended by deleting its row.
+    /// A media whose file is gone. A repair deletes its row.
     RowWithoutFile(Channel, MediaId),
-    /// A preview whose file or media is gone. Mended by deleting its row.
+    /// A preview whose file or media is gone. A repair deletes its row.
     PreviewWithoutFile(String),
-    /// The file of an upload that never ended. Mended by removing it.
+    /// The file of an upload that never ended. A repair removes it.
     Temporary(String),
-    /// A file that is not as long as its row says. Nothing here can mend it.
+    /// A file that is not as long as its row says. A repair leaves it.
     WrongSize(Channel, MediaId),
-    /// A row whose id or channel no request can name. Nothing here can mend it.
+    /// A row whose id or channel no request can name. A repair leaves it.
     UnreachableRow(String),
-    /// A file that no request can name. Nothing here can mend it.
+    /// A file that no request can name. A repair leaves it.
     ForeignFile(PathBuf),
-    /// A sum of files and bytes, which quotas rely on, that is not the one of the rows. Mended by correcting it.
+    /// A sum of files and bytes, which quotas rely on, that is not the one of the rows. A repair corrects it.
     WrongSum(WrongSum),
 }
 
 impl Finding {
-    /// Whether a repair mends it.
-    pub fn can_be_mended(&self) -> bool {
-        !matches!(self, Self::WrongSize(..) | Self::UnreachableRow(_) | Self::ForeignFile(_))
+    /// What a repair would do about it; `None` if it leaves it.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::FileWithoutRow(..) => Some("move it to .lost"),
+            Self::RowWithoutFile(..) | Self::PreviewWithoutFile(_) => Some("delete the row"),
+            Self::Temporary(_) => Some("remove it"),
+            Self::WrongSum(_) => Some("correct it"),
+            Self::WrongSize(..) | Self::UnreachableRow(_) | Self::ForeignFile(_) => None,
+        }
     }
 }
 
@@ -51,30 +57,140 @@ impl fmt::Display for Finding {
             }
             Self::UnreachableRow(id) => write!(f, "row {id:?}: no request can name it"),
             Self::ForeignFile(path) => write!(f, "{}: no request can name it", path.display()),
-            Self::WrongSum(WrongSum { kind, name, files, bytes }) => write!(
+            Self::WrongSum(WrongSum { kind, name, part, files, bytes }) => write!(
                 f,
-                "usage of {} {name}: the sum differs from the rows by {files} files and {bytes} bytes",
+                "usage of {} {name:?}, part {part}: it differs from the rows by {files} files and {bytes} bytes",
                 kind.name()
             ),
         }
     }
 }
 
-/// What a check found.
+/// What becomes of a finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Nothing: it can't be repaired.
+    Left,
+    /// Nothing yet: a repair would do this.
+    Would(&'static str),
+    /// This was done.
+    Did(String),
+}
+
+/// As it follows a [`Finding`] in a line.
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Left => Ok(()),
+            Self::Would(what) => write!(f, "; would {what}"),
+            Self::Did(what) => write!(f, "; {what}"),
+        }
+    }
+}
+
+/// Whether [`Library::fsck`] changes anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// It only looks.
+    No,
+    /// It repairs, unless it would remove suspiciously much; see [`Losses`].
+    Careful,
+    /// It repairs all that can be repaired.
+    Forced,
+}
+
+/// The result of a check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Findings that were mended.
-    pub mended: u64,
-    /// Findings that are left.
+    /// Whether what can be repaired was repaired.
+    pub repaired: bool,
+    /// Findings that were repaired, or would be.
+    pub repairable: u64,
+    /// Findings that can't be repaired.
     pub left: u64,
+    /// Files of media and files without a row; those without go to `.lost`. Previews and temporary files don't count.
+    files: Losses,
+    /// Rows of media; those without a file are deleted.
+    rows: Losses,
+}
+
+impl Report {
+    /// Fails if something is left that is not as it must be; the text says what to do.
+    pub fn verdict(&self) -> Result<()> {
+        let text = match (self.repaired, self.repairable, self.left) {
+            (true, _, 0) | (false, 0, 0) => return Ok(()),
+            (false, 1.., 0) => self.advice(),
+            (true, ..) | (false, 0, _) => by_hand(self.left),
+            (false, ..) => format!("{}; {}", self.advice(), by_hand(self.left)),
+        };
+        Err(Error::new(Kind::Failure, text))
+    }
+
+    fn advice(&self) -> String {
+        let what = "`fsck --repair` moves files without a row to .lost, and deletes rows without a file";
+        self.suspicion().map_or(what.to_owned(), |suspicion| format!("{what}, but {suspicion}"))
+    }
+
+    /// Fails if a repair would remove more than a crash explains.
+    fn refuse_large_losses(&self) -> Result<()> {
+        let refused = |suspicion| Error::new(Kind::Failure, format!("{suspicion}; nothing is changed"));
+        self.suspicion().map_or(Ok(()), |suspicion| Err(refused(suspicion)))
+    }
+
+    fn suspicion(&self) -> Option<String> {
+        let (percent, Losses { all, lost }) = (limits::LOSSES_PERCENT, self.files);
+        if self.files.are_too_many() {
+            return Some(format!(
+                "{lost} of {all} files have no row, more than {percent} %: check jdbc.db.url, and whether the database is \
+                 complete; if it is right, add --force"
+            ));
+        }
+        let Losses { all, lost } = self.rows;
+        self.rows.are_too_many().then(|| {
+            format!(
+                "{lost} of {all} rows have no file, more than {percent} %: check media.storage.root, and whether its file \
+                 system is mounted and complete; if it is right, add --force"
+            )
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { repaired, repairable, left, .. } = self;
+        match (repaired, repairable, left) {
+            (_, 0, 0) => f.write_str("files and metadata agree"),
+            (true, ..) => write!(f, "{} repaired, {left} left", problems(*repairable)),
+            (false, ..) => write!(f, "{} would be repaired, {left} left", problems(*repairable)),
+        }
+    }
+}
+
+fn by_hand(left: u64) -> String {
+    format!(
+        "{} can't be repaired automatically: restore lost bytes from a backup, and rename what no request can name",
+        problems(left)
+    )
+}
+
+fn problems(number: u64) -> String {
+    if number == 1 { "1 problem".to_owned() } else { format!("{number} problems") }
 }
 
 impl Library {
-    /// Compares files and rows, and mends what it can if `repair`. Files younger than
-    /// [`limits::FSCK_AGE`] are left alone: a running server may be about to give them their rows.
-    /// Each finding is handed to `tell`.
-    pub fn fsck(&self, repair: bool, tell: &mut dyn FnMut(&Finding)) -> Result<Report> {
-        let mut check = Check { library: self, repair, tell, report: Report::default() };
+    /// Compares files and rows, and repairs what it can where that is wanted. Files younger than [`limits::FSCK_AGE`] are
+    /// left alone: a running server may be about to give them their rows. Each finding is handed to `tell`, with what
+    /// becomes of it. A careful repair fails before it changes anything if it would remove suspiciously much.
+    pub fn fsck(&self, repair: Repair, tell: &mut dyn FnMut(&Finding, &Deed)) -> Result<Report> {
+        if repair == Repair::Careful {
+            self.check(false, &mut |_, _| {})?.refuse_large_losses()?;
+        }
+        self.check(repair != Repair::No, tell)
+    }
+
+    fn check(&self, repair: bool, tell: &mut dyn FnMut(&Finding, &Deed)) -> Result<Report> {
+        let report = Report { repaired: repair, ..Report::default() };
+        let mut check = Check { library: self, tell, report };
         check.files()?;
         check.temporaries()?;
         check.media_rows()?;
@@ -86,8 +202,7 @@ impl Library {
 
 struct Check<'a> {
     library: &'a Library,
-    repair: bool,
-    tell: &'a mut dyn FnMut(&Finding),
+    tell: &'a mut dyn FnMut(&Finding, &Deed),
     report: Report,
 }
 
@@ -95,23 +210,42 @@ impl Check<'_> {
     fn files(&mut self) -> Result<()> {
         for entry in self.library.files.list()? {
             match entry? {
-                Listed::File { channel, id, modified, .. } => {
-                    if self.is_old(modified) && !self.has_row(&channel, &id)? {
-                        let remove = |check: &Self| check.library.files.remove(&channel, &id).map(drop);
-                        self.found(&Finding::FileWithoutRow(channel.clone(), id.clone()), remove)?;
-                    }
-                }
-                Listed::Foreign(path) => self.found(&Finding::ForeignFile(path), |_| Ok(()))?,
+                Listed::File { channel, id, modified, .. } => self.file(channel, id, modified)?,
+                Listed::Foreign(path) => self.left(&Finding::ForeignFile(path)),
             }
         }
         Ok(())
     }
 
+    fn file(&mut self, channel: Channel, id: MediaId, modified: SystemTime) -> Result<()> {
+        // A young file may be an upload's whose row comes in a moment.
+        let is_old = self.is_old(modified);
+        match self.known_as(&channel, &id)? {
+            KnownAs::Nothing if is_old => {
+                self.report.files.count(true);
+                let finding = Finding::FileWithoutRow(channel.clone(), id.clone());
+                self.repairable(&finding, |library| {
+                    let moved = library.files.set_aside(&channel, &id, library.clock.now())?;
+                    Ok(moved.map_or("it is gone already".to_owned(), |path| {
+                        format!("moved to {}", path.display())
+                    }))
+                })
+            }
+            KnownAs::Media | KnownAs::Nothing => {
+                self.report.files.count(false);
+                Ok(())
+            }
+            // The housekeeper makes removals.
+            KnownAs::Preview | KnownAs::Removal => Ok(()),
+        }
+    }
+
     fn temporaries(&mut self) -> Result<()> {
         for (name, modified) in self.library.uploads.temporaries()? {
             if self.is_old(modified) {
-                let remove = |check: &Self| check.library.uploads.remove_temporary(&name).map(drop);
-                self.found(&Finding::Temporary(name.clone()), remove)?;
+                self.repairable(&Finding::Temporary(name.clone()), |library| {
+                    library.uploads.remove_temporary(&name).map(|_| "removed".to_owned())
+                })?;
             }
         }
         Ok(())
@@ -120,8 +254,9 @@ impl Check<'_> {
     fn usage(&mut self) -> Result<()> {
         for kind in UsageKind::ALL {
             for wrong in self.library.metadata()?.wrong_usage(kind)? {
-                let correct = |check: &Self| check.library.metadata()?.correct_usage(&wrong);
-                self.found(&Finding::WrongSum(wrong.clone()), correct)?;
+                self.repairable(&Finding::WrongSum(wrong.clone()), |library| {
+                    library.metadata()?.correct_usage(&wrong).map(|()| "corrected".to_owned())
+                })?;
             }
         }
         Ok(())
@@ -142,17 +277,24 @@ impl Check<'_> {
     }
 
     fn media_row(&mut self, row: &MediaRow) -> Result<()> {
-        let (Ok(channel), Ok(id)) = (row.channel.parse::<Channel>(), row.id.parse::<MediaId>()) else {
-            return self.found(&Finding::UnreachableRow(row.id.clone()), |_| Ok(()));
+        let (Some(channel), Ok(id)) = (reachable(&row.channel), row.id.parse::<MediaId>()) else {
+            self.report.rows.count(false);
+            self.left(&Finding::UnreachableRow(row.id.clone()));
+            return Ok(());
         };
-        match self.library.files.head(&channel, &id)? {
-            Some(size) if size == row.size => Ok(()),
-            Some(_) => self.found(&Finding::WrongSize(channel, id), |_| Ok(())),
+        let size = self.library.files.head(&channel, &id)?;
+        self.report.rows.count(size.is_none());
+        match size {
+            Some(size) if size == row.size => {}
+            Some(_) => self.left(&Finding::WrongSize(channel, id)),
             None => {
-                let delete = |check: &Self| check.library.delete_id(&channel, &id).map(drop);
-                self.found(&Finding::RowWithoutFile(channel.clone(), id.clone()), delete)
+                let finding = Finding::RowWithoutFile(channel.clone(), id.clone());
+                self.repairable(&finding, |library| {
+                    library.delete_id(&channel, &id).map(|_| "deleted the row".to_owned())
+                })?;
             }
         }
+        Ok(())
     }
 
     fn preview_rows(&mut self) -> Result<()> {
@@ -160,9 +302,10 @@ impl Check<'_> {
         loop {
             let rows = self.library.metadata()?.preview_rows(after.as_deref(), limits::FSCK_ROWS)?;
             for row in &rows {
-                if !self.preview_has_file(row)? {
-                    let delete = |check: &Self| check.library.metadata()?.delete_preview(&row.id).map(drop);
-                    self.found(&Finding::PreviewWithoutFile(row.id.clone()), delete)?;
+                if self.preview_is_lost(row)? {
+                    self.repairable(&Finding::PreviewWithoutFile(row.id.clone()), |library| {
+                        library.metadata()?.delete_preview(&row.id).map(|_| "deleted the row".to_owned())
+                    })?;
                 }
             }
             match rows.last() {
@@ -172,17 +315,19 @@ impl Check<'_> {
         }
     }
 
-    fn preview_has_file(&self, row: &PreviewRow) -> Result<bool> {
-        let channel = row.channel.as_ref().and_then(|channel| channel.parse::<Channel>().ok());
-        match (channel, row.id.parse::<MediaId>()) {
-            (Some(channel), Ok(id)) => Ok(self.library.files.head(&channel, &id)?.is_some()),
-            _ => Ok(false),
+    /// Whether the file or the media of a preview is gone. That of a media that no request can name stays with it.
+    fn preview_is_lost(&self, row: &PreviewRow) -> Result<bool> {
+        let Some(channel) = &row.channel else { return Ok(true) };
+        match (reachable(channel), row.id.parse::<MediaId>()) {
+            (Some(channel), Ok(id)) => Ok(self.library.files.head(&channel, &id)?.is_none()),
+            (channel, _) => Ok(channel.is_some()),
         }
     }
 
-    /// Whether a row names this file: that of a media, of a preview, or of a removal, which the housekeeper makes.
-    fn has_row(&self, channel: &Channel, id: &MediaId) -> Result<bool> {
-        Ok(self.library.metadata()?.unnamed(&[(channel.clone(), id.clone())])?.is_empty())
+    /// What knows a file of this id in the channel.
+    fn known_as(&self, channel: &Channel, id: &MediaId) -> Result<KnownAs> {
+        let known = self.library.metadata()?.known_as(&[(channel.clone(), id.clone())])?;
+        Ok(known.first().copied().unwrap_or(KnownAs::Nothing))
     }
 
     fn is_old(&self, modified: SystemTime) -> bool {
@@ -190,159 +335,32 @@ impl Check<'_> {
         now.duration_since(modified).unwrap_or(Duration::ZERO) > limits::FSCK_AGE
     }
 
-    fn found(&mut self, finding: &Finding, mend: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
-        (self.tell)(finding);
-        if self.repair && finding.can_be_mended() {
-            mend(self)?;
-            self.report.mended += 1;
+    /// Tells of what can be repaired, and repairs it where that is wanted; `repair` says what it did.
+    fn repairable(
+        &mut self,
+        finding: &Finding,
+        repair: impl FnOnce(&Library) -> Result<String>,
+    ) -> Result<()> {
+        let deed = if self.report.repaired {
+            Deed::Did(repair(self.library)?)
         } else {
-            self.report.left += 1;
-        }
+            Deed::Would(finding.remedy().unwrap_or_default())
+        };
+        self.report.repairable += 1;
+        (self.tell)(finding, &deed);
         Ok(())
     }
+
+    fn left(&mut self, finding: &Finding) {
+        self.report.left += 1;
+        (self.tell)(finding, &Deed::Left);
+    }
+}
+
+/// The channel of this name, if requests can reach it: only by the name as it is stored.
+fn reachable(name: &str) -> Option<Channel> {
+    name.parse::<Channel>().ok().filter(|channel| channel.as_str() == name)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::super::testing::{Bench, channel};
-    use super::*;
-
-    /// More than the age at which files count as left over.
-    const LONG: Duration = Duration::from_secs(limits::FSCK_AGE.as_secs() + 60);
-    /// Less than that.
-    const SHORT: Duration = Duration::from_secs(limits::FSCK_AGE.as_secs() - 60);
-
-    fn fsck(bench: &Bench, repair: bool) -> (Vec<Finding>, Report) {
-        let mut findings = Vec::new();
-        let report = bench.library.fsck(repair, &mut |finding| findings.push(finding.clone())).unwrap();
-        (findings, report)
-    }
-
-    /// The finding is told by a check, which changes nothing, and by a repair, after which it is gone.
-    fn assert_mended(bench: &Bench, finding: &Finding) {
-        assert!(finding.can_be_mended());
-        for _ in 0..2 {
-            assert_eq!(fsck(bench, false), (vec![finding.clone()], Report { mended: 0, left: 1 }));
-        }
-        assert_eq!(fsck(bench, true), (vec![finding.clone()], Report { mended: 1, left: 0 }));
-        assert_eq!(fsck(bench, false), (vec![], Report::default()));
-    }
-
-    /// The finding is told again and again, for nothing here can mend it.
-    fn assert_left(bench: &Bench, finding: &Finding) {
-        assert!(!finding.can_be_mended());
-        for repair in [false, true, false] {
-            assert_eq!(fsck(bench, repair), (vec![finding.clone()], Report { mended: 0, left: 1 }));
-        }
-    }
-
-    #[test]
-    fn a_store_that_is_in_step_is_left_alone() {
-        let bench = Bench::new();
-        let media = [bench.add("one"), bench.add_avatar("two")];
-        bench.write("lost+found/file");
-        bench.pass(LONG);
-        assert_eq!(fsck(&bench, true), (vec![], Report::default()));
-        assert!(media.iter().all(|media| bench.file(media).exists()));
-    }
-
-    #[test]
-    fn d28_an_old_file_without_a_row_is_removed() {
-        let bench = Bench::new();
-        let media = bench.add("bytes");
-        bench.write("room@example.org/orphan");
-        bench.pass(SHORT);
-        assert_eq!(fsck(&bench, true), (vec![], Report::default()), "a young file is left alone");
-        bench.pass(LONG - SHORT);
-        assert_mended(&bench, &Finding::FileWithoutRow(channel(), "orphan".parse().unwrap()));
-        assert_eq!(bench.files(), [media.id.as_str()]);
-    }
-
-    #[test]
-    fn a_row_of_another_channel_does_not_keep_a_file() {
-        let bench = Bench::new();
-        let media = bench.add("bytes");
-        bench.write(&format!("other@example.org/{}", media.id));
-        bench.pass(LONG);
-        assert_mended(
-            &bench,
-            &Finding::FileWithoutRow("other@example.org".parse().unwrap(), media.id.clone()),
-        );
-        assert!(bench.file(&media).exists());
-    }
-
-    #[test]
-    fn a_row_without_its_file_is_deleted_with_its_previews() {
-        let bench = Bench::new();
-        let media = bench.add_avatar("bytes");
-        bench.write("room@example.org/preview");
-        bench.sql(&format!(
-            "INSERT INTO previews (id, mediaId, mimeType) VALUES ('preview', '{}', 'image/png')",
-            media.id
-        ));
-        fs::remove_file(bench.file(&media)).unwrap();
-        bench.pass(LONG);
-        assert_mended(&bench, &Finding::RowWithoutFile(channel(), media.id));
-        assert!(bench.files().is_empty());
-    }
-
-    #[test]
-    fn a_preview_without_its_file_or_its_media_is_deleted() {
-        let bench = Bench::new();
-        let media = bench.add("bytes");
-        for shown in [media.id.as_str(), "gone"] {
-            bench.sql(&format!(
-                "INSERT INTO previews (id, mediaId, mimeType) VALUES ('preview', '{shown}', 'image/png')"
-            ));
-            assert_mended(&bench, &Finding::PreviewWithoutFile("preview".to_owned()));
-        }
-    }
-
-    #[test]
-    fn an_old_temporary_file_is_removed() {
-        let bench = Bench::new();
-        bench.write(".upload-1");
-        bench.pass(SHORT);
-        assert_eq!(fsck(&bench, true), (vec![], Report::default()), "a young file is left alone");
-        bench.pass(LONG - SHORT);
-        assert_mended(&bench, &Finding::Temporary(".upload-1".to_owned()));
-    }
-
-    #[test]
-    fn a_file_of_another_size_is_told() {
-        let bench = Bench::new();
-        let media = bench.add("bytes");
-        fs::write(bench.file(&media), "byte").unwrap();
-        assert_left(&bench, &Finding::WrongSize(channel(), media.id));
-    }
-
-    #[test]
-    fn files_and_rows_that_no_request_can_name_are_told() {
-        let bench = Bench::new();
-        bench.write("room@example.org/odd.name");
-        let (findings, report) = fsck(&bench, true);
-        assert!(matches!(&findings[..], [Finding::ForeignFile(path)] if path.ends_with("odd.name")));
-        assert_eq!(report, Report { mended: 0, left: 1 });
-
-        let bench = Bench::new();
-        let media = bench.add("bytes");
-        bench.sql("UPDATE medias SET entityId = 'no channel'");
-        assert_left(&bench, &Finding::UnreachableRow(media.id.to_string()));
-    }
-
-    #[test]
-    fn every_row_is_read_however_many_there_are() {
-        let bench = Bench::new();
-        let rows = limits::FSCK_ROWS + 1;
-        bench.sql(&format!(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
-             INSERT INTO medias (id, entityId, author, mimeType, uploadedDate, lastUpdatedDate, shaChecksum, fileSize)
-             SELECT 'm' || i, 'room@example.org', 'a', 'b', 0, 0, 'c', 1 FROM n"
-        ));
-        let (findings, report) = fsck(&bench, true);
-        assert_eq!((findings.len(), report), (rows, Report { mended: rows as u64, left: 0 }));
-        assert_eq!(fsck(&bench, false), (vec![], Report::default()));
-    }
-}
+mod tests;

@@ -1,12 +1,14 @@
 //! What the housekeeper needs to know of the library: settings, counters, and when a chore goes on. The thread itself is in
 //! `daemon/housekeeper.rs`; the chores are [`Remover`](super::Remover) and [`Walker`](super::Walker).
 
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Library;
 use crate::error::Result;
 use crate::metrics::Counter;
+use crate::store::RootLock;
 
 /// The settings `housekeeping.*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,28 @@ pub enum Progress {
 }
 
 impl Library {
+    /// Whether the server before this one did not end as it should.
+    pub fn is_after_crash(&self) -> bool {
+        self.lock.as_ref().is_some_and(RootLock::after_crash)
+    }
+
+    /// Notes that this server ends as it should: nothing is under way any more.
+    pub fn sign_off(&self) {
+        if let Some(lock) = &self.lock {
+            lock.sign_off();
+        }
+    }
+
+    /// Other settings for the housekeeper's next round.
+    pub fn set_housekeeping(&self, settings: HousekeepingSettings) {
+        *self.housekeeping.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    /// The settings of the housekeeper.
+    pub fn housekeeping(&self) -> HousekeepingSettings {
+        *self.housekeeping.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Removes what was moved to `.lost` long ago: a chore of the housekeeper.
     pub fn empty_lost(&self) -> Result<Progress> {
         let Some(keep) = self.housekeeping().lost_keep else { return Ok(Progress::Done) };

@@ -20,8 +20,8 @@ use crate::limits;
 use crate::model::{BareJid, Channel, Description, Media, MediaId, Page, Quotas, Refusal};
 use crate::preview::{Format, Jobs, Properties, Sandbox, Studio};
 use crate::store::{
-    Files, MediaInsert, MediaPage, MediaUpdate, Metadata, Published, Sealed, StoredFile, Upload, Uploads,
-    WriteError, verify,
+    Files, Identity, MediaInsert, MediaPage, MediaUpdate, Metadata, Published, RootLock, Sealed, StoredFile,
+    Upload, Uploads, WriteError, verify,
 };
 
 /// The settings of uploads.
@@ -105,11 +105,15 @@ pub struct Library {
     pub(super) uploads: Uploads,
     pub(super) files: Box<dyn Files>,
     pub(super) metadata: Arc<dyn Metadata>,
+    /// What ties files and metadata together.
+    pub(super) identity: Identity,
+    /// The lock of the storage root, in a server.
+    pub(super) lock: Option<RootLock>,
     pub(super) rows: Arc<Rows>,
     refresher: Arc<Refresher>,
     pub(super) clock: Arc<dyn Clock>,
     settings: RwLock<Settings>,
-    housekeeping: RwLock<HousekeepingSettings>,
+    pub(super) housekeeping: RwLock<HousekeepingSettings>,
     pub(super) housekeeping_counts: HousekeepingCounts,
     studio: RwLock<Arc<Studio>>,
     pub(super) jobs: Jobs<Key>,
@@ -121,11 +125,13 @@ pub struct Library {
 }
 
 impl Library {
-    /// A library that is closed: every operation fails as [`Kind::Unavailable`] until [`Library::open`].
+    /// A library that is closed: every operation fails as [`Kind::Unavailable`] until [`Library::open`]. With the lock of its
+    /// storage root it is a server's.
     pub fn new(
         uploads: Uploads,
         files: Box<dyn Files>,
         metadata: impl Into<Arc<dyn Metadata>>,
+        (identity, lock): (Identity, Option<RootLock>),
         clock: Arc<dyn Clock>,
         settings: Settings,
         previews: PreviewSettings,
@@ -138,6 +144,8 @@ impl Library {
             uploads,
             files,
             metadata: metadata.into(),
+            identity,
+            lock,
             rows: Arc::new(Rows::new()),
             refresher: Arc::default(),
             clock,
@@ -152,10 +160,19 @@ impl Library {
         }
     }
 
-    /// Opens the library, if its metadata has the schema that this program works with. [`Kind::Unavailable`] while the
-    /// database can't be reached; any other error is final.
+    /// Opens the library, if its metadata has the schema that this program works with and belongs to its files. A server's
+    /// then gives the two halves of a new site their id, and removes what uploads of an earlier run left.
+    /// [`Kind::Unavailable`] while the database can't be reached; any other error is final.
     pub fn open(&self) -> Result<()> {
-        verify(self.schema_version()?)?;
+        let state = self.metadata.store_state()?;
+        verify(state.version)?;
+        match &self.lock {
+            None => self.identity.verify(&state)?,
+            Some(lock) => {
+                self.identity.establish(&state, &*self.metadata, lock)?;
+                self.clean_up()?;
+            }
+        }
         self.open.store(true, Ordering::Release);
         Ok(())
     }
@@ -165,8 +182,8 @@ impl Library {
         self.metadata.schema_version()
     }
 
-    /// Removes what the uploads of an earlier run left. Only for a server at its start.
-    pub fn clean_up(&self) -> Result<()> {
+    /// Removes what the uploads of an earlier run left. Only for a server that has no upload yet.
+    pub(super) fn clean_up(&self) -> Result<()> {
         let removed = self.uploads.remove_temporaries()?;
         if removed > 0 {
             log::info!("removed {removed} files of uploads that never ended");
@@ -197,16 +214,6 @@ impl Library {
     /// Other settings for the uploads to come.
     pub fn set_settings(&self, settings: Settings) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
-    }
-
-    /// Other settings for the housekeeper's next round.
-    pub fn set_housekeeping(&self, settings: HousekeepingSettings) {
-        *self.housekeeping.write().unwrap_or_else(PoisonError::into_inner) = settings;
-    }
-
-    /// The settings of the housekeeper.
-    pub fn housekeeping(&self) -> HousekeepingSettings {
-        *self.housekeeping.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Other settings for the previews to come; the programs for films are looked for anew.
@@ -245,12 +252,13 @@ impl Library {
         author: &BareJid,
         size: u64,
     ) -> std::result::Result<(), Refusal> {
+        let metadata = self.metadata()?;
         let quotas = self.settings().quotas;
         if quotas == Quotas::NONE {
             return Ok(());
         }
         let cost = limits::MEDIA_COST.saturating_add(size);
-        let exceeded = self.metadata()?.exceeded(channel, author.as_str(), cost, quotas)?;
+        let exceeded = metadata.exceeded(channel, author.as_str(), cost, quotas)?;
         exceeded.map_or(Ok(()), |quota| Err(quota.into()))
     }
 

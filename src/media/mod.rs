@@ -16,7 +16,7 @@ mod rows;
 mod testing;
 mod watch;
 
-pub use fsck::{Finding, Report};
+pub use fsck::{Deed, Finding, Repair, Report};
 pub use housekeeping::{HousekeepingCounts, HousekeepingSettings, Progress};
 pub use library::{Library, Name, New, PreviewSettings, Settings};
 pub use orphans::Walker;

@@ -9,7 +9,7 @@ use super::Library;
 use super::housekeeping::Progress;
 use crate::error::Result;
 use crate::limits;
-use crate::store::{FileList, FileName, Listed, Losses};
+use crate::store::{FileList, FileName, KnownAs, Listed, Losses};
 
 /// Walks the store when it is time.
 pub struct Walker {
@@ -28,7 +28,7 @@ enum Walk {
 
 struct Look {
     entries: FileList,
-    /// Files that were seen, and those of them that are old and have no row.
+    /// Files that are no previews, and those of them that are old and have no row.
     losses: Losses,
     /// The latter, but for those beyond [`limits::ORPHANS`].
     orphans: Vec<FileName>,
@@ -77,24 +77,21 @@ impl Walker {
 
     /// Looks at a number of files.
     fn look(&self, mut look: Look) -> Result<Option<Walk>> {
-        let mut old = Vec::new();
-        for _ in 0..limits::HOUSEKEEPING_BATCH {
-            match look.entries.next().transpose()? {
-                Some(Listed::File { channel, id, modified, .. }) => {
-                    look.losses.all += 1;
-                    if self.is_old(modified) {
-                        old.push((channel, id));
-                    }
-                }
-                Some(Listed::Foreign(_)) => {}
-                None => {
-                    look.add(self.library.metadata()?.unnamed(&old)?);
-                    return self.looked(look);
-                }
+        let (mut files, mut are_old) = (Vec::new(), Vec::new());
+        let entries: Result<Vec<_>> = look.entries.by_ref().take(limits::HOUSEKEEPING_BATCH).collect();
+        let entries = entries?;
+        let is_last = entries.len() < limits::HOUSEKEEPING_BATCH;
+        for entry in entries {
+            if let Listed::File { channel, id, modified, .. } = entry {
+                files.push((channel, id));
+                are_old.push(self.is_old(modified));
             }
         }
-        look.add(self.library.metadata()?.unnamed(&old)?);
-        Ok(Some(Walk::Looking(look)))
+        let known = self.library.metadata()?.known_as(&files)?;
+        for (file, (known, is_old)) in files.into_iter().zip(known.into_iter().zip(are_old)) {
+            look.add(file, known, is_old);
+        }
+        if is_last { self.looked(look) } else { Ok(Some(Walk::Looking(look))) }
     }
 
     /// What comes after the last file was looked at.
@@ -120,7 +117,9 @@ impl Walker {
     /// Moves a number of files to `.lost`, unless they got a row meanwhile.
     fn move_some(&self, mut orphans: Vec<FileName>, mut moved: u64) -> Result<Option<Walk>> {
         let rest = orphans.split_off(orphans.len().min(limits::HOUSEKEEPING_BATCH));
-        for (channel, id) in self.library.metadata()?.unnamed(&orphans)? {
+        let known = self.library.metadata()?.known_as(&orphans)?;
+        let still = orphans.into_iter().zip(known).filter(|(_, known)| *known == KnownAs::Nothing);
+        for ((channel, id), _) in still {
             let now = self.library.clock.now();
             if let Some(path) = self.library.files.set_aside(&channel, &id, now)? {
                 self.library.housekeeping_counts.lost.increment();
@@ -152,10 +151,18 @@ impl Walker {
 }
 
 impl Look {
-    fn add(&mut self, orphans: Vec<FileName>) {
-        self.losses.lost += orphans.len() as u64;
-        let room = limits::ORPHANS.saturating_sub(self.orphans.len());
-        self.orphans.extend(orphans.into_iter().take(room));
+    fn add(&mut self, file: FileName, known: KnownAs, is_old: bool) {
+        match known {
+            KnownAs::Preview | KnownAs::Removal => {}
+            // A young file may be an upload's whose row comes in a moment.
+            KnownAs::Nothing if is_old => {
+                self.losses.count(true);
+                if self.orphans.len() < limits::ORPHANS {
+                    self.orphans.push(file);
+                }
+            }
+            KnownAs::Media | KnownAs::Nothing => self.losses.count(false),
+        }
     }
 }
 

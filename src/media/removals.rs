@@ -111,7 +111,9 @@ fn file_to_remove(removal: &Removal) -> Option<(Channel, MediaId)> {
         log::warn!("{folder}/{file} was deleted, but a row names it: it stays");
         return None;
     }
-    let name = folder.parse().ok().zip(file.parse().ok());
+    // A directory has the channel's prepared name, and no other.
+    let channel = folder.parse().ok().filter(|channel: &Channel| channel.as_str() == folder);
+    let name = channel.zip(file.parse().ok());
     if name.is_none() {
         log::warn!("{folder}/{file} was deleted, but no file of ours can have that name: nothing is removed");
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::{Library, New, PreviewSettings, Settings};
 use crate::clock::{Clock, Timestamp};
 use crate::model::{Channel, Description, Media, Quotas, Refusal};
-use crate::store::{Directory, Metadata, Sealed, Sqlite, SqliteSchema, Store, Uploads};
+use crate::store::{Directory, Identity, Metadata, Sealed, Sqlite, SqliteSchema, Store, Uploads};
 use crate::testing::Scratch;
 
 pub(super) struct Bench {
@@ -49,7 +49,9 @@ impl Bench {
         let settings = Settings { size_limit: 1000, to_disk_threshold: 10, quotas: Quotas::NONE };
         let studio = crate::preview::Settings::default();
         let previews = PreviewSettings { count: 3, jobs: 1, queue: 1, studio };
-        let library = Library::new(uploads, files, metadata, Arc::clone(&clock) as _, settings, previews);
+        let site = (Identity::new(scratch.path(), "the database".into()), None);
+        let library =
+            Library::new(uploads, files, metadata, site, Arc::clone(&clock) as _, settings, previews);
         Self { library: Arc::new(library), clock, scratch }
     }
 
@@ -109,6 +111,11 @@ impl Bench {
         channels.flat_map(entries).map(name).collect()
     }
 
+    /// How many rows of media there are.
+    pub(super) fn rows(&self) -> usize {
+        self.library.metadata().unwrap().media_rows(None, 10_000).unwrap().len()
+    }
+
     /// The file of a media.
     pub(super) fn file(&self, media: &Media) -> PathBuf {
         self.scratch.join(&format!("{}/{}", media.channel, media.id))
@@ -137,7 +144,7 @@ impl Bench {
 /// An empty embedded database.
 pub(super) fn sqlite(scratch: &Scratch) -> Sqlite {
     let path = scratch.join("metadata.sqlite");
-    SqliteSchema::new(&path, scratch.path()).set_up().unwrap();
+    SqliteSchema::new(&path).set_up().unwrap();
     Sqlite::new(&path, false)
 }
 

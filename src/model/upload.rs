@@ -89,7 +89,7 @@ impl FromStr for UploadId {
     }
 }
 
-/// The first six characters: who knows the whole id may read the file.
+/// The first six characters: the whole id gives access to the file.
 impl fmt::Display for UploadId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}...", &self.0[..limits::UPLOAD_ID_SHOWN])

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Barrier;
 use std::time::SystemTime;
 
-use super::{MediaInsert, MediaUpdate, Metadata, PreviewInsert, Removal, UsageKind, WriteError, WrongSum};
+use super::{
+    CURRENT, DatabaseState, KnownAs, MediaInsert, MediaUpdate, Metadata, PreviewInsert, Removal, StoreId,
+    UsageKind, WriteError, WrongSum,
+};
 use crate::clock::Timestamp;
 use crate::limits::MEDIA_COST;
 use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Quota, Quotas};
@@ -38,7 +41,7 @@ macro_rules! suite {
             a_deletion_that_fails_notes_nothing
             a_preview_that_is_evicted_must_go
             a_file_that_a_row_names_is_told_among_the_removals
-            files_that_no_row_names_are_told
+            each_file_is_known_by_its_row
             rows_are_read_in_pages
             many_threads_may_insert
             a_quota_is_kept_and_a_deletion_gives_room
@@ -57,6 +60,7 @@ macro_rules! suite {
             a_wrong_sum_is_found_and_corrected
             a_second_deletion_finds_nothing
             the_version_of_the_schema_is_told
+            a_store_gets_one_id_once
         );
     };
     ($bench:expr; $($case:ident)*) => {
@@ -456,7 +460,7 @@ pub(super) fn a_file_that_a_row_names_is_told_among_the_removals(bench: &impl Be
     assert_eq!(removals, [("a".into(), true), ("p1".into(), true), ("gone".into(), false)]);
 }
 
-pub(super) fn files_that_no_row_names_are_told(bench: &impl Bench) {
+pub(super) fn each_file_is_known_by_its_row(bench: &impl Bench) {
     let store = bench.store();
     let (kept, deleted) = (media(ROOM, "kept", 1), media(ROOM, "deleted", 1));
     for media in [&kept, &deleted] {
@@ -465,13 +469,21 @@ pub(super) fn files_that_no_row_names_are_told(bench: &impl Bench) {
     store.insert_preview(&kept, &preview("p1", 1, 1), 9).unwrap();
     store.delete(&deleted.channel, &deleted.id).unwrap().unwrap();
     let file = |room: &str, name: &str| (channel(room), id(name));
-    let unnamed = [file(ROOM, "other"), file("other@example.org", "kept"), file("other@example.org", "p1")];
-    let named = [file(ROOM, "kept"), file(ROOM, "p1"), file(ROOM, "deleted")];
-    assert_eq!(store.unnamed(&[&named[..], &unnamed].concat()).unwrap(), unnamed);
-    assert_eq!(store.unnamed(&named).unwrap(), []);
+    let files = [
+        (file(ROOM, "kept"), KnownAs::Media),
+        (file(ROOM, "other"), KnownAs::Nothing),
+        (file(ROOM, "p1"), KnownAs::Preview),
+        (file("other@example.org", "kept"), KnownAs::Nothing),
+        (file("other@example.org", "p1"), KnownAs::Nothing),
+        (file("other@example.org", "deleted"), KnownAs::Nothing),
+        (file(ROOM, "deleted"), KnownAs::Removal),
+    ];
+    let (names, known): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+    assert_eq!(store.known_as(&names).unwrap(), known);
+    assert_eq!(store.known_as(&[]).unwrap(), []);
     let removals = store.removals(0, 9).unwrap();
     store.end_removals(&[removals[0].id]).unwrap();
-    assert_eq!(store.unnamed(&named).unwrap(), [file(ROOM, "deleted")]);
+    assert_eq!(store.known_as(&names[6..]).unwrap(), [KnownAs::Nothing]);
 }
 
 pub(super) fn rows_are_read_in_pages(bench: &impl Bench) {
@@ -578,8 +590,9 @@ pub(super) fn concurrent_inserts_keep_a_quota(bench: &(impl Bench + Sync)) {
     std::thread::scope(|scope| {
         for thread in 0..8 {
             scope.spawn(move || {
+                // The last character of the id says which part of a sum counts: at any time, threads change several.
                 for at in 0..5 {
-                    let new = sized(rooms[thread % 2], &format!("m{thread}-{at}"), 10);
+                    let new = sized(rooms[thread % 2], &format!("m{at}-{thread}"), 10);
                     let new = Media { author: users[thread / 2 % 2].into(), ..new };
                     store.insert(&new, at == 0, quotas).unwrap();
                 }
@@ -829,16 +842,19 @@ pub(super) fn a_wrong_sum_is_found_and_corrected(bench: &impl Bench) {
     store.insert(&sized(ROOM, "a", 10), false, Quotas::NONE).unwrap();
     bench.execute("UPDATE usage SET files = files + 2, bytes = bytes - 3 WHERE kind = 'channel'");
     bench.execute("DELETE FROM usage WHERE kind = 'user'");
-    bench.execute("INSERT INTO usage (kind, name, files, bytes) VALUES ('user', 'nobody', 1, 1)");
-    let wrong = |kind, name: &str, files, bytes| WrongSum { kind, name: name.into(), files, bytes };
-    assert_eq!(store.wrong_usage(UsageKind::Channel).unwrap(), [wrong(UsageKind::Channel, ROOM, 2, -3)]);
+    bench.execute("INSERT INTO usage (kind, name, part, files, bytes) VALUES ('user', 'nobody', 0, 1, 1)");
+    let channels = store.wrong_usage(UsageKind::Channel).unwrap();
+    let part = channels[0].part;
+    let wrong =
+        |kind, name: &str, part, files, bytes| WrongSum { kind, name: name.into(), part, files, bytes };
+    assert_eq!(channels, [wrong(UsageKind::Channel, ROOM, part, 2, -3)]);
     assert_eq!(store.wrong_usage(UsageKind::Total).unwrap(), []);
     let users = store.wrong_usage(UsageKind::User).unwrap();
-    let expected =
-        [wrong(UsageKind::User, "alice@example.org", -1, -10), wrong(UsageKind::User, "nobody", 1, 1)];
+    let alice = wrong(UsageKind::User, "alice@example.org", part, -1, -10);
+    let expected = [alice, wrong(UsageKind::User, "nobody", 0, 1, 1)];
     assert_eq!(users, expected);
     for _ in 0..2 {
-        for wrong in expected.iter().chain(&[wrong(UsageKind::Channel, ROOM, 2, -3)]) {
+        for wrong in channels.iter().chain(&expected) {
             store.correct_usage(wrong).unwrap();
         }
         assert_sums(store);
@@ -863,4 +879,25 @@ pub(super) fn the_version_of_the_schema_is_told(bench: &impl Bench) {
     assert!(super::refuse_newer(version).unwrap_err().to_string().contains("newer program"));
     bench.execute("DROP TABLE schema_version");
     assert_eq!(store.schema_version().unwrap(), Some(0));
+}
+
+pub(super) fn a_store_gets_one_id_once(bench: &impl Bench) {
+    let store = bench.store();
+    let state = || store.store_state().unwrap();
+    assert_eq!(state(), DatabaseState { version: Some(CURRENT), id: None, has_media: false });
+    let barrier = Barrier::new(4);
+    let set = || {
+        barrier.wait();
+        store.set_store_id(&StoreId::random()).unwrap()
+    };
+    let given: Vec<StoreId> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(set)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(given.iter().all(|id| *id == given[0]), "{given:?}");
+    store.insert(&media(ROOM, "a", 1), false, Quotas::NONE).unwrap();
+    let expected = DatabaseState { version: Some(CURRENT), id: Some(given[0].clone()), has_media: true };
+    assert_eq!(state(), expected);
+    bench.execute("UPDATE store SET id = 'odd'");
+    assert_eq!(store.store_state().unwrap_err().kind(), crate::error::Kind::Corrupt);
 }

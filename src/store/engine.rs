@@ -41,6 +41,9 @@ pub trait Session {
     /// The first row of a query, which no other transaction can change or delete before this one ends.
     fn lock(&mut self, sql: &str, parameters: &[Value]) -> Result<Option<Row>>;
 
+    /// Waits until no other transaction has this name, and keeps it to the end of this one.
+    fn hold(&mut self, name: &str) -> Result<()>;
+
     /// The collation that compares bytes.
     fn byte_order(&self) -> &'static str;
 

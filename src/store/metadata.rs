@@ -1,6 +1,7 @@
 //! What the rest of the server asks of a metadata store, whichever database is behind it. Any thread may ask.
 
 use super::engine::WriteError;
+use super::identity::{DatabaseState, StoreId};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::{Channel, Description, Media, MediaId, Page, Preview, Purpose, Quota, Quotas};
@@ -78,8 +79,8 @@ pub trait Metadata: Send + Sync {
     /// Deletes the removals of these ids: their files are gone, or stay.
     fn end_removals(&self, ids: &[i64]) -> Result<()>;
 
-    /// Of these files, those that no row of any table names.
-    fn unnamed(&self, files: &[FileName]) -> Result<Vec<FileName>>;
+    /// What names each of these files, in their order.
+    fn known_as(&self, files: &[FileName]) -> Result<Vec<KnownAs>>;
 
     /// The sums of this kind that differ from what the rows say.
     fn wrong_usage(&self, kind: UsageKind) -> Result<Vec<WrongSum>>;
@@ -92,6 +93,12 @@ pub trait Metadata: Send + Sync {
 
     /// The version of the schema: `None` if there is none, 0 for the original's without a table of versions.
     fn schema_version(&self) -> Result<Option<i32>>;
+
+    /// What the database tells about the store that it belongs to.
+    fn store_state(&self) -> Result<DatabaseState>;
+
+    /// Gives the database the id of its store, unless it has one; the id that it has then.
+    fn set_store_id(&self, id: &StoreId) -> Result<StoreId>;
 
     /// The connections to the database.
     fn pool(&self) -> Pool;
@@ -129,7 +136,7 @@ pub struct MediaPage {
 pub enum UsageKind {
     /// The media of a channel.
     Channel,
-    /// All media, in sixteen sums, so that uploads at the same time seldom wait for one another.
+    /// All media.
     Total,
     /// What a user uploaded by slot within a day: a sum for each ten minutes of each user.
     UploadDay,
@@ -158,6 +165,14 @@ impl UsageKind {
         Self::User,
     ];
 
+    /// The kind of sum that this quota limits.
+    pub fn of(quota: Quota) -> Self {
+        match quota {
+            Quota::Channel => Self::Channel,
+            Quota::User => Self::User,
+        }
+    }
+
     /// Its name in the table.
     pub fn name(self) -> &'static str {
         match self {
@@ -175,13 +190,16 @@ impl UsageKind {
     }
 }
 
-/// A sum of table `usage` that differs from what the rows of the media say.
+/// A part of a sum of table `usage` that differs from what the rows of the media say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrongSum {
     /// What it is kept of.
     pub kind: UsageKind,
-    /// The name of the channel or of the user, or a number of two digits.
+    /// The name of the channel or of the user; nothing for all media.
     pub name: String,
+    /// The part's number. PostgreSQL keeps a sum in sixteen parts, so that uploads at the same time seldom wait for one
+    /// another; SQLite in one.
+    pub part: i64,
     /// Files that it has too much; negative if it has too few.
     pub files: i64,
     /// Bytes that it has too much; negative if it has too few.
@@ -197,6 +215,19 @@ pub struct Deleted {
 
 /// A file of a media or a preview: the channel, in whose directory it is, and its name there.
 pub type FileName = (Channel, MediaId);
+
+/// The table whose row names a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownAs {
+    /// It is the file of a media.
+    Media,
+    /// It is a preview.
+    Preview,
+    /// It must go.
+    Removal,
+    /// No row names it.
+    Nothing,
+}
 
 /// A file that must go: a row of table `removals`. Texts are as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]

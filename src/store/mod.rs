@@ -8,8 +8,11 @@ mod columns;
 mod conformance;
 mod directory;
 mod engine;
+#[cfg(test)]
+pub(crate) mod faulty;
 mod files;
 mod hash;
+mod identity;
 mod lock;
 mod lost;
 mod metadata;
@@ -37,9 +40,11 @@ pub use self::directory::{Directory, storage_error};
 pub use self::engine::{Change, Engine, Session, WriteError};
 pub use self::files::{FileList, Files, Listed, Published, StoredFile};
 pub use self::hash::Algorithm;
+pub use self::identity::{DatabaseState, Identity, Match, StoreId};
+pub use self::lock::RootLock;
 pub use self::lost::Losses;
 pub use self::metadata::{
-    Deleted, FileName, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert,
+    Deleted, FileName, KnownAs, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert,
     PreviewRow, Removal, UsageKind, WrongSum,
 };
 pub use self::operations::Store;

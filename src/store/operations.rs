@@ -1,17 +1,19 @@
 //! The metadata operations, each written once, over any [`Engine`].
 //!
-//! A transaction changes rows first and sums last: the triggers of `medias` change the sums, in the order of their kind
-//! and name. So no two transactions wait for each other, and a quota is decided by the sum that the transaction has just
-//! changed, which no other transaction can change before its end.
+//! A transaction changes rows first and sums last: the triggers of `medias` change the sums, in the order of their kind,
+//! name and part. One that may exceed a quota first holds the names of its sums, so that no other such transaction adds to
+//! them before its end, and then decides by what they are after its change. So no two transactions wait for each other.
 
 use std::sync::{Mutex, PoisonError};
 
 use super::columns::{self, INSERT};
 use super::engine::{Change, Engine, Session, WriteError};
+use super::identity::{DatabaseState, StoreId};
 use super::metadata::{
-    Deleted, FileName, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert,
+    Deleted, FileName, KnownAs, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert,
     PreviewRow, Removal, UsageKind, WrongSum,
 };
+use super::schema::CURRENT;
 use super::statements;
 use super::value::{Row, values};
 use crate::clock::Timestamp;
@@ -155,18 +157,9 @@ impl<E: Engine> Metadata for Store<E> {
         })?)
     }
 
-    fn unnamed(&self, files: &[FileName]) -> Result<Vec<FileName>> {
+    fn known_as(&self, files: &[FileName]) -> Result<Vec<KnownAs>> {
         let files = files.to_vec();
-        self.0.read(move |session| {
-            let mut unnamed = Vec::new();
-            for (channel, id) in files {
-                let name = values![channel.as_str(), id.as_str()];
-                if session.row(statements::IS_NAMED, &name)?.is_none() {
-                    unnamed.push((channel, id));
-                }
-            }
-            Ok(unnamed)
-        })
+        self.0.read(move |session| files.iter().map(|file| known_as(session, file)).collect())
     }
 
     fn wrong_usage(&self, kind: UsageKind) -> Result<Vec<WrongSum>> {
@@ -177,14 +170,14 @@ impl<E: Engine> Metadata for Store<E> {
     }
 
     fn correct_usage(&self, wrong: &WrongSum) -> Result<()> {
-        let WrongSum { kind, name, .. } = wrong.clone();
+        let WrongSum { kind, name, part, .. } = wrong.clone();
         Ok(self.0.write(move |session| {
-            let sum = values![kind.name(), name.as_str()];
+            let sum = values![kind.name(), name.as_str(), part];
             // The difference stays the same while others write, for they change sum and rows by as much.
             if let Some(row) = session.row(statements::WRONG_SUM, &sum)? {
                 let WrongSum { files, bytes, .. } = wrong_sum(row, kind)?;
-                session
-                    .execute(statements::CORRECT_SUM, &values![kind.name(), name.as_str(), files, bytes])?;
+                let correction = values![kind.name(), name.as_str(), part, files, bytes];
+                session.execute(statements::CORRECT_SUM, &correction)?;
                 session.execute(statements::REMOVE_EMPTY_SUM, &sum)?;
             }
             Ok(Change::Commit(()))
@@ -197,6 +190,15 @@ impl<E: Engine> Metadata for Store<E> {
 
     fn schema_version(&self) -> Result<Option<i32>> {
         self.0.read(version)
+    }
+
+    fn store_state(&self) -> Result<DatabaseState> {
+        self.0.read(store_state)
+    }
+
+    fn set_store_id(&self, id: &StoreId) -> Result<StoreId> {
+        let id = id.clone();
+        Ok(self.0.write(move |session| set_store_id(session, &id).map(Change::Commit))?)
     }
 
     fn pool(&self) -> Pool {
@@ -218,6 +220,33 @@ pub(super) fn version(session: &mut dyn Session) -> Result<Option<i32>> {
     Ok(Some(version.try_into().unwrap_or(i32::MAX)))
 }
 
+/// What the database tells about the store that it belongs to. Any version of the schema may be there, or none.
+pub(super) fn store_state(session: &mut dyn Session) -> Result<DatabaseState> {
+    let version = version(session)?;
+    let id = match version {
+        Some(FIRST_WITH_ID..=CURRENT) => store_id(session)?,
+        _ => None,
+    };
+    let has_media = version.is_some() && session.row(statements::ANY_MEDIA, &[])?.is_some();
+    Ok(DatabaseState { version, id, has_media })
+}
+
+/// The first version of the schema with the table `store`.
+const FIRST_WITH_ID: i32 = 5;
+
+fn store_id(session: &mut dyn Session) -> Result<Option<StoreId>> {
+    let Some(row) = session.row(statements::STORE_ID, &[])? else { return Ok(None) };
+    let id: String = row.single()?;
+    let corrupt = |()| Error::new(Kind::Corrupt, format!("{id:?} in the table store is no store's id"));
+    id.parse().map(Some).map_err(corrupt)
+}
+
+/// Gives the database the id of its store, unless it has one; the id that it has then.
+pub(super) fn set_store_id(session: &mut dyn Session, id: &StoreId) -> Result<StoreId> {
+    session.execute(statements::SET_STORE_ID, &values![id.as_str()])?;
+    Ok(store_id(session)?.unwrap_or_else(|| id.clone()))
+}
+
 /// Rows first: the avatar's, then the media's, whose trigger changes the sums.
 pub(super) fn insert(
     session: &mut dyn Session,
@@ -226,6 +255,7 @@ pub(super) fn insert(
     quotas: Quotas,
 ) -> Result<Change<MediaInsert>> {
     let (id, entity) = (media.id.as_str(), media.channel.as_str());
+    hold_sums(session, &media.channel, &media.author, quotas)?;
     if avatar {
         session.execute(statements::SET_AVATAR, &values![id, entity])?;
     }
@@ -242,6 +272,14 @@ pub(super) fn insert(
     })
 }
 
+/// Holds the names of the sums that these quotas limit, always in the same order.
+fn hold_sums(session: &mut dyn Session, channel: &Channel, author: &str, quotas: Quotas) -> Result<()> {
+    for (quota, _) in quotas.each() {
+        session.hold(&format!("{} {}", UsageKind::of(quota).name(), quota.counted(channel, author)))?;
+    }
+    Ok(())
+}
+
 /// The quota that `cost` bytes besides the sums exceed.
 fn exceeded(
     session: &mut dyn Session,
@@ -251,12 +289,8 @@ fn exceeded(
     quotas: Quotas,
 ) -> Result<Option<Quota>> {
     for (quota, max) in quotas.each() {
-        let kind = match quota {
-            Quota::Channel => UsageKind::Channel,
-            Quota::User => UsageKind::User,
-        };
-        let name = quota.counted(channel, author);
-        let used = match session.row(statements::USAGE, &values![kind.name(), name])? {
+        let sum = values![UsageKind::of(quota).name(), quota.counted(channel, author)];
+        let used = match session.row(statements::USAGE, &sum)? {
             Some(mut row) => used(row.next()?, row.next()?),
             None => 0,
         };
@@ -281,6 +315,7 @@ fn update(
     quotas: Quotas,
 ) -> Result<Change<MediaUpdate>> {
     let (id, entity) = (media.id.as_str(), media.channel.as_str());
+    hold_sums(session, &media.channel, &media.author, quotas)?;
     let Some(before) = session.lock(statements::TEXT_SIZE, &values![id, entity])? else {
         return Ok(Change::RollBack(MediaUpdate::NoMedia));
     };
@@ -292,7 +327,6 @@ fn update(
     let updated = columns::media(&mut row, &media.channel)?;
     let grows = row.next::<i64>()? > before.single()?;
     let quotas = if grows { quotas } else { Quotas::NONE };
-    // The sums that the trigger changed are those of the row.
     Ok(match exceeded(session, &media.channel, &updated.author, 0, quotas)? {
         Some(quota) => Change::RollBack(MediaUpdate::OverQuota(quota)),
         None => Change::Commit(MediaUpdate::Updated(Box::new(updated))),
@@ -403,7 +437,18 @@ fn removal(mut row: Row) -> Result<Removal> {
     })
 }
 
+fn known_as(session: &mut dyn Session, (channel, id): &FileName) -> Result<KnownAs> {
+    let row = session.row(statements::KNOWN_AS, &values![channel.as_str(), id.as_str()])?;
+    let table: Option<String> = row.map(Row::single).transpose()?;
+    Ok(match table.as_deref() {
+        Some("medias") => KnownAs::Media,
+        Some("previews") => KnownAs::Preview,
+        Some(_) => KnownAs::Removal,
+        None => KnownAs::Nothing,
+    })
+}
+
 fn wrong_sum(mut row: Row, kind: UsageKind) -> Result<WrongSum> {
     let _kind: String = row.next()?;
-    Ok(WrongSum { kind, name: row.next()?, files: row.next()?, bytes: row.next()? })
+    Ok(WrongSum { kind, name: row.next()?, part: row.next()?, files: row.next()?, bytes: row.next()? })
 }

@@ -21,17 +21,18 @@ pub(super) const SAME: &str = "SELECT 1 FROM medias WHERE id = $1 AND entityId =
      AND uploadedDate = $4 AND shaChecksum = $5";
 
 /// Files and bytes that are counted together; triggers keep them up to date. $1 kind, $2 name.
-pub(super) const USAGE: &str = "SELECT files, bytes FROM usage WHERE kind = $1 AND name = $2";
+pub(super) const USAGE: &str = "SELECT CAST(COALESCE(SUM(files), 0) AS BIGINT), \
+     CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM usage WHERE kind = $1 AND name = $2";
 
 /// What the sums of `usage` have too much, compared with what the rows say: only where the two differ.
 macro_rules! wrong_usage {
     ($condition:literal) => {
         concat!(
-            "SELECT kind, name, CAST(SUM(files) AS BIGINT), CAST(SUM(bytes) AS BIGINT) FROM (",
-            "SELECT kind, name, files, bytes FROM usage ",
-            "UNION ALL SELECT kind, name, -files, -bytes FROM usage_counted) AS compared WHERE ",
+            "SELECT kind, name, part, CAST(SUM(files) AS BIGINT), CAST(SUM(bytes) AS BIGINT) FROM (",
+            "SELECT kind, name, part, files, bytes FROM usage ",
+            "UNION ALL SELECT kind, name, part, -files, -bytes FROM usage_counted) AS compared WHERE ",
             $condition,
-            " GROUP BY kind, name HAVING SUM(files) <> 0 OR SUM(bytes) <> 0 ORDER BY kind, name"
+            " GROUP BY kind, name, part HAVING SUM(files) <> 0 OR SUM(bytes) <> 0 ORDER BY kind, name, part"
         )
     };
 }
@@ -39,17 +40,18 @@ macro_rules! wrong_usage {
 /// All of them. $1 kind.
 pub(super) const WRONG_USAGE: &str = wrong_usage!("kind = $1");
 
-/// One of them. $1 kind, $2 name.
-pub(super) const WRONG_SUM: &str = wrong_usage!("kind = $1 AND name = $2");
+/// One of them. $1 kind, $2 name, $3 part.
+pub(super) const WRONG_SUM: &str = wrong_usage!("kind = $1 AND name = $2 AND part = CAST($3 AS INTEGER)");
 
-/// Corrects a sum. $1 kind, $2 name, $3 files and $4 bytes that it has too much.
-pub(super) const CORRECT_SUM: &str = "INSERT INTO usage (kind, name, files, bytes) \
-     VALUES ($1, $2, -CAST($3 AS BIGINT), -CAST($4 AS BIGINT)) ON CONFLICT (kind, name) DO UPDATE \
+/// Corrects a part of a sum. $1 kind, $2 name, $3 part, $4 files and $5 bytes that it has too much.
+pub(super) const CORRECT_SUM: &str = "INSERT INTO usage (kind, name, part, files, bytes) \
+     VALUES ($1, $2, CAST($3 AS INTEGER), -CAST($4 AS BIGINT), -CAST($5 AS BIGINT)) \
+     ON CONFLICT (kind, name, part) DO UPDATE \
      SET files = usage.files + EXCLUDED.files, bytes = usage.bytes + EXCLUDED.bytes";
 
-/// Removes a sum of nothing. $1 kind, $2 name.
-pub(super) const REMOVE_EMPTY_SUM: &str =
-    "DELETE FROM usage WHERE kind = $1 AND name = $2 AND files = 0 AND bytes = 0";
+/// Removes a part that counts nothing. $1 kind, $2 name, $3 part.
+pub(super) const REMOVE_EMPTY_SUM: &str = "DELETE FROM usage \
+     WHERE kind = $1 AND name = $2 AND part = CAST($3 AS INTEGER) AND files = 0 AND bytes = 0";
 
 /// $1 id, $2 channel.
 pub(super) const SET_AVATAR: &str = "INSERT INTO avatars (mediaId, entityId) VALUES ($1, $2) \
@@ -90,11 +92,11 @@ pub(super) const REMOVALS: &str = "SELECT id, folder, file, reason, since, \
 /// $1 id.
 pub(super) const END_REMOVAL: &str = "DELETE FROM removals WHERE id = $1";
 
-/// Whether a row of any table names a file. $1 channel, $2 name.
-pub(super) const IS_NAMED: &str = "SELECT 1 WHERE EXISTS (SELECT 1 FROM medias WHERE id = $2 AND entityId = $1) \
-     OR EXISTS (SELECT 1 FROM previews JOIN medias ON medias.id = previews.mediaId \
-     WHERE previews.id = $2 AND medias.entityId = $1) \
-     OR EXISTS (SELECT 1 FROM removals WHERE folder = $1 AND file = $2)";
+/// The table whose row names a file, if one does. $1 channel, $2 name.
+pub(super) const KNOWN_AS: &str = "SELECT 'medias' FROM medias WHERE id = $2 AND entityId = $1 \
+     UNION ALL SELECT 'previews' FROM previews JOIN medias ON medias.id = previews.mediaId \
+     WHERE previews.id = $2 AND medias.entityId = $1 \
+     UNION ALL SELECT 'removals' FROM removals WHERE folder = $1 AND file = $2 LIMIT 1";
 
 /// $1 media.
 pub(super) const DELETE_PREVIEWS: &str = "DELETE FROM previews WHERE mediaId = $1 RETURNING id";
@@ -104,6 +106,19 @@ pub(super) const DELETE_AVATAR: &str = "DELETE FROM avatars WHERE mediaId = $1";
 
 /// $1 id.
 pub(super) const DELETE_MEDIA: &str = "DELETE FROM medias WHERE id = $1";
+
+/// The id of the store that the database belongs to.
+pub(super) const STORE_ID: &str = "SELECT id FROM store";
+
+/// Gives the database the id of its store, unless it has one. $1 id.
+pub(super) const SET_STORE_ID: &str =
+    "INSERT INTO store (single, id) VALUES (1, $1) ON CONFLICT (single) DO NOTHING";
+
+/// Whether there are media.
+pub(super) const ANY_MEDIA: &str = "SELECT 1 FROM medias LIMIT 1";
+
+/// Media at random, as [`MEDIA_ROWS`] has them. $1 number.
+pub(super) const SAMPLE: &str = "SELECT id, entityId, fileSize FROM medias ORDER BY random() LIMIT $1";
 
 /// $1 last id, $2 number.
 pub(super) const MEDIA_ROWS: &str =

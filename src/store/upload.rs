@@ -27,24 +27,17 @@ pub struct Uploads {
 }
 
 impl Uploads {
-    /// Uploads with files in this root, which is made if it is missing. Without `sync`, a crash of the machine may lose what
+    /// Uploads with files in this root, which must be there. Without `sync`, a crash of the machine may lose what
     /// was stored. Fails if no file can be made there; the text says what to do.
     pub fn open(root: &Path, sync: bool) -> Result<Self> {
         let check = || {
-            std::fs::create_dir_all(root)?;
             let dir = Arc::new(Dir::open(root)?);
             // The only proof that files can be created is to create one.
             Temporary::new(&dir)?;
             Ok(dir)
         };
-        let advise = |cause: io::Error| {
-            let root = root.display();
-            let advice = format!(
-                "can't store media in {root}: make it a directory that the server's user may write to, or change media.storage.root"
-            );
-            Error::io(advice, cause)
-        };
-        Ok(Self { root: check().map_err(advise)?, sync, helpers: Helpers::new() })
+        let root = check().map_err(|cause| unusable(root, cause))?;
+        Ok(Self { root, sync, helpers: Helpers::new() })
     }
 
     /// Begins an upload of at most `limit` bytes, of which the first `threshold` are held in memory. Its digest is a SHA-1.
@@ -96,6 +89,15 @@ impl Uploads {
     pub fn free_space(&self) -> Result<u64> {
         self.root.free_space().map_err(failure)
     }
+}
+
+/// The error of a storage root that can't be used.
+pub(super) fn unusable(root: &Path, cause: io::Error) -> Error {
+    let root = root.display();
+    let advice = format!(
+        "can't store media in {root}: make it a directory that the server's user may write to, or change media.storage.root"
+    );
+    Error::io(advice, cause)
 }
 
 /// An upload under way. Its errors are a [`Refusal::TooLarge`] or the file system's. Dropped, it leaves nothing.

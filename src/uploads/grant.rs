@@ -80,7 +80,8 @@ impl UploadService {
     fn check_room(&self, id: &UploadId, terms: &SlotTerms) -> Result<(), SlotRefusal> {
         let SlotTerms { owner, purpose, size, .. } = terms;
         let demand = Demand { owner: Some(owner), purpose: *purpose, size: *size, arrives: false };
-        let (shortages, sums) = self.shortages(demand).map_err(failed)?;
+        let limits = self.limits(demand.owner, demand.purpose);
+        let (shortages, sums) = self.shortages(demand, limits).map_err(failed)?;
         let Some(first) = shortages.first() else { return Ok(()) };
         // Its own reservation is none of those that end and give room.
         self.reservations.release(id);

@@ -1,6 +1,8 @@
 //! Uploads by slot (XEP-0363): who has a slot, what becomes of its PUT, how long a file is kept. The component's worker
 //! threads ask for slots, the threads that serve HTTP for the rest, and the housekeeper removes what is over.
 
+#[cfg(test)]
+mod anomalies;
 mod external;
 mod grant;
 mod name;

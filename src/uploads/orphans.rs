@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::service::UploadService;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::model::{UploadFile, UploadId};
 use crate::store::{ListedUpload, Losses, UploadList, UploadRow};
@@ -100,36 +100,45 @@ impl UploadService {
             return Ok(());
         }
         for file in &found.files {
-            // It may have got its row meanwhile.
-            if !self.table.unnamed_uploads(std::slice::from_ref(file))?.is_empty()
-                && let Some(path) = self.files.set_aside(file, self.clock.now())?
-            {
+            if let Some(path) = self.move_to_lost(file)? {
                 log::warn!("the file {file} of an upload has no row, and is moved to {}", path.display());
             }
         }
         Ok(())
+    }
+
+    /// Moves a file to `.lost`, unless it has got its row, or is gone, meanwhile.
+    fn move_to_lost(&self, file: &UploadFile) -> Result<Option<PathBuf>> {
+        match self.table.unnamed_uploads(std::slice::from_ref(file))?.is_empty() {
+            true => Ok(None),
+            false => self.files.set_aside(file, self.clock.now()),
+        }
     }
 }
 
 /// A difference between files and rows of uploads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UploadFinding {
-    /// A file that no row names. Mended by moving it to `.lost`.
+    /// A file that no row names. A repair moves it to `.lost`.
     FileWithoutRow(UploadFile),
-    /// A row whose file is gone. Mended by emptying it.
+    /// A row whose file is gone. A repair empties it.
     RowWithoutFile(UploadId),
-    /// A file that is not as long as its row says. Nothing here can mend it.
+    /// A file that is not as long as its row says. A repair leaves it.
     WrongSize(UploadId),
-    /// A row whose id or file no request can reach. Nothing here can mend it.
+    /// A row whose id or file no request can reach. A repair leaves it.
     UnreachableRow(String),
-    /// A file that no row can name. Nothing here can mend it.
+    /// A file that no row can name. A repair leaves it.
     ForeignFile(PathBuf),
 }
 
 impl UploadFinding {
-    /// Whether a repair mends it.
-    pub fn can_be_mended(&self) -> bool {
-        matches!(self, Self::FileWithoutRow(_) | Self::RowWithoutFile(_))
+    /// What a repair would do about it; `None` if it leaves it.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::FileWithoutRow(_) => Some("move it to .lost"),
+            Self::RowWithoutFile(_) => Some("delete the row"),
+            Self::WrongSize(_) | Self::UnreachableRow(_) | Self::ForeignFile(_) => None,
+        }
     }
 }
 
@@ -150,84 +159,90 @@ impl fmt::Display for UploadFinding {
 /// What a check of uploads found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UploadReport {
-    /// Findings that were mended.
-    pub mended: u64,
-    /// Findings that are left.
+    /// Findings that were repaired, or would be.
+    pub repairable: u64,
+    /// Findings that can't be repaired.
     pub left: u64,
 }
 
+/// Is told a finding, and what becomes of it, as it follows the finding in a line.
+type Tell<'a> = &'a mut dyn FnMut(&UploadFinding, &str);
+
 impl UploadService {
-    /// Compares files and rows of uploads, and mends what it can if `repair`, unless so much would go that it must be a
-    /// mistake. Files younger than [`limits::FSCK_AGE`] are left alone. Each finding is handed to `tell`.
-    pub fn fsck(&self, repair: bool, tell: &mut dyn FnMut(&UploadFinding)) -> Result<UploadReport> {
+    /// Compares files and rows of uploads, and repairs what it can if `repair`. Files younger than [`limits::FSCK_AGE`] are
+    /// left alone: a running server may be about to give them their rows. Each finding is handed to `tell`, with what
+    /// becomes of it.
+    pub fn fsck(&self, repair: bool, tell: Tell<'_>) -> Result<UploadReport> {
         let mut report = UploadReport::default();
         self.check_files(repair, &mut report, tell)?;
-        self.check_rows(repair, &mut report, tell)?;
+        self.each_row(&mut |row| {
+            let Some(finding) = self.check_row(row)? else { return Ok(()) };
+            match &finding {
+                UploadFinding::RowWithoutFile(id) if repair => {
+                    self.table.delete_uploads(std::slice::from_ref(id))?;
+                    report.repairable += 1;
+                    tell(&finding, "; deleted the row");
+                }
+                _ => left(&finding, &mut report, tell),
+            }
+            Ok(())
+        })?;
         Ok(report)
     }
 
-    fn check_files(
-        &self,
-        repair: bool,
-        report: &mut UploadReport,
-        tell: &mut dyn FnMut(&UploadFinding),
-    ) -> Result<()> {
-        for entry in self.files.list()? {
-            if let ListedUpload::Foreign(path) = entry? {
-                tell(&UploadFinding::ForeignFile(path));
-                report.left += 1;
-            }
+    /// Fails if a repair would remove more files or rows than a crash explains. Changes nothing.
+    pub fn refuse_large_losses(&self) -> Result<()> {
+        let (files, mut rows) = (self.orphans()?.losses, Losses::default());
+        self.each_row(&mut |row| {
+            rows.count(matches!(self.check_row(row)?, Some(UploadFinding::RowWithoutFile(_))));
+            Ok(())
+        })?;
+        let percent = limits::LOSSES_PERCENT;
+        let refused = |Losses { all, lost }: Losses, what: &str, advice: &str| {
+            let text = format!(
+                "{lost} of {all} {what}, more than {percent} %: check {advice}; if it is right, add --force; nothing is \
+                 changed"
+            );
+            Err(Error::new(Kind::Failure, text))
+        };
+        if files.are_too_many() {
+            return refused(files, "files of uploads have no row", "jdbc.db.url");
         }
-        let (mut entries, mut found) = (self.files.list()?, Orphans::default());
-        while self.look(&mut entries, limits::FSCK_AGE, &mut found)? {}
-        for file in &found.files {
-            tell(&UploadFinding::FileWithoutRow(file.clone()));
-        }
-        let lost = found.files.len() as u64;
-        if repair && !found.losses.are_too_many() {
-            self.set_aside(&found)?;
-            report.mended += lost;
-        } else {
-            report.left += lost;
+        if rows.are_too_many() {
+            return refused(rows, "uploads have no file", "media.storage.root");
         }
         Ok(())
     }
 
-    /// Twice if rows may go: the first time they are counted.
-    fn check_rows(
-        &self,
-        repair: bool,
-        report: &mut UploadReport,
-        tell: &mut dyn FnMut(&UploadFinding),
-    ) -> Result<()> {
-        let mut losses = Losses::default();
-        if repair {
-            self.each_row(&mut |service, row| {
-                let finding = service.check_row(row)?;
-                losses.count(matches!(finding, Some(UploadFinding::RowWithoutFile(_))));
-                Ok(())
-            })?;
-        }
-        let mend = repair && !losses.are_too_many();
-        self.each_row(&mut |service, row| {
-            let Some(finding) = service.check_row(row)? else { return Ok(()) };
-            tell(&finding);
-            match &finding {
-                UploadFinding::RowWithoutFile(id) if mend => {
-                    service.table.delete_uploads(std::slice::from_ref(id))?;
-                    report.mended += 1;
-                }
-                _ => report.left += 1,
-            }
-            Ok(())
-        })
+    fn orphans(&self) -> Result<Orphans> {
+        let (mut entries, mut found) = (self.files.list()?, Orphans::default());
+        while self.look(&mut entries, limits::FSCK_AGE, &mut found)? {}
+        Ok(found)
     }
 
-    fn each_row(&self, visit: &mut dyn FnMut(&Self, &UploadRow) -> Result<()>) -> Result<()> {
+    fn check_files(&self, repair: bool, report: &mut UploadReport, tell: Tell<'_>) -> Result<()> {
+        for entry in self.files.list()? {
+            if let ListedUpload::Foreign(path) = entry? {
+                left(&UploadFinding::ForeignFile(path), report, tell);
+            }
+        }
+        for file in self.orphans()?.files {
+            let finding = UploadFinding::FileWithoutRow(file.clone());
+            if !repair {
+                left(&finding, report, tell);
+            } else if let Some(path) = self.move_to_lost(&file)? {
+                report.repairable += 1;
+                tell(&finding, &format!("; moved to {}", path.display()));
+            }
+        }
+        Ok(())
+    }
+
+    fn each_row(&self, visit: &mut dyn FnMut(&UploadRow) -> Result<()>) -> Result<()> {
         let mut after: Option<String> = None;
         loop {
             let rows = self.table.upload_rows(after.as_deref(), limits::FSCK_ROWS)?;
-            rows.iter().try_for_each(|row| visit(self, row))?;
+            rows.iter().try_for_each(&mut *visit)?;
             match rows.last() {
                 Some(last) if rows.len() == limits::FSCK_ROWS => after = Some(last.id.clone()),
                 _ => return Ok(()),
@@ -247,6 +262,20 @@ impl UploadService {
     }
 }
 
+/// Tells a finding of which nothing becomes, or nothing yet.
+fn left(finding: &UploadFinding, report: &mut UploadReport, tell: Tell<'_>) {
+    match finding.remedy() {
+        Some(remedy) => {
+            report.repairable += 1;
+            tell(finding, &format!("; would {remedy}"));
+        }
+        None => {
+            report.left += 1;
+            tell(finding, "");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -258,15 +287,13 @@ mod tests {
 
     fn orphan(bench: &Bench) -> UploadFile {
         let file = UploadFile::random();
-        let folder = bench.scratch.join(&format!(".uploads/{}", file.folder()));
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join(file.as_str()), "bytes").unwrap();
+        bench.write_orphan(&file);
         file
     }
 
     fn fsck(bench: &Bench, repair: bool) -> (Vec<UploadFinding>, UploadReport) {
         let mut findings = Vec::new();
-        let report = bench.service.fsck(repair, &mut |finding| findings.push(finding.clone())).unwrap();
+        let report = bench.service.fsck(repair, &mut |finding, _| findings.push(finding.clone())).unwrap();
         (findings, report)
     }
 
@@ -301,8 +328,11 @@ mod tests {
         bench.clock.pass(2 * limits::FSCK_AGE);
         let mut walker = UploadWalker::new(Arc::clone(&bench.service), Box::new(|| Duration::ZERO));
         while walker.step(Instant::now() + AGE).unwrap().is_some() {}
-        let (findings, report) = fsck(&bench, true);
-        assert_eq!((findings.len(), report.mended, lost(&bench)), (200, 0, 0));
+        let error = bench.service.refuse_large_losses().unwrap_err().to_string();
+        assert!(error.starts_with("200 of 201 files of uploads have no row"), "{error}");
+        assert_eq!(lost(&bench), 0);
+        assert_eq!(fsck(&bench, true).1, UploadReport { repairable: 200, left: 0 });
+        assert_eq!(lost(&bench), 200);
     }
 
     #[test]
@@ -328,10 +358,11 @@ mod tests {
             UploadFinding::ForeignFile(bench.scratch.join(".uploads/odd")),
         ];
         expected.sort_by_key(ToString::to_string);
-        assert_eq!((findings.as_slice(), report.left), (&expected[..], 4));
-        assert_eq!(fsck(&bench, true).1, UploadReport { mended: 2, left: 2 });
-        let left = fsck(&bench, true);
-        assert!(left.0.iter().all(|finding| !finding.can_be_mended()) && left.1.left == 2, "{left:?}");
+        assert_eq!((findings.as_slice(), report), (&expected[..], UploadReport { repairable: 2, left: 2 }));
+        bench.service.refuse_large_losses().unwrap();
+        assert_eq!(fsck(&bench, true).1, UploadReport { repairable: 2, left: 2 });
+        let (findings, report) = fsck(&bench, true);
+        assert_eq!((findings.len(), report), (2, UploadReport { repairable: 0, left: 2 }));
         bench.service.forget(&without_file.id);
         assert!(!bench.is_there(&without_file) && bench.is_there(&kept));
     }

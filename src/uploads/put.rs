@@ -248,10 +248,11 @@ impl UploadService {
         let size = (terms.purpose, terms.size);
         let arriving = self.reservations.arrive(&terms.id, terms.owner.as_ref(), size);
         let (owner, purpose, size) = (terms.owner.as_ref(), terms.purpose, terms.size);
-        let (shortages, _) = self.shortages(Demand { owner, purpose, size, arrives: true })?;
+        let limits = self.limits(owner, purpose);
         let is_foreign = terms.path.is_some();
-        let short = shortages.iter().find(|shortage| is_foreign || shortage.quota == UploadQuota::All);
-        short.map_or(Ok(arriving), |shortage| Err(shortage.quota.into()))
+        let limits = if is_foreign { limits } else { UploadLimits { all: limits.all, ..Default::default() } };
+        let (shortages, _) = self.shortages(Demand { owner, purpose, size, arrives: true }, limits)?;
+        shortages.first().map_or(Ok(arriving), |shortage| Err(shortage.quota.into()))
     }
 
     /// Stores the row. Older messages of the owner go for it, where the settings say so.

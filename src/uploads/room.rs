@@ -34,9 +34,12 @@ impl UploadService {
         self.settings().quotas.limits(purpose, owner.is_some())
     }
 
-    /// The quotas that have no room for a file, and what is stored.
-    pub(super) fn shortages(&self, demand: Demand<'_>) -> Result<(Vec<Shortage>, UploadSums)> {
-        let limits = self.limits(demand.owner, demand.purpose);
+    /// Those of these quotas that have no room for a file, and what is stored.
+    pub(super) fn shortages(
+        &self,
+        demand: Demand<'_>,
+        limits: UploadLimits,
+    ) -> Result<(Vec<Shortage>, UploadSums)> {
         if limits == UploadLimits::default() {
             return Ok((Vec::new(), UploadSums::default()));
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::clock::{Clock, Timestamp};
-use crate::model::{Refusal, UploadId};
+use crate::model::{Refusal, UploadFile, UploadId};
 use crate::store::{Engine, Sqlite, SqliteSchema, Store, UploadDirectory, Uploads};
 use crate::testing::Scratch;
 
@@ -66,7 +66,7 @@ impl Bench {
     pub(super) fn new(settings: Settings) -> Self {
         let scratch = Scratch::new();
         let path = scratch.join("metadata.sqlite");
-        SqliteSchema::new(&path, scratch.path()).set_up().unwrap();
+        SqliteSchema::new(&path).set_up().unwrap();
         Self::with(scratch, Store::new(Sqlite::new(&path, false)), settings, false)
     }
 
@@ -105,6 +105,13 @@ impl Bench {
         let slot = self.slot(bytes.len() as u64);
         self.put(&slot, bytes).unwrap();
         slot
+    }
+
+    /// Writes a file of an upload that no row names.
+    pub(super) fn write_orphan(&self, file: &UploadFile) {
+        let folder = self.scratch.join(&format!(".uploads/{}", file.folder()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(file.as_str()), "bytes").unwrap();
     }
 
     /// Whether the upload of a slot is served.

@@ -1,6 +1,6 @@
 //! `/upload/<id>/<name>` and `/external/...`: files that are sent by slot (XEP-0363), and how they are served.
 //!
-//! Who knows such an address may read the file, so nobody is asked for credentials, and logs show its beginning only.
+//! The address alone gives access to the file: nobody is asked for credentials, and logs show its beginning only.
 //! Clients show the text of a refusal to people, so it is one sentence, unless JSON is asked for.
 
 use std::borrow::Cow;

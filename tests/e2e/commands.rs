@@ -24,7 +24,7 @@ fn check_tells_of_each_part() {
     let site = Site::start(&[]);
     let (status, printed) = command(&site, &["check"]);
     assert_eq!(status, 0, "beside a running server: {printed}");
-    for part in ["storage", "database", "https", "component", "client"] {
+    for part in ["storage", "database", "identity", "https", "component", "client"] {
         assert!(printed.contains(&format!("{part}: ok: ")), "{part} is not in: {printed}");
     }
 
@@ -75,21 +75,31 @@ fn d28_what_has_no_counterpart_is_found_and_mended() {
 
     let (status, printed) = command(&site, &["fsck"]);
     assert_eq!(status, 1, "{printed}");
-    for word in ["orphan: ", ".upload-x: ", &format!("{lost}: "), "0 mended, 3 left", "--repair"] {
+    let row = format!("{lost}: a row without a file; would delete the row");
+    for word in [
+        "orphan: a file without a row; would move it to .lost",
+        ".upload-x: the file of an upload that never ended; would remove it",
+        &row,
+        "3 problems would be repaired, 0 left",
+        "`fsck --repair` moves files without a row to .lost, and deletes rows without a file",
+    ] {
         assert!(printed.contains(word), "{word} is not in: {printed}");
     }
     assert!(orphan.exists() && temporary.exists(), "a check has changed something");
 
     let (status, printed) = command(&site, &["fsck", "--repair"]);
-    assert_eq!((status, printed.contains("3 mended, 0 left")), (0, true), "{printed}");
+    assert_eq!((status, printed.contains("3 problems repaired, 0 left")), (0, true), "{printed}");
     assert!(!orphan.exists() && !temporary.exists() && young.exists());
+    let moved = printed.lines().find_map(|line| line.split_once("moved to ")).expect("it says where").1;
+    let moved = site.server.storage().join(moved);
+    assert_eq!(fs::read(moved).expect("the file is there"), b"bytes");
     let list = Request::get(&site.url(&channel)).send().expect(200).json();
     assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
     let media = site.url(&format!("{channel}/{good}"));
     assert!(Request::get(&media).send().expect(200).body == photo_bytes(), "other bytes came down");
 
     let (status, printed) = command(&site, &["fsck"]);
-    assert_eq!((status, printed.contains("0 mended, 0 left")), (0, true), "{printed}");
+    assert_eq!((status, printed.trim()), (0, "files and metadata agree"));
 }
 
 #[test]

@@ -230,6 +230,6 @@ fn words_are_completed() {
     for command in commands.filter(|word| word.starts_with(char::is_lowercase)) {
         assert!(complete(NAME).split(' ').any(|word| word == command), "{command}");
     }
-    assert_eq!(complete(&format!("{NAME} fsck")), "--repair -c");
+    assert_eq!(complete(&format!("{NAME} fsck")), "--repair --force -c");
     assert_eq!(complete(&format!("{NAME} -c x check")), "--from-java --strict -c");
 }

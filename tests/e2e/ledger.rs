@@ -12,6 +12,7 @@ use crate::support::http::{Answer, Raw, Request};
 use crate::support::random::Random;
 use crate::support::scratch::Scratch;
 use crate::support::soak;
+use crate::support::wait_for;
 use crate::support::xmpp_client::Client;
 
 /// Media of one client; with more, it deletes rather than uploads.
@@ -283,6 +284,20 @@ impl Ledger {
         self.new_avatar = false;
     }
 
+    /// Waits until each media that was found by [`Ledger::audit`] has its file, and nothing else has one: no file without a
+    /// row, and no row without a file. The first round of the housekeeper may still be under way.
+    pub fn audit_store(&self, site: &Site) {
+        let known: BTreeSet<String> = self.media.keys().cloned().collect();
+        let folder = site.server.storage().join(&self.channel);
+        wait_for("files and metadata to agree", || (names(folder.clone()) == known).then_some(()));
+        soak::count("files found with their metadata", u64::try_from(known.len()).expect("there are few"));
+        // What was deleted goes; only what never got its row is set aside.
+        let days = fs::read_dir(site.server.storage().join(".lost")).into_iter().flatten().flatten();
+        let lost: BTreeSet<String> = days.flat_map(|day| names(day.path().join(&self.channel))).collect();
+        let kept: Vec<_> = lost.intersection(&self.deleted).collect();
+        assert!(kept.is_empty(), "deleted files are kept in .lost: {kept:?}");
+    }
+
     /// Looks at the files themselves: whatever has its name must be whole, whether it has a row or not.
     pub fn audit_files(&self, site: &Site) {
         for file in files(site.server.storage().join(&self.channel)) {
@@ -290,6 +305,12 @@ impl Ledger {
             assert!(self.sent.contains(&checksum(&bytes)), "{} is no whole upload", file.display());
         }
     }
+}
+
+/// The names of the files in this folder.
+fn names(folder: PathBuf) -> BTreeSet<String> {
+    let name = |path: PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    files(folder).into_iter().filter_map(name).collect()
 }
 
 /// The files in this folder, if there is one.

@@ -218,8 +218,7 @@ fn is_answered(mut stream: &TcpStream, request: &str) -> bool {
 /// Files of uploads that did not end.
 fn unfinished(storage: &Path) -> usize {
     let entries = std::fs::read_dir(storage).expect("the storage is there").flatten();
-    let temporary = |name: &str| !name.starts_with("metadata.sqlite") && !name.contains('@');
-    entries.filter(|entry| entry.path().is_file() && temporary(&entry.file_name().to_string_lossy())).count()
+    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".upload-")).count()
 }
 
 fn caps(connections: usize) -> String {

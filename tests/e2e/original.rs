@@ -2,18 +2,20 @@
 
 use std::fs;
 
-use crate::schema::{command, succeed};
+use crate::schema::command_on;
 use crate::site::{Site, photo_bytes};
 use crate::support::http::Request;
 use crate::support::postgres;
 use crate::support::prosody::{CHANNELS, DOMAIN, Prosody};
+use crate::support::scratch::Scratch;
 use crate::support::xmpp_client::Policy;
 
 const BASE: &str = include_str!("../../sql/base.sql");
 const UPGRADES: [&str; 2] =
     [include_str!("../../sql/upgrade-1.sql"), include_str!("../../sql/upgrade-2.sql")];
 
-/// Rows as the original wrote them: no length of a picture, no extension, dates by the database, a preview.
+/// Rows as the original wrote them: no length of a picture, no extension, dates by the database, a preview, the name of a
+/// channel as a client wrote it.
 const ROWS: &str = "
     INSERT INTO medias (id, fileName, entityId, author, title, description, mimeType, fileExtension, shaChecksum,
                         fileSize, length, height, width)
@@ -24,6 +26,8 @@ const ROWS: &str = "
     VALUES ('aVaTaR00000000000000', NULL, 'room@example.org', 'Old@Example.org', '', '', 'image/jpeg', $NONE,
             '804fff61d466431e0379bdb32f16d0a89410068a', $SIZE, NULL, NULL, NULL,
             '2014-01-23 18:00:00.123', '2014-01-23 18:00:00.123');
+    INSERT INTO medias (id, entityId, author, mimeType, fileExtension, shaChecksum, fileSize)
+    VALUES ('lEgAcY00000000000000', 'Room@Example.org', 'old@example.org', 'image/jpeg', 'jpg', 'bc46', $SIZE);
     INSERT INTO avatars (mediaId, entityId) VALUES ('aVaTaR00000000000000', 'room@example.org');
     INSERT INTO previews (id, shaChecksum, mediaId, fileSize, height, width, mimeType)
     VALUES ('pReViEw0000000000000', NULL, 'lETuJi8rPE4IfQrygN6r', 3, 50, 50, 'image/jpeg');
@@ -49,21 +53,38 @@ fn take_over(version: usize) {
     let rows = ROWS.replace("$SIZE", &photo_bytes().len().to_string()).replace("$NONE", none);
     client.batch_execute(&rows).expect("the original's rows");
 
-    let (status, printed) = command(&url, &["serve"]);
+    let scratch = Scratch::new();
+    let root = scratch.join("media");
+    fs::create_dir(&root).expect("the scratch directory takes folders");
+    let (status, printed) = command_on(&url, &root, &["serve"]);
     assert!(status == 1 && printed.contains("upgrade-schema"), "version {version}: {status} {printed}");
-    succeed(&url, &["upgrade-schema"]);
+    // Without the files that belong to it, or with others, it stays as it is.
+    let (status, printed) = command_on(&url, &root, &["upgrade-schema"]);
+    assert!(status == 78 && printed.contains("media.storage.root"), "version {version}: {status} {printed}");
+    let folder = root.join("room@example.org");
+    fs::create_dir(&folder).expect("the storage takes directories");
+    fs::write(folder.join("else"), "else").expect("the storage takes files");
+    let (status, printed) = command_on(&url, &root, &["upgrade-schema"]);
+    assert!(status == 78 && printed.contains("0 have their file"), "version {version}: {status} {printed}");
+    fs::remove_file(folder.join("else")).expect("it is there");
+    let has_version = client.query_one("SELECT to_regclass('usage') IS NULL", &[]).expect("an answer");
+    assert!(has_version.get::<_, bool>(0), "a refused upgrade has begun");
+
+    for id in ["lETuJi8rPE4IfQrygN6r", "aVaTaR00000000000000"] {
+        fs::write(folder.join(id), photo_bytes()).expect("the storage takes files");
+    }
+    fs::write(folder.join("pReViEw0000000000000"), "old").expect("the storage takes files");
+    fs::create_dir(root.join("Room@Example.org")).expect("the storage takes directories");
+    fs::write(root.join("Room@Example.org/lEgAcY00000000000000"), photo_bytes()).expect("it takes files");
+    let (status, printed) = command_on(&url, &root, &["upgrade-schema"]);
+    assert!(status == 0 && printed.contains("belong together"), "version {version}: {status} {printed}");
 
     let prosody = Prosody::start();
     let old = prosody.login(DOMAIN, "old", Policy::Echo);
     let admin = prosody.login(DOMAIN, "admin", Policy::Ignore);
     admin.create_channel(CHANNELS, "room@example.org", "open", &[]).expect("a channel");
-    let site = Site::start_on(prosody, &[("jdbc.db.url", &url)]);
-    let folder = site.server.storage().join("room@example.org");
-    fs::create_dir_all(&folder).expect("the storage takes directories");
-    for id in ["lETuJi8rPE4IfQrygN6r", "aVaTaR00000000000000"] {
-        fs::write(folder.join(id), photo_bytes()).expect("the storage takes files");
-    }
-    fs::write(folder.join("pReViEw0000000000000"), "old").expect("the storage takes files");
+    let storage = root.display().to_string();
+    let site = Site::start_on(prosody, &[("jdbc.db.url", &url), ("media.storage.root", &storage)]);
 
     let room = site.url("room@example.org");
     let list = Request::get(&room).send().expect(200).json();

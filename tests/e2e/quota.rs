@@ -44,7 +44,7 @@ fn files(site: &Site, channel: &str) -> usize {
     let count = |folder| fs::read_dir(folder).into_iter().flatten().count();
     let temporary = fs::read_dir(site.server.storage()).expect("the storage is there");
     let temporary = temporary.filter(|entry| {
-        entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with('.'))
+        entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(".upload-"))
     });
     count(site.server.storage().join(channel)) + temporary.count()
 }

@@ -16,14 +16,31 @@ use crate::support::xmpp_client::Policy;
 
 /// Runs a command of the program for this database; gives its exit status and what it printed.
 pub fn command(url: &str, arguments: &[&str]) -> (i32, String) {
+    command_on(url, Scratch::new().path(), arguments)
+}
+
+/// The same with this storage root.
+pub fn command_on(url: &str, root: &Path, arguments: &[&str]) -> (i32, String) {
     let scratch = Scratch::new();
     let file = scratch.join("mediaserver.properties");
     // Nothing listens there: these commands need no XMPP.
     let xmpp = Xmpp { client_port: 1, component_port: 1 };
-    let text = properties(0, xmpp, scratch.path(), &[("http.port", "8080"), ("jdbc.db.url", url)]);
+    let text = properties(0, xmpp, root, &[("http.port", "8080"), ("jdbc.db.url", url)]);
     fs::write(&file, text).expect("the scratch directory takes files");
     let file = file.display().to_string();
     program(&[&["-c", file.as_str()], arguments].concat())
+}
+
+/// The files of a table whose row number i names the media `mi` of i bytes in one of seven channels.
+fn add_files(root: &Path, rows: u64) {
+    for number in 0..7 {
+        fs::create_dir(root.join(format!("room{number}@example.org"))).expect("the storage takes folders");
+    }
+    for number in 1..=rows {
+        let path = root.join(format!("room{}@example.org/m{number}", number % 7));
+        let file = fs::File::create(path).expect("the storage takes files");
+        file.set_len(number).expect("they have a length");
+    }
 }
 
 #[track_caller]
@@ -191,10 +208,11 @@ impl Embedded {
         let schema = include_str!("../../sql/sqlite-3.sql");
         let rows = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
             INSERT INTO medias (id, entityId, author, title, mimeType, uploadedDate, lastUpdatedDate, shaChecksum, fileSize)
-            SELECT 'm' || i, 'room' || i % 7 || '@example.org', 'a' || i % 5, 'title', 'x/y', i, i, 's', i FROM n;
+            SELECT 'm' || i, 'room' || (i % 7) || '@example.org', 'a' || (i % 5), 'title', 'x/y', i, i, 's', i FROM n;
             INSERT INTO avatars (mediaId, entityId) VALUES ('m1', 'room1@example.org');
             INSERT INTO previews (id, mediaId, mimeType, height, width) VALUES ('p', 'm1', 'x/y', 1, 2)";
         connection.execute_batch(&format!("PRAGMA journal_mode = WAL; {schema}; {rows}")).expect("version 3");
+        add_files(&embedded.root(), 3000);
         embedded
     }
 
@@ -245,11 +263,12 @@ impl Embedded {
         connection.query_row(sql, [], |row| row.get(0)).expect("the rows are there")
     }
 
+    /// What is in the root, but for the folders of channels.
     fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.root()).expect("the storage can be read").flatten();
         let mut names: Vec<String> =
             entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        names.retain(|name| !name.ends_with("-wal") && !name.ends_with("-shm"));
+        names.retain(|name| !name.ends_with("-wal") && !name.ends_with("-shm") && !name.contains('@'));
         names.sort();
         names
     }
@@ -300,6 +319,22 @@ fn a_newer_schema_is_refused_by_every_command() {
     for command in ["serve", "check", "fsck", "setup-schema", "upgrade-schema"] {
         let (status, printed) = site.command(command);
         assert!(status == 1 && printed.contains("newer program"), "{command}: {status} {printed}");
+    }
+}
+
+/// Versions that the embedded database never had: `check` tells them, too.
+#[test]
+fn a_version_that_no_program_made_is_refused_by_every_command() {
+    for version in [0, 1, 2] {
+        let site = Embedded::old();
+        let set = format!("UPDATE schema_version SET version = {version}");
+        site.connection().execute_batch(&set).expect("the row is there");
+        for command in ["serve", "check", "fsck", "setup-schema", "upgrade-schema"] {
+            let (status, printed) = site.command(command);
+            assert_eq!(status, 1, "{command}: {printed}");
+            assert!(printed.contains(&format!("version {version} of the ")), "{command}: {printed}");
+        }
+        assert_eq!(site.version(), version);
     }
 }
 
@@ -361,11 +396,11 @@ fn a_full_disk_leaves_the_embedded_database_as_it_was() {
 /// On a disk of its own, where this user may mount one; elsewhere the faults above have to do.
 #[test]
 fn an_upgrade_without_room_is_not_begun() {
-    const SCRIPT: &str = r#"root=$0; saved=$1; shift
-        cp "$root/metadata.sqlite" "$saved" && mount -t tmpfs -o size=2m none "$root" || exit 99
-        cp "$saved" "$root/metadata.sqlite"; head -c 1200000 /dev/zero >"$root/ballast"
+    const SCRIPT: &str = r#"folder=$0; saved=$1; shift
+        cp "$folder/metadata.sqlite" "$saved" && mount -t tmpfs -o size=2m none "$folder" || exit 99
+        cp "$saved" "$folder/metadata.sqlite"; head -c 1200000 /dev/zero >"$folder/ballast"
         "$@"; status=$?
-        ls -a "$root"; cp "$root/metadata.sqlite" "$saved"; rm "$root/ballast"
+        ls -a "$folder"; cp "$folder/metadata.sqlite" "$saved"; rm "$folder/ballast"
         "$@" || exit 98
         exit $status"#;
     let site = Embedded::old();
@@ -375,11 +410,18 @@ fn an_upgrade_without_room_is_not_begun() {
     let before = Embedded::rows(&site.database());
     let size = fs::metadata(site.database()).expect("the database is there").len();
     assert!((400_000..800_000).contains(&size), "{size} bytes");
-    let (root, saved) = (site.root().display().to_string(), site.scratch.join("saved"));
-    let configuration = site.configuration().display().to_string();
+    // A folder of its own for the database: the files of the media stay where they are.
+    let (folder, saved) = (site.scratch.join("database"), site.scratch.join("saved"));
+    fs::create_dir(&folder).expect("the scratch directory takes folders");
+    let database = folder.join("metadata.sqlite");
+    fs::rename(site.database(), &database).expect("the database can be moved");
+    let text = fs::read_to_string(site.configuration()).expect("the configuration is there");
+    let text = format!("{text}jdbc.db.url=jdbc:sqlite:{}\n", database.display());
+    fs::write(site.configuration(), text).expect("the scratch directory takes files");
+    let (folder, configuration) = (folder.display().to_string(), site.configuration().display().to_string());
     let upgrade = |flags| {
         let saved = saved.display().to_string();
-        let shell = ["unshare", flags, "sh", "-c", SCRIPT, &root, &saved];
+        let shell = ["unshare", flags, "sh", "-c", SCRIPT, &folder, &saved];
         run(&[&shell[..], &[PROGRAM, "-c", &configuration, "upgrade-schema"]].concat())
     };
     let mounts = |flags: &&str| run(&["unshare", flags, "sh", "-c", "mount -t tmpfs none /mnt"]).0 == 0;
@@ -420,7 +462,10 @@ fn an_upgrade_of_postgresql_may_be_killed_at_any_call() {
     let scratch = Scratch::new();
     let file = scratch.join("mediaserver.properties");
     let xmpp = Xmpp { client_port: 1, component_port: 1 };
-    let text = properties(0, xmpp, scratch.path(), &[("http.port", "8080"), ("jdbc.db.url", &url)]);
+    let root = scratch.join("media");
+    fs::create_dir(&root).expect("the scratch directory takes folders");
+    add_files(&root, 3000);
+    let text = properties(0, xmpp, &root, &[("http.port", "8080"), ("jdbc.db.url", &url)]);
     fs::write(&file, text).expect("the scratch directory takes files");
     let file = file.display().to_string();
     for (kills, number) in (1..).enumerate() {
@@ -434,9 +479,10 @@ fn an_upgrade_of_postgresql_may_be_killed_at_any_call() {
             break;
         }
     }
-    succeed(&url, &["upgrade-schema"]);
-    let (_, printed) = command(&url, &["fsck"]);
-    assert!(!printed.contains("usage of"), "a sum is wrong");
+    let (status, printed) = program(&["-c", &file, "upgrade-schema"]);
+    assert_eq!(status, 0, "{printed}");
+    let (status, printed) = program(&["-c", &file, "fsck"]);
+    assert_eq!((status, printed.trim()), (0, "files and metadata agree"));
 }
 
 #[test]

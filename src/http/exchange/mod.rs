@@ -34,7 +34,7 @@ pub trait Service: Send + Sync + 'static {
     /// Must end in [`Exchange::answer`], now or, once parked, later.
     fn serve(self: Arc<Self>, exchange: Exchange);
 
-    /// What the access log shows instead of this path, if whoever knows the path may read what it leads to.
+    /// What the access log shows instead of this path, if the path alone gives access.
     fn shown_path(&self, _path: &str) -> Option<String> {
         None
     }

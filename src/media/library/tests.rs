@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::time::Duration;
 
+use super::super::Repair;
 use super::super::testing::{Bench, channel};
 use super::*;
 
@@ -117,7 +118,7 @@ fn an_upload_that_is_given_up_leaves_nothing() {
     let bench = Bench::new();
     drop(bench.sealed("more than the threshold"));
     bench.pass(Duration::from_secs(1_000_000));
-    let findings = bench.library.fsck(false, &mut |finding| panic!("{finding}")).unwrap();
+    let findings = bench.library.fsck(Repair::No, &mut |finding, _| panic!("{finding}")).unwrap();
     assert_eq!(findings.left, 0);
 }
 
@@ -175,5 +176,5 @@ fn a_start_removes_what_uploads_left() {
     bench.write(".upload-1");
     bench.library.clean_up().unwrap();
     bench.pass(Duration::from_secs(1_000_000));
-    bench.library.fsck(false, &mut |finding| panic!("{finding}")).unwrap();
+    bench.library.fsck(Repair::No, &mut |finding, _| panic!("{finding}")).unwrap();
 }

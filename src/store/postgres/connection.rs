@@ -23,16 +23,16 @@ use super::value::parameter;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 
-/// A connection and the statements that the server knows from it already. It is on its own thread.
-pub(super) struct Connection {
-    pub(super) client: Client,
+/// A connection and the statements that the server knows from it already. The pool has each on a thread of its own.
+pub(in crate::store) struct Connection {
+    pub(in crate::store) client: Client,
     statements: HashMap<String, Statement>,
     /// Whether a statement of the transaction has failed: then the server answers COMMIT by rolling back.
     failed: bool,
 }
 
 impl Connection {
-    fn new(client: Client) -> Self {
+    pub(in crate::store) fn new(client: Client) -> Self {
         Self { client, statements: HashMap::new(), failed: false }
     }
 
@@ -113,6 +113,11 @@ impl Session for Connection {
 
     fn lock(&mut self, sql: &str, parameters: &[Value]) -> Result<Option<Row>> {
         self.row(&format!("{sql} FOR UPDATE"), parameters)
+    }
+
+    fn hold(&mut self, name: &str) -> Result<()> {
+        let sql = "SELECT 1 FROM (SELECT pg_advisory_xact_lock(hashtextextended($1, 0))) AS held";
+        self.row(sql, &[name.into()]).map(drop)
     }
 
     fn byte_order(&self) -> &'static str {

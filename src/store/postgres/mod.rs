@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use r2d2::{Pool, PooledConnection};
 
-pub(super) use self::connection::prepare;
-use self::connection::{Connection, Manager};
+use self::connection::Manager;
+pub(super) use self::connection::{Connection, prepare};
 pub(super) use self::fault::fault;
 use self::fault::silence;
 pub use self::settings::{PostgresSettings, SslMode};

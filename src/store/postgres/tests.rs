@@ -290,3 +290,35 @@ fn a_quota_is_decided_without_reading_the_media() {
     let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
     assert!(plan.iter().any(|line| line.contains("usage_pkey")), "{plan:?}");
 }
+
+#[test]
+fn uploads_to_one_channel_do_not_wait_for_one_another() {
+    let bench = Bench::new();
+    let mut client = bench.client.lock().unwrap();
+    bench.store.insert(&media("a"), false, Quotas::NONE).unwrap();
+    // An upload whose transaction has not ended.
+    let columns = "entityId, author, mimeType, fileExtension, shaChecksum, fileSize";
+    let other = format!("INSERT INTO medias (id, {columns}) SELECT 'b', {columns} FROM medias");
+    client.batch_execute(&format!("BEGIN; {other}")).unwrap();
+    let stored = bench.store.insert(&media("c"), false, Quotas::NONE);
+    client.batch_execute("ROLLBACK").unwrap();
+    stored.unwrap();
+}
+
+#[test]
+fn uploads_within_a_quota_wait_for_one_another() {
+    let bench = Bench::new();
+    let mut client = bench.client.lock().unwrap();
+    let held = "SELECT 1 FROM (SELECT pg_advisory_xact_lock(hashtextextended('channel room@example.org', 0))) AS held";
+    client.batch_execute(&format!("BEGIN; {held}")).unwrap();
+    let quotas = Quotas { channel: Some(1 << 30), user: None };
+    std::thread::scope(|scope| {
+        let stored = scope.spawn(|| bench.store.insert(&media("a"), false, quotas));
+        let waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+        while client.query_opt(waiting, &[]).unwrap().is_none() {
+            assert!(!stored.is_finished(), "it did not wait");
+        }
+        client.batch_execute("ROLLBACK").unwrap();
+        stored.join().unwrap().unwrap();
+    });
+}

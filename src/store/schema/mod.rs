@@ -5,12 +5,26 @@
 mod postgres;
 mod sqlite;
 
+use std::path::PathBuf;
+
 pub use self::postgres::Schema;
-pub use self::sqlite::{SqliteSchema, Upgraded};
+pub use self::sqlite::SqliteSchema;
+use super::identity::StoreId;
 use crate::error::{Error, Kind, Result};
 
 /// The version that this program works with.
 pub const CURRENT: i32 = 6;
+
+/// The result of an upgrade.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgraded {
+    /// The version that the schema had: [`CURRENT`] where it was up to date, `None` where there was none.
+    pub from: Option<i32>,
+    /// A copy of the database as it was.
+    pub copy: Option<PathBuf>,
+    /// The id that storage root and database have from now on, where they were tied together.
+    pub tied: Option<StoreId>,
+}
 
 /// Fails unless this version is the one that the program works with; the text says what mends it.
 pub fn verify(version: Option<i32>) -> Result<()> {

@@ -1,9 +1,10 @@
 //! The schema in PostgreSQL.
 
-use postgres::Client;
-
-use super::super::postgres::{PostgresSettings, fault, prepare};
-use super::{CURRENT, verify};
+use super::super::identity::Identity;
+use super::super::lock::RootLock;
+use super::super::operations;
+use super::super::postgres::{Connection, PostgresSettings, fault, prepare};
+use super::{CURRENT, Upgraded, verify};
 use crate::error::{Error, Kind, Result};
 
 const BASE: &str = include_str!("../../../sql/base.sql");
@@ -21,7 +22,7 @@ const DROP: &str = include_str!("../../../sql/drop-schema.sql");
 /// A connection for looking after the schema. Nothing but the connecting has a time limit here: an index over
 /// millions of rows takes as long as it takes.
 pub struct Schema {
-    client: Client,
+    connection: Connection,
 }
 
 impl Schema {
@@ -30,7 +31,7 @@ impl Schema {
     pub fn connect(settings: &PostgresSettings) -> Result<Self> {
         let mut client = settings.config().connect(settings.tls()?).map_err(fault)?;
         prepare(&mut client, settings.schema.as_deref(), "")?;
-        Ok(Self { client })
+        Ok(Self { connection: Connection::new(client) })
     }
 
     /// The version of the schema: `None` if there is none, 0 for the original's without a table of versions.
@@ -41,7 +42,8 @@ impl Schema {
         if !self.has("schema_version")? {
             return Ok(Some(0));
         }
-        let row = self.client.query_one("SELECT COALESCE(MAX(version), 0) FROM schema_version", &[]);
+        let row =
+            self.connection.client.query_one("SELECT COALESCE(MAX(version), 0) FROM schema_version", &[]);
         Ok(Some(row.map_err(fault)?.get(0)))
     }
 
@@ -63,21 +65,36 @@ impl Schema {
             }
         }
         self.run(BASE)?;
-        self.upgrade().map(|_| true)
+        self.run_upgrades(0).map(|()| true)
     }
 
-    /// Brings an older schema up to date, one transaction for each version; says from which version it was.
-    /// A schema that is up to date stays as it is.
-    pub fn upgrade(&mut self) -> Result<i32> {
+    /// Brings an older schema up to date, one transaction for each version, and ties the database to its storage root where
+    /// that is not done yet; see [`Identity`]. If the two don't fit, nothing changes.
+    pub fn upgrade(&mut self, identity: &Identity) -> Result<Upgraded> {
         let version = self.version()?;
         let Some(from) = version.filter(|version| (0..=CURRENT).contains(version)) else {
-            return verify(version).map(|()| CURRENT);
+            verify(version)?;
+            return Ok(Upgraded { from: version, copy: None, tied: None });
         };
+        let tied = identity.adopt(&mut self.connection)?;
+        let lock = tied.as_ref().map(|_| RootLock::take(identity.root())).transpose()?;
+        // The root first: where the rest fails, it has the id that the database gets next time.
+        if let (Some(id), Some(lock)) = (&tied, &lock) {
+            lock.mark(id)?;
+        }
+        self.run_upgrades(from)?;
+        if let Some(id) = &tied {
+            operations::set_store_id(&mut self.connection, id)?;
+        }
+        Ok(Upgraded { from: Some(from), copy: None, tied })
+    }
+
+    fn run_upgrades(&mut self, from: i32) -> Result<()> {
         for (sql, to) in UPGRADES.iter().zip(1..).filter(|(_, to)| *to > from) {
             log::info!("upgrading the schema to version {to}");
             self.run(sql)?;
         }
-        Ok(from)
+        Ok(())
     }
 
     /// Removes the schema with all metadata; the table `configuration` stays.
@@ -88,7 +105,7 @@ impl Schema {
     /// The rows of the table `configuration`: keys and values, of a repeated key the newest last.
     pub fn configuration(&mut self) -> Result<Vec<(String, String)>> {
         let sql = r#"SELECT "key", "value" FROM "configuration" ORDER BY "updated" NULLS FIRST, "key""#;
-        let rows = self.client.query(sql, &[]).map_err(fault)?;
+        let rows = self.connection.client.query(sql, &[]).map_err(fault)?;
         rows.iter()
             .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
             .collect::<std::result::Result<_, _>>()
@@ -96,15 +113,19 @@ impl Schema {
     }
 
     fn has(&mut self, table: &str) -> Result<bool> {
-        let row = self.client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&table]).map_err(fault)?;
+        let row = self
+            .connection
+            .client
+            .query_one("SELECT to_regclass($1) IS NOT NULL", &[&table])
+            .map_err(fault)?;
         Ok(row.get(0))
     }
 
     /// Runs a file, which is one transaction.
     fn run(&mut self, sql: &str) -> Result<()> {
-        self.client.batch_execute(sql).map_err(|error| {
+        self.connection.client.batch_execute(sql).map_err(|error| {
             // So that the connection can be used on; if that fails it can't, and the next call says so.
-            let _ = self.client.batch_execute("ROLLBACK");
+            let _ = self.connection.client.batch_execute("ROLLBACK");
             fault(error)
         })
     }

@@ -1,13 +1,15 @@
+use std::fs::File;
 use std::path::Path;
 use std::time::SystemTime;
 
 use super::super::super::postgres_server::{self, Server};
-use super::super::super::{Metadata, Postgres, Store};
+use super::super::super::{Match, Metadata, Postgres, Store, lock};
 use super::*;
 use crate::clock::Timestamp;
 use crate::model::{Channel, MediaId, Page};
 
 struct Scratch {
+    root: crate::testing::Scratch,
     server: &'static Server,
     database: String,
     settings: PostgresSettings,
@@ -18,7 +20,7 @@ impl Scratch {
         let server = postgres_server::shared();
         let database = server.new_database();
         let settings = PostgresSettings::for_test(server.port(), &database);
-        Self { server, database, settings }
+        Self { root: crate::testing::Scratch::new(), server, database, settings }
     }
 
     fn execute(&self, sql: &str) {
@@ -27,6 +29,19 @@ impl Scratch {
 
     fn schema(&self) -> Schema {
         Schema::connect(&self.settings).unwrap()
+    }
+
+    fn identity(&self) -> Identity {
+        Identity::new(self.root.path(), "the database".to_owned())
+    }
+
+    /// The files of [`ROWS`].
+    fn add_files(&self) {
+        std::fs::create_dir(self.root.join("room@example.org")).unwrap();
+        for (id, size) in [("lETuJi8rPE4IfQrygN6r", 60892), ("dated", 1)] {
+            let file = File::create(self.root.join("room@example.org").join(id)).unwrap();
+            file.set_len(size).unwrap();
+        }
     }
 }
 
@@ -47,6 +62,7 @@ fn every_older_schema_is_brought_up_to_date_with_its_rows() {
         let scratch = Scratch::new();
         scratch.execute(BASE);
         scratch.execute(ROWS);
+        scratch.add_files();
         for sql in &UPGRADES[..usize::try_from(from).unwrap()] {
             scratch.execute(sql);
         }
@@ -56,8 +72,13 @@ fn every_older_schema_is_brought_up_to_date_with_its_rows() {
             let error = verify(schema.version().unwrap()).unwrap_err().to_string();
             assert!(error.contains("upgrade-schema"), "{error}");
         }
-        assert_eq!(schema.upgrade().unwrap(), from);
-        assert_eq!(schema.upgrade().unwrap(), CURRENT);
+        let upgraded = schema.upgrade(&scratch.identity()).unwrap();
+        assert_eq!(upgraded.from, Some(from));
+        let state = operations::store_state(&mut schema.connection).unwrap();
+        assert!(upgraded.tied.is_some() && state.id == upgraded.tied);
+        assert_eq!(scratch.identity().compare(&state).unwrap(), Match::Same);
+        let again = schema.upgrade(&scratch.identity()).unwrap();
+        assert_eq!(again, Upgraded { from: Some(CURRENT), copy: None, tied: None });
         verify(schema.version().unwrap()).unwrap();
         check_rows(&scratch);
     }
@@ -84,6 +105,27 @@ fn check_rows(scratch: &Scratch) {
 }
 
 #[test]
+fn an_upgrade_beside_other_files_changes_nothing() {
+    for from in 0..=CURRENT {
+        let scratch = Scratch::new();
+        scratch.execute(BASE);
+        scratch.execute(ROWS);
+        scratch.add_files();
+        std::fs::write(scratch.root.join("room@example.org/dated"), "else").unwrap();
+        for sql in &UPGRADES[..usize::try_from(from).unwrap()] {
+            scratch.execute(sql);
+        }
+        let mut schema = scratch.schema();
+        let error = schema.upgrade(&scratch.identity()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config, "{error}");
+        assert!(error.to_string().contains("jdbc.db.url"), "{error}");
+        assert_eq!(schema.version().unwrap(), Some(from));
+        assert_eq!(operations::store_state(&mut schema.connection).unwrap().id, None);
+        assert_eq!(lock::mark(scratch.root.path()).unwrap(), None);
+    }
+}
+
+#[test]
 fn of_previews_of_one_size_an_upgrade_leaves_one() {
     let scratch = Scratch::new();
     for sql in [BASE, ROWS, UPGRADES[0], UPGRADES[1]] {
@@ -96,7 +138,8 @@ fn of_previews_of_one_size_an_upgrade_leaves_one() {
             ('other', 'lETuJi8rPE4IfQrygN6r', 'image/png', 50, 60),
             ('unmeasured', 'dated', 'image/png', NULL, NULL)",
     );
-    scratch.schema().upgrade().unwrap();
+    scratch.add_files();
+    scratch.schema().upgrade(&scratch.identity()).unwrap();
     verify(scratch.schema().version().unwrap()).unwrap();
     let store = Store::new(Postgres::new(&scratch.settings).unwrap());
     let rows = store.preview_rows(None, 9).unwrap();
@@ -125,7 +168,7 @@ fn a_schema_is_set_up_once_and_dropped_whole() {
     let mut schema = scratch.schema();
     let error = verify(schema.version().unwrap()).unwrap_err().to_string();
     assert!(error.contains("setup-schema"), "{error}");
-    assert!(schema.upgrade().is_err());
+    assert!(schema.upgrade(&scratch.identity()).is_err());
     assert!(schema.setup().unwrap());
     verify(schema.version().unwrap()).unwrap();
     assert!(!schema.setup().unwrap(), "it is there already");
@@ -143,7 +186,9 @@ fn a_newer_schema_is_refused() {
     let mut schema = scratch.schema();
     schema.setup().unwrap();
     scratch.execute("INSERT INTO schema_version (version) VALUES (99)");
-    for error in [verify(schema.version().unwrap()).unwrap_err(), schema.upgrade().unwrap_err()] {
+    let refused =
+        [verify(schema.version().unwrap()).unwrap_err(), schema.upgrade(&scratch.identity()).unwrap_err()];
+    for error in refused {
         assert!(error.to_string().contains("newer program"), "{error}");
     }
 }

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::super::identity::{DatabaseState, Identity, Match, StoreId};
 use super::super::lock::RootLock;
 use super::super::operations;
 use super::super::sqlite::{Access, create, fault, folder, open};
-use super::{CURRENT, too_old, verify};
+use super::{CURRENT, Upgraded, refuse_newer, too_old, verify};
 use crate::error::{Error, Kind, Result};
 use crate::sys::fs::Dir;
 
@@ -26,34 +27,30 @@ const UPGRADES: [&str; (CURRENT - FIRST) as usize] = [
 /// The schema of a SQLite file.
 pub struct SqliteSchema<'a> {
     path: &'a Path,
-    /// The storage root, whose lock an upgrade takes.
-    root: &'a Path,
-}
-
-/// The result of [`SqliteSchema::upgrade`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Upgraded {
-    /// The schema is up to date already.
-    UpToDate,
-    /// The tables are made.
-    Made,
-    /// The schema had this version, and a copy of the database as it was is in this file.
-    From(i32, PathBuf),
 }
 
 impl<'a> SqliteSchema<'a> {
-    /// The schema of the file `path`, which may be missing. `root` is the storage root.
-    pub fn new(path: &'a Path, root: &'a Path) -> Self {
-        Self { path, root }
+    /// The schema of the file `path`, which may be missing.
+    pub fn new(path: &'a Path) -> Self {
+        Self { path }
     }
 
     /// The version: `None` if there is no file, or nothing in it.
     pub fn version(&self) -> Result<Option<i32>> {
+        self.look(version)
+    }
+
+    /// What the file tells about the store that it belongs to: nothing if there is no file.
+    pub fn state(&self) -> Result<DatabaseState> {
+        self.look(|mut connection| operations::store_state(&mut connection))
+    }
+
+    fn look<T: Default>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         if !self.path.try_exists().map_err(|cause| Error::io(self.doing(), cause))? {
-            return Ok(None);
+            return Ok(T::default());
         }
         let connection = open(self.path, Access::Read).map_err(|cause| self.failed(cause))?;
-        version(&connection).map_err(|cause| Error::caused(cause.kind(), self.doing(), cause))
+        look(&connection).map_err(|cause| Error::caused(cause.kind(), self.doing(), cause))
     }
 
     /// Makes the file and its tables if they are missing; says whether they were. Fails if the version is not the one that
@@ -66,36 +63,68 @@ impl<'a> SqliteSchema<'a> {
         Ok(made)
     }
 
-    /// Makes the tables if they are missing, and brings older ones up to date. [`Kind::Config`] if there is no room for
-    /// that: the operator must make some.
-    pub fn upgrade(&self) -> Result<Upgraded> {
-        self.set_up_or_upgrade().map_err(|error| match error.kind() {
+    /// Makes the tables if they are missing, brings older ones up to date, and ties the file to its storage root where that
+    /// is not done yet; see [`Identity`]. If the two don't fit, nothing changes. `held` is the root's lock, if the caller
+    /// has it. [`Kind::Config`] if there is no room: the operator must make some.
+    pub fn upgrade(&self, identity: &Identity, held: Option<&RootLock>) -> Result<Upgraded> {
+        self.set_up_or_upgrade(identity, held).map_err(|error| match error.kind() {
             Kind::Full => self.no_room(error),
             _ => error,
         })
     }
 
-    fn set_up_or_upgrade(&self) -> Result<Upgraded> {
-        match self.version()? {
-            None => Ok(if self.set_up()? { Upgraded::Made } else { Upgraded::UpToDate }),
-            Some(older) if older < CURRENT => self.upgrade_locked(),
-            version => verify(version).map(|()| Upgraded::UpToDate),
+    /// Fails if the file can't belong to this storage root. Changes nothing; says whether the two are still to be tied
+    /// together.
+    pub fn may_belong_to(&self, identity: &Identity) -> Result<bool> {
+        match identity.compare(&self.state()?)? {
+            Match::Same | Match::New(_) => Ok(false),
+            Match::Untied => self.look(|mut connection| identity.adopt(&mut connection).map(|_| true)),
+        }
+    }
+
+    fn set_up_or_upgrade(&self, identity: &Identity, held: Option<&RootLock>) -> Result<Upgraded> {
+        let state = self.state()?;
+        refuse_newer(state.version)?;
+        if let Some(older) = state.version.filter(|version| *version < FIRST) {
+            return Err(too_old_for_sqlite(older));
+        }
+        let is_untied = self.may_belong_to(identity)?;
+        identity.make_root(&state)?;
+        match state.version {
+            None => {
+                let from = if self.set_up()? { None } else { Some(CURRENT) };
+                Ok(Upgraded { from, copy: None, tied: None })
+            }
+            Some(CURRENT) if !is_untied => Ok(Upgraded { from: state.version, copy: None, tied: None }),
+            _ => match held {
+                Some(lock) => self.upgrade_locked(lock, identity),
+                None => self.upgrade_locked(&RootLock::take(identity.root())?, identity),
+            },
         }
     }
 
     /// Writes the copy, then makes all steps. One transaction spans both, so that no other process writes in between. A crash
     /// or a full disk leaves the database as it was.
-    fn upgrade_locked(&self) -> Result<Upgraded> {
-        let _lock = RootLock::take(self.root)?;
+    fn upgrade_locked(&self, lock: &RootLock, identity: &Identity) -> Result<Upgraded> {
         let mut connection = self.open()?;
         let transaction = connection
             .transaction_with_behavior(TransactionBehavior::Exclusive)
             .map_err(|cause| self.failed(cause))?;
         let from = match version(&transaction)? {
-            Some(from) if (FIRST..CURRENT).contains(&from) => from,
+            Some(from) if (FIRST..=CURRENT).contains(&from) => from,
             Some(older) if older < FIRST => return Err(too_old_for_sqlite(older)),
-            version => return verify(version).map(|()| Upgraded::UpToDate),
+            version => return verify(version).map(|()| Upgraded { from: version, copy: None, tied: None }),
         };
+        let tied = identity.adopt(&mut &*transaction)?;
+        let copy = if from < CURRENT { Some(self.take_steps(&transaction, from)?) } else { None };
+        if let Some(id) = &tied {
+            tie(&transaction, id, lock)?;
+        }
+        transaction.commit().map_err(|cause| self.failed(cause))?;
+        Ok(Upgraded { from: Some(from), copy, tied })
+    }
+
+    fn take_steps(&self, transaction: &Connection, from: i32) -> Result<PathBuf> {
         self.check_room()?;
         let copy = self.copy(from)?;
         let steps = UPGRADES.iter().zip(FIRST + 1..).filter(|(_, to)| *to > from);
@@ -103,8 +132,7 @@ impl<'a> SqliteSchema<'a> {
             log::info!("upgrading the schema of {} to version {to}", self.path.display());
             transaction.execute_batch(sql).map_err(|cause| self.failed(cause))?;
         }
-        transaction.commit().map_err(|cause| self.failed(cause))?;
-        Ok(Upgraded::From(from, copy))
+        Ok(copy)
     }
 
     /// Fails unless there is room for the upgrade.
@@ -183,6 +211,12 @@ impl<'a> SqliteSchema<'a> {
         );
         Error::caused(Kind::Config, text, cause)
     }
+}
+
+/// The root first: if the commit fails, it has the id that the database gets next time.
+fn tie(mut connection: &Connection, id: &StoreId, lock: &RootLock) -> Result<()> {
+    operations::set_store_id(&mut connection, id)?;
+    lock.mark(id)
 }
 
 /// Makes the tables if there are none; says whether there were none. Another process may do the same.

@@ -1,6 +1,6 @@
 use std::os::unix::fs::PermissionsExt;
 
-use super::super::super::{Metadata, Sqlite, Store};
+use super::super::super::{Metadata, Sqlite, Store, lock};
 use super::*;
 use crate::model::{Channel, Page};
 use crate::testing::Scratch;
@@ -27,26 +27,42 @@ impl Old {
         let path = scratch.join("metadata.sqlite");
         let connection = Connection::open(&path).unwrap();
         connection.execute_batch(&format!("PRAGMA journal_mode = WAL; {BASE}; {ROWS}")).unwrap();
+        for (channel, id, size) in [("room@example.org", "a", 60892), ("other@example.org", "b", 0)] {
+            std::fs::create_dir(scratch.join(channel)).unwrap();
+            File::create(scratch.join(channel).join(id)).unwrap().set_len(size).unwrap();
+        }
         Self { scratch, path }
     }
 
     fn schema(&self) -> SqliteSchema<'_> {
-        SqliteSchema::new(&self.path, self.scratch.path())
+        SqliteSchema::new(&self.path)
+    }
+
+    fn identity(&self) -> Identity {
+        identity(self.scratch.path())
+    }
+
+    fn upgrade(&self) -> Result<Upgraded> {
+        self.schema().upgrade(&self.identity(), None)
     }
 
     fn copy(&self) -> PathBuf {
         self.scratch.join("metadata.sqlite.before-3")
     }
 
-    /// The names of all files beside the database.
+    /// The names of all files beside the database, but for the folders of channels.
     fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.scratch.path()).unwrap();
         let mut names: Vec<String> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.retain(|name| !name.ends_with("-wal") && !name.ends_with("-shm"));
+        names.retain(|name| !name.ends_with("-wal") && !name.ends_with("-shm") && !name.contains('@'));
         names.sort();
         names
     }
+}
+
+fn identity(root: &Path) -> Identity {
+    Identity::new(root, "the database".to_owned())
 }
 
 /// All rows of the tables that version 3 has, as text.
@@ -72,10 +88,14 @@ fn an_older_database_is_upgraded_with_its_rows_unchanged_and_a_copy() {
     assert_eq!(old.schema().version().unwrap(), Some(3));
     let refused = old.schema().set_up().unwrap_err().to_string();
     assert!(refused.contains("upgrade-schema"), "{refused}");
-    assert_eq!(old.schema().upgrade().unwrap(), Upgraded::From(3, old.copy()));
-    assert_eq!(old.schema().upgrade().unwrap(), Upgraded::UpToDate);
+    let upgraded = old.upgrade().unwrap();
+    assert_eq!((upgraded.from, upgraded.copy), (Some(3), Some(old.copy())));
+    let state = old.schema().state().unwrap();
+    assert!(upgraded.tied.is_some() && state.id == upgraded.tied);
+    assert_eq!(old.identity().compare(&state).unwrap(), Match::Same);
+    assert_eq!(old.upgrade().unwrap(), Upgraded { from: Some(CURRENT), copy: None, tied: None });
     assert_eq!((dump(&old.path), dump(&old.copy())), (before.clone(), before));
-    assert_eq!(SqliteSchema::new(&old.copy(), old.scratch.path()).version().unwrap(), Some(3));
+    assert_eq!(SqliteSchema::new(&old.copy()).version().unwrap(), Some(3));
     assert_eq!(std::fs::metadata(old.copy()).unwrap().permissions().mode() & 0o777, 0o600);
     let store = Store::new(Sqlite::new(&old.path, false));
     for kind in super::super::super::UsageKind::ALL {
@@ -91,9 +111,9 @@ fn an_older_database_is_upgraded_with_its_rows_unchanged_and_a_copy() {
 #[test]
 fn an_upgraded_database_has_the_schema_of_a_new_one() {
     let (old, new) = (Old::new(), Scratch::new());
-    old.schema().upgrade().unwrap();
+    old.upgrade().unwrap();
     let path = new.join("metadata.sqlite");
-    assert!(SqliteSchema::new(&path, new.path()).set_up().unwrap());
+    assert!(SqliteSchema::new(&path).set_up().unwrap());
     let schema = |path: &Path| -> Vec<(String, Option<String>)> {
         let connection = Connection::open(path).unwrap();
         let mut statement = connection.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name").unwrap();
@@ -107,11 +127,11 @@ fn an_upgraded_database_has_the_schema_of_a_new_one() {
 fn another_process_that_upgrades_is_left_alone() {
     let old = Old::new();
     let lock = RootLock::take(old.scratch.path()).unwrap();
-    let error = old.schema().upgrade().unwrap_err().to_string();
-    assert!(error.contains("another process"), "{error}");
+    let error = old.upgrade().unwrap_err().to_string();
+    assert!(error.contains("is in use by process"), "{error}");
     assert_eq!(old.schema().version().unwrap(), Some(3));
     drop(lock);
-    old.schema().upgrade().unwrap();
+    old.upgrade().unwrap();
 }
 
 #[test]
@@ -119,9 +139,9 @@ fn a_copy_that_an_earlier_attempt_began_is_begun_again() {
     let old = Old::new();
     std::fs::write(old.scratch.join("metadata.sqlite.before-3.part"), "half a copy").unwrap();
     std::fs::write(old.copy(), "a copy of an earlier attempt").unwrap();
-    assert!(matches!(old.schema().upgrade().unwrap(), Upgraded::From(3, _)));
+    assert!(old.upgrade().unwrap().from == Some(3));
     assert_eq!(dump(&old.copy()), dump(&old.path));
-    assert_eq!(old.names(), [".lock", "metadata.sqlite", "metadata.sqlite.before-3"]);
+    assert_eq!(old.names(), [".store", "metadata.sqlite", "metadata.sqlite.before-3"]);
 }
 
 #[test]
@@ -129,7 +149,7 @@ fn a_step_that_fails_leaves_the_database_as_it_was() {
     let old = Old::new();
     Connection::open(&old.path).unwrap().execute_batch("CREATE TABLE usage (other TEXT)").unwrap();
     let before = dump(&old.path);
-    old.schema().upgrade().unwrap_err();
+    old.upgrade().unwrap_err();
     assert_eq!((old.schema().version().unwrap(), dump(&old.path)), (Some(3), before));
 }
 
@@ -142,7 +162,7 @@ fn versions_that_no_program_upgrades_are_refused_in_words() {
         let old = Old::new();
         let set = format!("UPDATE schema_version SET version = {version}");
         Connection::open(&old.path).unwrap().execute_batch(&set).unwrap();
-        for error in [old.schema().upgrade().unwrap_err(), old.schema().upgrade().unwrap_err()] {
+        for error in [old.upgrade().unwrap_err(), old.upgrade().unwrap_err()] {
             assert!(error.to_string().contains(word), "{version}: {error}");
         }
         assert_eq!(old.schema().version().unwrap(), Some(version));
@@ -155,14 +175,15 @@ fn versions_that_no_program_upgrades_are_refused_in_words() {
 fn a_missing_database_is_made_by_one_of_many_processes() {
     let scratch = Scratch::new();
     let path = scratch.join("metadata.sqlite");
-    let schema = || SqliteSchema::new(&path, scratch.path());
+    let schema = || SqliteSchema::new(&path);
+    let upgrade = || schema().upgrade(&identity(scratch.path()), None).unwrap();
     assert_eq!(schema().version().unwrap(), None);
     assert!(!path.exists(), "a look makes nothing");
     let made = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| schema().upgrade().unwrap())).collect();
-        threads.into_iter().filter(|_| true).map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(upgrade)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
     });
-    assert_eq!(made.iter().filter(|upgraded| **upgraded == Upgraded::Made).count(), 1, "{made:?}");
+    assert_eq!(made.iter().filter(|upgraded| upgraded.from.is_none()).count(), 1, "{made:?}");
     assert!(!schema().set_up().unwrap());
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
@@ -172,13 +193,50 @@ fn a_file_that_is_no_database_is_refused_and_kept() {
     let scratch = Scratch::new();
     let path = scratch.join("text");
     std::fs::write(&path, "no database, but longer than the head of one would be".repeat(10)).unwrap();
-    let schema = SqliteSchema::new(&path, scratch.path());
-    for error in [schema.version().unwrap_err(), schema.upgrade().unwrap_err(), schema.set_up().unwrap_err()]
-    {
+    let schema = SqliteSchema::new(&path);
+    let upgraded = schema.upgrade(&identity(scratch.path()), None);
+    for error in [schema.version().unwrap_err(), upgraded.unwrap_err(), schema.set_up().unwrap_err()] {
         assert_eq!(error.kind(), Kind::Corrupt, "{error}");
     }
     assert!(std::fs::read(&path).unwrap().starts_with(b"no database"));
     let missing = scratch.join("missing/metadata.sqlite");
-    let error = SqliteSchema::new(&missing, scratch.path()).set_up().unwrap_err();
+    let error = SqliteSchema::new(&missing).set_up().unwrap_err();
     assert!(error.to_string().contains("missing"), "{error}");
+}
+
+/// An upgrade whose files are elsewhere, of another size, or for the most part missing.
+#[test]
+fn an_upgrade_beside_other_files_changes_nothing() {
+    for damage in ["none", "one", "size"] {
+        let old = Old::new();
+        let before = dump(&old.path);
+        match damage {
+            "none" => {
+                std::fs::remove_dir_all(old.scratch.join("room@example.org")).unwrap();
+                std::fs::remove_dir_all(old.scratch.join("other@example.org")).unwrap();
+            }
+            "one" => std::fs::remove_file(old.scratch.join("room@example.org/a")).unwrap(),
+            _ => std::fs::write(old.scratch.join("room@example.org/a"), "else").unwrap(),
+        }
+        let error = old.upgrade().unwrap_err();
+        assert_eq!(error.kind(), Kind::Config, "{damage}: {error}");
+        assert!(error.to_string().contains("media.storage.root"), "{damage}: {error}");
+        assert_eq!((old.schema().version().unwrap(), dump(&old.path)), (Some(3), before), "{damage}");
+        assert!(!old.copy().exists(), "{damage}");
+        assert_eq!(lock::mark(old.scratch.path()).unwrap(), None, "{damage}");
+    }
+}
+
+#[test]
+fn an_upgrade_that_was_cut_off_gives_the_id_that_the_root_has() {
+    let old = Old::new();
+    let id = StoreId::random();
+    RootLock::take(old.scratch.path()).unwrap().mark(&id).unwrap();
+    assert_eq!(old.upgrade().unwrap().tied, Some(id.clone()));
+    // The database of a backup, from before the upgrade.
+    std::fs::rename(old.copy(), &old.path).unwrap();
+    for name in ["metadata.sqlite-wal", "metadata.sqlite-shm"] {
+        let _ = std::fs::remove_file(old.scratch.join(name));
+    }
+    assert_eq!(old.upgrade().unwrap().tied, Some(id));
 }

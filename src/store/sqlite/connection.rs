@@ -103,8 +103,13 @@ impl Session for &Connection {
     }
 
     fn lock(&mut self, sql: &str, parameters: &[Value]) -> Result<Option<Row>> {
-        // While a transaction writes, no other does.
+        // No other transaction writes beside this one.
         self.row(sql, parameters)
+    }
+
+    fn hold(&mut self, _: &str) -> Result<()> {
+        // While a transaction writes, no other does.
+        Ok(())
     }
 
     fn byte_order(&self) -> &'static str {

@@ -19,7 +19,7 @@ impl Bench {
     fn new() -> Self {
         let scratch = Scratch::new();
         let path = scratch.join("metadata.sqlite");
-        assert!(SqliteSchema::new(&path, scratch.path()).set_up().unwrap());
+        assert!(SqliteSchema::new(&path).set_up().unwrap());
         Self { store: Store::new(Sqlite::new(&path, true)), scratch }
     }
 
