@@ -19,6 +19,6 @@ DROP FUNCTION IF EXISTS usage_of_uploads_inserted();
 DROP FUNCTION IF EXISTS usage_of_uploads_deleted();
 DROP FUNCTION IF EXISTS usage_of_uploads_updated();
 DROP FUNCTION IF EXISTS usage_of_no_uploads();
-DROP FUNCTION IF EXISTS upload_sums(TEXT, TEXT, TEXT, TIMESTAMP);
+DROP FUNCTION IF EXISTS upload_sums(TEXT, TEXT, TIMESTAMP);
 
 COMMIT;

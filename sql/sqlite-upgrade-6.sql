@@ -27,7 +27,7 @@ CREATE INDEX uploads_owner_expires_idx ON uploads (owner, expires) WHERE owner I
 
 -- The sums of table usage that the rows belong to. Those of upload-day are of ten minutes each, numbered from 1970.
 CREATE VIEW upload_sums (id, kind, name, bytes) AS
-    SELECT id, 'upload-total', printf('%02d', unicode(substr(id, -1)) % 16), fileSize FROM uploads WHERE file IS NOT NULL
+    SELECT id, 'upload-total', '', fileSize FROM uploads WHERE file IS NOT NULL
     UNION ALL
     SELECT id, 'upload-user', owner, fileSize FROM uploads WHERE file IS NOT NULL AND owner IS NOT NULL
     UNION ALL
@@ -36,37 +36,38 @@ CREATE VIEW upload_sums (id, kind, name, bytes) AS
     SELECT id, 'upload-day', owner || ' ' || (created / 600000000), fileSize
     FROM uploads WHERE file IS NOT NULL AND owner IS NOT NULL;
 
+-- As before for media; those of uploads are new.
 DROP VIEW usage_counted;
-CREATE VIEW usage_counted (kind, name, files, bytes) AS
-    SELECT 'channel', entityId, COUNT(*), SUM(textSize + MIN(MAX(fileSize, 0), 1125899906842624)) FROM medias GROUP BY entityId
+CREATE VIEW usage_counted (kind, name, part, files, bytes) AS
+    SELECT 'channel', entityId, 0, COUNT(*), SUM(textSize + MIN(MAX(fileSize, 0), 1125899906842624)) FROM medias GROUP BY entityId
     UNION ALL
-    SELECT 'total', printf('%02d', unicode(substr(id, -1)) % 16), COUNT(*), SUM(textSize + MIN(MAX(fileSize, 0), 1125899906842624)) FROM medias GROUP BY 2
+    SELECT 'total', '', 0, COUNT(*), SUM(textSize + MIN(MAX(fileSize, 0), 1125899906842624)) FROM medias HAVING COUNT(*) > 0
     UNION ALL
-    SELECT 'user', author, COUNT(*), SUM(textSize + MIN(MAX(fileSize, 0), 1125899906842624)) FROM medias GROUP BY author
+    SELECT 'user', author, 0, COUNT(*), SUM(textSize + MIN(MAX(fileSize, 0), 1125899906842624)) FROM medias GROUP BY author
     UNION ALL
-    SELECT kind, name, COUNT(*), SUM(bytes) FROM upload_sums GROUP BY kind, name;
+    SELECT kind, name, 0, COUNT(*), SUM(bytes) FROM upload_sums GROUP BY kind, name;
 
 CREATE TRIGGER upload_usage_insert AFTER INSERT ON uploads WHEN NEW.file IS NOT NULL BEGIN
-    INSERT INTO usage (kind, name, files, bytes) SELECT kind, name, 1, bytes FROM upload_sums WHERE id = NEW.id
-    ON CONFLICT (kind, name) DO UPDATE SET files = files + excluded.files, bytes = bytes + excluded.bytes;
+    INSERT INTO usage (kind, name, part, files, bytes) SELECT kind, name, 0, 1, bytes FROM upload_sums WHERE id = NEW.id
+    ON CONFLICT (kind, name, part) DO UPDATE SET files = files + excluded.files, bytes = bytes + excluded.bytes;
 END;
 -- Before, so that the sums of the row as it was can still be read.
 CREATE TRIGGER upload_usage_delete BEFORE DELETE ON uploads WHEN OLD.file IS NOT NULL BEGIN
-    INSERT INTO usage (kind, name, files, bytes) SELECT kind, name, -1, -bytes FROM upload_sums WHERE id = OLD.id
-    ON CONFLICT (kind, name) DO UPDATE SET files = files + excluded.files, bytes = bytes + excluded.bytes;
+    INSERT INTO usage (kind, name, part, files, bytes) SELECT kind, name, 0, -1, -bytes FROM upload_sums WHERE id = OLD.id
+    ON CONFLICT (kind, name, part) DO UPDATE SET files = files + excluded.files, bytes = bytes + excluded.bytes;
     -- The name of a user without uploads is not kept.
     DELETE FROM usage WHERE files = 0 AND bytes = 0 AND kind <> 'upload-total'
         AND (kind, name) IN (SELECT kind, name FROM upload_sums WHERE id = OLD.id);
 END;
 CREATE TRIGGER upload_usage_before_update BEFORE UPDATE ON uploads WHEN OLD.file IS NOT NULL BEGIN
-    INSERT INTO usage (kind, name, files, bytes) SELECT kind, name, -1, -bytes FROM upload_sums WHERE id = OLD.id
-    ON CONFLICT (kind, name) DO UPDATE SET files = files + excluded.files, bytes = bytes + excluded.bytes;
+    INSERT INTO usage (kind, name, part, files, bytes) SELECT kind, name, 0, -1, -bytes FROM upload_sums WHERE id = OLD.id
+    ON CONFLICT (kind, name, part) DO UPDATE SET files = files + excluded.files, bytes = bytes + excluded.bytes;
     DELETE FROM usage WHERE files = 0 AND bytes = 0 AND kind <> 'upload-total'
         AND (kind, name) IN (SELECT kind, name FROM upload_sums WHERE id = OLD.id);
 END;
 CREATE TRIGGER upload_usage_update AFTER UPDATE ON uploads WHEN NEW.file IS NOT NULL BEGIN
-    INSERT INTO usage (kind, name, files, bytes) SELECT kind, name, 1, bytes FROM upload_sums WHERE id = NEW.id
-    ON CONFLICT (kind, name) DO UPDATE SET files = files + excluded.files, bytes = bytes + excluded.bytes;
+    INSERT INTO usage (kind, name, part, files, bytes) SELECT kind, name, 0, 1, bytes FROM upload_sums WHERE id = NEW.id
+    ON CONFLICT (kind, name, part) DO UPDATE SET files = files + excluded.files, bytes = bytes + excluded.bytes;
 END;
 
 -- The keys of tokens. Each kind of token has keys of its own, one for each day.

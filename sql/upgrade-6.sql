@@ -27,72 +27,66 @@ CREATE INDEX uploads_owner_idx ON uploads (owner, purpose, created, id) WHERE ow
 CREATE INDEX uploads_owner_expires_idx ON uploads (owner, expires) WHERE owner IS NOT NULL AND expires IS NOT NULL;
 
 -- The sums of table usage that a row belongs to. Those of upload-day are of ten minutes each, numbered from 1970.
-CREATE FUNCTION upload_sums(id TEXT, owner TEXT, purpose TEXT, created TIMESTAMP, OUT kind TEXT, OUT name TEXT)
+CREATE FUNCTION upload_sums(owner TEXT, purpose TEXT, created TIMESTAMP, OUT kind TEXT, OUT name TEXT)
     RETURNS SETOF RECORD LANGUAGE SQL IMMUTABLE AS $$
-    SELECT 'upload-total', lpad(CAST(ascii(right(id, 1)) % 16 AS TEXT), 2, '0')
+    SELECT 'upload-total', ''
     UNION ALL SELECT 'upload-user', owner WHERE owner IS NOT NULL
     UNION ALL SELECT 'upload-' || purpose, owner WHERE owner IS NOT NULL
     UNION ALL SELECT 'upload-day', owner || ' ' || CAST(floor(extract(epoch FROM created) / 600) AS BIGINT)
         WHERE owner IS NOT NULL
 $$;
 
-CREATE OR REPLACE VIEW usage_counted (kind, name, files, bytes) AS
-    SELECT 'channel', entityId, COUNT(*),
+-- As before for media; those of uploads are new.
+CREATE OR REPLACE VIEW usage_counted (kind, name, part, files, bytes) AS
+    SELECT sums.kind, sums.name, ascii(right(id, 1)) % 16, COUNT(*),
         CAST(SUM(textSize + LEAST(GREATEST(fileSize, 0), 1125899906842624)) AS BIGINT)
-    FROM medias GROUP BY entityId
+    FROM medias, LATERAL (VALUES ('channel', entityId), ('total', ''), ('user', author)) AS sums (kind, name)
+    GROUP BY 1, 2, 3
     UNION ALL
-    SELECT 'total', lpad(CAST(ascii(right(id, 1)) % 16 AS TEXT), 2, '0'), COUNT(*),
-        CAST(SUM(textSize + LEAST(GREATEST(fileSize, 0), 1125899906842624)) AS BIGINT)
-    FROM medias GROUP BY 2
-    UNION ALL
-    SELECT 'user', author, COUNT(*),
-        CAST(SUM(textSize + LEAST(GREATEST(fileSize, 0), 1125899906842624)) AS BIGINT)
-    FROM medias GROUP BY author
-    UNION ALL
-    SELECT sums.kind, sums.name, COUNT(*), CAST(SUM(fileSize) AS BIGINT)
-    FROM uploads, LATERAL upload_sums(id, owner, purpose, created) AS sums
-    WHERE file IS NOT NULL GROUP BY sums.kind, sums.name;
+    SELECT sums.kind, sums.name, ascii(right(id, 1)) % 16, COUNT(*), CAST(SUM(fileSize) AS BIGINT)
+    FROM uploads, LATERAL upload_sums(owner, purpose, created) AS sums
+    WHERE file IS NOT NULL GROUP BY 1, 2, 3;
 
--- As the triggers of medias: all sums of a statement change in the order of kind and name, so that no two statements wait
--- for each other.
+-- As the triggers of medias: all sums of a statement change in the order of kind, name and part, so that no two statements
+-- wait for each other.
 CREATE FUNCTION usage_of_uploads_inserted() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    INSERT INTO usage AS kept (kind, name, files, bytes)
-    SELECT sums.kind, sums.name, COUNT(*), SUM(fileSize)
-    FROM inserted, LATERAL upload_sums(id, owner, purpose, created) AS sums
+    INSERT INTO usage AS kept (kind, name, part, files, bytes)
+    SELECT sums.kind, sums.name, ascii(right(id, 1)) % 16, COUNT(*), SUM(fileSize)
+    FROM inserted, LATERAL upload_sums(owner, purpose, created) AS sums
     WHERE file IS NOT NULL
-    GROUP BY sums.kind, sums.name ORDER BY sums.kind COLLATE "C", sums.name COLLATE "C"
-    ON CONFLICT (kind, name) DO UPDATE SET files = kept.files + EXCLUDED.files, bytes = kept.bytes + EXCLUDED.bytes;
+    GROUP BY 1, 2, 3 ORDER BY sums.kind COLLATE "C", sums.name COLLATE "C", 3
+    ON CONFLICT (kind, name, part) DO UPDATE SET files = kept.files + EXCLUDED.files, bytes = kept.bytes + EXCLUDED.bytes;
     RETURN NULL;
 END $$;
 
 CREATE FUNCTION usage_of_uploads_deleted() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    INSERT INTO usage AS kept (kind, name, files, bytes)
-    SELECT sums.kind, sums.name, -COUNT(*), -SUM(fileSize)
-    FROM deleted, LATERAL upload_sums(id, owner, purpose, created) AS sums
+    INSERT INTO usage AS kept (kind, name, part, files, bytes)
+    SELECT sums.kind, sums.name, ascii(right(id, 1)) % 16, -COUNT(*), -SUM(fileSize)
+    FROM deleted, LATERAL upload_sums(owner, purpose, created) AS sums
     WHERE file IS NOT NULL
-    GROUP BY sums.kind, sums.name ORDER BY sums.kind COLLATE "C", sums.name COLLATE "C"
-    ON CONFLICT (kind, name) DO UPDATE SET files = kept.files + EXCLUDED.files, bytes = kept.bytes + EXCLUDED.bytes;
+    GROUP BY 1, 2, 3 ORDER BY sums.kind COLLATE "C", sums.name COLLATE "C", 3
+    ON CONFLICT (kind, name, part) DO UPDATE SET files = kept.files + EXCLUDED.files, bytes = kept.bytes + EXCLUDED.bytes;
+    -- The name of a user without uploads is not kept.
     DELETE FROM usage WHERE files = 0 AND bytes = 0 AND (kind, name) IN (
-        SELECT sums.kind, sums.name FROM deleted, LATERAL upload_sums(id, owner, purpose, created) AS sums
+        SELECT sums.kind, sums.name FROM deleted, LATERAL upload_sums(owner, purpose, created) AS sums
         WHERE sums.kind <> 'upload-total');
     RETURN NULL;
 END $$;
 
 CREATE FUNCTION usage_of_uploads_updated() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    INSERT INTO usage AS kept (kind, name, files, bytes)
-    SELECT sums.kind, sums.name, SUM(files), SUM(files * fileSize)
+    INSERT INTO usage AS kept (kind, name, part, files, bytes)
+    SELECT sums.kind, sums.name, ascii(right(id, 1)) % 16, SUM(files), SUM(files * fileSize)
     FROM (SELECT 1 AS files, id, owner, purpose, created, fileSize FROM after_update WHERE file IS NOT NULL
         UNION ALL SELECT -1, id, owner, purpose, created, fileSize FROM before_update WHERE file IS NOT NULL) AS changes,
-    LATERAL upload_sums(id, owner, purpose, created) AS sums
-    GROUP BY sums.kind, sums.name HAVING SUM(files) <> 0 OR SUM(files * fileSize) <> 0
-    ORDER BY sums.kind COLLATE "C", sums.name COLLATE "C"
-    ON CONFLICT (kind, name) DO UPDATE SET files = kept.files + EXCLUDED.files, bytes = kept.bytes + EXCLUDED.bytes;
-    -- The name of a user without uploads is not kept.
+    LATERAL upload_sums(owner, purpose, created) AS sums
+    GROUP BY 1, 2, 3 HAVING SUM(files) <> 0 OR SUM(files * fileSize) <> 0
+    ORDER BY sums.kind COLLATE "C", sums.name COLLATE "C", 3
+    ON CONFLICT (kind, name, part) DO UPDATE SET files = kept.files + EXCLUDED.files, bytes = kept.bytes + EXCLUDED.bytes;
     DELETE FROM usage WHERE files = 0 AND bytes = 0 AND (kind, name) IN (
-        SELECT sums.kind, sums.name FROM before_update, LATERAL upload_sums(id, owner, purpose, created) AS sums
+        SELECT sums.kind, sums.name FROM before_update, LATERAL upload_sums(owner, purpose, created) AS sums
         WHERE sums.kind <> 'upload-total');
     RETURN NULL;
 END $$;

@@ -34,7 +34,7 @@ pub(super) fn chores(library: &Arc<Library>, uploads: &Arc<UploadService>) -> Ve
     let mut sweeper = Sweeper::new(Arc::clone(uploads));
     let age = Arc::clone(library);
     let age = Box::new(move || age.housekeeping().orphan_age);
-    let mut upload_walker = UploadWalker::new(Arc::clone(uploads), age);
+    let mut upload_walker = UploadWalker::new(Arc::clone(uploads), library.is_after_crash(), age);
     let walk_uploads = move || Ok(upload_walker.run()?.map_or(Progress::Done, Progress::More));
     let sweep = move || Ok(sweeper.run()?.map_or(Progress::Done, Progress::More));
     vec![

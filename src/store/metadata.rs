@@ -142,7 +142,7 @@ pub enum UsageKind {
     UploadDay,
     /// What a user uploaded by slot, by its purpose.
     Upload(Purpose),
-    /// All that was uploaded by slot, in sixteen sums.
+    /// All that was uploaded by slot.
     UploadTotal,
     /// All that a user uploaded by slot.
     UploadUser,

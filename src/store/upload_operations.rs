@@ -1,7 +1,7 @@
 //! The operations on uploads and on the keys of tokens, each written once, over any [`Engine`].
 //!
-//! A transaction changes uploads by one statement. Its triggers change the sums, in the order of their kind and name, so
-//! that no two transactions wait for each other.
+//! A transaction changes uploads by one statement. Its triggers change the sums, in the order of their kind, name and part,
+//! so that no two transactions wait for each other. One that may exceed a limit of a user first holds the user's name.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -44,7 +44,10 @@ const STEP_SECONDS: i64 = limits::DAY_STEP.as_secs().cast_signed();
 /// $1 and on: names of the sums.
 static DAY_USAGE: LazyLock<String> = LazyLock::new(|| {
     let names = parameters(1, usize::try_from(DAY_STEPS).unwrap_or_default());
-    format!("SELECT name, bytes FROM usage WHERE kind = 'upload-day' AND name IN ({names})")
+    format!(
+        "SELECT name, CAST(SUM(bytes) AS BIGINT) FROM usage \
+         WHERE kind = 'upload-day' AND name IN ({names}) GROUP BY name"
+    )
 });
 
 /// $1 number.
@@ -316,6 +319,10 @@ fn insert(
         expires,
         slot_ends,
     ];
+    let is_limited = limits.user.or(limits.day).or(limits.purpose).is_some();
+    if let Some(owner) = owner.as_deref().filter(|_| is_limited) {
+        session.hold(&format!("upload {owner}"))?;
+    }
     if session.execute(INSERT, &parameters)? == 0 {
         return Ok(Change::RollBack(committed(session, upload)?));
     }
@@ -370,7 +377,8 @@ fn sums(
 }
 
 fn sum(session: &mut dyn Session, kind: &str, name: &str) -> Result<u64> {
-    let Some(mut row) = session.row(USAGE, &values![kind, name])? else { return Ok(0) };
+    let row = session.row(USAGE, &values![kind, name])?;
+    let Some(mut row) = row else { return Ok(0) };
     let _files: i64 = row.next()?;
     row.next()
 }

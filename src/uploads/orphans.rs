@@ -12,13 +12,15 @@ use crate::limits;
 use crate::model::{UploadFile, UploadId};
 use crate::store::{ListedUpload, Losses, UploadList, UploadRow};
 
-/// The chore: a walk of all files of uploads, once a day and for the first time when what an earlier process has left is
-/// old enough.
+/// The chore: a walk of all files of uploads, at the start after a crash, once more when all that the crash left is old
+/// enough, and once a day.
 pub struct UploadWalker {
     service: Arc<UploadService>,
     /// How old a file without a row must be: `housekeeping.orphan.age`.
     age: Box<dyn Fn() -> Duration + Send>,
     due: Instant,
+    /// When all files that a crash before the start has left are old enough.
+    old_enough: Option<Instant>,
     walk: Option<Walk>,
 }
 
@@ -36,10 +38,16 @@ struct Orphans {
 }
 
 impl UploadWalker {
-    /// A chore for this service.
-    pub fn new(service: Arc<UploadService>, age: Box<dyn Fn() -> Duration + Send>) -> Self {
-        let due = Instant::now() + age();
-        Self { service, age, due, walk: None }
+    /// A chore for this service. `after_crash`: the process before this one did not end as it should.
+    pub fn new(
+        service: Arc<UploadService>,
+        after_crash: bool,
+        age: Box<dyn Fn() -> Duration + Send>,
+    ) -> Self {
+        let now = Instant::now();
+        let due = if after_crash { now } else { now + limits::UPLOAD_WALK };
+        let old_enough = after_crash.then(|| now + age());
+        Self { service, age, due, old_enough, walk: None }
     }
 
     /// Does the next step of the walk, if one is due or under way. After that a pause is due, or `None` if all is done until
@@ -55,7 +63,7 @@ impl UploadWalker {
             None => {
                 // While the database can't be reached, the walk waits.
                 self.service.check_open()?;
-                self.due = now + limits::UPLOAD_WALK;
+                self.due = self.old_enough.take_if(|time| *time > now).unwrap_or(now + limits::UPLOAD_WALK);
                 Walk { entries: self.service.files.list()?, found: Orphans::default() }
             }
         };
@@ -99,11 +107,18 @@ impl UploadService {
             );
             return Ok(());
         }
+        if found.files.is_empty() {
+            log::info!("walked the uploads: all {all} files are in order");
+            return Ok(());
+        }
+        let mut moved = 0;
         for file in &found.files {
             if let Some(path) = self.move_to_lost(file)? {
-                log::warn!("the file {file} of an upload has no row, and is moved to {}", path.display());
+                log::info!("moved the file {file} of an upload to {}: no row names it", path.display());
+                moved += 1;
             }
         }
+        log::warn!("walked the uploads: {moved} files without a row are in .lost now");
         Ok(())
     }
 
@@ -306,18 +321,25 @@ mod tests {
         let bench = Bench::new(settings());
         let kept = bench.store(b"kept");
         orphan(&bench);
-        let mut walker = UploadWalker::new(Arc::clone(&bench.service), Box::new(|| AGE));
+        let second = Duration::from_secs(1);
+        let before = Instant::now();
+        let mut walker = UploadWalker::new(Arc::clone(&bench.service), true, Box::new(|| AGE));
+        let after = Instant::now();
         let mut run = |now: Instant| while walker.step(now).unwrap().is_some() {};
-        let start = Instant::now();
-        bench.clock.pass(AGE - Duration::from_secs(60));
-        run(start + AGE + Duration::from_secs(1));
+        run(after);
         assert_eq!(lost(&bench), 0, "it is too young");
-        bench.clock.pass(Duration::from_secs(120));
-        run(start + AGE + Duration::from_secs(2));
+        bench.clock.pass(AGE + Duration::from_secs(60));
+        run(before + AGE - second);
         assert_eq!(lost(&bench), 0, "no walk is due");
-        run(start + AGE + limits::UPLOAD_WALK + Duration::from_secs(2));
+        run(after + AGE);
         assert_eq!(lost(&bench), 1);
-        assert!(bench.is_there(&kept) && bench.files().len() == 2);
+        orphan(&bench);
+        bench.clock.pass(Duration::from_secs(60) + AGE);
+        run(before + AGE + limits::UPLOAD_WALK - second);
+        assert_eq!(lost(&bench), 1);
+        run(after + AGE + limits::UPLOAD_WALK);
+        assert_eq!(lost(&bench), 2);
+        assert!(bench.is_there(&kept) && bench.files().len() == 3);
     }
 
     #[test]
@@ -326,8 +348,8 @@ mod tests {
         bench.store(b"kept");
         (0..2 * limits::UPLOAD_BATCH).for_each(|_| drop(orphan(&bench)));
         bench.clock.pass(2 * limits::FSCK_AGE);
-        let mut walker = UploadWalker::new(Arc::clone(&bench.service), Box::new(|| Duration::ZERO));
-        while walker.step(Instant::now() + AGE).unwrap().is_some() {}
+        let mut walker = UploadWalker::new(Arc::clone(&bench.service), true, Box::new(|| Duration::ZERO));
+        while walker.step(Instant::now()).unwrap().is_some() {}
         let error = bench.service.refuse_large_losses().unwrap_err().to_string();
         assert!(error.starts_with("200 of 201 files of uploads have no row"), "{error}");
         assert_eq!(lost(&bench), 0);

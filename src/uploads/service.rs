@@ -109,16 +109,11 @@ impl UploadService {
         Ok(Some(uploaded))
     }
 
-    /// The bytes of an upload; `None` if they are gone from the disk.
+    /// The bytes of an upload; `None` if they are gone from the disk, and then its row is read again by the next reader.
     pub fn bytes(&self, uploaded: &Uploaded) -> Result<Option<StoredFile>> {
         let file = self.files.get(&uploaded.file)?;
         if file.is_none() {
-            let gone =
-                matches!(self.table.upload(&uploaded.id), Ok(UploadLookup::Emptied | UploadLookup::Unknown));
             self.forget(&uploaded.id);
-            if !gone {
-                log::error!("the upload {} has a row but no file {}", uploaded.id, uploaded.file);
-            }
         }
         Ok(file)
     }

@@ -108,7 +108,7 @@ impl Web {
         }
     }
 
-    /// On the turn if the row is in memory.
+    /// On the turn if the row is in memory, and its file is still there.
     fn get_by_slot(self: Arc<Self>, exchange: Exchange, address: Address) {
         let id = match address {
             Address::Slot(id, _) => id,
@@ -116,15 +116,23 @@ impl Web {
         };
         if let Some(uploaded) = self.uploads.known(&id) {
             let response = self.uploaded(&exchange, &uploaded);
-            return self.answer_by_slot(exchange, response);
+            if !matches!(response, Err(Refusal::NoSuchUpload)) {
+                return self.answer_by_slot(exchange, response);
+            }
         }
         exchange.leave_turn(move |exchange| {
-            let found = self.uploads.find(&id).map_err(Refusal::from);
-            let response = found
-                .and_then(|found| found.ok_or(Refusal::NoSuchUpload))
-                .and_then(|uploaded| self.uploaded(&exchange, &uploaded));
+            let response = self.found(&exchange, &id);
             self.answer_by_slot(exchange, response);
         });
+    }
+
+    fn found(&self, exchange: &Exchange, id: &UploadId) -> Result<Response, Refusal> {
+        let uploaded = self.uploads.find(id)?.ok_or(Refusal::NoSuchUpload)?;
+        let response = self.uploaded(exchange, &uploaded);
+        if matches!(response, Err(Refusal::NoSuchUpload)) {
+            log::error!("the upload {id} has a row but no file {}", uploaded.file);
+        }
+        response
     }
 
     /// Takes the file of a PUT.

@@ -210,7 +210,8 @@ pub fn check(site: &mut Site, ledgers: &mut [Ledger], mend_first: bool) {
 
 /// How often the housekeeper has walked the store to the end.
 fn walks(site: &Site) -> usize {
-    site.server.log().matches("walked the store: ").count()
+    let count = |what: &str| site.server.log().matches(what).count();
+    count("walked the store: ").min(count("walked the uploads: "))
 }
 
 fn is_temporary(path: &Path) -> bool {
