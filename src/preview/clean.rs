@@ -1,6 +1,7 @@
 //! Containers of pictures without what says more than the picture: no EXIF, XMP, IPTC, comments, thumbnails or data
 //! behind the end. What shows the picture stays, bit by bit; colour profiles do, too.
 
+use super::header;
 use crate::media_type::Format;
 
 /// A picture without metadata.
@@ -11,15 +12,17 @@ pub(super) struct Cleaned {
     pub animated: bool,
 }
 
-/// Cleans a container; `None` where that is not known to work.
+/// Cleans a container; `None` where that is not known to work, or where something else is left of a damaged one.
 pub(super) fn clean(bytes: &[u8], format: Format) -> Option<Cleaned> {
-    match format {
-        Format::Jpeg => Some(Cleaned { bytes: jpeg(bytes)?.bytes, animated: false }),
-        Format::Png => png(bytes),
-        Format::Gif => gif(bytes),
-        Format::WebP => webp(bytes),
-        Format::Bmp | Format::Tiff => None,
-    }
+    let cleaned = match format {
+        Format::Jpeg => Cleaned { bytes: jpeg(bytes)?.bytes, animated: false },
+        Format::Png => png(bytes)?,
+        Format::Gif => gif(bytes)?,
+        Format::WebP => webp(bytes)?,
+        Format::Bmp | Format::Tiff => return None,
+    };
+    let size = |bytes: &[u8]| header::read(bytes, format).map(|header| (header.width, header.height));
+    (size(&cleaned.bytes) == size(bytes)).then_some(cleaned)
 }
 
 /// A JPEG in its plain form: JFIF as of version 1, segments without bytes between them, and an end.
