@@ -253,7 +253,7 @@ fn it_is_served_there_and_nowhere_else() {
 }
 
 #[test]
-fn an_address_that_is_taken_is_a_mistake_of_the_configuration() {
+fn an_address_that_is_taken_is_told_with_its_setting() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     let address = taken.local_addr().expect("a bound socket has an address").to_string();
     let scratch = Scratch::new();
@@ -262,6 +262,7 @@ fn an_address_that_is_taken_is_a_mistake_of_the_configuration() {
     let text = properties(0, NO_XMPP, &scratch.join("media"), &[("admin.bind", &address)]);
     fs::write(&file, text).expect("the scratch directory takes files");
     let (status, printed) = program(&["-c", &file.display().to_string()]);
-    assert_eq!(status, 78, "{printed}");
+    // As for the addresses of HTTP: it may be free in a moment, so a service manager may try again.
+    assert_eq!(status, 1, "{printed}");
     assert!(printed.contains("admin.bind") && printed.contains(&address), "{printed}");
 }
