@@ -34,7 +34,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("web", &["model", "media_type", "http", "store", "preview", "media", "uploads", "access"]),
     // Of xmpp the same types.
     ("component", &["model", "http", "xmpp", "uploads"]),
-    ("admin", &["model", "http", "store", "media", "uploads", "access"]),
+    ("admin", &["model", "http", "store", "media", "access"]),
     ("config", &["model", "http", "xmpp", "store", "preview", "media", "uploads", "access", "web"]),
     (
         "daemon",

@@ -89,12 +89,13 @@ const FORGET: &str = "DELETE FROM uploads WHERE id IN (SELECT id FROM uploads \
 const ROWS: &str =
     "SELECT id, file, fileSize FROM uploads WHERE id > $1 AND file IS NOT NULL ORDER BY id LIMIT $2";
 
-/// Notes that the files of uploads must go. $1 and on: ids.
+/// Notes that the files of uploads must go, in one order, so that two transactions do not wait for each other. $1 and on:
+/// ids.
 static REMOVE: LazyLock<String> = LazyLock::new(|| {
     let ids = parameters(1, limits::UPLOAD_BATCH);
     format!(
         "INSERT INTO removals (folder, file, reason) SELECT '.uploads', file, 'upload' FROM uploads \
-         WHERE file IS NOT NULL AND id IN ({ids}) ON CONFLICT DO NOTHING"
+         WHERE file IS NOT NULL AND id IN ({ids}) ORDER BY id ON CONFLICT DO NOTHING"
     )
 });
 

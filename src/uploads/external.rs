@@ -164,10 +164,7 @@ fn claims(secret: &[u8], token: &str) -> Option<Value> {
 
 /// A date in seconds since 1970, which JSON may write with a fraction.
 fn time(seconds: f64) -> Timestamp {
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "a number that is too large becomes the last there is"
-    )]
+    // A number that is too large becomes the last there is.
     Timestamp::from_micros((seconds * 1_000_000.0) as i64)
 }
 

@@ -3,7 +3,6 @@
 //! The address alone gives access to the file: nobody is asked for credentials, and logs show its beginning only.
 //! Clients show the text of a refusal to people, so it is one sentence, unless JSON is asked for.
 
-use std::borrow::Cow;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -234,7 +233,7 @@ fn refused(exchange: &Exchange, refusal: Refusal) -> Response {
     if exchange.headers("Accept").iter().any(|list| asks_for_json(list)) {
         return with_allow(Response::refusal(refusal), refusal);
     }
-    let text = Cow::Borrowed(row.detail).into_owned().into_bytes();
+    let text = row.detail.as_bytes().to_vec();
     let mut response = Response::bytes(row.status, "text/plain; charset=utf-8", text)
         .header("X-Content-Type-Options", "nosniff")
         .header("Cache-Control", "no-store");
