@@ -872,7 +872,7 @@ pub(super) fn a_second_deletion_finds_nothing(bench: &impl Bench) {
 
 pub(super) fn the_version_of_the_schema_is_told(bench: &impl Bench) {
     let store = bench.store();
-    assert_eq!(store.schema_version().unwrap(), Some(super::CURRENT));
+    assert_eq!(store.schema_version().unwrap(), Some(CURRENT));
     bench.execute("INSERT INTO schema_version (version) VALUES (99)");
     let version = store.schema_version().unwrap();
     assert_eq!(version, Some(99));
