@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
-use media_server::access::{Gate, GateOutput, Granted, Request, RequestId, Settings, credentials};
+use media_server::access::{
+    ConfirmAddress, ConfirmStanza, Gate, GateOutput, Granted, Purpose, Request, RequestId, Settings,
+    credentials,
+};
 use media_server::clock::{Clock, Timestamp};
 use media_server::model::{BareJid, Method, Need};
 use media_server::xmpp::stream::{StreamEvent, StreamParser};
@@ -70,6 +73,8 @@ impl Run {
             domains: vec!["example.com".parse().expect("a domain")],
             reply_timeout: Duration::from_secs(30),
             cache_ttl: Duration::from_secs(20),
+            confirm_stanza: ConfirmStanza::Message,
+            confirm_address: ConfirmAddress::Full,
             pending_per_user: 8,
             pending_per_address: 256,
             pending_total: 1024,
@@ -108,6 +113,9 @@ impl Run {
                 client: None,
                 method: Method::Post,
                 url: URL.to_owned(),
+                purpose: Purpose::Upload,
+                address: None,
+                origin: None,
             };
             let (id, out) = self.gate.ask(self.now, request, number);
             self.ids.push(id);

@@ -14,16 +14,18 @@ mod gate;
 mod iq;
 mod lookup;
 mod random;
+mod refused_rights;
 mod request;
 mod rights;
 mod settings;
 mod shared_gate;
 #[cfg(test)]
 mod testing;
+pub mod text;
 
-pub use counts::{ConfirmationCounts, Counts, LinkCounts, LookupCounts, LookupCountsByKind};
+pub use counts::{ConfirmationCounts, Counts, LinkCounts, LookupCounts, LookupCountsByKind, RightsRefused};
 pub use credentials::Credentials;
 pub use gate::{Gate, GateOutput};
-pub use request::{Decision, Granted, Request, RequestId};
-pub use settings::{DomainRule, Settings};
+pub use request::{Decision, Granted, Item, Purpose, Request, RequestId};
+pub use settings::{ConfirmAddress, ConfirmStanza, DomainRule, Settings};
 pub use shared_gate::{OnDecision, SharedGate};

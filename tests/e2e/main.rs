@@ -2,6 +2,7 @@
 //!
 //! One binary, so that the tests share one site; each makes users and channels of its own there.
 
+mod asked;
 mod commands;
 mod conformance;
 mod crash;
@@ -25,6 +26,7 @@ mod private_channels;
 mod quota;
 mod rate;
 mod reload;
+mod replies;
 mod schema;
 mod site;
 mod smuggling;

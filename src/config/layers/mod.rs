@@ -221,6 +221,7 @@ fn web(values: &Values<'_>) -> Result<web::Settings> {
         endpoint: endpoint.map(|endpoint| endpoint.trim_end_matches('/').to_owned()),
         cache_max_age: values.need(&s::CACHE_MAX_AGE)?,
         cors: values.need(&s::HTTP_CORS_ORIGINS)?,
+        component: component(values)?.jid,
     })
 }
 
@@ -280,6 +281,8 @@ fn access(values: &Values<'_>) -> Result<access::Settings> {
         domains: values.get(&s::MEDIA_DOMAINS)?.unwrap_or_else(own),
         reply_timeout: values.need(&s::XMPP_REPLY_TIMEOUT)?,
         cache_ttl: values.need(&s::XMPP_CACHE_TTL)?,
+        confirm_stanza: values.need(&s::XMPP_CONFIRM_STANZA)?,
+        confirm_address: values.need(&s::XMPP_CONFIRM_ADDRESS)?,
         pending_per_user: values.need(&s::XMPP_PENDING_PER_USER_MAX)?,
         pending_per_address: values.need(&s::XMPP_PENDING_PER_ADDRESS_MAX)?,
         pending_total: values.need(&s::XMPP_PENDING_MAX)?,
