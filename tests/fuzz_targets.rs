@@ -24,6 +24,8 @@ mod names;
 mod previews;
 #[path = "../fuzz/targets/properties.rs"]
 mod properties;
+#[path = "../fuzz/targets/replies.rs"]
+mod replies;
 #[path = "../fuzz/targets/requests.rs"]
 mod requests;
 #[path = "../fuzz/targets/stream.rs"]
@@ -56,6 +58,7 @@ const TARGETS: &[Target] = &[
     ("names", names::hold),
     ("previews", previews::hold),
     ("properties", properties::hold),
+    ("replies", replies::hold),
     ("requests", requests::hold),
     ("stream", stream::hold),
 ];
