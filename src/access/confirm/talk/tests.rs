@@ -582,8 +582,13 @@ fn no_text_confirms_more_than_what_the_person_was_shown() {
                         7 => format!("transaction{id:02}"),
                         _ => "hello".to_owned(),
                     };
-                    // People say yes to something that they see.
-                    if text != "ok" || chat.confirmations.len() > 0 {
+                    // People say yes to something that they see, and "all" to a list.
+                    let sees = match text.as_str() {
+                        "ok" => chat.confirmations.len() > 0,
+                        "all" => !view.list.is_empty(),
+                        _ => true,
+                    };
+                    if sees {
                         let delay = Duration::from_millis(dice.below(4000) as u64);
                         in_flight.push((chat.now + delay, view.clone(), text));
                     }
