@@ -100,7 +100,7 @@ impl Run {
         run
     }
 
-    /// One request that will be confirmed, so that affiliations are asked for, and three that won't.
+    /// Four requests; for all but the second, affiliations are asked for before anybody is.
     fn ask_all(&mut self) {
         let author = Some("somebody@example.com".parse().expect("a JID"));
         let needs = [Need::Publish, Need::Read, Need::Publish, Need::Modify { author }];
@@ -120,7 +120,7 @@ impl Run {
             let (id, out) = self.gate.ask(self.now, request, number);
             self.ids.push(id);
             self.take(out);
-            if number == 0 {
+            if number == 0 && !self.prompts.is_empty() {
                 let prompt = self.prompts.remove(0);
                 let address = |name| prompt.attribute(name).expect("both addresses").to_owned();
                 let echo = prompt.clone().with("from", address("to")).with("to", address("from"));
