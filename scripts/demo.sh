@@ -157,6 +157,8 @@ xmpp.connection.username=mediaserver
 xmpp.connection.password=$password
 xmpp.connection.securitymode=disabled
 media.storage.root=$scratch/media
+# Shorter than the default: a stranger waits for the refusal.
+xmpp.reply.timeout=5s
 END
 echo "\$ buddycloud-media-server -c $scratch/mediaserver.properties"
 "$server" -c "$scratch/mediaserver.properties" >"$scratch/mediaserver.log" 2>&1 &

@@ -228,6 +228,52 @@ pub const CACHE_ENTRIES: usize = 10_000;
 pub const REPLY_TIME: Duration = Duration::from_secs(3600);
 /// How long a failed lookup is remembered, unless `xmpp.cache.ttl` is shorter.
 pub const FAILURE_TTL: Duration = Duration::from_secs(5);
+/// How often the log tells that a channel service refuses our account.
+pub const RIGHTS_WARNING: Duration = Duration::from_secs(60);
+/// How long `/healthz` tells it.
+pub const RIGHTS_REFUSED: Duration = Duration::from_secs(600);
+/// The share of `xmpp.pending.per.user.max` that one client network may have: 3 of 8. At least one prompt.
+pub const PROMPTS_OF_NETWORK: (usize, usize) = (3, 8);
+/// The share that is kept for networks for which the user has confirmed a request: 2 of 8.
+pub const PROMPTS_KEPT: (usize, usize) = (2, 8);
+/// Prompts that expire in a row before the user is asked only once in [`RARE_PROMPT`] for networks never confirmed for.
+pub const UNANSWERED_PROMPTS: u32 = 5;
+/// See [`UNANSWERED_PROMPTS`].
+pub const RARE_PROMPT: Duration = Duration::from_secs(600);
+/// How long, after a message of the user, the kept share is open to networks that have no prompt pending.
+pub const PLACES_OPEN: Duration = Duration::from_secs(120);
+/// How long a network counts as one for which the user has confirmed a request.
+pub const NETWORK_CONFIRMED: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Networks of one user that are known to be such.
+pub const NETWORKS_CONFIRMED: usize = 8;
+/// Users whose networks, unanswered prompts and ended prompts are known: up to 7 KB each, but few have that much.
+pub const PEOPLE: usize = 8192;
+/// Ended prompts of one user that a reply may name.
+pub const PROMPTS_ENDED: usize = 16;
+/// How long after its beginning a reply may name a prompt.
+pub const PROMPT_NAMED: Duration = Duration::from_secs(600);
+/// A yes that comes so soon after a prompt may have been meant for another one.
+pub const PROMPT_FRESH: Duration = Duration::from_secs(5);
+/// How long after its end a prompt is one that such a yes may have been meant for.
+pub const PROMPT_RECENT: Duration = Duration::from_secs(60);
+/// Entries of a list of prompts.
+pub const LISTED_PROMPTS: usize = 20;
+/// The numbers of lists begin anew beyond this one: texts hold three digits.
+pub const LIST_NUMBERS: u32 = 900;
+/// Lists that one user is sent in [`TEXT_PAUSE`].
+pub const LISTS: u32 = 10;
+/// Clients of one user that have lists of their own.
+pub const LISTS_KEPT: usize = 4;
+/// How long one user is not told the same again: what to reply, that a request has ended, that we read no encrypted texts.
+pub const TEXT_PAUSE: Duration = Duration::from_secs(60);
+/// Such texts to all users together in that time. Services that reply to each other must not make more of them.
+pub const TEXTS: u32 = 1000;
+/// Characters of a text that are read to see whether it confirms or denies.
+pub const REPLY_CHARS: usize = 64;
+/// Characters of a transaction id that may confirm a request by itself.
+pub const DISTINCT_ID_CHARS: usize = 8;
+/// Characters of a channel's address, of a transaction id or of a web page's host that people are shown.
+pub const SHOWN_CHARS: usize = 64;
 
 /// Wait for a database connection from the pool, and for connecting.
 pub const DATABASE_WAIT: Duration = Duration::from_secs(5);

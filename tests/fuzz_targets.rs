@@ -28,6 +28,8 @@ mod names;
 mod previews;
 #[path = "../fuzz/targets/properties.rs"]
 mod properties;
+#[path = "../fuzz/targets/replies.rs"]
+mod replies;
 #[path = "../fuzz/targets/requests.rs"]
 mod requests;
 #[path = "../fuzz/targets/slots.rs"]
@@ -68,6 +70,7 @@ const TARGETS: &[Target] = &[
     ("names", names::hold),
     ("previews", previews::hold),
     ("properties", properties::hold),
+    ("replies", replies::hold),
     ("requests", requests::hold),
     ("slots", slots::hold),
     ("stream", stream::hold),

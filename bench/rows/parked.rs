@@ -9,7 +9,7 @@ use crate::options::Options;
 use crate::process::Tree;
 use crate::report::{Goal, Report};
 use crate::rounds::{Side, alternate};
-use crate::site::{PRIVATE, PUBLIC, Site, file, token};
+use crate::site::{PUBLIC, Site, file, token};
 use crate::support::prosody::DOMAIN;
 use crate::support::scratch::Scratch;
 use crate::support::xmpp_client::{Client, Policy};
@@ -52,7 +52,7 @@ pub fn confirmations(options: &Options, report: &mut Report) {
     drop(waiting);
 }
 
-/// Requests in the name of a user who says nothing.
+/// Requests to the channel of a user who says nothing.
 fn park(site: &Site, silent: &Client) -> Vec<TcpStream> {
     let mut waiting = Vec::new();
     while waiting.len() < PARKED {
@@ -64,10 +64,10 @@ fn park(site: &Site, silent: &Client) -> Vec<TcpStream> {
 
 fn ask(site: &Site, silent: &Client) -> TcpStream {
     let mut socket = TcpStream::connect(("127.0.0.1", site.server.port())).expect("the server listens");
-    let token = token(silent.jid());
+    let (token, channel) = (token(silent.jid()), silent.bare());
     let mut head = String::new();
     let _ =
-        write!(head, "GET /{PRIVATE} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {token}\r\n\r\n");
+        write!(head, "GET /{channel} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {token}\r\n\r\n");
     socket.write_all(head.as_bytes()).expect("the server takes requests");
     socket
 }

@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
-use media_server::access::{Gate, GateOutput, Granted, Request, RequestId, Settings, credentials};
+use media_server::access::{
+    ConfirmAddress, ConfirmStanza, Gate, GateOutput, Granted, Intent, Request, RequestId, Settings,
+    credentials,
+};
 use media_server::clock::{Clock, Timestamp};
 use media_server::model::{BareJid, Method, Need};
 use media_server::xmpp::stream::{StreamEvent, StreamParser};
@@ -70,6 +73,8 @@ impl Run {
             domains: vec!["example.com".parse().expect("a domain")],
             reply_timeout: Duration::from_secs(30),
             cache_ttl: Duration::from_secs(20),
+            confirm_stanza: ConfirmStanza::Message,
+            confirm_address: ConfirmAddress::Full,
             pending_per_user: 8,
             pending_per_address: 256,
             pending_total: 1024,
@@ -96,7 +101,7 @@ impl Run {
         run
     }
 
-    /// One request that will be confirmed, so that affiliations are asked for, and three that won't.
+    /// Four requests; for all but the second, affiliations are asked for before anybody is.
     fn ask_all(&mut self) {
         let author = Some("somebody@example.com".parse().expect("a JID"));
         let needs = [Need::Publish, Need::Read, Need::Publish, Need::Modify { author }];
@@ -109,11 +114,14 @@ impl Run {
                 client: None,
                 method: Method::Post,
                 url: URL.to_owned(),
+                intent: Intent::Upload,
+                address: None,
+                origin: None,
             };
             let (id, out) = self.gate.ask(self.now, request, number);
             self.ids.push(id);
             self.take(out);
-            if number == 0 {
+            if number == 0 && !self.prompts.is_empty() {
                 let prompt = self.prompts.remove(0);
                 let address = |name| prompt.attribute(name).expect("both addresses").to_owned();
                 let echo = prompt.clone().with("from", address("to")).with("to", address("from"));

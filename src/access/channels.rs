@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::caches::Caches;
-use super::counts::LookupCountsByKind;
+use super::counts::{LookupCountsByKind, RightsRefused};
 use super::discovery::Discovery;
 use super::iq::{self, IqReply, IqRequest};
 use super::lookup::{Conclusion, Lookup, LookupProtocol, LookupResult, LookupStep, LookupValue};
 use super::random::hex_id;
+use super::refused_rights::RefusedRights;
 use super::reports::Reports;
 use super::request::RequestId;
 use super::rights::{AccessProtocol, AffiliationProtocol};
@@ -39,6 +40,7 @@ pub(super) struct Channels {
     events: VecDeque<LookupEvent>,
     counts: LookupCountsByKind,
     reports: Reports,
+    refused_rights: RefusedRights,
 }
 
 struct LookupLimits {
@@ -95,12 +97,18 @@ impl Channels {
             events: VecDeque::new(),
             counts: LookupCountsByKind::default(),
             reports: Reports::new(),
+            refused_rights: RefusedRights::default(),
         }
     }
 
     /// Counters since the start.
     pub(super) fn counts(&self) -> LookupCountsByKind {
         self.counts
+    }
+
+    /// Lookups that a channel service refused to our account.
+    pub(super) fn rights_refused(&self) -> RightsRefused {
+        self.refused_rights.counts()
     }
 
     /// Replaces times and limits; lookups under way and cached results keep their times.
@@ -131,12 +139,16 @@ impl Channels {
 
     /// Whether the cache says that everyone may read this channel.
     pub(super) fn is_open(&mut self, now: Instant, channel: &Channel) -> bool {
-        let lookup = Lookup::Access(channel.clone());
-        let is_open =
-            matches!(self.caches.get(now, &lookup), Some(Ok(LookupValue::Access(AccessModel::Open))));
+        let is_open = self.is_known_open(now, channel);
         // Other cached results are counted when the request itself looks them up.
-        self.counts.of(&lookup).cached += u64::from(is_open);
+        self.counts.access.cached += u64::from(is_open);
         is_open
+    }
+
+    /// The same, for no request that counts.
+    pub(super) fn is_known_open(&mut self, now: Instant, channel: &Channel) -> bool {
+        let cached = self.caches.get(now, &Lookup::Access(channel.clone()));
+        matches!(cached, Some(Ok(LookupValue::Access(AccessModel::Open))))
     }
 
     /// Begins a lookup for which no request waits yet.
@@ -280,11 +292,8 @@ impl Channels {
     /// Sends the first IQs of a lookup to this entity.
     fn ask(&mut self, now: Instant, lookup: &Lookup, to: Option<Jid>) {
         let Some(to) = to else {
-            return self.finish(
-                now,
-                lookup,
-                &Conclusion { result: Ok(lookup.default_value()), certain: false },
-            );
+            let conclusion = Conclusion { result: lookup.without_service(), certain: false };
+            return self.finish(now, lookup, &conclusion);
         };
         let Some(running) = self.running.get_mut(lookup) else { return };
         let mut protocol: Box<dyn LookupProtocol> = match lookup {
@@ -322,7 +331,14 @@ impl Channels {
         let protocol = self.running.get_mut(&sent.lookup).and_then(|running| running.protocol.as_mut());
         match protocol.map(|protocol| protocol.reply(sent.number, reply)) {
             Some(LookupStep::Send(requests)) => self.send(now, &sent.lookup, requests),
-            Some(LookupStep::Done(conclusion)) => self.finish(now, &sent.lookup, &conclusion),
+            Some(LookupStep::Done(conclusion)) => {
+                if let (Err(Refusal::RightsUntold), Lookup::Affiliation(channel, _), Some(own)) =
+                    (&conclusion.result, &sent.lookup, &self.own)
+                {
+                    self.refused_rights.note(now, &sent.to, own, channel);
+                }
+                self.finish(now, &sent.lookup, &conclusion);
+            }
             Some(LookupStep::Wait) | None => {}
         }
     }
@@ -347,7 +363,9 @@ impl Channels {
     fn remember(&mut self, now: Instant, lookup: &Lookup, conclusion: &Conclusion) {
         let ttl = match conclusion.result {
             Ok(_) if conclusion.certain => self.limits.cache_ttl,
-            Ok(_) | Err(Refusal::ChannelServiceDown) => self.limits.cache_ttl.min(limits::FAILURE_TTL),
+            Ok(_) | Err(Refusal::ChannelServiceDown | Refusal::RightsUntold) => {
+                self.limits.cache_ttl.min(limits::FAILURE_TTL)
+            }
             // These are about this server, not about the channel.
             Err(_) => Duration::ZERO,
         };

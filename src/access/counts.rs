@@ -1,5 +1,7 @@
 //! Counters of the gate, for `/metrics` and `/healthz`.
 
+use std::time::Instant;
+
 use super::lookup::Lookup;
 use crate::model::Refusal;
 
@@ -18,6 +20,17 @@ pub struct Counts {
     pub confirmations: ConfirmationCounts,
     /// Lookups at channel services.
     pub lookups: LookupCountsByKind,
+    /// Lookups that a channel service refused to our account.
+    pub rights_refused: RightsRefused,
+}
+
+/// Lookups of affiliations that a channel service refused to our account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RightsRefused {
+    /// How many.
+    pub count: u64,
+    /// When the last one was.
+    pub last: Option<Instant>,
 }
 
 /// The state of a link to the XMPP server.
@@ -50,9 +63,12 @@ impl ConfirmationCounts {
         match result {
             Ok(_) => self.confirmed += 1,
             Err(Refusal::Denied) => self.denied += 1,
-            Err(Refusal::TooManyPending | Refusal::TooManyForUser | Refusal::TooManyForAddress) => {
-                self.limited += 1;
-            }
+            Err(
+                Refusal::TooManyPending
+                | Refusal::TooManyForUser
+                | Refusal::TooManyForAddress
+                | Refusal::UserSilent,
+            ) => self.limited += 1,
             Err(_) => {}
         }
     }
@@ -113,6 +129,7 @@ mod tests {
         test.ask(3, request(Need::Publish));
         test.wait(REPLY_TIMEOUT);
         test.ask(4, request(Need::Publish));
+        test.play(&service);
         test.down(Link::Component);
         test.ask(5, request(Need::Publish));
         test.up(Link::Component);

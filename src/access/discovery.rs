@@ -101,7 +101,9 @@ impl LookupProtocol for Discovery {
     fn reply(&mut self, number: usize, reply: IqReply<'_>) -> LookupStep {
         match (number.checked_sub(1), reply) {
             (None, IqReply::Result(iq)) => self.ask_candidates(iq::items(iq, limits::DISCOVERY_ITEMS)),
-            (None, IqReply::Refused | IqReply::Unreachable) => self.ask_candidates(Vec::new()),
+            (None, IqReply::NotFound | IqReply::Refused | IqReply::Unreachable) => {
+                self.ask_candidates(Vec::new())
+            }
             (None, IqReply::Silence) => LookupStep::failed(),
             (Some(candidate), reply) => self.take_identity(candidate, reply),
         }

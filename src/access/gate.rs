@@ -10,7 +10,7 @@ use super::confirm::{ConfirmationResult, Confirmations};
 use super::counts::Counts;
 use super::disco::{self, About};
 use super::lookup::Lookup;
-use super::request::{Decision, ParkedRequest, Request, RequestId, RequestStep};
+use super::request::{Confirmation, Decision, ParkedRequest, Request, RequestId, RequestStep};
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::limits;
@@ -72,6 +72,7 @@ impl<P> Gate<P> {
         counts.parked = self.requests.len();
         counts.pending = self.confirmations.len();
         counts.lookups = self.channels.counts();
+        counts.rights_refused = self.channels.rights_refused();
         counts
     }
 
@@ -84,7 +85,7 @@ impl<P> Gate<P> {
     /// `service_name` has no effect until the client's link is up again.
     pub fn set_settings(&mut self, mut settings: Settings) {
         settings.reply_timeout = settings.reply_timeout.min(limits::REPLY_TIME);
-        self.confirmations.set_limits(&settings);
+        self.confirmations.set_settings(&settings);
         self.channels.set_limits(&settings);
         self.settings = settings;
     }
@@ -137,11 +138,7 @@ impl<P> Gate<P> {
         let asks_us = matches!(stanza.attribute("type"), Some("get" | "set"));
         match link {
             _ if stanza.is("iq", ns::CLIENT) && asks_us => out.extend(self.reply(now, link, stanza)),
-            Link::Component => {
-                if let Some((id, result)) = self.confirmations.decide(now, stanza) {
-                    self.confirmed(now, id, result, &mut out);
-                }
-            }
+            Link::Component => self.take_reply(now, stanza, &mut out),
             Link::Client if stanza.is("iq", ns::CLIENT) => self.channels.reply(now, stanza),
             Link::Client => {}
         }
@@ -194,7 +191,7 @@ impl<P> Gate<P> {
         match link {
             Link::Component => {
                 self.component = None;
-                let pending = self.confirmations.clear();
+                let pending = self.confirmations.clear(now);
                 self.counts.confirmations.abandoned += pending.len() as u64;
                 self.refuse(pending, Refusal::XmppDown, &mut out);
             }
@@ -210,7 +207,8 @@ impl<P> Gate<P> {
     /// Refuses all requests that wait or come later.
     pub fn stop(&mut self) -> Vec<GateOutput<P>> {
         self.stopping = true;
-        self.counts.confirmations.abandoned += self.confirmations.clear().len() as u64;
+        self.counts.confirmations.abandoned += self.confirmations.len() as u64;
+        self.confirmations = Confirmations::new(&self.settings);
         let waiting = std::mem::take(&mut self.requests).into_values();
         waiting.map(|request| GateOutput::Decide(request.parked, Err(Refusal::Stopping))).collect()
     }
@@ -238,10 +236,10 @@ impl<P> Gate<P> {
                         }
                     }
                 }
-                RequestStep::Confirm => match self.begin_confirmation(now, id, &request.request) {
-                    Ok(stanza) => {
+                RequestStep::Confirm(how) => match self.begin_confirmation(now, id, &request.request, how) {
+                    Ok(prompt) => {
                         request.awaited = None;
-                        out.push(GateOutput::Send(Link::Component, stanza));
+                        out.extend(prompt.map(|prompt| GateOutput::Send(Link::Component, prompt)));
                         break;
                     }
                     Err(refusal) => {
@@ -254,15 +252,35 @@ impl<P> Gate<P> {
         self.requests.insert(id, request);
     }
 
+    /// Begins a confirmation; returns the prompt, if the user is to be asked.
     fn begin_confirmation(
         &mut self,
         now: Instant,
         id: RequestId,
         request: &Request,
-    ) -> Result<Element, Refusal> {
+        how: Confirmation,
+    ) -> Result<Option<Element>, Refusal> {
         let credentials = request.credentials.as_ref().map_err(|refusal| *refusal)?;
-        let component = self.component.as_ref().ok_or(Refusal::XmppDown)?;
-        self.confirmations.begin(now, &component.jid, id, request, credentials)
+        let component = &self.component.as_ref().ok_or(Refusal::XmppDown)?.jid;
+        let known_open = how.access.is_none() && self.channels.is_known_open(now, &request.channel);
+        if !how.shown {
+            log::debug!(
+                "{} has no right to this at {}: not asked",
+                credentials.jid().bare(),
+                request.channel
+            );
+        }
+        self.confirmations.begin(now, component, id, (request, credentials), how, known_open)
+    }
+
+    /// Takes a stanza of the component's link that is no request.
+    fn take_reply(&mut self, now: Instant, stanza: &Element, out: &mut Vec<GateOutput<P>>) {
+        let Some(component) = &self.component else { return };
+        let reaction = self.confirmations.take(now, &component.jid, stanza);
+        out.extend(reaction.send.into_iter().map(|stanza| GateOutput::Send(Link::Component, stanza)));
+        for (id, result) in reaction.decided {
+            self.confirmed(now, id, result, out);
+        }
     }
 
     fn confirmed(
@@ -292,7 +310,7 @@ impl<P> Gate<P> {
             match event {
                 LookupEvent::Send(iq) => out.push(GateOutput::Send(Link::Client, iq)),
                 LookupEvent::Found(id, result) => {
-                    if let Some(request) = self.requests.remove(&id) {
+                    if let Some(mut request) = self.requests.remove(&id) {
                         let step = request.found(result);
                         self.advance(now, id, request, step, out);
                     }
@@ -319,5 +337,7 @@ impl<P> Gate<P> {
     }
 }
 
+#[cfg(test)]
+mod secrecy_tests;
 #[cfg(test)]
 mod tests;

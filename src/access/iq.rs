@@ -14,7 +14,9 @@ pub(super) struct IqRequest {
 pub(super) enum IqReply<'a> {
     /// The IQ of type `result`.
     Result(&'a Element),
-    /// The entity does not know the answer, or does not tell it.
+    /// The entity does not know what it is asked about.
+    NotFound,
+    /// The entity does not tell it to us.
     Refused,
     /// The entity can't be reached, or failed.
     Unreachable,
@@ -43,6 +45,8 @@ fn classify(error: &Element) -> IqReply<'static> {
         IqReply::Silence
     } else if ["remote-server-not-found", "service-unavailable", "internal-server-error"].iter().any(has) {
         IqReply::Unreachable
+    } else if has(&"item-not-found") || has(&"gone") {
+        IqReply::NotFound
     } else {
         IqReply::Refused
     }
@@ -157,15 +161,18 @@ mod tests {
     }
 
     #[test]
-    fn stanza_errors_are_sorted_into_three_kinds() {
+    fn stanza_errors_are_sorted_into_four_kinds() {
         let question = element("iq", ns::CLIENT, &[("id", "i"), ("to", "x")], &[]);
         let sorted = |kind: &str, condition: &str| match read(&error(&question, kind, condition)) {
+            Some(IqReply::NotFound) => "not found",
             Some(IqReply::Refused) => "refused",
             Some(IqReply::Unreachable) => "unreachable",
             Some(IqReply::Silence) => "silence",
             Some(IqReply::Result(_)) | None => "other",
         };
-        assert_eq!(sorted("cancel", "item-not-found"), "refused");
+        assert_eq!(sorted("cancel", "item-not-found"), "not found");
+        assert_eq!(sorted("cancel", "gone"), "not found");
+        assert_eq!(sorted("cancel", "not-allowed"), "refused");
         assert_eq!(sorted("auth", "forbidden"), "refused");
         assert_eq!(sorted("cancel", "service-unavailable"), "unreachable");
         assert_eq!(sorted("cancel", "remote-server-not-found"), "unreachable");

@@ -30,12 +30,12 @@ pub(super) enum LookupValue {
 pub(super) type LookupResult = Result<LookupValue, Refusal>;
 
 impl Lookup {
-    /// The value where no entity can be asked: no channel is public, and no user has an affiliation.
-    pub(super) fn default_value(&self) -> LookupValue {
+    /// The result where the domain has no channel service: no channel is public, and nobody tells who may do what.
+    pub(super) fn without_service(&self) -> LookupResult {
         match self {
-            Self::Service(_) => LookupValue::Service(None),
-            Self::Access(_) => LookupValue::Access(AccessModel::Private),
-            Self::Affiliation(..) => LookupValue::Affiliation(Affiliation::None),
+            Self::Service(_) => Ok(LookupValue::Service(None)),
+            Self::Access(_) => Ok(LookupValue::Access(AccessModel::Private)),
+            Self::Affiliation(..) => Err(Refusal::RightsUntold),
         }
     }
 }

@@ -14,6 +14,7 @@ mod gate;
 mod iq;
 mod lookup;
 mod random;
+mod refused_rights;
 mod reports;
 mod request;
 mod rights;
@@ -22,10 +23,11 @@ mod shared_gate;
 pub mod survey;
 #[cfg(test)]
 mod testing;
+pub mod text;
 
-pub use counts::{ConfirmationCounts, Counts, LinkCounts, LookupCounts, LookupCountsByKind};
+pub use counts::{ConfirmationCounts, Counts, LinkCounts, LookupCounts, LookupCountsByKind, RightsRefused};
 pub use credentials::Credentials;
 pub use gate::{Gate, GateOutput};
-pub use request::{Decision, Granted, Request, RequestId};
-pub use settings::{DomainRule, Settings};
+pub use request::{Decision, Granted, Intent, Item, Request, RequestId};
+pub use settings::{ConfirmAddress, ConfirmStanza, DomainRule, Settings};
 pub use shared_gate::{OnDecision, SharedGate};

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::lookup::{Lookup, LookupResult, LookupValue};
 use crate::cache::Cache;
 use crate::limits;
-use crate::model::Jid;
+use crate::model::{Jid, Refusal};
 
 /// The channel services that the log was told of, so that it is told of changes only.
 pub(super) struct Reports(Cache<String, Option<Jid>>);
@@ -20,6 +20,8 @@ impl Reports {
     pub(super) fn report(&mut self, now: Instant, lookup: &Lookup, result: &LookupResult) {
         match (lookup, result) {
             (Lookup::Service(domain), Ok(LookupValue::Service(found))) => self.service(now, domain, found),
+            // `RefusedRights` tells that, though less often.
+            (_, Err(Refusal::RightsUntold)) => {}
             (_, Ok(found)) => log::debug!("{lookup}: {found:?}"),
             (_, Err(refusal)) => log::warn!("no answer about the {lookup}: {refusal}"),
         }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::credentials::Credentials;
 use super::lookup::{Lookup, LookupResult, LookupValue};
-use crate::model::{AccessModel, BareJid, Channel, Method, Need, Refusal, may};
+use crate::model::{AccessModel, Affiliation, BareJid, Channel, MediaId, Method, Need, Refusal, may};
 
 /// An HTTP request as the gate sees it.
 #[derive(Clone, Debug)]
@@ -21,6 +21,40 @@ pub struct Request {
     pub method: Method,
     /// The URL that the user is asked to confirm, without its query.
     pub url: String,
+    /// What the user is told that the request does.
+    pub intent: Intent,
+    /// The client's address, to be told to the user; `None` if it is not known.
+    pub address: Option<IpAddr>,
+    /// The origin of the web page that sends the request (RFC 6454), unless that is the endpoint's own.
+    pub origin: Option<String>,
+}
+
+/// What a request does, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// Read the list of the channel's files.
+    List,
+    /// Read a file, its preview or its metadata.
+    Read,
+    /// Upload a file.
+    Upload,
+    /// Replace the channel's picture.
+    SetAvatar,
+    /// Change the description of a file.
+    Update(Item),
+    /// Delete a file.
+    Delete(Item),
+}
+
+/// A file that a request changes, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// The channel's picture.
+    Avatar,
+    /// This file, which exists: its id is not the requester's invention.
+    Media(MediaId),
+    /// A file that does not exist.
+    Unknown,
 }
 
 /// Why a request is allowed.
@@ -44,54 +78,99 @@ pub(super) struct ParkedRequest<P> {
     pub(super) parked: P,
     /// The lookup that it waits for. `None`: it waits for its confirmation.
     pub(super) awaited: Option<Lookup>,
+    /// The channel's access model, if it was looked up.
+    access: Option<AccessModel>,
     /// The user who confirmed it.
-    user: Option<BareJid>,
+    confirmed_by: Option<BareJid>,
 }
 
 /// What a request needs next.
 pub(super) enum RequestStep {
     LookUp(Lookup),
-    Confirm,
+    Confirm(Confirmation),
     Decide(Decision),
+}
+
+/// How a request is to be confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Confirmation {
+    /// Whether the user is asked. Otherwise nobody can confirm it, and it is refused when a prompt would expire: on a
+    /// private channel the time must not tell whether a user may do something.
+    pub(super) shown: bool,
+    /// The channel's access model, if it was looked up.
+    pub(super) access: Option<AccessModel>,
 }
 
 impl<P> ParkedRequest<P> {
     pub(super) fn new(request: Request, parked: P) -> Self {
-        Self { request, parked, awaited: None, user: None }
+        Self { request, parked, awaited: None, access: None, confirmed_by: None }
     }
 
     pub(super) fn first_step(&self) -> RequestStep {
-        match self.request.need {
-            Need::Read => RequestStep::LookUp(Lookup::Access(self.request.channel.clone())),
-            Need::Publish | Need::Modify { .. } => RequestStep::Confirm,
+        match (&self.request.need, &self.request.credentials) {
+            (Need::Publish | Need::Modify { .. }, Err(refusal)) => RequestStep::Decide(Err(*refusal)),
+            (Need::Publish | Need::Modify { .. }, Ok(credentials))
+                if self.needs_no_affiliation(credentials.jid().bare()) =>
+            {
+                self.confirm(true)
+            }
+            _ => RequestStep::LookUp(Lookup::Access(self.request.channel.clone())),
         }
     }
 
-    /// The step after `user` confirmed the request. The affiliation is looked up only now: before the confirmation, the
-    /// decision would tell a stranger who is a member.
+    /// The step after `user` confirmed the request. Their affiliation may have changed meanwhile.
     pub(super) fn confirmed(&mut self, user: BareJid) -> RequestStep {
-        let owner = user == *self.request.channel.jid();
-        let uploader = matches!(&self.request.need, Need::Modify { author: Some(author) } if *author == user);
-        if owner || uploader {
+        if self.needs_no_affiliation(&user) {
             return RequestStep::Decide(Ok(Granted::Owned(user)));
         }
-        self.user = Some(user.clone());
+        self.confirmed_by = Some(user.clone());
         RequestStep::LookUp(Lookup::Affiliation(self.request.channel.clone(), user))
     }
 
     /// The step after the awaited lookup has ended.
-    pub(super) fn found(&self, result: LookupResult) -> RequestStep {
-        match (result, &self.user) {
-            (Err(refusal), _) => RequestStep::Decide(Err(refusal)),
-            (Ok(LookupValue::Access(AccessModel::Open)), None) => RequestStep::Decide(Ok(Granted::Public)),
-            (Ok(LookupValue::Access(AccessModel::Private)), None) => RequestStep::Confirm,
-            (Ok(LookupValue::Affiliation(affiliation)), Some(user))
-                if may(affiliation, &self.request.need) =>
-            {
-                RequestStep::Decide(Ok(Granted::Owned(user.clone())))
-            }
-            // The affiliation does not suffice. A request looks up nothing else at this point.
-            (Ok(_), _) => RequestStep::Decide(Err(Refusal::Forbidden)),
+    pub(super) fn found(&mut self, result: LookupResult) -> RequestStep {
+        match result {
+            Err(refusal) => RequestStep::Decide(Err(refusal)),
+            Ok(LookupValue::Access(access)) => self.found_access(access),
+            Ok(LookupValue::Affiliation(affiliation)) => self.found_affiliation(affiliation),
+            // A request does not look up services.
+            Ok(LookupValue::Service(_)) => RequestStep::Decide(Err(Refusal::Internal)),
         }
+    }
+
+    fn found_access(&mut self, access: AccessModel) -> RequestStep {
+        self.access = Some(access);
+        if access == AccessModel::Open && self.request.need == Need::Read {
+            return RequestStep::Decide(Ok(Granted::Public));
+        }
+        match &self.request.credentials {
+            Err(refusal) => RequestStep::Decide(Err(*refusal)),
+            Ok(credentials) if self.needs_no_affiliation(credentials.jid().bare()) => self.confirm(true),
+            Ok(credentials) => {
+                let user = credentials.jid().bare().clone();
+                RequestStep::LookUp(Lookup::Affiliation(self.request.channel.clone(), user))
+            }
+        }
+    }
+
+    /// On an open channel everybody may know who has which rights.
+    fn found_affiliation(&self, affiliation: Affiliation) -> RequestStep {
+        let allowed = may(affiliation, &self.request.need);
+        match (&self.confirmed_by, allowed) {
+            (Some(user), true) => RequestStep::Decide(Ok(Granted::Owned(user.clone()))),
+            (None, true) => self.confirm(true),
+            (None, false) if self.access == Some(AccessModel::Private) => self.confirm(false),
+            (_, false) => RequestStep::Decide(Err(Refusal::Forbidden)),
+        }
+    }
+
+    fn confirm(&self, shown: bool) -> RequestStep {
+        RequestStep::Confirm(Confirmation { shown, access: self.access })
+    }
+
+    /// The channel's owner may do everything, and uploaders may change their own files.
+    fn needs_no_affiliation(&self, user: &BareJid) -> bool {
+        let uploader = matches!(&self.request.need, Need::Modify { author: Some(author) } if author == user);
+        uploader || user == self.request.channel.jid()
     }
 }

@@ -1,9 +1,9 @@
 //! The IQs that ask a channel service who may read a channel, and which affiliation a user has. Without I/O.
 
 use super::iq::{self, AffiliationPage, IqReply, IqRequest};
-use super::lookup::{LookupProtocol, LookupStep, LookupValue};
+use super::lookup::{Conclusion, LookupProtocol, LookupStep, LookupValue};
 use crate::limits;
-use crate::model::{AccessModel, Affiliation, BareJid, Channel, Jid};
+use crate::model::{AccessModel, Affiliation, BareJid, Channel, Jid, Refusal};
 use crate::xmpp::{Element, ns};
 
 /// Asks who may read a channel: first the node's disco#info, which services tell everyone; then the node's
@@ -46,7 +46,7 @@ impl LookupProtocol for AccessProtocol {
                 None => LookupStep::assumed(LookupValue::Access(AccessModel::Private)),
             },
             // Services that don't support the request reply "service-unavailable", too.
-            IqReply::Refused | IqReply::Unreachable => {
+            IqReply::NotFound | IqReply::Refused | IqReply::Unreachable => {
                 LookupStep::assumed(LookupValue::Access(AccessModel::Private))
             }
             IqReply::Silence => LookupStep::failed(),
@@ -112,7 +112,8 @@ impl LookupProtocol for AffiliationProtocol {
                 Some(page) => self.take_page(&page),
                 None => LookupStep::assumed(LookupValue::Affiliation(Affiliation::None)),
             },
-            IqReply::Refused => LookupStep::assumed(LookupValue::Affiliation(Affiliation::None)),
+            IqReply::NotFound => LookupStep::assumed(LookupValue::Affiliation(Affiliation::None)),
+            IqReply::Refused => LookupStep::Done(Conclusion::refused(Refusal::RightsUntold)),
             IqReply::Unreachable | IqReply::Silence => LookupStep::failed(),
         }
     }

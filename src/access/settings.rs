@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::model::{BareJid, JidError};
 
-/// See the keys `media.domains`, `xmpp.reply.timeout`, `xmpp.cache.ttl`, `xmpp.pending.*`, `xmpp.lookups.*` and `upload.*`.
+/// See the keys `media.domains`, `xmpp.reply.timeout`, `xmpp.cache.ttl`, `xmpp.confirm.*`, `xmpp.pending.*`,
+/// `xmpp.lookups.*` and `upload.*`.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The domains whose channels are served.
@@ -13,6 +14,10 @@ pub struct Settings {
     pub reply_timeout: Duration,
     /// How long results of lookups are cached; zero: not at all.
     pub cache_ttl: Duration,
+    /// The stanza that asks a user.
+    pub confirm_stanza: ConfirmStanza,
+    /// What a prompt tells of the client's address.
+    pub confirm_address: ConfirmAddress,
     /// Confirmations that may be pending at one bare JID.
     pub pending_per_user: usize,
     /// Confirmations that may be pending for one client network.
@@ -35,6 +40,26 @@ impl Settings {
     pub(super) fn serves(&self, domain: &str) -> bool {
         self.domains.iter().any(|rule| rule.covers(domain))
     }
+}
+
+/// The stanza that asks a user to confirm a request (XEP-0070 section 4.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfirmStanza {
+    /// A message.
+    Message,
+    /// An IQ to a full JID; a message if the client does not know that IQ, and to a bare JID.
+    Auto,
+}
+
+/// What a prompt tells of the address of the client that sent the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfirmAddress {
+    /// All of it for a request that changes something, its network for one that reads.
+    Full,
+    /// Its network: an IPv4 /24, an IPv6 /48.
+    Network,
+    /// Nothing.
+    None,
 }
 
 /// Domains whose channels are served.

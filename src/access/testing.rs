@@ -8,8 +8,8 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::credentials::{Credentials, from_request};
 use super::gate::{Gate, GateOutput};
-use super::request::{Decision, Request, RequestId};
-use super::settings::Settings;
+use super::request::{Decision, Intent, Item, Request, RequestId};
+use super::settings::{ConfirmAddress, ConfirmStanza, Settings};
 use crate::clock::{Clock, Timestamp};
 use crate::model::{Method, Need, Refusal};
 use crate::xmpp::{Element, Link, ns};
@@ -28,6 +28,8 @@ pub(super) fn settings() -> Settings {
         domains: vec!["example.com".parse().unwrap()],
         reply_timeout: REPLY_TIMEOUT,
         cache_ttl: TTL,
+        confirm_stanza: ConfirmStanza::Message,
+        confirm_address: ConfirmAddress::Full,
         pending_per_user: 8,
         pending_per_address: 256,
         pending_total: 1024,
@@ -45,10 +47,10 @@ pub(super) fn credentials(jid: &str, transaction: &str) -> Result<Credentials, R
 
 /// Alice's request with transaction id `t`.
 pub(super) fn request(need: Need) -> Request {
-    let method = match need {
-        Need::Read => Method::Get,
-        Need::Publish => Method::Post,
-        Need::Modify { .. } => Method::Delete,
+    let (method, intent) = match need {
+        Need::Read => (Method::Get, Intent::Read),
+        Need::Publish => (Method::Post, Intent::Upload),
+        Need::Modify { .. } => (Method::Delete, Intent::Delete(Item::Unknown)),
     };
     Request {
         channel: ROOM.parse().unwrap(),
@@ -57,6 +59,9 @@ pub(super) fn request(need: Need) -> Request {
         client: None,
         method,
         url: URL.to_owned(),
+        intent,
+        address: None,
+        origin: None,
     }
 }
 
@@ -187,7 +192,7 @@ impl GateTest {
         self.stanza(Link::Component, &echo(&prompt));
     }
 
-    /// A request from beginning to end: asked, confirmed if a prompt comes, rights looked up.
+    /// A request from beginning to end: rights looked up, confirmed if a prompt comes, else left to its deadline.
     pub(super) fn decision_of(&mut self, request: Request, service: &FakeService) -> Decision {
         self.ask(0, request);
         self.play(service);
@@ -195,6 +200,9 @@ impl GateTest {
             self.stanza(Link::Component, &echo(&prompt));
         }
         self.play(service);
+        if self.decided.is_empty() {
+            self.wait(REPLY_TIMEOUT);
+        }
         let mut decided = self.decided();
         assert_eq!(decided.len(), 1, "{decided:?}");
         decided.remove(0).1

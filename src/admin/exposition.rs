@@ -238,6 +238,9 @@ impl Snapshot<'_> {
         by_kind("mediaserver_lookup_cache_hits_total", "Questions whose answer was known.", |counts| {
             counts.cached
         });
+        let help = "Lists of affiliations that a channel service refused to the server's account.";
+        let mut refused = text.family("mediaserver_lookups_refused_total", Counter, help);
+        refused.sample(&[], self.gate.rights_refused.count);
     }
 
     fn previews(&self, text: &mut MetricsText) {

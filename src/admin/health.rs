@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::probe::{HealthProbe, ProbeResult};
 use crate::access::Counts;
 use crate::http::Response;
+use crate::limits;
 use crate::media::Library;
 
 /// The parts that must be tried to know whether they work.
@@ -22,7 +23,13 @@ pub(super) struct HealthReport {
     /// Whether all parts work.
     ok: bool,
     parts: PartsHealth,
+    /// What operators should know though all parts work.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    notes: &'static [&'static str],
 }
+
+/// Any user may make a channel like that, so it says nothing about the server's parts.
+const RIGHTS_REFUSED: &str = "a channel service refuses this server's account the list of a channel's affiliations; the log names both";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 struct PartsHealth {
@@ -79,7 +86,9 @@ impl HealthReport {
             storage: PartHealth::of(storage),
             free_space: PartHealth { bytes: space.ok(), ..PartHealth::of(space.map(drop)) },
         };
-        Self { ok: parts.named().iter().all(|(_, part)| part.ok), parts }
+        let refused = counts.rights_refused.last.is_some_and(|at| at.elapsed() < limits::RIGHTS_REFUSED);
+        let notes = if refused { &[RIGHTS_REFUSED][..] } else { &[] };
+        Self { ok: parts.named().iter().all(|(_, part)| part.ok), parts, notes }
     }
 
     /// The response of `/healthz`.
@@ -118,8 +127,10 @@ impl PartHealth {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
-    use crate::access::LinkCounts;
+    use crate::access::{LinkCounts, RightsRefused};
 
     fn counts(component: bool, client: bool) -> Counts {
         let link = |up| LinkCounts { up, logins: 1 };
@@ -140,6 +151,18 @@ mod tests {
             assert_eq!(broken.response().status(), 503, "{part}");
             let wrong: Vec<_> = broken.parts().into_iter().filter(|(_, ok)| !ok).collect();
             assert_eq!(wrong, [(part, false)]);
+        }
+    }
+
+    #[test]
+    fn a_service_that_refuses_rights_is_noted_for_a_while_and_breaks_nothing() {
+        for (age, notes) in [(Duration::ZERO, 1), (limits::RIGHTS_REFUSED, 0)] {
+            let last = Instant::now().checked_sub(age);
+            let refused = Counts { rights_refused: RightsRefused { count: 1, last }, ..counts(true, true) };
+            let report = HealthReport::new(&refused, Ok(()), Ok(()), Ok(5));
+            let json = serde_json::to_value(report).unwrap();
+            assert_eq!(json.get("notes").and_then(|notes| notes.as_array()).map_or(0, Vec::len), notes);
+            assert_eq!(report.response().status(), 200);
         }
     }
 

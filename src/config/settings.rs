@@ -10,6 +10,7 @@ use super::types::{
     Boolean, Choice, Domain, Endpoint, FilePath, Host, Jdbc, KeystoreType, LongSecret, NotEmpty, Number,
     Password, SECURITY, Size, Text, Time, ValueType,
 };
+use crate::access::{ConfirmAddress, ConfirmStanza};
 use crate::limits;
 use crate::preview::Sandbox;
 use crate::uploads::Protocol;
@@ -222,6 +223,12 @@ settings! {
         "How long a user may take to confirm a request, and a server to reply.";
     XMPP_CACHE_TTL: Time = Time::seconds(0, 86_400), "xmpp.cache.ttl", Fixed("30s"), Reload,
         "How long discovered services, access models and affiliations are cached; 0 means not at all.";
+    XMPP_CONFIRM_STANZA: Choice<ConfirmStanza> = Choice(CONFIRM_STANZAS), "xmpp.confirm.stanza",
+        Fixed("message"), Reload,
+        "The stanza that asks a user to confirm a request.";
+    XMPP_CONFIRM_ADDRESS: Choice<ConfirmAddress> = Choice(CONFIRM_ADDRESSES), "xmpp.confirm.address",
+        Fixed("full"), Reload,
+        "What a user is told of the address that a request comes from.";
     XMPP_PENDING_PER_USER_MAX: Number<usize> = Number { min: 1, max: 1_000_000 },
         "xmpp.pending.per.user.max", Fixed("8"), Reload,
         "Pending confirmations of one user; more requests are answered 429.";
@@ -342,6 +349,12 @@ settings! {
 const SANDBOXES: &[(&str, Sandbox)] = &[("required", Sandbox::Required), ("off", Sandbox::Off)];
 
 const PROTOCOLS: &[(&str, Protocol)] = &[("jwt", Protocol::Jwt), ("v2", Protocol::V2), ("v", Protocol::V)];
+
+const CONFIRM_STANZAS: &[(&str, ConfirmStanza)] =
+    &[("message", ConfirmStanza::Message), ("auto", ConfirmStanza::Auto)];
+
+const CONFIRM_ADDRESSES: &[(&str, ConfirmAddress)] =
+    &[("full", ConfirmAddress::Full), ("network", ConfirmAddress::Network), ("none", ConfirmAddress::None)];
 
 const LEVELS: &[(&str, LevelFilter)] = &[
     ("error", LevelFilter::Error),

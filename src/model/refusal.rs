@@ -42,7 +42,7 @@ pub struct RefusalRow {
     pub status: u16,
     /// The `title` of the problem (RFC 9457): the same for every refusal of the kind.
     pub title: &'static str,
-    /// The `detail`: what to do about it.
+    /// The `detail`: what to do about it. `{component}` in it stands for the component's address.
     pub detail: &'static str,
     /// Seconds for `Retry-After`, where trying again may help.
     pub retry_after: Option<u32>,
@@ -73,7 +73,7 @@ refusals! {
     BadMimeType = 400 "Bad form", "The content type must look like type/subtype.";
     NoCredentials = 401 "Credentials needed", "Send base64(JID:transaction-id) as Basic credentials or as the parameter auth, and confirm the request in your XMPP client.";
     BadCredentials = 401 "Credentials not understood", "Credentials are base64(JID:transaction-id).";
-    NotConfirmed = 403 "Not confirmed", "The request was not confirmed over XMPP in time.";
+    NotConfirmed = 403 "Not confirmed", "The request was not confirmed over XMPP in time, or it is not allowed.";
     BadSlot = 403 "Upload not allowed", "This upload address is not valid; ask for a new one.";
     SlotEnded = 403 "Upload not allowed", "The time to send this file is over; ask for a new upload address.";
     SenderRefused = 403 "Upload not allowed", "You may not send files to this server.";
@@ -103,6 +103,7 @@ refusals! {
     ExpectationFailed = 417 "Expectation failed", "Only 100-continue can be expected.";
     Untranslatable = 422 "Text not storable", "The database of this server can't hold a character of this text, such as an emoji.";
     TooManyForUser = 429 "Too many requests", "Too many requests of this address wait to be confirmed.", retry 30;
+    UserSilent = 429 "Too many requests", "Earlier requests of this address were not answered. Write to {component} from your XMPP client, then try again.", retry 600;
     TooManyForAddress = 429 "Too many requests", "Too many requests from this network address wait to be confirmed.", retry 30;
     TooManyLookups = 429 "Too many requests", "Too many questions about channels are asked for this network address.", retry 10;
     TooManyConnections = 429 "Too many connections", "Too many connections from this network address.", retry 10;
@@ -111,6 +112,7 @@ refusals! {
     Internal = 500 "Internal error", "The server failed; its log says why.";
     XmppDown = 503 "XMPP unavailable", "The XMPP server can't be reached now.", retry 10;
     ChannelServiceDown = 503 "Channel service unavailable", "The channel's service did not answer.", retry 10;
+    RightsUntold = 503 "Rights unknown", "The channel service does not tell this server who may do what; ask its operator.", retry 300;
     DatabaseDown = 503 "Database unavailable", "The database can't be reached now.", retry 10;
     TooManyPending = 503 "Overloaded", "Too many requests wait to be confirmed.", retry 10;
     TooManyUploads = 503 "Overloaded", "Too many uploads are under way.", retry 5;

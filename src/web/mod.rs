@@ -18,7 +18,9 @@ mod upload;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use crate::access::{Credentials, Decision, Granted, Request, RequestId, SharedGate, credentials};
+use crate::access::{
+    Credentials, Decision, Granted, Intent, Item, Request, RequestId, SharedGate, credentials,
+};
 use crate::http::cors::Cors;
 use crate::http::{Exchange, Response, Service, target};
 use crate::media::{Library, Name};
@@ -38,6 +40,8 @@ pub struct Settings {
     pub cache_max_age: Duration,
     /// Whose pages may use us from a browser: `http.cors.origins`.
     pub cors: Cors,
+    /// The component's address, which people may write to.
+    pub component: BareJid,
 }
 
 /// The service behind the HTTP edge.
@@ -220,13 +224,17 @@ impl Web {
             // Nobody is asked to confirm what can't succeed.
             self.check_form(exchange)?;
         }
+        let url = self.confirmed_url(exchange);
         Ok(Some(Request {
             channel: channel.clone(),
             need,
             credentials,
             client: limited_client(exchange),
             method: exchange.method(),
-            url: self.confirmed_url(exchange),
+            intent: intent(action, meant.as_ref()),
+            address: exchange.client().limited.then(|| exchange.client().address),
+            origin: foreign_origin(exchange.header("Origin"), &url),
+            url,
         }))
     }
 
@@ -279,8 +287,9 @@ impl Web {
 
     /// Sends the answer, with what every answer has.
     fn answer(&self, exchange: Exchange, answer: Result<Response, Refusal>) {
-        let mut response = answer.unwrap_or_else(Response::refusal);
         let (settings, origin) = (self.settings(), exchange.header("Origin"));
+        let mut response =
+            answer.unwrap_or_else(|refusal| Response::refusal_of(refusal, settings.component.as_str()));
         let fields = match exchange.method() {
             Method::Options => settings.cors.preflight(origin),
             _ => settings.cors.answer(origin),
@@ -324,10 +333,37 @@ fn note_outcome(exchange: &mut Exchange, refusal: Refusal) {
         Refusal::NotConfirmed => "timeout",
         Refusal::Denied => "denied",
         Refusal::Forbidden => "affiliation",
-        Refusal::TooManyForUser | Refusal::TooManyForAddress | Refusal::TooManyPending => "limited",
+        Refusal::TooManyForUser
+        | Refusal::UserSilent
+        | Refusal::TooManyForAddress
+        | Refusal::TooManyPending => "limited",
         _ => return,
     };
     exchange.note_refused(outcome);
+}
+
+/// What the user is told that the request does.
+fn intent(action: &Action, media: Option<&MediaId>) -> Intent {
+    let item = |name: &Name| match (name, media) {
+        (Name::Avatar, _) => Item::Avatar,
+        (Name::Id(_), Some(id)) => Item::Media(id.clone()),
+        (Name::Id(_), None) => Item::Unknown,
+    };
+    match action {
+        Action::List => Intent::List,
+        Action::Download(_) | Action::Metadata(_) => Intent::Read,
+        Action::Upload => Intent::Upload,
+        Action::SetAvatar => Intent::SetAvatar,
+        Action::Update(name) => Intent::Update(item(name)),
+        Action::Delete(name) => Intent::Delete(item(name)),
+    }
+}
+
+/// The origin of the page that sends a request (RFC 6454), unless it is the one of this URL.
+fn foreign_origin(origin: Option<&str>, url: &str) -> Option<String> {
+    let authority = url.find("://").map_or(0, |at| at + 3);
+    let end = url[authority..].find('/').map_or(url.len(), |at| authority + at);
+    origin.filter(|origin| !origin.eq_ignore_ascii_case(&url[..end])).map(str::to_owned)
 }
 
 /// The network that limits apply to; a trusted proxy that names no client is not limited.
@@ -341,5 +377,28 @@ fn user(granted: &Granted) -> Result<&BareJid, Refusal> {
     match granted {
         Granted::Owned(user) => Ok(user),
         Granted::Public => Err(Refusal::Internal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_origin_of_the_endpoint_is_not_foreign() {
+        let url = "https://media.example.com:8443/files/room@example.com";
+        for (origin, foreign) in [
+            (None, false),
+            (Some("https://media.example.com:8443"), false),
+            (Some("HTTPS://Media.example.com:8443"), false),
+            (Some("https://media.example.com"), true),
+            (Some("http://media.example.com:8443"), true),
+            (Some("https://media.example.com:84"), true),
+            (Some("https://evil.example"), true),
+            (Some("null"), true),
+            (Some(""), true),
+        ] {
+            assert_eq!(foreign_origin(origin, url).as_deref(), origin.filter(|_| foreign), "{origin:?}");
+        }
     }
 }

@@ -42,3 +42,17 @@ pub const TIME: &str = "urn:xmpp:time";
 pub const UPLOAD: &str = "urn:xmpp:http:upload:0";
 /// Purposes of uploads (XEP-0363 version 1.2.0 section 6). A feature is this, a `#` and the purpose's name.
 pub const UPLOAD_PURPOSE: &str = "urn:xmpp:http:upload:purpose:0";
+/// Hints about storing a message (XEP-0334).
+pub const HINTS: &str = "urn:xmpp:hints";
+/// Delayed delivery (XEP-0203).
+pub const DELAY: &str = "urn:xmpp:delay";
+/// Delayed delivery of old servers (XEP-0091).
+pub const OLD_DELAY: &str = "jabber:x:delay";
+/// Replies to messages (XEP-0461).
+pub const REPLY: &str = "urn:xmpp:reply:0";
+/// What clients show that do not know another element (XEP-0428).
+pub const FALLBACK: &str = "urn:xmpp:fallback:0";
+/// Messages that are encrypted by OpenPGP (XEP-0027).
+pub const ENCRYPTED_PGP: &str = "jabber:x:encrypted";
+/// How a message is encrypted (XEP-0380).
+pub const ENCRYPTION: &str = "urn:xmpp:eme:0";

@@ -403,14 +403,17 @@ fn parked_requests_for_a_while() {
         ("http.connections.max", &connections),
         ("xmpp.pending.max", &pending),
         ("xmpp.pending.per.address.max", &pending),
+        ("xmpp.pending.per.user.max", "64"),
         ("xmpp.reply.timeout", "3600000"),
     ]);
     let (port, before) = (rig.port(), rig.asked.load(Ordering::Relaxed));
     let fast = rig.fast();
     let asking = |number: usize| {
         let mut stream = connect(number, port);
-        let token = credentials(&format!("silent{}", number / 8));
-        let mut request = format!("DELETE /fast@{DOMAIN}/{number} HTTP/1.1\r\nHost: media.example.org\r\n");
+        // Each user's own channel: nobody is asked who may not do it.
+        let user = format!("silent{}", number / 8);
+        let token = credentials(&user);
+        let mut request = format!("DELETE /{user}@{DOMAIN}/{number} HTTP/1.1\r\nHost: media.example.org\r\n");
         for field in ["User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0)", "Accept: */*", "DNT: 1"] {
             let _ = write!(request, "{field}\r\n");
         }

@@ -3,6 +3,7 @@
 //! One binary, so that the tests share one site; each makes users and channels of its own there.
 
 mod access_lines;
+mod asked;
 mod backup;
 mod channel;
 mod check;
@@ -36,6 +37,7 @@ mod quota;
 mod rate;
 mod reload;
 mod removals;
+mod replies;
 mod schema;
 mod site;
 mod slots;

@@ -289,7 +289,7 @@ fn a_preview_tells_nothing_of_where_the_photo_was_taken() {
 
 #[test]
 fn a_private_channel_shows_no_preview_to_strangers() {
-    let site = Site::shared();
+    let site = crate::private_channels::impatient();
     let user = site.user();
     let channel = site.own_channel("whitelist", &user);
     let id = site.upload(&user, &channel);

@@ -100,7 +100,7 @@ fn a_user_is_full_in_all_channels() {
 
 #[test]
 fn a_race_for_the_last_room_has_as_many_winners_as_fit() {
-    let site = Site::start(&[("media.quota.channel", &room(3, 3500)), ("xmpp.pending.per.user.max", "16")]);
+    let site = Site::start(&[("media.quota.channel", &room(3, 3500)), ("xmpp.pending.per.user.max", "64")]);
     let (user, channel) = site.public_channel();
     let url = site.url(&channel);
     race(&[user], |_| url.clone());
@@ -115,7 +115,7 @@ fn two_servers_on_one_database_keep_a_quota_together() {
     let settings = [
         ("jdbc.db.url", url.as_str()),
         ("media.quota.user", quota.as_str()),
-        ("xmpp.pending.per.user.max", "16"),
+        ("xmpp.pending.per.user.max", "64"),
     ];
     let sites = [(); 2].map(|()| Site::start(&settings));
     let name = unique("user");

@@ -117,7 +117,7 @@ fn what_happens_is_counted_exactly() {
 
 #[test]
 fn what_goes_on_is_shown() {
-    let site = Site::start(&[ANY, ("http.threads", "8"), ("xmpp.pending.per.user.max", "2")]);
+    let site = Site::start(&[ANY, ("http.threads", "8"), ("xmpp.pending.per.user.max", "6")]);
     let (user, channel) = site.public_channel();
     user.set_policy(Policy::Ignore);
     let first = site.upload_request(&channel).basic(user.jid()).send_apart();

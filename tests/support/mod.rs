@@ -13,6 +13,7 @@ pub mod load;
 pub mod media;
 mod port;
 pub mod postgres;
+pub mod profanity;
 pub mod prosody;
 pub mod random;
 pub mod scratch;

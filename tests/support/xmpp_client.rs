@@ -154,6 +154,13 @@ impl Client {
         })
     }
 
+    /// The same of those that have come already.
+    pub fn try_take(&self, wanted: impl Fn(&Stanza) -> bool) -> Option<Stanza> {
+        let stanzas = &mut self.shared.lock().stanzas;
+        let index = stanzas.iter().position(wanted)?;
+        Some(stanzas.remove(index))
+    }
+
     /// Why the connection has ended, if it has.
     pub fn ended(&self) -> Option<String> {
         self.shared.lock().end.clone()

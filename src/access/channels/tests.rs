@@ -59,9 +59,9 @@ fn a_node_that_the_service_does_not_tell_is_private() {
         let unknown = FakeService { node: manner, ..FakeService::public() };
         let refused = GateTest::with(settings(), &unknown).decision_of(anonymous(), &unknown);
         assert_eq!(refused, Err(Refusal::NoCredentials));
-        assert_eq!(decision(Need::Read, &unknown), Err(Refusal::Forbidden));
+        assert_eq!(decision(Need::Read, &unknown), Err(Refusal::NotConfirmed));
         let secret = FakeService { info_access: None, configuration: manner, ..FakeService::new() };
-        assert_eq!(decision(Need::Read, &secret), Err(Refusal::Forbidden));
+        assert_eq!(decision(Need::Read, &secret), Err(Refusal::NotConfirmed));
     }
 }
 
@@ -94,35 +94,34 @@ fn affiliations_are_read_in_all_known_forms() {
 fn only_listed_users_with_a_known_affiliation_have_rights() {
     for word in ["none", "outcast", "follower", "followerPlus", "Owner", ""] {
         let service = FakeService::where_alice_is(word);
-        assert_eq!(decision(Need::Read, &service), Err(Refusal::Forbidden), "{word}");
+        assert_eq!(decision(Need::Read, &service), Err(Refusal::NotConfirmed), "{word}");
     }
     for jid in ["alice@example.org", "alice", "alice@example.com.evil.tld", "", "al ice@example.com"] {
         let mut service = FakeService::new();
         service.people.push((jid.to_owned(), "owner"));
-        assert_eq!(decision(Need::Read, &service), Err(Refusal::Forbidden), "{jid}");
+        assert_eq!(decision(Need::Read, &service), Err(Refusal::NotConfirmed), "{jid}");
     }
     let nobody = FakeService { people: Vec::new(), ..FakeService::new() };
-    assert_eq!(decision(Need::Read, &nobody), Err(Refusal::Forbidden));
+    assert_eq!(decision(Need::Read, &nobody), Err(Refusal::NotConfirmed));
 }
 
 #[test]
 fn the_first_entry_of_a_user_counts() {
     let mut service = FakeService::where_alice_is("outcast");
     service.people.push(("alice@example.com".to_owned(), "owner"));
-    assert_eq!(decision(Need::Read, &service), Err(Refusal::Forbidden));
+    assert_eq!(decision(Need::Read, &service), Err(Refusal::NotConfirmed));
 }
 
 #[test]
-fn a_refused_list_gives_no_rights_and_an_unreachable_service_is_down() {
+fn a_refused_list_is_told_and_an_unreachable_service_is_down() {
     let of = |kind, condition| {
         let affiliations = Manner::Fails(kind, condition);
         decision(Need::Read, &FakeService { affiliations, ..FakeService::where_alice_is("owner") })
     };
-    for (kind, condition) in
-        [("auth", "forbidden"), ("cancel", "item-not-found"), ("cancel", "not-allowed"), ("modify", "x")]
-    {
-        assert_eq!(of(kind, condition), Err(Refusal::Forbidden), "{condition}");
+    for (kind, condition) in [("auth", "forbidden"), ("cancel", "not-allowed"), ("modify", "x")] {
+        assert_eq!(of(kind, condition), Err(Refusal::RightsUntold), "{condition}");
     }
+    assert_eq!(of("cancel", "item-not-found"), Err(Refusal::NotConfirmed), "nobody has rights in no channel");
     for (kind, condition) in [
         ("cancel", "remote-server-not-found"),
         ("cancel", "remote-server-timeout"),
@@ -145,10 +144,13 @@ fn crowd(strangers: usize, paging: Paging) -> FakeService {
 /// Alice's request to read a channel that is known to be private; how many pages were asked for.
 fn pages(service: &FakeService) -> (Decision, usize) {
     let mut test = GateTest::with(settings(), service);
+    assert_eq!(test.decision_of(anonymous(), service), Err(Refusal::NoCredentials));
     test.ask(1, request(Need::Read));
-    test.play(service);
-    test.confirm();
     let pages = test.play(service);
+    for prompt in test.sent(Link::Component) {
+        test.stanza(Link::Component, &echo(&prompt));
+    }
+    test.wait(REPLY_TIMEOUT);
     (test.decided().remove(0).1, pages)
 }
 
@@ -164,7 +166,7 @@ fn pages_are_read_until_one_lists_the_user() {
 
 #[test]
 fn paging_ends_with_every_kind_of_broken_service() {
-    let nobody = Err(Refusal::Forbidden);
+    let nobody = Err(Refusal::NotConfirmed);
     let without_alice = |paging| {
         let mut service = crowd(9, paging);
         service.people.pop();
@@ -182,9 +184,8 @@ fn paging_ends_with_every_kind_of_broken_service() {
 fn paging_ends_in_time_even_if_each_page_is_late() {
     let service = FakeService { paging: Paging::Crowd, ..FakeService::new() };
     let mut test = GateTest::with(settings(), &service);
+    assert_eq!(test.decision_of(anonymous(), &service), Err(Refusal::NoCredentials));
     test.ask(1, request(Need::Read));
-    test.play(&service);
-    test.confirm();
     for _ in 0..2 {
         let question = test.one(Link::Client);
         test.wait(REPLY_TIMEOUT - SECOND);
@@ -301,13 +302,13 @@ fn a_plain_pubsub_service_is_taken_where_there_is_no_channel_service() {
 }
 
 #[test]
-fn without_a_service_a_channel_is_private_if_all_items_replied() {
+fn without_a_service_nothing_is_public_and_nobody_tells_who_may_do_what() {
     let service =
         FakeService { items: vec![("chat.example.com", Manner::Answers, OTHER)], ..FakeService::public() };
-    assert_eq!(decision(Need::Read, &service), Err(Refusal::Forbidden));
+    assert_eq!(decision(Need::Read, &service), Err(Refusal::RightsUntold));
     let nowhere = Manner::Fails("cancel", "remote-server-not-found");
     let service = FakeService { listing: nowhere, domain: (nowhere, &[]), ..FakeService::public() };
-    assert_eq!(decision(Need::Read, &service), Err(Refusal::Forbidden));
+    assert_eq!(decision(Need::Read, &service), Err(Refusal::RightsUntold));
 }
 
 #[test]
@@ -475,9 +476,8 @@ fn results_are_cached_for_their_ttl() {
     test.ask(2, request(Need::Read));
     assert_eq!(test.sent(Link::Component), []);
     // All was learned at the same moment; so all is asked again: items, two infos, node, affiliations.
-    assert_eq!(test.play(&service), 4);
+    assert_eq!(test.play(&service), 5);
     test.confirm();
-    assert_eq!(test.play(&service), 1);
     assert_eq!(test.decided(), [(2, alices())]);
 }
 
@@ -552,10 +552,10 @@ fn each_user_has_an_affiliation_of_their_own() {
     assert_eq!(test.decision_of(request(Need::Publish), &service), alices());
     let mut mallory = request(Need::Publish);
     mallory.credentials = credentials("mallory@example.com/x", "t");
-    assert_eq!(test.decision_of(mallory, &service), Err(Refusal::Forbidden));
+    assert_eq!(test.decision_of(mallory, &service), Err(Refusal::NotConfirmed));
     let mut elsewhere = request(Need::Publish);
     elsewhere.channel = "other@topics.example.com".parse().unwrap();
-    assert_eq!(test.decision_of(elsewhere, &FakeService::new()), Err(Refusal::Forbidden));
+    assert_eq!(test.decision_of(elsewhere, &FakeService::new()), Err(Refusal::NotConfirmed));
 }
 
 #[test]
@@ -642,4 +642,21 @@ fn ended_lookups_leave_nothing_behind() {
     let stale = element("iq", ns::CLIENT, &[("id", "x"), ("to", SERVICE)], &[]);
     channels.reply(now, &error(&stale, "cancel", "item-not-found"));
     assert!(channels.find(now, &query, 3, None).is_some());
+}
+
+#[test]
+fn a_refused_list_is_counted() {
+    let affiliations = Manner::Fails("auth", "forbidden");
+    let service = FakeService { affiliations, ..FakeService::where_alice_is("owner") };
+    let mut test = GateTest::with(settings(), &service);
+    assert_eq!(test.gate.counts().rights_refused.last, None);
+    for number in 1..3 {
+        assert_eq!(test.decision_of(request(Need::Publish), &service), Err(Refusal::RightsUntold));
+        assert_eq!(test.sent(Link::Component), [], "nobody is asked");
+        let refused = test.gate.counts().rights_refused;
+        assert_eq!((refused.count, refused.last), (number, Some(test.now)));
+        test.wait(limits::FAILURE_TTL);
+    }
+    let mended = FakeService::where_alice_is("owner");
+    assert_eq!(test.decision_of(request(Need::Publish), &mended), alices());
 }

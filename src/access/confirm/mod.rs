@@ -1,78 +1,92 @@
 //! The registry of confirmations (XEP-0070): which requests wait for a user's reply, until when, and which limits they
 //! count for. A part of the gate's state machine, without I/O.
 
-mod stanza;
+mod people;
+mod prompt;
+mod reply;
+mod talk;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::credentials::Credentials;
-use super::random::hex_id;
-use super::request::{Request, RequestId};
+use super::request::{Confirmation, Request, RequestId};
 use super::settings::Settings;
-use crate::model::{BareJid, Jid, Refusal};
+use crate::limits;
+use crate::model::{AccessModel, BareJid, Jid, Refusal};
 use crate::xmpp::Element;
-use stanza::{Prompt, PromptReply};
+use people::{EndedPrompt, People};
+use prompt::{Prompt, PromptForm};
+use reply::{PromptReply, TextMessage, Verdict};
+use talk::Told;
 
 /// The user who confirmed, or why nobody did.
 pub(super) type ConfirmationResult = Result<BareJid, Refusal>;
 
-/// The confirmations whose users have been asked and have not replied.
+/// What follows from a stanza.
+#[derive(Default)]
+pub(super) struct Reaction {
+    /// The requests that it decides, with the result.
+    pub(super) decided: Vec<(RequestId, ConfirmationResult)>,
+    /// Stanzas for the component's link.
+    pub(super) send: Vec<Element>,
+}
+
+/// The requests that wait for a confirmation. Some of them nobody was asked about: see [`Confirmation`].
 pub(super) struct Confirmations {
-    limits: ConfirmationLimits,
-    /// By ticket, hence by age.
+    settings: Settings,
+    /// By number, hence by age.
     pending: BTreeMap<RequestId, Pending>,
     /// Those of them whose client has hung up. They count for the user and for the client's address until their
     /// deadline: otherwise a client that hangs up and asks again could ask the user without end.
     abandoned: BTreeSet<RequestId>,
     /// By asked user, so that the cost of a reply and of a request does not grow with all that are pending.
-    by_user: HashMap<BareJid, BTreeSet<RequestId>>,
+    by_user: HashMap<BareJid, PendingOfUser>,
     by_stanza_id: HashMap<String, RequestId>,
     /// How many each client network has.
     by_address: HashMap<IpAddr, usize>,
+    people: People,
+    told: Told,
 }
 
-struct ConfirmationLimits {
-    reply_timeout: Duration,
-    per_user: usize,
-    per_address: usize,
-    total: usize,
+/// The confirmations of one user.
+#[derive(Default)]
+struct PendingOfUser {
+    ids: BTreeSet<RequestId>,
+    /// How many each client network has.
+    by_network: HashMap<Option<IpAddr>, usize>,
 }
 
-impl ConfirmationLimits {
-    fn of(settings: &Settings) -> Self {
-        Self {
-            reply_timeout: settings.reply_timeout,
-            per_user: settings.pending_per_user,
-            per_address: settings.pending_per_address,
-            total: settings.pending_total,
-        }
-    }
-}
-
-/// A prompt that was sent, and what it counts for.
+/// A prompt, and what it counts for.
 struct Pending {
     prompt: Prompt,
     client: Option<IpAddr>,
+    begun: Instant,
     deadline: Instant,
+    /// Whether the prompt was sent. Otherwise nothing that anybody sends may have to do with it.
+    shown: bool,
+    /// Whether a bounce refuses it. On a private channel, it would tell that the prompt was sent.
+    ends_by_bounce: bool,
 }
 
 impl Confirmations {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            limits: ConfirmationLimits::of(settings),
+            settings: settings.clone(),
             pending: BTreeMap::new(),
             abandoned: BTreeSet::new(),
             by_user: HashMap::new(),
             by_stanza_id: HashMap::new(),
             by_address: HashMap::new(),
+            people: People::default(),
+            told: Told::new(),
         }
     }
 
     /// Replaces time and limits; pending confirmations keep their deadline.
-    pub(super) fn set_limits(&mut self, settings: &Settings) {
-        self.limits = ConfirmationLimits::of(settings);
+    pub(super) fn set_settings(&mut self, settings: &Settings) {
+        self.settings = settings.clone();
     }
 
     /// How many requests wait for their confirmation.
@@ -80,20 +94,30 @@ impl Confirmations {
         self.pending.len() - self.abandoned.len()
     }
 
-    /// Begins a confirmation; returns the prompt.
+    /// Begins a confirmation; returns the prompt, if the user is to be asked. `known_open` is whether the channel is known
+    /// to be open, if it was not looked up for the request.
     pub(super) fn begin(
         &mut self,
         now: Instant,
         component: &Jid,
         id: RequestId,
-        request: &Request,
-        credentials: &Credentials,
-    ) -> Result<Element, Refusal> {
-        self.check_limits(credentials.jid().bare(), request.client)?;
-        let prompt = Prompt::new(request, credentials, hex_id(), hex_id());
-        let stanza = prompt.to_stanza(component);
-        let deadline = now + self.limits.reply_timeout;
-        self.insert(id, Pending { prompt, client: request.client, deadline });
+        (request, credentials): (&Request, &Credentials),
+        confirmation: Confirmation,
+        known_open: bool,
+    ) -> Result<Option<Element>, Refusal> {
+        self.check_limits(request.client)?;
+        self.check_user(now, credentials.jid().bare(), request)?;
+        let prompt = Prompt::new(request, credentials, &self.settings);
+        let stanza = confirmation.shown.then(|| prompt.to_stanza(component));
+        let pending = Pending {
+            prompt,
+            client: request.client,
+            begun: now,
+            deadline: now + self.settings.reply_timeout,
+            shown: confirmation.shown,
+            ends_by_bounce: confirmation.access.map_or(known_open, |access| access == AccessModel::Open),
+        };
+        self.insert(id, pending);
         Ok(stanza)
     }
 
@@ -102,63 +126,144 @@ impl Confirmations {
         if self.pending.contains_key(&id) {
             self.abandoned.insert(id);
         }
-        if self.abandoned.len() > self.limits.total
+        if self.abandoned.len() > self.settings.pending_total
             && let Some(oldest) = self.abandoned.first().copied()
+            && let Some(pending) = self.remove(oldest)
+            && let Some(person) = self.people.get_mut(pending.prompt.asked.bare())
         {
-            self.remove(oldest);
+            person.left_unanswered();
         }
     }
 
-    fn check_limits(&self, user: &BareJid, client: Option<IpAddr>) -> Result<(), Refusal> {
-        let of_user = self.by_user.get(user).map_or(0, BTreeSet::len);
+    fn check_limits(&self, client: Option<IpAddr>) -> Result<(), Refusal> {
         let of_client = client.and_then(|client| self.by_address.get(&client)).map_or(0, |count| *count);
-        if self.len() >= self.limits.total {
+        if self.len() >= self.settings.pending_total {
             return Err(Refusal::TooManyPending);
         }
-        if of_user >= self.limits.per_user {
-            return Err(Refusal::TooManyForUser);
-        }
-        if client.is_some() && of_client >= self.limits.per_address {
+        if client.is_some() && of_client >= self.settings.pending_per_address {
             return Err(Refusal::TooManyForAddress);
         }
         Ok(())
     }
 
-    /// Takes a stanza from the component's link. Returns the request that it decides, if any, and the result.
-    pub(super) fn decide(
-        &mut self,
-        now: Instant,
-        stanza: &Element,
-    ) -> Option<(RequestId, ConfirmationResult)> {
-        let reply = PromptReply::read(stanza)?;
-        // One reply decides one confirmation: the one with its stanza id, else the oldest that it fits.
+    /// Whether the user may be asked once more. No network has all places of a user, and strangers have not all of them
+    /// together; so nobody keeps the user from confirming, and nobody asks without end.
+    fn check_user(&mut self, now: Instant, user: &BareJid, request: &Request) -> Result<(), Refusal> {
+        let share = |(part, whole): (usize, usize)| self.settings.pending_per_user * part / whole;
+        let pending = self.by_user.get(user);
+        let of_user = pending.map_or(0, |pending| pending.ids.len());
+        let of_network = pending.and_then(|pending| pending.by_network.get(&request.client));
+        let of_network = of_network.map_or(0, |count| *count);
+        if request.client.is_some() && of_network >= share(limits::PROMPTS_OF_NETWORK).max(1) {
+            return Err(Refusal::TooManyForUser);
+        }
+        let person = self.people.of(now, user);
+        // A web page of a stranger runs within the user's own network.
+        let is_known = request.origin.is_none() && person.knows(now, request.client);
+        let is_expected = person.expects_prompts(now) && of_network == 0;
+        let kept = if is_known || is_expected { 0 } else { share(limits::PROMPTS_KEPT) };
+        if of_user + kept >= self.settings.pending_per_user {
+            return Err(Refusal::TooManyForUser);
+        }
+        if person.is_silent() && !is_known {
+            if !person.may_be_asked(now) {
+                return Err(Refusal::UserSilent);
+            }
+            person.asked_rarely(now);
+        }
+        Ok(())
+    }
+
+    /// Takes a stanza from the component's link.
+    pub(super) fn take(&mut self, now: Instant, component: &Jid, stanza: &Element) -> Reaction {
+        let mut reaction = Reaction::default();
+        let meant = PromptReply::read(stanza).and_then(|reply| self.meant_by(now, &reply));
+        if let Some((id, verdict)) = meant {
+            self.take_verdict(now, component, id, verdict, &mut reaction);
+        } else if let Some(message) = TextMessage::read(stanza) {
+            self.take_text(now, component, &message, &mut reaction);
+        }
+        reaction
+    }
+
+    /// The prompt that a reply decides: the one with its stanza id, else the oldest that it fits.
+    fn meant_by(&self, now: Instant, reply: &PromptReply<'_>) -> Option<(RequestId, Verdict)> {
         let named = reply.stanza_id.and_then(|id| self.by_stanza_id.get(id));
-        let of_sender = self.by_user.get(reply.from.bare()).into_iter().flatten();
+        let of_sender = self.by_user.get(reply.from.bare()).into_iter().flat_map(|pending| &pending.ids);
         let fitting = named.into_iter().chain(of_sender).filter_map(|id| {
-            let pending = self.pending.get(id)?;
-            (now < pending.deadline && reply.decides(&pending.prompt))
-                .then_some((self.abandoned.contains(id), *id))
+            let pending = self.pending.get(id).filter(|pending| pending.is_asked(now))?;
+            let verdict = reply.to(&pending.prompt)?;
+            Some((self.abandoned.contains(id), *id, verdict))
         });
         // A request that waits comes before an equal one that was abandoned.
-        let (abandoned, id) = fitting.min_by_key(|(abandoned, _)| *abandoned)?;
-        let pending = self.remove(id)?;
-        if abandoned {
-            return None;
+        let (_, id, verdict) = fitting.min_by_key(|(abandoned, ..)| *abandoned)?;
+        Some((id, verdict))
+    }
+
+    fn take_verdict(
+        &mut self,
+        now: Instant,
+        component: &Jid,
+        id: RequestId,
+        verdict: Verdict,
+        reaction: &mut Reaction,
+    ) {
+        match verdict {
+            Verdict::Confirms => reaction.decided.extend(self.decide(now, id, true)),
+            Verdict::Denies => reaction.decided.extend(self.decide(now, id, false)),
+            Verdict::Bounces => self.bounced(now, component, id, reaction),
         }
-        let result = if reply.denies { Err(Refusal::Denied) } else { Ok(pending.prompt.asked.into_bare()) };
-        Some((id, result))
+    }
+
+    /// The prompt came back: the client does not know that IQ, or nobody is there.
+    fn bounced(&mut self, now: Instant, component: &Jid, id: RequestId, reaction: &mut Reaction) {
+        let Some(pending) = self.pending.get_mut(&id) else { return };
+        if pending.prompt.form == PromptForm::Iq {
+            pending.prompt.fall_back();
+            reaction.send.push(pending.prompt.to_stanza(component));
+        } else if pending.ends_by_bounce {
+            reaction.decided.extend(self.end(now, id).map(|(id, _)| (id, Err(Refusal::Denied))));
+        }
+    }
+
+    /// The user has replied. Returns the request and the result, unless its client has hung up.
+    fn decide(&mut self, now: Instant, id: RequestId, yes: bool) -> Option<(RequestId, ConfirmationResult)> {
+        let pending = self.pending.get(&id)?;
+        let (user, client) = (pending.prompt.asked.bare().clone(), pending.client);
+        let person = self.people.of(now, &user);
+        person.heard(now);
+        if yes {
+            person.confirmed_for(now, client);
+        }
+        let (id, user) = self.end(now, id)?;
+        Some((id, if yes { Ok(user) } else { Err(Refusal::Denied) }))
+    }
+
+    /// Removes a prompt, which a reply may still name. Returns the request, unless its client has hung up, and the user.
+    fn end(&mut self, now: Instant, id: RequestId) -> Option<(RequestId, BareJid)> {
+        let waits = !self.abandoned.contains(&id);
+        let Pending { prompt, begun, shown, .. } = self.remove(id)?;
+        let user = prompt.asked.bare().clone();
+        if shown {
+            let Prompt { asked, thread, stanza_id, transaction, .. } = prompt;
+            let ended = EndedPrompt { asked, thread, stanza_id, transaction, begun, ended: now };
+            self.people.of(now, &user).ended(now, ended);
+        }
+        waits.then_some((id, user))
     }
 
     /// Removes the confirmations whose deadline is over; returns the requests that waited for them.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<RequestId> {
         let late = self.pending.iter().filter(|(_, pending)| pending.deadline <= now);
-        let mut late: Vec<_> = late.map(|(id, _)| *id).collect();
-        late.retain(|id| {
-            let waits = !self.abandoned.contains(id);
-            self.remove(*id);
-            waits
-        });
-        late
+        let late: Vec<_> = late.map(|(id, _)| *id).collect();
+        late.into_iter().filter_map(|id| self.expire_one(now, id)).collect()
+    }
+
+    /// Nobody has replied in time.
+    fn expire_one(&mut self, now: Instant, id: RequestId) -> Option<RequestId> {
+        let user = self.pending.get(&id)?.prompt.asked.bare().clone();
+        self.people.of(now, &user).left_unanswered();
+        self.end(now, id).map(|(id, _)| id)
     }
 
     /// The earliest deadline.
@@ -167,16 +272,15 @@ impl Confirmations {
     }
 
     /// Removes all confirmations; returns the requests that waited for them.
-    pub(super) fn clear(&mut self) -> Vec<RequestId> {
-        self.by_user.clear();
-        self.by_stanza_id.clear();
-        self.by_address.clear();
-        let abandoned = std::mem::take(&mut self.abandoned);
-        std::mem::take(&mut self.pending).into_keys().filter(|id| !abandoned.contains(id)).collect()
+    pub(super) fn clear(&mut self, now: Instant) -> Vec<RequestId> {
+        let all: Vec<_> = self.pending.keys().copied().collect();
+        all.into_iter().filter_map(|id| self.end(now, id)).map(|(id, _)| id).collect()
     }
 
     fn insert(&mut self, id: RequestId, pending: Pending) {
-        self.by_user.entry(pending.prompt.asked.bare().clone()).or_default().insert(id);
+        let of_user = self.by_user.entry(pending.prompt.asked.bare().clone()).or_default();
+        of_user.ids.insert(id);
+        *of_user.by_network.entry(pending.client).or_default() += 1;
         self.by_stanza_id.insert(pending.prompt.stanza_id.clone(), id);
         if let Some(client) = pending.client {
             *self.by_address.entry(client).or_default() += 1;
@@ -188,23 +292,38 @@ impl Confirmations {
         let pending = self.pending.remove(&id)?;
         self.abandoned.remove(&id);
         self.by_stanza_id.remove(&pending.prompt.stanza_id);
-        if let Some(ids) = self.by_user.get_mut(pending.prompt.asked.bare()) {
-            ids.remove(&id);
-            if ids.is_empty() {
+        if let Some(of_user) = self.by_user.get_mut(pending.prompt.asked.bare()) {
+            of_user.ids.remove(&id);
+            count_down(&mut of_user.by_network, &pending.client);
+            if of_user.ids.is_empty() {
                 self.by_user.remove(pending.prompt.asked.bare());
             }
         }
-        if let Some(client) = pending.client
-            && let Some(count) = self.by_address.get_mut(&client)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.by_address.remove(&client);
-            }
+        if let Some(client) = pending.client {
+            count_down(&mut self.by_address, &client);
         }
         Some(pending)
     }
 }
 
+/// One less of this key.
+fn count_down<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+impl Pending {
+    /// Whether the user was asked, and may still reply.
+    fn is_asked(&self, now: Instant) -> bool {
+        self.shown && now < self.deadline
+    }
+}
+
+#[cfg(test)]
+mod fairness_tests;
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,11 @@ fn alices() -> Decision {
     Ok(Granted::Owned(alice()))
 }
 
+/// Alice's request to her own channel, for which nobody's rights are looked up.
+fn own(need: Need) -> Request {
+    Request { channel: alice().try_into().unwrap(), ..request(need) }
+}
+
 fn modify(author: Option<BareJid>) -> Request {
     request(Need::Modify { author })
 }
@@ -63,23 +68,33 @@ fn a_private_channel_and_every_change_need_credentials() {
 }
 
 #[test]
-fn changes_are_confirmed_on_public_channels_too() {
+fn changes_of_public_channels_need_a_right_and_nobody_is_asked_without_it() {
     let service = FakeService::public();
-    let mut test = GateTest::with(settings(), &service);
-    assert_eq!(test.decision_of(request(Need::Publish), &service), Err(Refusal::Forbidden));
-    assert_eq!(test.decision_of(modify(None), &service), Err(Refusal::Forbidden));
+    for request in [request(Need::Publish), modify(None)] {
+        let mut test = GateTest::with(settings(), &service);
+        test.ask(1, request);
+        test.play(&service);
+        assert_eq!(test.decided(), [(1, Err(Refusal::Forbidden))], "at once");
+        assert_eq!(test.sent(Link::Component), []);
+    }
 }
 
 #[test]
-fn the_affiliation_is_looked_up_after_the_confirmation() {
+fn rights_are_looked_up_before_the_prompt_and_again_when_it_is_confirmed() {
     let service = FakeService::where_alice_is("publisher");
     let mut test = GateTest::with(settings(), &service);
     test.ask(1, request(Need::Publish));
-    assert_eq!(test.sent(Link::Client), [], "not before");
-    test.confirm();
-    assert_eq!(test.decided(), []);
+    assert_eq!(test.sent(Link::Component), [], "not yet");
     test.play(&service);
+    test.confirm();
     assert_eq!(test.decided(), [(1, alices())]);
+    assert_eq!(test.sent(Link::Client), [], "the second time in the cache");
+    // Who is thrown out meanwhile is out.
+    test.ask(2, request(Need::Publish));
+    test.wait(TTL);
+    test.confirm();
+    test.play(&FakeService::where_alice_is("outcast"));
+    assert_eq!(test.decided(), [(2, Err(Refusal::Forbidden))]);
 }
 
 #[test]
@@ -96,9 +111,15 @@ fn each_affiliation_has_the_rights_of_the_permission_table() {
         for (request, allowed) in
             [(request(Need::Read), read), (request(Need::Publish), publish), (modify(None), change)]
         {
-            let expected = if allowed { alices() } else { Err(Refusal::Forbidden) };
+            let expected = if allowed { alices() } else { Err(Refusal::NotConfirmed) };
             let decision = GateTest::with(settings(), &service).decision_of(request, &service);
             assert_eq!(decision, expected, "{word}");
+        }
+        let public = FakeService { info_access: Some("open"), ..service };
+        for (request, allowed) in [(request(Need::Publish), publish), (modify(None), change)] {
+            let expected = if allowed { alices() } else { Err(Refusal::Forbidden) };
+            let decision = GateTest::with(settings(), &public).decision_of(request, &public);
+            assert_eq!(decision, expected, "{word}, public");
         }
     }
 }
@@ -106,7 +127,6 @@ fn each_affiliation_has_the_rights_of_the_permission_table() {
 #[test]
 fn owner_and_uploader_need_no_affiliation() {
     let silent = FakeService { affiliations: Manner::Silent, ..FakeService::new() };
-    let own = |need| Request { channel: "Alice@example.com".parse().unwrap(), ..request(need) };
     for request in
         [own(Need::Read), own(Need::Publish), own(Need::Modify { author: None }), modify(Some(alice()))]
     {
@@ -117,13 +137,13 @@ fn owner_and_uploader_need_no_affiliation() {
     let bob: BareJid = "bob@example.com".parse().unwrap();
     let service = FakeService::new();
     let mut test = GateTest::with(settings(), &service);
-    assert_eq!(test.decision_of(modify(Some(bob)), &service), Err(Refusal::Forbidden));
+    assert_eq!(test.decision_of(modify(Some(bob)), &service), Err(Refusal::NotConfirmed));
 }
 
 #[test]
 fn an_owner_who_does_not_confirm_is_refused() {
     let mut test = GateTest::with(settings(), &FakeService::new());
-    test.ask(1, Request { channel: alice().try_into().unwrap(), ..request(Need::Publish) });
+    test.ask(1, own(Need::Publish));
     let prompt = test.one(Link::Component);
     let forged = echo(&prompt).with("from", "mallory@example.com/x");
     test.stanza(Link::Component, &forged);
@@ -139,11 +159,10 @@ fn an_owner_who_does_not_confirm_is_refused() {
 #[test]
 fn the_first_reply_decides() {
     let mut test = GateTest::with(settings(), &FakeService::new());
-    let own = || Request { channel: alice().try_into().unwrap(), ..request(Need::Publish) };
     for (first, second, expected) in
         [("normal", "error", alices()), ("error", "normal", Err(Refusal::Denied))]
     {
-        test.ask(1, own());
+        test.ask(1, own(Need::Publish));
         let answer = echo(&test.one(Link::Component));
         test.stanza(Link::Component, &answer.clone().with("type", first));
         test.stanza(Link::Component, &answer.with("type", second));
@@ -154,9 +173,8 @@ fn the_first_reply_decides() {
 #[test]
 fn replies_in_any_order_decide_their_requests() {
     let mut test = GateTest::with(settings(), &FakeService::new());
-    let own = || Request { channel: alice().try_into().unwrap(), ..request(Need::Publish) };
     for number in 1..=3 {
-        test.ask(number, own());
+        test.ask(number, own(Need::Publish));
     }
     let prompts = test.sent(Link::Component);
     for at in [2, 0, 1] {
@@ -170,16 +188,16 @@ fn replies_in_any_order_decide_their_requests() {
 fn a_request_cancelled_at_its_confirmation_counts_for_the_user_but_not_in_all() {
     let limited = Settings { pending_per_user: 3, pending_per_address: 4, pending_total: 3, ..settings() };
     let mut test = GateTest::with(limited, &FakeService::new());
-    let publish = || Request { client: Some([192, 0, 2, 1].into()), ..request(Need::Publish) };
+    let publish = |last: u8| Request { client: Some([192, 0, 2, last].into()), ..own(Need::Publish) };
     let mut prompts = Vec::new();
     for number in 1..=3 {
-        let id = test.ask(number, publish());
+        let id = test.ask(number, publish(number as u8));
         prompts.push(test.one(Link::Component));
         assert_eq!(test.gate.parked(id), Some(&mut { number }));
         assert_eq!(test.gate.cancel(id), Some(number));
         assert_eq!(test.gate.cancel(id), None);
     }
-    test.ask(4, publish());
+    test.ask(4, publish(4));
     assert_eq!(test.decided(), [(4, Err(Refusal::TooManyForUser))]);
     for prompt in &prompts {
         test.stanza(Link::Component, &echo(prompt));
@@ -191,13 +209,14 @@ fn a_request_cancelled_at_its_confirmation_counts_for_the_user_but_not_in_all() 
 #[test]
 fn a_request_cancelled_at_its_lookup_leaves_the_lookup_to_others() {
     let service = FakeService::where_alice_is("publisher");
-    let mut test = GateTest::with(settings(), &service);
+    let mut test = GateTest::with(Settings { cache_ttl: Duration::ZERO, ..settings() }, &service);
     let first = test.ask(1, request(Need::Read));
     test.ask(2, request(Need::Read));
     assert_eq!(test.gate.cancel(first), Some(1));
     test.play(&service);
     test.confirm();
     let last = test.ask(3, request(Need::Read));
+    test.play(&service);
     test.confirm();
     assert_eq!(test.gate.cancel(last), Some(3));
     test.play(&service);
@@ -252,12 +271,12 @@ fn lookups_are_limited_for_each_address_and_in_all() {
 fn a_request_beyond_a_limit_sends_no_stanza() {
     let limited = Settings { pending_per_user: 1, ..settings() };
     let mut test = GateTest::with(limited, &FakeService::new());
-    test.ask(1, request(Need::Publish));
-    test.ask(2, request(Need::Publish));
+    test.ask(1, own(Need::Publish));
+    test.ask(2, own(Need::Publish));
     assert_eq!(test.decided(), [(2, Err(Refusal::TooManyForUser))]);
     assert_eq!(test.sent(Link::Component).len(), 1);
     test.wait(REPLY_TIMEOUT);
-    test.ask(3, request(Need::Publish));
+    test.ask(3, own(Need::Publish));
     assert_eq!(test.sent(Link::Component).len(), 1, "time makes room");
 }
 
@@ -265,16 +284,16 @@ fn a_request_beyond_a_limit_sends_no_stanza() {
 fn requests_to_confirm_are_refused_while_the_component_is_down() {
     let service = FakeService::new();
     let mut test = GateTest::with(settings(), &service);
-    test.ask(1, request(Need::Publish));
+    test.ask(1, own(Need::Publish));
     let prompt = test.one(Link::Component);
     test.down(Link::Component);
     assert_eq!(test.decided(), [(1, Err(Refusal::XmppDown))], "pending");
-    test.ask(2, request(Need::Publish));
+    test.ask(2, own(Need::Publish));
     assert_eq!(test.decided(), [(2, Err(Refusal::XmppDown))], "new");
     test.up(Link::Component);
     test.stanza(Link::Component, &echo(&prompt));
     assert_eq!(test.decided(), []);
-    test.ask(3, request(Need::Publish));
+    test.ask(3, own(Need::Publish));
     test.up(Link::Component);
     assert_eq!(test.decided(), [(3, Err(Refusal::XmppDown))], "a new connection is another");
 }
@@ -289,15 +308,14 @@ fn public_reads_need_only_the_client_and_owners_only_the_component() {
     assert_eq!(test.decision_of(request(Need::Read), &service), Ok(Granted::Public));
     test.down(Link::Client);
     test.up(Link::Component);
-    let own = Request { channel: alice().try_into().unwrap(), ..request(Need::Publish) };
-    assert_eq!(test.decision_of(own, &service), alices());
+    assert_eq!(test.decision_of(own(Need::Publish), &service), alices());
     assert_eq!(test.decision_of(request(Need::Publish), &service), Err(Refusal::XmppDown));
 }
 
 #[test]
 fn stopping_refuses_all_requests() {
     let mut test = GateTest::with(settings(), &FakeService::new());
-    test.ask(1, request(Need::Publish));
+    test.ask(1, own(Need::Publish));
     test.ask(2, request(Need::Read));
     let prompt = test.one(Link::Component);
     test.stop();
@@ -424,12 +442,7 @@ fn random_stanzas_of_others_never_panic_and_grant_nothing() {
         for number in 0..60 {
             match dice.below(12) {
                 0 => drop(test.ask(number, request([Need::Read, Need::Publish][dice.below(2)].clone()))),
-                1 => {
-                    test.ask(
-                        number,
-                        Request { channel: alice().try_into().unwrap(), ..request(Need::Publish) },
-                    );
-                }
+                1 => drop(test.ask(number, own(Need::Publish))),
                 2 => test.wait(Duration::from_secs(dice.below(20) as u64)),
                 3 => {
                     let link = dice.pick(&[Link::Component, Link::Client]);
@@ -503,6 +516,6 @@ fn the_reply_timeout_is_bounded() {
     let mut gate = Gate::new(endless, Arc::new(FixedClock));
     let now = Instant::now();
     gate.up(now, Link::Component, &COMPONENT.parse().unwrap());
-    assert_eq!(gate.ask(now, request(Need::Publish), ()).1.len(), 1);
+    assert_eq!(gate.ask(now, own(Need::Publish), ()).1.len(), 1);
     assert_eq!(gate.tick(now + limits::REPLY_TIME).len(), 1);
 }

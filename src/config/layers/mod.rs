@@ -231,6 +231,7 @@ fn web(values: &Values<'_>) -> Result<web::Settings> {
         endpoint: endpoint(values)?,
         cache_max_age: values.need(&s::CACHE_MAX_AGE)?,
         cors: values.need(&s::HTTP_CORS_ORIGINS)?,
+        component: component(values)?.jid,
     })
 }
 
@@ -296,6 +297,8 @@ fn access(values: &Values<'_>, uploads: &UploadSettings) -> Result<access::Setti
         domains: values.get(&s::MEDIA_DOMAINS)?.unwrap_or_else(own),
         reply_timeout: values.need(&s::XMPP_REPLY_TIMEOUT)?,
         cache_ttl: values.need(&s::XMPP_CACHE_TTL)?,
+        confirm_stanza: values.need(&s::XMPP_CONFIRM_STANZA)?,
+        confirm_address: values.need(&s::XMPP_CONFIRM_ADDRESS)?,
         pending_per_user: values.need(&s::XMPP_PENDING_PER_USER_MAX)?,
         pending_per_address: values.need(&s::XMPP_PENDING_PER_ADDRESS_MAX)?,
         pending_total: values.need(&s::XMPP_PENDING_MAX)?,

@@ -63,6 +63,10 @@ fn defaults() {
     let access = &config.access;
     assert_eq!(access.domains, [DomainRule::Below("example.com".to_owned())]);
     assert_eq!((access.reply_timeout, access.cache_ttl), (Duration::from_secs(30), Duration::from_secs(30)));
+    assert_eq!(
+        (access.confirm_stanza, access.confirm_address),
+        (access::ConfirmStanza::Message, access::ConfirmAddress::Full)
+    );
     assert_eq!((access.pending_per_user, access.pending_per_address, access.pending_total), (8, 256, 1024));
     assert_eq!((access.lookups_per_address, access.lookups_total), (64, 1024));
     assert_eq!((&access.endpoint, access.service_name.as_str()), (&None, "example.com"));
@@ -100,7 +104,8 @@ fn every_setting_reaches_its_layer() {
          http.rate.limit=26\nhttp.trusted.proxies=10.0.0.1\nhttp.cors.origins=\ncache.max.age=6\nhttp.enabled=yes\n\
          https.enabled=true\nhttps.port=7\nhttps.keystore=/k.p12\nhttps.keystore.password=hunter3\n\
          xmpp.connection.host=c\nxmpp.connection.securitymode=required\nxmpp.connection.tls.ca=/ca.pem\n\
-         xmpp.reply.timeout=8\nxmpp.cache.ttl=9\nxmpp.pending.per.user.max=10\n\
+         xmpp.reply.timeout=8\nxmpp.cache.ttl=9\nxmpp.confirm.stanza=auto\nxmpp.confirm.address=none\n\
+         xmpp.pending.per.user.max=10\n\
          xmpp.pending.per.address.max=11\nxmpp.pending.max=12\nxmpp.lookups.per.address.max=22\n\
          xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\n\
          media.sizelimit=13\nmedia.todisk.threshold=14K\nmedia.quota.channel=24\n\
@@ -149,6 +154,10 @@ fn every_setting_reaches_its_layer() {
         (&[DomainRule::Any][..], Some("https://a/b/"))
     );
     assert_eq!((access.reply_timeout, access.cache_ttl), (Duration::from_millis(8), Duration::from_secs(9)));
+    assert_eq!(
+        (access.confirm_stanza, access.confirm_address),
+        (access::ConfirmStanza::Auto, access::ConfirmAddress::None)
+    );
     assert_eq!((access.pending_per_user, access.pending_per_address, access.pending_total), (10, 11, 12));
     assert_eq!((access.lookups_per_address, access.lookups_total), (22, 23));
     assert_eq!((config.media.size_limit, config.media.to_disk_threshold), (13, 14_336));

@@ -84,8 +84,14 @@ impl Response {
 
     /// A refusal as a problem (RFC 9457).
     pub fn refusal(refusal: Refusal) -> Self {
+        Self::refusal_of(refusal, "the media server")
+    }
+
+    /// The same, by the server whose component has this address.
+    pub fn refusal_of(refusal: Refusal, component: &str) -> Self {
         let row = refusal.row();
-        let problem = serde_json::json!({ "title": row.title, "status": row.status, "detail": row.detail });
+        let detail = row.detail.replace("{component}", component);
+        let problem = serde_json::json!({ "title": row.title, "status": row.status, "detail": detail });
         let body = problem.to_string().into_bytes();
         let mut response =
             Self::bytes(row.status, "application/problem+json", body).header("Cache-Control", "no-store");

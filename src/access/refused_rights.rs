@@ -1,0 +1,37 @@
+//! Channel services that refuse our account the list of a channel's affiliations: users are refused for it, and only the
+//! operator can mend it.
+
+use std::time::Instant;
+
+use super::counts::RightsRefused;
+use crate::limits;
+use crate::model::{Channel, Jid};
+
+/// How often that happened, and when the log told it.
+#[derive(Default)]
+pub(super) struct RefusedRights {
+    counts: RightsRefused,
+    warned: Option<Instant>,
+}
+
+impl RefusedRights {
+    pub(super) fn counts(&self) -> RightsRefused {
+        self.counts
+    }
+
+    /// `service` has refused the affiliations of this channel to our account, `own`.
+    pub(super) fn note(&mut self, now: Instant, service: &Jid, own: &Jid, channel: &Channel) {
+        self.counts.count += 1;
+        self.counts.last = Some(now);
+        let is_told = |at: Instant| now.saturating_duration_since(at) < limits::RIGHTS_WARNING;
+        if self.warned.is_some_and(is_told) {
+            return;
+        }
+        self.warned = Some(now);
+        let (own, node) = (own.bare(), channel.node());
+        log::warn!(
+            "{service} does not tell {own} who may do what in the node {node}: make {own} an owner of the node, or an \
+             administrator of the service"
+        );
+    }
+}
