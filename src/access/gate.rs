@@ -229,7 +229,7 @@ impl<P> Gate<P> {
                 }
                 RequestStep::LookUp(lookup) => {
                     match self.channels.find(now, &lookup, id, request.request.client) {
-                        Some(result) => request.found(result),
+                        Some(result) => request.found(&result),
                         None => {
                             request.awaited = Some(lookup);
                             break;
@@ -311,7 +311,7 @@ impl<P> Gate<P> {
                 LookupEvent::Send(iq) => out.push(GateOutput::Send(Link::Client, iq)),
                 LookupEvent::Found(id, result) => {
                     if let Some(mut request) = self.requests.remove(&id) {
-                        let step = request.found(result);
+                        let step = request.found(&result);
                         self.advance(now, id, request, step, out);
                     }
                 }

@@ -128,11 +128,11 @@ impl<P> ParkedRequest<P> {
     }
 
     /// The step after the awaited lookup has ended.
-    pub(super) fn found(&mut self, result: LookupResult) -> RequestStep {
+    pub(super) fn found(&mut self, result: &LookupResult) -> RequestStep {
         match result {
-            Err(refusal) => RequestStep::Decide(Err(refusal)),
-            Ok(LookupValue::Access(access)) => self.found_access(access),
-            Ok(LookupValue::Affiliation(affiliation)) => self.found_affiliation(affiliation),
+            Err(refusal) => RequestStep::Decide(Err(*refusal)),
+            Ok(LookupValue::Access(access)) => self.found_access(*access),
+            Ok(LookupValue::Affiliation(affiliation)) => self.found_affiliation(*affiliation),
             // A request does not look up services.
             Ok(LookupValue::Service(_)) => RequestStep::Decide(Err(Refusal::Internal)),
         }

@@ -242,11 +242,14 @@ fn auto() -> Settings {
     Settings { confirm_stanza: ConfirmStanza::Auto, ..settings() }
 }
 
+/// Makes a reply of an IQ.
+type MakeReply = fn(Element) -> Element;
+
 #[test]
 fn a_full_address_may_be_asked_by_iq() {
     let id = |prompt: &Element| prompt.attribute("id").unwrap().to_owned();
     let auth = || element("error", ns::CLIENT, &[("type", "auth")], &[]);
-    let replies: [(fn(Element) -> Element, bool); 4] = [
+    let replies: [(MakeReply, bool); 4] = [
         (|iq| iq.with("type", "result"), true),
         (|iq| iq.with("type", "result").with_child(confirm("t", "GET", URL)), true),
         (|_| from("message", ALICE, &[confirm("t", "GET", URL)]), true),

@@ -203,7 +203,7 @@ fn in_words(time: Duration) -> String {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     match (seconds, seconds / 60) {
         (1, _) => "1 second".to_owned(),
-        (_, minutes @ 2..) if seconds % 60 == 0 => format!("{minutes} minutes"),
+        (_, minutes @ 2..) if seconds.is_multiple_of(60) => format!("{minutes} minutes"),
         _ => format!("{seconds} seconds"),
     }
 }

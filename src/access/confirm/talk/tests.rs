@@ -239,10 +239,13 @@ fn all_decides_all_that_are_listed() {
     assert_eq!(chat.say("no all"), outcome(&[], &[1, 2, 3], &[]));
 }
 
+/// A change of what is pending, and the list that is shown after it.
+type ListChange = (fn(&mut Chat), &'static [(u32, RequestId)]);
+
 #[test]
 fn a_list_that_has_changed_is_shown_again_and_decides_nothing() {
     for text in ["1", "2", "no 2", "all", "no all"] {
-        let changes: [(fn(&mut Chat), &[(u32, RequestId)]); 3] = [
+        let changes: [ListChange; 3] = [
             (|chat| drop(chat.ask(3)), &[(1, 1), (2, 2), (3, 3)]),
             (
                 |chat| {
