@@ -17,26 +17,27 @@ fn line(site: &Site, path: &str, status: u16) -> String {
 #[test]
 fn a_403_is_logged_with_its_reason_and_with_the_address_that_was_asked() {
     let site = Site::start(&[("xmpp.reply.timeout", "1s")]);
-    let stranger = site.user();
-    let upload = |channel: &str| site.upload_request(channel).basic(stranger.jid());
+    let user = site.user();
+    let upload = |channel: &str| site.upload_request(channel).basic(user.jid());
 
-    let [denied, late, forbidden] = [(); 3].map(|()| site.channel("whitelist", &[]));
-    stranger.set_policy(Policy::Deny);
+    let [denied, late] = [(); 2].map(|()| site.channel("whitelist", &[(user.bare(), "publisher")]));
+    user.set_policy(Policy::Deny);
     upload(&denied).send().expect(403);
-    stranger.set_policy(Policy::Ignore);
+    user.set_policy(Policy::Ignore);
     upload(&late).send().expect(403);
-    stranger.set_policy(Policy::Echo);
+    user.set_policy(Policy::Echo);
+    let forbidden = site.channel("open", &[]);
     upload(&forbidden).send().expect(403);
     for (channel, outcome) in [(&denied, "denied"), (&late, "timeout"), (&forbidden, "affiliation")] {
         let line = line(&site, channel, 403);
-        let expected = format!("ms outcome={outcome} claimed={}", stranger.jid());
+        let expected = format!("ms outcome={outcome} claimed={}", user.jid());
         assert!(line.contains(" - POST ") && line.ends_with(&expected), "{line}");
     }
 
-    let own = site.own_channel("open", &stranger);
+    let own = site.own_channel("open", &user);
     upload(&own).send().expect(201);
     let line = line(&site, &own, 201);
-    assert!(line.contains(&format!(" {} POST ", stranger.bare())) && line.ends_with("ms"), "{line}");
+    assert!(line.contains(&format!(" {} POST ", user.bare())) && line.ends_with("ms"), "{line}");
 }
 
 #[test]
