@@ -189,6 +189,8 @@ pub const XMPP_BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub const XMPP_CONNECT_TIME: Duration = Duration::from_secs(5);
 /// How finely the XMPP thread lets the gate look at its clocks, while something waits there.
 pub const XMPP_TICK: Duration = Duration::from_millis(100);
+/// How many characters of the reason why a link is down /healthz tells: a sentence or two.
+pub const LINK_FAILURE_CHARS: usize = 300;
 /// How often the log repeats that a link is still down.
 pub const XMPP_REMINDER: Duration = Duration::from_secs(60);
 /// How long a closing link waits for the server to close, too (RFC 6120 section 4.4).

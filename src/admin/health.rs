@@ -1,11 +1,12 @@
 //! `/healthz`: whether each part that the server needs works.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::probe::{HealthProbe, ProbeResult};
-use crate::access::Counts;
+use crate::access::{Counts, LinkCounts};
 use crate::http::Response;
 use crate::media::Library;
 
@@ -17,14 +18,14 @@ pub(super) struct Health {
 }
 
 /// The state of all parts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct HealthReport {
     /// Whether all parts work.
     ok: bool,
     parts: PartsHealth,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct PartsHealth {
     xmpp_component: PartHealth,
     xmpp_client: PartHealth,
@@ -33,11 +34,11 @@ struct PartsHealth {
     free_space: PartHealth,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct PartHealth {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
+    reason: Option<Cow<'static, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
 }
@@ -70,11 +71,9 @@ impl HealthReport {
         storage: ProbeResult<()>,
         space: ProbeResult<u64>,
     ) -> Self {
-        let link =
-            |up: bool| PartHealth::of(if up { Ok(()) } else { Err("not connected; the log says why") });
         let parts = PartsHealth {
-            xmpp_component: link(counts.component.up),
-            xmpp_client: link(counts.client.up),
+            xmpp_component: PartHealth::of_link(&counts.component),
+            xmpp_client: PartHealth::of_link(&counts.client),
             database: PartHealth::of(database),
             storage: PartHealth::of(storage),
             free_space: PartHealth { bytes: space.ok(), ..PartHealth::of(space.map(drop)) },
@@ -99,30 +98,35 @@ impl HealthReport {
 }
 
 impl PartsHealth {
-    fn named(&self) -> [(&'static str, PartHealth); 5] {
+    fn named(&self) -> [(&'static str, &PartHealth); 5] {
         [
-            ("xmpp_component", self.xmpp_component),
-            ("xmpp_client", self.xmpp_client),
-            ("database", self.database),
-            ("storage", self.storage),
-            ("free_space", self.free_space),
+            ("xmpp_component", &self.xmpp_component),
+            ("xmpp_client", &self.xmpp_client),
+            ("database", &self.database),
+            ("storage", &self.storage),
+            ("free_space", &self.free_space),
         ]
     }
 }
 
 impl PartHealth {
     fn of(finding: ProbeResult<()>) -> Self {
-        Self { ok: finding.is_ok(), reason: finding.err(), bytes: None }
+        Self { ok: finding.is_ok(), reason: finding.err().map(Cow::Borrowed), bytes: None }
+    }
+
+    fn of_link(link: &LinkCounts) -> Self {
+        let reason = link.failure.as_ref().map(|failure| Cow::Owned(format!("not connected: {failure}")));
+        let reason = (!link.up).then(|| reason.unwrap_or(Cow::Borrowed("not connected yet")));
+        Self { ok: link.up, reason, bytes: None }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::LinkCounts;
 
     fn counts(component: bool, client: bool) -> Counts {
-        let link = |up| LinkCounts { up, logins: 1 };
+        let link = |up| LinkCounts { up, logins: 1, failure: None };
         Counts { component: link(component), client: link(client), ..Counts::default() }
     }
 
@@ -145,11 +149,13 @@ mod tests {
 
     #[test]
     fn a_broken_part_has_a_reason_in_the_json() {
-        let report = HealthReport::new(&counts(true, false), Ok(()), Err("no space is left"), Ok(5));
+        let mut counts = counts(false, false);
+        counts.client.failure = Some("not-authorized".to_owned());
+        let report = HealthReport::new(&counts, Ok(()), Err("no space is left"), Ok(5));
         let json = serde_json::to_value(report).unwrap();
         let expected = serde_json::json!({ "ok": false, "parts": {
-            "xmpp_component": { "ok": true },
-            "xmpp_client": { "ok": false, "reason": "not connected; the log says why" },
+            "xmpp_component": { "ok": false, "reason": "not connected yet" },
+            "xmpp_client": { "ok": false, "reason": "not connected: not-authorized" },
             "database": { "ok": true },
             "storage": { "ok": false, "reason": "no space is left" },
             "free_space": { "ok": true, "bytes": 5 },
