@@ -147,8 +147,8 @@ pub const LIST_ENTRIES: usize = 1000;
 /// a megabyte of memory, whatever its texts are.
 pub const LIST_TEXT_BYTES: usize = 256 * 1024;
 
-/// Bytes of one stanza from the XMPP server. One with more, or beyond the five limits that follow, is dropped: whoever may
-/// write to us may send it, and must not be able to end the stream by that. Servers let 256 or 512 KiB pass.
+/// Bytes of one stanza from the XMPP server. One with more, or beyond the five limits that follow, is dropped: anybody
+/// who may write to us may send it, and must not be able to end the stream by that. Servers let 256 or 512 KiB pass.
 pub const STANZA_BYTES: usize = 1024 * 1024;
 /// Nested elements of a stanza: the parser walks through them for each element.
 pub const STANZA_DEPTH: usize = 32;
