@@ -147,8 +147,8 @@ pub const LIST_ENTRIES: usize = 1000;
 /// a megabyte of memory, whatever its texts are.
 pub const LIST_TEXT_BYTES: usize = 256 * 1024;
 
-/// Bytes of one stanza from the XMPP server. One with more, or beyond the five limits that follow, is dropped: whoever may
-/// write to us may send it, and must not be able to end the stream by that. Servers let 256 or 512 KiB pass.
+/// Bytes of one stanza from the XMPP server. One with more, or beyond the five limits that follow, is dropped: anybody
+/// who may write to us may send it, and must not be able to end the stream by that. Servers let 256 or 512 KiB pass.
 pub const STANZA_BYTES: usize = 1024 * 1024;
 /// Nested elements of a stanza: the parser walks through them for each element.
 pub const STANZA_DEPTH: usize = 32;
@@ -189,6 +189,8 @@ pub const XMPP_BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub const XMPP_CONNECT_TIME: Duration = Duration::from_secs(5);
 /// How finely the XMPP thread lets the gate look at its clocks, while something waits there.
 pub const XMPP_TICK: Duration = Duration::from_millis(100);
+/// How many characters of the reason why a link is down /healthz tells: a sentence or two.
+pub const LINK_FAILURE_CHARS: usize = 300;
 /// How often the log repeats that a link is still down.
 pub const XMPP_REMINDER: Duration = Duration::from_secs(60);
 /// How long a closing link waits for the server to close, too (RFC 6120 section 4.4).

@@ -6,7 +6,7 @@ use super::lookup::Lookup;
 use crate::model::Refusal;
 
 /// Counters since the start, and how much waits now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// The component's link.
     pub component: LinkCounts,
@@ -34,12 +34,14 @@ pub struct RightsRefused {
 }
 
 /// The state of a link to the XMPP server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkCounts {
     /// Whether it is logged in.
     pub up: bool,
     /// How often it has been logged in.
     pub logins: u64,
+    /// Why the last attempt failed, or why the link broke; `None` since it is logged in.
+    pub failure: Option<String>,
 }
 
 /// Confirmations, by outcome.
@@ -139,8 +141,8 @@ mod tests {
         let expected = ConfirmationCounts { confirmed: 1, denied: 1, late: 1, limited: 1, abandoned: 2 };
         assert_eq!(counts.confirmations, expected);
         assert_eq!((counts.pending, counts.parked), (0, 0));
-        assert_eq!(counts.component, LinkCounts { up: true, logins: 2 });
-        assert_eq!(counts.client, LinkCounts { up: true, logins: 1 });
+        assert_eq!(counts.component, LinkCounts { up: true, logins: 2, failure: None });
+        assert_eq!(counts.client, LinkCounts { up: true, logins: 1, failure: None });
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl<P> Gate<P> {
 
     /// Counters since the start, and how much waits now.
     pub fn counts(&self) -> Counts {
-        let mut counts = self.counts;
+        let mut counts = self.counts.clone();
         counts.component.up = self.component.is_some();
         counts.client.up = self.client.is_some();
         counts.parked = self.requests.len();
@@ -169,10 +169,12 @@ impl<P> Gate<P> {
         match link {
             Link::Component => {
                 self.component = connected;
+                self.counts.component.failure = None;
                 self.counts.component.logins += 1;
             }
             Link::Client => {
                 self.client = connected;
+                self.counts.client.failure = None;
                 self.counts.client.logins += 1;
                 self.channels.up(jid.clone());
                 let own = self.settings.service_name.domain();
@@ -202,6 +204,16 @@ impl<P> Gate<P> {
         }
         self.settle(now, &mut out);
         out
+    }
+
+    /// The link could not be made, or broke, for this reason.
+    pub fn failed(&mut self, link: Link, reason: &str) {
+        // A server's own words are part of it.
+        let reason: String = reason.chars().take(limits::LINK_FAILURE_CHARS).collect();
+        match link {
+            Link::Component => self.counts.component.failure = Some(reason),
+            Link::Client => self.counts.client.failure = Some(reason),
+        }
     }
 
     /// Refuses all requests that wait or come later.

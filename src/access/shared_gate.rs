@@ -122,6 +122,10 @@ impl<P: Send + 'static> Handler for SharedGate<P> {
             LinkEvent::Up(jid) => gate.up(now, link, &jid),
             LinkEvent::Down => gate.down(now, link),
             LinkEvent::Stanza(stanza) => gate.stanza(now, link, &stanza),
+            LinkEvent::Failed(reason) => {
+                gate.failed(link, &reason);
+                Vec::new()
+            }
         });
     }
 

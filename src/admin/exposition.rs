@@ -206,10 +206,10 @@ impl Snapshot<'_> {
     }
 
     fn links(&self, text: &mut MetricsText) {
-        let links = [("component", self.gate.component), ("client", self.gate.client)];
+        let links = [("component", &self.gate.component), ("client", &self.gate.client)];
         let mut up = text.family("mediaserver_xmpp_up", Gauge, "Whether the XMPP link is logged in.");
         for (link, LinkCounts { up: is_up, .. }) in links {
-            up.sample(&[("link", link)], is_up);
+            up.sample(&[("link", link)], *is_up);
         }
         let mut reconnects = text.family(
             "mediaserver_xmpp_reconnects_total",
@@ -364,7 +364,7 @@ mod tests {
         housekeeping.removed.add(8);
         housekeeping.lost.add(9);
         let mut gate = Counts { parked: 5, pending: 4, ..Counts::default() };
-        gate.client = LinkCounts { up: true, logins: 3 };
+        gate.client = LinkCounts { up: true, logins: 3, failure: None };
         gate.confirmations.late = 6;
         gate.lookups.access.cached = 7;
         let snapshot = Snapshot {

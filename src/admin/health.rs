@@ -1,11 +1,12 @@
 //! `/healthz`: whether each part that the server needs works.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::probe::{HealthProbe, ProbeResult};
-use crate::access::Counts;
+use crate::access::{Counts, LinkCounts};
 use crate::http::Response;
 use crate::limits;
 use crate::media::Library;
@@ -18,7 +19,7 @@ pub(super) struct Health {
 }
 
 /// The state of all parts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct HealthReport {
     /// Whether all parts work.
     ok: bool,
@@ -31,7 +32,7 @@ pub(super) struct HealthReport {
 /// Any user may make a channel like that, so it says nothing about the server's parts.
 const RIGHTS_REFUSED: &str = "a channel service refuses this server's account the list of a channel's affiliations; the log names both";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct PartsHealth {
     xmpp_component: PartHealth,
     xmpp_client: PartHealth,
@@ -40,11 +41,11 @@ struct PartsHealth {
     free_space: PartHealth,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct PartHealth {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
+    reason: Option<Cow<'static, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
 }
@@ -77,11 +78,9 @@ impl HealthReport {
         storage: ProbeResult<()>,
         space: ProbeResult<u64>,
     ) -> Self {
-        let link =
-            |up: bool| PartHealth::of(if up { Ok(()) } else { Err("not connected; the log says why") });
         let parts = PartsHealth {
-            xmpp_component: link(counts.component.up),
-            xmpp_client: link(counts.client.up),
+            xmpp_component: PartHealth::of_link(&counts.component),
+            xmpp_client: PartHealth::of_link(&counts.client),
             database: PartHealth::of(database),
             storage: PartHealth::of(storage),
             free_space: PartHealth { bytes: space.ok(), ..PartHealth::of(space.map(drop)) },
@@ -108,20 +107,26 @@ impl HealthReport {
 }
 
 impl PartsHealth {
-    fn named(&self) -> [(&'static str, PartHealth); 5] {
+    fn named(&self) -> [(&'static str, &PartHealth); 5] {
         [
-            ("xmpp_component", self.xmpp_component),
-            ("xmpp_client", self.xmpp_client),
-            ("database", self.database),
-            ("storage", self.storage),
-            ("free_space", self.free_space),
+            ("xmpp_component", &self.xmpp_component),
+            ("xmpp_client", &self.xmpp_client),
+            ("database", &self.database),
+            ("storage", &self.storage),
+            ("free_space", &self.free_space),
         ]
     }
 }
 
 impl PartHealth {
     fn of(finding: ProbeResult<()>) -> Self {
-        Self { ok: finding.is_ok(), reason: finding.err(), bytes: None }
+        Self { ok: finding.is_ok(), reason: finding.err().map(Cow::Borrowed), bytes: None }
+    }
+
+    fn of_link(link: &LinkCounts) -> Self {
+        let reason = link.failure.as_ref().map(|failure| Cow::Owned(format!("not connected: {failure}")));
+        let reason = (!link.up).then(|| reason.unwrap_or(Cow::Borrowed("not connected yet")));
+        Self { ok: link.up, reason, bytes: None }
     }
 }
 
@@ -130,10 +135,10 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::access::{LinkCounts, RightsRefused};
+    use crate::access::RightsRefused;
 
     fn counts(component: bool, client: bool) -> Counts {
-        let link = |up| LinkCounts { up, logins: 1 };
+        let link = |up| LinkCounts { up, logins: 1, failure: None };
         Counts { component: link(component), client: link(client), ..Counts::default() }
     }
 
@@ -160,7 +165,7 @@ mod tests {
             let last = Instant::now().checked_sub(age);
             let refused = Counts { rights_refused: RightsRefused { count: 1, last }, ..counts(true, true) };
             let report = HealthReport::new(&refused, Ok(()), Ok(()), Ok(5));
-            let json = serde_json::to_value(report).unwrap();
+            let json = serde_json::to_value(&report).unwrap();
             assert_eq!(json.get("notes").and_then(|notes| notes.as_array()).map_or(0, Vec::len), notes);
             assert_eq!(report.response().status(), 200);
         }
@@ -168,11 +173,13 @@ mod tests {
 
     #[test]
     fn a_broken_part_has_a_reason_in_the_json() {
-        let report = HealthReport::new(&counts(true, false), Ok(()), Err("no space is left"), Ok(5));
+        let mut counts = counts(false, false);
+        counts.client.failure = Some("not-authorized".to_owned());
+        let report = HealthReport::new(&counts, Ok(()), Err("no space is left"), Ok(5));
         let json = serde_json::to_value(report).unwrap();
         let expected = serde_json::json!({ "ok": false, "parts": {
-            "xmpp_component": { "ok": true },
-            "xmpp_client": { "ok": false, "reason": "not connected; the log says why" },
+            "xmpp_component": { "ok": false, "reason": "not connected yet" },
+            "xmpp_client": { "ok": false, "reason": "not connected: not-authorized" },
             "database": { "ok": true },
             "storage": { "ok": false, "reason": "no space is left" },
             "free_space": { "ok": true, "bytes": 5 },

@@ -101,6 +101,7 @@ impl Handler for Component {
                 LinkEvent::Up(_) | LinkEvent::Down => {
                     self.stream.fetch_add(1, Ordering::AcqRel);
                 }
+                LinkEvent::Failed(_) => {}
             }
         }
         self.gate.event(link, event);

@@ -24,8 +24,13 @@ pub enum Finding {
     Temporary(String),
     /// A file that is not as long as its row says. A repair leaves it.
     WrongSize(Channel, MediaId),
-    /// A row whose id or channel no request can name. A repair leaves it.
-    UnreachableRow(String),
+    /// A row whose id or channel no request can name, as they are stored. A repair leaves it.
+    UnreachableRow {
+        /// The channel.
+        channel: String,
+        /// The media.
+        id: String,
+    },
     /// A file that no request can name. A repair leaves it.
     ForeignFile(PathBuf),
     /// A sum of files and bytes, which quotas rely on, that is not the one of the rows. A repair corrects it.
@@ -40,7 +45,7 @@ impl Finding {
             Self::RowWithoutFile(..) | Self::PreviewWithoutFile(_) => Some("delete the row"),
             Self::Temporary(_) => Some("remove it"),
             Self::WrongSum(_) => Some("correct it"),
-            Self::WrongSize(..) | Self::UnreachableRow(_) | Self::ForeignFile(_) => None,
+            Self::WrongSize(..) | Self::UnreachableRow { .. } | Self::ForeignFile(_) => None,
         }
     }
 }
@@ -55,8 +60,17 @@ impl fmt::Display for Finding {
             Self::WrongSize(channel, id) => {
                 write!(f, "{channel}/{id}: the file is not as long as its row says")
             }
-            Self::UnreachableRow(id) => write!(f, "row {id:?}: no request can name it"),
-            Self::ForeignFile(path) => write!(f, "{}: no request can name it", path.display()),
+            Self::UnreachableRow { channel, id } => {
+                write!(
+                    f,
+                    "row {id:?} of channel {channel:?}: no request can name it{}",
+                    looked_for_as(channel)
+                )
+            }
+            Self::ForeignFile(path) => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                write!(f, "{}: no request can name it{}", path.display(), looked_for_as(&name))
+            }
             Self::WrongSum(WrongSum { kind, name, part, files, bytes }) => write!(
                 f,
                 "usage of {} {name:?}, part {part}: it differs from the rows by {files} files and {bytes} bytes",
@@ -279,7 +293,7 @@ impl Check<'_> {
     fn media_row(&mut self, row: &MediaRow) -> Result<()> {
         let (Some(channel), Ok(id)) = (reachable(&row.channel), row.id.parse::<MediaId>()) else {
             self.report.rows.count(false);
-            self.left(&Finding::UnreachableRow(row.id.clone()));
+            self.left(&Finding::UnreachableRow { channel: row.channel.clone(), id: row.id.clone() });
             return Ok(());
         };
         let size = self.library.files.head(&channel, &id)?;
@@ -360,6 +374,13 @@ impl Check<'_> {
 /// The channel of this name, if requests can reach it: only by the name as it is stored.
 fn reachable(name: &str) -> Option<Channel> {
     name.parse::<Channel>().ok().filter(|channel| channel.as_str() == name)
+}
+
+/// Where requests look for the channel of this name instead: one with upper-case letters, or with a domain as the DNS has it
+/// (`xn--`), has another name in XMPP.
+fn looked_for_as(name: &str) -> String {
+    let prepared = name.parse::<Channel>().ok().filter(|channel| channel.as_str() != name);
+    prepared.map(|channel| format!("; they mean the channel {channel}")).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ impl Library {
         }
         studio.check(&source.file)?;
         let _job = self.jobs.begin((media.id.clone(), bounds), network, studio.deadline())?;
-        // Whoever held the place before may have made it.
+        // The request that held the place before may have made it.
         if let Some(found) = self.stored_preview(media, bounds)? {
             return Ok((found, Origin::Stored));
         }

@@ -10,7 +10,7 @@ use crate::preview::{Format, Properties};
 use crate::store::Sealed;
 
 impl Library {
-    /// The properties of an upload. What can't be had in time is left out.
+    /// The properties of an upload. Those that can't be read in time are left out.
     pub(super) fn properties(&self, sealed: &Sealed) -> Result<Properties> {
         let (file, studio) = (sealed.open()?, self.studio());
         if !studio.needs_child(&file) {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::limits;
 use crate::model::Refusal;
 
-/// The places where previews are made. Whoever waits does so on its own thread.
+/// The places where previews are made. A request waits on its own thread.
 #[derive(Debug)]
 pub struct Jobs<K> {
     state: Mutex<State<K>>,

@@ -655,7 +655,7 @@ pub(super) fn texts_count_in_a_quota(bench: &impl Bench) {
     assert_eq!(store.insert(&second, false, quotas).unwrap(), MediaInsert::Stored);
 }
 
-/// What can't be takes no room and gives none; and no sum is too large to be had.
+/// A size that no file can have counts as none, and no sum overflows.
 pub(super) fn impossible_sizes_break_no_sum(bench: &impl Bench) {
     let store = bench.store();
     for name in ["a", "b"] {

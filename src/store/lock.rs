@@ -80,10 +80,11 @@ impl RootLock {
     }
 
     /// Writes this line, which names the holder, behind an id that is there. Where that fails, for want of room, another
-    /// process is refused all the same. An id that can't be read is not written over.
+    /// process is refused all the same. What is there and is no id, or can't be read, stays: an operator may mend it.
     fn sign(&self, line: &str) {
-        if let Ok(text) = content(&self.file) {
-            let id = text.lines().next().unwrap_or_default();
+        let Ok(text) = content(&self.file) else { return };
+        let id = text.lines().next().unwrap_or_default();
+        if id.is_empty() || id.parse::<StoreId>().is_ok() {
             let _ = self.write(&format!("{id}\n{line}"));
         }
     }
@@ -228,10 +229,14 @@ mod tests {
 
     #[test]
     fn a_mark_that_is_no_id_is_refused() {
-        for text in ["short\n", "not/an/id/of/a/store\n", "\u{0}\n", "aaaaaaaaaaaaaaaaaaaaa\n"] {
+        let texts: [&[u8]; 5] =
+            [b"short\n", b"not/an/id/of/a/store\nmore\n", b"\0\n", b"\xff\xfe", b"aaaaaaaaaaaaaaaaaaaaa\n"];
+        for text in texts {
             let scratch = Scratch::new();
             fs::write(scratch.join(STORE), text).unwrap();
             assert_eq!(mark(scratch.path()).unwrap_err().kind(), Kind::Config, "{text:?}");
+            RootLock::take(scratch.path()).unwrap().sign_off();
+            assert_eq!(fs::read(scratch.join(STORE)).unwrap(), text, "it is not written over");
         }
     }
 }

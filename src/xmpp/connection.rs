@@ -96,12 +96,14 @@ impl PersistentLink {
         };
         let pause = self.backoff.pause(up.map(|up| now.saturating_duration_since(up)).unwrap_or_default());
         self.state = LinkState::Waiting((begun + pause).max(now), dial);
+        let reason = Error::from(error).to_string();
         if self.outage.is_due(now) {
-            log::warn!("{} is down, trying again: {}", self.link, Error::from(error));
+            log::warn!("{} is down, trying again: {reason}", self.link);
         }
         if up.is_some() {
             sink(LinkEvent::Down);
         }
+        sink(LinkEvent::Failed(reason));
     }
 
     /// Ends the session after a panic in it.

@@ -61,6 +61,8 @@ pub enum LinkEvent {
     Stanza(Element),
     /// It was up and is down; it reconnects by itself.
     Down,
+    /// An attempt to connect, or the connection, failed for this reason, in words for the operator.
+    Failed(String),
 }
 
 impl fmt::Display for Link {

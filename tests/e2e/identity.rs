@@ -415,7 +415,7 @@ fn a_legacy_name_keeps_its_row_its_file_and_its_preview() {
     for options in [&["fsck"][..], &["fsck", "--repair"], &["fsck", "--repair"]] {
         let (status, printed) = site.command(options);
         assert_eq!(status, 1, "{printed}");
-        assert!(printed.contains("row \"m0\": no request can name it"), "{printed}");
+        assert!(printed.contains("they mean the channel room@example.test"), "{printed}");
         assert!(printed.contains("can't be repaired automatically"), "{printed}");
         assert!(!printed.contains("without a file"), "{printed}");
         assert_eq!(site.rows(), (21, 1));

@@ -5,9 +5,10 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use crate::schema::succeed;
-use crate::site::{Site, photo_bytes};
+use crate::site::{Site, photo_bytes, xmpp_of};
 use crate::support::exposition::{Family, parse, value};
 use crate::support::http::{Answer, Raw, Request};
+use crate::support::prosody::ABSENT;
 use crate::support::scratch::Scratch;
 use crate::support::server::{Server, Xmpp, program, properties};
 use crate::support::xmpp_client::Policy;
@@ -168,7 +169,9 @@ fn a_link_that_breaks_is_told_and_one_that_is_back() {
     assert_eq!(healthy.header("cache-control"), Some("no-store"));
     site.prosody.stop();
     for part in ["xmpp_component", "xmpp_client"] {
-        wait_part(&site.server, part, false).expect(503);
+        let answer = wait_part(&site.server, part, false).expect(503);
+        let reason = answer.json()["parts"][part]["reason"].to_string();
+        assert!(reason.contains("not connected: ") && reason.contains("the XMPP server"), "{reason}");
     }
     let seen = scrape(&site.server);
     for link in ["component", "client"] {
@@ -181,6 +184,24 @@ fn a_link_that_breaks_is_told_and_one_that_is_back() {
         assert_eq!(value(&seen, &format!("mediaserver_xmpp_up{{link={link}}}")), Some(1.0));
         assert_eq!(value(&seen, &format!("mediaserver_xmpp_reconnects_total{{link={link}}}")), Some(1.0));
     }
+}
+
+#[test]
+fn a_wrong_password_is_the_reason_that_is_told() {
+    let site = Site::shared();
+    let subdomain = ABSENT.split('.').next().expect("a split gives one part");
+    let server = Server::start(
+        xmpp_of(&site.prosody),
+        &[ANY, ("xmpp.component.subdomain", subdomain), ("xmpp.connection.password", "wrong")],
+    );
+    let reason = wait_for("the refusal", || {
+        let parts = health(&server).json()["parts"].take();
+        let reason = parts["xmpp_client"]["reason"].as_str()?.to_owned();
+        (parts["xmpp_component"]["ok"] == true && reason != "not connected yet").then_some(reason)
+    });
+    assert!(reason.starts_with("not connected: the XMPP server refuses the account"), "{reason}");
+    assert!(reason.ends_with("not-authorized"), "{reason}");
+    assert!(!reason.contains("wrong"), "{reason}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub(super) struct Text {
 }
 
 impl Text {
-    /// What is wrong with a text that is none.
+    /// The refusal of a text that can't be read as one.
     fn refuse(&self, refusal: Refusal) -> Refusal {
         if self.is_file { Refusal::MissingData } else { refusal }
     }

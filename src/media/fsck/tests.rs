@@ -150,7 +150,8 @@ fn files_and_rows_that_no_request_can_name_are_told() {
     let bench = Bench::new();
     let media = bench.add("bytes");
     bench.sql("UPDATE medias SET entityId = 'no channel'");
-    assert_left(&bench, &Finding::UnreachableRow(media.id.to_string()));
+    let id = media.id.to_string();
+    assert_left(&bench, &Finding::UnreachableRow { channel: "no channel".to_owned(), id });
 }
 
 #[test]
@@ -168,29 +169,46 @@ fn every_row_is_read_however_many_there_are() {
     assert_clean(&bench);
 }
 
-/// An original's row and file, whose channel has a name that no request can have: names are compared as they are stored.
+/// A row and a file whose channel has a name that no request can have: names are compared as they are stored. The original
+/// took names in upper case, and older versions took domains as the DNS has them.
 #[test]
 fn a_legacy_name_keeps_its_row_its_file_and_its_preview() {
-    let bench = Bench::new();
-    let media = bench.add("bytes");
-    bench.write("room@example.org/preview");
-    bench.sql(&format!(
-        "INSERT INTO previews (id, mediaId, mimeType) VALUES ('preview', '{}', 'image/png');
-         UPDATE medias SET entityId = 'Room@Example.Org'",
-        media.id
-    ));
-    fs::rename(bench.path("room@example.org"), bench.path("Room@Example.Org")).unwrap();
-    bench.pass(LONG);
-    let folder = Finding::ForeignFile(bench.path("Room@Example.Org"));
-    for repair in [Repair::No, Repair::Careful, Repair::Forced] {
-        let (findings, report) = fsck(&bench, repair);
-        assert_eq!(findings, [folder.clone(), Finding::UnreachableRow(media.id.to_string())]);
-        assert_eq!(counts(&report), (0, 2));
+    for (stored, prepared) in
+        [("Room@Example.Org", "room@example.org"), ("room@xn--bcher-kva.example", "room@bücher.example")]
+    {
+        let bench = Bench::new();
+        let media = bench.add("bytes");
+        bench.write("room@example.org/preview");
+        bench.sql(&format!(
+            "INSERT INTO previews (id, mediaId, mimeType) VALUES ('preview', '{}', 'image/png');
+             UPDATE medias SET entityId = '{stored}'",
+            media.id
+        ));
+        fs::rename(bench.path("room@example.org"), bench.path(stored)).unwrap();
+        bench.pass(LONG);
+        let folder = Finding::ForeignFile(bench.path(stored));
+        let row = Finding::UnreachableRow { channel: stored.to_owned(), id: media.id.to_string() };
+        for finding in [&folder, &row] {
+            let told = finding.to_string();
+            assert!(told.ends_with(&format!("; they mean the channel {prepared}")), "{told}");
+        }
+        for repair in [Repair::No, Repair::Careful, Repair::Forced] {
+            let (findings, report) = fsck(&bench, repair);
+            assert_eq!(findings, [folder.clone(), row.clone()]);
+            assert_eq!(counts(&report), (0, 2));
+        }
+        for name in [media.id.as_str(), "preview"] {
+            assert!(bench.path(stored).join(name).exists(), "{name}");
+        }
+        assert_eq!(bench.library.metadata().unwrap().preview_rows(None, 9).unwrap().len(), 1);
+
+        // The way that the manual shows.
+        fs::rename(bench.path(stored), bench.path(prepared)).unwrap();
+        bench.sql(&format!("UPDATE medias SET entityId = '{prepared}' WHERE entityId = '{stored}'"));
+        assert_clean(&bench);
+        let channel = prepared.parse().unwrap();
+        assert!(bench.library.metadata().unwrap().media(&channel, &media.id).unwrap().is_some());
     }
-    for name in [media.id.as_str(), "preview"] {
-        assert!(bench.path("Room@Example.Org").join(name).exists(), "{name}");
-    }
-    assert_eq!(bench.library.metadata().unwrap().preview_rows(None, 9).unwrap().len(), 1);
 }
 
 /// Files without rows, or rows without files, of which a repair would remove as many as no crash leaves.

@@ -28,6 +28,7 @@ impl Recorder {
 impl Handler for Recorder {
     fn event(&self, link: Link, event: LinkEvent) {
         self.saw(match event {
+            LinkEvent::Failed(_) => return,
             LinkEvent::Up(jid) => Seen::Up(link, jid.to_string()),
             LinkEvent::Down => Seen::Down(link),
             LinkEvent::Stanza(stanza) => {
