@@ -77,7 +77,7 @@ demo: ## do the main job before your eyes; installs what is missing; KEEP=1 leav
 	@KEEP=$(KEEP) scripts/demo.sh
 
 bench: ## compare the speed with nginx, Prosody, ejabberd and vips; BENCH_ROWS=name,... BENCH_SECONDS=2, see bench/README.md
-	@scripts/install-dependencies bench
+	@scripts/install-dependencies
 	@BENCH_ROWS='$(BENCH_ROWS)' BENCH_SECONDS='$(BENCH_SECONDS)' $(CARGO) bench --locked --bench peers
 
 bench-preview: ## compare previews with vipsthumbnail (Debian's libvips-tools), in turns
