@@ -83,6 +83,8 @@ pub fn launch(directory: &Path, config: &Path) -> Guarded {
     let library = library();
     let command = [
         &["erl", "-noinput", "+K", "true", "+P", "250000", "-pa", &library, "-mnesia", "dir", &spool][..],
+        // Where its database fails it writes what it had in memory; into the working directory, if not told otherwise.
+        &["-mnesia", "core_dir", &spool],
         &["-ejabberd", "config", &config, "log_path", &log, "-s", "ejabberd"],
     ];
     let home = directory.display().to_string();
