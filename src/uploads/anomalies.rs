@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::testing::{Bench, Granted, settings};
 use super::*;
 use crate::limits;
-use crate::model::{Refusal, UploadFile};
+use crate::model::Refusal;
 use crate::store::faulty::{self, FAILURES, Failure, Faulty};
 use crate::store::{Engine, Postgres, Sqlite, SqliteSchema, Store};
 use crate::sys::faults::{self, Fault};
@@ -54,8 +54,7 @@ impl Task {
                 // Gone again, so that each walk has as many calls as the one before.
                 let slot = Self::Sweep.prepare(bench);
                 sweep(bench).unwrap();
-                let file = UploadFile::random();
-                bench.write_orphan(&file);
+                bench.orphan();
                 slot
             }
         }

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod anomalies;
 mod external;
+mod fsck;
 mod grant;
 mod name;
 mod orphans;
@@ -22,7 +23,8 @@ mod tests;
 
 pub use crate::model::Purpose;
 pub use external::{ForeignPath, Proof};
-pub use orphans::{UploadFinding, UploadReport, UploadWalker};
+pub use fsck::{UploadFinding, UploadReport};
+pub use orphans::UploadWalker;
 pub use put::{Put, PutTarget};
 pub use service::{Stores, UploadService};
 pub use settings::{External, JidRule, Keep, Protocol, Settings, UploadQuotas};

@@ -108,10 +108,17 @@ impl Bench {
     }
 
     /// Writes a file of an upload that no row names.
-    pub(super) fn write_orphan(&self, file: &UploadFile) {
+    pub(super) fn orphan(&self) -> UploadFile {
+        let file = UploadFile::random();
         let folder = self.scratch.join(&format!(".uploads/{}", file.folder()));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join(file.as_str()), "bytes").unwrap();
+        file
+    }
+
+    /// How many files were moved to `.lost`.
+    pub(super) fn lost(&self) -> usize {
+        self.files().iter().filter(|path| path.to_string_lossy().contains(".lost")).count()
     }
 
     /// Whether the upload of a slot is served.
