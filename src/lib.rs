@@ -5,6 +5,7 @@
 pub mod access;
 pub mod admin;
 pub mod cache;
+pub mod chore;
 pub mod cli;
 pub mod clock;
 pub mod component;

@@ -10,6 +10,7 @@ const GROUND: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("limits", &[]),
     ("cache", &[]),
+    ("chore", &["limits"]),
     ("clock", &[]),
     ("secret", &[]),
     ("metrics", &[]),

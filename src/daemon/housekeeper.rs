@@ -7,9 +7,10 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::chore::ChoreProgress;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::media::{Library, Progress, Remover, Walker};
+use crate::media::{Library, Remover, Walker};
 use crate::uploads::{Sweeper, UploadService, UploadWalker};
 
 /// Something that is done again and again.
@@ -19,7 +20,7 @@ pub(super) struct Chore {
     /// The time from its end to its next beginning. It is asked each time, since a reload may change it.
     pub every: Box<dyn Fn() -> Duration + Send>,
     /// Does it, or a part of it. An error is logged, and the chore is tried again in its next round.
-    pub run: Box<dyn FnMut() -> Result<Progress> + Send>,
+    pub run: Box<dyn FnMut() -> Result<ChoreProgress> + Send>,
 }
 
 /// The chores for this library and these uploads.
@@ -35,8 +36,8 @@ pub(super) fn chores(library: &Arc<Library>, uploads: &Arc<UploadService>) -> Ve
     let age = Arc::clone(library);
     let age = Box::new(move || age.housekeeping().orphan_age);
     let mut upload_walker = UploadWalker::new(Arc::clone(uploads), library.is_after_crash(), age);
-    let walk_uploads = move || Ok(upload_walker.run()?.map_or(Progress::Done, Progress::More));
-    let sweep = move || Ok(sweeper.run()?.map_or(Progress::Done, Progress::More));
+    let walk_uploads = move || Ok(upload_walker.run()?.map_or(ChoreProgress::Done, ChoreProgress::More));
+    let sweep = move || Ok(sweeper.run()?.map_or(ChoreProgress::Done, ChoreProgress::More));
     vec![
         Chore { name: "removing deleted files", every: every(), run: Box::new(move || remover.run()) },
         Chore { name: "walking the store", every: every(), run: Box::new(move || walker.run()) },
@@ -99,8 +100,8 @@ impl Planned {
     fn run(&mut self) {
         let done = catch_unwind(AssertUnwindSafe(|| (self.chore.run)()));
         let pause = match done {
-            Ok(Ok(Progress::More(pause))) => pause,
-            Ok(Ok(Progress::Done)) => self.succeeded(),
+            Ok(Ok(ChoreProgress::More(pause))) => pause,
+            Ok(Ok(ChoreProgress::Done)) => self.succeeded(),
             Ok(Err(error)) => self.failed(&error),
             // The panic is in the log already.
             Err(_) => (self.chore.every)(),
@@ -136,13 +137,13 @@ mod tests {
     fn chore(
         name: &'static str,
         every: Duration,
-        results: Vec<Result<Progress>>,
+        results: Vec<Result<ChoreProgress>>,
         done: &mpsc::Sender<&'static str>,
     ) -> Chore {
         let (results, done) = (Mutex::new(results.into_iter()), done.clone());
         let run = move || {
             let _ = done.send(name);
-            results.lock().unwrap().next().unwrap_or(Ok(Progress::Done))
+            results.lock().unwrap().next().unwrap_or(Ok(ChoreProgress::Done))
         };
         Chore { name, every: Box::new(move || every), run: Box::new(run) }
     }
@@ -163,7 +164,7 @@ mod tests {
     #[test]
     fn a_chore_with_more_to_do_lets_others_go_first() {
         let (sender, done) = mpsc::channel();
-        let more = (0..3).map(|_| Ok(Progress::More(Duration::ZERO))).collect();
+        let more = (0..3).map(|_| Ok(ChoreProgress::More(Duration::ZERO))).collect();
         let (long, other) = (chore("long", NEVER, more, &sender), chore("other", NEVER, vec![], &sender));
         let housekeeper = Housekeeper::start(vec![long, other]).unwrap();
         let seen: Vec<_> = done.iter().take(5).collect();
@@ -174,7 +175,7 @@ mod tests {
     #[test]
     fn a_chore_that_fails_or_panics_is_done_again() {
         let (sender, done) = mpsc::channel();
-        let failures = vec![Err(Error::new(Kind::Failure, "on purpose")), Ok(Progress::Done)];
+        let failures = vec![Err(Error::new(Kind::Failure, "on purpose")), Ok(ChoreProgress::Done)];
         let failing = chore("failing", Duration::from_millis(1), failures, &sender);
         let panics = sender.clone();
         let panicking = Chore {

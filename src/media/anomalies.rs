@@ -10,7 +10,8 @@ use image::{ImageFormat, RgbImage};
 use rustix::io::Errno;
 
 use super::testing::{Bench, channel, new, sqlite};
-use super::{Deed, Finding, Progress, Remover, Repair, Settings, Walker};
+use super::{Deed, Finding, Remover, Repair, Settings, Walker};
+use crate::chore::ChoreProgress;
 use crate::error::Result;
 use crate::limits;
 use crate::model::{Media, Page, Quotas, Refusal};
@@ -109,7 +110,7 @@ impl Task {
             Self::Remove => Ok(remove(bench).map(|()| None)?),
             Self::Walk => {
                 let mut walker = Walker::new(Arc::clone(&bench.library), true);
-                while walker.run()? != Progress::Done {}
+                while walker.run()? != ChoreProgress::Done {}
                 Ok(None)
             }
         }
@@ -119,7 +120,7 @@ impl Task {
 /// A round of the chore that removes files.
 fn remove(bench: &Bench) -> Result<()> {
     let mut remover = Remover::new(Arc::clone(&bench.library));
-    while remover.run()? != Progress::Done {}
+    while remover.run()? != ChoreProgress::Done {}
     Ok(())
 }
 

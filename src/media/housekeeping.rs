@@ -1,11 +1,11 @@
-//! What the housekeeper needs to know of the library: settings, counters, and when a chore goes on. The thread itself is in
-//! `daemon/housekeeper.rs`; the chores are [`Remover`](super::Remover) and [`Walker`](super::Walker).
+//! The library's settings and counters for the housekeeper. The thread itself is in `daemon/housekeeper.rs`; the chores are [`Remover`](super::Remover) and [`Walker`](super::Walker).
 
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Library;
+use crate::chore::ChoreProgress;
 use crate::error::Result;
 use crate::metrics::Counter;
 use crate::store::RootLock;
@@ -54,15 +54,6 @@ impl HousekeepingCounts {
     }
 }
 
-/// Whether a chore has more to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// It has nothing to do before its next round.
-    Done,
-    /// It goes on after this pause, and lets other chores go first.
-    More(Duration),
-}
-
 impl Library {
     /// Whether the server before this one did not end as it should.
     pub fn is_after_crash(&self) -> bool {
@@ -87,13 +78,13 @@ impl Library {
     }
 
     /// Removes what was moved to `.lost` long ago: a chore of the housekeeper.
-    pub fn empty_lost(&self) -> Result<Progress> {
-        let Some(keep) = self.housekeeping().lost_keep else { return Ok(Progress::Done) };
+    pub fn empty_lost(&self) -> Result<ChoreProgress> {
+        let Some(keep) = self.housekeeping().lost_keep else { return Ok(ChoreProgress::Done) };
         let before = SystemTime::from(self.clock.now()).checked_sub(keep).unwrap_or(UNIX_EPOCH);
         for path in self.files.forget_set_aside(before.into())? {
             log::info!("removed {}: housekeeping.lost.keep is over", path.display());
         }
-        Ok(Progress::Done)
+        Ok(ChoreProgress::Done)
     }
 
     /// What the housekeeper did.

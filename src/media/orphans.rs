@@ -3,10 +3,10 @@
 //! walk slows nobody down and other chores have their turn.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use super::Library;
-use super::housekeeping::Progress;
+use crate::chore::{ChoreProgress, WalkSchedule};
 use crate::error::Result;
 use crate::limits;
 use crate::store::{FileList, FileName, KnownAs, Listed, Losses};
@@ -14,7 +14,7 @@ use crate::store::{FileList, FileName, KnownAs, Listed, Losses};
 /// Walks the store when it is time.
 pub struct Walker {
     library: Arc<Library>,
-    schedule: Schedule,
+    schedule: WalkSchedule,
     walk: Option<Walk>,
 }
 
@@ -37,25 +37,25 @@ struct Look {
 impl Walker {
     /// A chore for this library. After a start that followed a crash, a walk is due at once.
     pub fn new(library: Arc<Library>, after_crash: bool) -> Self {
-        let schedule = Schedule::new(after_crash, Instant::now(), library.housekeeping().orphan_age);
+        let schedule = WalkSchedule::new(after_crash, Instant::now(), library.housekeeping().orphan_age);
         Self { library, schedule, walk: None }
     }
 
     /// Does the next step of the walk, if one is due or under way. A walk that fails is given up; the next one begins after
     /// `housekeeping.orphan.age`.
-    pub fn run(&mut self) -> Result<Progress> {
+    pub fn run(&mut self) -> Result<ChoreProgress> {
         self.run_at(Instant::now())
     }
 
-    fn run_at(&mut self, now: Instant) -> Result<Progress> {
+    fn run_at(&mut self, now: Instant) -> Result<ChoreProgress> {
         let orphan_age = self.library.housekeeping().orphan_age;
         self.step(now).inspect_err(|_| self.schedule.failed(now, orphan_age))
     }
 
-    fn step(&mut self, now: Instant) -> Result<Progress> {
+    fn step(&mut self, now: Instant) -> Result<ChoreProgress> {
         let walk = match self.walk.take() {
             Some(walk) => walk,
-            None if !self.schedule.is_due(now) => return Ok(Progress::Done),
+            None if !self.schedule.is_due(now) => return Ok(ChoreProgress::Done),
             None => {
                 // While the database can't be reached, the walk waits.
                 self.library.metadata()?;
@@ -67,8 +67,8 @@ impl Walker {
             Walk::Looking(look) => self.look(look)?,
             Walk::Moving { orphans, moved } => self.move_some(orphans, moved)?,
         };
-        let pause = Progress::More(limits::WALK_PAUSE);
-        Ok(if self.walk.is_some() { pause } else { Progress::Done })
+        let pause = ChoreProgress::More(limits::WALK_PAUSE);
+        Ok(if self.walk.is_some() { pause } else { ChoreProgress::Done })
     }
 
     fn begin(&self) -> Result<Look> {
@@ -166,35 +166,10 @@ impl Look {
     }
 }
 
-/// When walks are due: at the start after a crash, once when all files that the crash left are old enough, and daily.
-struct Schedule {
-    next: Instant,
-    /// When all files that a crash before the start has left are old enough.
-    old_enough: Instant,
-}
-
-impl Schedule {
-    fn new(after_crash: bool, start: Instant, orphan_age: Duration) -> Self {
-        let old_enough = start + orphan_age;
-        Self { next: if after_crash { start } else { old_enough }, old_enough }
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        now >= self.next
-    }
-
-    fn begun(&mut self, now: Instant) {
-        self.next = if now < self.old_enough { self.old_enough } else { now + limits::WALK_INTERVAL };
-    }
-
-    fn failed(&mut self, now: Instant, orphan_age: Duration) {
-        self.next = self.next.min(now + orphan_age);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::time::Duration;
 
     use super::super::housekeeping::HousekeepingSettings;
     use super::super::testing::{Bench, sqlite};
@@ -212,7 +187,7 @@ mod tests {
 
     fn try_walk(bench: &Bench) -> Result<()> {
         let mut walker = Walker::new(Arc::clone(&bench.library), true);
-        while walker.run()? != Progress::Done {}
+        while walker.run()? != ChoreProgress::Done {}
         Ok(())
     }
 
@@ -224,37 +199,19 @@ mod tests {
     }
 
     #[test]
-    fn walks_are_due_after_a_crash_when_its_files_are_old_enough_and_daily() {
-        let start = Instant::now();
-        let due = |after_crash: bool| {
-            let mut schedule = Schedule::new(after_crash, start, AGE);
-            let mut due = Vec::new();
-            for _ in 0..4 {
-                assert!(!schedule.is_due(schedule.next.checked_sub(SECOND).unwrap()));
-                due.push(schedule.next.duration_since(start));
-                schedule.begun(schedule.next);
-            }
-            due
-        };
-        let daily: Vec<_> = (0..4).map(|day| AGE + day * limits::WALK_INTERVAL).collect();
-        assert_eq!(due(false), daily);
-        assert_eq!(due(true), [&[Duration::ZERO], &daily[..3]].concat());
-    }
-
-    #[test]
     fn a_walk_that_failed_is_tried_again_before_the_next_day() {
         let bench = Bench::new();
         bench.add("bytes");
         bench.pass(2 * AGE);
         let mut walker = Walker::new(Arc::clone(&bench.library), false);
-        let start = walker.schedule.next;
+        let start = walker.schedule.next();
         bench.sql("ALTER TABLE removals RENAME TO away");
         walker.run_at(start).unwrap_err();
         bench.sql("ALTER TABLE away RENAME TO removals");
-        assert_eq!(walker.run_at(start + AGE / 2).unwrap(), Progress::Done);
-        assert!(walker.walk.is_none() && walker.schedule.next == start + AGE);
-        assert_eq!(walker.run_at(start + AGE).unwrap(), Progress::Done);
-        assert_eq!(walker.schedule.next, start + AGE + limits::WALK_INTERVAL);
+        assert_eq!(walker.run_at(start + AGE / 2).unwrap(), ChoreProgress::Done);
+        assert!(walker.walk.is_none() && walker.schedule.next() == start + AGE);
+        assert_eq!(walker.run_at(start + AGE).unwrap(), ChoreProgress::Done);
+        assert_eq!(walker.schedule.next(), start + AGE + limits::WALK_INTERVAL);
     }
 
     #[test]
@@ -304,10 +261,10 @@ mod tests {
         bench.pass(2 * AGE);
         bench.sql("UPDATE medias SET entityId = 'other@example.org'");
         let mut walker = Walker::new(Arc::clone(&bench.library), true);
-        assert_eq!(walker.run().unwrap(), Progress::More(limits::WALK_PAUSE));
+        assert_eq!(walker.run().unwrap(), ChoreProgress::More(limits::WALK_PAUSE));
         assert!(matches!(&walker.walk, Some(Walk::Moving { orphans, .. }) if orphans.len() == 1));
         bench.sql("UPDATE medias SET entityId = 'room@example.org'");
-        assert_eq!(walker.run().unwrap(), Progress::Done);
+        assert_eq!(walker.run().unwrap(), ChoreProgress::Done);
         assert_eq!((bench.files(), bench.lost().len()), (vec![media.id.to_string()], 0));
     }
 
@@ -322,7 +279,7 @@ mod tests {
         bench.library.open().unwrap();
         bench.write("room@example.org/orphan");
         bench.pass(2 * AGE);
-        while walker.run().unwrap() != Progress::Done {}
+        while walker.run().unwrap() != ChoreProgress::Done {}
         assert_eq!(bench.lost(), ["room@example.org/orphan"]);
     }
 
@@ -348,7 +305,7 @@ mod tests {
         bench.pass(AGE + SECOND);
         walk(&bench);
         settings(Some(keep));
-        let empty = || assert_eq!(bench.library.empty_lost().unwrap(), Progress::Done);
+        let empty = || assert_eq!(bench.library.empty_lost().unwrap(), ChoreProgress::Done);
         empty();
         bench.pass(keep);
         empty();

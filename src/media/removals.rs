@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Library;
-use super::housekeeping::Progress;
+use crate::chore::ChoreProgress;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::model::{Channel, MediaId};
@@ -31,14 +31,14 @@ impl Remover {
 
     /// Removes the files of a batch. A file that a row names stays; what can't be removed is tried again in the next round.
     /// A removal ends when its file is gone and the directory is on the disk, so that no crash brings the file back.
-    pub fn run(&mut self) -> Result<Progress> {
+    pub fn run(&mut self) -> Result<ChoreProgress> {
         let last = self.remove_batch().inspect_err(|_| self.begin_round())?;
         if let Some(last) = last {
             self.after = last;
-            return Ok(Progress::More(Duration::ZERO));
+            return Ok(ChoreProgress::More(Duration::ZERO));
         }
         self.end_round();
-        Ok(Progress::Done)
+        Ok(ChoreProgress::Done)
     }
 
     /// The id of the batch's last row, if there may be more.
@@ -135,7 +135,7 @@ mod tests {
     /// A whole round.
     fn round(bench: &Bench) {
         let mut remover = Remover::new(Arc::clone(&bench.library));
-        while remover.run().unwrap() != Progress::Done {}
+        while remover.run().unwrap() != ChoreProgress::Done {}
     }
 
     fn waiting(bench: &Bench) -> usize {
@@ -259,7 +259,7 @@ mod tests {
         remover.run().unwrap_err();
         assert_eq!((bench.files().len(), waiting(&bench)), (0, 1));
         bench.sql("DROP TRIGGER no");
-        assert_eq!(remover.run().unwrap(), Progress::Done);
+        assert_eq!(remover.run().unwrap(), ChoreProgress::Done);
         assert_eq!(waiting(&bench), 0);
     }
 }
