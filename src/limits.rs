@@ -370,12 +370,6 @@ pub const SECRETS_READ: Duration = Duration::from_secs(5);
 pub const SECRETS_SEARCH: Duration = Duration::from_secs(1);
 /// How long before its day a key is made, so that all nodes know it when the first one uses it.
 pub const SECRETS_EARLY: Duration = Duration::from_secs(3600);
-/// How often all files of uploads are compared with their rows.
-pub const UPLOAD_WALK: Duration = Duration::from_secs(24 * 3600);
-/// The pause after each [`UPLOAD_BATCH`] files of that walk, so that it slows nobody down.
-pub const UPLOAD_WALK_PAUSE: Duration = Duration::from_millis(50);
-/// Files without a row that one walk moves.
-pub const UPLOAD_ORPHANS: usize = 10_000;
 /// How often expired uploads are looked for; their files are gone within twice this time.
 pub const UPLOAD_SWEEP: Duration = Duration::from_secs(10);
 /// How long a stopping daemon waits for what runs.

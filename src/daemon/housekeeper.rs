@@ -36,13 +36,15 @@ pub(super) fn chores(library: &Arc<Library>, uploads: &Arc<UploadService>) -> Ve
     let age = Arc::clone(library);
     let age = Box::new(move || age.housekeeping().orphan_age);
     let mut upload_walker = UploadWalker::new(Arc::clone(uploads), library.is_after_crash(), age);
-    let walk_uploads = move || Ok(upload_walker.run()?.map_or(ChoreProgress::Done, ChoreProgress::More));
-    let sweep = move || Ok(sweeper.run()?.map_or(ChoreProgress::Done, ChoreProgress::More));
     vec![
         Chore { name: "removing deleted files", every: every(), run: Box::new(move || remover.run()) },
         Chore { name: "walking the store", every: every(), run: Box::new(move || walker.run()) },
-        Chore { name: "removing uploads", every: Box::new(|| limits::UPLOAD_SWEEP), run: Box::new(sweep) },
-        Chore { name: "walking the uploads", every: every(), run: Box::new(walk_uploads) },
+        Chore {
+            name: "removing uploads",
+            every: Box::new(|| limits::UPLOAD_SWEEP),
+            run: Box::new(move || sweeper.run()),
+        },
+        Chore { name: "walking the uploads", every: every(), run: Box::new(move || upload_walker.run()) },
         Chore { name: "emptying .lost", every: every(), run: Box::new(move || lost.empty_lost()) },
     ]
 }

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::testing::{Bench, Granted, settings};
 use super::*;
+use crate::chore::ChoreProgress;
 use crate::limits;
 use crate::model::Refusal;
 use crate::store::faulty::{self, FAILURES, Failure, Faulty};
@@ -82,7 +83,7 @@ impl Task {
 
 fn sweep(bench: &Bench) -> crate::error::Result<()> {
     let mut sweeper = Sweeper::new(Arc::clone(&bench.service));
-    while sweeper.run()?.is_some() {}
+    while sweeper.run()? != ChoreProgress::Done {}
     Ok(())
 }
 

@@ -6,20 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::service::UploadService;
+use crate::chore::{ChoreProgress, WalkSchedule};
 use crate::error::Result;
 use crate::limits;
 use crate::model::UploadFile;
 use crate::store::{ListedUpload, Losses, UploadList};
 
-/// The chore: a walk of all files of uploads, at the start after a crash, once more when all that the crash left is old
-/// enough, and once a day.
+/// The chore: a walk of all files of uploads, as [`WalkSchedule`] plans it.
 pub struct UploadWalker {
     service: Arc<UploadService>,
     /// How old a file without a row must be: `housekeeping.orphan.age`.
     age: Box<dyn Fn() -> Duration + Send>,
-    due: Instant,
-    /// When all files that a crash before the start has left are old enough.
-    old_enough: Option<Instant>,
+    schedule: WalkSchedule,
     walk: Option<Walk>,
 }
 
@@ -43,35 +41,38 @@ impl UploadWalker {
         after_crash: bool,
         age: Box<dyn Fn() -> Duration + Send>,
     ) -> Self {
-        let now = Instant::now();
-        let due = if after_crash { now } else { now + limits::UPLOAD_WALK };
-        let old_enough = after_crash.then(|| now + age());
-        Self { service, age, due, old_enough, walk: None }
+        let schedule = WalkSchedule::new(after_crash, Instant::now(), age());
+        Self { service, age, schedule, walk: None }
     }
 
-    /// Does the next step of the walk, if one is due or under way. After that a pause is due, or `None` if all is done until
-    /// the next round.
-    pub fn run(&mut self) -> Result<Option<Duration>> {
-        self.step(Instant::now())
+    /// Does the next step of the walk, if one is due or under way. A walk that fails is given up; the next one begins after
+    /// `housekeeping.orphan.age`.
+    pub fn run(&mut self) -> Result<ChoreProgress> {
+        self.run_at(Instant::now())
     }
 
-    fn step(&mut self, now: Instant) -> Result<Option<Duration>> {
+    fn run_at(&mut self, now: Instant) -> Result<ChoreProgress> {
+        let age = (self.age)();
+        self.step(now, age).inspect_err(|_| self.schedule.failed(now, age))
+    }
+
+    fn step(&mut self, now: Instant, age: Duration) -> Result<ChoreProgress> {
         let mut walk = match self.walk.take() {
             Some(walk) => walk,
-            None if now < self.due => return Ok(None),
+            None if !self.schedule.is_due(now) => return Ok(ChoreProgress::Done),
             None => {
                 // While the database can't be reached, the walk waits.
                 self.service.check_open()?;
-                self.due = self.old_enough.take_if(|time| *time > now).unwrap_or(now + limits::UPLOAD_WALK);
+                self.schedule.begun(now);
                 Walk { entries: self.service.files.list()?, found: Orphans::default() }
             }
         };
-        if self.service.look(&mut walk.entries, (self.age)(), &mut walk.found)? {
+        if self.service.look(&mut walk.entries, age, &mut walk.found)? {
             self.walk = Some(walk);
-            return Ok(Some(limits::UPLOAD_WALK_PAUSE));
+            return Ok(ChoreProgress::More(limits::WALK_PAUSE));
         }
         self.service.set_aside(&walk.found)?;
-        Ok(None)
+        Ok(ChoreProgress::Done)
     }
 }
 
@@ -80,7 +81,7 @@ impl UploadService {
     pub(super) fn look(&self, entries: &mut UploadList, age: Duration, found: &mut Orphans) -> Result<bool> {
         let now = SystemTime::from(self.clock.now());
         let (mut old, mut seen) = (Vec::new(), 0);
-        for entry in entries.by_ref().take(limits::UPLOAD_BATCH) {
+        for entry in entries.by_ref().take(limits::HOUSEKEEPING_BATCH) {
             seen += 1;
             if let ListedUpload::File { file, modified, .. } = entry? {
                 found.losses.count(false);
@@ -92,9 +93,9 @@ impl UploadService {
         let unnamed = self.table.unnamed_uploads(&old)?;
         found.losses.lost += unnamed.len() as u64;
         // Beyond, so many are lost that it is a mistake, or the next walk has its turn.
-        let room = limits::UPLOAD_ORPHANS.saturating_sub(found.files.len());
+        let room = limits::ORPHANS.saturating_sub(found.files.len());
         found.files.extend(unnamed.into_iter().take(room));
-        Ok(seen == limits::UPLOAD_BATCH)
+        Ok(seen == limits::HOUSEKEEPING_BATCH)
     }
 
     /// Moves files to `.lost`, unless there are more than a crash explains.
@@ -146,7 +147,7 @@ mod tests {
         let before = Instant::now();
         let mut walker = UploadWalker::new(Arc::clone(&bench.service), true, Box::new(|| AGE));
         let after = Instant::now();
-        let mut run = |now: Instant| while walker.step(now).unwrap().is_some() {};
+        let mut run = |now: Instant| while walker.run_at(now).unwrap() != ChoreProgress::Done {};
         run(after);
         assert_eq!(bench.lost(), 0, "it is too young");
         bench.clock.pass(AGE + Duration::from_secs(60));
@@ -156,9 +157,9 @@ mod tests {
         assert_eq!(bench.lost(), 1);
         bench.orphan();
         bench.clock.pass(Duration::from_secs(60) + AGE);
-        run(before + AGE + limits::UPLOAD_WALK - second);
+        run(before + AGE + limits::WALK_INTERVAL - second);
         assert_eq!(bench.lost(), 1);
-        run(after + AGE + limits::UPLOAD_WALK);
+        run(after + AGE + limits::WALK_INTERVAL);
         assert_eq!(bench.lost(), 2);
         assert!(bench.is_there(&kept) && bench.files().len() == 3);
     }
@@ -167,10 +168,27 @@ mod tests {
     fn a_walk_moves_no_more_than_a_crash_leaves() {
         let bench = Bench::new(settings());
         bench.store(b"kept");
-        (0..2 * limits::UPLOAD_BATCH).for_each(|_| drop(bench.orphan()));
+        (0..2 * limits::HOUSEKEEPING_BATCH).for_each(|_| drop(bench.orphan()));
         bench.clock.pass(2 * limits::FSCK_AGE);
         let mut walker = UploadWalker::new(Arc::clone(&bench.service), true, Box::new(|| Duration::ZERO));
-        while walker.step(Instant::now()).unwrap().is_some() {}
+        while walker.run().unwrap() != ChoreProgress::Done {}
         assert_eq!(bench.lost(), 0);
+    }
+
+    #[test]
+    fn a_walk_that_failed_is_tried_again_before_the_next_day() {
+        let bench = Bench::new(settings());
+        bench.orphan();
+        bench.clock.pass(2 * AGE);
+        let mut walker = UploadWalker::new(Arc::clone(&bench.service), true, Box::new(|| AGE));
+        let start = Instant::now();
+        let folder = bench.scratch.join(".lost");
+        std::fs::write(&folder, "no folder").unwrap();
+        walker.run_at(start + AGE).unwrap_err();
+        std::fs::remove_file(&folder).unwrap();
+        assert_eq!(walker.run_at(start + AGE + AGE / 2).unwrap(), ChoreProgress::Done);
+        assert_eq!(bench.lost(), 0);
+        while walker.run_at(start + 2 * AGE).unwrap() != ChoreProgress::Done {}
+        assert_eq!(bench.lost(), 1);
     }
 }

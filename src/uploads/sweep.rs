@@ -1,9 +1,10 @@
 //! The chore of uploads: what has expired or was deleted goes. The housekeeper's thread runs it, a batch at a time.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::service::UploadService;
+use crate::chore::ChoreProgress;
 use crate::error::Result;
 use crate::limits;
 use crate::store::UploadRemoval;
@@ -24,23 +25,23 @@ impl Sweeper {
         Self { service, after: String::new(), failed: 0, first_failure: None }
     }
 
-    /// Does a batch; after that a pause is due, or `None` if all is done until the next round. The pause is as long as the
-    /// batch took, so that many files that go at once leave half of the disk's time to others.
-    pub fn run(&mut self) -> Result<Option<Duration>> {
+    /// Does a batch. The pause after it is as long as the batch took, so that many files that go at once leave half of the
+    /// disk's time to others.
+    pub fn run(&mut self) -> Result<ChoreProgress> {
         let begun = Instant::now();
         // While the database can't be reached, the chore waits.
         self.service.check_open()?;
         let expired = self.service.expire()?;
         let full = expired == limits::UPLOAD_BATCH || self.remove_batch()?;
         if full {
-            return Ok(Some(begun.elapsed()));
+            return Ok(ChoreProgress::More(begun.elapsed()));
         }
         self.end_round();
         if self.service.table.forget_slots(self.service.clock.now())? == limits::UPLOAD_BATCH as u64 {
-            return Ok(Some(begun.elapsed()));
+            return Ok(ChoreProgress::More(begun.elapsed()));
         }
         self.service.keys.maintain()?;
-        Ok(None)
+        Ok(ChoreProgress::Done)
     }
 
     /// Whether there may be more.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::*;
+use crate::chore::ChoreProgress;
 use crate::clock::{Clock, Timestamp};
 use crate::model::{Refusal, UploadFile, UploadId};
 use crate::store::{Engine, Sqlite, SqliteSchema, Store, UploadDirectory, Uploads};
@@ -129,7 +130,7 @@ impl Bench {
     /// The sweeper, until it has nothing to do.
     pub(super) fn sweep(&self) {
         let mut sweeper = Sweeper::new(Arc::clone(&self.service));
-        while sweeper.run().unwrap().is_some() {}
+        while sweeper.run().unwrap() != ChoreProgress::Done {}
     }
 
     /// Every file of an upload, complete or not.
