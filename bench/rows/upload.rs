@@ -100,7 +100,7 @@ pub fn largest(_: &Options, report: &mut Report) {
     servers.compare(Duration::ZERO, report, "upload 256 MiB", LARGEST_OF_MANY, 8);
 }
 
-/// Whoever takes large files.
+/// The servers that take large files.
 struct Large {
     site: Site,
     unsynced: Site,

@@ -1,5 +1,5 @@
-//! What children print is not believed: the decoder's reply, ffprobe's description and ffmpeg's frame, each behind a first
-//! byte that says which. What is taken over is no larger than was asked for, and is what it says it is.
+//! The output of children is not believed: the decoder's reply, ffprobe's description and ffmpeg's frame. The first byte
+//! of the input chooses one of them. An accepted picture is no larger than the request, and of the format that it names.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What the log is told of lookups. A part of the gate's state machine; its only effect is the log.
+//! Log lines about lookups. A part of the gate's state machine; its only effect is the log.
 
 use std::time::Instant;
 

@@ -1,5 +1,4 @@
-//! What people write to confirm or deny a request (XEP-0070 version 1.0.2 section 4.3): the grammar of texts, without any
-//! state. Pure functions.
+//! The grammar of the texts by which people confirm or deny a request (XEP-0070 version 1.0.2 section 4.3). Pure functions.
 
 use unicode_normalization::UnicodeNormalization;
 

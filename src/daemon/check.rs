@@ -29,7 +29,7 @@ pub struct CheckExtent {
 }
 
 /// What was found of a part that did not fail.
-pub(super) enum Finding {
+pub(super) enum CheckedPart {
     /// It is in order.
     Good(String),
     /// The server can be started, and the operator should know this.
@@ -67,10 +67,10 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn part(&mut self, name: &'static str, result: Result<Finding>) {
+    fn part(&mut self, name: &'static str, result: Result<CheckedPart>) {
         match result {
-            Ok(Finding::Good(text)) => say(self.out, &format!("{name}: ok: {text}")),
-            Ok(Finding::Doubtful(text)) => say(self.out, &format!("{name}: WARNING: {text}")),
+            Ok(CheckedPart::Good(text)) => say(self.out, &format!("{name}: ok: {text}")),
+            Ok(CheckedPart::Doubtful(text)) => say(self.out, &format!("{name}: WARNING: {text}")),
             Err(error) => {
                 say(self.out, &format!("{name}: FAILED: {error}"));
                 self.failed.push(name);
@@ -87,19 +87,19 @@ impl Report<'_> {
     }
 }
 
-fn good(text: impl Into<String>) -> Result<Finding> {
-    Ok(Finding::Good(text.into()))
+fn good(text: impl Into<String>) -> Result<CheckedPart> {
+    Ok(CheckedPart::Good(text.into()))
 }
 
 /// Who may read the files that hold secrets.
-fn check_modes(source: &Source, config: &Config) -> Result<Finding> {
+fn check_modes(source: &Source, config: &Config) -> Result<CheckedPart> {
     let keystore = config.keystore.as_ref().map(|keystore| keystore.path.as_path());
     let open = source.file().into_iter().chain(keystore).find_map(|path| {
         let mode = fs::metadata(path).ok()?.mode() & 0o777;
         (mode & 0o004 != 0).then(|| (path.display(), mode))
     });
     match open {
-        Some((path, mode)) => Ok(Finding::Doubtful(format!(
+        Some((path, mode)) => Ok(CheckedPart::Doubtful(format!(
             "every user of this machine may read {path} (mode {mode:o}), which holds secrets: chmod 640 {path}, and give it the \
              group of the server's user"
         ))),
@@ -107,7 +107,7 @@ fn check_modes(source: &Source, config: &Config) -> Result<Finding> {
     }
 }
 
-fn check_storage(storage: &Storage) -> Result<Finding> {
+fn check_storage(storage: &Storage) -> Result<CheckedPart> {
     let root = &storage.root;
     let refused = |cause: io::Error| {
         let root = root.display();
@@ -127,7 +127,7 @@ fn check_storage(storage: &Storage) -> Result<Finding> {
     let free = Dir::open(root).and_then(|dir| dir.free_space()).map_err(refused)? / (1024 * 1024);
     let text = format!("{}, {free} MiB free", root.display());
     if rustix::process::geteuid().is_root() && metadata.uid() != 0 {
-        return Ok(Finding::Doubtful(format!("{text}; {}", as_owner(&metadata))));
+        return Ok(CheckedPart::Doubtful(format!("{text}; {}", as_owner(&metadata))));
     }
     good(text)
 }
@@ -153,7 +153,7 @@ fn existing(path: &Path) -> &Path {
     path.ancestors().skip(1).find(|path| path.exists()).unwrap_or(Path::new("/"))
 }
 
-fn check_previews(config: &Config) -> Result<Finding> {
+fn check_previews(config: &Config) -> Result<CheckedPart> {
     let studio = Studio::new(config.previews.studio.clone());
     let what = "the child that decodes pictures can't be confined: this system has no seccomp, or forbids it; preview.sandbox";
     match studio.try_sandbox() {
@@ -186,7 +186,7 @@ fn check_database(config: &Config, report: &mut Report<'_>, local: bool) {
     }
 }
 
-fn check_schema(database: &Database, state: &DatabaseState, advice: Option<String>) -> Result<Finding> {
+fn check_schema(database: &Database, state: &DatabaseState, advice: Option<String>) -> Result<CheckedPart> {
     if let Database::Sqlite(path) = database {
         if state.version.is_none() {
             return good(format!("{database} is not there yet; the server makes it at its start"));
@@ -197,12 +197,12 @@ fn check_schema(database: &Database, state: &DatabaseState, advice: Option<Strin
     verify(state.version)?;
     let text = format!("{database}, the schema is the one needed");
     match advice {
-        Some(advice) => Ok(Finding::Doubtful(format!("{text}, but {advice}"))),
+        Some(advice) => Ok(CheckedPart::Doubtful(format!("{text}, but {advice}"))),
         None => good(text),
     }
 }
 
-fn check_identity(config: &Config, state: &DatabaseState) -> Result<Finding> {
+fn check_identity(config: &Config, state: &DatabaseState) -> Result<CheckedPart> {
     match &config.database {
         Database::Sqlite(_) if state.version.is_none() => open::identity(config).verify(state)?,
         _ => open::verify_identity(config, state)?,
@@ -226,7 +226,7 @@ fn may_change(path: &Path) -> Result<()> {
     })
 }
 
-fn check_https(config: &Config) -> Result<Finding> {
+fn check_https(config: &Config) -> Result<CheckedPart> {
     if let Some(pkcs12) = config.keystore.as_ref().map(Keystore::read).transpose()? {
         pkcs12.check()?;
     }
@@ -234,11 +234,11 @@ fn check_https(config: &Config) -> Result<Finding> {
 }
 
 /// The addresses of HTTP or of HTTPS.
-fn check_listening(config: &Config, tls: bool) -> Result<Finding> {
+fn check_listening(config: &Config, tls: bool) -> Result<CheckedPart> {
     check_addresses(config, config.http.listen.iter().filter(|listen| listen.tls == tls))
 }
 
-fn check_addresses<'a>(config: &Config, addresses: impl Iterator<Item = &'a Listen>) -> Result<Finding> {
+fn check_addresses<'a>(config: &Config, addresses: impl Iterator<Item = &'a Listen>) -> Result<CheckedPart> {
     let found = addresses.map(|listen| check_address(config, listen)).collect::<Result<Vec<_>>>()?;
     good(if found.is_empty() { "not served".to_owned() } else { found.join(", ") })
 }
@@ -265,21 +265,23 @@ fn check_address(config: &Config, listen: &Listen) -> Result<String> {
     Err(Error::caused(Kind::Failure, listen.refused(error).to_string(), holder))
 }
 
-fn check_endpoint(config: &Config) -> Finding {
+fn check_endpoint(config: &Config) -> CheckedPart {
     let Some(endpoint) = &config.web.endpoint else {
-        return Finding::Good("not announced: without http.endpoint no client can discover it".to_owned());
+        return CheckedPart::Good(
+            "not announced: without http.endpoint no client can discover it".to_owned(),
+        );
     };
     let encrypted = config.http.listen.iter().any(|listen| listen.tls);
     if endpoint.starts_with("https:") && !encrypted && config.http.trusted_proxies.is_empty() {
-        return Finding::Doubtful(format!(
+        return CheckedPart::Doubtful(format!(
             "{endpoint} is announced, but nothing serves HTTPS: set https.enabled, or put a web server in front and name its \
              address in http.trusted.proxies"
         ));
     }
-    Finding::Good(format!("{endpoint} is announced"))
+    CheckedPart::Good(format!("{endpoint} is announced"))
 }
 
-fn check_component(config: &Config) -> Result<Finding> {
+fn check_component(config: &Config) -> Result<CheckedPart> {
     let link = LinkSettings::Component(config.xmpp.component.clone());
     match xmpp::check(&link, Times::default())? {
         Checked::LoggedIn(jid) => good(format!("logged in as {jid}")),

@@ -69,7 +69,7 @@ pub struct Start<'a> {
 /// When it can't start, or finds later that it can't go on: the text says what must change.
 pub fn serve(start: Start<'_>) -> Result<()> {
     let end = run(start);
-    // What was logged before a failed start explains it.
+    // The lines before a failed start explain it.
     log::logger().flush();
     end
 }

@@ -1,7 +1,7 @@
-//! What the account can see of the channel services: what the server will need, asked by hand. Runs on the main thread and
-//! blocks it.
+//! The channel services as the account sees them. `check` asks the questions that the server will ask. Runs on the main
+//! thread and blocks it.
 
-use super::check::Finding;
+use super::check::CheckedPart;
 use crate::access::DomainRule;
 use crate::access::survey::{self, Reply};
 use crate::config::Config;
@@ -12,7 +12,7 @@ use crate::xmpp::Conversation;
 
 /// Finds the channel services of the domains that are served, and tries whether they tell the account the affiliations of
 /// their channels.
-pub(super) fn channels(conversation: &mut Conversation, config: &Config) -> Result<Finding> {
+pub(super) fn channels(conversation: &mut Conversation, config: &Config) -> Result<CheckedPart> {
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for domain in domains(config) {
         match service(conversation, &domain)? {
@@ -22,10 +22,12 @@ pub(super) fn channels(conversation: &mut Conversation, config: &Config) -> Resu
     }
     let missing = missing.join(" and ");
     match (found.is_empty(), missing.is_empty()) {
-        (true, true) => Ok(Finding::Good("media.domains names none to look for".to_owned())),
+        (true, true) => Ok(CheckedPart::Good("media.domains names none to look for".to_owned())),
         (true, false) => Err(no_service(&missing)),
-        (false, true) => Ok(Finding::Good(found.join("; "))),
-        (false, false) => Ok(Finding::Doubtful(format!("{}; {}", found.join("; "), no_service(&missing)))),
+        (false, true) => Ok(CheckedPart::Good(found.join("; "))),
+        (false, false) => {
+            Ok(CheckedPart::Doubtful(format!("{}; {}", found.join("; "), no_service(&missing))))
+        }
     }
 }
 
@@ -35,7 +37,7 @@ pub(super) fn right(
     config: &Config,
     channel: &Channel,
     user: &BareJid,
-) -> Result<Finding> {
+) -> Result<CheckedPart> {
     serves(config, channel)?;
     let service = service_of(conversation, channel)?;
     let account = conversation.jid().bare().clone();
@@ -50,11 +52,11 @@ pub(super) fn right(
     };
     let place = format!("{channel} at {service} is {read}");
     if user == channel.jid() {
-        return Ok(Finding::Good(format!("{place}; {user} is its own address and may do everything")));
+        return Ok(CheckedPart::Good(format!("{place}; {user} is its own address and may do everything")));
     }
     match survey::affiliation(&mut ask, &service, channel, user)? {
         Reply::Told(affiliation) => {
-            Ok(Finding::Good(format!("{place}; {user} is {}", explained(affiliation))))
+            Ok(CheckedPart::Good(format!("{place}; {user} is {}", explained(affiliation))))
         }
         Reply::Refused(condition) => Err(refused(&service, &account, channel, &condition)),
     }

@@ -29,7 +29,8 @@ impl Remover {
         Self { library, after: 0, failed: 0, first_failure: None }
     }
 
-    /// Removes the files of a batch. A file that a row names stays; what can't be removed is tried again in the next round.
+    /// Removes the files of a batch. A file that a row names stays. The next round
+    /// tries again to remove the files that stayed by an error.
     /// A removal ends when its file is gone and the directory is on the disk, so that no crash brings the file back.
     pub fn run(&mut self) -> Result<ChoreProgress> {
         let last = self.remove_batch().inspect_err(|_| self.begin_round())?;

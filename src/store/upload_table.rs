@@ -1,4 +1,4 @@
-//! What uploads by slot (XEP-0363) and tokens ask of a database, whichever it is. Any thread may ask.
+//! The operations of uploads by slot (XEP-0363) and of tokens on either database. Any thread may ask.
 
 use super::engine::WriteError;
 use crate::clock::Timestamp;

@@ -1,4 +1,4 @@
-//! What a client asks of the upload service, and what it is told (XEP-0363).
+//! Requests for slots and the replies of the upload service (XEP-0363).
 
 use crate::clock::Timestamp;
 use crate::model::{BareJid, Purpose};

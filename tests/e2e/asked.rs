@@ -1,4 +1,4 @@
-//! Who is asked to confirm a request, how often, and what the refusals tell.
+//! Tests of who is asked to confirm a request, how often, and of the refusals.
 
 use std::time::Duration;
 

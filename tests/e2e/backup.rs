@@ -106,7 +106,7 @@ fn survives(mut site: Site, database: String, lose: impl FnOnce(), backup: &str,
         kept.is_ok_and(|text| text.contains("media.storage.root")),
         "the configuration is not in the backup"
     );
-    // What comes after the backup is lost with the machine.
+    // An upload after the backup is lost with the machine.
     site.upload(&user, &channel);
     let Machine { backup, database, .. } = machine;
 

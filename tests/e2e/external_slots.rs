@@ -37,7 +37,7 @@ fn prosody_hands_out_slots_whose_files_are_kept_here() {
     let given = slot(&user);
     assert_eq!(given.headers.len(), 1, "a token");
     upload_and_read(&given, port);
-    // What is not signed by Prosody is refused, and so is another size.
+    // A slot without Prosody's signature is refused, and so is a file of another size.
     let (name, token) = slot(&user).headers.remove(0);
     let other = slot(&user);
     Request::get(&other.put)

@@ -231,7 +231,7 @@ fn an_empty_storage_beside_a_database_with_media_is_refused() {
         fs::create_dir(&root).expect("the scratch directory takes folders");
         let line = format!("jdbc.db.url={}", site.url());
         site.assert_refused(&root, &line, &[&ROOT_WORDS[..], &["holds none"]].concat());
-        // What a file system brings along is no media.
+        // A new file system has such folders of its own; they are no media.
         for name in ["lost+found", ".Trash-0"] {
             fs::create_dir(root.join(name)).expect("the storage takes folders");
         }

@@ -291,7 +291,7 @@ impl Ledger {
         let folder = site.server.storage().join(&self.channel);
         wait_for("files and metadata to agree", || (names(folder.clone()) == known).then_some(()));
         soak::count("files found with their metadata", u64::try_from(known.len()).expect("there are few"));
-        // What was deleted goes; only what never got its row is set aside.
+        // Deleted files are removed; only files that never got a row are set aside.
         let days = fs::read_dir(site.server.storage().join(".lost")).into_iter().flatten().flatten();
         let lost: BTreeSet<String> = days.flat_map(|day| names(day.path().join(&self.channel))).collect();
         let kept: Vec<_> = lost.intersection(&self.deleted).collect();

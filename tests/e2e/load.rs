@@ -60,7 +60,7 @@ impl Rig {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
         let peer = Peer::start(move |side, stanza| match side {
-            // The server pings whoever is silent for long.
+            // The server pings a peer that is silent for long.
             _ if stanza.name == "iq" && stanza.all("ping").len() == 1 => vec![result(stanza, "")],
             Side::Client => channel_service(stanza, "open", &[]),
             Side::Component => {

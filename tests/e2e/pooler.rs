@@ -95,7 +95,7 @@ fn a_database_that_is_not_in_utf_8_refuses_what_it_can_not_hold() {
     let listed = Request::get(&site.url(&channel)).send().expect(200);
     assert_eq!(listed.json()[0]["title"], "Grüße");
     assert_eq!(listed.json().as_array().map(Vec::len), Some(1));
-    // What was refused left no file.
+    // The refused uploads left no file.
     let kept = fs::read_dir(site.server.storage().join(&channel)).expect("the channel's folder").count();
     assert_eq!(kept, 1);
 }

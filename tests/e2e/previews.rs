@@ -331,7 +331,7 @@ fn avatars_are_square_and_may_be_replaced() {
         assert_eq!(avatar.body.len().to_string(), answer.member("fileSize"), "{name}");
         ids.push(answer.member("id"));
     }
-    // What only ffmpeg reads is converted.
+    // A format that only ffmpeg reads is converted.
     let answer = put(&avif());
     assert_eq!((answer.member("mimeType"), answer.member("width")), ("image/jpeg".into(), "40".into()));
     assert_eq!(answer.member("fileExtension"), "jpg");

@@ -136,7 +136,7 @@ fn a_crash_is_followed_by_a_walk_that_sets_files_without_metadata_aside() {
     write_old(&orphan);
     write_old(&storage.join(".lost/2020-01-02/room@example.com/id"));
     site.server.start_again();
-    // What the housekeeper does after it would have begun a walk.
+    // The housekeeper does this after the beginning of a walk, if one is due.
     site.server.wait_log("removed .lost/2020-01-02");
     assert_eq!(walks(&site), before);
     assert!(orphan.exists());

@@ -1,4 +1,4 @@
-//! What some do must not starve others: slow transfers from few addresses, a log that nobody reads, a locked table.
+//! A few clients must not starve others: slow transfers from few addresses, a log that nobody reads, a locked table.
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -206,8 +206,8 @@ impl Raw {
         self.read_answer(true)
     }
 
-    /// Reads one answer, and passes over informational ones: whoever ends its sending side while the server waits for
-    /// others may get `100 Continue` unasked.
+    /// Reads one answer, and passes over informational ones: a client that ends its sending side while the server waits
+    /// for others may get `100 Continue` unasked.
     pub fn final_answer(&mut self) -> Option<Answer> {
         std::iter::from_fn(|| self.answer()).find(|answer| answer.status >= 200)
     }

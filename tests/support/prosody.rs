@@ -25,7 +25,7 @@ pub const ELSEWHERE: &str = "elsewhere.test";
 pub const ABSENT: &str = "absent.example.org";
 /// The upload service of Prosody itself, where the test wants one.
 pub const FILE_SHARE: &str = "upload.example.org";
-/// The secret of [`FILE_SHARE`] and of whoever keeps its files.
+/// The secret that [`FILE_SHARE`] shares with the server that keeps its files.
 pub const FILE_SHARE_SECRET: &str = "file-share-secret-5c2e";
 /// The secret of [`COMPONENT`] and of [`ABSENT`].
 pub const SECRET: &str = "component-secret-7f3a";

@@ -1,4 +1,4 @@
-//! What is known of the users who were asked: the networks for which they confirmed requests, the prompts that they left
+//! Facts about the users who were asked: the networks for which they confirmed requests, the prompts that they left
 //! unanswered, and what they were shown. In memory only: after a restart no network has been confirmed for, and no prompt
 //! has expired. Values, without I/O.
 

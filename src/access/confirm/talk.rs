@@ -1,6 +1,6 @@
-//! What a text of a user decides (XEP-0070 version 1.0.2 section 4.3), and what it is answered. It decides nothing but the
-//! prompts that the user was shown, in the client that the text comes from. A part of the gate's state machine, without
-//! I/O.
+//! The decision that a text of a user makes (XEP-0070 version 1.0.2 section 4.3), and the reply to it. A text decides
+//! nothing but prompts that the user was shown in the client that sends the text. A part of the gate's state machine,
+//! without I/O.
 
 use std::time::Instant;
 

@@ -89,7 +89,7 @@ fn rights_are_looked_up_before_the_prompt_and_again_when_it_is_confirmed() {
     test.confirm();
     assert_eq!(test.decided(), [(1, alices())]);
     assert_eq!(test.sent(Link::Client), [], "the second time in the cache");
-    // Who is thrown out meanwhile is out.
+    // A member who is thrown out meanwhile is refused.
     test.ask(2, request(Need::Publish));
     test.wait(TTL);
     test.confirm();

@@ -57,8 +57,8 @@ impl Head {
     }
 }
 
-/// The first field of this name, in UTF-8 (RFC 7578 section 5.1). COMPAT: what is not UTF-8 is taken for Latin-1, in which
-/// old programs send file names.
+/// The first field of this name. It is in UTF-8 (RFC 7578 section 5.1). COMPAT: old programs send file names in Latin-1, so
+/// a field that is not UTF-8 is read as Latin-1.
 fn value<'a>(fields: &[Header<'a>], name: &str) -> Option<Cow<'a, str>> {
     let value = fields.iter().find(|field| field.name.eq_ignore_ascii_case(name))?.value;
     let latin1 = || value.iter().map(|byte| char::from(*byte)).collect::<String>();
