@@ -245,9 +245,8 @@ impl UploadService {
     /// Reserves what the file takes. The quotas of a user are decided when a slot of ours is granted; those of a foreign slot
     /// are decided here, and so is the quota of all.
     fn arrive(&self, terms: &Terms) -> Result<Arriving, Refusal> {
-        let size = (terms.purpose, terms.size);
-        let arriving = self.reservations.arrive(&terms.id, terms.owner.as_ref(), size);
         let (owner, purpose, size) = (terms.owner.as_ref(), terms.purpose, terms.size);
+        let arriving = self.reservations.arrive(&terms.id, owner, (purpose, size));
         let limits = self.limits(owner, purpose);
         let is_foreign = terms.path.is_some();
         let limits = if is_foreign { limits } else { UploadLimits { all: limits.all, ..Default::default() } };
