@@ -3,10 +3,11 @@
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use r2d2::ManageConnection;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, OpenFlags, ToSql};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, ToSql};
 
 use super::super::engine::Session;
 use super::super::value::{Row, Value};
@@ -17,6 +18,8 @@ use crate::sys::fs::Dir;
 
 /// Whole statements are cached; this is more than there are.
 const STATEMENTS: usize = 80;
+/// The pause between two attempts to switch a file to the write-ahead log.
+const SWITCH_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a connection may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +44,27 @@ pub(in crate::store) fn open(path: &Path, access: Access) -> rusqlite::Result<Co
     if let Access::Write { sync } = access {
         // FULL: in WAL mode, a commit is on the disk when it returns.
         let synchronous = if sync { "FULL" } else { "OFF" };
-        connection
-            .execute_batch(&format!("PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}"))?;
+        connection.execute_batch(&format!("PRAGMA synchronous = {synchronous}"))?;
+        use_log(&connection)?;
     }
     Ok(connection)
+}
+
+/// Switches the file to the write-ahead log, unless it has one. Of two processes that switch at the same time SQLite refuses
+/// one at once and does not wait, so this waits.
+fn use_log(connection: &Connection) -> rusqlite::Result<()> {
+    let deadline = Instant::now() + limits::DATABASE_LOCK;
+    loop {
+        match connection.execute_batch("PRAGMA journal_mode = WAL") {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < deadline =>
+            {
+                std::thread::sleep(SWITCH_PAUSE);
+            }
+            switched => return switched,
+        }
+    }
 }
 
 /// Opens a file that nobody changes meanwhile, for reading. Neither a lock nor a file beside it is made.
@@ -175,5 +195,32 @@ fn value(column: rusqlite::Result<ValueRef<'_>>) -> Value {
         },
         Ok(other) => Value::Unreadable(format!("a value of type {}", other.data_type())),
         Err(cause) => Value::Unreadable(cause.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+    use crate::testing::Scratch;
+
+    /// SQLite refuses at once where two processes switch a new file to the write-ahead log.
+    #[test]
+    fn a_new_file_may_be_opened_by_many_at_once() {
+        let scratch = Scratch::new();
+        for round in 0..100 {
+            let path = scratch.join(&format!("{round}.sqlite"));
+            create(&path).unwrap();
+            let barrier = Barrier::new(4);
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        barrier.wait();
+                        open(&path, Access::Write { sync: false }).unwrap();
+                    });
+                }
+            });
+        }
     }
 }
