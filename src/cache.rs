@@ -38,16 +38,32 @@ impl<K: Clone + Eq + Hash, V> Cache<K, V> {
         self.entries.remove(key);
     }
 
+    /// Removes entries that have expired, and gives the memory of an empty map back. An entry stays while an older one has not
+    /// expired.
+    pub fn forget_expired(&mut self, now: Instant) {
+        while self.by_age.front().is_some_and(|(_, expiry)| *expiry <= now) {
+            self.remove_oldest();
+        }
+        if self.by_age.is_empty() {
+            self.entries.shrink_to_fit();
+            self.by_age.shrink_to_fit();
+        }
+    }
+
     fn make_room(&mut self, now: Instant) {
         while let Some((_, expiry)) = self.by_age.front() {
             if *expiry > now && self.by_age.len() < self.capacity {
                 return;
             }
-            let Some((key, expiry)) = self.by_age.pop_front() else { return };
-            // The key may have been inserted again since.
-            if self.entries.get(&key).is_some_and(|entry| entry.1 == expiry) {
-                self.entries.remove(&key);
-            }
+            self.remove_oldest();
+        }
+    }
+
+    fn remove_oldest(&mut self) {
+        let Some((key, expiry)) = self.by_age.pop_front() else { return };
+        // The key may have been inserted again since.
+        if self.entries.get(&key).is_some_and(|entry| entry.1 == expiry) {
+            self.entries.remove(&key);
         }
     }
 }
@@ -89,6 +105,21 @@ mod tests {
         }
         let kept: Vec<_> = (0..10).filter(|key| cache.get(start, key).is_some()).collect();
         assert_eq!(kept, [7, 8, 9]);
+    }
+
+    #[test]
+    fn expired_entries_are_forgotten_with_their_memory() {
+        let start = Instant::now();
+        let mut cache = Cache::new(100);
+        (0..50).for_each(|key| cache.insert(start, key, key, TTL));
+        let later = start + Duration::from_secs(1);
+        cache.insert(later, 50, 50, TTL);
+        cache.forget_expired(start + TTL);
+        assert_eq!((cache.entries.len(), cache.get(later, &50)), (1, Some(&50)));
+        cache.forget_expired(later + TTL);
+        assert_eq!((cache.entries.len(), cache.entries.capacity(), cache.by_age.capacity()), (0, 0, 0));
+        cache.insert(later, 1, 1, TTL);
+        assert_eq!(cache.get(later, &1), Some(&1));
     }
 
     #[test]

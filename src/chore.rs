@@ -1,8 +1,10 @@
 //! Chores: parts of the program that the housekeeper's thread runs again and again, a short step at a time.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::limits;
+use crate::metrics::Counter;
 
 /// Whether a chore has more to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,29 @@ impl WalkSchedule {
     /// The walk was given up. The next one does not wait for a whole day.
     pub fn failed(&mut self, now: Instant, orphan_age: Duration) {
         self.next = self.next.min(now + orphan_age);
+    }
+}
+
+/// What the housekeeper did with files of one kind.
+#[derive(Debug, Default)]
+pub struct ChoreCounts {
+    /// Files that must go and that the housekeeper removed.
+    pub removed: Counter,
+    /// Files that must go and that the last round could not remove.
+    failed: AtomicU64,
+    /// Files without a row that a walk moved to `.lost`.
+    pub lost: Counter,
+}
+
+impl ChoreCounts {
+    /// Files that must go and that the last round could not remove.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Notes how many files the round that ends could not remove.
+    pub fn set_failed(&self, files: u64) {
+        self.failed.store(files, Ordering::Relaxed);
     }
 }
 

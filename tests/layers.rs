@@ -10,7 +10,7 @@ const GROUND: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("limits", &[]),
     ("cache", &[]),
-    ("chore", &["limits"]),
+    ("chore", &["limits", "metrics"]),
     ("clock", &[]),
     ("secret", &[]),
     ("metrics", &[]),
@@ -35,7 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("web", &["model", "media_type", "http", "store", "preview", "media", "uploads", "access"]),
     // Of xmpp the same types.
     ("component", &["model", "http", "xmpp", "uploads"]),
-    ("admin", &["model", "http", "store", "media", "access"]),
+    ("admin", &["model", "http", "store", "media", "uploads", "access"]),
     ("config", &["model", "http", "xmpp", "store", "preview", "media", "uploads", "access", "web"]),
     (
         "daemon",

@@ -27,6 +27,12 @@ impl Caches {
         self.of(lookup).insert(now, lookup.clone(), result, ttl);
     }
 
+    pub fn forget_expired(&mut self, now: Instant) {
+        for cache in [&mut self.services, &mut self.access, &mut self.affiliations] {
+            cache.forget_expired(now);
+        }
+    }
+
     fn of(&mut self, lookup: &Lookup) -> &mut Cache<Lookup, LookupResult> {
         match lookup {
             Lookup::Service(_) => &mut self.services,

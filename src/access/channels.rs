@@ -145,6 +145,11 @@ impl Channels {
         is_open
     }
 
+    /// Forgets results that have expired.
+    pub(super) fn forget_expired(&mut self, now: Instant) {
+        self.caches.forget_expired(now);
+    }
+
     /// The same, for no request that counts.
     pub(super) fn is_known_open(&mut self, now: Instant, channel: &Channel) -> bool {
         let cached = self.caches.get(now, &Lookup::Access(channel.clone()));

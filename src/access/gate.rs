@@ -157,6 +157,11 @@ impl<P> Gate<P> {
         out
     }
 
+    /// Forgets results of lookups that have expired.
+    pub fn forget_expired(&mut self, now: Instant) {
+        self.channels.forget_expired(now);
+    }
+
     /// When [`Gate::tick`] is due. Everything that waits was begun by a stanza, so only sending one makes this earlier.
     pub fn deadline(&self) -> Option<Instant> {
         self.confirmations.deadline().into_iter().chain(self.channels.deadline()).min()

@@ -84,6 +84,11 @@ impl<P: Send> SharedGate<P> {
         self.lock().counts()
     }
 
+    /// Forgets results of lookups that have expired: a chore of the housekeeper.
+    pub fn forget_expired(&self) {
+        self.lock().forget_expired(Instant::now());
+    }
+
     /// Replaces the settings; see [`Gate::set_settings`].
     pub fn set_settings(&self, settings: Settings) {
         self.lock().set_settings(settings);

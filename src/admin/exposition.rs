@@ -6,11 +6,13 @@ use super::health::HealthReport;
 use super::text::FamilyKind::{Counter, Gauge, Histogram};
 use super::text::MetricsText;
 use crate::access::{Counts, LinkCounts, LookupCounts};
+use crate::chore::ChoreCounts;
 use crate::http::Activity;
-use crate::media::{HousekeepingCounts, PreviewCounts};
+use crate::media::PreviewCounts;
 use crate::metrics::{Answered, Requests, Route};
 use crate::store::Pool;
 use crate::sys::Usage;
+use crate::uploads::SlotCounts;
 
 /// All values at one moment.
 pub(super) struct Snapshot<'a> {
@@ -25,7 +27,9 @@ pub(super) struct Snapshot<'a> {
     /// Previews under way, and requests that wait for theirs.
     pub preview_jobs: (usize, usize),
     pub previews: &'a PreviewCounts,
-    pub housekeeping: &'a HousekeepingCounts,
+    /// Of files of media and of uploads.
+    pub chores: [(&'static str, &'a ChoreCounts); 2],
+    pub slots: &'a SlotCounts,
     pub health: HealthReport,
 }
 
@@ -40,7 +44,8 @@ impl Snapshot<'_> {
         self.links(&mut text);
         self.lookups(&mut text);
         self.previews(&mut text);
-        self.housekeeping(&mut text);
+        self.slots(&mut text);
+        self.chores(&mut text);
         self.storage(&mut text);
         self.process(&mut text);
         text.into_bytes()
@@ -268,30 +273,39 @@ impl Snapshot<'_> {
         }
     }
 
-    fn housekeeping(&self, text: &mut MetricsText) {
-        let counts = self.housekeeping;
-        for (name, kind, help, value) in [
-            (
-                "mediaserver_removals_total",
-                Counter,
-                "Deleted files that the housekeeper removed, since their deletion did not.",
-                counts.removed.get(),
-            ),
-            (
-                "mediaserver_removals_failed",
-                Gauge,
-                "Deleted files that the housekeeper could not remove in its last round.",
-                counts.failed(),
-            ),
-            (
-                "mediaserver_lost_files_total",
-                Counter,
-                "Files without metadata that were moved to .lost.",
-                counts.lost.get(),
-            ),
-        ] {
-            text.family(name, kind, help).value(value);
+    fn slots(&self, text: &mut MetricsText) {
+        let help = "Requests for upload slots that were decided, by outcome.";
+        let mut slots = text.family("mediaserver_slots_total", Counter, help);
+        for (outcome, count) in self.slots.outcomes() {
+            slots.sample(&[("outcome", outcome)], count);
         }
+    }
+
+    fn chores(&self, text: &mut MetricsText) {
+        let mut by_kind = |name, kind, help, value: fn(&ChoreCounts) -> u64| {
+            let mut family = text.family(name, kind, help);
+            for (files, counts) in self.chores {
+                family.sample(&[("kind", files)], value(counts));
+            }
+        };
+        by_kind(
+            "mediaserver_removals_total",
+            Counter,
+            "Files that the housekeeper removed: deleted media that were still there, and uploads.",
+            |counts| counts.removed.get(),
+        );
+        by_kind(
+            "mediaserver_removals_failed",
+            Gauge,
+            "Files that the housekeeper could not remove in its last round.",
+            ChoreCounts::failed,
+        );
+        by_kind(
+            "mediaserver_lost_files_total",
+            Counter,
+            "Files without metadata that were moved to .lost.",
+            |counts| counts.lost.get(),
+        );
     }
 
     fn storage(&self, text: &mut MetricsText) {
@@ -360,9 +374,9 @@ mod tests {
         download.sent.add(1000);
         download.parked.observe(Duration::from_secs(2));
         previews.stored.add(3);
-        let housekeeping = HousekeepingCounts::default();
-        housekeeping.removed.add(8);
-        housekeeping.lost.add(9);
+        let chores = [ChoreCounts::default(), ChoreCounts::default()];
+        chores[0].removed.add(8);
+        chores[1].lost.add(9);
         let mut gate = Counts { parked: 5, pending: 4, ..Counts::default() };
         gate.client = LinkCounts { up: true, logins: 3, failure: None };
         gate.confirmations.late = 6;
@@ -378,7 +392,8 @@ mod tests {
             pool: Pool { open: 5, idle: 3, max: 8 },
             preview_jobs: (1, 2),
             previews: &previews,
-            housekeeping: &housekeeping,
+            chores: [("media", &chores[0]), ("upload", &chores[1])],
+            slots: &SlotCounts::default(),
         };
         let families = parse(std::str::from_utf8(&snapshot.text()).unwrap()).unwrap();
         for (sample, expected) in [
@@ -391,9 +406,10 @@ mod tests {
             ("mediaserver_requests_parked", 5.0),
             ("mediaserver_confirmations_pending", 4.0),
             ("mediaserver_confirmations_total{outcome=timeout}", 6.0),
-            ("mediaserver_removals_total", 8.0),
-            ("mediaserver_removals_failed", 0.0),
-            ("mediaserver_lost_files_total", 9.0),
+            ("mediaserver_removals_total{kind=media}", 8.0),
+            ("mediaserver_removals_failed{kind=upload}", 0.0),
+            ("mediaserver_lost_files_total{kind=upload}", 9.0),
+            ("mediaserver_slots_total{outcome=granted}", 0.0),
             ("mediaserver_xmpp_up{link=component}", 0.0),
             ("mediaserver_xmpp_up{link=client}", 1.0),
             ("mediaserver_xmpp_reconnects_total{link=component}", 0.0),

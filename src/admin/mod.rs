@@ -17,6 +17,7 @@ use crate::http::{Exchange, Monitor, Response, Service};
 use crate::media::Library;
 use crate::model::{Method, Refusal};
 use crate::sys::Usage;
+use crate::uploads::UploadService;
 
 use exposition::Snapshot;
 use health::Health;
@@ -28,6 +29,7 @@ const METHODS: &str = "GET, HEAD";
 pub struct Admin<P: Send> {
     gate: Arc<SharedGate<P>>,
     library: Arc<Library>,
+    uploads: Arc<UploadService>,
     server: Monitor,
     health: Health,
     started: SystemTime,
@@ -38,11 +40,12 @@ impl<P: Send> Admin<P> {
     pub fn new(
         gate: Arc<SharedGate<P>>,
         library: Arc<Library>,
+        uploads: Arc<UploadService>,
         server: Monitor,
         started: SystemTime,
     ) -> Self {
         let health = Health::new(&library);
-        Self { gate, library, server, health, started }
+        Self { gate, library, uploads, server, health, started }
     }
 
     fn metrics(&self) -> Response {
@@ -58,7 +61,8 @@ impl<P: Send> Admin<P> {
             pool: self.library.pool(),
             preview_jobs: self.library.preview_jobs(),
             previews: self.library.preview_counts(),
-            housekeeping: self.library.housekeeping_counts(),
+            chores: [("media", self.library.chore_counts()), ("upload", self.uploads.chore_counts())],
+            slots: self.uploads.slot_counts(),
         };
         Response::bytes(200, text::CONTENT_TYPE, snapshot.text())
     }

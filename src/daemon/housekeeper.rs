@@ -23,15 +23,19 @@ pub(super) struct Chore {
     pub run: Box<dyn FnMut() -> Result<ChoreProgress> + Send>,
 }
 
-/// The chores for this library and these uploads.
-pub(super) fn chores(library: &Arc<Library>, uploads: &Arc<UploadService>) -> Vec<Chore> {
+/// The chores for this library and these uploads. `forget` empties the idle caches of others.
+pub(super) fn chores(
+    library: &Arc<Library>,
+    uploads: &Arc<UploadService>,
+    forget: impl Fn() + Send + 'static,
+) -> Vec<Chore> {
     let every = || {
         let library = Arc::clone(library);
         Box::new(move || library.housekeeping().interval)
     };
     let (mut remover, mut walker) =
         (Remover::new(Arc::clone(library)), Walker::new(Arc::clone(library), library.is_after_crash()));
-    let lost = Arc::clone(library);
+    let (lost, rows, upload_rows) = (Arc::clone(library), Arc::clone(library), Arc::clone(uploads));
     let mut sweeper = Sweeper::new(Arc::clone(uploads));
     let age = Arc::clone(library);
     let age = Box::new(move || age.housekeeping().orphan_age);
@@ -46,6 +50,16 @@ pub(super) fn chores(library: &Arc<Library>, uploads: &Arc<UploadService>) -> Ve
         },
         Chore { name: "walking the uploads", every: every(), run: Box::new(move || upload_walker.run()) },
         Chore { name: "emptying .lost", every: every(), run: Box::new(move || lost.empty_lost()) },
+        Chore {
+            name: "emptying idle caches",
+            every: every(),
+            run: Box::new(move || {
+                rows.forget_idle_rows();
+                upload_rows.forget_idle_rows();
+                forget();
+                Ok(ChoreProgress::Done)
+            }),
+        },
     ]
 }
 

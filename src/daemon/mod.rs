@@ -115,9 +115,12 @@ fn run(start: Start<'_>) -> Result<()> {
         info!("listening on {address}");
     }
 
-    let housekeeper = Housekeeper::start(housekeeper::chores(&library, &uploads))?;
+    let door = Arc::clone(web.door());
+    let forget = move || door.forget_expired();
+    let housekeeper = Housekeeper::start(housekeeper::chores(&library, &uploads, forget))?;
     // Until the end: while the others stop, too, somebody may want to know how they are.
-    let _admin = admin(config, Admin::new(Arc::clone(web.door()), library, server.monitor(), started))?;
+    let _admin =
+        admin(config, Admin::new(Arc::clone(web.door()), library, uploads, server.monitor(), started))?;
     notifier.ready().unwrap_or_else(|cause| warn!("can't tell the service manager: {cause}"));
     let (config, source) = (config.clone(), source.clone());
     let reload = Reload { config, source, reread, log, web: Arc::clone(&web), server: &server };

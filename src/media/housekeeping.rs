@@ -1,13 +1,11 @@
 //! The library's settings and counters for the housekeeper. The thread itself is in `daemon/housekeeper.rs`; the chores are [`Remover`](super::Remover) and [`Walker`](super::Walker).
 
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Library;
-use crate::chore::ChoreProgress;
+use crate::chore::{ChoreCounts, ChoreProgress};
 use crate::error::Result;
-use crate::metrics::Counter;
 use crate::store::RootLock;
 
 /// The settings `housekeeping.*`.
@@ -29,28 +27,6 @@ impl Default for HousekeepingSettings {
             orphan_age: Duration::from_secs(3600),
             lost_keep: Some(30 * day),
         }
-    }
-}
-
-/// What the housekeeper did.
-#[derive(Debug, Default)]
-pub struct HousekeepingCounts {
-    /// Files that must go and that the housekeeper removed.
-    pub removed: Counter,
-    /// Files that must go and that the last round could not remove.
-    failed: AtomicU64,
-    /// Files without a row that a walk moved to `.lost`.
-    pub lost: Counter,
-}
-
-impl HousekeepingCounts {
-    /// Files that must go and that the last round could not remove.
-    pub fn failed(&self) -> u64 {
-        self.failed.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_failed(&self, files: u64) {
-        self.failed.store(files, Ordering::Relaxed);
     }
 }
 
@@ -87,8 +63,13 @@ impl Library {
         Ok(ChoreProgress::Done)
     }
 
-    /// What the housekeeper did.
-    pub fn housekeeping_counts(&self) -> &HousekeepingCounts {
-        &self.housekeeping_counts
+    /// Forgets cached rows that nobody has asked for lately: a chore of the housekeeper.
+    pub fn forget_idle_rows(&self) {
+        self.rows.forget_expired(Instant::now());
+    }
+
+    /// What the housekeeper did with files of media.
+    pub fn chore_counts(&self) -> &ChoreCounts {
+        &self.chore_counts
     }
 }

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use super::housekeeping::{HousekeepingCounts, HousekeepingSettings};
+use super::housekeeping::HousekeepingSettings;
 use super::preview::Key;
 use super::refresh::Refresher;
 use super::rows::{Known, Reading, Rows};
 use super::watch::PreviewCounts;
+use crate::chore::ChoreCounts;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -119,7 +120,7 @@ pub struct Library {
     pub(super) clock: Arc<dyn Clock>,
     settings: RwLock<Settings>,
     pub(super) housekeeping: RwLock<HousekeepingSettings>,
-    pub(super) housekeeping_counts: HousekeepingCounts,
+    pub(super) chore_counts: ChoreCounts,
     studio: RwLock<Arc<Studio>>,
     pub(super) jobs: Jobs<Key>,
     /// Previews of one media that are kept.
@@ -156,7 +157,7 @@ impl Library {
             clock,
             settings,
             housekeeping: RwLock::default(),
-            housekeeping_counts: HousekeepingCounts::default(),
+            chore_counts: ChoreCounts::default(),
             studio,
             jobs,
             preview_count: AtomicUsize::new(previews.count),

@@ -17,7 +17,7 @@ mod testing;
 mod watch;
 
 pub use fsck::{Deed, Finding, Repair, Report};
-pub use housekeeping::{HousekeepingCounts, HousekeepingSettings};
+pub use housekeeping::HousekeepingSettings;
 pub use library::{Library, Name, New, PreviewSettings, Settings};
 pub use orphans::Walker;
 pub use preview::Found;

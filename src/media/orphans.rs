@@ -122,7 +122,7 @@ impl Walker {
         for ((channel, id), _) in still {
             let now = self.library.clock.now();
             if let Some(path) = self.library.files.set_aside(&channel, &id, now)? {
-                self.library.housekeeping_counts.lost.increment();
+                self.library.chore_counts.lost.increment();
                 log::info!("moved {channel}/{id} to {}: no row names it", path.display());
                 moved += 1;
             }
@@ -234,7 +234,7 @@ mod tests {
         let mut lost = bench.lost();
         lost.sort();
         assert_eq!(lost, ["room@example.org/orphan1", "room@example.org/orphan2"]);
-        assert_eq!(bench.library.housekeeping_counts().lost.get(), 2);
+        assert_eq!(bench.library.chore_counts().lost.get(), 2);
         walk(&bench);
         assert_eq!(bench.lost(), lost);
     }

@@ -78,7 +78,7 @@ impl Remover {
     fn remove(&self, removal: &Removal, channel: &Channel, file: &MediaId) -> Result<()> {
         // Most are gone already: their deletion has removed them.
         if self.library.files.remove(channel, file)? {
-            self.library.housekeeping_counts.removed.increment();
+            self.library.chore_counts.removed.increment();
             log::info!("removed {channel}/{file}: {}, {}", removal.reason, removal.since);
         }
         Ok(())
@@ -96,7 +96,7 @@ impl Remover {
                 "{failed} deleted files can't be removed yet and are tried again; the first: {failure}"
             );
         }
-        self.library.housekeeping_counts.set_failed(failed);
+        self.library.chore_counts.set_failed(failed);
         self.begin_round();
     }
 
@@ -157,7 +157,7 @@ mod tests {
         assert!(bench.library.delete(&media).unwrap());
         assert_eq!((bench.files().len(), waiting(&bench)), (0, 1));
         round(&bench);
-        assert_eq!((waiting(&bench), bench.library.housekeeping_counts().removed.get()), (0, 0));
+        assert_eq!((waiting(&bench), bench.library.chore_counts().removed.get()), (0, 0));
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!((bench.files().len(), waiting(&bench)), (2, 1));
         round(&bench);
         assert_eq!((bench.files(), waiting(&bench)), (vec![other.id.to_string()], 0));
-        assert_eq!(bench.library.housekeeping_counts().removed.get(), 1);
+        assert_eq!(bench.library.chore_counts().removed.get(), 1);
     }
 
     #[test]
@@ -180,10 +180,10 @@ mod tests {
         let ((), failed) = faults::at(1, Fault::Error(Errno::ROFS), || round(&bench));
         assert_eq!(failed, Some(FsCall::Remove));
         assert_eq!((bench.files(), waiting(&bench)), (vec![media[0].id.to_string()], 1));
-        assert_eq!(bench.library.housekeeping_counts().failed(), 1);
+        assert_eq!(bench.library.chore_counts().failed(), 1);
         round(&bench);
         assert_eq!((bench.files().len(), waiting(&bench)), (0, 0));
-        assert_eq!(bench.library.housekeeping_counts().failed(), 0);
+        assert_eq!(bench.library.chore_counts().failed(), 0);
     }
 
     /// Else a crash could bring the file back, and nothing would know that it must go.
@@ -242,7 +242,7 @@ mod tests {
         round(&bench);
         assert_eq!(waiting(&bench), limits::HOUSEKEEPING_BATCH);
         assert_eq!(bench.files().len(), limits::HOUSEKEEPING_BATCH);
-        assert_eq!(bench.library.housekeeping_counts().failed(), limits::HOUSEKEEPING_BATCH as u64);
+        assert_eq!(bench.library.chore_counts().failed(), limits::HOUSEKEEPING_BATCH as u64);
         for number in 1..=limits::HOUSEKEEPING_BATCH {
             fs::remove_dir_all(bench.path(&format!("room@example.org/f{number}"))).unwrap();
         }

@@ -119,6 +119,14 @@ impl Rows {
         self.lock().previews.remove(key);
     }
 
+    /// Forgets what nobody has asked for lately.
+    pub fn forget_expired(&self, now: Instant) {
+        let mut state = self.lock();
+        state.media.forget_expired(now);
+        state.avatars.forget_expired(now);
+        state.previews.forget_expired(now);
+    }
+
     /// A panic leaves no row half written.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

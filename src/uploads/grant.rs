@@ -21,6 +21,21 @@ impl Slots for UploadService {
     }
 
     fn decide_from_memory(&self, request: &SlotRequest) -> Result<(), SlotRefusal> {
+        self.may_ask(request).inspect_err(|refusal| self.slot_counts.refused(refusal))
+    }
+
+    fn grant(&self, request: SlotRequest) -> Result<Slot, SlotRefusal> {
+        let granted = self.may_ask(&request).and_then(|()| self.reserve(&request));
+        match &granted {
+            Ok(_) => self.slot_counts.granted(),
+            Err(refusal) => self.slot_counts.refused(refusal),
+        }
+        granted
+    }
+}
+
+impl UploadService {
+    fn may_ask(&self, request: &SlotRequest) -> Result<(), SlotRefusal> {
         let settings = self.settings();
         check_sender(&settings, &request.owner)?;
         check_size(&settings, request.size)?;
@@ -31,11 +46,10 @@ impl Slots for UploadService {
         self.reservations.check(&request.owner).map_err(|too_many| too_many_slots(too_many.room))
     }
 
-    fn grant(&self, request: SlotRequest) -> Result<Slot, SlotRefusal> {
-        self.decide_from_memory(&request)?;
+    fn reserve(&self, request: &SlotRequest) -> Result<Slot, SlotRefusal> {
         let settings = self.settings();
         let name = slot_name(&request.name).ok_or_else(|| bad_request("The file needs a name."))?;
-        let terms = self.terms(&settings, &request, &name);
+        let terms = self.terms(&settings, request, &name);
         let id = UploadId::random();
         let size = (terms.purpose, terms.size);
         self.reservations
@@ -43,9 +57,7 @@ impl Slots for UploadService {
             .map_err(|too_many| too_many_slots(too_many.room))?;
         self.sign(&settings, &id, &name, &terms).inspect_err(|_| self.reservations.release(&id))
     }
-}
 
-impl UploadService {
     fn terms(&self, settings: &Settings, request: &SlotRequest, name: &str) -> SlotTerms {
         let by_name = || purpose_by_prefix(name).filter(|_| settings.purpose_prefixes);
         let purpose = request.purpose.or_else(by_name).unwrap_or(Purpose::Message);

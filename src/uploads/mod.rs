@@ -28,5 +28,5 @@ pub use orphans::UploadWalker;
 pub use put::{Put, PutTarget};
 pub use service::{Stores, UploadService};
 pub use settings::{External, JidRule, Keep, Protocol, Settings, UploadQuotas};
-pub use slot::{Slot, SlotRefusal, SlotRequest, Slots};
+pub use slot::{Slot, SlotCounts, SlotRefusal, SlotRequest, Slots};
 pub use sweep::Sweeper;

@@ -115,6 +115,7 @@ impl UploadService {
         for file in &found.files {
             if let Some(path) = self.move_to_lost(file)? {
                 log::info!("moved the file {file} of an upload to {}: no row names it", path.display());
+                self.chore_counts.lost.increment();
                 moved += 1;
             }
         }

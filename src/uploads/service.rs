@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::reservations::Reservations;
 use super::settings::Settings;
+use super::slot::SlotCounts;
 use super::slot_token::SLOTS;
 use crate::cache::Cache;
+use crate::chore::ChoreCounts;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -38,6 +40,9 @@ pub struct UploadService {
     settings: RwLock<Arc<Settings>>,
     /// Rows that were read a moment ago.
     rows: Mutex<Cache<UploadId, Arc<Uploaded>>>,
+    /// What the housekeeper did with the files.
+    pub(super) chore_counts: ChoreCounts,
+    pub(super) slot_counts: SlotCounts,
     /// Whether the schema is known to be the one we need.
     open: AtomicBool,
 }
@@ -55,6 +60,8 @@ impl UploadService {
             clock,
             settings: RwLock::new(Arc::new(settings)),
             rows: Mutex::new(Cache::new(limits::UPLOAD_ROWS)),
+            chore_counts: ChoreCounts::default(),
+            slot_counts: SlotCounts::default(),
             open: AtomicBool::new(false),
         }
     }
@@ -86,6 +93,16 @@ impl UploadService {
         self.settings().deny.iter().any(|rule| rule.covers(owner))
     }
 
+    /// What the housekeeper did with files of uploads.
+    pub fn chore_counts(&self) -> &ChoreCounts {
+        &self.chore_counts
+    }
+
+    /// What became of requests for slots.
+    pub fn slot_counts(&self) -> &SlotCounts {
+        &self.slot_counts
+    }
+
     /// The upload of this id, if its row was read a moment ago: asking never waits.
     pub fn known(&self, id: &UploadId) -> Option<Arc<Uploaded>> {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,6 +124,11 @@ impl UploadService {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         rows.insert(Instant::now(), id.clone(), Arc::clone(&uploaded), limits::ROW_TTL);
         Ok(Some(uploaded))
+    }
+
+    /// Forgets cached rows that nobody has asked for lately: a chore of the housekeeper.
+    pub fn forget_idle_rows(&self) {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner).forget_expired(Instant::now());
     }
 
     /// The bytes of an upload; `None` if they are gone from the disk, and then its row is read again by the next reader.

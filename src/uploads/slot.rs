@@ -1,6 +1,7 @@
 //! Requests for slots and the replies of the upload service (XEP-0363).
 
 use crate::clock::Timestamp;
+use crate::metrics::Counter;
 use crate::model::{BareJid, Purpose};
 
 /// A request for a slot.
@@ -61,6 +62,47 @@ pub enum SlotRefusal {
         /// One sentence.
         text: String,
     },
+}
+
+/// Requests for slots that were decided, by outcome. A request that came too fast is none of them.
+#[derive(Debug, Default)]
+pub struct SlotCounts {
+    granted: Counter,
+    too_large: Counter,
+    no_room: Counter,
+    forbidden: Counter,
+    bad_request: Counter,
+    failed: Counter,
+}
+
+impl SlotCounts {
+    /// Each outcome with its number.
+    pub fn outcomes(&self) -> [(&'static str, u64); 6] {
+        [
+            ("granted", &self.granted),
+            ("too_large", &self.too_large),
+            ("no_room", &self.no_room),
+            ("forbidden", &self.forbidden),
+            ("bad_request", &self.bad_request),
+            ("failed", &self.failed),
+        ]
+        .map(|(outcome, counter)| (outcome, counter.get()))
+    }
+
+    pub(super) fn granted(&self) {
+        self.granted.increment();
+    }
+
+    pub(super) fn refused(&self, refusal: &SlotRefusal) {
+        let counter = match refusal {
+            SlotRefusal::TooLarge { .. } => &self.too_large,
+            SlotRefusal::NoRoom { .. } => &self.no_room,
+            SlotRefusal::Forbidden { .. } => &self.forbidden,
+            SlotRefusal::BadRequest { .. } => &self.bad_request,
+            SlotRefusal::Failed { .. } => &self.failed,
+        };
+        counter.increment();
+    }
 }
 
 /// Grants slots.

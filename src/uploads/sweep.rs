@@ -70,7 +70,12 @@ impl Sweeper {
                 continue;
             }
             match self.service.files.remove(&file) {
-                Ok(_) => gone.push((file, removal.id)),
+                Ok(was_there) => {
+                    if was_there {
+                        self.service.chore_counts.removed.increment();
+                    }
+                    gone.push((file, removal.id));
+                }
                 Err(error) => self.note_failure(&removal.file, &error.to_string()),
             }
         }
@@ -94,6 +99,7 @@ impl Sweeper {
                 "{failed} files of uploads can't be removed yet and are tried again; the first: {failure}"
             );
         }
+        self.service.chore_counts.set_failed(self.failed);
         (self.after, self.failed) = (String::new(), 0);
     }
 }

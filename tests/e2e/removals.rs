@@ -36,14 +36,19 @@ fn a_file_that_could_not_be_removed_goes_when_the_storage_is_writable_again() {
     site.server.wait_log("1 deleted files can't be removed yet and are tried again");
     let count = |name: &str| value(&scrape(&site.server), name);
     if files.are_mounted() {
-        wait_for("the file to be counted", || (count("mediaserver_removals_failed")? > 0.0).then_some(()));
+        wait_for("the file to be counted", || {
+            (count("mediaserver_removals_failed{kind=media}")? > 0.0).then_some(())
+        });
     }
 
     files.make_writable(&site, &channel);
     wait_for("the file to go", || (!site.stored(&channel, &deleted).exists()).then_some(()));
     site.server.wait_log(&format!("removed {channel}/{deleted}: media deleted, "));
     wait_for("the counters", || {
-        let counts = (count("mediaserver_removals_total"), count("mediaserver_removals_failed"));
+        let counts = (
+            count("mediaserver_removals_total{kind=media}"),
+            count("mediaserver_removals_failed{kind=media}"),
+        );
         (counts == (Some(1.0), Some(0.0))).then_some(())
     });
     Request::get(&site.url(&format!("{channel}/{kept}"))).send().expect(200);

@@ -281,6 +281,31 @@ fn an_album_is_sent_at_once_and_a_flood_is_slowed_down() {
     assert!(ask_for(&site().user(), COMPONENT, "a", 5, "image/jpeg").is_ok(), "others are not slowed down");
 }
 
+/// A slot is all in its address.
+#[test]
+fn a_slot_writes_nothing_to_the_disk_before_its_put() {
+    let site = Site::start(&UPLOADS);
+    let user = site.user();
+    let slot = |name: &str| ask_for(&user, COMPONENT, name, 5, "text/plain").expect("a slot");
+    // The first one may make the key of the day.
+    slot("first.txt");
+    let calls =
+        "mkdirat,write,writev,pwrite64,pwritev,ftruncate,fallocate,fsync,fdatasync,renameat2,linkat,unlinkat";
+    let trace = site.server.trace(&format!("-y -e trace={calls}"), &["http-worker", "xmpp", "housekeeper"]);
+    let storage = site.server.storage().display().to_string();
+    let writes = || {
+        let text = fs::read_to_string(&trace).expect("strace has written");
+        text.lines().filter(|line| line.contains(&storage)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let last = (0..10).map(|number| slot(&format!("{number}.txt"))).last().expect("there are ten");
+    assert_eq!(writes(), [""; 0]);
+    let scratch = Scratch::new();
+    let file = scratch.join("hello.txt");
+    fs::write(&file, "hello").expect("the scratch directory takes files");
+    last.upload(&file).expect(201);
+    wait_for("the file to be written", || (!writes().is_empty()).then_some(()));
+}
+
 #[test]
 fn uploads_are_switched_on_by_a_reload_and_off_again() {
     let site = Site::start(&UPLOADS[1..]);
