@@ -297,12 +297,12 @@ fn a_slot_writes_nothing_to_the_disk_before_its_put() {
         let text = fs::read_to_string(&trace).expect("strace has written");
         text.lines().filter(|line| line.contains(&storage)).map(str::to_owned).collect::<Vec<_>>()
     };
-    let last = (0..10).map(|number| slot(&format!("{number}.txt"))).last().expect("there are ten");
+    let slots: Vec<_> = (0..10).map(|number| slot(&format!("{number}.txt"))).collect();
     assert_eq!(writes(), [""; 0]);
     let scratch = Scratch::new();
     let file = scratch.join("hello.txt");
     fs::write(&file, "hello").expect("the scratch directory takes files");
-    last.upload(&file).expect(201);
+    slots[0].upload(&file).expect(201);
     wait_for("the file to be written", || (!writes().is_empty()).then_some(()));
 }
 
