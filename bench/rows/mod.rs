@@ -29,6 +29,7 @@ pub const TABLE: &[Row] = &[
     },
     Row { name: "sweep", about: "downloads while 100,000 uploads expire", run: slots::beside_sweep },
     Row { name: "preview", about: "previews of 12 megapixels", run: preview::cold },
+    Row { name: "left", about: "memory after 1,000 previews", run: preview::left_behind },
     Row { name: "cached", about: "stored previews", run: preview::cached },
     Row { name: "confirm", about: "private downloads, each confirmed", run: confirm::downloads },
     Row { name: "list", about: "pages of a channel with a million media", run: list::pages },
