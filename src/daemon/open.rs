@@ -8,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::media::Library;
 use crate::store::{
-    CURRENT, DatabaseState, Directory, Engine, Identity, Metadata, Postgres, RootLock, SecretTable, Sqlite,
+    BlockTable, CURRENT, DatabaseState, Directory, Engine, Identity, Metadata, Postgres, RootLock, SecretTable, Sqlite,
     SqliteSchema, Store, UploadDirectory, UploadTable, Uploads, verify,
 };
 use crate::uploads::{Stores, UploadService};
@@ -75,10 +75,11 @@ pub(super) struct Opened {
 pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> {
     let Storage { root, sync } = &config.storage;
     let incoming = Uploads::open(root, *sync)?;
-    let Tables { metadata, uploads: table, secrets } = tables(config)?;
+    let Tables { metadata, uploads: table, secrets, blocks } = tables(config)?;
     let stores = Stores {
         table,
         secrets,
+        blocks,
         files: Box::new(UploadDirectory::open(root, *sync)?),
         incoming: incoming.clone(),
     };
@@ -94,12 +95,18 @@ struct Tables {
     metadata: Arc<dyn Metadata>,
     uploads: Arc<dyn UploadTable>,
     secrets: Arc<dyn SecretTable>,
+    blocks: Arc<dyn BlockTable>,
 }
 
 impl Tables {
     fn of(engine: impl Engine) -> Self {
         let store = Arc::new(Store::new(engine));
-        Self { metadata: Arc::clone(&store) as _, uploads: Arc::clone(&store) as _, secrets: store }
+        Self {
+            metadata: Arc::clone(&store) as _,
+            uploads: Arc::clone(&store) as _,
+            blocks: Arc::clone(&store) as _,
+            secrets: store,
+        }
     }
 }
 
