@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod anomalies;
+mod blocks;
 mod external;
 mod fsck;
 mod grant;
@@ -24,8 +25,10 @@ mod tests;
 pub use crate::model::Purpose;
 pub use external::{ForeignPath, Proof};
 pub use fsck::{UploadFinding, UploadReport};
+pub use name::encoded as encoded_name;
 pub use orphans::UploadWalker;
 pub use put::{Put, PutTarget};
+pub use room::shown_size;
 pub use service::{Stores, UploadService};
 pub use settings::{External, JidRule, Keep, Protocol, Settings, UploadQuotas};
 pub use slot::{Slot, SlotCounts, SlotRefusal, SlotRequest, Slots};

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use super::blocks::Blocks;
 use super::reservations::Reservations;
 use super::settings::Settings;
 use super::slot::SlotCounts;
@@ -14,7 +15,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::model::{BareJid, UploadId, Uploaded};
-use crate::store::{SecretTable, StoredFile, UploadFiles, UploadLookup, UploadTable, Uploads};
+use crate::store::{BlockTable, SecretTable, StoredFile, UploadFiles, UploadLookup, UploadTable, Uploads};
 use crate::tokens::Keys;
 
 /// Where the service keeps what it has.
@@ -23,6 +24,8 @@ pub struct Stores {
     pub table: Arc<dyn UploadTable>,
     /// The keys of tokens.
     pub secrets: Arc<dyn SecretTable>,
+    /// The blocked users.
+    pub blocks: Arc<dyn BlockTable>,
     /// The files.
     pub files: Box<dyn UploadFiles>,
     /// Where files are until they are complete.
@@ -35,6 +38,7 @@ pub struct UploadService {
     pub(super) files: Box<dyn UploadFiles>,
     pub(super) incoming: Uploads,
     pub(super) keys: Keys,
+    pub(super) blocks: Blocks,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) reservations: Arc<Reservations>,
     settings: RwLock<Arc<Settings>>,
@@ -50,11 +54,12 @@ pub struct UploadService {
 impl UploadService {
     /// A service that is closed: what needs the database fails as [`Kind::Unavailable`] until [`UploadService::open`].
     pub fn new(stores: Stores, clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        let Stores { table, secrets, files, incoming } = stores;
+        let Stores { table, secrets, blocks, files, incoming } = stores;
         Self {
             table,
             files,
             incoming,
+            blocks: Blocks::new(blocks),
             keys: Keys::new(SLOTS, secrets, Arc::clone(&clock)),
             reservations: Arc::new(Reservations::new(Arc::clone(&clock))),
             clock,
@@ -101,6 +106,28 @@ impl UploadService {
     /// What became of requests for slots.
     pub fn slot_counts(&self) -> &SlotCounts {
         &self.slot_counts
+    }
+
+    /// Bytes that the uploads of one user may take together.
+    pub fn user_quota(&self) -> Option<u64> {
+        self.settings().quotas.user
+    }
+
+    /// Deletes those of these uploads that are this user's, at most [`limits::UPLOAD_BATCH`] of them; says how many there
+    /// were. Their rows are emptied now, and a [`Sweeper`](super::Sweeper) removes their files.
+    pub fn delete_of(&self, owner: &BareJid, ids: &[UploadId]) -> Result<usize> {
+        self.check_open()?;
+        let mut own = Vec::new();
+        for id in ids.iter().take(limits::UPLOAD_BATCH) {
+            if let UploadLookup::There(uploaded) = self.table.upload(id)?
+                && uploaded.owner.as_deref() == Some(owner.as_str())
+            {
+                own.push(uploaded.id);
+            }
+        }
+        let deleted = if own.is_empty() { Vec::new() } else { self.table.delete_uploads(&own)? };
+        own.iter().for_each(|id| self.forget(id));
+        Ok(deleted.len())
     }
 
     /// The upload of this id, if its row was read a moment ago: asking never waits.
