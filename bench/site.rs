@@ -16,7 +16,7 @@ use crate::support::wait_for;
 use crate::support::xmpp_client::{Client, Policy};
 
 /// Everything comes from one address and, mostly, one user: what keeps one from taking all must let it.
-const LIMITS: &[(&str, &str)] = &[
+pub const LIMITS: &[(&str, &str)] = &[
     ("http.connections.max", "100000"),
     ("http.connections.per.address.max", "100000"),
     ("xmpp.pending.max", "100000"),

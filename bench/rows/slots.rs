@@ -10,11 +10,13 @@ use crate::peers::ejabberd::Ejabberd;
 use crate::peers::prosody::FileShare;
 use crate::report::{Goal, Report};
 use crate::rounds::{Done, Measured, Side, alternate};
-use crate::site::{PUBLIC, Site, file, set_up_schema};
+use crate::site::{LIMITS, PUBLIC, Site, file, set_up_schema};
+use crate::support::ejabberd::Ejabberd as OwnEjabberd;
 use crate::support::http::Request;
 use crate::support::postgres::Server as Postgres;
 use crate::support::prosody::{COMPONENT, DOMAIN};
 use crate::support::scratch::Scratch;
+use crate::support::server::Server;
 use crate::support::wait_for;
 use crate::uploads::{Slots, ToSlots, clear, crowd};
 
@@ -52,29 +54,38 @@ pub fn large(options: &Options, report: &mut Report) {
     compare(options, report, "slot + PUT 8 MiB", LARGE);
 }
 
+/// The component of ejabberd beside ejabberd's own service, and that of Prosody beside Prosody's.
 fn compare(options: &Options, report: &mut Report, what: &str, bytes: u64) {
     let unsynced = [SERVICE.as_slice(), &[("media.storage.sync", "off")]].concat();
-    let sites = [Site::start(&SERVICE), Site::start(&unsynced)];
+    let [synced, quick] = [&SERVICE[..], &unsynced].map(|settings| {
+        let xmpp = OwnEjabberd::start();
+        (Server::start(xmpp.xmpp(), &[LIMITS, settings].concat()), xmpp)
+    });
+    let site = Site::start(&unsynced);
     let (prosody, ejabberd) = (FileShare::start(), Ejabberd::start());
     let kept = |folder: std::path::PathBuf| (bytes > SMALL).then_some(folder);
     for count in [1, 8] {
-        let own = |name, site: &Site| {
-            let folder = kept(site.server.storage().join(".uploads"));
-            side(name, site.server.pid(), slots_of(site).several(count), bytes, folder)
+        let own = |name, server: &Server, slots: Slots| {
+            side(name, server.pid(), slots.several(count), bytes, kept(server.storage().join(".uploads")))
+        };
+        let behind_ejabberd = |name, (server, xmpp): &(Server, OwnEjabberd)| {
+            own(name, server, slots(xmpp.xmpp().client_port, server))
         };
         let sides = vec![
-            own("media server", &sites[0]),
-            own("itself without fsync", &sites[1]),
+            behind_ejabberd("media server", &synced),
+            behind_ejabberd("itself without fsync", &quick),
+            own("behind Prosody, without fsync", &site.server, slots_of(&site)),
             side("ejabberd", ejabberd.pid(), ejabberd.slots.several(count), bytes, kept(ejabberd.uploads())),
             side("Prosody", prosody.pid(), prosody.slots.several(count), bytes, None),
         ];
         let sides = alternate(options.time, sides);
         let case = format!("{what}, {count} at a time");
-        report.rate(&case, "/s", &sides[0], &sides[2], Goal::AtLeast(0.7));
-        report.rate("  without fsync", "/s", &sides[1], &sides[2], Goal::AtLeast(1.0));
-        report.rate("  without fsync", "/s", &sides[1], &sides[3], Goal::AtLeast(2.0));
-        report.p99("  with fsync", &sides[0], &sides[2], Goal::None);
-        report.p99("  without fsync", &sides[1], &sides[2], Goal::None);
+        report.rate(&case, "/s", &sides[0], &sides[3], Goal::AtLeast(0.7));
+        report.rate("  without fsync", "/s", &sides[1], &sides[3], Goal::AtLeast(1.0));
+        report.rate("  without fsync", "/s", &sides[2], &sides[4], Goal::AtLeast(2.0));
+        report.p99("  with fsync", &sides[0], &sides[3], Goal::None);
+        report.p99("  without fsync", &sides[1], &sides[3], Goal::None);
+        report.p99("  without fsync", &sides[2], &sides[4], Goal::None);
     }
 }
 
@@ -97,12 +108,12 @@ fn side<'a>(
 /// The slots of a site of ours, for accounts that are made now.
 fn slots_of(site: &Site) -> Slots {
     (0..USERS).for_each(|number| site.prosody.add_account(DOMAIN, &format!("user{number}")));
-    Slots {
-        client_port: site.prosody.client_port(),
-        port: site.server.port(),
-        service: COMPONENT,
-        users: USERS,
-    }
+    slots(site.prosody.client_port(), &site.server)
+}
+
+/// The slots of a media server, at the XMPP server of this port.
+fn slots(client_port: u16, server: &Server) -> Slots {
+    Slots { client_port, port: server.port(), service: COMPONENT, users: USERS }
 }
 
 /// Slots, uploads, downloads and a sweep beside a million stored uploads.
