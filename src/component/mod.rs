@@ -219,7 +219,7 @@ impl Component {
             });
             // Under the lock, so that the list that a client was sent last is the one that its numbers mean.
             let mut lists = lock(&lists);
-            if let Some(list) = list {
+            if let Some(list) = list.filter(|_| line.is_open()) {
                 lists.sent(Instant::now(), &request.from, list);
             }
             line.send(request.reply(text));
@@ -238,6 +238,8 @@ impl Handler for Component {
                 }
                 LinkEvent::Up(_) | LinkEvent::Down => {
                     self.stream.fetch_add(1, Ordering::AcqRel);
+                    // Some may be lost with the stream: their numbers must not mean what nobody was shown.
+                    lock(&self.lists).clear();
                 }
                 LinkEvent::Failed(_) => {}
             }
@@ -261,11 +263,15 @@ struct Line {
 }
 
 impl Line {
+    fn is_open(&self) -> bool {
+        self.stream.load(Ordering::Acquire) == self.number
+    }
+
     /// Sends the reply, unless the stream was renewed meanwhile: the server has answered for us then. A stream that ends
     /// from here on takes the reply with it, for the XMPP thread empties the outbox many times before it has logged in
     /// again.
     fn send(self, reply: Element) {
-        if self.stream.load(Ordering::Acquire) == self.number {
+        if self.is_open() {
             self.outbox.send(Link::Component, reply);
         }
     }

@@ -82,6 +82,19 @@ fn a_number_that_crosses_a_new_list_asks_to_look_again() {
     assert_eq!(test.desk.left().len(), 2);
 }
 
+/// A list may be lost with the stream that it was sent on.
+#[test]
+fn numbers_mean_nothing_on_another_stream() {
+    for renew in [LinkEvent::Down, LinkEvent::Up("media.example.org".parse().unwrap())] {
+        let test = DeskTest::new(FakeDesk::with("alice@example.org", 2));
+        test.say(PHONE, "files");
+        test.component.event(Link::Component, renew);
+        test.component.event(Link::Component, LinkEvent::Up("media.example.org".parse().unwrap()));
+        assert!(test.say(PHONE, "delete 1").starts_with("Please write files first"));
+        assert_eq!(test.desk.left().len(), 2);
+    }
+}
+
 #[test]
 fn the_usage_is_told_in_two_sentences() {
     let test = DeskTest::new(FakeDesk::with("alice@example.org", 1));

@@ -63,6 +63,11 @@ impl Lists {
         self.of_client.insert(now, client.clone(), list, limits::COMMAND_SESSION_TIME);
     }
 
+    /// No client is known to have a list.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new();
+    }
+
     /// The file that a client means by a number: of the list that it was sent last. The error is for the user.
     fn meant(&self, now: Instant, client: &Jid, number: u32) -> std::result::Result<FileKey, String> {
         let Some(list) = self.of_client.get(now, client) else {

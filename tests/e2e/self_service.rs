@@ -287,6 +287,21 @@ fn two_clients_of_one_user_each_have_their_own_list() {
     assert!(heard(&laptop).contains("You can also write: files,"));
 }
 
+/// Lists the commands of the component in Profanity, which refuses that until it has asked the component what it is.
+fn list_commands(person: &mut Profanity) {
+    const REFUSAL: &str = "does not support ad hoc commands";
+    const LIST: &str = "Ad hoc commands:";
+    wait_for("profanity to know the component", || {
+        let refused = person.seen().matches(REFUSAL).count();
+        person.type_line(&format!("/cmd list {COMPONENT}"));
+        wait_for("a list or a refusal", || {
+            let seen = person.seen();
+            (seen.contains(LIST) || seen.matches(REFUSAL).count() > refused).then_some(())
+        });
+        person.seen().contains(LIST).then_some(())
+    });
+}
+
 #[test]
 fn profanity_runs_commands_in_one_step_and_by_texts() {
     let site = site();
@@ -294,7 +309,7 @@ fn profanity_runs_commands_in_one_step_and_by_texts() {
     let phone_name = format!("{}/phone", person.bare().split('@').next().expect("a split gives one part"));
     let phone = site.prosody.login(DOMAIN, &phone_name, Policy::Ignore);
     let url = upload(&phone, "holiday.jpg");
-    person.type_line(&format!("/cmd list {COMPONENT}"));
+    list_commands(&mut person);
     person.wait_for_text("delete-all");
     person.wait_for_text("quota");
     person.type_line(&format!("/cmd exec quota {COMPONENT}"));

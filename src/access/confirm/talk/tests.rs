@@ -577,13 +577,14 @@ fn no_text_confirms_more_than_what_the_person_was_shown() {
                     let numbers: Vec<u32> = view.list.keys().copied().collect();
                     let number = if numbers.is_empty() { 0 } else { dice.pick(&numbers) };
                     let id = dice.below(next as usize + 1);
-                    let text = match dice.below(9) {
+                    let text = match dice.below(10) {
                         0 | 1 => "ok".to_owned(),
                         2 => "no".to_owned(),
                         3 | 4 => number.to_string(),
                         5 => format!("no {number}"),
                         6 => "all".to_owned(),
                         7 => format!("transaction{id:02}"),
+                        8 => format!("delete {number}"),
                         _ => "hello".to_owned(),
                     };
                     // People say yes to something that they see, and "all" to a list.
