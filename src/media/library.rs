@@ -100,6 +100,7 @@ impl New {
             size: sealed.size(),
             length: properties.length,
             height: properties.height,
+            sha256: Some(sealed.sha256().to_owned()),
             width: properties.width,
         }
     }

@@ -8,6 +8,7 @@ mod columns;
 mod conformance;
 mod directory;
 mod engine;
+mod epochs;
 #[cfg(test)]
 pub(crate) mod faulty;
 mod files;
@@ -38,6 +39,7 @@ mod walk;
 
 pub use self::directory::{Directory, storage_error};
 pub use self::engine::{Change, Engine, Session, WriteError};
+pub use self::epochs::EpochTable;
 pub use self::files::{FileList, Files, Listed, Published, StoredFile};
 pub use self::hash::Algorithm;
 pub use self::identity::{DatabaseState, Identity, Match, StoreId};
