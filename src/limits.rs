@@ -417,3 +417,11 @@ pub const LONGEST_PLAY: u64 = 10 * 366 * 24 * 3600 * 1000;
 
 /// Bytes of a configuration file.
 pub const CONFIG_BYTES: u64 = 1024 * 1024;
+/// Pixels of a side of the box that the previews of the page fit into: twice the height of its rows, for sharp screens.
+pub const PAGE_PREVIEW_SIDE: u32 = 640;
+/// New media that wait for the preview that is made ahead; that of more is made when it is asked for.
+pub const PREVIEWS_AHEAD: usize = 256;
+/// How often such a preview is tried while the queue of previews is full.
+pub const PREVIEW_AHEAD_TRIES: u32 = 30;
+/// The time between these.
+pub const PREVIEW_AHEAD_PAUSE: Duration = Duration::from_secs(1);

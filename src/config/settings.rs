@@ -328,6 +328,8 @@ settings! {
         "The program that extracts frames from films: a path, or a name to be found in PATH.";
     PREVIEW_FFPROBE: FilePath = FilePath, "preview.ffprobe", Fixed("ffprobe"), Reload,
         "The program that measures films and sounds: a path, or a name to be found in PATH.";
+    PREVIEW_AT_UPLOAD: Boolean = Boolean, "preview.at.upload", Fixed("true"), Reload,
+        "Whether the preview for a channel's page is made right after an upload, in the background.";
     PREVIEW_SANDBOX: Choice<Sandbox> = Choice(SANDBOXES), "preview.sandbox",
         Derived("required on x86_64, aarch64 and riscv64, else off"), Reload,
         "Whether the child processes that decode media run behind a filter of system calls.";

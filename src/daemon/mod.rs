@@ -101,6 +101,7 @@ fn run(start: Start<'_>) -> Result<()> {
     let http = open::http(config)?;
     let listeners = Listeners::bind(&http.listen)?;
     open_stores(&library, &uploads, sender)?;
+    library.start_previews_ahead()?;
 
     let resumed = ResumeQueue::new()?;
     let (outbox, inbox) = xmpp::channel();

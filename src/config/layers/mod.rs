@@ -351,6 +351,7 @@ fn previews(values: &Values<'_>, threads: usize) -> Result<media::PreviewSetting
         jobs,
         queue,
         studio: preview::Settings {
+        ahead: values.need(&s::PREVIEW_AT_UPLOAD)?,
             max_pixels: values.need(&s::PREVIEW_MAX_PIXELS)?,
             max_bytes: values.need(&s::PREVIEW_MAX_BYTES)?,
             time: values.need(&s::PREVIEW_TIMEOUT)?,

@@ -85,7 +85,7 @@ fn defaults() {
     assert_eq!(access.upload_size, None);
     let previews = &config.previews;
     let jobs = thread::available_parallelism().map_or(1, usize::from).min(6);
-    assert_eq!((previews.count, previews.jobs, previews.queue), (50, jobs, 8));
+    assert_eq!((previews.count, previews.jobs, previews.queue, previews.ahead), (50, jobs, 8, true));
     let decoding = preview::Decoding::Child(preview::own_program());
     let studio = preview::Settings { decoding, ..preview::Settings::default() };
     assert_eq!(format!("{:?}", previews.studio), format!("{studio:?}"));
@@ -118,7 +118,7 @@ fn every_setting_reaches_its_layer() {
          upload.quota.permanent=37\nupload.quota.all=38\nupload.quota.makes.room=on\n\
          upload.external.secret=0123456789abcdef\nupload.external.protocol=v2\njdbc.db.url=jdbc:postgresql:m\njdbc.pool.size=15\n\
          preview.max.pixels=16\npreview.max.bytes=17\npreview.max.count=18\npreview.timeout=19\n\
-         preview.jobs.max=20\npreview.queue.max=21\npreview.ffmpeg=/f\npreview.ffprobe=/p\n\
+         preview.jobs.max=20\npreview.queue.max=21\npreview.at.upload=no\npreview.ffmpeg=/f\npreview.ffprobe=/p\n\
          preview.sandbox=off\n\
          admin.bind=127.0.0.1:22, [::1]:23\n\
          logging.file=/l\nlogging.level=trace",
@@ -189,7 +189,7 @@ fn every_setting_reaches_its_layer() {
     assert_eq!((uploads.to_disk_threshold, uploads.cache_max_age), (14_336, Duration::from_secs(6)));
     assert_eq!(access.upload_size, Some(27 + 17));
     let previews = &config.previews;
-    assert_eq!((previews.count, previews.jobs, previews.queue), (18, 20, 21));
+    assert_eq!((previews.count, previews.jobs, previews.queue, previews.ahead), (18, 20, 21, false));
     let preview::Settings { max_pixels, max_bytes, time, ffmpeg, ffprobe, decoding, sandbox } =
         &previews.studio;
     assert_eq!(*sandbox, preview::Sandbox::Off);
