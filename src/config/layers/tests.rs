@@ -69,6 +69,7 @@ fn defaults() {
     );
     assert_eq!((access.pending_per_user, access.pending_per_address, access.pending_total), (8, 256, 1024));
     assert_eq!((access.lookups_per_address, access.lookups_total), (64, 1024));
+    assert_eq!(access.nodes.node(&"a@p.q".parse().unwrap()), "/user/a@p.q/posts");
     assert_eq!((&access.endpoint, access.service_name.as_str()), (&None, "example.com"));
     assert_eq!((config.media.size_limit, config.media.to_disk_threshold), (104_857_600, 1_048_576));
     assert_eq!(config.media.quotas, Quotas { channel: None, user: None });
@@ -104,7 +105,7 @@ fn every_setting_reaches_its_layer() {
          http.rate.limit=26\nhttp.trusted.proxies=10.0.0.1\nhttp.cors.origins=\ncache.max.age=6\nhttp.enabled=yes\n\
          https.enabled=true\nhttps.port=7\nhttps.keystore=/k.p12\nhttps.keystore.password=hunter3\n\
          xmpp.connection.host=c\nxmpp.connection.securitymode=required\nxmpp.connection.tls.ca=/ca.pem\n\
-         xmpp.reply.timeout=8\nxmpp.cache.ttl=9\nxmpp.confirm.stanza=auto\nxmpp.confirm.address=none\n\
+         xmpp.reply.timeout=8\nxmpp.cache.ttl=9\nxmpp.channel.nodes=p.q: {local}\nxmpp.confirm.stanza=auto\nxmpp.confirm.address=none\n\
          xmpp.pending.per.user.max=10\n\
          xmpp.pending.per.address.max=11\nxmpp.pending.max=12\nxmpp.lookups.per.address.max=22\n\
          xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\n\
@@ -160,6 +161,7 @@ fn every_setting_reaches_its_layer() {
     );
     assert_eq!((access.pending_per_user, access.pending_per_address, access.pending_total), (10, 11, 12));
     assert_eq!((access.lookups_per_address, access.lookups_total), (22, 23));
+    assert_eq!(access.nodes.node(&"a@p.q".parse().unwrap()), "a");
     assert_eq!((config.media.size_limit, config.media.to_disk_threshold), (13, 14_336));
     assert_eq!(config.media.quotas, Quotas { channel: Some(24), user: Some(25) });
     let media::HousekeepingSettings { interval, orphan_age, lost_keep } = config.housekeeping;
