@@ -57,6 +57,8 @@ pub(super) fn request(need: Need) -> Request {
         channel: ROOM.parse().unwrap(),
         need,
         credentials: credentials(ALICE, "t"),
+        known: None,
+        needs_user: false,
         client: None,
         method,
         url: URL.to_owned(),

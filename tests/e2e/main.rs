@@ -46,6 +46,7 @@ mod smuggling;
 mod starving;
 #[path = "../support/mod.rs"]
 mod support;
+mod tickets;
 mod upload_clients;
 mod uploads;
 mod waiting;
