@@ -358,6 +358,10 @@ pub const EXPIRIES: usize = 10_000;
 pub const DAY_STEP: Duration = Duration::from_secs(600);
 /// Rows of uploads that are kept for readers.
 pub const UPLOAD_ROWS: usize = 4096;
+/// How long it counts whether a user is blocked: so late a block that another process makes takes effect.
+pub const BLOCK_TTL: Duration = Duration::from_secs(5);
+/// Users of whom that is known, 1 MB of them.
+pub const BLOCKS_KNOWN: usize = 10_000;
 /// Slots of one user that wait for their PUT.
 pub const SLOTS_PER_USER: usize = 50;
 /// Slots of all users of one domain that wait for their PUT.

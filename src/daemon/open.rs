@@ -8,7 +8,8 @@ use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::media::Library;
 use crate::store::{
-    CURRENT, DatabaseState, Directory, Engine, EpochTable, Identity, Metadata, Postgres, RootLock, SecretTable, Sqlite,
+    BlockTable, CURRENT, DatabaseState, Directory, Engine, EpochTable, Identity, Metadata, Postgres, RootLock,
+    SecretTable, Sqlite,
     SqliteSchema, Store, UploadDirectory, UploadTable, Uploads, verify,
 };
 use crate::tickets::TicketService;
@@ -77,11 +78,12 @@ pub(super) struct Opened {
 pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> {
     let Storage { root, sync } = &config.storage;
     let incoming = Uploads::open(root, *sync)?;
-    let Tables { metadata, uploads: table, secrets, epochs } = tables(config)?;
+    let Tables { metadata, uploads: table, secrets, blocks, epochs } = tables(config)?;
     let tickets = TicketService::new(Arc::clone(&secrets), epochs, Arc::new(SystemClock));
     let stores = Stores {
         table,
         secrets,
+        blocks,
         files: Box::new(UploadDirectory::open(root, *sync)?),
         incoming: incoming.clone(),
     };
@@ -98,6 +100,7 @@ pub(super) struct Tables {
     pub metadata: Arc<dyn Metadata>,
     pub uploads: Arc<dyn UploadTable>,
     pub secrets: Arc<dyn SecretTable>,
+    pub blocks: Arc<dyn BlockTable>,
     pub epochs: Arc<dyn EpochTable>,
 }
 
@@ -108,6 +111,7 @@ impl Tables {
             metadata: Arc::clone(&store) as _,
             uploads: Arc::clone(&store) as _,
             secrets: Arc::clone(&store) as _,
+            blocks: Arc::clone(&store) as _,
             epochs: store,
         }
     }

@@ -13,6 +13,7 @@ mod punycode;
 mod quota;
 mod refusal;
 mod upload;
+mod user_file;
 
 pub use affiliation::{AccessModel, Affiliation};
 pub use file_name::cut_file_name;
@@ -25,3 +26,4 @@ pub use permission::{Need, may};
 pub use quota::{Quota, Quotas};
 pub use refusal::{Refusal, RefusalRow};
 pub use upload::{Purpose, UploadFile, UploadId, UploadIdError, UploadLimits, UploadQuota, Uploaded};
+pub use user_file::{FileKey, FileKeyError, FileKind};

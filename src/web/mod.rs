@@ -244,6 +244,9 @@ impl Web {
             Some(media) => Ok(Arc::clone(media)),
             None => self.library.find_to_read(channel, name)?.ok_or(Refusal::NoSuchMedia),
         };
+        if matches!(action, Action::Upload | Action::SetAvatar | Action::Update(_)) {
+            self.uploads.check_blocked(user(granted)?)?;
+        }
         match action {
             Action::List => self.list(channel, exchange.query(), granted),
             Action::Download(name) => self.download(exchange, &*read(name)?, name, granted),
