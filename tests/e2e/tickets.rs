@@ -9,6 +9,7 @@ use crate::private_channels::impatient;
 use crate::site::{Site, flush, photo, photo_bytes, unique};
 use crate::support::http::{Answer, Request};
 use crate::support::prosody::{CHANNELS, DOMAIN};
+use crate::support::server::program;
 use crate::support::wait_for;
 use crate::support::xmpp_client::{Client, Policy};
 
@@ -109,7 +110,8 @@ fn a_ticket_says_what_it_is_and_is_the_same_for_a_while() {
     let short = body(asked(site, &member, &channel, "read").query("seconds=1").send().expect(201));
     let long = body(asked(site, &member, &channel, "read").field("seconds", "100000").send().expect(201));
     assert!(short < expires && expires < long, "{short} {expires} {long}");
-    let shown = member.confirms().last().and_then(|confirm| confirm.stanza.child("body", "jabber:client").cloned());
+    let shown =
+        member.confirms().last().and_then(|confirm| confirm.stanza.child("body", "jabber:client").cloned());
     let shown = shown.expect("the prompt has a body").text;
     let deed = format!("ask to read all files of {channel} for up to 60 minutes?");
     assert!(shown.contains(&deed) && shown.contains("(from 127.0.0.1)"), "{shown}");
@@ -129,7 +131,10 @@ fn what_is_in_vain_is_refused_before_anybody_is_asked() {
     request().header("Content-Type", "application/json").with(&["-d", "{}"]).send().expect(415);
     Request::new("POST", &site.url(&format!("{channel}/ticket/read"))).send().expect(401);
     Request::get(&site.url(&format!("{channel}/ticket/read"))).basic(member.jid()).send().expect(405);
-    Request::new("POST", &site.url(&format!("{channel}/ticket/write"))).basic(member.jid()).send().expect(404);
+    Request::new("POST", &site.url(&format!("{channel}/ticket/write")))
+        .basic(member.jid())
+        .send()
+        .expect(404);
     flush(&member);
     assert!(member.confirms().is_empty());
 }
@@ -296,7 +301,23 @@ fn a_changed_ticket_is_refused_and_one_of_another_channel_too() {
     // A byte of each field and of its length: version, key, epoch, expiry, scope, channel, user, HMAC.
     let channel_at = 5 + 10 + 10 + 6;
     let user_at = channel_at + 2 + channel.len();
-    for place in [0, 1, 4, 5, 6, 14, 16, 24, 26, 30, channel_at + 1, channel_at + 2, user_at + 1, user_at + 2, bytes.len() - 1] {
+    for place in [
+        0,
+        1,
+        4,
+        5,
+        6,
+        14,
+        16,
+        24,
+        26,
+        30,
+        channel_at + 1,
+        channel_at + 2,
+        user_at + 1,
+        user_at + 2,
+        bytes.len() - 1,
+    ] {
         let mut changed = bytes.clone();
         changed[place] ^= 1;
         let answer = bearer(Request::get(&media), &URL_SAFE_NO_PAD.encode(&changed)).send().expect(401);
@@ -355,6 +376,39 @@ fn who_is_thrown_out_is_out_and_may_come_back() {
 }
 
 #[test]
+fn revoked_tickets_are_refused_within_ten_seconds() {
+    // Others would lose theirs.
+    let site = &Site::start(&[]);
+    let Gallery { member, publisher, channel, media, .. } = gallery(site);
+    let config = site.server.configuration().display().to_string();
+    let revoke = |whose: &[&str]| {
+        let (status, printed) = program(&[&["-c", &config, "tickets", "revoke"], whose].concat());
+        assert_eq!(status, 0, "{printed}");
+        Instant::now()
+    };
+    let [first, other] = [&member, &publisher].map(|user| ticket(site, user, &channel, "read"));
+    let read = |ticket: &str| bearer(Request::get(&media), ticket).send();
+    let until_refused = |ticket: &str, since: Instant| {
+        wait_for("the ticket to be refused", || (read(ticket).status == 401).then_some(()));
+        assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+        assert_eq!(read(ticket).member("title"), "Ticket not valid");
+    };
+    for ticket in [&first, &other] {
+        read(ticket).expect(200);
+    }
+    until_refused(&first, revoke(&["--user", member.bare()]));
+    read(&other).expect(200);
+    let second = ticket(site, &member, &channel, "read");
+    assert_ne!(first, second);
+    read(&second).expect(200);
+
+    let since = revoke(&["--all"]);
+    until_refused(&second, since);
+    until_refused(&other, since);
+    read(&ticket(site, &member, &channel, "read")).expect(200);
+}
+
+#[test]
 fn tickets_go_to_named_origins_only() {
     let site = Site::start(&[
         ("http.endpoint", "https://media.example.org/files"),
@@ -391,7 +445,8 @@ fn a_cookie_is_set_for_the_channel_and_only_reads() {
     for (path, scope) in
         [(channel.clone(), "read"), (channel.replace('@', "%40"), "read"), (channel.clone(), "post")]
     {
-        let request = Request::new("POST", &site.url(&format!("{path}/ticket/{scope}"))).basic(publisher.jid());
+        let request =
+            Request::new("POST", &site.url(&format!("{path}/ticket/{scope}"))).basic(publisher.jid());
         let answer = request.query("cookie=1&seconds=600").send().expect(201);
         let cookie = answer.header("set-cookie").expect("a cookie was asked for").to_owned();
         let (pair, attributes) = cookie.split_once("; ").expect("it has attributes");
