@@ -147,7 +147,9 @@ impl<P> ParkedRequest<P> {
             Some(user) if self.needs_no_affiliation(user) => {
                 RequestStep::Decide(Ok(Granted::Owned(user.clone())))
             }
-            Some(user) => RequestStep::LookUp(Lookup::Affiliation(self.request.channel.clone(), user.clone())),
+            Some(user) => {
+                RequestStep::LookUp(Lookup::Affiliation(self.request.channel.clone(), user.clone()))
+            }
             None => RequestStep::Decide(Err(Refusal::Internal)),
         }
     }

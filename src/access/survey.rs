@@ -60,12 +60,7 @@ pub fn affiliation(
 }
 
 /// Some of the channels of this domain that its service lists, by their nodes.
-pub fn channels(
-    ask: &mut Ask<'_>,
-    service: &Jid,
-    domain: &str,
-    nodes: &NodeNames,
-) -> Result<Vec<Channel>> {
+pub fn channels(ask: &mut Ask<'_>, service: &Jid, domain: &str, nodes: &NodeNames) -> Result<Vec<Channel>> {
     let Some(reply) = ask("get", service, Element::new("query", ns::DISCO_ITEMS))? else {
         return Err(silence(service, Refusal::ChannelServiceDown));
     };

@@ -5,9 +5,7 @@ use log::LevelFilter;
 
 use self::Change::{Reload, ReloadWith, Restart};
 use self::DefaultValue::{Derived, Fixed, Mandatory, MandatoryForHttps};
-use super::list::{
-    BindAddresses, DomainList, JidList, Networks, NodeList, OriginList, SocketAddresses,
-};
+use super::list::{BindAddresses, DomainList, JidList, Networks, NodeList, OriginList, SocketAddresses};
 use super::types::{
     Boolean, Choice, Domain, Endpoint, FilePath, Host, Jdbc, KeystoreType, LongSecret, NotEmpty, Number,
     Password, SECURITY, Size, Text, Time, ValueType,

@@ -32,11 +32,10 @@ pub struct NewChannel {
 pub fn create_channel(config: &Config, new: &NewChannel, out: &mut dyn Write) -> Result<()> {
     sight::serves(config, &new.channel)?;
     let mut conversation = Conversation::log_in(account(config, new), Times::default())?;
-    let made = sight::service_of(&mut conversation, &new.channel)
-        .and_then(|service| {
-            let node = config.access.nodes.node(&new.channel);
-            Making { conversation: &mut conversation, service, node, new }.make(&own(config))
-        });
+    let made = sight::service_of(&mut conversation, &new.channel).and_then(|service| {
+        let node = config.access.nodes.node(&new.channel);
+        Making { conversation: &mut conversation, service, node, new }.make(&own(config))
+    });
     conversation.close();
     say(out, &made?);
     Ok(())

@@ -8,9 +8,8 @@ use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::media::Library;
 use crate::store::{
-    BlockTable, CURRENT, DatabaseState, Directory, Engine, EpochTable, Identity, Metadata, Postgres, RootLock,
-    SecretTable, Sqlite,
-    SqliteSchema, Store, UploadDirectory, UploadTable, Uploads, verify,
+    BlockTable, CURRENT, DatabaseState, Directory, Engine, EpochTable, Identity, Metadata, Postgres,
+    RootLock, SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory, UploadTable, Uploads, verify,
 };
 use crate::tickets::TicketService;
 use crate::uploads::{Stores, UploadService};

@@ -116,7 +116,9 @@ fn services_channels(
         let node = nodes.node(channel);
         match survey::affiliation(&mut ask, service, &node, &account)? {
             Reply::Told(_) => {}
-            Reply::Refused(condition) => return Err(refused(service, &account, (channel, &node), &condition)),
+            Reply::Refused(condition) => {
+                return Err(refused(service, &account, (channel, &node), &condition));
+            }
         }
     }
     Ok(match channels.first() {

@@ -76,7 +76,8 @@ impl NodeName {
         };
         let (before, after) = (text(&self.0[..place])?, text(&self.0[place + 1..])?);
         let middle = node.strip_prefix(before.as_str())?.strip_suffix(after.as_str())?;
-        let address = if self.0[place] == Part::Local { format!("{middle}@{domain}") } else { middle.to_owned() };
+        let address =
+            if self.0[place] == Part::Local { format!("{middle}@{domain}") } else { middle.to_owned() };
         address.parse().ok()
     }
 }

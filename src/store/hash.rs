@@ -251,7 +251,8 @@ mod tests {
         let large = large();
         for length in [0, 1, SPARED, SPARED + 1, SPARED + limits::HASH_BLOCK, large.len()] {
             let content = &large[..length];
-            let expected = Digests { first: hex(&Sha1::digest(content)), sha256: hex(&Sha256::digest(content)) };
+            let expected =
+                Digests { first: hex(&Sha1::digest(content)), sha256: hex(&Sha256::digest(content)) };
             for step in [1000, 64 * 1024, limits::HASH_BLOCK, usize::MAX] {
                 for helpers in [helpers(0, LONG), helpers(1, LONG), helpers(1, Duration::ZERO)] {
                     let may = helpers.max > 0 && length >= SPARED;

@@ -3,7 +3,9 @@
 use std::sync::Barrier;
 
 use super::conformance::media;
-use super::{EpochTable, Metadata, SecretTable, StoredSecret, UploadInsert, UploadLookup, UploadTable, UsageKind};
+use super::{
+    EpochTable, Metadata, SecretTable, StoredSecret, UploadInsert, UploadLookup, UploadTable, UsageKind,
+};
 use crate::clock::Timestamp;
 use crate::limits;
 use crate::model::{Purpose, Quotas, UploadFile, UploadId, UploadLimits, UploadQuota, Uploaded};

@@ -81,9 +81,10 @@ mod tests {
         }
         assert_eq!(heads.spend_at(now, &paid), Some(alice.clone()));
         assert_eq!(heads.spend_at(now, &paid), None);
-        for (after, expected) in
-            [(limits::HEAD_PAYS - std::time::Duration::from_millis(1), Some(alice.clone())), (limits::HEAD_PAYS, None)]
-        {
+        for (after, expected) in [
+            (limits::HEAD_PAYS - std::time::Duration::from_millis(1), Some(alice.clone())),
+            (limits::HEAD_PAYS, None),
+        ] {
             heads.pay_at(now, paid.clone(), alice.clone());
             assert_eq!(heads.spend_at(now + after, &paid), expected);
         }

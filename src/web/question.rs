@@ -28,7 +28,9 @@ impl Web {
             exchange.note_claimed(&jid);
         }
         let need = match action {
-            Action::List | Action::Download(_) | Action::Metadata(_) | Action::Ticket(Scope::Read) => Need::Read,
+            Action::List | Action::Download(_) | Action::Metadata(_) | Action::Ticket(Scope::Read) => {
+                Need::Read
+            }
             Action::Upload | Action::SetAvatar | Action::Ticket(Scope::Post) => Need::Publish,
             Action::Update(name) | Action::Delete(name) => {
                 // A request without credentials is refused, whatever the author.

@@ -154,7 +154,8 @@ fn allows(carrier: Carrier, scope: Scope, action: &Action) -> bool {
 
 /// The key of a HEAD that pays for a GET, if this request can be either.
 fn paid_head(exchange: &Exchange, action: &Action, credentials: &Credentials) -> Option<PaidHead> {
-    let may_pay = action.reads() && exchange.client().limited && exchange.path().len() <= limits::HEAD_PATH_BYTES;
+    let may_pay =
+        action.reads() && exchange.client().limited && exchange.path().len() <= limits::HEAD_PATH_BYTES;
     may_pay.then(|| PaidHead {
         credentials: credentials.clone(),
         path: exchange.path().to_owned(),
@@ -238,7 +239,11 @@ mod tests {
                 let may_write = (carrier, scope) == (Carrier::Bearer, Scope::Post);
                 for (actions, expected) in [(&reads[..], true), (&writes, may_write), (&never, false)] {
                     for action in actions {
-                        assert_eq!(allows(carrier, scope, action), expected, "{carrier:?} {scope:?} {action:?}");
+                        assert_eq!(
+                            allows(carrier, scope, action),
+                            expected,
+                            "{carrier:?} {scope:?} {action:?}"
+                        );
                     }
                 }
             }

@@ -245,7 +245,10 @@ mod tests {
     fn the_user_is_told_no_less_time_than_is_granted() {
         for (seconds, minutes) in [(1, 6), (60, 6), (900, 20), (901, 21), (3300, 60), (3600, 60)] {
             let terms = TicketTerms { life: Duration::from_secs(seconds), cookie_path: None };
-            let Intent::Ticket { posts: true, time } = TicketTerms::intent_of(Some(&terms), Scope::Post) else { panic!("{seconds}") };
+            let Intent::Ticket { posts: true, time } = TicketTerms::intent_of(Some(&terms), Scope::Post)
+            else {
+                panic!("{seconds}")
+            };
             assert_eq!(time, Duration::from_secs(minutes * 60), "{seconds}");
         }
     }

@@ -11,8 +11,7 @@ fn members_of_a_community_list_and_upload() {
     let nodes = format!("{COMMUNITIES}: {{local}}");
     let site = Site::start(&[("xmpp.channel.nodes", &nodes), ("xmpp.reply.timeout", "5s")]);
     let [owner, publisher, member, stranger] = [(); 4].map(|()| site.user());
-    let people =
-        [(owner.bare(), "owner"), (publisher.bare(), "publisher"), (member.bare(), "member")];
+    let people = [(owner.bare(), "owner"), (publisher.bare(), "publisher"), (member.bare(), "member")];
     site.admin.create_node(COMMUNITIES, "cats", "whitelist", &people).expect("the service makes nodes");
     let channel = format!("cats@{COMMUNITIES}");
     let url = site.url(&channel);

@@ -545,7 +545,10 @@ fn a_known_user_is_not_asked_but_rights_are_looked_up() {
         }
     }
     let own = Request { channel: alice().try_into().unwrap(), ..known(Need::Publish) };
-    assert_eq!(GateTest::with(settings(), &FakeService::new()).decision_of(own, &FakeService::new()), alices());
+    assert_eq!(
+        GateTest::with(settings(), &FakeService::new()).decision_of(own, &FakeService::new()),
+        alices()
+    );
     let mut test = GateTest::with(settings(), &FakeService::public());
     assert_eq!(test.decision_of(known(Need::Read), &FakeService::public()), Ok(Granted::Public));
 }

@@ -3,7 +3,10 @@
 /// The value of the first cookie of this name in the lines of the field `Cookie`.
 pub fn cookie<'a>(lines: &[&'a str], name: &str) -> Option<&'a str> {
     let pairs = lines.iter().flat_map(|line| line.split(';'));
-    pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim())
+    pairs
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, _)| key.trim() == name)
+        .map(|(_, value)| value.trim())
 }
 
 #[cfg(test)]

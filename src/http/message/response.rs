@@ -77,10 +77,8 @@ impl Response {
     pub(in crate::http) fn confined(self, confinement: Confinement) -> Self {
         let cache = if self.status >= 400 { "no-store" } else { "private, no-cache" };
         let vary = self.varying_by(&["Authorization", "Cookie", "Origin"]);
-        let response = self
-            .set("Cache-Control", cache)
-            .set("Vary", vary)
-            .without("Access-Control-Allow-Credentials");
+        let response =
+            self.set("Cache-Control", cache).set("Vary", vary).without("Access-Control-Allow-Credentials");
         match confinement {
             Confinement::Holder => response,
             Confinement::SameSite => response.set("Cross-Origin-Resource-Policy", "same-site"),
@@ -299,9 +297,12 @@ mod tests {
                 .header("Access-Control-Allow-Origin", "https://example.com")
                 .header("Cross-Origin-Resource-Policy", "cross-origin")
         };
-        for (status, cache) in
-            [(200, "private, no-cache"), (206, "private, no-cache"), (304, "private, no-cache"), (403, "no-store")]
-        {
+        for (status, cache) in [
+            (200, "private, no-cache"),
+            (206, "private, no-cache"),
+            (304, "private, no-cache"),
+            (403, "no-store"),
+        ] {
             for (confinement, policy) in
                 [(Confinement::Holder, "cross-origin"), (Confinement::SameSite, "same-site")]
             {
@@ -310,8 +311,8 @@ mod tests {
                 let (cache, policy) =
                     (format!("Cache-Control: {cache}"), format!("Cross-Origin-Resource-Policy: {policy}"));
                 for expected in [
-                    &cache,
-                    &policy,
+                    cache.as_str(),
+                    policy.as_str(),
                     "Vary: Authorization, Cookie, Origin, Accept",
                     "Access-Control-Allow-Origin: https://example.com",
                 ] {
