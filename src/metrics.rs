@@ -99,6 +99,8 @@ pub enum Route {
     PutUpload,
     /// Fetch a file that was sent by slot.
     GetUpload,
+    /// The style, the script and the icon of the page.
+    PageFile,
     /// `OPTIONS`, with CORS.
     Options,
     /// No route: malformed or unknown requests, and those refused before routing.
@@ -108,7 +110,7 @@ pub enum Route {
 
 impl Route {
     /// Every route, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::List,
         Self::Upload,
         Self::SetAvatar,
@@ -118,6 +120,7 @@ impl Route {
         Self::Delete,
         Self::PutUpload,
         Self::GetUpload,
+        Self::PageFile,
         Self::Options,
         Self::None,
     ];
@@ -134,6 +137,7 @@ impl Route {
             Self::Delete => "delete",
             Self::PutUpload => "put_upload",
             Self::GetUpload => "get_upload",
+            Self::PageFile => "page_file",
             Self::Options => "options",
             Self::None => "none",
         }

@@ -23,7 +23,7 @@ pub use exchange::{Exchange, Service};
 pub use limits::client::Client;
 pub use message::chunked::BodyLength;
 pub use message::response::Response;
-pub use message::{chunked, conditional, cors, disposition, head, range, scan, target, version};
+pub use message::{accept, chunked, conditional, cors, disposition, head, range, scan, target, version};
 pub use monitor::{Activity, Monitor};
 pub use runtime::resume::ResumeQueue;
 pub use server::{Listeners, Server};

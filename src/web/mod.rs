@@ -11,6 +11,7 @@ mod delete;
 mod download;
 mod list;
 mod metadata;
+mod page;
 mod route;
 mod update;
 mod upload;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub cache_max_age: Duration,
     /// Whose pages may use us from a browser: `http.cors.origins`.
     pub cors: Cors,
+    /// Whether search engines may list pages and feeds: `page.indexed`.
+    pub page_indexed: bool,
     /// The component's address, which people may write to.
     pub component: BareJid,
 }
@@ -67,6 +70,15 @@ impl Service for Web {
     }
 
     fn serve(self: Arc<Self>, mut exchange: Exchange) {
+        if exchange.header("Service-Worker").is_some() {
+            // A file of a user that became one would have the page's origin in its hands.
+            return self.answer(exchange, Err(Refusal::NoServiceWorker));
+        }
+        if let Some(file) = page::files::find(exchange.path()) {
+            exchange.note_route(metrics::Route::PageFile);
+            let response = page::files::respond(&exchange, file);
+            return self.answer(exchange, response);
+        }
         if let Some(route) = by_slot::route(exchange.method(), exchange.path()) {
             return self.by_slot(exchange, route);
         }
@@ -171,7 +183,7 @@ impl Web {
             Ok(granted) => granted,
             Err(refusal) => {
                 note_outcome(&mut parked.exchange, refusal);
-                return self.answer(parked.exchange, Err(refusal));
+                return self.answer_parked(parked, Err(refusal));
             }
         };
         if let Granted::Owned(user) = &granted {
@@ -260,7 +272,7 @@ impl Web {
     /// Performs the action and answers; `known` is the media that it reads, if that is known already.
     fn perform(&self, mut parked: Parked, granted: &Granted, known: Option<&Arc<Media>>) {
         let answer = self.performed(&mut parked, granted, known);
-        self.answer(parked.exchange, answer);
+        self.answer_parked(parked, answer);
     }
 
     fn performed(
@@ -275,7 +287,7 @@ impl Web {
             None => self.library.find_to_read(channel, name)?.ok_or(Refusal::NoSuchMedia),
         };
         match action {
-            Action::List => self.list(channel, exchange.query(), granted),
+            Action::List => self.channel(exchange, channel, granted),
             Action::Download(name) => self.download(exchange, &*read(name)?, name, granted),
             Action::Metadata(name) => Ok(metadata(&*read(name)?, granted)),
             Action::Upload => self.upload(exchange, channel, user(granted)?, false),
@@ -283,6 +295,16 @@ impl Web {
             Action::Update(name) => self.update(exchange, &self.asked_about(channel, name, meant.as_ref())?),
             Action::Delete(name) => self.delete(exchange, &self.asked_about(channel, name, meant.as_ref())?),
         }
+    }
+
+    /// Sends the answer to a request about a channel. People who want a page get one in the place of a refusal, too.
+    fn answer_parked(&self, parked: Parked, answer: Result<Response, Refusal>) {
+        let Parked { exchange, channel, action, .. } = parked;
+        let answer = match answer {
+            Err(refusal) if action == Action::List => self.refusal_page(&exchange, &channel, refusal),
+            answer => answer,
+        };
+        self.answer(exchange, answer);
     }
 
     /// Sends the answer, with what every answer has.

@@ -5,6 +5,7 @@
 mod access_lines;
 mod asked;
 mod backup;
+mod browser;
 mod channel;
 mod check;
 mod colours;
@@ -30,6 +31,7 @@ mod load;
 mod manual;
 mod moving;
 mod original;
+mod page;
 mod pooler;
 mod previews;
 mod private_channels;
