@@ -2,15 +2,18 @@
 //! and dark, by keyboard, and without script. With PAGE_PICTURES=FOLDER each state is saved there as a picture.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use serde_json::json;
 
+use crate::daemon::keystore;
 use crate::site::Site;
 use crate::support::http::Request;
 use crate::support::media::{Made, file, film, picture, sound};
-use crate::support::wait_for;
+use crate::support::scratch::Scratch;
 use crate::support::webdriver::{Browser, Scripts};
-use crate::support::xmpp_client::Client;
+use crate::support::xmpp_client::{Client, Policy};
+use crate::support::{free_port, wait_for};
 
 const TAB: &str = "\u{e004}";
 const ENTER: &str = "\u{e007}";
@@ -69,11 +72,21 @@ impl Gallery {
         Self { user, channel }.filled(site)
     }
 
+    fn private(site: &Site) -> Self {
+        let user = site.user();
+        let channel = site.own_channel("whitelist", &user);
+        Self { user, channel }
+    }
+
     fn filled(self, site: &Site) -> Self {
         let send = |made: &Made, mime_type: &str, title: &str| {
             let request = Request::new("POST", &site.url(&self.channel)).file(made.path(), mime_type);
             let request = request.basic(self.user.jid());
-            let request = if title.is_empty() { request } else { request.part(&format!("title={title}")) };
+            let request = if title.is_empty() {
+                request
+            } else {
+                request.with(&["--form-string", &format!("title={title}")])
+            };
             request.part("description=Seen from the bridge, early in the morning.").send().expect(201);
         };
         send(&file("minutes of the meeting.pdf", b"%PDF-1.4\n"), "application/pdf", "");
@@ -83,6 +96,8 @@ impl Gallery {
         send(&picture("tower.jpg", 600, 900), "image/jpeg", "The tower");
         send(&picture("square.webp", 500, 500), "image/webp", "");
         send(&picture("bridge.jpg", 1200, 800), "image/jpeg", "The bridge <b>&amp; \"the river\"</b>");
+        let made = || std::fs::read_dir(site.server.storage().join(&self.channel)).map_or(0, Iterator::count);
+        wait_for("the previews to be made", || (made() >= 7 + 5).then_some(()));
         self
     }
 }
@@ -229,4 +244,141 @@ fn an_empty_channel_and_a_refusal_say_what_to_do() {
         assert_none(&browser, FAINT);
         browser.console();
     }
+}
+
+/// A site to which people can sign in: without an endpoint, it gives tickets to no page.
+fn signing_site() -> &'static Site {
+    static SITE: OnceLock<Site> = OnceLock::new();
+    SITE.get_or_init(|| Site::start(&[("http.endpoint", "http://127.0.0.1:@PORT@")]))
+}
+
+/// Signs in: compares the code that the page shows with the one that the client is asked about, and confirms.
+fn sign_in(browser: &Browser, user: &Client, number: usize) {
+    let jid = browser.see("jid");
+    browser.type_into(&jid, user.bare());
+    browser.click(&browser.see("sign-in"));
+    confirm(browser, user, number, "/ticket/read");
+    wait_for("the page to be signed in", || (!browser.sees("sign-in")).then_some(()));
+}
+
+/// Confirms what the page asks for, as a user does: if the codes are the same.
+fn confirm(browser: &Browser, user: &Client, number: usize, path: &str) {
+    let code = browser.see("code");
+    let asked = user.confirm(number).expect("the user is asked");
+    assert_eq!(asked.id, browser.text_of(&code));
+    assert!(asked.url.ends_with(path) && asked.method == "POST", "{} {}", asked.method, asked.url);
+    look(browser, &format!("code{}", path.replace('/', "-")));
+    user.answer(&asked, Policy::Echo).expect("the user is connected");
+}
+
+/// What the page says has happened.
+#[track_caller]
+fn wait_status(browser: &Browser, text: &str) {
+    wait_for(&format!("{text:?} on the page: {}", browser.text()), || {
+        let status = browser.find("[data-testid=status]");
+        browser.text_of(&status).contains(text).then_some(())
+    });
+}
+
+fn looks_after(browser: &Browser, gallery: &Gallery) {
+    let files = [picture("one.jpg", 900, 600), picture("two.png", 600, 800), picture("three.webp", 700, 700)];
+    let paths: Vec<_> = files.iter().map(|made| made.path().display().to_string()).collect();
+    browser.run(
+        "window.shown = []; const bar = document.querySelector('[data-testid=progress]');
+         new MutationObserver(() => shown.push(bar.value)).observe(document.getElementById('sending'), { childList: true });",
+    );
+    let before = gallery.user.confirms().len();
+    browser.type_into(&browser.find("[data-testid=file]"), &paths.join("\n"));
+    confirm(browser, &gallery.user, before, "/ticket/post");
+    wait_status(browser, "3 files are added.");
+    let shown: Vec<f64> = serde_json::from_value(browser.run("return shown")).expect("numbers");
+    assert!(shown.is_sorted() && shown.first() == Some(&0.0) && shown.last() == Some(&1.0), "{shown:?}");
+    assert_eq!(gallery.user.confirms().len(), before + 1, "one confirmation is enough for all three");
+    wait_pictures(browser, browser.all("[data-testid=item] img").len());
+    look(browser, "added");
+
+    browser.click(&browser.find("[data-testid=item] a"));
+    browser.click(&browser.see("edit"));
+    let title = browser.see("title");
+    browser.type_into(&title, "A new title");
+    look(browser, "edit");
+    browser.click(&browser.see("save"));
+    wait_status(browser, "Saved.");
+    let heading = browser.find("[data-testid=viewer] h2");
+    assert_eq!(browser.text_of(&heading), "A new title");
+    browser.click(&browser.see("delete"));
+    look(browser, "delete");
+    browser.click(&browser.see("confirm-delete"));
+    wait_status(browser, "A new title is deleted.");
+    assert!(!browser.text().contains("A new title\n"));
+}
+
+#[test]
+fn a_member_signs_in_to_a_private_gallery_and_looks_after_it() {
+    let site = signing_site();
+    let gallery = Gallery::private(site).filled(site);
+    gallery.user.set_policy(Policy::Ignore);
+    let browser = Browser::start(Scripts::On);
+    browser.show_on(SCREENS[1], "light");
+    browser.open(&site.url(&gallery.channel));
+    look(&browser, "private");
+    assert!(!browser.text().contains("bridge"));
+    sign_in(&browser, &gallery.user, gallery.user.confirms().len());
+    wait_pictures(&browser, 5);
+    look(&browser, "private-signed-in");
+    looks_after(&browser, &gallery);
+    let links = browser.run("return document.documentElement.outerHTML.includes('ticket=')");
+    assert_eq!(links, json!(false), "an address holds a ticket");
+    assert_quiet(&browser, &site.url(""));
+}
+
+#[test]
+fn over_https_a_cookie_reads() {
+    let scratch = Scratch::new();
+    let (keystore, port) = (keystore(&scratch).display().to_string(), free_port().to_string());
+    let origin = format!("https://localhost:{port}");
+    let site = Site::start(&[
+        ("http.enabled", "true"),
+        ("http.endpoint", &origin),
+        ("https.enabled", "true"),
+        ("https.port", &port),
+        ("https.keystore.path", &keystore),
+        ("https.keystore.password", "keystore-password"),
+    ]);
+    let gallery = Gallery::private(&site).filled(&site);
+    gallery.user.set_policy(Policy::Ignore);
+    let browser = Browser::start(Scripts::On);
+    browser.show_on(SCREENS[0], "dark");
+    let url = format!("{origin}/{}", gallery.channel);
+    browser.open(&url);
+    look(&browser, "private-360");
+    sign_in(&browser, &gallery.user, gallery.user.confirms().len());
+    browser.run("for (const image of document.images) image.loading = 'eager'");
+    wait_pictures(&browser, 5);
+    look(&browser, "private-signed-in-360");
+    assert_eq!(browser.run("return document.cookie"), "", "scripts can't read the cookie");
+    let asked = gallery.user.confirms().len();
+    browser.open(&url);
+    wait_for("the page to be signed in again", || (!browser.sees("sign-in")).then_some(()));
+    assert_eq!(browser.all("[data-testid=item]").len(), 7);
+    assert_eq!(gallery.user.confirms().len(), asked, "the cookie is enough");
+    looks_after(&browser, &gallery);
+    assert_quiet(&browser, &origin);
+}
+
+#[test]
+fn a_refused_sign_in_is_told_in_plain_words() {
+    let site = signing_site();
+    let gallery = Gallery::private(site);
+    gallery.user.set_policy(Policy::Deny);
+    let browser = Browser::start(Scripts::On);
+    browser.show_on(SCREENS[1], "dark");
+    browser.open(&site.url(&gallery.channel));
+    browser.type_into(&browser.see("jid"), gallery.user.bare());
+    browser.click(&browser.see("sign-in"));
+    let error = browser.see("error");
+    let text = browser.text_of(&error);
+    assert!(text.contains("you are not allowed to do this"), "{text}");
+    assert!(browser.sees("sign-in") && !text.contains('{') && !text.contains("403"), "{text}");
+    look(&browser, "sign-in-refused");
 }

@@ -4,6 +4,7 @@
 pub mod accept;
 pub mod chunked;
 pub mod conditional;
+pub mod cookie;
 pub mod cors;
 pub mod disposition;
 pub(super) mod fields;

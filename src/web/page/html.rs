@@ -19,7 +19,12 @@ pub(super) enum Content<'a> {
     /// The request to sign in. It is the same whether there is a channel or not.
     SignIn,
     /// Why there is nothing to see, and what to do.
-    Refusal { title: &'static str, detail: &'a str },
+    Refusal {
+        title: &'static str,
+        detail: &'a str,
+        /// Whether it may help to try again.
+        may_help: bool,
+    },
 }
 
 /// How a page reads a channel that is not public.
@@ -119,9 +124,9 @@ impl Page<'_> {
             Content::SignIn => {
                 out.raw(CLOSED).raw(DOOR);
             }
-            Content::Refusal { title, detail } => {
-                out.raw("<section class=\"card\"><h2>").text(title).raw("</h2><p>").text(detail);
-                out.raw("</p><p><a class=\"button\" href=\"?\">Try again</a></p></section>");
+            Content::Refusal { title, detail, may_help } => {
+                out.raw("<section class=\"card\"><h2>").text(title).raw("</h2><p>").text(detail).raw("</p>");
+                out.raw(if *may_help { AGAIN } else { "" }).raw("</section>");
             }
         }
         out.raw("</main>\n");
@@ -245,24 +250,24 @@ impl Kind {
 
 /// A playing time in milliseconds as minutes and seconds, or with hours.
 fn duration(milliseconds: u64) -> String {
-    let seconds = milliseconds.div_ceil(1000);
+    let seconds = (milliseconds.saturating_add(500) / 1000).max(1);
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
-/// The class of the style sheet for the proportions of a preview, `r0` to `r32`: each is for a ratio of width to height
-/// that is a 32nd of three octaves larger than the one before, from 0.4 to 3.2. The style sheet lays the rows out by them.
+/// The class of the style sheet for the proportions of a preview, `r0` to `r64`: each is for a ratio of width to height
+/// that is a 64th of three octaves larger than the one before, from 0.4 to 3.2. The style sheet lays the rows out by them.
 fn ratio_class(media: &Media) -> u8 {
-    const CLASSES: f64 = 32.0;
+    const CLASSES: f64 = 64.0;
     let (Some(width), Some(height)) = (media.width, media.height) else { return SQUARE };
     let ratio = f64::from(width.max(1)) / f64::from(height.max(1));
     let class = ((ratio / 0.4).log2() / 3.0 * CLASSES).round().clamp(0.0, CLASSES);
-    // Between 0 and 32.
+    // Between 0 and 64.
     class as u8
 }
 
 /// The class of squares.
-const SQUARE: u8 = 14;
+const SQUARE: u8 = 28;
 
 /// Signing in. The script shows it.
 const DOOR: &str = "<form id=\"door\" hidden><label for=\"jid\">Your XMPP address</label>\
@@ -284,6 +289,8 @@ const NOTES: &str = "<div id=\"notes\"><p data-testid=\"status\" role=\"status\"
 const EMPTY: &str = "<section class=\"card\"><h2>Nothing here yet</h2>\
     <p>Files that are added to this channel appear here, the newest first.</p></section>\
     <ul data-testid=\"gallery\"></ul><nav></nav>";
+
+const AGAIN: &str = "<p><a class=\"button\" href=\"?\">Try again</a></p>";
 
 const PRIVATE: &str = "<section class=\"card\"><h2>Members only</h2>\
     <p>Nothing here is public. If this channel exists and you may read it, sign in with your XMPP address; \

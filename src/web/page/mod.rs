@@ -17,6 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Web;
 use super::list::{Listed, Parameters};
+use super::sender::{Carrier, Proof};
 use crate::access::Granted;
 use crate::http::{Exchange, Response, target};
 use crate::limits;
@@ -32,10 +33,15 @@ impl Web {
         exchange: &Exchange,
         channel: &Channel,
         granted: &Granted,
+        proof: &Proof,
     ) -> Result<Response, Refusal> {
         let response = match negotiate::representation(exchange) {
             Representation::Json => self.list(channel, exchange.query(), granted)?,
             Representation::Page => self.page(exchange, channel, granted)?,
+            // A reader of feeds shows them to others than the browser that has the cookie, and keeps their addresses.
+            Representation::Atom if is_private(granted) && is_foreign(proof) => {
+                return Err(Refusal::NoCredentials);
+            }
             Representation::Atom => self.feed(exchange, channel, granted)?,
         };
         Ok(response.header("Vary", "Accept"))
@@ -46,7 +52,7 @@ impl Web {
         let Listed { entries, next } = self.listed(channel, &parameters)?;
         let next = next.map(|last| parameters.next("", &last));
         let content = Content::Gallery { entries: &entries, next, later: parameters.is_later() };
-        let response = self.document(exchange, channel, matches!(granted, Granted::Public), content);
+        let response = self.document(exchange, channel, !is_private(granted), content);
         Ok(response.header("Cache-Control", cache_control(granted)))
     }
 
@@ -82,7 +88,10 @@ impl Web {
         let detail = row.detail.replace("{component}", self.settings().component.as_str());
         let (status, content) = match row.status {
             401 => (200, Content::SignIn),
-            status => (status, Content::Refusal { title: row.title, detail: &detail }),
+            status => {
+                let may_help = status == 403 || status == 429 || status >= 500;
+                (status, Content::Refusal { title: row.title, detail: &detail, may_help })
+            }
         };
         let mut response = self.document(exchange, channel, false, content).with_status(status);
         if let Some(seconds) = row.retry_after {
@@ -113,6 +122,15 @@ impl Web {
     fn for_robots(&self, response: Response) -> Response {
         if self.settings().page_indexed { response } else { response.header("X-Robots-Tag", "noindex") }
     }
+}
+
+fn is_private(granted: &Granted) -> bool {
+    matches!(granted, Granted::Owned(_))
+}
+
+/// Whether the ticket came otherwise than as `Authorization: Bearer`.
+fn is_foreign(proof: &Proof) -> bool {
+    proof.carrier().is_some_and(|carrier| carrier != Carrier::Bearer)
 }
 
 /// What a page changes any moment; caches ask each time.
