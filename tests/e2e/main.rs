@@ -5,6 +5,7 @@
 mod access_lines;
 mod asked;
 mod backup;
+mod browser;
 mod channel;
 mod check;
 mod colours;
@@ -31,6 +32,7 @@ mod manual;
 mod moving;
 mod nodes;
 mod original;
+mod page;
 mod pooler;
 mod previews;
 mod private_channels;
