@@ -27,7 +27,7 @@ pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Invocation, Usa
 
 /// The commands, by their first word.
 pub(super) const COMMANDS: &[&str] =
-    &["serve", "check", "setup-schema", "upgrade-schema", "drop-schema", "fsck", "channel"];
+    &["serve", "check", "setup-schema", "upgrade-schema", "drop-schema", "fsck", "channel", "tickets"];
 
 /// The options of commands: name, command, and what the value is, if there must be one.
 pub(super) const OPTIONS: &[(&str, &str, Option<&str>)] = &[
@@ -39,6 +39,8 @@ pub(super) const OPTIONS: &[(&str, &str, Option<&str>)] = &[
     ("--local", "check", None),
     ("--channel", "check", Some("the address of a channel")),
     ("--user", "check", Some("the address of a user")),
+    ("--user", "tickets", Some("the address of a user")),
+    ("--all", "tickets", None),
     ("--owner", "channel", Some("the address of a user")),
     ("--private", "channel", None),
     ("--as", "channel", Some("the address of a user")),
@@ -93,7 +95,7 @@ impl Arguments {
             [] => ("serve", &[][..]),
             [first, more @ ..] => (known(first)?, more),
         };
-        if name != "channel" && !more.is_empty() {
+        if !matches!(name, "channel" | "tickets") && !more.is_empty() {
             return Err(UsageError("more than one command".to_owned()));
         }
         self.check_options(name)?;
@@ -108,12 +110,14 @@ impl Arguments {
             }
             "fsck" => Command::Fsck { repair: self.repair()? },
             "channel" => self.channel(more)?,
+            "tickets" => self.tickets(more)?,
             _ => Command::Serve,
         })
     }
 
     fn check_options(&self, command: &str) -> Result<(), UsageError> {
-        let mut foreign = OPTIONS.iter().filter(|(name, owner, _)| self.has(name) && *owner != command);
+        let is_own = |name: &str| OPTIONS.iter().any(|(own, owner, _)| *own == name && *owner == command);
+        let mut foreign = OPTIONS.iter().filter(|(name, ..)| self.has(name) && !is_own(name));
         match foreign.next() {
             Some((name, owner, _)) => Err(UsageError(format!("{name} belongs to {owner}"))),
             None => Ok(()),
@@ -162,6 +166,15 @@ impl Arguments {
             creator,
             password_file: self.options.get("--password-file").map(PathBuf::from),
         })
+    }
+
+    fn tickets(&self, words: &[OsString]) -> Result<Command, UsageError> {
+        let user = self.value("--user")?;
+        let is_revoke = matches!(words, [word] if word == "revoke");
+        if !is_revoke || self.has("--all") == user.is_some() {
+            return Err(UsageError("say: tickets revoke --all, or tickets revoke --user JID".to_owned()));
+        }
+        Ok(Command::RevokeTickets { user })
     }
 
     fn has(&self, option: &str) -> bool {

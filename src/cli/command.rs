@@ -44,6 +44,11 @@ pub enum Command {
         /// The file with that account's password.
         password_file: Option<PathBuf>,
     },
+    /// Revoke tickets.
+    RevokeTickets {
+        /// Whose; everybody's without one.
+        user: Option<BareJid>,
+    },
     /// Show the version.
     Version,
     /// Show the help.

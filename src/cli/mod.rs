@@ -59,6 +59,7 @@ Commands:
                       more than 5 % of either; --force: more, too
   channel create C --owner JID [--private] [--as JID --password-file F]
                       make the pubsub node of the channel C
+  tickets revoke --all | --user JID       let these tickets count no more
 
 Options:
   -c FILE             read the configuration from FILE
@@ -108,6 +109,7 @@ fn run(invocation: Invocation) -> Result<(), Error> {
             let creator = creator.map(with_password).transpose()?;
             daemon::create_channel(&config, &NewChannel { channel, owner, private, creator }, out)
         }
+        Command::RevokeTickets { user } => daemon::revoke_tickets(&config, user.as_ref(), out),
         // Handled before the configuration is read.
         Command::Version | Command::Help => Ok(()),
     }

@@ -9,6 +9,7 @@ use crate::private_channels::impatient;
 use crate::site::{Site, flush, photo, photo_bytes, unique};
 use crate::support::http::{Answer, Request};
 use crate::support::prosody::{CHANNELS, DOMAIN};
+use crate::support::server::program;
 use crate::support::wait_for;
 use crate::support::xmpp_client::{Client, Policy};
 
@@ -372,6 +373,39 @@ fn who_is_thrown_out_is_out_and_may_come_back() {
         (bearer(Request::get(&media), &post).send().status == 200).then_some(())
     });
     bearer(site.upload_request(&channel), &post).send().expect(403);
+}
+
+#[test]
+fn revoked_tickets_are_refused_within_ten_seconds() {
+    // Others would lose theirs.
+    let site = &Site::start(&[]);
+    let Gallery { member, publisher, channel, media, .. } = gallery(site);
+    let config = site.server.configuration().display().to_string();
+    let revoke = |whose: &[&str]| {
+        let (status, printed) = program(&[&["-c", &config, "tickets", "revoke"], whose].concat());
+        assert_eq!(status, 0, "{printed}");
+        Instant::now()
+    };
+    let [first, other] = [&member, &publisher].map(|user| ticket(site, user, &channel, "read"));
+    let read = |ticket: &str| bearer(Request::get(&media), ticket).send();
+    let until_refused = |ticket: &str, since: Instant| {
+        wait_for("the ticket to be refused", || (read(ticket).status == 401).then_some(()));
+        assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+        assert_eq!(read(ticket).member("title"), "Ticket not valid");
+    };
+    for ticket in [&first, &other] {
+        read(ticket).expect(200);
+    }
+    until_refused(&first, revoke(&["--user", member.bare()]));
+    read(&other).expect(200);
+    let second = ticket(site, &member, &channel, "read");
+    assert_ne!(first, second);
+    read(&second).expect(200);
+
+    let since = revoke(&["--all"]);
+    until_refused(&second, since);
+    until_refused(&other, since);
+    read(&ticket(site, &member, &channel, "read")).expect(200);
 }
 
 #[test]

@@ -317,8 +317,8 @@ mod tests {
                 let (cache, policy) =
                     (format!("Cache-Control: {cache}"), format!("Cross-Origin-Resource-Policy: {policy}"));
                 for expected in [
-                    &cache,
-                    &policy,
+                    cache.as_str(),
+                    policy.as_str(),
                     "Vary: Authorization, Cookie, Origin, Accept",
                     "Access-Control-Allow-Origin: https://example.com",
                 ] {
