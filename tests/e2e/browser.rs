@@ -249,7 +249,9 @@ fn an_empty_channel_and_a_refusal_say_what_to_do() {
 /// A site to which people can sign in: without an endpoint, it gives tickets to no page.
 fn signing_site() -> &'static Site {
     static SITE: OnceLock<Site> = OnceLock::new();
-    SITE.get_or_init(|| Site::start(&[("http.endpoint", "http://127.0.0.1:@PORT@"), ("preview.at.upload", "true")]))
+    SITE.get_or_init(|| {
+        Site::start(&[("http.endpoint", "http://127.0.0.1:@PORT@"), ("preview.at.upload", "true")])
+    })
 }
 
 /// Signs in: compares the code that the page shows with the one that the client is asked about, and confirms.

@@ -281,7 +281,7 @@ impl Exchange {
         self.watch = None;
         let read = self.incoming.skip(&mut connection.input);
         let keep = read && reusable && self.head.keep_alive() && !self.shared.is_stopping();
-        let Outgoing { status, head, keep, ready, rest } = 
+        let Outgoing { status, head, keep, ready, rest } =
             Outgoing::new(&self.head, self.confinement, response, keep);
         let then = match (keep, read && connection.input.is_empty()) {
             (true, _) => Then::Next,
