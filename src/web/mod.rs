@@ -16,6 +16,7 @@ mod paid;
 mod question;
 mod route;
 mod sender;
+mod sharing;
 mod ticket;
 mod update;
 mod upload;
@@ -31,7 +32,6 @@ use crate::metrics;
 use crate::model::{BareJid, Channel, Media, MediaId, Method, Refusal};
 use crate::tickets::TicketService;
 use crate::uploads::UploadService;
-use metadata::metadata;
 use paid::{PaidHead, PaidHeads};
 use route::{Action, Misrouted, Route, route};
 use sender::Proof;
@@ -264,7 +264,7 @@ impl Web {
         match action {
             Action::List => self.channel(exchange, channel, granted, proof),
             Action::Download(name) => self.download(exchange, &*read(name)?, name, granted),
-            Action::Metadata(name) => Ok(metadata(&*read(name)?, granted)),
+            Action::Metadata(name) => Ok(self.metadata(exchange, &*read(name)?, name, granted)),
             Action::Upload => self.upload(exchange, channel, user(granted)?, false),
             Action::SetAvatar => self.upload(exchange, channel, user(granted)?, true),
             Action::Update(name) => self.update(exchange, &self.asked_about(channel, name, meant.as_ref())?),

@@ -42,6 +42,7 @@ mod reload;
 mod removals;
 mod replies;
 mod schema;
+mod sharing;
 mod site;
 mod slots;
 mod smuggling;

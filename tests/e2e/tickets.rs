@@ -253,7 +253,8 @@ fn every_response_to_a_ticket_is_confined() {
             assert_eq!(answer.header("cache-control"), Some(cache), "{case}");
             let vary: Vec<_> = answer.headers.iter().filter(|(name, _)| name == "vary").collect();
             assert_eq!(vary.len(), 1, "{case}");
-            assert_eq!(answer.header("vary"), Some("Authorization, Cookie, Origin"), "{case}");
+            let vary = answer.header("vary").expect("it was counted");
+            assert!(vary.starts_with("Authorization, Cookie, Origin"), "{case}");
             assert_eq!(answer.header("access-control-allow-credentials"), None, "{case}");
             let policy = answer.header("cross-origin-resource-policy");
             assert_eq!(policy == Some("same-site"), carrier == Carrier::Cookie, "{case}");

@@ -4,7 +4,7 @@
 use std::fmt::Display;
 
 /// A document that grows.
-pub(super) struct Markup(String);
+pub(in crate::web) struct Markup(String);
 
 impl Markup {
     pub fn new() -> Self {

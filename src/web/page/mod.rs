@@ -7,7 +7,7 @@
 mod feed;
 pub(super) mod files;
 mod html;
-mod markup;
+pub(super) mod markup;
 pub(super) mod negotiate;
 #[cfg(test)]
 mod testing;
