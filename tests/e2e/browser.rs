@@ -133,7 +133,7 @@ fn wait_pictures(browser: &Browser, count: usize) {
 
 #[test]
 fn a_public_gallery_is_shown_on_every_screen() {
-    let site = Site::shared();
+    let site = signing_site();
     let gallery = Gallery::public(site);
     let browser = Browser::start(Scripts::On);
     for screen in SCREENS {
@@ -163,7 +163,7 @@ fn a_public_gallery_is_shown_on_every_screen() {
 
 #[test]
 fn the_viewer_is_used_by_keyboard() {
-    let site = Site::shared();
+    let site = signing_site();
     let gallery = Gallery::public(site);
     let browser = Browser::start(Scripts::On);
     browser.show_on(SCREENS[1], "light");
@@ -209,7 +209,7 @@ fn the_viewer_is_used_by_keyboard() {
 
 #[test]
 fn a_public_gallery_works_without_script() {
-    let site = Site::shared();
+    let site = signing_site();
     let gallery = Gallery::public(site);
     let browser = Browser::start(Scripts::Off);
     browser.show_on(SCREENS[1], "light");
@@ -228,7 +228,7 @@ fn a_public_gallery_works_without_script() {
 
 #[test]
 fn an_empty_channel_and_a_refusal_say_what_to_do() {
-    let site = Site::shared();
+    let site = signing_site();
     let (_, channel) = site.public_channel();
     let browser = Browser::start(Scripts::On);
     for screen in SCREENS {
@@ -249,7 +249,9 @@ fn an_empty_channel_and_a_refusal_say_what_to_do() {
 /// A site to which people can sign in: without an endpoint, it gives tickets to no page.
 fn signing_site() -> &'static Site {
     static SITE: OnceLock<Site> = OnceLock::new();
-    SITE.get_or_init(|| Site::start(&[("http.endpoint", "http://127.0.0.1:@PORT@")]))
+    SITE.get_or_init(|| {
+        Site::start(&[("http.endpoint", "http://127.0.0.1:@PORT@"), ("preview.at.upload", "true")])
+    })
 }
 
 /// Signs in: compares the code that the page shows with the one that the client is asked about, and confirms.
@@ -340,6 +342,7 @@ fn over_https_a_cookie_reads() {
     let site = Site::start(&[
         ("http.enabled", "true"),
         ("http.endpoint", &origin),
+        ("preview.at.upload", "true"),
         ("https.enabled", "true"),
         ("https.port", &port),
         ("https.keystore.path", &keystore),

@@ -177,7 +177,7 @@ const open = number => {
   if (next && !objects && +items()[number + 1].dataset.size < 3e6) new Image().src = next.closest('a').href;
 };
 const turn = by => items()[at + by] && open(at + by);
-const url = () => items()[at].querySelector('a').getAttribute('href');
+const address = () => items()[at].querySelector('a').getAttribute('href');
 
 document.addEventListener('click', event => {
   const link = event.target.closest('a');
@@ -224,12 +224,12 @@ $('back').onclick = () => turn(-1);
 $('on').onclick = () => turn(1);
 $('close').onclick = () => viewer.close();
 $('share').onclick = async () => {
-  const address = new URL(url(), location).href;
+  const link = new URL(address(), location).href;
   try {
-    await navigator.clipboard.writeText(address);
+    await navigator.clipboard.writeText(link);
     tell('The link is copied.');
   } catch {
-    prompt('The link to this file:', address);
+    prompt('The link to this file:', link);
   }
 };
 $('change').onclick = () => {
@@ -244,7 +244,7 @@ $('edit').onsubmit = async event => {
   const id = items()[at].dataset.id, what = name(items()[at]);
   try {
     const form = new URLSearchParams({ title: $('title').value, description: $('description').value });
-    await change(url(), { method: 'POST', body: form });
+    await change(address(), { method: 'POST', body: form });
     await load('', false);
     open(Math.max(0, items().findIndex(item => item.dataset.id === id)));
     tell('Saved.');
@@ -260,7 +260,7 @@ $('keep').onclick = () => open(at);
 $('gone').onclick = async () => {
   const what = name(items()[at]);
   try {
-    await change(url(), { method: 'DELETE' });
+    await change(address(), { method: 'DELETE' });
     viewer.close();
     await load('', false);
     tell(`${what} is deleted.`);

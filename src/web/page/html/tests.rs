@@ -157,7 +157,7 @@ fn every_element_of_the_script_is_there_once() {
     assert!(ids.len() > 20, "{ids:?}");
     for page in [gallery(&[media()]), rendered(Content::SignIn)] {
         for id in &ids {
-            assert_eq!(page.matches(&format!("id=\"{id}\"")).count(), 1, "{id}");
+            assert_eq!(page.matches(&format!(" id=\"{id}\"")).count(), 1, "{id}");
         }
         for id in
             ["jid", "sign-in", "code", "status", "error", "file", "progress", "viewer", "download", "edit"]
