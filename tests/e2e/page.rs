@@ -135,6 +135,37 @@ fn what_is_not_public_looks_alike_whether_it_exists_or_not() {
 }
 
 #[test]
+fn a_private_feed_is_read_by_bearer_only_and_a_page_by_each_ticket() {
+    let site = Site::shared();
+    let user = site.user();
+    let channel = site.own_channel("whitelist", &user);
+    site.upload(&user, &channel);
+    let url = site.url(&channel);
+    let asked = Request::new("POST", &format!("{url}/ticket/read")).basic(user.jid());
+    let ticket = asked.send().expect(201).member("ticket");
+    let get = |accept: &str, carrier: usize, ticket: &str| {
+        let request = Request::get(&url).header("Accept", accept);
+        match carrier {
+            0 => request.header("Authorization", &format!("Bearer {ticket}")),
+            1 => request.query(&format!("ticket={ticket}")),
+            _ => request.header("Cookie", &format!("__Secure-media={ticket}")),
+        }
+        .send()
+    };
+    for (carrier, status) in [(0, 200), (1, 401), (2, 401)] {
+        let feed = get(ATOM, carrier, &ticket).expect(status);
+        let challenge = (status == 401).then_some("Bearer realm=\"xmpp\"");
+        assert_eq!(feed.header("www-authenticate"), challenge);
+        let shown = get(HTML, carrier, &ticket).expect(200);
+        assert!(shown.text().contains("data-testid=\"item\"") && !shown.text().contains(&ticket));
+        assert_eq!(shown.header("cache-control"), Some("private, no-cache"));
+        let ended = get(HTML, carrier, "ended").expect(200);
+        assert!(ended.text().contains("data-testid=\"sign-in\""), "{}", ended.text());
+        assert_eq!(ended.header("www-authenticate"), None);
+    }
+}
+
+#[test]
 fn a_refusal_is_a_page_for_people() {
     let site = Site::shared();
     let answer = page(&site.url("room@elsewhere.test")).expect(404);

@@ -129,7 +129,7 @@ const prepare = () => {
   for (const image of document.querySelectorAll('li img')) {
     const { width, height } = image.attributes, item = image.closest('li');
     const source = image.dataset.src || image.getAttribute('src');
-    if (width && height) item.style.setProperty('--r', Math.min(3.2, Math.max(.4, width.value / height.value)));
+    if (width && height) item.style.setProperty('--r', Math.min(3.2, Math.max(.4, width.value / height.value || 1)));
     // A server that is busy makes the preview later.
     let tries = 0;
     image.onerror = () => {
