@@ -95,10 +95,14 @@ pub enum Route {
     Update,
     /// Delete.
     Delete,
+    /// Get a ticket.
+    Ticket,
     /// Send a file by slot.
     PutUpload,
     /// Fetch a file that was sent by slot.
     GetUpload,
+    /// The style, the script and the icon of the page.
+    PageFile,
     /// `OPTIONS`, with CORS.
     Options,
     /// No route: malformed or unknown requests, and those refused before routing.
@@ -108,7 +112,7 @@ pub enum Route {
 
 impl Route {
     /// Every route, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::List,
         Self::Upload,
         Self::SetAvatar,
@@ -116,8 +120,10 @@ impl Route {
         Self::Metadata,
         Self::Update,
         Self::Delete,
+        Self::Ticket,
         Self::PutUpload,
         Self::GetUpload,
+        Self::PageFile,
         Self::Options,
         Self::None,
     ];
@@ -132,8 +138,10 @@ impl Route {
             Self::Metadata => "metadata",
             Self::Update => "update",
             Self::Delete => "delete",
+            Self::Ticket => "ticket",
             Self::PutUpload => "put_upload",
             Self::GetUpload => "get_upload",
+            Self::PageFile => "page_file",
             Self::Options => "options",
             Self::None => "none",
         }

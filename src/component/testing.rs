@@ -7,7 +7,7 @@ use super::*;
 use crate::access::{self, ConfirmAddress, ConfirmStanza, SharedGate};
 use crate::error::{Kind, Result as StoreResult};
 use crate::http::{self, Exchange, Listen, Server, Service};
-use crate::model::{FileKey, FileKind};
+use crate::model::{FileKey, FileKind, NodeNames};
 use crate::store::{Block, FilePlace, FileRow, FileSum};
 use crate::uploads::SlotRequest;
 use crate::xmpp::{self, Inbox, ns};
@@ -230,6 +230,7 @@ fn gate_settings() -> access::Settings {
         endpoint: None,
         upload_size: None,
         service_name: "example.org".parse().unwrap(),
+        nodes: NodeNames::default(),
     }
 }
 

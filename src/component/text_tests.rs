@@ -136,6 +136,8 @@ fn a_pending_prompt_and_commands_do_not_meddle() {
         address: None,
         origin: None,
         url: "https://media.example.org/alice@example.org".to_owned(),
+        known: None,
+        needs_user: false,
     };
     assert!(test.gate.ask(request(), 1, |_, _| {}).is_none(), "it waits for Alice");
     let prompt = test.sent();

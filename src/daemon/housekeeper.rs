@@ -11,6 +11,7 @@ use crate::chore::ChoreProgress;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::media::{Library, Remover, Walker};
+use crate::tickets::TicketService;
 use crate::uploads::{Sweeper, UploadService, UploadWalker};
 
 /// Something that is done again and again.
@@ -23,10 +24,11 @@ pub(super) struct Chore {
     pub run: Box<dyn FnMut() -> Result<ChoreProgress> + Send>,
 }
 
-/// The chores for this library and these uploads. `forget` empties the idle caches of others.
+/// The chores for this library, these uploads and these tickets. `forget` empties the idle caches of others.
 pub(super) fn chores(
     library: &Arc<Library>,
     uploads: &Arc<UploadService>,
+    tickets: &Arc<TicketService>,
     forget: impl Fn() + Send + 'static,
 ) -> Vec<Chore> {
     let every = || {
@@ -36,6 +38,7 @@ pub(super) fn chores(
     let (mut remover, mut walker) =
         (Remover::new(Arc::clone(library)), Walker::new(Arc::clone(library), library.is_after_crash()));
     let (lost, rows, upload_rows) = (Arc::clone(library), Arc::clone(library), Arc::clone(uploads));
+    let tickets = Arc::clone(tickets);
     let mut sweeper = Sweeper::new(Arc::clone(uploads));
     let age = Arc::clone(library);
     let age = Box::new(move || age.housekeeping().orphan_age);
@@ -49,6 +52,11 @@ pub(super) fn chores(
             run: Box::new(move || sweeper.run()),
         },
         Chore { name: "walking the uploads", every: every(), run: Box::new(move || upload_walker.run()) },
+        Chore {
+            name: "keeping the keys of tickets",
+            every: every(),
+            run: Box::new(move || tickets.maintain().map(|()| ChoreProgress::Done)),
+        },
         Chore { name: "emptying .lost", every: every(), run: Box::new(move || lost.empty_lost()) },
         Chore {
             name: "emptying idle caches",

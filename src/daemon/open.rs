@@ -8,9 +8,11 @@ use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::media::Library;
 use crate::store::{
-    BlockTable, CURRENT, DatabaseState, Directory, Engine, FileTable, Identity, Metadata, Postgres, RootLock,
-    SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory, UploadTable, Uploads, verify,
+    BlockTable, CURRENT, DatabaseState, Directory, Engine, EpochTable, FileTable, Identity, Metadata,
+    Postgres, RootLock, SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory, UploadTable, Uploads,
+    verify,
 };
+use crate::tickets::TicketService;
 use crate::uploads::{Stores, UploadService};
 
 /// The storage root and the database, as the two halves that must belong together.
@@ -69,6 +71,7 @@ pub(super) fn lock_root(config: &Config) -> Result<RootLock> {
 pub(super) struct Opened {
     pub library: Library,
     pub uploads: UploadService,
+    pub tickets: TicketService,
     /// The rows of both, in one list.
     pub files: Arc<dyn FileTable>,
 }
@@ -77,7 +80,8 @@ pub(super) struct Opened {
 pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> {
     let Storage { root, sync } = &config.storage;
     let incoming = Uploads::open(root, *sync)?;
-    let Tables { metadata, uploads: table, secrets, blocks, files: rows } = tables(config)?;
+    let Tables { metadata, uploads: table, secrets, blocks, files: rows, epochs } = tables(config)?;
+    let tickets = TicketService::new(Arc::clone(&secrets), epochs, Arc::new(SystemClock));
     let stores = Stores {
         table,
         secrets,
@@ -90,16 +94,17 @@ pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> 
     let (media, previews) = (config.media, config.previews.clone());
     let site = (identity(config), lock);
     let library = Library::new(incoming, files, metadata, site, clock, media, previews);
-    Ok(Opened { library, uploads, files: rows })
+    Ok(Opened { library, uploads, tickets, files: rows })
 }
 
 /// The same database, as each layer knows it.
-struct Tables {
-    metadata: Arc<dyn Metadata>,
-    uploads: Arc<dyn UploadTable>,
-    secrets: Arc<dyn SecretTable>,
-    blocks: Arc<dyn BlockTable>,
-    files: Arc<dyn FileTable>,
+pub(super) struct Tables {
+    pub metadata: Arc<dyn Metadata>,
+    pub uploads: Arc<dyn UploadTable>,
+    pub secrets: Arc<dyn SecretTable>,
+    pub blocks: Arc<dyn BlockTable>,
+    pub files: Arc<dyn FileTable>,
+    pub epochs: Arc<dyn EpochTable>,
 }
 
 impl Tables {
@@ -108,14 +113,16 @@ impl Tables {
         Self {
             metadata: Arc::clone(&store) as _,
             uploads: Arc::clone(&store) as _,
+            secrets: Arc::clone(&store) as _,
             blocks: Arc::clone(&store) as _,
             files: Arc::clone(&store) as _,
-            secrets: store,
+            epochs: store,
         }
     }
 }
 
-fn tables(config: &Config) -> Result<Tables> {
+/// The tables of the configured database. A missing SQLite file, or one of an older version, is an error.
+pub(super) fn tables(config: &Config) -> Result<Tables> {
     Ok(match &config.database {
         Database::Postgres(settings) => Tables::of(Postgres::new(settings)?),
         Database::Sqlite(path) => {

@@ -22,8 +22,10 @@ pub use connection::body::Body;
 pub use exchange::{Exchange, Service};
 pub use limits::client::Client;
 pub use message::chunked::BodyLength;
-pub use message::response::Response;
-pub use message::{chunked, conditional, cors, disposition, head, range, scan, target, version};
+pub use message::response::{Confinement, Response};
+pub use message::{
+    accept, chunked, conditional, cookie, cors, disposition, head, range, scan, target, version,
+};
 pub use monitor::{Activity, Monitor};
 pub use runtime::resume::ResumeQueue;
 pub use server::{Listeners, Server};

@@ -9,6 +9,7 @@ mod columns;
 mod conformance;
 mod directory;
 mod engine;
+mod epochs;
 #[cfg(test)]
 pub(crate) mod faulty;
 #[cfg(test)]
@@ -43,6 +44,7 @@ mod walk;
 pub use self::block_table::{Block, BlockTable};
 pub use self::directory::{Directory, storage_error};
 pub use self::engine::{Change, Engine, Session, WriteError};
+pub use self::epochs::EpochTable;
 pub use self::file_table::{FileFilter, FilePlace, FileRow, FileSum, FileTable};
 pub use self::files::{FileList, Files, Listed, Published, StoredFile};
 pub use self::hash::Algorithm;

@@ -6,13 +6,18 @@ use crate::access::Granted;
 use crate::http::Response;
 use crate::model::Media;
 
-/// An answer in JSON. It describes what may change any moment, so caches ask each time.
+/// A response in JSON.
 pub(super) fn json(status: u16, body: &impl Serialize, granted: &Granted) -> Response {
+    changing(Response::json(status, body), granted)
+}
+
+/// A response about what may change any moment, so caches ask each time.
+pub(super) fn changing(response: Response, granted: &Granted) -> Response {
     let cache = match granted {
         Granted::Public => "no-cache",
         Granted::Owned(_) => "private, no-cache",
     };
-    Response::json(status, body).header("Cache-Control", cache)
+    response.header("Cache-Control", cache)
 }
 
 /// A media as clients read it: the keys of the original, in its order, without unknown values.
@@ -87,6 +92,7 @@ mod tests {
             last_updated: Timestamp::from_micros(1_390_500_001_500_000),
             extension: Some("jpg".to_owned()),
             sha1: "bc46".to_owned(),
+            sha256: None,
             size: 60892,
             length: Some(1),
             height: Some(312),

@@ -457,7 +457,8 @@ fn an_upgrade_of_postgresql_may_be_killed_at_any_call() {
     }
     let mut look = move || -> (i32, String) {
         let version = client.query_one("SELECT max(version) FROM schema_version", &[]).expect("a version");
-        let sql = "SELECT md5(string_agg(CAST(medias AS TEXT), ' ' ORDER BY id)) FROM medias";
+        let sql =
+            "SELECT md5(string_agg(CAST(to_jsonb(medias) - 'sha256' AS TEXT), ' ' ORDER BY id)) FROM medias";
         (version.get(0), client.query_one(sql, &[]).expect("the rows").get(0))
     };
     let (_, before) = look();

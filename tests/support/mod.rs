@@ -23,6 +23,7 @@ pub mod server;
 pub mod slot;
 pub mod soak;
 pub mod stanza;
+pub mod webdriver;
 pub mod xmpp_client;
 
 use std::time::{Duration, Instant};

@@ -237,6 +237,7 @@ fn web(values: &Values<'_>) -> Result<web::Settings> {
         endpoint: endpoint(values)?,
         cache_max_age: values.need(&s::CACHE_MAX_AGE)?,
         cors: values.need(&s::HTTP_CORS_ORIGINS)?,
+        page_indexed: values.need(&s::PAGE_INDEXED)?,
         component: component(values)?.jid,
     })
 }
@@ -310,6 +311,7 @@ fn access(values: &Values<'_>, uploads: &UploadSettings) -> Result<access::Setti
         pending_total: values.need(&s::XMPP_PENDING_MAX)?,
         lookups_per_address: values.need(&s::XMPP_LOOKUPS_PER_ADDRESS_MAX)?,
         lookups_total: values.need(&s::XMPP_LOOKUPS_MAX)?,
+        nodes: values.get(&s::XMPP_CHANNEL_NODES)?.unwrap_or_default(),
         endpoint: values.get(&s::HTTP_ENDPOINT)?,
         upload_size: uploads.enabled.then(|| uploads.max_size()),
         service_name: values.need(&s::XMPP_CONNECTION_SERVICENAME)?,
@@ -356,6 +358,7 @@ fn previews(values: &Values<'_>, threads: usize) -> Result<media::PreviewSetting
         count: values.need(&s::PREVIEW_MAX_COUNT)?,
         jobs,
         queue,
+        ahead: values.need(&s::PREVIEW_AT_UPLOAD)?,
         studio: preview::Settings {
             max_pixels: values.need(&s::PREVIEW_MAX_PIXELS)?,
             max_bytes: values.need(&s::PREVIEW_MAX_BYTES)?,

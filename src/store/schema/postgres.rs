@@ -19,6 +19,7 @@ const UPGRADES: [&str; CURRENT as usize] = [
     include_str!("../../../sql/upgrade-5.sql"),
     include_str!("../../../sql/upgrade-6.sql"),
     include_str!("../../../sql/upgrade-7.sql"),
+    include_str!("../../../sql/upgrade-8.sql"),
 ];
 const DROP: &str = include_str!("../../../sql/drop-schema.sql");
 
@@ -76,6 +77,7 @@ impl Schema {
             "uploads",
             "secrets",
             "blocks",
+            "epochs",
         ] {
             if self.has(table)? {
                 let text = format!(

@@ -23,6 +23,7 @@ const UPGRADES: [&str; (CURRENT - FIRST) as usize] = [
     include_str!("../../../sql/sqlite-upgrade-5.sql"),
     include_str!("../../../sql/sqlite-upgrade-6.sql"),
     include_str!("../../../sql/sqlite-upgrade-7.sql"),
+    include_str!("../../../sql/sqlite-upgrade-8.sql"),
 ];
 
 /// The schema of a SQLite file.
