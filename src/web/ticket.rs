@@ -75,7 +75,7 @@ impl Web {
         let json = TicketJson { ticket: &text, scope: scope.name(), expires: expires.to_string() };
         let response = Response::json(201, &json).header("Cache-Control", "no-store");
         let Some(path) = &terms.cookie_path else { return Ok(response) };
-        // A cookie only reads, and whoever takes it out of the browser shall not be able to do more.
+        // A cookie only reads, so the ticket in it must do no more when it is taken out of the browser.
         let read = self.issued(&Ticket { scope: Scope::Read, ..ticket })?;
         let life = (expires.as_micros() - now.as_micros()) / 1_000_000;
         Ok(response.header("Set-Cookie", cookie(&read, path, life)?))
