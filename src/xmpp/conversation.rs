@@ -1,15 +1,28 @@
-//! A session in which a command asks one IQ at a time. Runs on its caller's thread and blocks it.
+//! A session of a command: it asks one IQ at a time, or sends and receives stanzas as they come. Runs on its caller's
+//! thread and blocks it.
 
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use super::dial::Dial;
-use super::login::LinkResult;
+use super::login::{LinkError, LinkResult};
 use super::session::{LinkPlan, LinkSession};
 use super::settings::{ClientSettings, LinkSettings, Times};
 use super::{Element, LinkEvent, ns};
 use crate::error::{Error, Result};
 use crate::model::Jid;
-use crate::sys::wait;
+use crate::sys::{Interest, Waker, wait};
+
+pub use super::login::LoginFailure;
+
+/// A log-in that failed.
+#[derive(Debug)]
+pub struct LoginError {
+    /// Why, as far as a command does something else for it.
+    pub failure: LoginFailure,
+    /// Why, in words.
+    pub error: Error,
+}
 
 /// A session that is logged in.
 pub struct Conversation {
@@ -27,16 +40,31 @@ impl Conversation {
         Ok(Self::open(LinkSettings::Client(settings), times)?)
     }
 
+    /// The same, with the kind of a failure.
+    pub fn log_in_or_tell(settings: ClientSettings, times: Times) -> std::result::Result<Self, LoginError> {
+        let mut failure = LoginFailure::Other;
+        let opened = Self::open_or_tell(LinkSettings::Client(settings), times, &mut failure);
+        opened.map_err(|error| LoginError { failure, error: error.into() })
+    }
+
     /// Logs a link in; blocks for up to `times.login`.
     pub(super) fn open(settings: LinkSettings, times: Times) -> LinkResult<Self> {
+        Self::open_or_tell(settings, times, &mut LoginFailure::Other)
+    }
+
+    fn open_or_tell(settings: LinkSettings, times: Times, failure: &mut LoginFailure) -> LinkResult<Self> {
         let plan = LinkPlan::new(settings, times)?;
         let (host, port) = plan.settings.endpoint();
         let deadline = Instant::now() + times.login;
         let named = |error: Error| Error::caused(error.kind(), plan.settings.endpoint_keys(), error);
         let socket = Dial::start(host, port, deadline, || ())?.wait(deadline).map_err(named)?;
         let mut session = LinkSession::new(socket, &plan, deadline, Instant::now())?;
+        let mut told = |session: &LinkSession, error: LinkError| {
+            *failure = session.failure();
+            error
+        };
         loop {
-            let more = session.turn(Instant::now(), &mut |_| ())?;
+            let more = session.turn(Instant::now(), &mut |_| ()).map_err(|error| told(&session, error))?;
             if let Some(own) = session.jid().cloned() {
                 return Ok(Self { session, times, own, asked: 0 });
             }
@@ -69,6 +97,37 @@ impl Conversation {
             }
             await_bytes(&self.session, more, self.times)?;
         }
+    }
+
+    /// Sends a stanza.
+    pub fn send(&mut self, stanza: Element) -> Result<()> {
+        self.session.send(stanza)
+    }
+
+    /// Sends what is to be sent, and passes the stanzas that have come to `sink`. Waits for them until `waker` is woken,
+    /// which it clears, or until the session's clocks are due. Fails where the session ends.
+    pub fn receive(&mut self, waker: &Waker, sink: &mut dyn FnMut(Element)) -> Result<()> {
+        let mut came = false;
+        let more = self.session.turn(Instant::now(), &mut |event| {
+            if let LinkEvent::Stanza(stanza) = event {
+                came = true;
+                sink(stanza);
+            }
+        })?;
+        if more || came {
+            return Ok(());
+        }
+        let mut fds = vec![(waker.as_fd(), Interest::Read)];
+        fds.extend(self.session.interest());
+        wait(&fds, Some(self.session.deadline()))
+            .map_err(|error| Error::io("can't wait for the XMPP server", error))?;
+        waker.clear();
+        Ok(())
+    }
+
+    /// Whether this stanza is the reply to the IQ of this id that was sent to `asked`.
+    pub fn is_reply(&self, stanza: &Element, id: &str, asked: &Jid) -> bool {
+        is_reply(stanza, id, asked, &self.own)
     }
 
     /// Logs out; blocks for up to `times.close`.

@@ -14,7 +14,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use native_tls::{Identity, TlsAcceptor};
 use sha2::Sha256;
 
-use super::{ClientSettings, ComponentSettings, Security, Times, ns};
+use super::{ClientSettings, ComponentSettings, Security, SettingNames, Times, ns};
 use crate::secret::Secret;
 use crate::sys::{Interest, wait};
 use crate::testing::Scratch;
@@ -65,6 +65,8 @@ impl ScriptedServer {
             security,
             ca: None,
             resource: "here".to_owned(),
+            available: true,
+            names: SettingNames::SERVER,
         }
     }
 
