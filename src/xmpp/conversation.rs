@@ -157,7 +157,7 @@ fn is_reply(stanza: &Element, id: &str, asked: &Jid, own: &Jid) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::peer::{ScriptedServer, long_times};
+    use super::super::peer::{Certificate, Conn, ScriptedServer, long_times, mechanisms};
     use super::super::settings::Security;
     use super::*;
     use std::thread;
@@ -194,6 +194,72 @@ mod tests {
         let reply = conversation.ask("get", &domain, ping()).unwrap().unwrap();
         assert_eq!(reply.attribute("type"), Some("result"));
         assert!(conversation.ask("get", &service, ping()).is_err(), "the session has ended");
+        server.join().unwrap();
+    }
+
+    /// The kind of the failure of a log-in with a server that does this.
+    fn failure(
+        security: Security,
+        certificate: Option<&Certificate>,
+        server: impl FnOnce(Conn) + Send + 'static,
+    ) -> Option<LoginFailure> {
+        let peer = ScriptedServer::listen();
+        let mut settings = peer.client(security);
+        settings.ca = certificate.map(Certificate::path);
+        let server = thread::spawn(move || server(peer.accept()));
+        let result = Conversation::log_in_or_tell(settings, long_times());
+        let failure = result.map(Conversation::close).err().map(|error| error.failure);
+        server.join().unwrap();
+        failure
+    }
+
+    #[test]
+    fn a_connection_may_begin_with_tls() {
+        let certificate = Certificate::new("example.com");
+        let trusted = certificate.clone();
+        let failed = failure(Security::Direct, Some(&certificate), move |mut conn| {
+            assert!(conn.starttls(&trusted));
+            conn.log_client_in();
+            conn.until("</stream:stream>");
+        });
+        assert_eq!(failed, None);
+    }
+
+    #[test]
+    fn a_failed_log_in_has_a_kind() {
+        let certificate = Certificate::new("example.com");
+        let distrusted =
+            failure(Security::Direct, None, move |mut conn| assert!(!conn.starttls(&certificate)));
+        assert_eq!(distrusted, Some(LoginFailure::Tls));
+        let without = failure(Security::Required, None, |mut conn| conn.features(&mechanisms("SCRAM-SHA-1")));
+        assert_eq!(without, Some(LoginFailure::Tls));
+        let refusal = |condition: &'static str| {
+            failure(Security::Disabled, None, move |mut conn| {
+                conn.features(&mechanisms("PLAIN"));
+                conn.until("</auth>");
+                conn.send(&format!("<failure xmlns='{}'><{condition}/></failure>", ns::SASL));
+            })
+        };
+        assert_eq!(refusal("not-authorized"), Some(LoginFailure::Refused));
+        assert_eq!(refusal("temporary-auth-failure"), Some(LoginFailure::Other));
+        assert_eq!(failure(Security::Disabled, None, drop), Some(LoginFailure::Other));
+    }
+
+    /// Other clients of the account get its messages.
+    #[test]
+    fn a_resource_that_is_not_available_sends_no_presence() {
+        let peer = ScriptedServer::listen();
+        let settings = ClientSettings { available: false, ..peer.client(Security::Disabled) };
+        let server = thread::spawn(move || {
+            let mut conn = peer.accept();
+            conn.scram("pencil");
+            conn.features(&format!("<bind xmlns='{}'/>", ns::BIND));
+            conn.until("</iq>");
+            let jid = "<jid>media@example.com/here</jid>";
+            conn.send(&format!("<iq type='result' id='bind'><bind xmlns='{}'>{jid}</bind></iq>", ns::BIND));
+            assert_eq!(conn.until("</stream:stream>"), "</stream:stream>");
+        });
+        Conversation::log_in(settings, long_times()).unwrap().close();
         server.join().unwrap();
     }
 

@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -261,7 +262,8 @@ fn hmac(key: &[u8], data: &str) -> Vec<u8> {
 }
 
 /// A self-signed certificate in a directory of its own.
-pub(super) struct Certificate(Scratch);
+#[derive(Clone)]
+pub(super) struct Certificate(Arc<Scratch>);
 
 impl Certificate {
     pub fn new(domain: &str) -> Self {
@@ -287,7 +289,7 @@ impl Certificate {
         openssl(&[&["req", "-new", "-out", "request.pem", "-subj", &subject], &key[..]].concat());
         let sign = ["x509", "-req", "-in", "request.pem", "-signkey", "key.pem", "-extfile", "names"];
         openssl(&[&sign[..], &["-days", days, "-out", "cert.pem"]].concat());
-        Self(scratch)
+        Self(Arc::new(scratch))
     }
 
     pub fn path(&self) -> PathBuf {

@@ -7,6 +7,7 @@ mod asked;
 mod backup;
 mod channel;
 mod check;
+mod client;
 mod colours;
 mod commands;
 mod conformance;
