@@ -25,6 +25,7 @@ pub mod store;
 pub mod sys;
 #[cfg(test)]
 mod testing;
+pub mod tickets;
 pub mod tokens;
 pub mod uploads;
 pub mod web;

@@ -358,6 +358,10 @@ pub const EXPIRIES: usize = 10_000;
 pub const DAY_STEP: Duration = Duration::from_secs(600);
 /// Rows of uploads that are kept for readers.
 pub const UPLOAD_ROWS: usize = 4096;
+/// How long it counts whether a user is blocked: so late a block that another process makes takes effect.
+pub const BLOCK_TTL: Duration = Duration::from_secs(5);
+/// Users of whom that is known, 1 MB of them.
+pub const BLOCKS_KNOWN: usize = 10_000;
 /// Slots of one user that wait for their PUT.
 pub const SLOTS_PER_USER: usize = 50;
 /// Slots of all users of one domain that wait for their PUT.
@@ -370,6 +374,28 @@ pub const SECRETS_READ: Duration = Duration::from_secs(5);
 pub const SECRETS_SEARCH: Duration = Duration::from_secs(1);
 /// How long before its day a key is made, so that all nodes know it when the first one uses it.
 pub const SECRETS_EARLY: Duration = Duration::from_secs(3600);
+/// The longest that a ticket counts.
+pub const TICKET_LIFE: Duration = Duration::from_secs(3600);
+/// How long a ticket counts if nothing else is asked for.
+pub const TICKET_USUAL: Duration = Duration::from_secs(900);
+/// Tickets expire at a multiple of this, so that those of one channel and user are the same for a while.
+pub const TICKET_GRID: Duration = Duration::from_secs(300);
+/// How long a verified ticket is known. With [`SECRETS_READ`] it must be less than the 10 seconds of a revocation.
+pub const TICKET_TTL: Duration = Duration::from_secs(3);
+/// Tickets that are known at a time; each takes some hundred bytes.
+pub const TICKETS_VERIFIED: usize = 4096;
+/// Bytes of the form by which a ticket is asked for.
+pub const TICKET_FORM_BYTES: u64 = 1024;
+/// Bytes of the path of a cookie with a ticket: browsers drop cookies whose attributes are longer.
+pub const COOKIE_PATH_BYTES: usize = 1000;
+/// Bytes of the name and the value of a cookie: browsers drop what is longer than 4096.
+pub const COOKIE_BYTES: usize = 4000;
+/// How long a confirmed HEAD pays for a GET of the same address.
+pub const HEAD_PAYS: Duration = Duration::from_secs(60);
+/// Confirmed HEADs that are kept at a time, each with its path and credentials.
+pub const HEADS_PAID: usize = 1024;
+/// Bytes of the path of such a HEAD.
+pub const HEAD_PATH_BYTES: usize = 1024;
 /// How often expired uploads are looked for; their files are gone within twice this time.
 pub const UPLOAD_SWEEP: Duration = Duration::from_secs(10);
 /// How long a stopping daemon waits for what runs.
@@ -396,6 +422,14 @@ pub const ADMIN_CONNECTIONS: usize = 32;
 pub const PREVIEW_STACK: usize = 4 * 1024 * 1024;
 /// Requests of one client network that wait for their preview, so that one can't fill the queue.
 pub const PREVIEWS_QUEUED: usize = 2;
+/// Pixels of a side of the box that the previews of the page fit into: twice the height of its rows, for sharp screens.
+pub const PAGE_PREVIEW_SIDE: u32 = 640;
+/// New media that wait for the preview that is made ahead; that of more is made when it is asked for.
+pub const PREVIEWS_AHEAD: usize = 256;
+/// How often such a preview is tried while the queue of previews is full.
+pub const PREVIEW_AHEAD_TRIES: u32 = 30;
+/// The time between these.
+pub const PREVIEW_AHEAD_PAUSE: Duration = Duration::from_secs(1);
 /// How long a preview counts as just used: the row of one that is asked for often is seldom written.
 pub const PREVIEW_USED: Duration = Duration::from_secs(3600);
 /// Pixels of a side of a preview of a film whose size is not known.

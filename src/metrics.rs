@@ -95,6 +95,8 @@ pub enum Route {
     Update,
     /// Delete.
     Delete,
+    /// Get a ticket.
+    Ticket,
     /// Send a file by slot.
     PutUpload,
     /// Fetch a file that was sent by slot.
@@ -108,7 +110,7 @@ pub enum Route {
 
 impl Route {
     /// Every route, in the order of their numbers.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::List,
         Self::Upload,
         Self::SetAvatar,
@@ -116,6 +118,7 @@ impl Route {
         Self::Metadata,
         Self::Update,
         Self::Delete,
+        Self::Ticket,
         Self::PutUpload,
         Self::GetUpload,
         Self::Options,
@@ -132,6 +135,7 @@ impl Route {
             Self::Metadata => "metadata",
             Self::Update => "update",
             Self::Delete => "delete",
+            Self::Ticket => "ticket",
             Self::PutUpload => "put_upload",
             Self::GetUpload => "get_upload",
             Self::Options => "options",

@@ -36,6 +36,8 @@ mod requests;
 mod slots;
 #[path = "../fuzz/targets/stream.rs"]
 mod stream;
+#[path = "../fuzz/targets/tickets.rs"]
+mod tickets;
 #[path = "../fuzz/targets/tokens.rs"]
 mod tokens;
 #[path = "../fuzz/targets/webp.rs"]
@@ -74,6 +76,7 @@ const TARGETS: &[Target] = &[
     ("requests", requests::hold),
     ("slots", slots::hold),
     ("stream", stream::hold),
+    ("tickets", tickets::hold),
     ("tokens", tokens::hold),
     ("webp", webp::hold),
 ];

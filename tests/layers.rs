@@ -29,10 +29,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("preview", &["model", "media_type"]),
     ("media", &["model", "media_type", "store", "preview"]),
     ("tokens", &["store"]),
+    ("tickets", &["model", "store", "tokens"]),
     ("uploads", &["model", "media_type", "store", "tokens"]),
     // Of xmpp only the stanza types; `only_stanza_types_reach_the_gate_and_the_component` holds that.
     ("access", &["model", "xmpp"]),
-    ("web", &["model", "media_type", "http", "store", "preview", "media", "uploads", "access"]),
+    ("web", &["model", "media_type", "http", "store", "preview", "media", "tickets", "uploads", "access"]),
     // Of xmpp the same types.
     ("component", &["model", "http", "xmpp", "uploads"]),
     ("admin", &["model", "http", "store", "media", "access"]),
@@ -46,6 +47,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "store",
             "preview",
             "media",
+            "tickets",
             "uploads",
             "access",
             "web",

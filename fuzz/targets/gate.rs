@@ -111,6 +111,8 @@ impl Run {
                 channel: "room@example.com".parse().expect("a channel"),
                 need,
                 credentials: credentials::from_request(Some(&token), None),
+                known: None,
+                needs_user: false,
                 client: None,
                 method: Method::Post,
                 url: URL.to_owned(),

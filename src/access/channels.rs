@@ -17,7 +17,7 @@ use super::request::RequestId;
 use super::rights::{AccessProtocol, AffiliationProtocol};
 use super::settings::Settings;
 use crate::limits;
-use crate::model::{AccessModel, Channel, Jid, Refusal};
+use crate::model::{AccessModel, Channel, Jid, NodeNames, Refusal};
 use crate::xmpp::{Element, ns};
 
 /// What comes out of [`Channels`].
@@ -31,6 +31,7 @@ pub(super) enum LookupEvent {
 /// Lookups under way, and what earlier ones found.
 pub(super) struct Channels {
     limits: LookupLimits,
+    nodes: NodeNames,
     /// Our address on the link, while it is up.
     own: Option<Jid>,
     caches: Caches,
@@ -90,6 +91,7 @@ impl Channels {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
             limits: LookupLimits::of(settings),
+            nodes: settings.nodes.clone(),
             own: None,
             caches: Caches::new(),
             running: HashMap::new(),
@@ -111,9 +113,10 @@ impl Channels {
         self.refused_rights.counts()
     }
 
-    /// Replaces times and limits; lookups under way and cached results keep their times.
-    pub(super) fn set_limits(&mut self, settings: &Settings) {
+    /// Replaces times, limits and names of nodes; lookups under way and cached results keep theirs.
+    pub(super) fn set_settings(&mut self, settings: &Settings) {
         self.limits = LookupLimits::of(settings);
+        self.nodes = settings.nodes.clone();
     }
 
     /// The result, if it is cached or the lookup is refused. `None`: an event will bring it.
@@ -298,9 +301,9 @@ impl Channels {
         let Some(running) = self.running.get_mut(lookup) else { return };
         let mut protocol: Box<dyn LookupProtocol> = match lookup {
             Lookup::Service(_) => Box::new(Discovery::new(to)),
-            Lookup::Access(channel) => Box::new(AccessProtocol::new(to, channel)),
+            Lookup::Access(channel) => Box::new(AccessProtocol::new(to, self.nodes.node(channel))),
             Lookup::Affiliation(channel, user) => {
-                Box::new(AffiliationProtocol::new(to, channel, user.clone()))
+                Box::new(AffiliationProtocol::new(to, self.nodes.node(channel), user.clone()))
             }
         };
         let requests = protocol.start();
@@ -335,7 +338,7 @@ impl Channels {
                 if let (Err(Refusal::RightsUntold), Lookup::Affiliation(channel, _), Some(own)) =
                     (&conclusion.result, &sent.lookup, &self.own)
                 {
-                    self.refused_rights.note(now, &sent.to, own, channel);
+                    self.refused_rights.note(now, &sent.to, own, &self.nodes.node(channel));
                 }
                 self.finish(now, &sent.lookup, &conclusion);
             }

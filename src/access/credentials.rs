@@ -11,7 +11,7 @@ use crate::limits;
 use crate::model::{Jid, Refusal};
 
 /// The address that claims to send a request, and the transaction id by which its user recognises the request.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Credentials {
     jid: Jid,
     transaction: String,

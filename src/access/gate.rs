@@ -86,7 +86,7 @@ impl<P> Gate<P> {
     pub fn set_settings(&mut self, mut settings: Settings) {
         settings.reply_timeout = settings.reply_timeout.min(limits::REPLY_TIME);
         self.confirmations.set_settings(&settings);
-        self.channels.set_limits(&settings);
+        self.channels.set_settings(&settings);
         self.settings = settings;
     }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::counts::RightsRefused;
 use crate::limits;
-use crate::model::{Channel, Jid};
+use crate::model::Jid;
 
 /// How often that happened, and when the log told it.
 #[derive(Default)]
@@ -19,8 +19,8 @@ impl RefusedRights {
         self.counts
     }
 
-    /// `service` has refused the affiliations of this channel to our account, `own`.
-    pub(super) fn note(&mut self, now: Instant, service: &Jid, own: &Jid, channel: &Channel) {
+    /// `service` has refused the affiliations of this node to our account, `own`.
+    pub(super) fn note(&mut self, now: Instant, service: &Jid, own: &Jid, node: &str) {
         self.counts.count += 1;
         self.counts.last = Some(now);
         let is_told = |at: Instant| now.saturating_duration_since(at) < limits::RIGHTS_WARNING;
@@ -28,7 +28,7 @@ impl RefusedRights {
             return;
         }
         self.warned = Some(now);
-        let (own, node) = (own.bare(), channel.node());
+        let own = own.bare();
         log::warn!(
             "{service} does not tell {own} who may do what in the node {node}: make {own} an owner of the node, or an \
              administrator of the service"

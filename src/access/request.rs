@@ -1,6 +1,7 @@
 //! A request at the gate: what it asks for, and its next step. Values, without I/O.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::credentials::Credentials;
 use super::lookup::{Lookup, LookupResult, LookupValue};
@@ -15,6 +16,10 @@ pub struct Request {
     pub need: Need,
     /// The credentials, or why there are none. The gate uses them only if a user must be asked.
     pub credentials: Result<Credentials, Refusal>,
+    /// The user who sends it, where an earlier confirmation says so: a ticket's, or that of a HEAD. Then nobody is asked.
+    pub known: Option<BareJid>,
+    /// Whether it needs a user also where everybody may do this.
+    pub needs_user: bool,
     /// The client's network, which limits apply to. `None`: they do not apply.
     pub client: Option<IpAddr>,
     /// The method that the user is asked to confirm.
@@ -44,6 +49,13 @@ pub enum Intent {
     Update(Item),
     /// Delete a file.
     Delete(Item),
+    /// Get a ticket.
+    Ticket {
+        /// Whether it lets its user upload, too, and change and delete their own files.
+        posts: bool,
+        /// How long it counts.
+        time: Duration,
+    },
 }
 
 /// A file that a request changes, for people.
@@ -80,7 +92,7 @@ pub(super) struct ParkedRequest<P> {
     pub(super) awaited: Option<Lookup>,
     /// The channel's access model, if it was looked up.
     access: Option<AccessModel>,
-    /// The user who confirmed it.
+    /// The user who confirmed it, or an earlier request that stands for it.
     confirmed_by: Option<BareJid>,
 }
 
@@ -103,16 +115,21 @@ pub(super) struct Confirmation {
 
 impl<P> ParkedRequest<P> {
     pub(super) fn new(request: Request, parked: P) -> Self {
-        Self { request, parked, awaited: None, access: None, confirmed_by: None }
+        let confirmed_by = request.known.clone();
+        Self { request, parked, awaited: None, access: None, confirmed_by }
     }
 
     pub(super) fn first_step(&self) -> RequestStep {
         match (&self.request.need, &self.request.credentials) {
+            (Need::Publish | Need::Modify { .. }, _) if self.confirmed_by.is_some() => self.look_up_user(),
             (Need::Publish | Need::Modify { .. }, Err(refusal)) => RequestStep::Decide(Err(*refusal)),
             (Need::Publish | Need::Modify { .. }, Ok(credentials))
                 if self.needs_no_affiliation(credentials.jid().bare()) =>
             {
                 self.confirm(true)
+            }
+            (Need::Read, Err(refusal)) if self.request.needs_user && self.confirmed_by.is_none() => {
+                RequestStep::Decide(Err(*refusal))
             }
             _ => RequestStep::LookUp(Lookup::Access(self.request.channel.clone())),
         }
@@ -120,11 +137,21 @@ impl<P> ParkedRequest<P> {
 
     /// The step after `user` confirmed the request. Their affiliation may have changed meanwhile.
     pub(super) fn confirmed(&mut self, user: BareJid) -> RequestStep {
-        if self.needs_no_affiliation(&user) {
-            return RequestStep::Decide(Ok(Granted::Owned(user)));
+        self.confirmed_by = Some(user);
+        self.look_up_user()
+    }
+
+    /// The step after it is known who confirmed the request.
+    fn look_up_user(&self) -> RequestStep {
+        match &self.confirmed_by {
+            Some(user) if self.needs_no_affiliation(user) => {
+                RequestStep::Decide(Ok(Granted::Owned(user.clone())))
+            }
+            Some(user) => {
+                RequestStep::LookUp(Lookup::Affiliation(self.request.channel.clone(), user.clone()))
+            }
+            None => RequestStep::Decide(Err(Refusal::Internal)),
         }
-        self.confirmed_by = Some(user.clone());
-        RequestStep::LookUp(Lookup::Affiliation(self.request.channel.clone(), user))
     }
 
     /// The step after the awaited lookup has ended.
@@ -140,8 +167,11 @@ impl<P> ParkedRequest<P> {
 
     fn found_access(&mut self, access: AccessModel) -> RequestStep {
         self.access = Some(access);
-        if access == AccessModel::Open && self.request.need == Need::Read {
+        if self.everybody_may() && !self.request.needs_user {
             return RequestStep::Decide(Ok(Granted::Public));
+        }
+        if self.confirmed_by.is_some() {
+            return self.look_up_user();
         }
         match &self.request.credentials {
             Err(refusal) => RequestStep::Decide(Err(*refusal)),
@@ -168,9 +198,14 @@ impl<P> ParkedRequest<P> {
         RequestStep::Confirm(Confirmation { shown, access: self.access })
     }
 
-    /// The channel's owner may do everything, and uploaders may change their own files.
+    /// Whether the channel is known to be open, which is all that the request needs.
+    fn everybody_may(&self) -> bool {
+        self.access == Some(AccessModel::Open) && self.request.need == Need::Read
+    }
+
+    /// Everybody may read an open channel, its owner may do everything, and uploaders may change their own files.
     fn needs_no_affiliation(&self, user: &BareJid) -> bool {
         let uploader = matches!(&self.request.need, Need::Modify { author: Some(author) } if author == user);
-        uploader || user == self.request.channel.jid()
+        uploader || user == self.request.channel.jid() || self.everybody_may()
     }
 }

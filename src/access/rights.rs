@@ -3,7 +3,7 @@
 use super::iq::{self, AffiliationPage, IqReply, IqRequest};
 use super::lookup::{Conclusion, LookupProtocol, LookupStep, LookupValue};
 use crate::limits;
-use crate::model::{AccessModel, Affiliation, BareJid, Channel, Jid, Refusal};
+use crate::model::{AccessModel, Affiliation, BareJid, Jid, Refusal};
 use crate::xmpp::{Element, ns};
 
 /// Asks who may read a channel: first the node's disco#info, which services tell everyone; then the node's
@@ -14,8 +14,8 @@ pub(super) struct AccessProtocol {
 }
 
 impl AccessProtocol {
-    pub(super) fn new(service: Jid, channel: &Channel) -> Self {
-        Self { service, node: channel.node() }
+    pub(super) fn new(service: Jid, node: String) -> Self {
+        Self { service, node }
     }
 
     fn info(&self) -> IqRequest {
@@ -68,8 +68,8 @@ pub(super) struct AffiliationProtocol {
 }
 
 impl AffiliationProtocol {
-    pub(super) fn new(service: Jid, channel: &Channel, user: BareJid) -> Self {
-        Self { service, node: channel.node(), user, pages: 0, seen: 0, after: None }
+    pub(super) fn new(service: Jid, node: String, user: BareJid) -> Self {
+        Self { service, node, user, pages: 0, seen: 0, after: None }
     }
 
     fn page(&self) -> IqRequest {

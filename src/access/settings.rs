@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::model::{BareJid, JidError};
+use crate::model::{BareJid, JidError, NodeNames};
 
 /// See the keys `media.domains`, `xmpp.reply.timeout`, `xmpp.cache.ttl`, `xmpp.confirm.*`, `xmpp.pending.*`,
-/// `xmpp.lookups.*` and `upload.*`.
+/// `xmpp.lookups.*`, `xmpp.channel.nodes` and `upload.*`.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The domains whose channels are served.
@@ -28,6 +28,8 @@ pub struct Settings {
     pub lookups_per_address: usize,
     /// Lookups under way in all.
     pub lookups_total: usize,
+    /// The nodes of channels.
+    pub nodes: NodeNames,
     /// The public URL of the HTTP interface, for disco#info.
     pub endpoint: Option<String>,
     /// Bytes of the largest file that the upload service takes, for disco#info; none if there is no such service.

@@ -9,7 +9,7 @@ use super::lookup::{Conclusion, LookupProtocol, LookupStep, LookupValue};
 use super::rights::{AccessProtocol, AffiliationProtocol};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::model::{AccessModel, Affiliation, BareJid, Channel, Jid, Refusal};
+use crate::model::{AccessModel, Affiliation, BareJid, Channel, Jid, NodeNames, Refusal};
 use crate::xmpp::{Element, ns};
 
 /// Sends an IQ of type `get` or `set` and waits for its reply; `None` without one in time.
@@ -33,9 +33,9 @@ pub fn channel_service(ask: &mut Ask<'_>, domain: &Jid) -> Result<Option<Jid>> {
     }
 }
 
-/// Asks who may read a channel.
-pub fn access_model(ask: &mut Ask<'_>, service: &Jid, channel: &Channel) -> Result<Reply<AccessModel>> {
-    let (conclusion, condition) = run(ask, &mut AccessProtocol::new(service.clone(), channel))?;
+/// Asks who may read the channel of this node.
+pub fn access_model(ask: &mut Ask<'_>, service: &Jid, node: &str) -> Result<Reply<AccessModel>> {
+    let (conclusion, condition) = run(ask, &mut AccessProtocol::new(service.clone(), node.to_owned()))?;
     match (conclusion.result, condition) {
         (Ok(LookupValue::Access(model)), None) => Ok(Reply::Told(model)),
         (Err(refusal), None) => Err(silence(service, refusal)),
@@ -43,14 +43,14 @@ pub fn access_model(ask: &mut Ask<'_>, service: &Jid, channel: &Channel) -> Resu
     }
 }
 
-/// Asks for a user's affiliation with a channel.
+/// Asks for a user's affiliation with the channel of this node.
 pub fn affiliation(
     ask: &mut Ask<'_>,
     service: &Jid,
-    channel: &Channel,
+    node: &str,
     user: &BareJid,
 ) -> Result<Reply<Affiliation>> {
-    let mut protocol = AffiliationProtocol::new(service.clone(), channel, user.clone());
+    let mut protocol = AffiliationProtocol::new(service.clone(), node.to_owned(), user.clone());
     let (conclusion, condition) = run(ask, &mut protocol)?;
     match (conclusion.result, condition) {
         (Ok(LookupValue::Affiliation(affiliation)), None) => Ok(Reply::Told(affiliation)),
@@ -59,16 +59,13 @@ pub fn affiliation(
     }
 }
 
-/// Some of the channels that a service lists: its nodes `/user/CHANNEL/posts`.
-pub fn channels(ask: &mut Ask<'_>, service: &Jid) -> Result<Vec<Channel>> {
+/// Some of the channels of this domain that its service lists, by their nodes.
+pub fn channels(ask: &mut Ask<'_>, service: &Jid, domain: &str, nodes: &NodeNames) -> Result<Vec<Channel>> {
     let Some(reply) = ask("get", service, Element::new("query", ns::DISCO_ITEMS))? else {
         return Err(silence(service, Refusal::ChannelServiceDown));
     };
     let items = reply.child("query", ns::DISCO_ITEMS).into_iter().flat_map(Element::children);
-    let channel = |item: &Element| {
-        let name = item.attribute("node")?.strip_prefix("/user/")?.strip_suffix("/posts")?;
-        name.parse().ok()
-    };
+    let channel = |item: &Element| nodes.channel(domain, item.attribute("node")?);
     Ok(items.filter_map(channel).take(limits::DISCOVERY_ITEMS).collect())
 }
 
@@ -160,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_with_its_condition() {
-        let (service, channel) = (jid("channels.example.com"), "room@example.com".parse().unwrap());
+        let (service, node) = (jid("channels.example.com"), "/user/room@example.com/posts");
         let user: BareJid = "bob@example.com".parse().unwrap();
         let page = |affiliation| {
             let row = element(
@@ -172,12 +169,12 @@ mod tests {
             let list = element("affiliations", ns::PUBSUB_OWNER, &[], &[row]);
             result(&iq(), &[element("pubsub", ns::PUBSUB_OWNER, &[], &[list])])
         };
-        let told = |reply| affiliation(&mut replies(vec![reply]), &service, &channel, &user);
+        let told = |reply| affiliation(&mut replies(vec![reply]), &service, node, &user);
         assert_eq!(told(Some(page("publisher"))).unwrap(), Reply::Told(Affiliation::Publisher));
         let forbidden = error(&iq(), "auth", "forbidden");
         assert_eq!(told(Some(forbidden.clone())).unwrap(), Reply::Refused("forbidden".to_owned()));
         assert!(told(None).is_err());
-        let model = access_model(&mut replies(vec![Some(forbidden)]), &service, &channel).unwrap();
+        let model = access_model(&mut replies(vec![Some(forbidden)]), &service, node).unwrap();
         assert_eq!(model, Reply::Refused("forbidden".to_owned()));
     }
 
@@ -190,7 +187,8 @@ mod tests {
             ("channels.example.com", "other"),
             ("channels.example.com", "/user/no channel/posts"),
         ];
-        let found = channels(&mut replies(vec![Some(items(&nodes))]), &service).unwrap();
+        let mut ask = replies(vec![Some(items(&nodes))]);
+        let found = channels(&mut ask, &service, "example.com", &NodeNames::default()).unwrap();
         assert_eq!(found, ["room@example.com".parse().unwrap()]);
     }
 }

@@ -11,7 +11,7 @@ use super::gate::{Gate, GateOutput};
 use super::request::{Decision, Intent, Item, Request, RequestId};
 use super::settings::{ConfirmAddress, ConfirmStanza, Settings};
 use crate::clock::{Clock, Timestamp};
-use crate::model::{Method, Need, Refusal};
+use crate::model::{Method, Need, NodeNames, Refusal};
 use crate::xmpp::{Element, Link, ns};
 
 pub(super) const COMPONENT: &str = "media.example.com";
@@ -35,6 +35,7 @@ pub(super) fn settings() -> Settings {
         pending_total: 1024,
         lookups_per_address: 64,
         lookups_total: 1024,
+        nodes: NodeNames::default(),
         endpoint: None,
         upload_size: None,
         service_name: "example.com".parse().unwrap(),
@@ -56,6 +57,8 @@ pub(super) fn request(need: Need) -> Request {
         channel: ROOM.parse().unwrap(),
         need,
         credentials: credentials(ALICE, "t"),
+        known: None,
+        needs_user: false,
         client: None,
         method,
         url: URL.to_owned(),

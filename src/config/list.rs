@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::types::ValueType;
 use crate::access::DomainRule;
 use crate::http::cors::Cors;
-use crate::model::Network;
+use crate::model::{BareJid, Network, NodeNames};
 use crate::uploads::JidRule;
 
 /// The addresses that the server listens on.
@@ -149,6 +149,34 @@ impl ValueType for JidList {
     }
 }
 
+/// Domains, each with the name of its channels' nodes.
+pub(super) struct NodeList;
+
+impl ValueType for NodeList {
+    type Value = NodeNames;
+
+    fn parse(&self, text: &str) -> Result<NodeNames, String> {
+        let mut names = NodeNames::default();
+        for rule in text.split(',').map(str::trim).filter(|rule| !rule.is_empty()) {
+            let wrong = || format!("not a {}", self.describe());
+            let (domain, name) = rule.split_once(':').ok_or_else(wrong)?;
+            let domain: BareJid = domain.trim().parse().map_err(|_| wrong())?;
+            let name = name.trim().parse().map_err(|_| wrong())?;
+            if domain.local().is_some() {
+                return Err(wrong());
+            }
+            if !names.add(domain.domain().to_owned(), name) {
+                return Err(format!("{domain} is named twice"));
+            }
+        }
+        Ok(names)
+    }
+
+    fn describe(&self) -> String {
+        "list of DOMAIN: NODE, separated by commas, where NODE holds {local} or {channel}".to_owned()
+    }
+}
+
 /// The items of a list: separated by commas or blanks.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty())
@@ -216,6 +244,23 @@ mod tests {
                 ("*", "-"),
                 ("alice@example.com/phone", "-"),
                 ("a.b !c", "-"),
+            ],
+        );
+        check(
+            &NodeList,
+            &[
+                ("", "NodeNames({})"),
+                ("Pubsub.example.com: {local}", "NodeNames({\"pubsub.example.com\": {local}})"),
+                (
+                    "b.example:x/{local} y , a.example: {channel},",
+                    "NodeNames({\"a.example\": {channel}, \"b.example\": x/{local} y})",
+                ),
+                ("pubsub.example.com", "-"),
+                ("pubsub.example.com: cats", "-"),
+                ("a@b: {local}", "-"),
+                ("a b: {local}", "-"),
+                (": {local}", "-"),
+                ("a.b: {local}, A.b: {channel}", "-"),
             ],
         );
         check(

@@ -5,7 +5,7 @@ use log::LevelFilter;
 
 use self::Change::{Reload, ReloadWith, Restart};
 use self::DefaultValue::{Derived, Fixed, Mandatory, MandatoryForHttps};
-use super::list::{BindAddresses, DomainList, JidList, Networks, OriginList, SocketAddresses};
+use super::list::{BindAddresses, DomainList, JidList, Networks, NodeList, OriginList, SocketAddresses};
 use super::types::{
     Boolean, Choice, Domain, Endpoint, FilePath, Host, Jdbc, KeystoreType, LongSecret, NotEmpty, Number,
     Password, SECURITY, Size, Text, Time, ValueType,
@@ -223,6 +223,8 @@ settings! {
         "How long a user may take to confirm a request, and a server to reply.";
     XMPP_CACHE_TTL: Time = Time::seconds(0, 86_400), "xmpp.cache.ttl", Fixed("30s"), Reload,
         "How long discovered services, access models and affiliations are cached; 0 means not at all.";
+    XMPP_CHANNEL_NODES: NodeList = NodeList, "xmpp.channel.nodes", Derived("/user/{channel}/posts for each"), Reload,
+        "The pubsub nodes of channels, by domain, where they are not named as those of buddycloud.";
     XMPP_CONFIRM_STANZA: Choice<ConfirmStanza> = Choice(CONFIRM_STANZAS), "xmpp.confirm.stanza",
         Fixed("message"), Reload,
         "The stanza that asks a user to confirm a request.";
@@ -324,6 +326,8 @@ settings! {
     PREVIEW_QUEUE_MAX: Number<usize> = Number { min: 0, max: 1023 }, "preview.queue.max",
         Derived("a sixteenth of http.threads: 8"), ReloadWith("http.threads"),
         "Requests that wait for a preview to be made, or a film to be measured; more are answered 503.";
+    PREVIEW_AT_UPLOAD: Boolean = Boolean, "preview.at.upload", Fixed("true"), Reload,
+        "Whether the preview for a channel's page is made right after an upload, in the background.";
     PREVIEW_FFMPEG: FilePath = FilePath, "preview.ffmpeg", Fixed("ffmpeg"), Reload,
         "The program that extracts frames from films: a path, or a name to be found in PATH.";
     PREVIEW_FFPROBE: FilePath = FilePath, "preview.ffprobe", Fixed("ffprobe"), Reload,

@@ -32,8 +32,10 @@ pub struct NewChannel {
 pub fn create_channel(config: &Config, new: &NewChannel, out: &mut dyn Write) -> Result<()> {
     sight::serves(config, &new.channel)?;
     let mut conversation = Conversation::log_in(account(config, new), Times::default())?;
-    let made = sight::service_of(&mut conversation, &new.channel)
-        .and_then(|service| Making { conversation: &mut conversation, service, new }.make(&own(config)));
+    let made = sight::service_of(&mut conversation, &new.channel).and_then(|service| {
+        let node = config.access.nodes.node(&new.channel);
+        Making { conversation: &mut conversation, service, node, new }.make(&own(config))
+    });
     conversation.close();
     say(out, &made?);
     Ok(())
@@ -65,6 +67,8 @@ fn own(config: &Config) -> String {
 struct Making<'a> {
     conversation: &'a mut Conversation,
     service: Jid,
+    /// The node of the channel.
+    node: String,
     new: &'a NewChannel,
 }
 
@@ -73,14 +77,14 @@ impl Making<'_> {
     fn make(mut self, account: &str) -> Result<String> {
         let (channel, owner, service) = (&self.new.channel, &self.new.owner, self.service.clone());
         let creator = self.conversation.jid().bare().to_string();
-        if let Some(condition) = self.set(create(channel, self.new.private))? {
+        if let Some(condition) = self.set(create(&self.node, self.new.private))? {
             return Err(not_made(channel, &service, &creator, &condition));
         }
         let mut owners = vec![owner.to_string()];
         owners.extend((owner.as_str() != account).then(|| account.to_owned()));
         if let Err(error) = self.give_to(&owners, &creator) {
             // Where this fails, the message of the first failure is what helps.
-            let _ = self.set(delete(channel));
+            let _ = self.set(delete(&self.node));
             return Err(error);
         }
         let access = if self.new.private { "private" } else { "open" };
@@ -96,13 +100,13 @@ impl Making<'_> {
             Err(Error::new(Kind::Failure, text))
         };
         if !others.is_empty()
-            && let Some(condition) = self.set(affiliations(channel, &others))?
+            && let Some(condition) = self.set(affiliations(&self.node, &others))?
         {
             return refused(&condition);
         }
-        let owner = &self.new.owner;
+        let (owner, node) = (&self.new.owner, self.node.clone());
         let mut ask = |kind: &'static str, to: &Jid, payload| self.conversation.ask(kind, to, payload);
-        match survey::affiliation(&mut ask, &self.service, channel, owner)? {
+        match survey::affiliation(&mut ask, &self.service, &node, owner)? {
             Reply::Told(Affiliation::Owner) => Ok(()),
             Reply::Told(other) => refused(&format!("it is {other:?} afterwards")),
             Reply::Refused(condition) => refused(&condition),
@@ -130,7 +134,7 @@ fn not_made(channel: &Channel, service: &Jid, creator: &str, condition: &str) ->
 }
 
 /// The request to create a node and to configure it (XEP-0060 section 8.1.3).
-fn create(channel: &Channel, private: bool) -> Element {
+fn create(node: &str, private: bool) -> Element {
     let field = |name: &str, value: &str| {
         let value = Element::new("value", ns::DATA_FORMS).with_text(value);
         Element::new("field", ns::DATA_FORMS).with("var", name).with_child(value)
@@ -142,7 +146,7 @@ fn create(channel: &Channel, private: bool) -> Element {
         .with_child(field("pubsub#publish_model", "publishers"))
         .with_child(field("pubsub#persist_items", "1"));
     Element::new("pubsub", ns::PUBSUB)
-        .with_child(Element::new("create", ns::PUBSUB).with("node", channel.node()))
+        .with_child(Element::new("create", ns::PUBSUB).with("node", node))
         .with_child(Element::new("configure", ns::PUBSUB).with_child(form))
 }
 
@@ -150,8 +154,8 @@ fn create(channel: &Channel, private: bool) -> Element {
 const NODE_CONFIG: &str = "http://jabber.org/protocol/pubsub#node_config";
 
 /// The request to make these addresses owners (XEP-0060 section 8.9.2).
-fn affiliations(channel: &Channel, owners: &[&String]) -> Element {
-    let mut list = Element::new("affiliations", ns::PUBSUB_OWNER).with("node", channel.node());
+fn affiliations(node: &str, owners: &[&String]) -> Element {
+    let mut list = Element::new("affiliations", ns::PUBSUB_OWNER).with("node", node);
     for owner in owners {
         let entry = Element::new("affiliation", ns::PUBSUB_OWNER);
         list.push(entry.with("jid", owner.as_str()).with("affiliation", "owner"));
@@ -160,8 +164,8 @@ fn affiliations(channel: &Channel, owners: &[&String]) -> Element {
 }
 
 /// The request to delete a node (XEP-0060 section 8.4).
-fn delete(channel: &Channel) -> Element {
-    let delete = Element::new("delete", ns::PUBSUB_OWNER).with("node", channel.node());
+fn delete(node: &str) -> Element {
+    let delete = Element::new("delete", ns::PUBSUB_OWNER).with("node", node);
     Element::new("pubsub", ns::PUBSUB_OWNER).with_child(delete)
 }
 
@@ -171,8 +175,8 @@ mod tests {
 
     #[test]
     fn a_node_is_made_with_its_configuration() {
-        let channel = "room@example.com".parse().unwrap();
-        let xml = create(&channel, true).to_xml(ns::PUBSUB);
+        let node = "/user/room@example.com/posts";
+        let xml = create(node, true).to_xml(ns::PUBSUB);
         for part in [
             "<pubsub><create node='/user/room@example.com/posts'/>",
             "<field var='pubsub#access_model'><value>whitelist</value></field>",
@@ -180,7 +184,7 @@ mod tests {
         ] {
             assert!(xml.contains(part), "{xml}");
         }
-        assert!(create(&channel, false).to_xml(ns::PUBSUB).contains("<value>open</value>"));
+        assert!(create(node, false).to_xml(ns::PUBSUB).contains("<value>open</value>"));
     }
 
     #[test]

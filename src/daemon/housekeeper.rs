@@ -11,6 +11,7 @@ use crate::chore::ChoreProgress;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::media::{Library, Remover, Walker};
+use crate::tickets::TicketService;
 use crate::uploads::{Sweeper, UploadService, UploadWalker};
 
 /// Something that is done again and again.
@@ -23,8 +24,12 @@ pub(super) struct Chore {
     pub run: Box<dyn FnMut() -> Result<ChoreProgress> + Send>,
 }
 
-/// The chores for this library and these uploads.
-pub(super) fn chores(library: &Arc<Library>, uploads: &Arc<UploadService>) -> Vec<Chore> {
+/// The chores for this library, these uploads and these tickets.
+pub(super) fn chores(
+    library: &Arc<Library>,
+    uploads: &Arc<UploadService>,
+    tickets: &Arc<TicketService>,
+) -> Vec<Chore> {
     let every = || {
         let library = Arc::clone(library);
         Box::new(move || library.housekeeping().interval)
@@ -32,6 +37,7 @@ pub(super) fn chores(library: &Arc<Library>, uploads: &Arc<UploadService>) -> Ve
     let (mut remover, mut walker) =
         (Remover::new(Arc::clone(library)), Walker::new(Arc::clone(library), library.is_after_crash()));
     let lost = Arc::clone(library);
+    let tickets = Arc::clone(tickets);
     let mut sweeper = Sweeper::new(Arc::clone(uploads));
     let age = Arc::clone(library);
     let age = Box::new(move || age.housekeeping().orphan_age);
@@ -45,6 +51,11 @@ pub(super) fn chores(library: &Arc<Library>, uploads: &Arc<UploadService>) -> Ve
             run: Box::new(move || sweeper.run()),
         },
         Chore { name: "walking the uploads", every: every(), run: Box::new(move || upload_walker.run()) },
+        Chore {
+            name: "keeping the keys of tickets",
+            every: every(),
+            run: Box::new(move || tickets.maintain().map(|()| ChoreProgress::Done)),
+        },
         Chore { name: "emptying .lost", every: every(), run: Box::new(move || lost.empty_lost()) },
     ]
 }

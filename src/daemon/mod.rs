@@ -7,6 +7,7 @@ mod housekeeper;
 mod open;
 mod reload;
 mod sight;
+mod tickets;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
@@ -22,6 +23,7 @@ pub use crate::media::Repair;
 pub use channel::{NewChannel, create_channel};
 pub use check::{CheckExtent, check};
 pub use commands::{configuration_rows, drop_schema, fsck, setup_schema, tell_moving, upgrade_schema};
+pub use tickets::revoke_tickets;
 
 use housekeeper::Housekeeper;
 use reload::Reload;
@@ -38,6 +40,7 @@ use crate::log::Destination;
 use crate::media::Library;
 use crate::store::refuse_newer;
 use crate::sys::Notifier;
+use crate::tickets::TicketService;
 use crate::uploads::UploadService;
 use crate::web::{Parked, Web};
 use crate::xmpp::{self, Outbox};
@@ -93,18 +96,20 @@ fn run(start: Start<'_>) -> Result<()> {
     // Before anything is touched: another server may use the same storage.
     let lock = open::lock_root(config)?;
     commands::upgrade_embedded(config, &lock)?;
-    let open::Opened { library, uploads } = open::stores(config, Some(lock))?;
-    let (library, uploads) = (Arc::new(library), Arc::new(uploads));
+    let open::Opened { library, uploads, tickets } = open::stores(config, Some(lock))?;
+    let (library, uploads, tickets) = (Arc::new(library), Arc::new(uploads), Arc::new(tickets));
     library.set_housekeeping(config.housekeeping);
     library.log_missing_programs();
     library.log_sandbox();
+    library.start_previews_ahead()?;
     let http = open::http(config)?;
     let listeners = Listeners::bind(&http.listen)?;
     open_stores(&library, &uploads, sender)?;
 
     let resumed = ResumeQueue::new()?;
     let (outbox, inbox) = xmpp::channel();
-    let web = web(config, Arc::clone(&library), Arc::clone(&uploads), outbox.clone(), &resumed);
+    let kept = (Arc::clone(&library), Arc::clone(&uploads), Arc::clone(&tickets));
+    let web = web(config, kept, outbox.clone(), &resumed);
     let (gate, slots, clock) =
         (Arc::clone(web.door()) as _, Arc::clone(&uploads) as _, Arc::new(SystemClock));
     let component = Component::new(gate, slots, clock, outbox, resumed.clone(), config.http.threads);
@@ -115,7 +120,7 @@ fn run(start: Start<'_>) -> Result<()> {
         info!("listening on {address}");
     }
 
-    let housekeeper = Housekeeper::start(housekeeper::chores(&library, &uploads))?;
+    let housekeeper = Housekeeper::start(housekeeper::chores(&library, &uploads, &tickets))?;
     // Until the end: while the others stop, too, somebody may want to know how they are.
     let _admin = admin(config, Admin::new(Arc::clone(web.door()), library, server.monitor(), started))?;
     notifier.ready().unwrap_or_else(|cause| warn!("can't tell the service manager: {cause}"));
@@ -148,8 +153,7 @@ fn told(result: io::Result<()>) {
 /// server goes on with them.
 fn web(
     config: &Config,
-    library: Arc<Library>,
-    uploads: Arc<UploadService>,
+    (library, uploads, tickets): (Arc<Library>, Arc<UploadService>, Arc<TicketService>),
     outbox: Outbox,
     resumed: &ResumeQueue,
 ) -> Arc<Web> {
@@ -163,7 +167,7 @@ fn web(
         };
         let gate = config.access.clone();
         let door = SharedGate::new(gate, Arc::new(SystemClock), outbox, Box::new(deliver));
-        Web::new(library, uploads, Arc::new(door), config.web.clone())
+        Web::new(library, uploads, tickets, Arc::new(door), config.web.clone())
     })
 }
 

@@ -8,9 +8,10 @@ use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::media::Library;
 use crate::store::{
-    CURRENT, DatabaseState, Directory, Engine, Identity, Metadata, Postgres, RootLock, SecretTable, Sqlite,
-    SqliteSchema, Store, UploadDirectory, UploadTable, Uploads, verify,
+    BlockTable, CURRENT, DatabaseState, Directory, Engine, EpochTable, Identity, Metadata, Postgres,
+    RootLock, SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory, UploadTable, Uploads, verify,
 };
+use crate::tickets::TicketService;
 use crate::uploads::{Stores, UploadService};
 
 /// The storage root and the database, as the two halves that must belong together.
@@ -69,16 +70,19 @@ pub(super) fn lock_root(config: &Config) -> Result<RootLock> {
 pub(super) struct Opened {
     pub library: Library,
     pub uploads: UploadService,
+    pub tickets: TicketService,
 }
 
 /// Opens files and metadata. With the lock of the root they are a server's.
 pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> {
     let Storage { root, sync } = &config.storage;
     let incoming = Uploads::open(root, *sync)?;
-    let Tables { metadata, uploads: table, secrets } = tables(config)?;
+    let Tables { metadata, uploads: table, secrets, blocks, epochs } = tables(config)?;
+    let tickets = TicketService::new(Arc::clone(&secrets), epochs, Arc::new(SystemClock));
     let stores = Stores {
         table,
         secrets,
+        blocks,
         files: Box::new(UploadDirectory::open(root, *sync)?),
         incoming: incoming.clone(),
     };
@@ -86,24 +90,34 @@ pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> 
     let (files, clock) = (Box::new(Directory::open(root, *sync)?), Arc::new(SystemClock));
     let (media, previews) = (config.media, config.previews.clone());
     let site = (identity(config), lock);
-    Ok(Opened { library: Library::new(incoming, files, metadata, site, clock, media, previews), uploads })
+    let library = Library::new(incoming, files, metadata, site, clock, media, previews);
+    Ok(Opened { library, uploads, tickets })
 }
 
 /// The same database, as each layer knows it.
-struct Tables {
-    metadata: Arc<dyn Metadata>,
-    uploads: Arc<dyn UploadTable>,
-    secrets: Arc<dyn SecretTable>,
+pub(super) struct Tables {
+    pub metadata: Arc<dyn Metadata>,
+    pub uploads: Arc<dyn UploadTable>,
+    pub secrets: Arc<dyn SecretTable>,
+    pub blocks: Arc<dyn BlockTable>,
+    pub epochs: Arc<dyn EpochTable>,
 }
 
 impl Tables {
     fn of(engine: impl Engine) -> Self {
         let store = Arc::new(Store::new(engine));
-        Self { metadata: Arc::clone(&store) as _, uploads: Arc::clone(&store) as _, secrets: store }
+        Self {
+            metadata: Arc::clone(&store) as _,
+            uploads: Arc::clone(&store) as _,
+            secrets: Arc::clone(&store) as _,
+            blocks: Arc::clone(&store) as _,
+            epochs: store,
+        }
     }
 }
 
-fn tables(config: &Config) -> Result<Tables> {
+/// The tables of the configured database. A missing SQLite file, or one of an older version, is an error.
+pub(super) fn tables(config: &Config) -> Result<Tables> {
     Ok(match &config.database {
         Database::Postgres(settings) => Tables::of(Postgres::new(settings)?),
         Database::Sqlite(path) => {

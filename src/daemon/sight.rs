@@ -16,7 +16,7 @@ pub(super) fn channels(conversation: &mut Conversation, config: &Config) -> Resu
     let (mut found, mut missing) = (Vec::new(), Vec::new());
     for domain in domains(config) {
         match service(conversation, &domain)? {
-            Some(service) => found.push(services_channels(conversation, &domain, &service)?),
+            Some(service) => found.push(services_channels(conversation, config, &domain, &service)?),
             None => missing.push(domain.to_string()),
         }
     }
@@ -41,10 +41,11 @@ pub(super) fn right(
     serves(config, channel)?;
     let service = service_of(conversation, channel)?;
     let account = conversation.jid().bare().clone();
+    let node = config.access.nodes.node(channel);
     let mut ask = |kind: &'static str, to: &Jid, payload| conversation.ask(kind, to, payload);
-    let told = match survey::access_model(&mut ask, &service, channel)? {
+    let told = match survey::access_model(&mut ask, &service, &node)? {
         Reply::Told(model) => model,
-        Reply::Refused(condition) => return Err(refused(&service, &account, channel, &condition)),
+        Reply::Refused(condition) => return Err(refused(&service, &account, (channel, &node), &condition)),
     };
     let read = match told {
         AccessModel::Open => "open, so everybody may read",
@@ -54,11 +55,11 @@ pub(super) fn right(
     if user == channel.jid() {
         return Ok(CheckedPart::Good(format!("{place}; {user} is its own address and may do everything")));
     }
-    match survey::affiliation(&mut ask, &service, channel, user)? {
+    match survey::affiliation(&mut ask, &service, &node, user)? {
         Reply::Told(affiliation) => {
             Ok(CheckedPart::Good(format!("{place}; {user} is {}", explained(affiliation))))
         }
-        Reply::Refused(condition) => Err(refused(&service, &account, channel, &condition)),
+        Reply::Refused(condition) => Err(refused(&service, &account, (channel, &node), &condition)),
     }
 }
 
@@ -100,15 +101,24 @@ fn domains(config: &Config) -> Vec<Jid> {
 }
 
 /// Tries a few channels of a service. On ejabberd each has owners of its own, so one may be readable and another not.
-fn services_channels(conversation: &mut Conversation, domain: &Jid, service: &Jid) -> Result<String> {
+fn services_channels(
+    conversation: &mut Conversation,
+    config: &Config,
+    domain: &Jid,
+    service: &Jid,
+) -> Result<String> {
+    let nodes = &config.access.nodes;
     let account = conversation.jid().bare().clone();
     let mut ask = |kind: &'static str, to: &Jid, payload| conversation.ask(kind, to, payload);
     let found = format!("the channel service of {domain} is {service}");
-    let channels = survey::channels(&mut ask, service)?;
+    let channels = survey::channels(&mut ask, service, domain.bare().domain(), nodes)?;
     for channel in channels.iter().take(limits::CHECKED_CHANNELS) {
-        match survey::affiliation(&mut ask, service, channel, &account)? {
+        let node = nodes.node(channel);
+        match survey::affiliation(&mut ask, service, &node, &account)? {
             Reply::Told(_) => {}
-            Reply::Refused(condition) => return Err(refused(service, &account, channel, &condition)),
+            Reply::Refused(condition) => {
+                return Err(refused(service, &account, (channel, &node), &condition));
+            }
         }
     }
     Ok(match channels.first() {
@@ -126,14 +136,13 @@ fn no_service(domains: &str) -> Error {
 }
 
 /// The error of a service that does not answer the account.
-fn refused(service: &Jid, account: &BareJid, channel: &Channel, condition: &str) -> Error {
+fn refused(service: &Jid, account: &BareJid, (channel, node): (&Channel, &str), condition: &str) -> Error {
     let text = if condition == "item-not-found" {
         format!("{service} has no channel {channel}; `buddycloud-media-server channel create` makes channels")
     } else {
         format!(
             "{service} does not tell {account} who may do what in {channel} ({condition}): make {account} an owner of the node \
-             {}, or in Prosody an admin of {service}",
-            channel.node()
+             {node}, or in Prosody an admin of {service}"
         )
     };
     Error::new(Kind::Failure, text)
@@ -169,8 +178,8 @@ mod tests {
     #[test]
     fn a_missing_channel_and_a_missing_right_are_told_apart() {
         let (service, account) = ("channels.example.com".parse().unwrap(), "m@example.com".parse().unwrap());
-        let channel = "room@example.com".parse().unwrap();
-        let told = |condition| refused(&service, &account, &channel, condition).to_string();
+        let channel = ("room@example.com".parse().unwrap(), "/user/room@example.com/posts");
+        let told = |condition| refused(&service, &account, (&channel.0, channel.1), condition).to_string();
         assert!(told("item-not-found").contains("has no channel room@example.com"));
         assert!(
             told("forbidden")

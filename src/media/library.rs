@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use super::ahead::Ahead;
 use super::housekeeping::{HousekeepingCounts, HousekeepingSettings};
 use super::preview::Key;
 use super::refresh::Refresher;
@@ -45,6 +46,8 @@ pub struct PreviewSettings {
     pub jobs: usize,
     /// Requests that wait for their preview to be made.
     pub queue: usize,
+    /// Whether the previews of the page are made right after an upload.
+    pub ahead: bool,
     /// What one preview may cost.
     pub studio: crate::preview::Settings,
 }
@@ -97,6 +100,7 @@ impl New {
             last_updated: now,
             extension: self.extension,
             sha1: sealed.digest().to_owned(),
+            sha256: Some(sealed.sha256().to_owned()),
             size: sealed.size(),
             length: properties.length,
             height: properties.height,
@@ -125,6 +129,7 @@ pub struct Library {
     /// Previews of one media that are kept.
     pub(super) preview_count: AtomicUsize,
     pub(super) preview_counts: PreviewCounts,
+    pub(super) ahead: Ahead,
     /// Whether the schema is known to be the one we need.
     open: AtomicBool,
 }
@@ -161,6 +166,7 @@ impl Library {
             jobs,
             preview_count: AtomicUsize::new(previews.count),
             preview_counts: PreviewCounts::default(),
+            ahead: Ahead::new(previews.ahead),
             open,
         }
     }
@@ -224,6 +230,7 @@ impl Library {
     /// Other settings for the previews to come; the programs for films are looked for anew.
     pub fn set_previews(&self, previews: PreviewSettings) {
         self.preview_count.store(previews.count, Ordering::Relaxed);
+        self.ahead.set_wanted(previews.ahead);
         self.jobs.resize(previews.jobs, previews.queue);
         let studio = Arc::new(Studio::new(previews.studio));
         *self.studio.write().unwrap_or_else(PoisonError::into_inner) = studio;
@@ -289,7 +296,10 @@ impl Library {
             self.rows.forget(&media.channel, &media.id);
         }
         let refusal = match inserted {
-            Ok(MediaInsert::Stored) => return Ok(media),
+            Ok(MediaInsert::Stored) => {
+                self.ahead.uploaded(&media);
+                return Ok(media);
+            }
             Ok(MediaInsert::OverQuota(quota)) => quota.into(),
             Err(WriteError::Failed(error)) => error.into(),
             Err(WriteError::Unknown(error)) => return Err(error.into()),

@@ -1,6 +1,7 @@
 //! The operations on media: upload, serve, list, update, delete, and the check of the whole store. `removals` and `orphans`
 //! are chores of the housekeeper.
 
+mod ahead;
 #[cfg(test)]
 mod anomalies;
 mod fsck;

@@ -309,7 +309,7 @@ mod tests {
         let media = picture(&bench);
         let set = |max_pixels| {
             let studio = preview::Settings { max_pixels, ..preview::Settings::default() };
-            bench.library.set_previews(PreviewSettings { count: 1, jobs: 1, queue: 0, studio });
+            bench.library.set_previews(PreviewSettings { count: 1, jobs: 1, queue: 0, ahead: false, studio });
         };
         set(599);
         assert_eq!(bench.library.preview(&media, bounds(9, 9), None).err(), Some(Refusal::TooManyPixels));

@@ -48,7 +48,7 @@ impl Bench {
         let clock = Arc::new(HandClock(AtomicI64::new(Timestamp::from(SystemTime::now()).as_micros())));
         let settings = Settings { size_limit: 1000, to_disk_threshold: 10, quotas: Quotas::NONE };
         let studio = crate::preview::Settings::default();
-        let previews = PreviewSettings { count: 3, jobs: 1, queue: 1, studio };
+        let previews = PreviewSettings { count: 3, jobs: 1, queue: 1, ahead: true, studio };
         let site = (Identity::new(scratch.path(), "the database".into()), None);
         let library =
             Library::new(uploads, files, metadata, site, Arc::clone(&clock) as _, settings, previews);

@@ -161,11 +161,6 @@ impl Channel {
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
-
-    /// The pubsub node of the channel's posts. Its affiliations and access model are the channel's.
-    pub fn node(&self) -> String {
-        format!("/user/{}/posts", self.0)
-    }
 }
 
 impl TryFrom<BareJid> for Channel {
@@ -331,6 +326,5 @@ mod tests {
         assert!(format!("{}@example.com", "a".repeat(250)).parse::<Channel>().is_err());
         let channel: Channel = "..@example.com".parse().unwrap();
         assert_eq!(channel.as_str(), "..@example.com");
-        assert_eq!(channel.node(), "/user/..@example.com/posts");
     }
 }

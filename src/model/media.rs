@@ -101,6 +101,8 @@ pub struct Media {
     pub extension: Option<String>,
     /// The SHA-1 of its bytes, in lower-case hexadecimal.
     pub sha1: String,
+    /// The SHA-256 of its bytes, in lower-case hexadecimal; unknown of what was uploaded before schema 8.
+    pub sha256: Option<String>,
     /// Its size in bytes.
     pub size: u64,
     /// Its playing time in milliseconds.
@@ -174,6 +176,7 @@ mod tests {
             last_updated: Timestamp::from_micros(0),
             extension: None,
             sha1: String::new(),
+            sha256: None,
             size: 10,
             length: None,
             height: None,

@@ -57,6 +57,9 @@ refusals! {
     BadPath = 400 "Bad address", "The path has a percent-encoding that is not valid UTF-8.";
     BadChannel = 400 "Bad channel", "A channel is the address of a user, local@domain, of at most 255 bytes.";
     BadMax = 400 "Bad query", "max must be 0 or more.";
+    BadSeconds = 400 "Bad query", "seconds must be a number of at least 1.";
+    NoCookie = 400 "No cookie", "A ticket can be a cookie only where the endpoint of the server is https and the path is short and plain.";
+    TicketTooLong = 400 "No ticket", "The address of the user is too long for a ticket.";
     BadPreviewSize = 400 "Bad query", "maxheight and maxwidth must be 1 or more.";
     OtherSize = 400 "Other size", "The file does not have the size that was announced.";
     PartOfFile = 400 "Part of a file", "Send the whole file; parts of it can't be sent.";
@@ -73,6 +76,12 @@ refusals! {
     BadMimeType = 400 "Bad form", "The content type must look like type/subtype.";
     NoCredentials = 401 "Credentials needed", "Send base64(JID:transaction-id) as Basic credentials or as the parameter auth, and confirm the request in your XMPP client.";
     BadCredentials = 401 "Credentials not understood", "Credentials are base64(JID:transaction-id).";
+    TicketInvalid = 401 "Ticket not valid", "The ticket was changed or revoked; ask for a new one.";
+    TicketExpired = 401 "Ticket expired", "The time of the ticket is over; ask for a new one.";
+    TicketElsewhere = 403 "Not by this ticket", "The ticket is for another channel.";
+    TicketForbids = 403 "Not by this ticket", "A ticket of scope read, in the query or in a cookie only reads; avatars and tickets take a confirmation of their own.";
+    NotYours = 403 "Not by this ticket", "By a ticket you can change and delete your own media only.";
+    OriginRefused = 403 "Not for this page", "Web pages of this origin get no tickets.";
     NotConfirmed = 403 "Not confirmed", "The request was not confirmed over XMPP in time, or it is not allowed.";
     BadSlot = 403 "Upload not allowed", "This upload address is not valid; ask for a new one.";
     SlotEnded = 403 "Upload not allowed", "The time to send this file is over; ask for a new upload address.";

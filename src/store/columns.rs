@@ -16,7 +16,7 @@ pub(super) struct Column {
 
 /// The columns, in the order of every statement. A new one is added here, and in an upgrade of the schema.
 #[rustfmt::skip]
-pub(super) const COLUMNS: [Column; 13] = [
+pub(super) const COLUMNS: [Column; 14] = [
     Column { name: "fileName", written: |media| media.description.file_name.clone().into(), read: |media, row| put(&mut media.description.file_name, row) },
     Column { name: "author", written: |media| media.author.clone().into(), read: |media, row| put(&mut media.author, row) },
     Column { name: "title", written: |media| media.description.title.clone().into(), read: |media, row| put(&mut media.description.title, row) },
@@ -26,6 +26,7 @@ pub(super) const COLUMNS: [Column; 13] = [
     Column { name: "lastUpdatedDate", written: |media| media.last_updated.into(), read: |media, row| put(&mut media.last_updated, row) },
     Column { name: "fileExtension", written: |media| media.extension.clone().into(), read: |media, row| put(&mut media.extension, row) },
     Column { name: "shaChecksum", written: |media| media.sha1.clone().into(), read: |media, row| put(&mut media.sha1, row) },
+    Column { name: "sha256", written: |media| media.sha256.clone().into(), read: |media, row| put(&mut media.sha256, row) },
     Column { name: "fileSize", written: |media| media.size.into(), read: |media, row| put(&mut media.size, row) },
     Column { name: "length", written: |media| media.length.into(), read: |media, row| put_if_possible(&mut media.length, row) },
     Column { name: "height", written: |media| media.height.into(), read: |media, row| put_if_possible(&mut media.height, row) },
@@ -79,6 +80,7 @@ pub(super) fn media(row: &mut Row, channel: &Channel) -> Result<Media> {
         last_updated: long_ago,
         extension: None,
         sha1: String::new(),
+        sha256: None,
         size: 0,
         length: None,
         height: None,

@@ -89,6 +89,7 @@ pub(super) fn media(channel: &str, id: &str, micros: i64) -> Media {
         last_updated: Timestamp::from_micros(micros),
         extension: Some("jpg".into()),
         sha1: "bc46e5fac2f1cbb607c8b253a5af33181f161562".into(),
+        sha256: Some("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into()),
         size: 5_000_000_000,
         length: Some(60_000),
         height: Some(312),
@@ -112,6 +113,7 @@ pub(super) fn a_media_comes_back_as_it_was_stored(bench: &impl Bench) {
     let bare = Media {
         description: Description::default(),
         extension: None,
+        sha256: None,
         length: None,
         height: None,
         width: None,

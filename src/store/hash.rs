@@ -18,40 +18,56 @@ use crate::limits;
 /// How the bytes of an upload are hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// SHA-1, which the checksums of media are.
-    Sha1,
-    /// SHA-256.
+    /// SHA-1, which the checksums of media are, and SHA-256 beside it.
+    Sha1AndSha256,
+    /// SHA-256 alone.
     Sha256,
+}
+
+/// The hashes of all bytes, in lower-case hexadecimal.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Digests {
+    /// That of the only algorithm, or of the first.
+    pub first: String,
+    /// The SHA-256.
+    pub sha256: String,
 }
 
 /// A hash of the bytes so far.
 #[derive(Clone)]
 enum Hash {
-    Sha1(Sha1),
+    Both(Sha1, Sha256),
     Sha256(Sha256),
 }
 
 impl Hash {
     fn new(algorithm: Algorithm) -> Self {
         match algorithm {
-            Algorithm::Sha1 => Self::Sha1(Sha1::new()),
+            Algorithm::Sha1AndSha256 => Self::Both(Sha1::new(), Sha256::new()),
             Algorithm::Sha256 => Self::Sha256(Sha256::new()),
         }
     }
 
     fn update(&mut self, bytes: &[u8]) {
         match self {
-            Self::Sha1(hash) => hash.update(bytes),
+            Self::Both(sha1, sha256) => {
+                sha1.update(bytes);
+                sha256.update(bytes);
+            }
             Self::Sha256(hash) => hash.update(bytes),
         }
     }
 
-    /// In lower-case hexadecimal.
-    fn finish(self) -> String {
-        let shown = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    fn finish(self) -> Digests {
+        let shown = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         match self {
-            Self::Sha1(hash) => shown(&hash.finalize()),
-            Self::Sha256(hash) => shown(&hash.finalize()),
+            Self::Both(sha1, sha256) => {
+                Digests { first: shown(&sha1.finalize()), sha256: shown(&sha256.finalize()) }
+            }
+            Self::Sha256(hash) => {
+                let sha256 = shown(&hash.finalize());
+                Digests { first: sha256.clone(), sha256 }
+            }
         }
     }
 }
@@ -121,7 +137,7 @@ impl Hasher {
     /// Decides which thread hashes so many more bytes.
     fn settle(&mut self, more: usize) {
         self.spared = self.spared.saturating_sub(more as u64);
-        self.state = match std::mem::replace(&mut self.state, State::Here(Hash::new(Algorithm::Sha1))) {
+        self.state = match std::mem::replace(&mut self.state, State::Here(Hash::new(Algorithm::Sha256))) {
             State::Apart(apart) if apart.thread.is_finished() => {
                 self.spared = self.helpers.spared;
                 State::Here(apart.finish())
@@ -139,8 +155,8 @@ impl Hasher {
         };
     }
 
-    /// The hash in lower-case hexadecimal.
-    pub(super) fn finish(self) -> String {
+    /// The hashes of all that was hashed.
+    pub(super) fn finish(self) -> Digests {
         match self.state {
             State::Here(hash) => hash.finish(),
             State::Apart(apart) => apart.finish().finish(),
@@ -220,6 +236,10 @@ mod tests {
         Helpers { max, spared: SPARED as u64, patience, busy: Arc::default() }
     }
 
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Bytes that differ from place to place.
     fn large() -> Vec<u8> {
         let length = SPARED + 3 * limits::HASH_BLOCK + 1;
@@ -231,12 +251,13 @@ mod tests {
         let large = large();
         for length in [0, 1, SPARED, SPARED + 1, SPARED + limits::HASH_BLOCK, large.len()] {
             let content = &large[..length];
-            let expected: String = Sha1::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+            let expected =
+                Digests { first: hex(&Sha1::digest(content)), sha256: hex(&Sha256::digest(content)) };
             for step in [1000, 64 * 1024, limits::HASH_BLOCK, usize::MAX] {
                 for helpers in [helpers(0, LONG), helpers(1, LONG), helpers(1, Duration::ZERO)] {
                     let may = helpers.max > 0 && length >= SPARED;
                     let stays = helpers.patience == LONG;
-                    let mut hasher = Hasher::new(Algorithm::Sha1, helpers);
+                    let mut hasher = Hasher::new(Algorithm::Sha1AndSha256, helpers);
                     content.chunks(step).for_each(|part| hasher.update(part));
                     assert!(!stays || is_apart(&hasher) == may, "{length} {step}");
                     assert_eq!(hasher.finish(), expected, "{length} {step}");
@@ -246,13 +267,13 @@ mod tests {
     }
 
     #[test]
-    fn sha_256_is_another_hash() {
+    fn sha_256_may_be_made_alone() {
         let large = large();
         let mut hasher = Hasher::new(Algorithm::Sha256, helpers(1, LONG));
         large.chunks(1000).for_each(|part| hasher.update(part));
         assert!(is_apart(&hasher));
-        let expected: String = Sha256::digest(&large).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hasher.finish(), expected);
+        let expected = hex(&Sha256::digest(&large));
+        assert_eq!(hasher.finish(), Digests { first: expected.clone(), sha256: expected });
     }
 
     fn await_idle(helpers: &Helpers) {
@@ -264,7 +285,7 @@ mod tests {
     #[test]
     fn no_more_threads_hash_than_may() {
         let (large, helpers) = (large(), helpers(1, LONG));
-        let mut hashers = [(); 3].map(|()| Hasher::new(Algorithm::Sha1, helpers.clone()));
+        let mut hashers = [(); 3].map(|()| Hasher::new(Algorithm::Sha1AndSha256, helpers.clone()));
         hashers.iter_mut().for_each(|hasher| hasher.update(&large));
         assert_eq!(hashers.each_ref().map(is_apart), [true, false, false]);
         let [first, mut second, mut third] = hashers;
@@ -281,7 +302,7 @@ mod tests {
     #[test]
     fn who_sends_slowly_leaves_the_thread_to_others() {
         let (large, helpers) = (large(), helpers(1, Duration::from_millis(1)));
-        let [mut slow, mut other] = [(); 2].map(|()| Hasher::new(Algorithm::Sha1, helpers.clone()));
+        let [mut slow, mut other] = [(); 2].map(|()| Hasher::new(Algorithm::Sha1AndSha256, helpers.clone()));
         slow.update(&large);
         assert!(is_apart(&slow));
         await_idle(&helpers);

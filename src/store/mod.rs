@@ -3,13 +3,18 @@
 //! [`Files`] keeps complete files, [`Uploads`] those that come; [`Metadata`] is what the rest of the server asks of a
 //! database. `operations` writes each of these operations once, over an [`Engine`]: `postgres` or `sqlite`.
 
+mod block_table;
 mod columns;
 #[cfg(test)]
 mod conformance;
 mod directory;
 mod engine;
+mod epochs;
 #[cfg(test)]
 pub(crate) mod faulty;
+#[cfg(test)]
+mod file_conformance;
+mod file_table;
 mod files;
 mod hash;
 mod identity;
@@ -36,8 +41,11 @@ mod upload_table;
 mod value;
 mod walk;
 
+pub use self::block_table::{Block, BlockTable};
 pub use self::directory::{Directory, storage_error};
 pub use self::engine::{Change, Engine, Session, WriteError};
+pub use self::epochs::EpochTable;
+pub use self::file_table::{FileFilter, FilePlace, FileRow, FileSum, FileTable};
 pub use self::files::{FileList, Files, Listed, Published, StoredFile};
 pub use self::hash::Algorithm;
 pub use self::identity::{DatabaseState, Identity, Match, StoreId};

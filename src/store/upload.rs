@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::directory::{failure, removal};
-use super::hash::{Algorithm, Hasher, Helpers};
+use super::hash::{Algorithm, Digests, Hasher, Helpers};
 use super::walk;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -40,9 +40,10 @@ impl Uploads {
         Ok(Self { root, sync, helpers: Helpers::new() })
     }
 
-    /// Begins an upload of at most `limit` bytes, of which the first `threshold` are held in memory. Its digest is a SHA-1.
+    /// Begins an upload of at most `limit` bytes, of which the first `threshold` are held in memory. Its digest is a SHA-1, and
+    /// its SHA-256 is made, too.
     pub fn begin(&self, limit: u64, threshold: usize) -> Upload {
-        self.begin_with(Algorithm::Sha1, limit, threshold)
+        self.begin_with(Algorithm::Sha1AndSha256, limit, threshold)
     }
 
     /// The same, with a digest of this kind.
@@ -128,7 +129,7 @@ impl Upload {
 
     /// Ends the upload without keeping it; gives its digest in lower-case hexadecimal.
     pub fn into_digest(self) -> String {
-        self.hasher.finish()
+        self.hasher.finish().first
     }
 
     /// Ends the upload: everything is in its temporary file and on the disk.
@@ -137,7 +138,7 @@ impl Upload {
         if self.sync {
             temporary.file.sync().map_err(failure)?;
         }
-        Ok(Sealed { temporary, size: self.size, digest: self.hasher.finish(), head: self.head })
+        Ok(Sealed { temporary, size: self.size, digests: self.hasher.finish(), head: self.head })
     }
 
     /// Takes out the temporary file, with everything so far in it.
@@ -205,7 +206,7 @@ impl Write for Upload {
 pub struct Sealed {
     pub(super) temporary: Temporary,
     size: u64,
-    digest: String,
+    digests: Digests,
     head: Vec<u8>,
 }
 
@@ -217,7 +218,12 @@ impl Sealed {
 
     /// The hash of its bytes, in lower-case hexadecimal.
     pub fn digest(&self) -> &str {
-        &self.digest
+        &self.digests.first
+    }
+
+    /// The SHA-256 of its bytes, in lower-case hexadecimal.
+    pub fn sha256(&self) -> &str {
+        &self.digests.sha256
     }
 
     /// Its first [`limits::SNIFF_BYTES`] bytes, or all if they are fewer.

@@ -1,17 +1,19 @@
-//! The cases of uploads and of tokens' keys that every metadata store must pass, on each engine.
+//! The cases of uploads, of tokens' keys and of epochs that every metadata store must pass, on each engine.
 
 use std::sync::Barrier;
 
 use super::conformance::media;
-use super::{Metadata, SecretTable, StoredSecret, UploadInsert, UploadLookup, UploadTable, UsageKind};
+use super::{
+    EpochTable, Metadata, SecretTable, StoredSecret, UploadInsert, UploadLookup, UploadTable, UsageKind,
+};
 use crate::clock::Timestamp;
 use crate::limits;
 use crate::model::{Purpose, Quotas, UploadFile, UploadId, UploadLimits, UploadQuota, Uploaded};
 use crate::secret::Secret;
 
 /// What a case needs of a store with an empty database.
-pub(super) trait Tables: Metadata + UploadTable + SecretTable {}
-impl<T: Metadata + UploadTable + SecretTable> Tables for T {}
+pub(super) trait Tables: Metadata + UploadTable + SecretTable + EpochTable {}
+impl<T: Metadata + UploadTable + SecretTable + EpochTable> Tables for T {}
 
 /// A store with an empty database.
 pub(super) trait UploadBench {
@@ -40,6 +42,7 @@ macro_rules! upload_suite {
             files_that_must_go_are_noted_with_their_rows
             rows_of_uploads_are_read_in_pages
             the_first_key_of_a_day_wins
+            a_revocation_raises_the_epoch_of_one_user
         );
     };
     ($bench:expr; $($case:ident)*) => {
@@ -416,4 +419,16 @@ pub(super) fn the_first_key_of_a_day_wins(bench: &impl UploadBench) {
     tables.remove_secrets("slot", 2).unwrap();
     assert_eq!(tables.secrets("slot").unwrap(), [secret(2, "third")]);
     assert_eq!(tables.secrets("ticket").unwrap(), [secret(1, "other")]);
+}
+
+pub(super) fn a_revocation_raises_the_epoch_of_one_user(bench: &impl UploadBench) {
+    let tables = bench.tables();
+    let (alice, bob) = ("alice@example.org".parse().unwrap(), "zo\u{e9}@example.org".parse().unwrap());
+    assert_eq!(tables.epoch(&alice).unwrap(), 0);
+    for epoch in 1..=3 {
+        tables.raise_epoch(&alice).unwrap();
+        assert_eq!((tables.epoch(&alice).unwrap(), tables.epoch(&bob).unwrap()), (epoch, 0));
+    }
+    tables.raise_epoch(&bob).unwrap();
+    assert_eq!((tables.epoch(&alice).unwrap(), tables.epoch(&bob).unwrap()), (3, 1));
 }

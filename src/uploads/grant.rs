@@ -9,7 +9,7 @@ use super::slot_token::SlotTerms;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::limits;
-use crate::model::{BareJid, Purpose, UploadId};
+use crate::model::{BareJid, Purpose, Refusal, UploadId};
 
 impl Slots for UploadService {
     fn is_enabled(&self) -> bool {
@@ -23,6 +23,9 @@ impl Slots for UploadService {
     fn decide_from_memory(&self, request: &SlotRequest) -> Result<(), SlotRefusal> {
         let settings = self.settings();
         check_sender(&settings, &request.owner)?;
+        if self.blocks.is_known_blocked(&request.owner) {
+            return Err(sender_refused());
+        }
         check_size(&settings, request.size)?;
         slot_name(&request.name).ok_or_else(|| bad_request("The file needs a name."))?;
         if request.expire_before.is_some_and(|stamp| stamp <= self.clock.now()) {
@@ -33,6 +36,10 @@ impl Slots for UploadService {
 
     fn grant(&self, request: SlotRequest) -> Result<Slot, SlotRefusal> {
         self.decide_from_memory(&request)?;
+        self.check_blocked(&request.owner).map_err(|refusal| match refusal {
+            Refusal::SenderRefused => sender_refused(),
+            other => unavailable(other),
+        })?;
         let settings = self.settings();
         let name = slot_name(&request.name).ok_or_else(|| bad_request("The file needs a name."))?;
         let terms = self.terms(&settings, &request, &name);
@@ -96,9 +103,13 @@ fn check_sender(settings: &Settings, owner: &BareJid) -> Result<(), SlotRefusal>
         return Err(SlotRefusal::Forbidden { text: "This server takes no uploads.".to_owned() });
     }
     if named(&settings.deny) || !named(&settings.allow) {
-        return Err(SlotRefusal::Forbidden { text: "You may not upload files to this server.".to_owned() });
+        return Err(sender_refused());
     }
     Ok(())
+}
+
+fn sender_refused() -> SlotRefusal {
+    SlotRefusal::Forbidden { text: "You may not upload files to this server.".to_owned() }
 }
 
 fn check_size(settings: &Settings, size: u64) -> Result<(), SlotRefusal> {
@@ -124,7 +135,10 @@ fn bad_request(text: &str) -> SlotRefusal {
 
 /// The text of the error stays in the log.
 fn failed(error: Error) -> SlotRefusal {
-    let refusal = crate::model::Refusal::from(error);
+    unavailable(Refusal::from(error))
+}
+
+fn unavailable(refusal: Refusal) -> SlotRefusal {
     log::debug!("a slot was refused: {refusal}");
     SlotRefusal::Failed { text: "The server can't take uploads at the moment; try again later.".to_owned() }
 }

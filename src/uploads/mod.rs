@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod anomalies;
+mod blocks;
 mod external;
 mod fsck;
 mod grant;

@@ -221,8 +221,11 @@ impl UploadService {
     /// Refuses a file whose sender may send none, or that would be gone at once.
     fn check_terms(&self, terms: &Terms) -> Result<(), Refusal> {
         let now = self.clock.now();
-        if terms.owner.as_ref().is_some_and(|owner| self.is_denied(owner)) {
-            return Err(Refusal::SenderRefused);
+        if let Some(owner) = &terms.owner {
+            if self.is_denied(owner) {
+                return Err(Refusal::SenderRefused);
+            }
+            self.check_blocked(owner)?;
         }
         let over = |time: Option<Timestamp>| time.is_some_and(|time| time <= now);
         if over(terms.expires) || over(terms.closes) { Err(Refusal::SlotEnded) } else { Ok(()) }

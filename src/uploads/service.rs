@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use super::blocks::Blocks;
 use super::reservations::Reservations;
 use super::settings::Settings;
 use super::slot_token::SLOTS;
@@ -12,7 +13,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::model::{BareJid, UploadId, Uploaded};
-use crate::store::{SecretTable, StoredFile, UploadFiles, UploadLookup, UploadTable, Uploads};
+use crate::store::{BlockTable, SecretTable, StoredFile, UploadFiles, UploadLookup, UploadTable, Uploads};
 use crate::tokens::Keys;
 
 /// Where the service keeps what it has.
@@ -21,6 +22,8 @@ pub struct Stores {
     pub table: Arc<dyn UploadTable>,
     /// The keys of tokens.
     pub secrets: Arc<dyn SecretTable>,
+    /// The blocked users.
+    pub blocks: Arc<dyn BlockTable>,
     /// The files.
     pub files: Box<dyn UploadFiles>,
     /// Where files are until they are complete.
@@ -33,6 +36,7 @@ pub struct UploadService {
     pub(super) files: Box<dyn UploadFiles>,
     pub(super) incoming: Uploads,
     pub(super) keys: Keys,
+    pub(super) blocks: Blocks,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) reservations: Arc<Reservations>,
     settings: RwLock<Arc<Settings>>,
@@ -45,11 +49,12 @@ pub struct UploadService {
 impl UploadService {
     /// A service that is closed: what needs the database fails as [`Kind::Unavailable`] until [`UploadService::open`].
     pub fn new(stores: Stores, clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        let Stores { table, secrets, files, incoming } = stores;
+        let Stores { table, secrets, blocks, files, incoming } = stores;
         Self {
             table,
             files,
             incoming,
+            blocks: Blocks::new(blocks),
             keys: Keys::new(SLOTS, secrets, Arc::clone(&clock)),
             reservations: Arc::new(Reservations::new(Arc::clone(&clock))),
             clock,

@@ -76,6 +76,7 @@ impl Bench {
         let (clock, store) = (Arc::new(HandClock::default()), Arc::new(store));
         let stores = Stores {
             table: Arc::clone(&store) as _,
+            blocks: Arc::clone(&store) as _,
             secrets: store,
             files: Box::new(UploadDirectory::open(scratch.path(), sync).unwrap()),
             incoming: Uploads::open(scratch.path(), sync).unwrap(),
@@ -83,6 +84,12 @@ impl Bench {
         let service = Arc::new(UploadService::new(stores, Arc::clone(&clock) as _, settings));
         service.open();
         Self { service, clock, scratch }
+    }
+
+    /// The service of a process that starts with these files and this database.
+    pub(super) fn restarted(self, settings: Settings) -> Self {
+        let path = self.scratch.join("metadata.sqlite");
+        Self::with(self.scratch, Store::new(Sqlite::new(&path, false)), settings, false)
     }
 
     pub(super) fn grant(&self, request: SlotRequest) -> Result<Granted, SlotRefusal> {

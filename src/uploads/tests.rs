@@ -440,15 +440,41 @@ fn a_slot_costs_no_write_to_the_disk() {
 }
 
 #[test]
+fn a_blocked_user_gets_no_slot_and_no_put_of_theirs_commits() {
+    let bench = Bench::new(settings());
+    let (alice, admin) = ("alice@example.org".parse().unwrap(), "admin@example.org".parse().unwrap());
+    let (begun, unused) = (bench.slot(3), bench.slot(3));
+    let mut under_way = bench.service.begin(begun.target(), Some(3)).unwrap();
+    under_way.write_all(b"one").unwrap();
+    assert!(bench.service.block(&alice, &admin, bench.clock.now()).unwrap());
+    assert!(!bench.service.block(&alice, &admin, bench.clock.now()).unwrap());
+    assert_eq!(bench.service.commit(under_way), Err(Refusal::SenderRefused));
+    assert_eq!(bench.service.begin(unused.target(), Some(3)).err(), Some(Refusal::SenderRefused));
+    let refused = SlotRefusal::Forbidden { text: "You may not upload files to this server.".to_owned() };
+    assert_eq!(bench.service.decide_from_memory(&request(3)), Err(refused.clone()));
+    assert_eq!(bench.grant(request(3)).err(), Some(refused.clone()));
+    assert!(bench.files().is_empty());
+    let bob = SlotRequest { owner: "bob@example.org".parse().unwrap(), ..request(3) };
+    bench.put(&bench.grant(bob).unwrap(), b"two").unwrap();
+
+    // A server that starts anew knows it from the table alone.
+    let bench = bench.restarted(settings());
+    assert_eq!(bench.service.decide_from_memory(&request(3)), Ok(()), "memory does not know it yet");
+    assert_eq!(bench.grant(request(3)).err(), Some(refused));
+    assert!(bench.service.unblock(&alice).unwrap() && !bench.service.unblock(&alice).unwrap());
+    bench.store(b"one");
+}
+
+#[test]
 fn nothing_is_decided_before_the_schema_is_known() {
     let bench = Bench::new(settings());
     let slot = bench.slot(1);
+    let sqlite = crate::store::Sqlite::new(&bench.scratch.join("metadata.sqlite"), false);
+    let store = Arc::new(crate::store::Store::new(sqlite));
     let stores = Stores {
         table: Arc::clone(&bench.service.table),
-        secrets: Arc::new(crate::store::Store::new(crate::store::Sqlite::new(
-            &bench.scratch.join("metadata.sqlite"),
-            false,
-        ))),
+        blocks: Arc::clone(&store) as _,
+        secrets: store,
         files: Box::new(crate::store::UploadDirectory::open(bench.scratch.path(), false).unwrap()),
         incoming: bench.service.incoming.clone(),
     };

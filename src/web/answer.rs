@@ -87,6 +87,7 @@ mod tests {
             last_updated: Timestamp::from_micros(1_390_500_001_500_000),
             extension: Some("jpg".to_owned()),
             sha1: "bc46".to_owned(),
+            sha256: None,
             size: 60892,
             length: Some(1),
             height: Some(312),

@@ -118,6 +118,7 @@ mod tests {
             last_updated: Timestamp::from_micros(0),
             extension: None,
             sha1: String::new(),
+            sha256: None,
             size: 0,
             length: None,
             height: None,

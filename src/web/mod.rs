@@ -11,25 +11,30 @@ mod delete;
 mod download;
 mod list;
 mod metadata;
+mod paid;
+mod question;
 mod route;
+mod sender;
+mod ticket;
 mod update;
 mod upload;
 
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use crate::access::{
-    Credentials, Decision, Granted, Intent, Item, Request, RequestId, SharedGate, credentials,
-};
+use crate::access::{Decision, Granted, RequestId, SharedGate};
 use crate::http::cors::Cors;
-use crate::http::{Exchange, Response, Service, target};
+use crate::http::{Exchange, Response, Service};
 use crate::media::{Library, Name};
 use crate::metrics;
-use crate::model::{BareJid, Channel, Media, MediaId, Method, Need, Refusal};
-
+use crate::model::{BareJid, Channel, Media, MediaId, Method, Refusal};
+use crate::tickets::TicketService;
 use crate::uploads::UploadService;
 use metadata::metadata;
+use paid::{PaidHead, PaidHeads};
 use route::{Action, Misrouted, Route, route};
+use sender::Proof;
+use ticket::TicketTerms;
 
 /// The settings of the routes.
 #[derive(Clone, Debug)]
@@ -48,6 +53,8 @@ pub struct Settings {
 pub struct Web {
     library: Arc<Library>,
     uploads: Arc<UploadService>,
+    tickets: Arc<TicketService>,
+    heads: PaidHeads,
     door: Arc<SharedGate<Parked>>,
     settings: RwLock<Arc<Settings>>,
 }
@@ -57,8 +64,14 @@ pub struct Parked {
     exchange: Exchange,
     channel: Channel,
     action: Action,
+    /// What it says of its sender.
+    proof: Proof,
     /// The media that the gate is asked about.
     meant: Option<MediaId>,
+    /// What is asked for of a ticket.
+    terms: Option<TicketTerms>,
+    /// The HEAD that it is, if it pays for a GET once it is confirmed.
+    head: Option<PaidHead>,
 }
 
 impl Service for Web {
@@ -70,6 +83,9 @@ impl Service for Web {
         if let Some(route) = by_slot::route(exchange.method(), exchange.path()) {
             return self.by_slot(exchange, route);
         }
+        if let Some(confinement) = sender::confinement(&exchange) {
+            exchange.confine(confinement);
+        }
         match route(exchange.method(), exchange.path()) {
             Ok(Route::Options(allow)) => {
                 exchange.note_route(metrics::Route::Options);
@@ -77,7 +93,8 @@ impl Service for Web {
             }
             Ok(Route::Channel(channel, action)) => {
                 exchange.note_route(action.name());
-                self.begin(Parked { exchange, channel, action, meant: None });
+                let proof = Proof::of(&exchange);
+                self.begin(Parked { exchange, channel, action, proof, meant: None, terms: None, head: None });
             }
             Err(Misrouted { refusal, allow }) => {
                 let response = Response::refusal(refusal);
@@ -94,20 +111,24 @@ impl Service for Web {
 impl Parked {
     /// Goes on where it may wait for its body, the disk or the database.
     fn leave_turn(self, go_on: impl FnOnce(Self) + Send + 'static) {
-        let Self { exchange, channel, action, meant } = self;
-        exchange.leave_turn(move |exchange| go_on(Self { exchange, channel, action, meant }));
+        let Self { exchange, channel, action, proof, meant, terms, head } = self;
+        exchange.leave_turn(move |exchange| {
+            go_on(Self { exchange, channel, action, proof, meant, terms, head });
+        });
     }
 }
 
 impl Web {
-    /// The service over this library and these uploads, behind this door.
+    /// The service over this library, these uploads and these tickets, behind this door.
     pub fn new(
         library: Arc<Library>,
         uploads: Arc<UploadService>,
+        tickets: Arc<TicketService>,
         door: Arc<SharedGate<Parked>>,
         settings: Settings,
     ) -> Self {
-        Self { library, uploads, door, settings: RwLock::new(Arc::new(settings)) }
+        let settings = RwLock::new(Arc::new(settings));
+        Self { library, uploads, tickets, heads: PaidHeads::new(), door, settings }
     }
 
     /// Other settings for the answers to come.
@@ -141,10 +162,11 @@ impl Web {
         self.go_on(parked, decision);
     }
 
-    /// Asks the gate. Whose media it is must be looked up before, where that matters.
+    /// Asks the gate. What it must be told is looked up before: whose media it is, whether a ticket counts, or what is asked
+    /// for of a ticket.
     fn begin(self: Arc<Self>, parked: Parked) {
-        let modifies = matches!(parked.action, Action::Update(_) | Action::Delete(_));
-        if modifies && credentials(&parked.exchange).is_ok() {
+        let asks_first = matches!(parked.action, Action::Update(_) | Action::Delete(_) | Action::Ticket(_));
+        if self.must_verify(&parked.proof) || (asks_first && parked.proof.is_readable()) {
             parked.leave_turn(move |parked| self.ask(parked));
         } else {
             self.ask(parked);
@@ -176,6 +198,9 @@ impl Web {
         };
         if let Granted::Owned(user) = &granted {
             parked.exchange.note_user(user);
+            if let Some(head) = parked.head.take() {
+                self.heads.pay(head, user.clone());
+            }
         }
         if let Some(media) = self.known_media(&parked) {
             return self.perform(parked, &granted, Some(&media));
@@ -192,52 +217,6 @@ impl Web {
         (is_metadata || self.is_ready(&media, &parked.exchange)).then_some(media)
     }
 
-    /// The question to the gate; `None` if everybody may do this.
-    fn need(&self, parked: &mut Parked) -> Result<Option<Request>, Refusal> {
-        let Parked { exchange, channel, action, meant } = parked;
-        let reads = matches!(action, Action::List | Action::Download(_) | Action::Metadata(_));
-        if reads && self.door.is_public(channel) {
-            return Ok(None);
-        }
-        // Before anything else is said of the request or its channel.
-        if !self.door.serves(channel) {
-            return Err(Refusal::NotServed);
-        }
-        if matches!(action, Action::Download(Name::Avatar) | Action::Metadata(Name::Avatar)) {
-            return Ok(None);
-        }
-        let credentials = credentials(exchange);
-        if let Ok(credentials) = &credentials {
-            exchange.note_claimed(credentials.jid());
-        }
-        let need = match action {
-            Action::List | Action::Download(_) | Action::Metadata(_) => Need::Read,
-            Action::Upload | Action::SetAvatar => Need::Publish,
-            Action::Update(name) | Action::Delete(name) => {
-                // A request without credentials is refused, whatever the author.
-                let media = if credentials.is_ok() { self.library.find(channel, name)? } else { None };
-                *meant = media.as_ref().map(|media| media.id.clone());
-                Need::Modify { author: media.and_then(|media| media.author.parse().ok()) }
-            }
-        };
-        if credentials.is_ok() && matches!(action, Action::Upload | Action::SetAvatar | Action::Update(_)) {
-            // Nobody is asked to confirm what can't succeed.
-            self.check_form(exchange)?;
-        }
-        let url = self.confirmed_url(exchange);
-        Ok(Some(Request {
-            channel: channel.clone(),
-            need,
-            credentials,
-            client: limited_client(exchange),
-            method: exchange.method(),
-            intent: intent(action, meant.as_ref()),
-            address: exchange.client().limited.then(|| exchange.client().address),
-            origin: foreign_origin(exchange.header("Origin"), &url),
-            url,
-        }))
-    }
-
     /// The media of this name. An avatar may have been replaced while the gate waited: what was granted, perhaps to
     /// the uploader of the old one, does not count for the new one.
     fn asked_about(&self, channel: &Channel, name: &Name, meant: Option<&MediaId>) -> Result<Media, Refusal> {
@@ -246,15 +225,6 @@ impl Web {
             return Err(Refusal::PreconditionFailed);
         }
         Ok(media)
-    }
-
-    /// The URL that the sender is asked to confirm: never with the query, which may hold credentials.
-    fn confirmed_url(&self, exchange: &Exchange) -> String {
-        let path = exchange.path();
-        match &self.settings().endpoint {
-            Some(endpoint) => format!("{endpoint}{path}"),
-            None => format!("{}://{}{path}", exchange.scheme(), exchange.host().unwrap_or("localhost")),
-        }
     }
 
     /// Performs the action and answers; `known` is the media that it reads, if that is known already.
@@ -269,11 +239,14 @@ impl Web {
         granted: &Granted,
         known: Option<&Arc<Media>>,
     ) -> Result<Response, Refusal> {
-        let Parked { exchange, channel, action, meant } = parked;
+        let Parked { exchange, channel, action, meant, terms, .. } = parked;
         let read = |name: &Name| match known {
             Some(media) => Ok(Arc::clone(media)),
             None => self.library.find_to_read(channel, name)?.ok_or(Refusal::NoSuchMedia),
         };
+        if matches!(action, Action::Upload | Action::SetAvatar | Action::Update(_)) {
+            self.uploads.check_blocked(user(granted)?)?;
+        }
         match action {
             Action::List => self.list(channel, exchange.query(), granted),
             Action::Download(name) => self.download(exchange, &*read(name)?, name, granted),
@@ -282,12 +255,17 @@ impl Web {
             Action::SetAvatar => self.upload(exchange, channel, user(granted)?, true),
             Action::Update(name) => self.update(exchange, &self.asked_about(channel, name, meant.as_ref())?),
             Action::Delete(name) => self.delete(exchange, &self.asked_about(channel, name, meant.as_ref())?),
+            Action::Ticket(scope) => {
+                let terms = terms.as_ref().ok_or(Refusal::Internal)?;
+                self.ticket(channel, user(granted)?, *scope, terms)
+            }
         }
     }
 
     /// Sends the answer, with what every answer has.
     fn answer(&self, exchange: Exchange, answer: Result<Response, Refusal>) {
         let (settings, origin) = (self.settings(), exchange.header("Origin"));
+        let challenge = sender::bearer_challenge(&exchange, answer.as_ref().err().copied());
         let mut response =
             answer.unwrap_or_else(|refusal| Response::refusal_of(refusal, settings.component.as_str()));
         let fields = match exchange.method() {
@@ -296,6 +274,9 @@ impl Web {
         };
         for (name, value) in fields {
             response = response.header(name, value);
+        }
+        if let Some(challenge) = challenge.filter(|_| response.status() == 401) {
+            response = response.set("WWW-Authenticate", challenge);
         }
         exchange.answer(response);
     }
@@ -322,11 +303,6 @@ fn give_up(door: &Weak<SharedGate<Parked>>, ticket: RequestId) {
     }
 }
 
-fn credentials(exchange: &Exchange) -> Result<Credentials, Refusal> {
-    let auth = target::parameter(exchange.query(), "auth");
-    credentials::from_request(auth.as_deref(), exchange.header("Authorization"))
-}
-
 /// Names the reason of a gate's refusal in the access line: operators ask why, and who was asked.
 fn note_outcome(exchange: &mut Exchange, refusal: Refusal) {
     let outcome = match refusal {
@@ -342,63 +318,10 @@ fn note_outcome(exchange: &mut Exchange, refusal: Refusal) {
     exchange.note_refused(outcome);
 }
 
-/// What the user is told that the request does.
-fn intent(action: &Action, media: Option<&MediaId>) -> Intent {
-    let item = |name: &Name| match (name, media) {
-        (Name::Avatar, _) => Item::Avatar,
-        (Name::Id(_), Some(id)) => Item::Media(id.clone()),
-        (Name::Id(_), None) => Item::Unknown,
-    };
-    match action {
-        Action::List => Intent::List,
-        Action::Download(_) | Action::Metadata(_) => Intent::Read,
-        Action::Upload => Intent::Upload,
-        Action::SetAvatar => Intent::SetAvatar,
-        Action::Update(name) => Intent::Update(item(name)),
-        Action::Delete(name) => Intent::Delete(item(name)),
-    }
-}
-
-/// The origin of the page that sends a request (RFC 6454), unless it is the one of this URL.
-fn foreign_origin(origin: Option<&str>, url: &str) -> Option<String> {
-    let authority = url.find("://").map_or(0, |at| at + 3);
-    let end = url[authority..].find('/').map_or(url.len(), |at| authority + at);
-    origin.filter(|origin| !origin.eq_ignore_ascii_case(&url[..end])).map(str::to_owned)
-}
-
-/// The network that limits apply to; a trusted proxy that names no client is not limited.
-fn limited_client(exchange: &Exchange) -> Option<std::net::IpAddr> {
-    let client = exchange.client();
-    client.limited.then(|| client.network())
-}
-
 /// The user of an action that the gate lets nobody do unnamed.
 fn user(granted: &Granted) -> Result<&BareJid, Refusal> {
     match granted {
         Granted::Owned(user) => Ok(user),
         Granted::Public => Err(Refusal::Internal),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_origin_of_the_endpoint_is_not_foreign() {
-        let url = "https://media.example.com:8443/files/room@example.com";
-        for (origin, foreign) in [
-            (None, false),
-            (Some("https://media.example.com:8443"), false),
-            (Some("HTTPS://Media.example.com:8443"), false),
-            (Some("https://media.example.com"), true),
-            (Some("http://media.example.com:8443"), true),
-            (Some("https://media.example.com:84"), true),
-            (Some("https://evil.example"), true),
-            (Some("null"), true),
-            (Some(""), true),
-        ] {
-            assert_eq!(foreign_origin(origin, url).as_deref(), origin.filter(|_| foreign), "{origin:?}");
-        }
     }
 }

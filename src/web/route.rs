@@ -4,6 +4,7 @@ use crate::http::target;
 use crate::media::Name;
 use crate::metrics;
 use crate::model::{Channel, Method, Refusal};
+use crate::tickets::Scope;
 
 /// Where a request leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,7 @@ pub(super) enum Action {
     Metadata(Name),
     Update(Name),
     Delete(Name),
+    Ticket(Scope),
 }
 
 impl Action {
@@ -37,7 +39,13 @@ impl Action {
             Self::Metadata(_) => metrics::Route::Metadata,
             Self::Update(_) => metrics::Route::Update,
             Self::Delete(_) => metrics::Route::Delete,
+            Self::Ticket(_) => metrics::Route::Ticket,
         }
+    }
+
+    /// Whether it only reads.
+    pub fn reads(&self) -> bool {
+        matches!(self, Self::List | Self::Download(_) | Self::Metadata(_))
     }
 }
 
@@ -63,6 +71,8 @@ const MEDIA_METHODS: &str = "GET, HEAD, POST, DELETE, OPTIONS";
 const AVATAR_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 /// The methods of `/{channel}/{id}/metadata`.
 const METADATA_METHODS: &str = "GET, HEAD, OPTIONS";
+/// The methods of `/{channel}/ticket/{scope}`.
+const TICKET_METHODS: &str = "POST, OPTIONS";
 
 /// The route of a request. The path is percent-decoded here, once.
 pub(super) fn route(method: Method, path: &str) -> Result<Route, Misrouted> {
@@ -78,6 +88,10 @@ pub(super) fn route(method: Method, path: &str) -> Result<Route, Misrouted> {
             (allow, on_media(method, name)?)
         }
         [_, id, last] if last == "metadata" => (METADATA_METHODS, on_metadata(method, name(id)?)),
+        [_, ticket, scope] if ticket == "ticket" => {
+            let scope = Scope::from_name(scope).ok_or(Refusal::NoSuchRoute)?;
+            (TICKET_METHODS, (method == Method::Post).then_some(Action::Ticket(scope)))
+        }
         _ => return Err(Refusal::NoSuchRoute.into()),
     };
     let channel = segments[0].parse::<Channel>().map_err(|_| Refusal::BadChannel)?;
@@ -155,6 +169,17 @@ mod tests {
             (Get, "/a@b/X1/metadata", Ok(Action::Metadata(id("X1")))),
             (Post, "/a@b/X1/metadata", Err(405)),
             (Get, "/a@b/X1/other", Err(404)),
+            (Post, "/a@b/ticket/read", Ok(Action::Ticket(Scope::Read))),
+            (Post, "/a@b/ticket/po%73t", Ok(Action::Ticket(Scope::Post))),
+            (Get, "/a@b/ticket/read", Err(405)),
+            (Delete, "/a@b/ticket/read", Err(405)),
+            (Post, "/a@b/ticket/Read", Err(404)),
+            (Post, "/a@b/ticket/", Err(404)),
+            (Post, "/a@b/ticket/read/", Err(404)),
+            (Post, "/nobody/ticket/read", Err(400)),
+            (Get, "/a@b/ticket", Ok(Action::Download(id("ticket")))),
+            (Get, "/a@b/ticket/metadata", Ok(Action::Metadata(id("ticket")))),
+            (Options, "/a@b/ticket/read", Err(200)),
             (Other, "/a@b/X1", Err(405)),
             (Get, "/", Err(404)),
             (Get, "/a@b/", Err(404)),
@@ -177,6 +202,7 @@ mod tests {
     fn every_address_says_what_it_allows() {
         assert_eq!(route(Method::Options, "/a@b/X"), Ok(Route::Options(MEDIA_METHODS)));
         assert_eq!(route(Method::Put, "/a@b/X").unwrap_err().allow, Some(MEDIA_METHODS));
+        assert_eq!(route(Method::Get, "/a@b/ticket/post").unwrap_err().allow, Some(TICKET_METHODS));
         assert_eq!(route(Method::Other, "/a@b/avatar").unwrap_err().allow, Some(AVATAR_METHODS));
     }
 

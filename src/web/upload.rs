@@ -19,6 +19,8 @@ impl Web {
     ) -> Result<Response, Refusal> {
         self.library.check_room(channel, author, least_data(exchange, avatar))?;
         let (form, sealed) = self.receive(exchange)?;
+        // The body may have taken hours.
+        self.uploads.check_blocked(author)?;
         let new = describe(&form, sealed.head(), channel, author, avatar)?;
         let media = self.library.add(sealed, new)?;
         let last = if avatar { "avatar" } else { media.id.as_str() };

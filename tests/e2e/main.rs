@@ -30,6 +30,7 @@ mod links;
 mod load;
 mod manual;
 mod moving;
+mod nodes;
 mod original;
 mod pooler;
 mod previews;
@@ -46,6 +47,7 @@ mod smuggling;
 mod starving;
 #[path = "../support/mod.rs"]
 mod support;
+mod tickets;
 mod upload_clients;
 mod uploads;
 mod waiting;

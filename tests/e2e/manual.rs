@@ -49,7 +49,7 @@ fn its_curl_lines_do_what_they_say() {
     let (status, printed) = run(&["sh", "-euxc", &format!("cd '{folder}'\n{script}")]);
     assert_eq!(status, 0, "{script}\n{printed}");
     let methods: Vec<_> = user.confirms().into_iter().map(|confirm| confirm.method).collect();
-    assert_eq!(methods, ["POST", "POST", "PUT", "DELETE"], "reading a public channel asks nobody");
+    assert_eq!(methods, ["POST", "POST", "POST", "PUT", "DELETE"], "reading a public channel asks nobody");
     assert!(printed.contains("Media deleted!"), "{printed}");
 }
 

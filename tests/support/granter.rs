@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use media_server::clock::SystemClock;
 use media_server::config::{Config, Database, Places};
-use media_server::store::{Postgres, SecretTable, Sqlite, Store, UploadDirectory, UploadTable, Uploads};
+use media_server::store::{Engine, Postgres, Sqlite, Store, UploadDirectory, Uploads};
 use media_server::uploads::{Settings, Slot, SlotRefusal, SlotRequest, Slots, Stores, UploadService};
 
 /// Grants slots for a server, with its settings.
@@ -18,24 +18,13 @@ impl Granter {
         let source = places.read(|_| Ok(Vec::new())).expect("the server reads it, too");
         let (config, _) = Config::read(&source).expect("the server reads it, too");
         let root = &config.storage.root;
-        let stores = |table: Arc<dyn UploadTable>, secrets: Arc<dyn SecretTable>| Stores {
-            table,
-            secrets,
-            files: Box::new(UploadDirectory::open(root, false).expect("the storage is there")),
-            incoming: Uploads::open(root, false).expect("the storage takes files"),
-        };
-        let stores = match &config.database {
-            Database::Sqlite(path) => {
-                let store = Arc::new(Store::new(Sqlite::new(path, false)));
-                stores(Arc::clone(&store) as _, store)
-            }
+        let service = match &config.database {
+            Database::Sqlite(path) => service(&config, Store::new(Sqlite::new(path, false)), endpoint),
             Database::Postgres(settings) => {
-                let store = Arc::new(Store::new(Postgres::new(settings).expect("the server uses it, too")));
-                stores(Arc::clone(&store) as _, store)
+                let engine = Postgres::new(settings).expect("the server uses it, too");
+                service(&config, Store::new(engine), endpoint)
             }
         };
-        let settings = Settings { enabled: true, endpoint: endpoint.to_owned(), ..config.uploads };
-        let service = UploadService::new(stores, Arc::new(SystemClock), settings);
         service.open();
         Self(service)
     }
@@ -49,6 +38,19 @@ impl Granter {
     pub fn slot(&self, name: &str, size: usize, mime_type: &str) -> Slot {
         self.ask(request(name, size, mime_type)).expect("there is a slot")
     }
+}
+
+fn service<E: Engine>(config: &Config, store: Store<E>, endpoint: &str) -> UploadService {
+    let (root, store) = (&config.storage.root, Arc::new(store));
+    let stores = Stores {
+        table: Arc::clone(&store) as _,
+        blocks: Arc::clone(&store) as _,
+        secrets: store,
+        files: Box::new(UploadDirectory::open(root, false).expect("the storage is there")),
+        incoming: Uploads::open(root, false).expect("the storage takes files"),
+    };
+    let settings = Settings { enabled: true, endpoint: endpoint.to_owned(), ..config.uploads.clone() };
+    UploadService::new(stores, Arc::new(SystemClock), settings)
 }
 
 /// A request for such a slot.

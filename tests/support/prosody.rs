@@ -19,6 +19,8 @@ pub const TOPICS: &str = "topics.example.org";
 /// A domain like [`TOPICS`] whose name is in another script, and the same name as the DNS has it.
 pub const IDN_TOPICS: &str = "kanäle.example.org";
 pub const IDN_TOPICS_ASCII: &str = "xn--kanle-ira.example.org";
+/// A plain pubsub service, as Prosody has it, whose nodes are communities of Movim.
+pub const COMMUNITIES: &str = "communities.example.org";
 /// A domain on the same server that is none of the media server's.
 pub const ELSEWHERE: &str = "elsewhere.test";
 /// A component of [`DOMAIN`] that is not connected.

@@ -186,6 +186,8 @@ pub fn properties(port: u16, xmpp: Xmpp, storage: &Path, settings: &[(&str, &str
         ("xmpp.connection.password", PASSWORD),
         ("xmpp.connection.securitymode", "disabled"),
         ("media.storage.root", &root),
+        // Most tests count the files and previews that they made themselves.
+        ("preview.at.upload", "false"),
     ];
     let kept = usual.iter().filter(|(key, _)| !settings.iter().any(|(other, _)| other == key));
     let written = kept.chain(settings).filter(|(_, value)| !value.is_empty());

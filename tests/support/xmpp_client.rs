@@ -197,20 +197,35 @@ impl Client {
         access_model: &str,
         affiliations: &[(&str, &str)],
     ) -> Result<(), String> {
-        let node = escape(&format!("/user/{channel}/posts"));
+        self.create_node(service, &format!("/user/{channel}/posts"), access_model, affiliations)
+    }
+
+    /// Creates a node at a pubsub service, with these affiliations.
+    pub fn create_node(
+        &self,
+        service: &str,
+        node: &str,
+        access_model: &str,
+        affiliations: &[(&str, &str)],
+    ) -> Result<(), String> {
+        let escaped = escape(node);
         let create = format!(
-            "<pubsub xmlns='{PUBSUB}'><create node='{node}'/><configure><x xmlns='jabber:x:data' type='submit'>\
+            "<pubsub xmlns='{PUBSUB}'><create node='{escaped}'/><configure><x xmlns='jabber:x:data' type='submit'>\
              <field var='FORM_TYPE' type='hidden'><value>{PUBSUB}#node_config</value></field>\
              <field var='pubsub#access_model'><value>{access_model}</value></field></x></configure></pubsub>"
         );
         self.must(service, &create)?;
-        affiliations.iter().try_for_each(|(jid, word)| self.set_affiliation(service, channel, jid, word))
+        affiliations.iter().try_for_each(|(jid, word)| self.affiliate(service, node, jid, word))
     }
 
     /// Sets the affiliations of a channel.
     pub fn set_affiliation(&self, service: &str, channel: &str, jid: &str, word: &str) -> Result<(), String> {
-        let node = escape(&format!("/user/{channel}/posts"));
-        let jid = escape(jid);
+        self.affiliate(service, &format!("/user/{channel}/posts"), jid, word)
+    }
+
+    /// Sets an affiliation with a node.
+    fn affiliate(&self, service: &str, node: &str, jid: &str, word: &str) -> Result<(), String> {
+        let (node, jid) = (escape(node), escape(jid));
         let set = format!(
             "<pubsub xmlns='{PUBSUB_OWNER}'><affiliations node='{node}'>\
              <affiliation jid='{jid}' affiliation='{word}'/></affiliations></pubsub>"

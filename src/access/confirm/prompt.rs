@@ -142,6 +142,13 @@ fn deed(intent: &Intent, channel: &Channel) -> String {
         Intent::SetAvatar => format!("set the picture of {channel}"),
         Intent::Update(item) => format!("change the description of {} of {channel}", shown_item(item)),
         Intent::Delete(item) => format!("delete {} of {channel}", shown_item(item)),
+        Intent::Ticket { posts: false, time } => {
+            format!("ask to read all files of {channel} for up to {}", in_words(*time))
+        }
+        Intent::Ticket { posts: true, time } => format!(
+            "ask to read all files of {channel}, to upload files there, and to change and delete your own, for up to {}",
+            in_words(*time)
+        ),
     }
 }
 
@@ -166,7 +173,8 @@ fn shown_channel(channel: &Channel) -> String {
 
 /// Where the request comes from.
 fn source(request: &Request, rule: ConfirmAddress) -> Option<String> {
-    let changes = request.need != Need::Read;
+    // A ticket is worth more than what it is asked for with.
+    let changes = request.need != Need::Read || matches!(request.intent, Intent::Ticket { .. });
     let address = request.address.map(|address| address.to_canonical());
     let address = match rule {
         ConfirmAddress::None => None,
@@ -240,6 +248,15 @@ mod tests {
             (Intent::Delete(media()), "delete the file lETuJi8rPE4IfQrygN6r of room@topics.example.com"),
             (Intent::Delete(Item::Avatar), "delete the picture of room@topics.example.com"),
             (Intent::Delete(Item::Unknown), "delete a file of room@topics.example.com"),
+            (
+                Intent::Ticket { posts: false, time: Duration::from_secs(900) },
+                "ask to read all files of room@topics.example.com for up to 15 minutes",
+            ),
+            (
+                Intent::Ticket { posts: true, time: Duration::from_secs(3600) },
+                "ask to read all files of room@topics.example.com, to upload files there, and to change and delete \
+                 your own, for up to 60 minutes",
+            ),
         ] {
             let body = body(&Request { intent, ..publish() });
             assert_eq!(body.lines().next(), Some(format!("Did you just {deed}?").as_str()));
@@ -288,6 +305,10 @@ mod tests {
                 assert_eq!(source(&request, rule).unwrap_or_default(), expected, "{address} {rule:?}");
             }
         }
+        let address = Some("192.0.2.7".parse().unwrap());
+        let intent = Intent::Ticket { posts: false, time: Duration::from_secs(900) };
+        let ticket = Request { address, intent, ..request(Need::Read) };
+        assert_eq!(source(&ticket, Full).as_deref(), Some("from 192.0.2.7"));
         assert_eq!(source(&publish(), Full), None);
     }
 

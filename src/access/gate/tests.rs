@@ -519,3 +519,67 @@ fn the_reply_timeout_is_bounded() {
     assert_eq!(gate.ask(now, own(Need::Publish), ()).1.len(), 1);
     assert_eq!(gate.tick(now + limits::REPLY_TIME).len(), 1);
 }
+
+/// A request with a ticket of Alice's, or after a HEAD that she confirmed.
+fn known(need: Need) -> Request {
+    Request { known: Some(alice()), credentials: Err(Refusal::NoCredentials), ..request(need) }
+}
+
+#[test]
+fn a_known_user_is_not_asked_but_rights_are_looked_up() {
+    for (word, read, publish) in [
+        ("owner", true, true),
+        ("publisher", true, true),
+        ("member", true, false),
+        ("none", false, false),
+        ("outcast", false, false),
+    ] {
+        let service = FakeService::where_alice_is(word);
+        for (request, allowed) in [(known(Need::Read), read), (known(Need::Publish), publish)] {
+            let mut test = GateTest::with(settings(), &service);
+            test.ask(1, request);
+            test.play(&service);
+            let expected = if allowed { alices() } else { Err(Refusal::Forbidden) };
+            assert_eq!(test.decided(), [(1, expected)], "{word}, at once");
+            assert_eq!(test.sent(Link::Component), []);
+        }
+    }
+    let own = Request { channel: alice().try_into().unwrap(), ..known(Need::Publish) };
+    assert_eq!(
+        GateTest::with(settings(), &FakeService::new()).decision_of(own, &FakeService::new()),
+        alices()
+    );
+    let mut test = GateTest::with(settings(), &FakeService::public());
+    assert_eq!(test.decision_of(known(Need::Read), &FakeService::public()), Ok(Granted::Public));
+}
+
+#[test]
+fn a_known_user_who_is_thrown_out_is_refused_when_the_cache_has_expired() {
+    let member = FakeService::where_alice_is("member");
+    let mut test = GateTest::with(settings(), &member);
+    assert_eq!(test.decision_of(known(Need::Read), &member), alices());
+    let outcast = FakeService::where_alice_is("outcast");
+    test.wait(TTL - Duration::from_millis(1));
+    assert_eq!(test.decision_of(known(Need::Read), &outcast), alices());
+    test.wait(Duration::from_millis(1));
+    assert_eq!(test.decision_of(known(Need::Read), &outcast), Err(Refusal::Forbidden));
+}
+
+#[test]
+fn what_needs_a_user_is_confirmed_on_an_open_channel_too() {
+    let service = FakeService::public();
+    let ticket = Request { needs_user: true, ..request(Need::Read) };
+    let mut test = GateTest::with(settings(), &service);
+    test.ask(1, ticket.clone());
+    test.play(&service);
+    test.confirm();
+    test.play(&service);
+    assert_eq!(test.decided(), [(1, alices())]);
+    let anonymous = Request { credentials: Err(Refusal::NoCredentials), ..ticket.clone() };
+    assert_eq!(test.decision_of(anonymous, &service), Err(Refusal::NoCredentials));
+    // On a private channel it takes the right, as ever.
+    for (word, expected) in [("member", alices()), ("none", Err(Refusal::NotConfirmed))] {
+        let service = FakeService::where_alice_is(word);
+        assert_eq!(GateTest::with(settings(), &service).decision_of(ticket.clone(), &service), expected);
+    }
+}

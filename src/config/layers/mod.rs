@@ -306,6 +306,7 @@ fn access(values: &Values<'_>, uploads: &UploadSettings) -> Result<access::Setti
         pending_total: values.need(&s::XMPP_PENDING_MAX)?,
         lookups_per_address: values.need(&s::XMPP_LOOKUPS_PER_ADDRESS_MAX)?,
         lookups_total: values.need(&s::XMPP_LOOKUPS_MAX)?,
+        nodes: values.get(&s::XMPP_CHANNEL_NODES)?.unwrap_or_default(),
         endpoint: values.get(&s::HTTP_ENDPOINT)?,
         upload_size: uploads.enabled.then(|| uploads.max_size()),
         service_name: values.need(&s::XMPP_CONNECTION_SERVICENAME)?,
@@ -352,6 +353,7 @@ fn previews(values: &Values<'_>, threads: usize) -> Result<media::PreviewSetting
         count: values.need(&s::PREVIEW_MAX_COUNT)?,
         jobs,
         queue,
+        ahead: values.need(&s::PREVIEW_AT_UPLOAD)?,
         studio: preview::Settings {
             max_pixels: values.need(&s::PREVIEW_MAX_PIXELS)?,
             max_bytes: values.need(&s::PREVIEW_MAX_BYTES)?,

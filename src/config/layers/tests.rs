@@ -69,6 +69,7 @@ fn defaults() {
     );
     assert_eq!((access.pending_per_user, access.pending_per_address, access.pending_total), (8, 256, 1024));
     assert_eq!((access.lookups_per_address, access.lookups_total), (64, 1024));
+    assert_eq!(access.nodes.node(&"a@p.q".parse().unwrap()), "/user/a@p.q/posts");
     assert_eq!((&access.endpoint, access.service_name.as_str()), (&None, "example.com"));
     assert_eq!((config.media.size_limit, config.media.to_disk_threshold), (104_857_600, 1_048_576));
     assert_eq!(config.media.quotas, Quotas { channel: None, user: None });
@@ -85,7 +86,7 @@ fn defaults() {
     assert_eq!(access.upload_size, None);
     let previews = &config.previews;
     let jobs = thread::available_parallelism().map_or(1, usize::from).min(6);
-    assert_eq!((previews.count, previews.jobs, previews.queue), (50, jobs, 8));
+    assert_eq!((previews.count, previews.jobs, previews.queue, previews.ahead), (50, jobs, 8, true));
     let decoding = preview::Decoding::Child(preview::own_program());
     let studio = preview::Settings { decoding, ..preview::Settings::default() };
     assert_eq!(format!("{:?}", previews.studio), format!("{studio:?}"));
@@ -104,7 +105,7 @@ fn every_setting_reaches_its_layer() {
          http.rate.limit=26\nhttp.trusted.proxies=10.0.0.1\nhttp.cors.origins=\ncache.max.age=6\nhttp.enabled=yes\n\
          https.enabled=true\nhttps.port=7\nhttps.keystore=/k.p12\nhttps.keystore.password=hunter3\n\
          xmpp.connection.host=c\nxmpp.connection.securitymode=required\nxmpp.connection.tls.ca=/ca.pem\n\
-         xmpp.reply.timeout=8\nxmpp.cache.ttl=9\nxmpp.confirm.stanza=auto\nxmpp.confirm.address=none\n\
+         xmpp.reply.timeout=8\nxmpp.cache.ttl=9\nxmpp.channel.nodes=p.q: {local}\nxmpp.confirm.stanza=auto\nxmpp.confirm.address=none\n\
          xmpp.pending.per.user.max=10\n\
          xmpp.pending.per.address.max=11\nxmpp.pending.max=12\nxmpp.lookups.per.address.max=22\n\
          xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\n\
@@ -118,7 +119,7 @@ fn every_setting_reaches_its_layer() {
          upload.quota.permanent=37\nupload.quota.all=38\nupload.quota.makes.room=on\n\
          upload.external.secret=0123456789abcdef\nupload.external.protocol=v2\njdbc.db.url=jdbc:postgresql:m\njdbc.pool.size=15\n\
          preview.max.pixels=16\npreview.max.bytes=17\npreview.max.count=18\npreview.timeout=19\n\
-         preview.jobs.max=20\npreview.queue.max=21\npreview.ffmpeg=/f\npreview.ffprobe=/p\n\
+         preview.jobs.max=20\npreview.queue.max=21\npreview.at.upload=no\npreview.ffmpeg=/f\npreview.ffprobe=/p\n\
          preview.sandbox=off\n\
          admin.bind=127.0.0.1:22, [::1]:23\n\
          logging.file=/l\nlogging.level=trace",
@@ -160,6 +161,7 @@ fn every_setting_reaches_its_layer() {
     );
     assert_eq!((access.pending_per_user, access.pending_per_address, access.pending_total), (10, 11, 12));
     assert_eq!((access.lookups_per_address, access.lookups_total), (22, 23));
+    assert_eq!(access.nodes.node(&"a@p.q".parse().unwrap()), "a");
     assert_eq!((config.media.size_limit, config.media.to_disk_threshold), (13, 14_336));
     assert_eq!(config.media.quotas, Quotas { channel: Some(24), user: Some(25) });
     let media::HousekeepingSettings { interval, orphan_age, lost_keep } = config.housekeeping;
@@ -189,7 +191,7 @@ fn every_setting_reaches_its_layer() {
     assert_eq!((uploads.to_disk_threshold, uploads.cache_max_age), (14_336, Duration::from_secs(6)));
     assert_eq!(access.upload_size, Some(27 + 17));
     let previews = &config.previews;
-    assert_eq!((previews.count, previews.jobs, previews.queue), (18, 20, 21));
+    assert_eq!((previews.count, previews.jobs, previews.queue, previews.ahead), (18, 20, 21, false));
     let preview::Settings { max_pixels, max_bytes, time, ffmpeg, ffprobe, decoding, sandbox } =
         &previews.studio;
     assert_eq!(*sandbox, preview::Sandbox::Off);

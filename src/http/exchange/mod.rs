@@ -2,6 +2,7 @@
 
 pub mod access_line;
 pub mod dispatch;
+mod outcome;
 mod send;
 
 use std::borrow::Cow;
@@ -10,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use access_line::AccessLine;
+use outcome::Outcome;
 use send::Outgoing;
 
 use crate::http::connection::Connection;
@@ -20,11 +21,11 @@ use crate::http::limits::client::Client;
 use crate::http::limits::uploads::UploadPermit;
 use crate::http::message::chunked::BodyLength;
 use crate::http::message::head::Head;
-use crate::http::message::response::Response;
+use crate::http::message::response::{Confinement, Response};
 use crate::http::message::version::Version;
 use crate::http::runtime::shared::Shared;
 use crate::http::runtime::{flow, turns};
-use crate::metrics::{Requests, Route};
+use crate::metrics::Route;
 use crate::model::{BareJid, Jid, Method, Refusal};
 use crate::sys::Interest;
 
@@ -56,6 +57,8 @@ pub struct Exchange {
     user: Option<String>,
     claimed: Option<String>,
     refused: Option<&'static str>,
+    /// Who may use the response, if it is not for everybody.
+    confinement: Option<Confinement>,
     /// What the access log shows instead of the path.
     shown_path: Option<String>,
     watch: Option<Watch>,
@@ -82,6 +85,7 @@ impl Exchange {
             user: None,
             claimed: None,
             refused: None,
+            confinement: None,
             shown_path: None,
             watch: None,
             half_closed: false,
@@ -168,6 +172,23 @@ impl Exchange {
         let connection = self.connection.as_mut().ok_or(Refusal::Internal)?;
         let upload = self.upload.as_ref().map(UploadPermit::upload);
         Ok(Body::new(&mut self.incoming, connection, &self.shared.halt, upload))
+    }
+
+    /// Gives the permit for the body back, if the body was read to its end.
+    pub fn end_body(&mut self) {
+        if self.incoming.is_done() {
+            self.upload = None;
+        }
+    }
+
+    /// Confines the response, whichever it will be.
+    pub fn confine(&mut self, confinement: Confinement) {
+        self.confinement = Some(confinement);
+    }
+
+    /// Whether the response is confined.
+    pub fn is_confined(&self) -> bool {
+        self.confinement.is_some()
     }
 
     /// Names the confirmed user in the access line.
@@ -258,6 +279,10 @@ impl Exchange {
         let Some(mut connection) = self.connection.take() else { return };
         // Before another request of the connection is watched.
         self.watch = None;
+        let response = match self.confinement {
+            Some(confinement) => response.confined(confinement),
+            None => response,
+        };
         let read = self.incoming.skip(&mut connection.input);
         let keep = read && reusable && self.head.keep_alive() && !self.shared.is_stopping();
         let Outgoing { status, head, keep, ready, rest } = Outgoing::new(&self.head, response, keep);
@@ -305,61 +330,6 @@ impl Exchange {
             received: self.incoming.received(),
             parked: self.parked,
         }
-    }
-}
-
-/// The facts that are logged and counted when a response has ended.
-struct Outcome<'a> {
-    client: IpAddr,
-    user: Option<Cow<'a, str>>,
-    claimed: Option<Cow<'a, str>>,
-    refused: Option<&'static str>,
-    method: Method,
-    path: Cow<'a, str>,
-    status: u16,
-    since: Instant,
-    route: Route,
-    received: u64,
-    parked: Option<Duration>,
-}
-
-impl Outcome<'_> {
-    /// The same without borrowing from the exchange.
-    fn into_owned(self) -> Outcome<'static> {
-        Outcome {
-            user: self.user.map(|user| Cow::Owned(user.into_owned())),
-            claimed: self.claimed.map(|claimed| Cow::Owned(claimed.into_owned())),
-            path: Cow::Owned(self.path.into_owned()),
-            ..self
-        }
-    }
-
-    /// Logs and counts a response of which so many bytes of the body went out.
-    fn end(&self, shared: &Shared, bytes: u64) {
-        self.count(&shared.requests, bytes);
-        AccessLine {
-            client: self.client,
-            user: self.user.as_deref(),
-            claimed: self.claimed.as_deref(),
-            outcome: self.refused,
-            method: self.method.name(),
-            path: &self.path,
-            status: self.status,
-            bytes,
-            since: self.since,
-        }
-        .log(shared.settings.access_level);
-    }
-
-    fn count(&self, requests: &Requests, bytes: u64) {
-        let answered = requests.of(self.route);
-        answered.count(self.status);
-        answered.received.add(self.received);
-        answered.sent.add(bytes);
-        if let Some(parked) = self.parked {
-            answered.parked.observe(parked);
-        }
-        answered.served.observe(self.since.elapsed().saturating_sub(self.parked.unwrap_or_default()));
     }
 }
 

@@ -50,6 +50,11 @@ impl Cors {
         self.with(origin, &[EXPOSED])
     }
 
+    /// Whether this origin is named, and not only let in with all others.
+    pub fn names(&self, origin: &str) -> bool {
+        matches!(self, Self::Listed(_)) && self.allowed(Some(origin)).is_some()
+    }
+
     fn with(&self, origin: Option<&str>, more: &[(&'static str, &'static str)]) -> Vec<Header> {
         if *self == Self::Off {
             return Vec::new();
@@ -150,6 +155,16 @@ mod tests {
             assert_eq!(allowed(&listed, origin), (None, false), "{origin:?}");
             assert_eq!(listed.answer(origin), [("Vary", "Origin".into())]);
         }
+    }
+
+    #[test]
+    fn an_origin_is_named_only_by_itself() {
+        let listed = cors(&["https://Example.com", "null"]);
+        assert!(listed.names("https://example.com"));
+        for origin in ["null", "", "https://other.example", "https://example.com.evil.example"] {
+            assert!(!listed.names(origin), "{origin}");
+        }
+        assert!(!cors(&["*"]).names("https://example.com") && !cors(&[]).names("https://example.com"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub mod chunked;
 pub mod conditional;
+pub mod cookie;
 pub mod cors;
 pub mod disposition;
 pub(super) mod fields;

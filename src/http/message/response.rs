@@ -26,6 +26,15 @@ pub struct Response {
     payload: Payload,
 }
 
+/// Who may use the responses to a request that was sent with a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confinement {
+    /// Only those who send that secret; no shared cache keeps them, and no page gets them by what a browser adds by itself.
+    Holder,
+    /// Besides, only pages of the same site: the browser itself has added the secret.
+    SameSite,
+}
+
 /// The body behind the head.
 #[derive(Debug)]
 pub(in crate::http) enum Payload {
@@ -51,6 +60,41 @@ impl Response {
             self.fields.push((name, value));
         }
         self
+    }
+
+    /// Takes away all fields of this name, in any case.
+    pub fn without(mut self, name: &str) -> Self {
+        self.fields.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self
+    }
+
+    /// Puts this field in the place of all of its name.
+    pub fn set(self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        self.without(name).header(name, value)
+    }
+
+    /// The same response for those alone who hold what the request was sent with.
+    pub(in crate::http) fn confined(self, confinement: Confinement) -> Self {
+        let cache = if self.status >= 400 { "no-store" } else { "private, no-cache" };
+        let vary = self.varying_by(&["Authorization", "Cookie", "Origin"]);
+        let response =
+            self.set("Cache-Control", cache).set("Vary", vary).without("Access-Control-Allow-Credentials");
+        match confinement {
+            Confinement::Holder => response,
+            Confinement::SameSite => response.set("Cross-Origin-Resource-Policy", "same-site"),
+        }
+    }
+
+    /// The value of Vary (RFC 9110 section 12.5.5) with these fields and those that it names already.
+    fn varying_by(&self, names: &[&str]) -> String {
+        let mut all: Vec<&str> = names.to_vec();
+        let lists = self.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("Vary"));
+        for name in lists.flat_map(|(_, list)| list.split(',')).map(str::trim) {
+            if !all.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+                all.push(name);
+            }
+        }
+        all.join(", ")
     }
 
     /// A response with this body.
@@ -239,6 +283,43 @@ mod tests {
             let mut out = Vec::new();
             Response::new(200).write_head(None, now, &mut out);
             assert!(String::from_utf8(out).unwrap().contains(&format!("Date: {expected}\r\n")));
+        }
+    }
+
+    #[test]
+    fn a_confined_response_is_for_the_holder_of_the_secret() {
+        let open = |status| {
+            Response::new(status)
+                .header("Cache-Control", "public, max-age=86400")
+                .header("Vary", "Accept, origin")
+                .header("vary", "Cookie")
+                .header("Access-Control-Allow-Credentials", "true")
+                .header("Access-Control-Allow-Origin", "https://example.com")
+                .header("Cross-Origin-Resource-Policy", "cross-origin")
+        };
+        for (status, cache) in [
+            (200, "private, no-cache"),
+            (206, "private, no-cache"),
+            (304, "private, no-cache"),
+            (403, "no-store"),
+        ] {
+            for (confinement, policy) in
+                [(Confinement::Holder, "cross-origin"), (Confinement::SameSite, "same-site")]
+            {
+                let head = head(&open(status).confined(confinement), None);
+                let fields: Vec<_> = head.lines().skip(3).filter(|line| !line.is_empty()).collect();
+                let (cache, policy) =
+                    (format!("Cache-Control: {cache}"), format!("Cross-Origin-Resource-Policy: {policy}"));
+                for expected in [
+                    cache.as_str(),
+                    policy.as_str(),
+                    "Vary: Authorization, Cookie, Origin, Accept",
+                    "Access-Control-Allow-Origin: https://example.com",
+                ] {
+                    assert!(fields.contains(&expected), "{expected}: {head}");
+                }
+                assert_eq!(fields.iter().filter(|line| !line.starts_with("Content-Length")).count(), 4);
+            }
         }
     }
 

@@ -2,7 +2,9 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use super::super::postgres_server::{self, Server};
-use super::super::{Metadata, Schema, Store, conformance, operations, statements, upload_conformance};
+use super::super::{
+    Metadata, Schema, Store, conformance, file_conformance, operations, statements, upload_conformance,
+};
 use super::*;
 use crate::model::{Media, Page, Quotas};
 
@@ -44,6 +46,8 @@ impl upload_conformance::UploadBench for Bench {
 }
 
 upload_conformance::upload_suite!(Bench::new());
+
+file_conformance::file_suite!(Bench::new());
 
 impl Postgres {
     /// The engine for a new database of the shared server.

@@ -18,6 +18,8 @@ const UPGRADES: [&str; CURRENT as usize] = [
     include_str!("../../../sql/upgrade-4.sql"),
     include_str!("../../../sql/upgrade-5.sql"),
     include_str!("../../../sql/upgrade-6.sql"),
+    include_str!("../../../sql/upgrade-7.sql"),
+    include_str!("../../../sql/upgrade-8.sql"),
 ];
 const DROP: &str = include_str!("../../../sql/drop-schema.sql");
 
@@ -65,9 +67,18 @@ impl Schema {
         if let Some(version) = self.version()? {
             return verify(Some(version)).map(|()| false);
         }
-        for table in
-            ["previews", "avatars", "schema_version", "usage", "store", "removals", "uploads", "secrets"]
-        {
+        for table in [
+            "previews",
+            "avatars",
+            "schema_version",
+            "usage",
+            "store",
+            "removals",
+            "uploads",
+            "secrets",
+            "blocks",
+            "epochs",
+        ] {
             if self.has(table)? {
                 let text = format!(
                     "the database has a table {table} that is not ours: name an empty database in jdbc.db.url, or a \

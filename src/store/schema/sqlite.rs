@@ -22,6 +22,8 @@ const UPGRADES: [&str; (CURRENT - FIRST) as usize] = [
     include_str!("../../../sql/sqlite-upgrade-4.sql"),
     include_str!("../../../sql/sqlite-upgrade-5.sql"),
     include_str!("../../../sql/sqlite-upgrade-6.sql"),
+    include_str!("../../../sql/sqlite-upgrade-7.sql"),
+    include_str!("../../../sql/sqlite-upgrade-8.sql"),
 ];
 
 /// The schema of a SQLite file.

@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use rusqlite::TransactionBehavior;
 
 use super::super::schema::SqliteSchema;
-use super::super::{MediaInsert, Metadata, Store, conformance, statements, upload_conformance};
+use super::super::{MediaInsert, Metadata, Store, conformance, file_conformance, statements, upload_conformance};
 use super::write::write_all;
 use super::*;
 use crate::model::{Media, MediaId, Page, Quota, Quotas};
@@ -62,6 +62,8 @@ impl upload_conformance::UploadBench for Bench {
 }
 
 upload_conformance::upload_suite!(Bench::new());
+
+file_conformance::file_suite!(Bench::new());
 
 /// However long a list is and wherever its page begins, the page is read from the index and not sorted.
 #[test]

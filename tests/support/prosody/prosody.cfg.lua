@@ -62,6 +62,11 @@ Component "kanäle.example.org" "pubsub"
 	modules_enabled = { "channels" }
 	admins = { "mediaserver@example.org", "admin@example.org" }
 
+-- A pubsub service as Prosody has it, as communities of Movim use one.
+Component "communities.example.org" "pubsub"
+	disco_hidden = true
+	admins = { "mediaserver@example.org", "admin@example.org" }
+
 -- A domain that the media server does not serve, on the same XMPP server.
 VirtualHost "elsewhere.test"
 

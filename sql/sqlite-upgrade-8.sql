@@ -1,0 +1,13 @@
+-- Version 8: the table epochs, by which the tickets of a user are revoked; the SHA-256 of media.
+-- The server runs it in a transaction of its own.
+
+INSERT INTO schema_version (version, "when", description)
+VALUES (8, unixepoch() * 1000000, 'table epochs; the SHA-256 of media');
+
+-- A ticket holds the epoch that its user had when it was made, and counts as long as the user has the same.
+CREATE TABLE epochs (
+    jid TEXT PRIMARY KEY NOT NULL,     -- the user's bare JID, prepared (RFC 7622)
+    epoch INTEGER NOT NULL             -- how often the tickets were revoked; without a row 0
+) STRICT, WITHOUT ROWID;
+
+ALTER TABLE medias ADD COLUMN sha256 TEXT;     -- lower-case hexadecimal; NULL: uploaded before this version

@@ -1,0 +1,77 @@
+//! The commands, and what a valid command line says.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::daemon::{CheckExtent, Repair};
+use crate::model::{BareJid, Channel};
+
+/// What the program does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Serve in the foreground until a signal comes.
+    Serve,
+    /// Check the configuration and what it points to.
+    Check {
+        /// First tell what differs from the original server.
+        from_java: bool,
+        /// Refuse unknown keys.
+        strict: bool,
+        /// How much is tried.
+        extent: CheckExtent,
+    },
+    /// Create the tables.
+    SetupSchema,
+    /// Bring the tables up to date.
+    UpgradeSchema,
+    /// Remove the tables with all metadata.
+    DropSchema,
+    /// Compare files and metadata.
+    Fsck {
+        /// Also repair what is found.
+        repair: Repair,
+    },
+    /// Make the node of a channel.
+    CreateChannel {
+        /// The channel's address.
+        channel: Channel,
+        /// Who owns it.
+        owner: BareJid,
+        /// Whether only those with an affiliation may read it.
+        private: bool,
+        /// The account that makes it, instead of the server's own.
+        creator: Option<BareJid>,
+        /// The file with that account's password.
+        password_file: Option<PathBuf>,
+    },
+    /// Revoke tickets.
+    RevokeTickets {
+        /// Whose; everybody's without one.
+        user: Option<BareJid>,
+    },
+    /// Show the version.
+    Version,
+    /// Show the help.
+    Help,
+}
+
+/// A valid command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// `-c FILE`
+    pub config: Option<PathBuf>,
+    /// The command.
+    pub command: Command,
+}
+
+/// Why a command line is invalid, and what may help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageError(pub(super) String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}

@@ -1,0 +1,165 @@
+//! The command line: argv parsed without I/O, and the program's ends.
+
+mod arguments;
+mod command;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+pub use self::arguments::parse;
+pub use self::command::{Command, Invocation, UsageError};
+use crate::config::{Config, Places};
+use crate::daemon::{self, NewChannel};
+use crate::error::{Error, Kind};
+use crate::preview;
+use crate::secret::Secret;
+
+/// Runs the program: exit status 0, 1 (failure), 2 (usage) or 78 (configuration).
+pub fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    // What this program starts itself as, to decode a picture; hidden, as nobody else has a use for it.
+    if arguments.next_if(|first| first == "preview-child").is_some() {
+        return preview::child_main(arguments);
+    }
+    match parse(arguments) {
+        Ok(Invocation { command: Command::Help, .. }) => show(HELP),
+        Ok(Invocation { command: Command::Version, .. }) => show(VERSION),
+        Ok(invocation) => match run(invocation) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(&error);
+                status(error.kind())
+            }
+        },
+        Err(usage) => {
+            complain(&format!("{usage}\nTry: {NAME} -h"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+const NAME: &str = "buddycloud-media-server";
+const VERSION: &str = concat!("buddycloud-media-server ", env!("CARGO_PKG_VERSION"), "\n");
+const HELP: &str = "\
+usage: buddycloud-media-server [-c FILE] [COMMAND]
+
+Commands:
+  serve               serve in the foreground until SIGTERM (the default)
+  check               try the configuration and what it points to; options:
+                      --strict, --local, --from-java, --channel C --user JID
+  setup-schema        create the tables of the metadata
+  upgrade-schema      bring the tables up to date
+  drop-schema --yes   remove the tables and all metadata in them
+  fsck [--repair]     compare files and metadata; --repair: move files without
+                      metadata to .lost and delete rows without a file, not
+                      more than 5 % of either; --force: more, too
+  channel create C --owner JID [--private] [--as JID --password-file F]
+                      make the pubsub node of the channel C
+  tickets revoke --all | --user JID       let these tickets count no more
+
+Options:
+  -c FILE             read the configuration from FILE
+  -V, --version       show the version
+  -h, --help          show this help
+
+Without -c: the environment variable DATABASE (a JDBC URL whose table
+configuration is read), else mediaserver.properties in the working directory,
+in /config/media-server or in /etc/buddycloud-media-server.
+";
+
+/// The environment variable with the password of the account that `--as` names.
+const PASSWORD: &str = "BUDDYCLOUD_MEDIA_PASSWORD";
+
+/// Executes a command.
+fn run(invocation: Invocation) -> Result<(), Error> {
+    let places = Places::standard(invocation.config, std::env::var_os("DATABASE"));
+    let source = places.read(daemon::configuration_rows)?;
+    let out = &mut io::stdout();
+    if matches!(invocation.command, Command::Check { from_java: true, .. }) {
+        daemon::tell_moving(&source, out);
+    }
+    let (config, notices) = Config::read(&source)?;
+    if matches!(invocation.command, Command::Check { strict: true, .. }) {
+        Config::refuse_unknown_keys(&notices)?;
+    }
+    if invocation.command != Command::Serve {
+        for notice in &notices {
+            complain(&format!("{}: {}", notice.level, notice.text));
+        }
+    }
+    match invocation.command {
+        Command::Serve => daemon::serve(daemon::Start {
+            source: &source,
+            config: &config,
+            notices: &notices,
+            reread: &|| places.read(daemon::configuration_rows),
+            notify_socket: std::env::var_os("NOTIFY_SOCKET"),
+        }),
+        Command::Check { extent, .. } => daemon::check(&source, &config, &extent, out),
+        Command::SetupSchema => daemon::setup_schema(&config, out),
+        Command::UpgradeSchema => daemon::upgrade_schema(&config, out),
+        Command::DropSchema => daemon::drop_schema(&config, out),
+        Command::Fsck { repair } => daemon::fsck(&config, repair, out),
+        Command::CreateChannel { channel, owner, private, creator, password_file } => {
+            let with_password = |jid| Ok::<_, Error>((jid, password(password_file.as_deref())?));
+            let creator = creator.map(with_password).transpose()?;
+            daemon::create_channel(&config, &NewChannel { channel, owner, private, creator }, out)
+        }
+        Command::RevokeTickets { user } => daemon::revoke_tickets(&config, user.as_ref(), out),
+        // Handled before the configuration is read.
+        Command::Version | Command::Help => Ok(()),
+    }
+}
+
+/// The password of the account that `--as` names: the first line of the file, or the environment variable.
+fn password(file: Option<&Path>) -> Result<Secret, Error> {
+    let text = match file {
+        Some(path) => std::fs::read_to_string(path).map_err(|cause| {
+            Error::caused(Kind::Config, format!("can't read the password from {}", path.display()), cause)
+        })?,
+        None => std::env::var(PASSWORD).unwrap_or_default(),
+    };
+    match text.lines().next().filter(|line| !line.is_empty()) {
+        Some(line) => Ok(Secret::new(line)),
+        None => {
+            let what = format!(
+                "--as needs a password: set {PASSWORD}, or give --password-file a file that holds one"
+            );
+            Err(Error::new(Kind::Config, what))
+        }
+    }
+}
+
+/// The exit status of an error; 78 is `EX_CONFIG` of sysexits(3).
+fn status(kind: Kind) -> ExitCode {
+    match kind {
+        Kind::Config => ExitCode::from(78),
+        Kind::Unavailable
+        | Kind::Full
+        | Kind::Exhausted
+        | Kind::Untranslatable
+        | Kind::Corrupt
+        | Kind::Failure => ExitCode::from(1),
+    }
+}
+
+/// Writes to standard output. It is no failure if its reader has gone.
+fn show(text: &str) -> ExitCode {
+    let mut out = io::stdout();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format!("can't write: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Writes to standard error; a failure can be told to nobody.
+fn complain(text: &dyn fmt::Display) {
+    let _ = writeln!(io::stderr(), "{NAME}: {text}");
+}

@@ -1,0 +1,81 @@
+//! Users whom an administrator has blocked: they may send no files, by whatever way. Rows are read by threads that may
+//! wait; the XMPP thread asks memory only.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::service::UploadService;
+use crate::cache::Cache;
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::limits;
+use crate::model::{BareJid, Refusal};
+use crate::store::{Block, BlockTable};
+
+/// The blocked users. What was read counts for [`limits::BLOCK_TTL`]: so late a block by another process takes effect.
+pub struct Blocks {
+    table: Arc<dyn BlockTable>,
+    /// Whether users who sent something a moment ago are blocked.
+    known: Mutex<Cache<BareJid, bool>>,
+}
+
+impl Blocks {
+    pub(super) fn new(table: Arc<dyn BlockTable>) -> Self {
+        Self { table, known: Mutex::new(Cache::new(limits::BLOCKS_KNOWN)) }
+    }
+
+    /// Whether this user is blocked, as far as memory tells. Never waits.
+    pub(super) fn is_known_blocked(&self, user: &BareJid) -> bool {
+        self.known().get(Instant::now(), user).is_some_and(|blocked| *blocked)
+    }
+
+    /// Whether this user is blocked. May wait for the database.
+    fn is_blocked(&self, user: &BareJid) -> Result<bool> {
+        if let Some(blocked) = self.known().get(Instant::now(), user) {
+            return Ok(*blocked);
+        }
+        let blocked = self.table.find_block(user)?.is_some();
+        self.keep(user, blocked);
+        Ok(blocked)
+    }
+
+    fn keep(&self, user: &BareJid, blocked: bool) {
+        self.known().insert(Instant::now(), user.clone(), blocked, limits::BLOCK_TTL);
+    }
+
+    fn known(&self) -> MutexGuard<'_, Cache<BareJid, bool>> {
+        // The map is whole between any two statements.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl UploadService {
+    /// Refuses a user who is blocked, as [`Refusal::SenderRefused`]. May wait for the database.
+    pub fn check_blocked(&self, user: &BareJid) -> std::result::Result<(), Refusal> {
+        self.check_open()?;
+        if self.blocks.is_blocked(user)? { Err(Refusal::SenderRefused) } else { Ok(()) }
+    }
+
+    /// Blocks a user from now on; `false` if the user was blocked before. `by` is the administrator.
+    pub fn block(&self, user: &BareJid, by: &BareJid, now: Timestamp) -> Result<bool> {
+        self.check_open()?;
+        let block = Block { jid: user.clone(), since: now, by: by.clone() };
+        let is_new = self.blocks.table.block(&block)?;
+        self.blocks.keep(user, true);
+        Ok(is_new)
+    }
+
+    /// Ends the block of a user; `false` if there was none.
+    pub fn unblock(&self, user: &BareJid) -> Result<bool> {
+        self.check_open()?;
+        let was_blocked = self.blocks.table.unblock(user)?;
+        self.blocks.keep(user, false);
+        Ok(was_blocked)
+    }
+
+    /// The first `max` blocked users, in the order of their JIDs.
+    pub fn blocked(&self, max: usize) -> Result<Vec<Block>> {
+        self.check_open()?;
+        self.blocks.table.blocks(None, max)
+    }
+}
