@@ -8,6 +8,7 @@ mod backup;
 mod channel;
 mod check;
 mod client;
+mod client_tickets;
 mod colours;
 mod commands;
 mod conformance;

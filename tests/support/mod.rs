@@ -20,6 +20,7 @@ pub mod prosody;
 pub mod random;
 pub mod relay;
 pub mod scratch;
+pub mod scripted_media;
 pub mod scripted_peer;
 pub mod server;
 pub mod slot;

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::media_client::MediaClient;
 use super::wait_for;
@@ -17,7 +18,9 @@ pub struct Terminal {
 impl Terminal {
     /// Starts a shell's command line at the home of this client.
     pub fn start(client: &MediaClient, line: &str) -> Self {
-        let typescript = client.home().join(".config/typescript");
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let typescript = client.home().join(format!(".config/typescript-{number}"));
         let line = format!("stty cols 100 rows 30; exec {line}");
         let mut command = Command::new("script");
         client.at_home(&mut command);

@@ -31,6 +31,7 @@ pub struct Console {
 pub struct Progress<'a> {
     console: &'a Console,
     bar: Option<ProgressBar>,
+    what: String,
     files: usize,
     done: AtomicUsize,
 }
@@ -108,7 +109,7 @@ impl Console {
             bar
         });
         *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = bar.clone();
-        Progress { console: self, bar, files, done: AtomicUsize::new(0) }
+        Progress { console: self, bar, what: what.to_owned(), files, done: AtomicUsize::new(0) }
     }
 
     fn above_the_bar(&self, write: impl FnOnce()) {
@@ -139,7 +140,7 @@ impl Progress<'_> {
     pub fn file_done(&self) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         if let Some(bar) = &self.bar {
-            bar.set_message(label("", self.files, done));
+            bar.set_message(label(&self.what, self.files, done));
         }
     }
 }
