@@ -574,6 +574,48 @@ fn the_examples_of_its_manual_do_what_they_say() {
     assert_eq!(count(site, &channel), 21, "{run:#?}");
 }
 
+/// The server's side is that of its command "How much I use".
+#[test]
+fn quota_tells_what_the_command_of_the_server_tells() {
+    let mut site = ScriptedMedia::start();
+    let commands = "http://jabber.org/protocol/commands";
+    let field = |name: &str, label: &str, value: &str| {
+        format!("<field var='{name}' label='{label}' type='text-single'><value>{value}</value></field>")
+    };
+    let form = format!(
+        "<x xmlns='jabber:x:data' type='result'><title>How much I use</title>{}{}</x>",
+        field("uploads", "Uploads", "3 files, 3 KB of 1 MB"),
+        field("channels", "In channels", "1 file, 4 bytes"),
+    );
+    for (arguments, expected) in [
+        (
+            &["quota"][..],
+            "Together: 4 files.\nUploads: 3 files, 3 KB of 1 MB\nIn channels: 1 file, 4 bytes\n",
+        ),
+        (
+            &["--json", "quota"],
+            "[{\"channels\":\"1 file, 4 bytes\",\"note\":\"Together: 4 files.\",\"uploads\":\"3 files, 3 KB of 1 MB\"}]\n",
+        ),
+    ] {
+        let running = site.run(arguments);
+        let asked = site.stanza();
+        let command = asked.child("command", commands).unwrap_or_else(|| panic!("{asked:?}"));
+        assert_eq!((asked.attribute("type"), command.attribute("node")), ("set", "quota"));
+        let note = "<note type='info'>Together: 4 files.</note>";
+        let command =
+            format!("<command xmlns='{commands}' node='quota' status='completed'>{form}{note}</command>");
+        site.reply(&asked, &command);
+        let run = running.join().expect("no panic");
+        assert_eq!((run.status, run.stdout.as_str(), run.stderr.as_str()), (0, expected, ""), "{run:?}");
+    }
+    let running = site.run(&["quota"]);
+    let asked = site.stanza();
+    let condition = "<item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>";
+    site.refuse(&asked, &format!("<error type='cancel'>{condition}</error>"));
+    let run = running.join().expect("no panic");
+    assert!(run.status == 69 && run.stderr.contains("does not tell how much is used"), "{run:?}");
+}
+
 #[test]
 fn help_version_and_completion_know_every_command() {
     let client = MediaClient::bare();

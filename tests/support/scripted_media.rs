@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::gateway::Gateway;
 use super::media_client::{MediaClient, Run};
 use super::prosody::{ABSENT, DOMAIN, Prosody};
+use super::stanza::Stanza;
 use super::xmpp_client::HTTP_AUTH;
 
 /// A request that a scripted server got.
@@ -88,18 +89,36 @@ impl ScriptedMedia {
         running
     }
 
+    /// The next stanza that the client sends to the component.
+    pub fn stanza(&mut self) -> Stanza {
+        self.gateway.stanza()
+    }
+
+    /// Replies to an IQ by a result with this in it.
+    pub fn reply(&mut self, asked: &Stanza, inside: &str) {
+        self.answer(asked, "result", inside);
+    }
+
+    /// Replies to an IQ by an error with this in it.
+    pub fn refuse(&mut self, asked: &Stanza, inside: &str) {
+        self.answer(asked, "error", inside);
+    }
+
+    fn answer(&mut self, asked: &Stanza, kind: &str, inside: &str) {
+        let (id, to) = (asked.attribute("id"), asked.attribute("from"));
+        self.gateway.send(&format!("<iq type='{kind}' id='{id}' from='{ABSENT}' to='{to}'>{inside}</iq>"));
+    }
+
     /// Tells the client what it asks of the component.
     pub fn tell(&mut self) {
         let asked = self.gateway.stanza();
         let field = |name: &str, value: &str| format!("<field var='{name}'><value>{value}</value></field>");
         let fields = field("FORM_TYPE", "http://buddycloud.org/v1/api") + &field("endpoint", &self.endpoint);
-        self.gateway.send(&format!(
-            "<iq type='result' id='{}' from='{ABSENT}' to='{}'><query xmlns='http://jabber.org/protocol/disco#info'>\
-             <identity category='component' type='generic' name='Media Server'/>\
-             <x xmlns='jabber:x:data' type='result'>{fields}</x></query></iq>",
-            asked.attribute("id"),
-            asked.attribute("from"),
-        ));
+        let info = format!(
+            "<query xmlns='http://jabber.org/protocol/disco#info'><identity category='component' type='generic' \
+             name='Media Server'/><x xmlns='jabber:x:data' type='result'>{fields}</x></query>"
+        );
+        self.reply(&asked, &info);
     }
 
     /// The next request.
