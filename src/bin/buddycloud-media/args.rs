@@ -131,7 +131,7 @@ impl Reader {
     fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let mut parser = Parser::from_args(arguments);
         let mut reader = Self::default();
-        while let Some(argument) = parser.next().map_err(told)? {
+        while let Some(argument) = parser.next().map_err(|error| error.to_string())? {
             match argument {
                 Arg::Long("json") => reader.options.json = true,
                 Arg::Short('q') | Arg::Long("quiet") => reader.options.quiet = true,
@@ -148,7 +148,7 @@ impl Reader {
                 Arg::Long("post") => reader.post = true,
                 Arg::Long("purpose") => reader.purpose = Some(text(&mut parser)?),
                 Arg::Value(word) => reader.words.push_back(word),
-                other => return Err(told(other.unexpected())),
+                other => return Err(other.unexpected().to_string()),
             }
         }
         Ok(reader)
@@ -242,15 +242,11 @@ impl Reader {
 }
 
 fn value(parser: &mut Parser) -> Result<OsString, String> {
-    parser.value().map_err(told)
+    parser.value().map_err(|error| error.to_string())
 }
 
 fn text(parser: &mut Parser) -> Result<String, String> {
-    value(parser)?.string().map_err(told)
-}
-
-fn told(error: lexopt::Error) -> String {
-    error.to_string()
+    value(parser)?.string().map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

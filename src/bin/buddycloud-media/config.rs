@@ -1,6 +1,6 @@
 //! The configuration file and the password.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -149,7 +149,7 @@ fn name_server(value: &str) -> Option<SocketAddr> {
     value.parse().ok().or_else(|| Some(SocketAddr::new(value.parse::<IpAddr>().ok()?, DNS_PORT)))
 }
 
-fn read_password(text: &OsString, source: &str) -> Result<Secret> {
+fn read_password(text: &OsStr, source: &str) -> Result<Secret> {
     let text = text.to_str().ok_or_else(|| Failure::new(Exit::Config, format!("{source} is not UTF-8")))?;
     first_line(text, source)
 }
