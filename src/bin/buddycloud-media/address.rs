@@ -1,5 +1,6 @@
 //! Addresses of media: `CHANNEL/ID`, or the URL that a server gave. Without I/O.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -99,9 +100,7 @@ impl FromStr for Target {
             false => (None, rest),
         };
         let decoded = |segment: &str| match is_url {
-            true => {
-                percent_decode_str(segment).decode_utf8().map(|text| text.into_owned()).map_err(|_| wrong())
-            }
+            true => percent_decode_str(segment).decode_utf8().map(Cow::into_owned).map_err(|_| wrong()),
             false => Ok(segment.to_owned()),
         };
         let (channel, id) = (decoded(channel)?, decoded(id)?);

@@ -137,7 +137,7 @@ impl Reader {
                 Arg::Short('q') | Arg::Long("quiet") => reader.options.quiet = true,
                 Arg::Short('v') | Arg::Long("verbose") => reader.options.verbose = true,
                 Arg::Short('c') | Arg::Long("config") => {
-                    reader.options.config = Some(value(&mut parser)?.into())
+                    reader.options.config = Some(value(&mut parser)?.into());
                 }
                 Arg::Short('h') | Arg::Long("help") => reader.help = true,
                 Arg::Short('V') | Arg::Long("version") => reader.version = true,

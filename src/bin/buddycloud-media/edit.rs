@@ -54,7 +54,7 @@ pub fn set(
 ) -> Result<Exit> {
     let site = Site::find(config, console, http, target.channel.domain())?;
     let url = site.url(target)?;
-    let text = send(&site, "POST", &url, Some(form(changes)))?;
+    let text = send(&site, "POST", &url, Some(&form(changes)))?;
     if console.is_json() {
         let mut stored: Value =
             text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_else(|| json!({}));
@@ -80,18 +80,18 @@ pub fn ticket(
         .ok_or_else(|| Failure::new(Exit::NoService, format!("{} gives no tickets", site.endpoint())))?;
     let text = ticket::text_of(&ticket)?;
     if console.is_json() {
-        console.print_json(&[ticket])?
+        console.print_json(&[ticket])?;
     } else {
-        console.print(&text)?
+        console.print(&text)?;
     }
     Ok(Exit::Done)
 }
 
 /// Sends a request with an url-encoded form or without a body; gives the text of its response.
-fn send(site: &Site<'_>, method: &'static str, url: &str, form: Option<String>) -> Result<Option<String>> {
+fn send(site: &Site<'_>, method: &'static str, url: &str, form: Option<&str>) -> Result<Option<String>> {
     let mut response = attempts(url, site.console, || {
         let mut request = Request { method, url: url.to_owned(), fields: Vec::new() };
-        let payload = match &form {
+        let payload = match form {
             Some(form) => {
                 request.fields.push(("Content-Type", "application/x-www-form-urlencoded".to_owned()));
                 Payload::Bytes(form.as_bytes())

@@ -35,7 +35,7 @@ pub fn find(paths: &[PathBuf]) -> Vec<Found> {
 }
 
 fn walk(folder: &Path, found: &mut Vec<Found>) {
-    let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let mut paths: Vec<_> = match entries {
         Ok(entries) => entries.into_iter().map(|entry| entry.path()).collect(),
         Err(error) => return found.push(Err(unreadable(folder, error))),

@@ -72,9 +72,9 @@ pub fn avatar(
     drop(progress);
     let result = json!({"url": url, "id": id_of(&stored)?});
     if console.is_json() {
-        console.print_json(&[result])?
+        console.print_json(&[result])?;
     } else {
-        console.print(&url)?
+        console.print(&url)?;
     }
     Ok(Exit::Done)
 }
@@ -146,7 +146,7 @@ pub fn tell_as_they_come(
     in_order(
         found,
         workers,
-        |file| file.as_ref().map_err(Failure::clone).and_then(|upload| work(upload)),
+        |file| file.as_ref().map_err(Failure::clone).and_then(&work),
         |_, result| told.take(result),
     );
     told.end()
