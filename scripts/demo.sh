@@ -1,7 +1,7 @@
 #!/bin/sh
 # The main job before your eyes: a private XMPP server, the media server, a photo that is uploaded,
 # confirmed over XMPP, listed, downloaded, refused to strangers, retitled and deleted; one that an XMPP client
-# uploads by a slot, and one from the command line's client.
+# uploads by a slot, one from the command line's client; and a gallery.
 # KEEP=1 leaves the site running. Everything is in one scratch directory and on loopback ports.
 set -eu
 cd "$(dirname "$0")/.."
@@ -293,6 +293,21 @@ sign "$alice"
 request 200 -X DELETE -H "Authorization: Basic $token" "$url/$id"
 request 404 "$url/$id"
 
+say 'A browser gets a page, and a feed reader a feed'
+add_picture() { # TITLE SOURCE: a picture that ffmpeg draws
+	picture=$scratch/picture.jpg
+	ffmpeg -v error -nostdin -y -f lavfi -i "$2" -frames:v 1 "$picture"
+	sign "$alice"
+	request 201 -H "Authorization: Basic $token" -F "data=@$picture;type=image/jpeg" -F "title=$1" "$url"
+}
+add_picture 'Seahorse valley' 'mandelbrot=size=1200x800:start_scale=0.01:start_x=-0.743:start_y=0.1318'
+add_picture 'Dusk' 'gradients=size=600x900:seed=7:nb_colors=4'
+add_picture 'The set' 'mandelbrot=size=1500x600'
+request 200 -H 'Accept: text/html' "$url"
+grep -q 'Seahorse valley' "$scratch/body" || fail 'the page lacks a picture'
+request 200 "$url?format=atom"
+grep -q 'rel="enclosure"' "$scratch/body" || fail 'the feed has no file'
+
 failed=0
 if [ -n "${KEEP:-}" ] && [ "$KEEP" != 0 ]; then
 	say 'The site is left running, until you press Ctrl-C here (or send SIGTERM to process '"$$"')'
@@ -305,6 +320,7 @@ Upload           curl -H "Authorization: Basic \$(printf '$alice:%s' \$\$ | base
                      -F data=@FILE $found/alice@$domain
 Alice's client runs and confirms everything.
 END
+	say "The gallery, for any browser on this machine (sign in as alice@$domain): $url"
 	wait "$media_server" || :
 	fail 'the media server ended'
 fi

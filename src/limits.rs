@@ -146,6 +146,14 @@ pub const LIST_ENTRIES: usize = 1000;
 /// Bytes of the texts in a page of a list. A page with more ends sooner, but has at least one entry: so a list takes about
 /// a megabyte of memory, whatever its texts are.
 pub const LIST_TEXT_BYTES: usize = 256 * 1024;
+/// Entries of the page and of the feed without `max`: with these, page, style and script take less than 40 KiB.
+pub const PAGE_ENTRIES: usize = 30;
+/// Previews that the page loads at once: they fill the first screen. The others are loaded when they come near.
+pub const PAGE_EAGER: usize = 6;
+/// Random bytes in the nonce of a page.
+pub const PAGE_NONCE_BYTES: usize = 16;
+/// How long caches keep the style and the script of the page; their addresses change with their content.
+pub const PAGE_FILE_MAX_AGE: Duration = Duration::from_secs(86_400);
 
 /// Bytes of one stanza from the XMPP server. One with more, or beyond the five limits that follow, is dropped: anybody
 /// who may write to us may send it, and must not be able to end the stream by that. Servers let 256 or 512 KiB pass.

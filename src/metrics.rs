@@ -101,6 +101,8 @@ pub enum Route {
     PutUpload,
     /// Fetch a file that was sent by slot.
     GetUpload,
+    /// The style, the script and the icon of the page.
+    PageFile,
     /// `OPTIONS`, with CORS.
     Options,
     /// No route: malformed or unknown requests, and those refused before routing.
@@ -110,7 +112,7 @@ pub enum Route {
 
 impl Route {
     /// Every route, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::List,
         Self::Upload,
         Self::SetAvatar,
@@ -121,6 +123,7 @@ impl Route {
         Self::Ticket,
         Self::PutUpload,
         Self::GetUpload,
+        Self::PageFile,
         Self::Options,
         Self::None,
     ];
@@ -138,6 +141,7 @@ impl Route {
             Self::Ticket => "ticket",
             Self::PutUpload => "put_upload",
             Self::GetUpload => "get_upload",
+            Self::PageFile => "page_file",
             Self::Options => "options",
             Self::None => "none",
         }

@@ -4,6 +4,7 @@ mod client;
 mod confirm;
 mod get;
 mod list;
+mod page;
 mod parked;
 pub mod preview;
 mod start;
@@ -25,6 +26,7 @@ pub const TABLE: &[Row] = &[
     Row { name: "confirm", about: "private downloads, each confirmed", run: confirm::downloads },
     Row { name: "client", about: "uploads by the command line's client", run: client::uploads },
     Row { name: "list", about: "pages of a channel with a million media", run: list::pages },
+    Row { name: "page", about: "a page of 100 previews", run: page::views },
     Row { name: "parked", about: "10,000 requests that wait for their users", run: parked::confirmations },
     Row { name: "start", about: "start, memory and size", run: start::cold },
 ];

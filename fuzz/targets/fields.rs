@@ -1,4 +1,4 @@
-//! Values of request fields: ranges, conditions, credentials. Each line of the input is one of them.
+//! Values of request fields: ranges, conditions, credentials, media ranges. Each line of the input is one of them.
 
 #![no_main]
 
@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use libfuzzer_sys::fuzz_target;
 use media_server::access::credentials;
 use media_server::clock::Timestamp;
+use media_server::http::accept::Accept;
 use media_server::http::conditional::{self, Validators};
 use media_server::http::range;
 use media_server::limits;
@@ -18,6 +19,7 @@ fuzz_target!(|input: &str| {
     check_range(first.unwrap_or_default(), second);
     check_conditions(first, second, third);
     check_credentials(first, second);
+    check_accept(first.unwrap_or_default(), second.unwrap_or_default());
     if let Some(first) = first {
         check_token(first);
     }
@@ -75,6 +77,17 @@ fn check_credentials(auth: Option<&str>, header: Option<&str>) {
     let jid = credentials.jid();
     assert!(jid.bare().local().is_some());
     assert_eq!(jid.to_string().parse::<Jid>().as_ref(), Ok(jid));
+}
+
+/// The lines of a list count together, in any order.
+fn check_accept(first: &str, second: &str) {
+    for range in ["text/html", "*/*"] {
+        let quality = |lines: &[&str]| Accept::new(lines.to_vec()).quality(range);
+        let both = quality(&[first, second]);
+        assert!(both <= 1000 && both == quality(&[first]).max(quality(&[second])));
+        assert_eq!(both, quality(&[&format!("{second},{first}")]));
+        assert!(both == 0 || format!("{first},{second}").to_ascii_lowercase().contains(range));
+    }
 }
 
 /// The text itself as a token's contents: refused, or read to the last colon.

@@ -18,7 +18,7 @@ use media_server::access::{
     credentials,
 };
 use media_server::clock::{Clock, Timestamp};
-use media_server::model::{BareJid, Method, Need};
+use media_server::model::{BareJid, Method, Need, NodeNames};
 use media_server::xmpp::stream::{StreamEvent, StreamParser};
 use media_server::xmpp::{Element, Link, ns};
 
@@ -80,6 +80,7 @@ impl Run {
             pending_total: 1024,
             lookups_per_address: 64,
             lookups_total: 1024,
+            nodes: NodeNames::default(),
             endpoint: Some("https://media.example.com".to_owned()),
             upload_size: None,
             service_name: "example.com".parse().expect("a domain"),

@@ -19,7 +19,7 @@ use media_server::access::{
 };
 use media_server::clock::{Clock, Timestamp};
 use media_server::limits;
-use media_server::model::{Method, Need};
+use media_server::model::{Method, Need, NodeNames};
 use media_server::xmpp::{Element, Link, ns};
 
 const USER: &str = "alice@example.com";
@@ -72,6 +72,7 @@ impl Run {
             pending_total: 1024,
             lookups_per_address: 64,
             lookups_total: 1024,
+            nodes: NodeNames::default(),
             endpoint: Some("https://media.example.com".to_owned()),
             upload_size: None,
             service_name: "example.com".parse().expect("a domain"),
@@ -89,6 +90,8 @@ impl Run {
             channel: USER.parse().expect("a channel"),
             need: Need::Publish,
             credentials: credentials::from_request(Some(&token), None),
+            known: None,
+            needs_user: false,
             client: Some([192, 0, 2, network % 2].into()),
             method: Method::Post,
             url: "https://media.example.com/alice@example.com".to_owned(),

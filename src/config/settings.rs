@@ -180,6 +180,8 @@ settings! {
         "The origins whose web pages may read responses (CORS); * means all, an empty value none.";
     CACHE_MAX_AGE: Time = Time::seconds(0, 31_536_000), "cache.max.age", Fixed("1d"), Reload,
         "How long clients may cache public media without asking again.";
+    PAGE_INDEXED: Boolean = Boolean, "page.indexed", Fixed("false"), Reload,
+        "Whether search engines may list the pages and feeds of public channels.";
 
     HTTPS_ENABLED: Boolean = Boolean, "https.enabled", Fixed("false"), Restart,
         "Whether HTTPS is served; instead of HTTP, unless http.enabled says otherwise.";

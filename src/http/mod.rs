@@ -23,7 +23,9 @@ pub use exchange::{Exchange, Service};
 pub use limits::client::Client;
 pub use message::chunked::BodyLength;
 pub use message::response::{Confinement, Response};
-pub use message::{chunked, conditional, cookie, cors, disposition, head, range, scan, target, version};
+pub use message::{
+    accept, chunked, conditional, cookie, cors, disposition, head, range, scan, target, version,
+};
 pub use monitor::{Activity, Monitor};
 pub use runtime::resume::ResumeQueue;
 pub use server::{Listeners, Server};

@@ -88,6 +88,7 @@ refusals! {
     SenderRefused = 403 "Upload not allowed", "You may not send files to this server.";
     Denied = 403 "Denied", "The request was denied over XMPP, or could not be delivered to its sender.";
     Forbidden = 403 "Not allowed", "Your affiliation with the channel does not allow this.";
+    NoServiceWorker = 403 "Not allowed", "No file of this server may be a service worker.";
     NoSuchRoute = 404 "Not found", "There is nothing at this address.";
     NotServed = 404 "Not found", "This server does not keep the media of this domain.";
     NoSuchMedia = 404 "Not found", "The channel has no such media.";

@@ -164,10 +164,8 @@ impl Query {
             query.after(kind, place, date, byte_order);
         }
         query.parameters.push(max.into());
-        query.sql += &format!(
-            " ORDER BY {date} DESC, id COLLATE {byte_order} DESC LIMIT ${}",
-            query.parameters.len()
-        );
+        query.sql +=
+            &format!(" ORDER BY {date} DESC, id COLLATE {byte_order} DESC LIMIT ${}", query.parameters.len());
         query
     }
 

@@ -6,13 +6,18 @@ use crate::access::Granted;
 use crate::http::Response;
 use crate::model::Media;
 
-/// An answer in JSON. It describes what may change any moment, so caches ask each time.
+/// A response in JSON.
 pub(super) fn json(status: u16, body: &impl Serialize, granted: &Granted) -> Response {
+    changing(Response::json(status, body), granted)
+}
+
+/// A response about what may change any moment, so caches ask each time.
+pub(super) fn changing(response: Response, granted: &Granted) -> Response {
     let cache = match granted {
         Granted::Public => "no-cache",
         Granted::Owned(_) => "private, no-cache",
     };
-    Response::json(status, body).header("Cache-Control", cache)
+    response.header("Cache-Control", cache)
 }
 
 /// A media as clients read it: the keys of the original, in its order, without unknown values.

@@ -1,4 +1,4 @@
-//! `GET /{channel}`: the list of a channel's media.
+//! The list of a channel's media, which its JSON, its page and its feed show.
 
 use super::Web;
 use super::answer::{MediaJson, json};
@@ -8,26 +8,86 @@ use crate::http::target;
 use crate::limits;
 use crate::model::{Channel, Description, Media, MediaId, Page, Refusal};
 
+/// A part of a channel's list.
+#[derive(Default)]
+pub(super) struct Listed {
+    pub entries: Vec<Media>,
+    /// The last of these entries, if there are more.
+    pub next: Option<MediaId>,
+}
+
 impl Web {
+    /// `GET /{channel}` in JSON.
     pub(super) fn list(
         &self,
         channel: &Channel,
         query: Option<&str>,
         granted: &Granted,
     ) -> Result<Response, Refusal> {
-        let Some(page) = page(query)? else {
-            return Ok(json(200, &[(); 0], granted));
-        };
-        let listing = self.library.list(channel, &page)?;
-        let shown = &listing.entries[..fitting(&listing.entries)];
-        let more = listing.more || shown.len() < listing.entries.len();
-        let entries: Vec<_> = shown.iter().map(MediaJson::from).collect();
+        let parameters = Parameters::read(query, limits::LIST_ENTRIES)?;
+        let listed = self.listed(channel, &parameters)?;
+        let entries: Vec<_> = listed.entries.iter().map(MediaJson::from).collect();
         let response = json(200, &entries, granted);
-        Ok(match shown.last() {
-            Some(last) if more => response.header("Link", next(&page, &last.id)),
-            _ => response,
+        Ok(match listed.next {
+            // Relative to the address asked (RFC 8288), so that a front web server's prefix stays.
+            Some(last) => response.header("Link", format!("<{}>; rel=\"next\"", parameters.next("", &last))),
+            None => response,
         })
     }
+
+    /// The part of the list that the parameters ask for, as far as its texts fit into a response.
+    pub(super) fn listed(&self, channel: &Channel, parameters: &Parameters) -> Result<Listed, Refusal> {
+        let Some(page) = &parameters.page else { return Ok(Listed::default()) };
+        let listing = self.library.list(channel, page)?;
+        let mut entries = listing.entries;
+        let fitting = fitting(&entries);
+        let more = listing.more || fitting < entries.len();
+        entries.truncate(fitting);
+        let next = entries.last().filter(|_| more).map(|last| last.id.clone());
+        Ok(Listed { entries, next })
+    }
+}
+
+/// The parameters of a request for a list.
+pub(super) struct Parameters {
+    /// `None` where `after` or `before` can't name any media.
+    page: Option<Page>,
+}
+
+impl Parameters {
+    /// Reads `max`, `after` and `before`; without `max` there are `usual` entries.
+    pub fn read(query: Option<&str>, usual: usize) -> Result<Self, Refusal> {
+        Ok(Self { page: page(query, usual)? })
+    }
+
+    /// Whether newer media are left out.
+    pub fn is_later(&self) -> bool {
+        self.page.as_ref().is_none_or(|page| page.before.is_some())
+    }
+
+    /// The query of these parameters, after this one.
+    pub fn query(&self, first: &str) -> String {
+        match &self.page {
+            Some(page) => query(first, page.max, page.before.as_ref(), page.after.as_ref()),
+            None => format!("?{first}"),
+        }
+    }
+
+    /// The query of the entries behind the last one, after this one.
+    pub fn next(&self, first: &str, last: &MediaId) -> String {
+        match &self.page {
+            Some(page) => query(first, page.max, Some(last), page.after.as_ref()),
+            None => format!("?{first}"),
+        }
+    }
+}
+
+/// A query; nothing else of the request's, which may hold credentials.
+fn query(first: &str, max: usize, before: Option<&MediaId>, after: Option<&MediaId>) -> String {
+    let parameter =
+        |name: &str, id: Option<&MediaId>| id.map(|id| format!("&{name}={id}")).unwrap_or_default();
+    let separator = if first.is_empty() { "" } else { "&" };
+    format!("?{first}{separator}max={max}{}{}", parameter("before", before), parameter("after", after))
 }
 
 /// How many of the first entries fit into a page, by the bytes of their texts in JSON: at least one. There, a control
@@ -60,11 +120,11 @@ fn json_length(text: &str) -> usize {
 }
 
 /// The page that the parameters ask for; `None` where `after` or `before` can't name any media.
-fn page(query: Option<&str>) -> Result<Option<Page>, Refusal> {
+fn page(query: Option<&str>, usual: usize) -> Result<Option<Page>, Refusal> {
     let max = match target::parameter(query, "max").map(|max| max.parse::<i64>()) {
         Some(Ok(max)) => usize::try_from(max).map_err(|_| Refusal::BadMax)?,
         // A value that is no number is ignored, as by the original.
-        Some(Err(_)) | None => limits::LIST_ENTRIES,
+        Some(Err(_)) | None => usual,
     };
     let id = |name| target::parameter(query, name).map(|id| id.parse::<MediaId>()).transpose();
     Ok(match (id("after"), id("before")) {
@@ -73,19 +133,13 @@ fn page(query: Option<&str>) -> Result<Option<Page>, Refusal> {
     })
 }
 
-/// The link to the next page (RFC 8288), relative to the address asked: a front web server's prefix stays.
-fn next(page: &Page, last: &MediaId) -> String {
-    let after = page.after.as_ref().map(|after| format!("&after={after}")).unwrap_or_default();
-    format!("<?max={}&before={last}{after}>; rel=\"next\"", page.max)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
 
     fn parsed(query: &str) -> Result<Option<Page>, Refusal> {
-        page(Some(query))
+        page(Some(query), limits::LIST_ENTRIES)
     }
 
     #[test]
@@ -138,7 +192,15 @@ mod tests {
 
     #[test]
     fn the_next_page_keeps_its_lower_end() {
-        let page = parsed("max=2&after=A").unwrap().unwrap();
-        assert_eq!(next(&page, &"B".parse().unwrap()), "<?max=2&before=B&after=A>; rel=\"next\"");
+        let parameters = |query| Parameters::read(Some(query), 40).unwrap();
+        let last = "B".parse().unwrap();
+        assert_eq!(parameters("max=2&after=A&auth=secret").next("", &last), "?max=2&before=B&after=A");
+        assert_eq!(
+            parameters("format=atom&auth=x").next("format=atom", &last),
+            "?format=atom&max=40&before=B"
+        );
+        assert_eq!(parameters("before=C&auth=x").query("format=atom"), "?format=atom&max=40&before=C");
+        assert_eq!(parameters("before=/").query("format=atom"), "?format=atom");
+        assert!(parameters("before=C").is_later() && !parameters("after=C").is_later());
     }
 }

@@ -11,10 +11,12 @@ mod delete;
 mod download;
 mod list;
 mod metadata;
+mod page;
 mod paid;
 mod question;
 mod route;
 mod sender;
+mod sharing;
 mod ticket;
 mod update;
 mod upload;
@@ -30,7 +32,6 @@ use crate::metrics;
 use crate::model::{BareJid, Channel, Media, MediaId, Method, Refusal};
 use crate::tickets::TicketService;
 use crate::uploads::UploadService;
-use metadata::metadata;
 use paid::{PaidHead, PaidHeads};
 use route::{Action, Misrouted, Route, route};
 use sender::Proof;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub cache_max_age: Duration,
     /// Whose pages may use us from a browser: `http.cors.origins`.
     pub cors: Cors,
+    /// Whether search engines may list pages and feeds: `page.indexed`.
+    pub page_indexed: bool,
     /// The component's address, which people may write to.
     pub component: BareJid,
 }
@@ -80,11 +83,22 @@ impl Service for Web {
     }
 
     fn serve(self: Arc<Self>, mut exchange: Exchange) {
-        if let Some(route) = by_slot::route(exchange.method(), exchange.path()) {
-            return self.by_slot(exchange, route);
+        // A file of a user that became one would have the page's origin in its hands.
+        let is_worker = exchange.header("Service-Worker").is_some();
+        match by_slot::route(exchange.method(), exchange.path()) {
+            Some(route) if !is_worker => return self.by_slot(exchange, route),
+            _ => {}
         }
         if let Some(confinement) = sender::confinement(&exchange) {
             exchange.confine(confinement);
+        }
+        if is_worker {
+            return self.answer(exchange, Err(Refusal::NoServiceWorker));
+        }
+        if let Some(file) = page::files::find(exchange.path()) {
+            exchange.note_route(metrics::Route::PageFile);
+            let response = page::files::respond(&exchange, file);
+            return self.answer(exchange, response);
         }
         match route(exchange.method(), exchange.path()) {
             Ok(Route::Options(allow)) => {
@@ -193,7 +207,7 @@ impl Web {
             Ok(granted) => granted,
             Err(refusal) => {
                 note_outcome(&mut parked.exchange, refusal);
-                return self.answer(parked.exchange, Err(refusal));
+                return self.answer_parked(parked, Err(refusal));
             }
         };
         if let Granted::Owned(user) = &granted {
@@ -230,7 +244,7 @@ impl Web {
     /// Performs the action and answers; `known` is the media that it reads, if that is known already.
     fn perform(&self, mut parked: Parked, granted: &Granted, known: Option<&Arc<Media>>) {
         let answer = self.performed(&mut parked, granted, known);
-        self.answer(parked.exchange, answer);
+        self.answer_parked(parked, answer);
     }
 
     fn performed(
@@ -239,7 +253,7 @@ impl Web {
         granted: &Granted,
         known: Option<&Arc<Media>>,
     ) -> Result<Response, Refusal> {
-        let Parked { exchange, channel, action, meant, terms, .. } = parked;
+        let Parked { exchange, channel, action, proof, meant, terms, .. } = parked;
         let read = |name: &Name| match known {
             Some(media) => Ok(Arc::clone(media)),
             None => self.library.find_to_read(channel, name)?.ok_or(Refusal::NoSuchMedia),
@@ -248,9 +262,9 @@ impl Web {
             self.uploads.check_blocked(user(granted)?)?;
         }
         match action {
-            Action::List => self.list(channel, exchange.query(), granted),
+            Action::List => self.channel(exchange, channel, granted, proof),
             Action::Download(name) => self.download(exchange, &*read(name)?, name, granted),
-            Action::Metadata(name) => Ok(metadata(&*read(name)?, granted)),
+            Action::Metadata(name) => Ok(self.metadata(exchange, &*read(name)?, name, granted)),
             Action::Upload => self.upload(exchange, channel, user(granted)?, false),
             Action::SetAvatar => self.upload(exchange, channel, user(granted)?, true),
             Action::Update(name) => self.update(exchange, &self.asked_about(channel, name, meant.as_ref())?),
@@ -260,6 +274,16 @@ impl Web {
                 self.ticket(channel, user(granted)?, *scope, terms)
             }
         }
+    }
+
+    /// Sends the answer to a request about a channel. People who want a page get one in the place of a refusal, too.
+    fn answer_parked(&self, parked: Parked, answer: Result<Response, Refusal>) {
+        let Parked { exchange, channel, action, .. } = parked;
+        let answer = match answer {
+            Err(refusal) if action == Action::List => self.refusal_page(&exchange, &channel, refusal),
+            answer => answer,
+        };
+        self.answer(exchange, answer);
     }
 
     /// Sends the answer, with what every answer has.

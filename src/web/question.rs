@@ -36,7 +36,7 @@ impl Web {
                 // A request without credentials is refused, whatever the author.
                 let media = if sender.is_named() { self.library.find(channel, name)? } else { None };
                 *meant = media.as_ref().map(|media| media.id.clone());
-                need_to_modify(&sender, media)?
+                need_to_modify(&sender, media.as_ref())?
             }
         };
         // Nobody is asked to confirm what can't succeed.
@@ -75,8 +75,8 @@ impl Web {
 }
 
 /// What it takes to change or delete this media. By a ticket a user changes their own, as long as they may upload.
-fn need_to_modify(sender: &Sender, media: Option<Media>) -> Result<Need, Refusal> {
-    let author: Option<BareJid> = media.as_ref().and_then(|media| media.author.parse().ok());
+fn need_to_modify(sender: &Sender, media: Option<&Media>) -> Result<Need, Refusal> {
+    let author: Option<BareJid> = media.and_then(|media| media.author.parse().ok());
     match &sender.known {
         Some(user) if media.is_some() && author.as_ref() != Some(user) => Err(Refusal::NotYours),
         Some(_) => Ok(Need::Publish),

@@ -53,6 +53,14 @@ impl Proof {
         }
     }
 
+    /// How the ticket came, if there is one.
+    pub(super) fn carrier(&self) -> Option<Carrier> {
+        match self {
+            Self::Ticket(carrier, _) => Some(*carrier),
+            Self::Credentials(_) => None,
+        }
+    }
+
     /// Whether somebody is named, as far as can be told without the database.
     pub(super) fn is_readable(&self) -> bool {
         !matches!(self, Self::Credentials(Err(_)))

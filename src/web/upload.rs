@@ -74,7 +74,7 @@ impl Web {
     }
 
     /// Where the media is: below the endpoint if that is known, else relative to this server's root.
-    fn location(&self, channel: &Channel, last: &str) -> String {
+    pub(super) fn location(&self, channel: &Channel, last: &str) -> String {
         let settings = self.settings();
         let endpoint = settings.endpoint.as_deref().unwrap_or_default();
         format!("{endpoint}/{}/{last}", target::segment(channel.as_str()))

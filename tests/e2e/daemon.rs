@@ -159,7 +159,7 @@ fn https_is_served_from_a_keystore() {
 }
 
 /// A PKCS#12 file with a certificate for `localhost`, which is beside it.
-fn keystore(scratch: &Scratch) -> PathBuf {
+pub fn keystore(scratch: &Scratch) -> PathBuf {
     let openssl = |arguments: &str| {
         let words: Vec<&str> = ["openssl"].into_iter().chain(arguments.split(' ')).collect();
         let (status, printed) = run(&words);

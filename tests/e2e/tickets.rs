@@ -98,7 +98,7 @@ fn a_ticket_says_what_it_is_and_is_the_same_for_a_while() {
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     assert_eq!(answer.header("set-cookie"), None);
     let expires = answer.member("expires");
-    assert!(expires.ends_with(":00.000Z") && (expires.as_bytes()[15] - b'0') % 5 == 0, "{expires}");
+    assert!(expires.ends_with(":00.000Z") && (expires.as_bytes()[15] - b'0').is_multiple_of(5), "{expires}");
     wait_for("two tickets within one step of the grid", || {
         let [one, other] = [(); 2].map(|()| asked(site, &member, &channel, "read").send().expect(201));
         (one.member("expires") == other.member("expires")).then(|| {
@@ -253,7 +253,8 @@ fn every_response_to_a_ticket_is_confined() {
             assert_eq!(answer.header("cache-control"), Some(cache), "{case}");
             let vary: Vec<_> = answer.headers.iter().filter(|(name, _)| name == "vary").collect();
             assert_eq!(vary.len(), 1, "{case}");
-            assert_eq!(answer.header("vary"), Some("Authorization, Cookie, Origin"), "{case}");
+            let vary = answer.header("vary").expect("it was counted");
+            assert!(vary.starts_with("Authorization, Cookie, Origin"), "{case}");
             assert_eq!(answer.header("access-control-allow-credentials"), None, "{case}");
             let policy = answer.header("cross-origin-resource-policy");
             assert_eq!(policy == Some("same-site"), carrier == Carrier::Cookie, "{case}");

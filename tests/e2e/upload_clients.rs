@@ -88,7 +88,7 @@ impl Site {
 }
 
 /// The Python with slixmpp. It is installed below the folder of build results, once.
-fn python() -> String {
+pub fn python() -> String {
     static PYTHON: OnceLock<String> = OnceLock::new();
     let install = || {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -27,6 +27,7 @@ pub mod slot;
 pub mod soak;
 pub mod stanza;
 pub mod terminal;
+pub mod webdriver;
 pub mod xmpp_client;
 
 use std::time::{Duration, Instant};

@@ -231,6 +231,7 @@ fn web(values: &Values<'_>) -> Result<web::Settings> {
         endpoint: endpoint(values)?,
         cache_max_age: values.need(&s::CACHE_MAX_AGE)?,
         cors: values.need(&s::HTTP_CORS_ORIGINS)?,
+        page_indexed: values.need(&s::PAGE_INDEXED)?,
         component: component(values)?.jid,
     })
 }

@@ -48,6 +48,7 @@ fn defaults() {
     assert_eq!(config.keystore, None);
     assert_eq!((&config.web.endpoint, &config.web.cors), (&None, &Cors::Any));
     assert_eq!(config.web.cache_max_age, Duration::from_secs(86400));
+    assert!(!config.web.page_indexed);
     let xmpp::Settings { component, client, .. } = &config.xmpp;
     assert_eq!(
         (component.host.as_str(), component.port, component.jid.as_str()),
@@ -103,6 +104,7 @@ fn every_setting_reaches_its_layer() {
         "http.port=1\nhttp.bind=::1\nhttp.endpoint=https://a/b/\nhttp.threads=200\nhttp.uploads.max=2\n\
          http.downloads.max=3\nhttp.connections.max=4\nhttp.connections.per.address.max=5\n\
          http.rate.limit=26\nhttp.trusted.proxies=10.0.0.1\nhttp.cors.origins=\ncache.max.age=6\nhttp.enabled=yes\n\
+         page.indexed=true\n\
          https.enabled=true\nhttps.port=7\nhttps.keystore=/k.p12\nhttps.keystore.password=hunter3\n\
          xmpp.connection.host=c\nxmpp.connection.securitymode=required\nxmpp.connection.tls.ca=/ca.pem\n\
          xmpp.reply.timeout=8\nxmpp.cache.ttl=9\nxmpp.channel.nodes=p.q: {local}\nxmpp.confirm.stanza=auto\nxmpp.confirm.address=none\n\
@@ -146,6 +148,7 @@ fn every_setting_reaches_its_layer() {
     assert_eq!(config.admin.listen, watched);
     assert_eq!((config.web.endpoint.as_deref(), &config.web.cors), (Some("https://a/b"), &Cors::Off));
     assert_eq!(config.web.cache_max_age, Duration::from_secs(6));
+    assert!(config.web.page_indexed);
     let client = &config.xmpp.client;
     assert_eq!((client.host.as_str(), client.security), ("c", Security::Required));
     assert_eq!(client.ca, Some("/ca.pem".into()));

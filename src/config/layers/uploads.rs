@@ -1,12 +1,11 @@
 //! The settings of uploads by slot.
 
-use std::net::IpAddr;
-
 use super::{endpoint, quota};
 use crate::config::settings::{self as s, TypedSetting};
 use crate::config::types::Time;
 use crate::config::values::Values;
 use crate::error::{Error, Result};
+use crate::http::target::is_loopback;
 use crate::uploads::{External, JidRule, Keep, Settings, UploadQuotas};
 
 pub(super) fn settings(values: &Values<'_>) -> Result<Settings> {
@@ -37,17 +36,6 @@ fn upload_endpoint(values: &Values<'_>) -> Result<String> {
         return Err(values.wrong(s::HTTP_ENDPOINT.key, what));
     }
     Ok(endpoint)
-}
-
-/// Whether a URL leads to this machine.
-fn is_loopback(url: &str) -> bool {
-    let authority = url.split_once("://").and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default();
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next(),
-        None => authority.split(':').next(),
-    };
-    let host = host.unwrap_or_default();
-    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 fn keep(values: &Values<'_>) -> Result<Keep> {

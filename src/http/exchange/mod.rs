@@ -279,13 +279,10 @@ impl Exchange {
         let Some(mut connection) = self.connection.take() else { return };
         // Before another request of the connection is watched.
         self.watch = None;
-        let response = match self.confinement {
-            Some(confinement) => response.confined(confinement),
-            None => response,
-        };
         let read = self.incoming.skip(&mut connection.input);
         let keep = read && reusable && self.head.keep_alive() && !self.shared.is_stopping();
-        let Outgoing { status, head, keep, ready, rest } = Outgoing::new(&self.head, response, keep);
+        let Outgoing { status, head, keep, ready, rest } =
+            Outgoing::new(&self.head, self.confinement, response, keep);
         let then = match (keep, read && connection.input.is_empty()) {
             (true, _) => Then::Next,
             (false, true) => Then::Close,

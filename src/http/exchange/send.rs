@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::http::connection::sending::Rest;
 use crate::http::message::head::Head;
-use crate::http::message::response::{Payload, Response};
+use crate::http::message::response::{Confinement, Payload, Response};
 use crate::http::message::version::Version;
 use crate::model::{Method, Refusal};
 
@@ -32,12 +32,16 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
-    /// Makes the response to the request of this head ready; it is a 500 if its file can't be read.
-    pub fn new(head: &Head, response: Response, keep: bool) -> Self {
-        Self::of(head, response, keep).unwrap_or_else(|error| {
+    /// Makes the response to the request of this head ready, and confines it; it is a 500 if its file can't be read.
+    pub fn new(head: &Head, confinement: Option<Confinement>, response: Response, keep: bool) -> Self {
+        let confined = |response: Response| match confinement {
+            Some(confinement) => response.confined(confinement),
+            None => response,
+        };
+        Self::of(head, confined(response), keep).unwrap_or_else(|error| {
             // Nothing is sent yet, so the client can still be told.
             log::error!("a response's file can't be read: {error}");
-            let refusal = Response::refusal(Refusal::Internal);
+            let refusal = confined(Response::refusal(Refusal::Internal));
             let (status, ready) = (refusal.status(), refusal.into_bytes());
             Self { status, head: 0, keep: false, ready, rest: Rest::Nothing }
         })

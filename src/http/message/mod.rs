@@ -1,6 +1,7 @@
 //! HTTP messages as bytes and values: heads, targets, fields, framing, conditions, ranges, responses. Nothing here knows of
 //! sockets or waits; any thread runs it.
 
+pub mod accept;
 pub mod chunked;
 pub mod conditional;
 pub mod cookie;

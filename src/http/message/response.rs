@@ -148,6 +148,12 @@ impl Response {
         response
     }
 
+    /// The same with another status.
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
     /// The status.
     pub fn status(&self) -> u16 {
         self.status

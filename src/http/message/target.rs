@@ -1,5 +1,7 @@
 //! The parts of a request target: segments of its path, parameters of its query.
 
+use std::net::IpAddr;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::fields;
@@ -81,6 +83,17 @@ pub fn segment(text: &str) -> String {
     utf8_percent_encode(text, ALLOWED).to_string()
 }
 
+/// Whether a URL leads to this machine: to `localhost` or a loopback address.
+pub fn is_loopback(url: &str) -> bool {
+    let authority = url.split_once("://").and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next(),
+        None => authority.split(':').next(),
+    };
+    let host = host.unwrap_or_default();
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
 fn decode(segment: &str) -> Result<String, Refusal> {
     let mut escapes = segment.split('%').skip(1);
     let valid = |escape: &str| escape.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
@@ -104,6 +117,24 @@ mod tests {
         assert_eq!(segment("é.ö@bücher.example/#?%"), "%C3%A9.%C3%B6@b%C3%BCcher.example%2F%23%3F%25");
         for text in ["room@example.com", "é/..@x", "a b+c&d"] {
             assert_eq!(segments(&format!("/{}", segment(text))).unwrap(), [text]);
+        }
+    }
+
+    #[test]
+    fn urls_of_this_machine_are_known() {
+        for (url, expected) in [
+            ("http://localhost", true),
+            ("http://localhost:8080/media", true),
+            ("http://127.0.0.1:1", true),
+            ("https://[::1]:8443/x", true),
+            ("http://127.0.0.1.example.com", false),
+            ("http://localhost.example.com", false),
+            ("http://[::2]", false),
+            ("http://media.example.com/127.0.0.1", false),
+            ("http://", false),
+            ("localhost", false),
+        ] {
+            assert_eq!(is_loopback(url), expected, "{url}");
         }
     }
 

@@ -3,7 +3,9 @@ use std::os::unix::fs::PermissionsExt;
 use rusqlite::TransactionBehavior;
 
 use super::super::schema::SqliteSchema;
-use super::super::{MediaInsert, Metadata, Store, conformance, file_conformance, statements, upload_conformance};
+use super::super::{
+    MediaInsert, Metadata, Store, conformance, file_conformance, statements, upload_conformance,
+};
 use super::write::write_all;
 use super::*;
 use crate::model::{Media, MediaId, Page, Quota, Quotas};
