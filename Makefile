@@ -10,11 +10,13 @@ LOCALSTATEDIR ?= /var
 RUNSTATEDIR ?= /run
 UNITDIR ?= $(PREFIX)/lib/systemd/system
 
-# The program that is installed.
+# The programs that are installed, and which of them: server, client, or both.
 PROGRAM ?= target/release/buddycloud-media-server
+CLIENT ?= target/release/buddycloud-media
+PARTS ?= server client
 
 INSTALLATION = DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' LOCALSTATEDIR='$(LOCALSTATEDIR)' \
-	RUNSTATEDIR='$(RUNSTATEDIR)' UNITDIR='$(UNITDIR)' PROGRAM='$(PROGRAM)'
+	RUNSTATEDIR='$(RUNSTATEDIR)' UNITDIR='$(UNITDIR)' PROGRAM='$(PROGRAM)' CLIENT='$(CLIENT)' PARTS='$(PARTS)'
 
 .PHONY: help deps build release check format lint docs manual test packaging soak fuzz check-package check-docker demo bench bench-preview clean install uninstall deb
 
@@ -24,10 +26,10 @@ help: ## list these targets
 deps: ## install the Debian packages that are missing (with apt, as root or by sudo)
 	@scripts/install-dependencies
 
-build: ## build the server for development
+build: ## build server and client for development
 	$(CARGO) build --locked
 
-release: ## build the server to be installed: target/release/buddycloud-media-server
+release: ## build what is installed: target/release/buddycloud-media-server and buddycloud-media
 	$(CARGO) build --locked --release
 
 check: deps ## everything that must pass before a change is merged; installs what is missing first
@@ -70,7 +72,7 @@ install: ## install what was built, see PREFIX, SYSCONFDIR, LOCALSTATEDIR and DE
 uninstall: ## remove what was installed; configuration, media and logs stay
 	@$(INSTALLATION) scripts/install uninstall
 
-deb: ## build the Debian package in target/debian; needs debhelper
+deb: ## build the Debian packages in target/debian; needs debhelper
 	debian/rules clean binary
 
 demo: ## do the main job before your eyes; installs what is missing; KEEP=1 leaves the site running

@@ -43,7 +43,15 @@ pub struct Site {
 impl Site {
     /// Starts one with these settings besides those of the limits.
     pub fn start(settings: &[(&str, &str)]) -> Self {
-        let prosody = Prosody::start();
+        Self::start_on(Prosody::start(), settings)
+    }
+
+    /// The same on a Prosody that offers TLS.
+    pub fn start_with_tls(settings: &[(&str, &str)]) -> Self {
+        Self::start_on(Prosody::start_with_tls(), settings)
+    }
+
+    fn start_on(prosody: Prosody, settings: &[(&str, &str)]) -> Self {
         let admin = prosody.login(DOMAIN, "admin", Policy::Ignore);
         let user = prosody.login(DOMAIN, "user", Policy::Echo);
         user.forget_confirms();

@@ -1,7 +1,7 @@
 #!/bin/sh
 # The main job before your eyes: a private XMPP server, the media server, a photo that is uploaded,
 # confirmed over XMPP, listed, downloaded, refused to strangers, retitled and deleted; one that an XMPP client
-# uploads by a slot; and a gallery.
+# uploads by a slot, one from the command line's client; and a gallery.
 # KEEP=1 leaves the site running. Everything is in one scratch directory and on loopback ports.
 set -eu
 cd "$(dirname "$0")/.."
@@ -98,10 +98,11 @@ asked_once() { [ "$(confirmations)" = 1 ]; }
 say 'Installing what is missing, and building (the first time takes some minutes)'
 scripts/install-dependencies
 # The development profile: the first release build would take much longer, for no visible difference here.
-cargo build --locked --quiet --bin buddycloud-media-server --example xmpp-confirm
+cargo build --locked --quiet --bins --example xmpp-confirm
 target=$(cargo metadata --locked --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 server=$target/debug/buddycloud-media-server
 client=$target/debug/examples/xmpp-confirm
+shell_client=$target/debug/buddycloud-media
 python=$(scripts/install-python-clients "$target")
 
 say "Starting a private Prosody for the domain $domain"
@@ -115,12 +116,16 @@ prosody_tells() {
 	grep -q 'Failed to open' "$scratch/prosody.log" ||
 		{ grep -q "on .*:$c2s_port\$" "$scratch/prosody.log" && grep -q "on .*:$component_port\$" "$scratch/prosody.log"; }
 }
+# For buddycloud-media, which logs in by TLS only.
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj "/CN=$domain" \
+	-addext "subjectAltName=DNS:$domain" -keyout "$scratch/prosody.key" -out "$scratch/prosody.crt" 2>/dev/null
 start_prosody() {
 	c2s_port=$(some_port)
 	component_port=$(some_port)
 	: >"$scratch/prosody.log"
 	SITE_DIR=$scratch SITE_MODULES=$PWD/tests/support/prosody/modules \
 		C2S_PORT=$c2s_port COMPONENT_PORT=$component_port COMPONENT_SECRET=$secret \
+		CERTIFICATE=$scratch/prosody.crt KEY=$scratch/prosody.key \
 		prosody -F --config "$PWD/tests/support/prosody/prosody.cfg.lua" >"$scratch/prosody-output.log" 2>&1 &
 	prosody=$!
 	await 'Prosody to start' prosody_tells
@@ -237,6 +242,31 @@ echo '  the same bytes came down'
 upload_by_slot "$photo" ephemeral
 request 200 "$slot_url"
 grep -i '^cache-control:' "$scratch/head" | sed 's/^/  a story is gone tomorrow: /'
+
+say 'From a shell: buddycloud-media logs in itself, finds the server, and confirms its own requests'
+settings=$scratch/home/.config/buddycloud-media
+mkdir -p "$settings"
+cat >"$settings/config" <<END
+jid = alice@$domain
+password.file = password
+server = $xmpp
+tls.ca = $scratch/prosody.crt
+END
+echo "$password" >"$settings/password"
+sed 's/^/  config: /' "$settings/config"
+from_shell() {
+	echo "\$ buddycloud-media $*" >&2
+	HOME=$scratch/home XDG_CONFIG_HOME='' "$shell_client" "$@" || fail 'buddycloud-media did not do it'
+}
+asked=$(confirmations)
+shell_url=$(from_shell put "alice@$domain" "$photo")
+echo "  -> $shell_url"
+from_shell ls "alice@$domain" | sed 's/^/  -> /'
+from_shell get "$shell_url" -o "$scratch/from-shell.jpg" >/dev/null
+cmp "$photo" "$scratch/from-shell.jpg" || fail 'other bytes came down'
+from_shell rm "$shell_url"
+[ "$(confirmations)" = "$asked" ] || fail "Alice's other client was asked"
+echo "  the same bytes came down, and Alice's other client was not asked"
 
 say 'Nobody else changes it'
 request 401 -X DELETE "$url/$id"

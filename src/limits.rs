@@ -488,3 +488,43 @@ pub const LONGEST_PLAY: u64 = 10 * 366 * 24 * 3600 * 1000;
 
 /// Bytes of a configuration file.
 pub const CONFIG_BYTES: u64 = 1024 * 1024;
+
+/// `buddycloud-media`: files that are uploaded at a time. More would not fill a line better, and be unfair to others.
+pub const CLIENT_UPLOADS: usize = 4;
+/// Requests at a time that are each confirmed: the server prompts a user for at most three of one network.
+pub const CLIENT_CONFIRMED: usize = 2;
+/// Attempts at a request, the first included.
+pub const CLIENT_ATTEMPTS: u32 = 5;
+/// The pause behind the first attempt; it doubles each time.
+pub const CLIENT_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause, whatever `Retry-After` says.
+pub const CLIENT_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Time to connect to an HTTP server.
+pub const CLIENT_CONNECT_TIME: Duration = Duration::from_secs(15);
+/// How long an HTTP connection may stand still: longer than a person or a slow disk may take to let a response begin.
+pub const CLIENT_HTTP_TIME: Duration = Duration::from_secs(90);
+/// Time to connect and log in to one XMPP server, before the next one is tried.
+pub const CLIENT_LOGIN_TIME: Duration = Duration::from_secs(10);
+/// Time for the reply to an IQ.
+pub const CLIENT_REPLY_TIME: Duration = Duration::from_secs(20);
+/// Time for one name server to reply.
+pub const CLIENT_DNS_TIME: Duration = Duration::from_secs(2);
+/// How often each name server is asked.
+pub const CLIENT_DNS_ROUNDS: usize = 2;
+/// Name servers that are asked, as resolv.conf(5) has it.
+pub const CLIENT_DNS_SERVERS: usize = 3;
+/// Bytes of a reply over UDP: without EDNS a server sends 512 at most.
+pub const CLIENT_DNS_BYTES: usize = 1500;
+/// Bytes of the id of a media, on whatever server.
+pub const CLIENT_ID_BYTES: usize = 255;
+/// Bytes of an upload above which the client waits for the server's consent before it sends them: an upload that is
+/// refused shall not be sent in vain, and for a small one that costs more than it saves.
+pub const CLIENT_EXPECT_BYTES: u64 = 64 * 1024;
+/// Bytes that are read of a refusal, or of the JSON of one media.
+pub const CLIENT_TEXT_BYTES: u64 = 64 * 1024;
+/// Bytes that are read of one page of a list: 1000 entries of 16 KiB.
+pub const CLIENT_LIST_BYTES: u64 = 16 * 1024 * 1024;
+/// Pages of a list: ten million media.
+pub const CLIENT_PAGES: usize = 10_000;
+/// Bytes that are read at a time from a file or a response.
+pub const CLIENT_READ_BYTES: usize = 64 * 1024;

@@ -34,6 +34,8 @@ mod replies;
 mod requests;
 #[path = "../fuzz/targets/slots.rs"]
 mod slots;
+#[path = "../fuzz/targets/srv.rs"]
+mod srv;
 #[path = "../fuzz/targets/stream.rs"]
 mod stream;
 #[path = "../fuzz/targets/tickets.rs"]
@@ -75,6 +77,7 @@ const TARGETS: &[Target] = &[
     ("replies", replies::hold),
     ("requests", requests::hold),
     ("slots", slots::hold),
+    ("srv", srv::hold),
     ("stream", stream::hold),
     ("tickets", tickets::hold),
     ("tokens", tokens::hold),

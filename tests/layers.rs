@@ -61,6 +61,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     // Of preview only the child that the program starts itself as.
     ("cli", &["model", "config", "daemon", "preview"]),
+    // A program of its own, `src/bin/buddycloud-media`. A slot carries the type that its file is served with.
+    ("client", &["model", "media_type", "xmpp"]),
 ];
 
 /// What access and component may name of xmpp: values and the trait it implements, nothing that owns a socket.
@@ -439,8 +441,15 @@ fn sources() -> Vec<(String, String, String)> {
     walk(&root, &mut |path| {
         let inner = path.strip_prefix(&root).expect("below src").to_str().expect("UTF-8").to_owned();
         let module = inner.split('/').next().unwrap_or_default().trim_end_matches(".rs").to_owned();
-        if module != "main" && module != "lib" {
-            found.push((module, inner, fs::read_to_string(path).expect("readable")));
+        let text = fs::read_to_string(path).expect("readable");
+        match module.as_str() {
+            "main" | "lib" => {}
+            // It is a crate of its own, over this one.
+            "bin" => {
+                let text = text.replace("crate::", "").replace("media_server::", "crate::");
+                found.push(("client".to_owned(), inner, text));
+            }
+            _ => found.push((module, inner, text)),
         }
     });
     assert!(found.len() > 10, "no sources found below {}", root.display());

@@ -1,5 +1,6 @@
 //! What is measured.
 
+mod client;
 mod confirm;
 mod get;
 mod list;
@@ -33,6 +34,7 @@ pub const TABLE: &[Row] = &[
     Row { name: "left", about: "memory after 1,000 previews", run: preview::left_behind },
     Row { name: "cached", about: "stored previews", run: preview::cached },
     Row { name: "confirm", about: "private downloads, each confirmed", run: confirm::downloads },
+    Row { name: "client", about: "uploads by the command line's client", run: client::uploads },
     Row { name: "list", about: "pages of a channel with a million media", run: list::pages },
     Row { name: "page", about: "a page of 100 previews", run: page::views },
     Row { name: "parked", about: "10,000 requests that wait for their users", run: parked::confirmations },

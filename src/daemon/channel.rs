@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::model::{Affiliation, BareJid, Channel, Jid};
 use crate::secret::Secret;
-use crate::xmpp::{ClientSettings, Conversation, Element, Times, ns};
+use crate::xmpp::{ClientSettings, Conversation, Element, SettingNames, Times, ns};
 
 /// A channel that is to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ fn account(config: &Config, new: &NewChannel) -> ClientSettings {
     let own = ClientSettings {
         // So that the running server keeps its session.
         resource: format!("{}-channel", limits::XMPP_RESOURCE),
+        available: true,
+        names: SettingNames::SERVER,
         ..config.xmpp.client.clone()
     };
     let Some((jid, password)) = &new.creator else { return own };

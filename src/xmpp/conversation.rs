@@ -1,15 +1,28 @@
-//! A session in which a command asks one IQ at a time. Runs on its caller's thread and blocks it.
+//! A session of a command: it asks one IQ at a time, or sends and receives stanzas as they come. Runs on its caller's
+//! thread and blocks it.
 
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use super::dial::Dial;
-use super::login::LinkResult;
+use super::login::{LinkError, LinkResult};
 use super::session::{LinkPlan, LinkSession};
 use super::settings::{ClientSettings, LinkSettings, Times};
 use super::{Element, LinkEvent, ns};
 use crate::error::{Error, Result};
 use crate::model::Jid;
-use crate::sys::wait;
+use crate::sys::{Interest, Waker, wait};
+
+pub use super::login::LoginFailure;
+
+/// A log-in that failed.
+#[derive(Debug)]
+pub struct LoginError {
+    /// Why, as far as a command does something else for it.
+    pub failure: LoginFailure,
+    /// Why, in words.
+    pub error: Error,
+}
 
 /// A session that is logged in.
 pub struct Conversation {
@@ -27,16 +40,31 @@ impl Conversation {
         Ok(Self::open(LinkSettings::Client(settings), times)?)
     }
 
+    /// The same, with the kind of a failure.
+    pub fn log_in_or_tell(settings: ClientSettings, times: Times) -> std::result::Result<Self, LoginError> {
+        let mut failure = LoginFailure::Other;
+        let opened = Self::open_or_tell(LinkSettings::Client(settings), times, &mut failure);
+        opened.map_err(|error| LoginError { failure, error: error.into() })
+    }
+
     /// Logs a link in; blocks for up to `times.login`.
     pub(super) fn open(settings: LinkSettings, times: Times) -> LinkResult<Self> {
+        Self::open_or_tell(settings, times, &mut LoginFailure::Other)
+    }
+
+    fn open_or_tell(settings: LinkSettings, times: Times, failure: &mut LoginFailure) -> LinkResult<Self> {
         let plan = LinkPlan::new(settings, times)?;
         let (host, port) = plan.settings.endpoint();
         let deadline = Instant::now() + times.login;
         let named = |error: Error| Error::caused(error.kind(), plan.settings.endpoint_keys(), error);
         let socket = Dial::start(host, port, deadline, || ())?.wait(deadline).map_err(named)?;
         let mut session = LinkSession::new(socket, &plan, deadline, Instant::now())?;
+        let mut told = |session: &LinkSession, error: LinkError| {
+            *failure = session.failure();
+            error
+        };
         loop {
-            let more = session.turn(Instant::now(), &mut |_| ())?;
+            let more = session.turn(Instant::now(), &mut |_| ()).map_err(|error| told(&session, error))?;
             if let Some(own) = session.jid().cloned() {
                 return Ok(Self { session, times, own, asked: 0 });
             }
@@ -71,6 +99,37 @@ impl Conversation {
         }
     }
 
+    /// Sends a stanza.
+    pub fn send(&mut self, stanza: Element) -> Result<()> {
+        self.session.send(stanza)
+    }
+
+    /// Sends what is to be sent, and passes the stanzas that have come to `sink`. Waits for them until `waker` is woken,
+    /// which it clears, or until the session's clocks are due. Fails where the session ends.
+    pub fn receive(&mut self, waker: &Waker, sink: &mut dyn FnMut(Element)) -> Result<()> {
+        let mut came = false;
+        let more = self.session.turn(Instant::now(), &mut |event| {
+            if let LinkEvent::Stanza(stanza) = event {
+                came = true;
+                sink(stanza);
+            }
+        })?;
+        if more || came {
+            return Ok(());
+        }
+        let mut fds = vec![(waker.as_fd(), Interest::Read)];
+        fds.extend(self.session.interest());
+        wait(&fds, Some(self.session.deadline()))
+            .map_err(|error| Error::io("can't wait for the XMPP server", error))?;
+        waker.clear();
+        Ok(())
+    }
+
+    /// Whether this stanza is the reply to the IQ of this id that was sent to `asked`.
+    pub fn is_reply(&self, stanza: &Element, id: &str, asked: &Jid) -> bool {
+        is_reply(stanza, id, asked, &self.own)
+    }
+
     /// Logs out; blocks for up to `times.close`.
     pub fn close(self) {
         self.session.close(self.times.close);
@@ -98,7 +157,7 @@ fn is_reply(stanza: &Element, id: &str, asked: &Jid, own: &Jid) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::peer::{ScriptedServer, long_times};
+    use super::super::peer::{Certificate, Conn, ScriptedServer, long_times, mechanisms};
     use super::super::settings::Security;
     use super::*;
     use std::thread;
@@ -135,6 +194,72 @@ mod tests {
         let reply = conversation.ask("get", &domain, ping()).unwrap().unwrap();
         assert_eq!(reply.attribute("type"), Some("result"));
         assert!(conversation.ask("get", &service, ping()).is_err(), "the session has ended");
+        server.join().unwrap();
+    }
+
+    /// The kind of the failure of a log-in with a server that does this.
+    fn failure(
+        security: Security,
+        certificate: Option<&Certificate>,
+        server: impl FnOnce(Conn) + Send + 'static,
+    ) -> Option<LoginFailure> {
+        let peer = ScriptedServer::listen();
+        let mut settings = peer.client(security);
+        settings.ca = certificate.map(Certificate::path);
+        let server = thread::spawn(move || server(peer.accept()));
+        let result = Conversation::log_in_or_tell(settings, long_times());
+        let failure = result.map(Conversation::close).err().map(|error| error.failure);
+        server.join().unwrap();
+        failure
+    }
+
+    #[test]
+    fn a_connection_may_begin_with_tls() {
+        let certificate = Certificate::new("example.com");
+        let trusted = certificate.clone();
+        let failed = failure(Security::Direct, Some(&certificate), move |mut conn| {
+            assert!(conn.starttls(&trusted));
+            conn.log_client_in();
+            conn.until("</stream:stream>");
+        });
+        assert_eq!(failed, None);
+    }
+
+    #[test]
+    fn a_failed_log_in_has_a_kind() {
+        let certificate = Certificate::new("example.com");
+        let distrusted =
+            failure(Security::Direct, None, move |mut conn| assert!(!conn.starttls(&certificate)));
+        assert_eq!(distrusted, Some(LoginFailure::Tls));
+        let without = failure(Security::Required, None, |mut conn| conn.features(&mechanisms("SCRAM-SHA-1")));
+        assert_eq!(without, Some(LoginFailure::Tls));
+        let refusal = |condition: &'static str| {
+            failure(Security::Disabled, None, move |mut conn| {
+                conn.features(&mechanisms("PLAIN"));
+                conn.until("</auth>");
+                conn.send(&format!("<failure xmlns='{}'><{condition}/></failure>", ns::SASL));
+            })
+        };
+        assert_eq!(refusal("not-authorized"), Some(LoginFailure::Refused));
+        assert_eq!(refusal("temporary-auth-failure"), Some(LoginFailure::Other));
+        assert_eq!(failure(Security::Disabled, None, drop), Some(LoginFailure::Other));
+    }
+
+    /// Other clients of the account get its messages.
+    #[test]
+    fn a_resource_that_is_not_available_sends_no_presence() {
+        let peer = ScriptedServer::listen();
+        let settings = ClientSettings { available: false, ..peer.client(Security::Disabled) };
+        let server = thread::spawn(move || {
+            let mut conn = peer.accept();
+            conn.scram("pencil");
+            conn.features(&format!("<bind xmlns='{}'/>", ns::BIND));
+            conn.until("</iq>");
+            let jid = "<jid>media@example.com/here</jid>";
+            conn.send(&format!("<iq type='result' id='bind'><bind xmlns='{}'>{jid}</bind></iq>", ns::BIND));
+            assert_eq!(conn.until("</stream:stream>"), "</stream:stream>");
+        });
+        Conversation::log_in(settings, long_times()).unwrap().close();
         server.join().unwrap();
     }
 

@@ -27,10 +27,12 @@ use std::fmt;
 use crate::model::Jid;
 
 pub use check::{Checked, check};
-pub use conversation::Conversation;
+pub use conversation::{Conversation, LoginError, LoginFailure};
 pub use element::Element;
 pub use outbox::{Inbox, Outbox, channel};
-pub use settings::{ClientSettings, ComponentSettings, LinkSettings, Security, Settings, Times};
+pub use settings::{
+    ClientSettings, ComponentSettings, LinkSettings, Security, SettingNames, Settings, Times,
+};
 pub use thread::{Handler, Thread, start};
 
 /// One of the two connections to the XMPP server.

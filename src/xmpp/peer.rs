@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -14,7 +15,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use native_tls::{Identity, TlsAcceptor};
 use sha2::Sha256;
 
-use super::{ClientSettings, ComponentSettings, Security, Times, ns};
+use super::{ClientSettings, ComponentSettings, Security, SettingNames, Times, ns};
 use crate::secret::Secret;
 use crate::sys::{Interest, wait};
 use crate::testing::Scratch;
@@ -65,6 +66,8 @@ impl ScriptedServer {
             security,
             ca: None,
             resource: "here".to_owned(),
+            available: true,
+            names: SettingNames::SERVER,
         }
     }
 
@@ -259,7 +262,8 @@ fn hmac(key: &[u8], data: &str) -> Vec<u8> {
 }
 
 /// A self-signed certificate in a directory of its own.
-pub(super) struct Certificate(Scratch);
+#[derive(Clone)]
+pub(super) struct Certificate(Arc<Scratch>);
 
 impl Certificate {
     pub fn new(domain: &str) -> Self {
@@ -285,7 +289,7 @@ impl Certificate {
         openssl(&[&["req", "-new", "-out", "request.pem", "-subj", &subject], &key[..]].concat());
         let sign = ["x509", "-req", "-in", "request.pem", "-signkey", "key.pem", "-extfile", "names"];
         openssl(&[&sign[..], &["-days", days, "-out", "cert.pem"]].concat());
-        Self(scratch)
+        Self(Arc::new(scratch))
     }
 
     pub fn path(&self) -> PathBuf {

@@ -12,9 +12,9 @@ use crate::model::Jid;
 use crate::sys::{Interest, wait};
 
 use super::keepalive::{Keepalive, KeepaliveStep};
-use super::login::{LinkResult, Login, LoginStep, stream_error};
+use super::login::{LinkResult, Login, LoginFailure, LoginStep, stream_error};
 use super::send_buffer::{SendBuffer, lost};
-use super::settings::{LinkSettings, Times};
+use super::settings::{LinkSettings, Security, Times};
 use super::stream::{StreamEvent, StreamParser};
 use super::tls::Tls;
 use super::transport::Transport;
@@ -60,10 +60,15 @@ impl LinkSession {
     pub fn new(socket: TcpStream, plan: &LinkPlan, deadline: Instant, now: Instant) -> Result<Self> {
         let login = Login::new(&plan.settings);
         let content = login.content();
-        let mut unsent = SendBuffer::default();
-        unsent.push(&login.open())?;
+        let (mut unsent, mut transport) = (SendBuffer::default(), Transport::new(socket)?);
+        match (&plan.settings, &plan.tls) {
+            (LinkSettings::Client(client), Some(tls)) if client.security == Security::Direct => {
+                transport.start_tls(tls.clone());
+            }
+            _ => unsent.push(&login.open())?,
+        }
         Ok(Self {
-            transport: Transport::new(socket)?,
+            transport,
             tls: plan.tls.clone(),
             stream: StreamParser::new(content),
             content,
@@ -78,6 +83,18 @@ impl LinkSession {
     /// Our address, once we are logged in.
     pub fn jid(&self) -> Option<&Jid> {
         self.jid.as_ref()
+    }
+
+    /// Why the log-in failed, after an error.
+    pub fn failure(&self) -> LoginFailure {
+        let login = self.login.as_ref();
+        if self.transport.is_lost() || login.is_some_and(Login::lacks_tls) {
+            LoginFailure::Tls
+        } else if login.is_some_and(Login::is_refused) {
+            LoginFailure::Refused
+        } else {
+            LoginFailure::Other
+        }
     }
 
     /// Whether TLS is established.

@@ -45,12 +45,46 @@ pub struct ClientSettings {
     pub username: String,
     /// The account's password.
     pub password: Secret,
-    /// Whether STARTTLS is used.
+    /// How TLS is used.
     pub security: Security,
     /// A PEM file with certificates of authorities that are trusted in addition to the system's.
     pub ca: Option<PathBuf>,
     /// The resource to bind; the server may assign another one.
     pub resource: String,
+    /// Whether the resource becomes available (RFC 6121 section 4.2). A resource that does not gets only what is sent to
+    /// its full address.
+    pub available: bool,
+    /// How error messages name these settings.
+    pub names: SettingNames,
+}
+
+/// How error messages name the settings of a client, in the words of the program's own configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SettingNames {
+    /// Host and port.
+    pub endpoint: &'static str,
+    /// The port.
+    pub port: &'static str,
+    /// The XMPP domain.
+    pub service: &'static str,
+    /// User name, password and domain.
+    pub account: &'static str,
+    /// The file of authorities.
+    pub ca: &'static str,
+    /// Why there must be TLS: a sentence without a full stop.
+    pub security: &'static str,
+}
+
+impl SettingNames {
+    /// Those of the media server.
+    pub const SERVER: Self = Self {
+        endpoint: "xmpp.connection.host, xmpp.connection.port",
+        port: "xmpp.connection.port",
+        service: "xmpp.connection.servicename",
+        account: "xmpp.connection.username, .password and .servicename",
+        ca: "xmpp.connection.tls.ca",
+        security: "xmpp.connection.securitymode is required",
+    };
 }
 
 impl ClientSettings {
@@ -62,7 +96,7 @@ impl ClientSettings {
     }
 }
 
-/// Whether a client's stream uses STARTTLS.
+/// How a client's stream uses TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Security {
     /// Never. Passwords may be sent in clear text.
@@ -71,6 +105,8 @@ pub enum Security {
     Enabled,
     /// Without STARTTLS there is no log-in.
     Required,
+    /// The connection begins with TLS (XEP-0368).
+    Direct,
 }
 
 /// The settings of one link.
@@ -87,7 +123,7 @@ impl LinkSettings {
     pub(super) fn endpoint_keys(&self) -> &'static str {
         match self {
             Self::Component(_) => "xmpp.component.host, xmpp.component.port",
-            Self::Client(_) => "xmpp.connection.host, xmpp.connection.port",
+            Self::Client(settings) => settings.names.endpoint,
         }
     }
 

@@ -72,6 +72,11 @@ impl Transport {
         matches!(self.0, TransportState::Encrypted(_))
     }
 
+    /// Whether a handshake has failed.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.0, TransportState::Lost)
+    }
+
     /// The descriptor to wait for; `None` after a failed handshake.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.socket().map(AsFd::as_fd)
@@ -135,8 +140,8 @@ impl Write for Transport {
 fn failed(tls: &Tls, error: &native_tls::Error) -> Error {
     let what = format!(
         "TLS with the XMPP server failed; its certificate must name {} and come from an authority that the \
-         system or xmpp.connection.tls.ca trusts",
-        tls.domain
+         system or {} trusts",
+        tls.domain, tls.names.ca
     );
     Error::tls(Kind::Unavailable, what, error)
 }

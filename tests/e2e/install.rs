@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::site::xmpp_of;
 use crate::support::child::run;
 use crate::support::http::Request;
+use crate::support::media_client::CLIENT;
 use crate::support::prosody::Prosody;
 use crate::support::scratch::Scratch;
 use crate::support::server::{PROGRAM, Xmpp, properties};
@@ -49,6 +50,7 @@ impl Installation {
             place("LOCALSTATEDIR", "var"),
             place("RUNSTATEDIR", "run"),
             format!("PROGRAM={PROGRAM}"),
+            format!("CLIENT={CLIENT}"),
         ];
         fs::create_dir_all(self.path("run")).expect("it takes folders");
         let mut command = vec!["make", "-s", "-C", env!("CARGO_MANIFEST_DIR"), target];

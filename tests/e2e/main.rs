@@ -8,6 +8,8 @@ mod backup;
 mod browser;
 mod channel;
 mod check;
+mod client;
+mod client_tickets;
 mod colours;
 mod commands;
 mod conformance;

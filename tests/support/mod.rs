@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "no test uses all of it")]
 
 pub mod child;
+pub mod dns_server;
 pub mod ejabberd;
 pub mod ejabberd_accounts;
 pub mod exposition;
@@ -11,18 +12,22 @@ pub mod granter;
 pub mod http;
 pub mod load;
 pub mod media;
+pub mod media_client;
 mod port;
 pub mod postgres;
 pub mod profanity;
 pub mod prosody;
 pub mod python;
 pub mod random;
+pub mod relay;
 pub mod scratch;
+pub mod scripted_media;
 pub mod scripted_peer;
 pub mod server;
 pub mod slot;
 pub mod soak;
 pub mod stanza;
+pub mod terminal;
 pub mod webdriver;
 pub mod xmpp_client;
 

@@ -42,6 +42,8 @@ pub struct Prosody {
     scratch: Scratch,
     client_port: u16,
     component_port: u16,
+    /// The port of clients whose connections begin with TLS.
+    direct_port: u16,
     authority: Option<PathBuf>,
     /// The address of the files of its own upload service, if it has one.
     file_share: Option<String>,
@@ -61,9 +63,10 @@ impl Prosody {
     }
 
     fn start_with(scratch: Scratch, authority: Option<PathBuf>) -> Self {
-        let (client_port, component_port) = (free_port(), free_port());
+        let [client_port, component_port, direct_port] = [(); 3].map(|()| free_port());
+        let file_share = None;
         let mut prosody =
-            Self { process: None, scratch, client_port, component_port, authority, file_share: None };
+            Self { process: None, scratch, client_port, component_port, direct_port, authority, file_share };
         prosody.add_account(DOMAIN, ACCOUNT);
         prosody.add_account(DOMAIN, "admin");
         for _ in 0..5 {
@@ -72,6 +75,7 @@ impl Prosody {
             }
             prosody.stop();
             (prosody.client_port, prosody.component_port) = (free_port(), free_port());
+            prosody.direct_port = free_port();
         }
         panic!("Prosody does not get its ports:\n{}", prosody.log());
     }
@@ -107,6 +111,11 @@ impl Prosody {
     /// The port of clients.
     pub fn client_port(&self) -> u16 {
         self.client_port
+    }
+
+    /// The port of clients whose connections begin with TLS, if it offers TLS.
+    pub fn direct_port(&self) -> u16 {
+        self.direct_port
     }
 
     /// The port of components.
@@ -154,6 +163,7 @@ impl Prosody {
         let config = support.join("prosody.cfg.lua").display().to_string();
         let directory = self.scratch.path().display().to_string();
         let (client_port, component_port) = (self.client_port.to_string(), self.component_port.to_string());
+        let direct_port = self.direct_port.to_string();
         let [certificate, key] = ["prosody.crt", "prosody.key"].map(|name| format!("{directory}/{name}"));
         let mut environment = vec![
             ("SITE_DIR", directory.as_str()),
@@ -168,6 +178,7 @@ impl Prosody {
         }
         if self.authority.is_some() {
             environment.extend([("CERTIFICATE", certificate.as_str()), ("KEY", &key)]);
+            environment.push(("DIRECT_TLS_PORT", &direct_port));
         }
         let output = self.scratch.join("prosody.out");
         let command = ["prosody", "-F", "--config", &config];
@@ -180,7 +191,8 @@ impl Prosody {
             }
             let status = process.ended();
             assert!(status.is_none(), "Prosody ended with {status:?}:\n{}{text}", process.printed());
-            (opened(self.client_port) && opened(self.component_port)).then_some(true)
+            let direct = self.authority.is_none() || opened(self.direct_port);
+            (opened(self.client_port) && opened(self.component_port) && direct).then_some(true)
         })
     }
 }

@@ -281,6 +281,8 @@ fn client(values: &Values<'_>) -> Result<xmpp::ClientSettings> {
         security: values.need(&s::XMPP_CONNECTION_SECURITYMODE)?,
         ca: values.get(&s::XMPP_CONNECTION_TLS_CA)?,
         resource: limits::XMPP_RESOURCE.to_owned(),
+        available: true,
+        names: xmpp::SettingNames::SERVER,
     })
 }
 

@@ -6,10 +6,10 @@ use crate::error::{Error, Kind, Result};
 use crate::model::{BareJid, Jid};
 
 use super::super::sasl::{Authentication, Mechanism};
-use super::super::settings::{ClientSettings, Security};
+use super::super::settings::{ClientSettings, Security, SettingNames};
 use super::super::stream::{StreamEvent, StreamHeader, shortened};
 use super::super::{Element, ns};
-use super::{LoginStep, stream_error, stream_header, unexpected};
+use super::{LoginFailure, LoginStep, stream_error, stream_header, unexpected};
 use crate::secret::Secret;
 
 const BIND_ID: &str = "bind";
@@ -25,11 +25,15 @@ pub(in super::super) struct ClientLogin {
     password: Secret,
     resource: String,
     security: Security,
+    available: bool,
+    names: SettingNames,
     encrypted: bool,
     /// The mechanisms that are still to be tried, best first.
     mechanisms: VecDeque<Mechanism>,
     /// Why the server refused the first one.
     denial: Option<Error>,
+    /// Why the log-in has failed, if it has.
+    failure: LoginFailure,
     stage: ClientStage,
 }
 
@@ -62,9 +66,12 @@ impl ClientLogin {
             password: settings.password.clone(),
             resource: settings.resource.clone(),
             security: settings.security,
+            available: settings.available,
+            names: settings.names,
             encrypted: false,
             mechanisms: VecDeque::new(),
             denial: None,
+            failure: LoginFailure::Other,
             stage: ClientStage::Header { authenticated: false },
         }
     }
@@ -78,6 +85,11 @@ impl ClientLogin {
         self.encrypted = true;
         self.stage = ClientStage::Header { authenticated: false };
         self.open()
+    }
+
+    /// Why the log-in has failed, after an error.
+    pub fn failure(&self) -> LoginFailure {
+        self.failure
     }
 
     pub fn awaited(&self) -> &'static str {
@@ -97,7 +109,7 @@ impl ClientLogin {
         match (std::mem::replace(&mut self.stage, ClientStage::Nothing), event) {
             (ClientStage::Header { authenticated }, StreamEvent::Opened(header)) => {
                 self.stage = ClientStage::Features { authenticated };
-                versioned(&header)
+                versioned(&header, self.names)
             }
             (ClientStage::Features { authenticated }, StreamEvent::Stanza(features))
                 if features.is("features", ns::STREAM) =>
@@ -115,7 +127,7 @@ impl ClientLogin {
             }
             (ClientStage::Session(jid), StreamEvent::Stanza(answer)) if is_reply_to(&answer, SESSION_ID) => {
                 succeeded(&answer, "a session")?;
-                Ok(ready(jid))
+                Ok(self.ready(jid))
             }
             // Stanzas may come as soon as a resource is bound.
             (stage @ (ClientStage::Bind { .. } | ClientStage::Session(_)), StreamEvent::Stanza(_)) => {
@@ -123,7 +135,9 @@ impl ClientLogin {
                 Ok(LoginStep::Send(String::new()))
             }
             (_, StreamEvent::Failed(error)) if error.condition == "host-unknown" => {
-                let what = "the XMPP server does not serve xmpp.connection.servicename, or xmpp.connection.port is not its client port";
+                let SettingNames { service, port, .. } = self.names;
+                let what =
+                    format!("the XMPP server does not serve {service}, or {port} is not its client port");
                 Err(stream_error(Kind::Config, what, &error))
             }
             // A server may end the stream after a refusal.
@@ -137,15 +151,16 @@ impl ClientLogin {
         }
         let starttls = features.child("starttls", ns::TLS);
         match (self.encrypted, self.security, starttls) {
-            (false, Security::Required, None) => Err(Error::new(
-                Kind::Config,
-                "the XMPP server offers no TLS, but xmpp.connection.securitymode is required",
-            )),
+            (false, Security::Required | Security::Direct, None) => {
+                self.failure = LoginFailure::Tls;
+                let what = format!("the XMPP server offers no TLS, but {}", self.names.security);
+                Err(Error::new(Kind::Config, what))
+            }
             (false, Security::Disabled, Some(offer)) if offer.child("required", ns::TLS).is_some() => {
                 let what = "the XMPP server insists on TLS, but xmpp.connection.securitymode is disabled";
                 Err(Error::new(Kind::Config, what))
             }
-            (false, Security::Enabled | Security::Required, Some(_)) => {
+            (false, Security::Enabled | Security::Required | Security::Direct, Some(_)) => {
                 self.stage = ClientStage::Proceed;
                 Ok(LoginStep::Send(Element::new("starttls", ns::TLS).to_xml(ns::CLIENT)))
             }
@@ -195,17 +210,20 @@ impl ClientLogin {
     /// Tries the next mechanism on the same stream (RFC 6120 section 6.4.5): servers offer some for which they have no
     /// key of this account. If all are refused, the first refusal is the error.
     fn refused(&mut self, answer: &Element) -> Result<LoginStep> {
-        let (condition, denial) = denied(answer);
+        let (condition, denial) = denied(answer, self.names);
         let denial = self.denial.take().unwrap_or(denial);
-        if OTHERS_WOULD_FAIL.contains(&condition) {
-            return Err(denial);
-        }
-        match self.try_mechanism() {
+        let next = if OTHERS_WOULD_FAIL.contains(&condition) { None } else { self.try_mechanism() };
+        match next {
             Some(step) => {
                 self.denial = Some(denial);
                 step
             }
-            None => Err(denial),
+            None => {
+                if denial.kind() == Kind::Config {
+                    self.failure = LoginFailure::Refused;
+                }
+                Err(denial)
+            }
         }
     }
 
@@ -230,19 +248,25 @@ impl ClientLogin {
             ));
         };
         if !session {
-            return Ok(ready(jid));
+            return Ok(self.ready(jid));
         }
         self.stage = ClientStage::Session(jid);
         Ok(request(SESSION_ID, Element::new("session", ns::SESSION)))
     }
+
+    fn ready(&self, jid: Jid) -> LoginStep {
+        let presence = Element::new("presence", ns::CLIENT).to_xml(ns::CLIENT);
+        LoginStep::Ready(jid, if self.available { presence } else { String::new() })
+    }
 }
 
-fn versioned(header: &StreamHeader) -> Result<LoginStep> {
+fn versioned(header: &StreamHeader, names: SettingNames) -> Result<LoginStep> {
     let major = header.version.as_deref().and_then(|version| version.split('.').next());
     if major.and_then(|major| major.parse().ok()).is_some_and(|major: u32| major >= 1) {
         return Ok(LoginStep::Send(String::new()));
     }
-    let what = "the XMPP server does not speak XMPP 1.0 (RFC 6120): is xmpp.connection.port its client port?";
+    let port = names.port;
+    let what = format!("the XMPP server does not speak XMPP 1.0 (RFC 6120): is {port} its client port?");
     Err(Error::new(Kind::Config, what))
 }
 
@@ -256,10 +280,6 @@ fn proceed(answer: &Element) -> Result<LoginStep> {
 fn request(id: &str, payload: Element) -> LoginStep {
     let iq = Element::new("iq", ns::CLIENT).with("type", "set").with("id", id).with_child(payload);
     LoginStep::Send(iq.to_xml(ns::CLIENT))
-}
-
-fn ready(jid: Jid) -> LoginStep {
-    LoginStep::Ready(jid, Element::new("presence", ns::CLIENT).to_xml(ns::CLIENT))
 }
 
 fn is_reply_to(stanza: &Element, id: &str) -> bool {
@@ -286,12 +306,11 @@ fn no_mechanism(offered: &[&str], plain_allowed: bool) -> Error {
 }
 
 /// The condition of a refusal, and the error that it is.
-fn denied(answer: &Element) -> (&str, Error) {
+fn denied(answer: &Element, names: SettingNames) -> (&str, Error) {
     let condition = answer.children().map(Element::name).find(|name| *name != "text");
     let condition = condition.unwrap_or("no reason given");
     let kind = if condition == "temporary-auth-failure" { Kind::Unavailable } else { Kind::Config };
-    let what =
-        "the XMPP server refuses the account: check xmpp.connection.username, .password and .servicename";
+    let what = format!("the XMPP server refuses the account: check {}", names.account);
     (condition, Error::caused(kind, what, condition.to_owned()))
 }
 

@@ -3,6 +3,7 @@
 mod client;
 mod component;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::error::{Error, Kind};
@@ -38,6 +39,17 @@ impl fmt::Debug for LoginStep {
             Self::Ready(jid, _) => write!(f, "Ready({jid})"),
         }
     }
+}
+
+/// Why a log-in failed, as far as a command does something else for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginFailure {
+    /// There is no TLS, or the server's certificate is not trusted.
+    Tls,
+    /// The server refuses the user name or the password.
+    Refused,
+    /// Any other reason.
+    Other,
 }
 
 /// A result whose error ends the link.
@@ -119,6 +131,16 @@ impl Login {
         }
     }
 
+    /// Whether the server offers no TLS where it must.
+    pub fn lacks_tls(&self) -> bool {
+        matches!(self, Self::Client(client) if client.failure() == LoginFailure::Tls)
+    }
+
+    /// Whether the server has refused the account.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, Self::Client(client) if client.failure() == LoginFailure::Refused)
+    }
+
     /// What the server must send next, for error messages.
     pub fn awaited(&self) -> &'static str {
         match self {
@@ -135,7 +157,7 @@ fn stream_header(content: &str, to: &BareJid, version: &str) -> String {
 }
 
 /// A stream error in words for the operator.
-pub(super) fn stream_error(kind: Kind, hint: &'static str, error: &StreamError) -> Error {
+pub(super) fn stream_error(kind: Kind, hint: impl Into<Cow<'static, str>>, error: &StreamError) -> Error {
     let StreamError { condition, text } = error;
     let cause = if text.is_empty() { condition.clone() } else { format!("{condition} ({text})") };
     Error::caused(kind, hint, cause)

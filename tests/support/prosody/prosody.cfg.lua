@@ -1,6 +1,6 @@
 -- The XMPP site of the tests and of `make demo`, on loopback ports. What differs from run to run
 -- comes from the environment: SITE_DIR (scratch), SITE_MODULES (the folder modules beside this file),
--- C2S_PORT, COMPONENT_PORT, COMPONENT_SECRET, CERTIFICATE and KEY where STARTTLS is to be offered, and FILE_SHARE_URL
+-- C2S_PORT, COMPONENT_PORT, COMPONENT_SECRET, CERTIFICATE, KEY and DIRECT_TLS_PORT where there is TLS, and FILE_SHARE_URL
 -- and FILE_SHARE_SECRET where Prosody's own upload service is to be there.
 
 run_as_root = true -- in containers the tests are root; Prosody writes to the scratch directory only
@@ -13,7 +13,7 @@ interfaces = { "127.0.0.1" }
 c2s_ports = { tonumber(ENV_C2S_PORT) }
 component_ports = { tonumber(ENV_COMPONENT_PORT) }
 component_interfaces = { "127.0.0.1" }
-c2s_direct_tls_ports = {}
+c2s_direct_tls_ports = { ENV_CERTIFICATE and tonumber(ENV_DIRECT_TLS_PORT) or nil }
 modules_disabled = { "s2s" }
 modules_enabled = { "roster", "saslauth", "disco", "posix", "ping", "offline", ENV_CERTIFICATE and "tls" }
 

@@ -17,6 +17,8 @@ fn machine(security: Security) -> ClientLogin {
         security,
         ca: None,
         resource: "here".to_owned(),
+        available: true,
+        names: SettingNames::SERVER,
     })
 }
 

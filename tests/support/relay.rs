@@ -1,0 +1,132 @@
+//! A relay before a server: it limits the rate of what clients send, cuts connections, and counts.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A listening relay. Its threads end with the test's process.
+pub struct Relay {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    target: AtomicU16,
+    /// Bytes per second from clients; 0: as fast as they come.
+    rate: AtomicU64,
+    /// How many connections are cut.
+    cuts: AtomicUsize,
+    /// After so many bytes in either direction.
+    cut_after: AtomicU64,
+    connections: AtomicUsize,
+    /// Bytes from the server after which a connection stands still; 0: none does.
+    hold_after: AtomicU64,
+}
+
+impl Relay {
+    /// Listens; what it relays to is said later.
+    pub fn listen() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let shared = Arc::new(Shared::default());
+        let ours = Arc::clone(&shared);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let shared = Arc::clone(&ours);
+                thread::spawn(move || serve(client, &shared));
+            }
+        });
+        Self { port, shared }
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Relays to this port from now on.
+    pub fn relay_to(&self, port: u16) {
+        self.shared.target.store(port, Ordering::SeqCst);
+    }
+
+    /// Lets clients send so many bytes per second from now on.
+    pub fn limit(&self, rate: u64) {
+        self.shared.rate.store(rate, Ordering::SeqCst);
+    }
+
+    /// Cuts the next connections, each after so many bytes in one direction.
+    pub fn cut(&self, connections: usize, after: u64) {
+        self.shared.cut_after.store(after, Ordering::SeqCst);
+        self.shared.cuts.store(connections, Ordering::SeqCst);
+    }
+
+    /// Lets each connection stand still after so many bytes from the server.
+    pub fn hold_after(&self, bytes: u64) {
+        self.shared.hold_after.store(bytes, Ordering::SeqCst);
+    }
+
+    /// How many connections there were.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+}
+
+fn serve(client: TcpStream, shared: &Arc<Shared>) {
+    shared.connections.fetch_add(1, Ordering::SeqCst);
+    let Ok(server) = TcpStream::connect(("127.0.0.1", shared.target.load(Ordering::SeqCst))) else { return };
+    let cut =
+        shared.cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |cuts| cuts.checked_sub(1)).is_ok();
+    let after = if cut { shared.cut_after.load(Ordering::SeqCst) } else { u64::MAX };
+    for socket in [&client, &server] {
+        socket.set_nodelay(true).expect("TCP has no delay");
+    }
+    let copy = |socket: &TcpStream| socket.try_clone().expect("sockets can be cloned");
+    let (up, down) = ((copy(&client), copy(&server)), (server, client));
+    let ours = Arc::clone(shared);
+    let sending = thread::spawn(move || pump(up.0, up.1, after, || ours.rate.load(Ordering::SeqCst), 0));
+    // Either end may be gone.
+    let _ = pump(down.0, down.1, after, || 0, shared.hold_after.load(Ordering::SeqCst));
+    let _ = sending.join();
+}
+
+/// Moves bytes until the end, or until so many have been moved: then both connections are shut down.
+fn pump(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    after: u64,
+    rate: impl Fn() -> u64,
+    hold: u64,
+) -> io::Result<()> {
+    let (mut buffer, mut moved) = ([0; 64 * 1024], 0_u64);
+    let mut since = Instant::now();
+    let mut sent_since = 0_u64;
+    loop {
+        let count = from.read(&mut buffer)?;
+        if count == 0 {
+            return to.shutdown(Shutdown::Write);
+        }
+        moved += count as u64;
+        if moved > after {
+            let _ = from.shutdown(Shutdown::Both);
+            return to.shutdown(Shutdown::Both);
+        }
+        to.write_all(&buffer[..count])?;
+        if hold > 0 && moved > hold {
+            loop {
+                thread::park();
+            }
+        }
+        let rate = rate();
+        if rate == 0 {
+            (since, sent_since) = (Instant::now(), 0);
+            continue;
+        }
+        sent_since += count as u64;
+        let due = since + Duration::from_secs_f64(sent_since as f64 / rate as f64);
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+}
