@@ -1,5 +1,6 @@
 //! Clients that upload one file after the other, each in a thread of its own.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -16,9 +17,9 @@ use crate::support::xmpp_client::{Client, Policy};
 
 /// The namespace of upload slots (XEP-0363).
 const SLOT: &str = "urn:xmpp:http:upload:0";
-/// The service that gives them.
-const SERVICE: &str = "upload.example.org";
-/// Users who ask for slots, `user0` and so on.
+/// The service of the peers that gives them.
+pub const PEER_SERVICE: &str = "upload.example.org";
+/// Users of a peer who ask for slots, `user0` and so on.
 pub const SLOT_USERS: usize = 8;
 /// What stands around the data of our form.
 const FORM_START: &str = "--frontier\r\nContent-Disposition: form-data; name=\"data\"; filename=\"file.bin\"\r\n\
@@ -217,28 +218,45 @@ pub struct Slots {
     pub client_port: u16,
     /// The port of HTTP.
     pub port: u16,
+    /// The service that gives the slots.
+    pub service: &'static str,
+    /// How many accounts there are. One that has asked lets all the others ask before it asks again.
+    pub users: usize,
 }
 
 /// Asks for a slot and uploads into it.
 pub struct ToSlots {
     wire: Wire,
-    client: Client,
+    service: &'static str,
+    clients: VecDeque<Client>,
     /// The path to get what was uploaded last.
     pub stored: String,
 }
 
 impl Slots {
-    /// So many uploaders, each another user.
+    /// So many uploaders, which share the users.
     pub fn several(self, count: usize) -> Vec<ToSlots> {
-        assert!(count <= SLOT_USERS, "there are not so many users");
+        assert!(count <= self.users, "there are not so many users");
         let address = format!("127.0.0.1:{}", self.client_port);
         let login = |number| {
             let jid = format!("user{number}@{DOMAIN}");
-            Client::login(&address, &jid, PASSWORD, Policy::Ignore).expect("the peer lets its users in")
+            Client::login(&address, &jid, PASSWORD, Policy::Ignore).expect("the server lets its users in")
         };
-        let uploader =
-            |number| ToSlots { wire: Wire::open(self.port), client: login(number), stored: String::new() };
+        let uploader = |first| ToSlots {
+            wire: Wire::open(self.port),
+            service: self.service,
+            clients: (first..self.users).step_by(count).map(login).collect(),
+            stored: String::new(),
+        };
         (0..count).map(uploader).collect()
+    }
+}
+
+impl ToSlots {
+    /// Asks for a slot, uploads into it, and gives the path of the upload.
+    pub fn put(&mut self, bytes: u64) -> &str {
+        self.upload(bytes);
+        &self.stored
     }
 }
 
@@ -247,7 +265,8 @@ impl Uploader for ToSlots {
         let request = format!(
             "<request xmlns='{SLOT}' filename='file.bin' size='{bytes}' content-type='application/octet-stream'/>"
         );
-        let slot = self.client.ask("get", SERVICE, &request).expect("the peer answers");
+        self.clients.rotate_left(1);
+        let slot = self.clients[0].ask("get", self.service, &request).expect("the service replies");
         let url = |name| slot.all(name).first().map(|element| path(element.attribute("url")).to_owned());
         let put = url("put").unwrap_or_else(|| panic!("no slot: {}", slot.to_xml("jabber:client")));
         self.stored = url("get").expect("a slot has both addresses");

@@ -218,6 +218,35 @@ pub const COMPONENT_RATES: usize = 10_000;
 pub const COMPONENT_SHARE: usize = 8;
 /// Requests to the component that may wait for such a thread. Beyond: `resource-constraint`.
 pub const COMPONENT_JOBS: usize = 256;
+/// How long a session of a command (XEP-0050) and a list of files that came as a text are known after their last use.
+pub const COMMAND_SESSION_TIME: Duration = Duration::from_secs(600);
+/// Bytes of a session's id, and of a node, that are sent back with an error; ours have up to 32.
+pub const COMMAND_SESSION_ID: usize = 64;
+/// Sessions of commands of all users, 1 KB each, and up to 10 KB where somebody turns 100 pages. Beyond, the one that ends
+/// first goes.
+pub const COMMAND_SESSIONS: usize = 4096;
+/// Sessions of commands of one user, whichever clients they have. Beyond, the oldest ends.
+pub const COMMAND_SESSIONS_EACH: usize = 8;
+/// Files on a page of a command, and values of one field of a form that is read.
+pub const COMMAND_FILES: usize = 100;
+/// Pages of one session that the user can go back.
+pub const COMMAND_PAGES: usize = 100;
+/// Fields of a form that is read; ours have up to 3.
+pub const FORM_FIELDS: usize = 16;
+/// How long one request deletes the files of a user. Clients wait about a minute for a reply.
+pub const DELETE_ALL_TIME: Duration = Duration::from_secs(20);
+/// Users with the most files that an administrator is told.
+pub const LARGEST_USERS: usize = 10;
+/// Files of a list that is sent as a text.
+pub const TEXT_FILES: usize = 10;
+/// Clients that have such a list, 1 KB each. Beyond, the list of the oldest is forgotten.
+pub const TEXT_FILE_LISTS: usize = 4096;
+/// A number that comes so soon after a new list may have been meant for the list before.
+pub const TEXT_LIST_FRESH: Duration = Duration::from_secs(5);
+/// Commands that one bare JID may send as texts at once: a person who deletes one file after the other.
+pub const TEXT_BURST: u32 = 20;
+/// After that, the time from one such text to the next. Each has a reply, and another service may reply to that.
+pub const TEXT_TOKEN: Duration = Duration::from_secs(3);
 /// The fewest bytes of the secret that is shared with an XMPP server which hands out slots: 128 bits.
 pub const EXTERNAL_SECRET_BYTES: usize = 16;
 /// Pages of one affiliation list that are read (XEP-0059).

@@ -7,7 +7,7 @@ use crate::support::child::Guarded;
 use crate::support::ejabberd::launch;
 use crate::support::free_port;
 use crate::support::scratch::Scratch;
-use crate::uploads::Slots;
+use crate::uploads::{PEER_SERVICE, SLOT_USERS, Slots};
 
 /// An ejabberd.
 pub struct Ejabberd {
@@ -20,7 +20,8 @@ pub struct Ejabberd {
 impl Ejabberd {
     /// Starts one and waits until it listens for clients and for HTTP.
     pub fn start() -> Self {
-        let slots = Slots { client_port: free_port(), port: free_port() };
+        let slots =
+            Slots { client_port: free_port(), port: free_port(), service: PEER_SERVICE, users: SLOT_USERS };
         let mut ejabberd = Self { process: None, scratch: Scratch::new(), slots };
         ejabberd.process = Some(wait_ready("ejabberd", ejabberd.launch(), slots));
         ejabberd

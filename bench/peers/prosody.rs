@@ -8,7 +8,7 @@ use crate::support::child::Guarded;
 use crate::support::free_port;
 use crate::support::prosody::PASSWORD;
 use crate::support::scratch::Scratch;
-use crate::uploads::{SLOT_USERS, Slots};
+use crate::uploads::{PEER_SERVICE, SLOT_USERS, Slots};
 
 /// A Prosody.
 pub struct FileShare {
@@ -21,7 +21,8 @@ pub struct FileShare {
 impl FileShare {
     /// Starts one and waits until it listens for clients and for HTTP.
     pub fn start() -> Self {
-        let slots = Slots { client_port: free_port(), port: free_port() };
+        let slots =
+            Slots { client_port: free_port(), port: free_port(), service: PEER_SERVICE, users: SLOT_USERS };
         let mut prosody = Self { process: None, scratch: Scratch::new(), slots };
         prosody.add_accounts();
         prosody.process = Some(wait_ready("Prosody", prosody.launch(), slots));

@@ -5,6 +5,7 @@ mod get;
 mod list;
 mod parked;
 pub mod preview;
+mod slots;
 mod start;
 mod upload;
 
@@ -19,6 +20,14 @@ pub const TABLE: &[Row] = &[
     Row { name: "upload", about: "small uploads", run: upload::small },
     Row { name: "upload8m", about: "uploads of 8 MiB", run: upload::large },
     Row { name: "upload1g", about: "uploads of 1 GiB", run: upload::largest },
+    Row { name: "slot", about: "small uploads by slot", run: slots::small },
+    Row { name: "slot8m", about: "uploads of 8 MiB by slot", run: slots::large },
+    Row {
+        name: "uploads",
+        about: "slots, downloads and sweeps among a million uploads",
+        run: slots::among_many,
+    },
+    Row { name: "sweep", about: "downloads while 100,000 uploads expire", run: slots::beside_sweep },
     Row { name: "preview", about: "previews of 12 megapixels", run: preview::cold },
     Row { name: "cached", about: "stored previews", run: preview::cached },
     Row { name: "confirm", about: "private downloads, each confirmed", run: confirm::downloads },

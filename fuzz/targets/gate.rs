@@ -178,6 +178,7 @@ impl Run {
                     self.prompts.push(message);
                 }
                 GateOutput::Send(_, answer) => assert_eq!(answer.name(), "iq"),
+                GateOutput::Serve(_) => {}
                 GateOutput::Decide(number, decision) => {
                     self.decided.push(number);
                     match decision {

@@ -116,6 +116,7 @@ impl Run {
             match output {
                 GateOutput::Decide(number, Ok(_)) => confirmed.push(number),
                 GateOutput::Decide(_, Err(_)) => {}
+                GateOutput::Serve(request) => assert_eq!(request.from.to_string(), CLIENT),
                 GateOutput::Send(_, answer) => {
                     assert_eq!((answer.name(), answer.attribute("to")), ("message", Some(CLIENT)));
                     shown = answer.child("body", ns::CLIENT).map(|body| body.text().to_owned());
@@ -126,7 +127,7 @@ impl Run {
             Text::Yes => (0..self.asked).collect(),
             Text::Number(number) => self.list.get(&number).copied().into_iter().collect(),
             Text::All => self.list.values().copied().collect(),
-            Text::No | Text::NoNumber(_) | Text::NoAll | Text::Other => Vec::new(),
+            Text::No | Text::NoNumber(_) | Text::NoAll | Text::Command(_) | Text::Other => Vec::new(),
         };
         meant.extend((0..self.asked).filter(|number| text::is_id(line, &format!("transaction{number:04}"))));
         assert!(confirmed.iter().all(|number| meant.contains(number)), "{line:?} confirmed {confirmed:?}");

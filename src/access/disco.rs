@@ -121,6 +121,9 @@ fn own_info(about: &About<'_>, query: &mut Element) {
     };
     query.push(identity(category, kind, "Media Server"));
     [ns::DISCO_INFO, ns::PING, ns::LAST, ns::TIME].iter().for_each(|name| query.push(feature(name)));
+    if about.link == Link::Component {
+        query.push(feature(ns::COMMANDS));
+    }
 }
 
 fn identity(category: &str, kind: &str, name: &str) -> Element {
@@ -204,7 +207,8 @@ mod tests {
         let info = "<query xmlns='http://jabber.org/protocol/disco#info'>\
             <identity category='component' type='generic' name='Media Server'/>\
             <feature var='http://jabber.org/protocol/disco#info'/><feature var='urn:xmpp:ping'/>\
-            <feature var='jabber:iq:last'/><feature var='urn:xmpp:time'/>";
+            <feature var='jabber:iq:last'/><feature var='urn:xmpp:time'/>\
+            <feature var='http://jabber.org/protocol/commands'/>";
         let request = iq("get", Element::new("query", ns::DISCO_INFO));
         assert_eq!(xml(&request, &ABOUT), format!("{HEAD}type='result'>{info}</query></iq>"));
         let about = About { endpoint: Some("https://api.example.com/media"), ..ABOUT };
@@ -224,6 +228,7 @@ mod tests {
             <identity category='component' type='generic' name='Media Server'/>\
             <feature var='http://jabber.org/protocol/disco#info'/><feature var='urn:xmpp:ping'/>\
             <feature var='jabber:iq:last'/><feature var='urn:xmpp:time'/>\
+            <feature var='http://jabber.org/protocol/commands'/>\
             <feature var='urn:xmpp:http:upload:0'/>\
             <feature var='urn:xmpp:http:upload:purpose:0#message'/>\
             <feature var='urn:xmpp:http:upload:purpose:0#profile'/>\

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::channels::{Channels, LookupEvent};
-use super::confirm::{ConfirmationResult, Confirmations};
+use super::confirm::{ConfirmationResult, Confirmations, TextRequest};
 use super::counts::Counts;
 use super::disco::{self, About};
 use super::lookup::Lookup;
@@ -23,6 +23,8 @@ pub enum GateOutput<P> {
     Send(Link, Element),
     /// Resume the request whose `P` was parked, with this decision.
     Decide(P, Decision),
+    /// Do what a user asks for by a text.
+    Serve(TextRequest),
 }
 
 /// Decides which requests are allowed. `P` is what the caller parks with a request until its decision.
@@ -290,6 +292,7 @@ impl<P> Gate<P> {
         let Some(component) = &self.component else { return };
         let reaction = self.confirmations.take(now, &component.jid, stanza);
         out.extend(reaction.send.into_iter().map(|stanza| GateOutput::Send(Link::Component, stanza)));
+        out.extend(reaction.commands.into_iter().map(GateOutput::Serve));
         for (id, result) in reaction.decided {
             self.confirmed(now, id, result, out);
         }

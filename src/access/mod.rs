@@ -25,9 +25,11 @@ pub mod survey;
 mod testing;
 pub mod text;
 
+pub use confirm::TextRequest;
 pub use counts::{ConfirmationCounts, Counts, LinkCounts, LookupCounts, LookupCountsByKind, RightsRefused};
 pub use credentials::Credentials;
 pub use gate::{Gate, GateOutput};
+pub use random::hex_id;
 pub use request::{Decision, Granted, Intent, Item, Request, RequestId};
 pub use settings::{ConfirmAddress, ConfirmStanza, DomainRule, Settings};
-pub use shared_gate::{OnDecision, SharedGate};
+pub use shared_gate::{Door, OnDecision, SharedGate};

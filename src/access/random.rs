@@ -6,7 +6,7 @@ use std::fmt::Write;
 ///
 /// # Panics
 /// If the kernel gives no random numbers.
-pub(super) fn hex_id() -> String {
+pub fn hex_id() -> String {
     let mut random = [0; 16];
     getrandom::fill(&mut random).expect("the kernel gives random numbers");
     random.iter().fold(String::with_capacity(32), |mut id, byte| {

@@ -4,13 +4,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::confirm::TextRequest;
 use super::counts::Counts;
 use super::gate::{Gate, GateOutput};
 use super::request::{Decision, Request, RequestId};
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::model::Channel;
-use crate::xmpp::{Handler, Link, LinkEvent, Outbox};
+use crate::xmpp::{Link, LinkEvent, Outbox};
 
 /// Called with what was parked and its decision, without any lock held. It must not block: mostly it runs on the XMPP
 /// thread.
@@ -66,7 +67,9 @@ impl<P: Send> SharedGate<P> {
                 GateOutput::Decide(parked, decision) if decided.is_none() => {
                     decided = Some((parked, decision));
                 }
-                output => self.carry_out(output),
+                output => {
+                    self.carry_out(output);
+                }
             }
         }
         decided
@@ -94,12 +97,11 @@ impl<P: Send> SharedGate<P> {
         self.with_gate(Gate::stop);
     }
 
-    /// Carries the outputs out after the lock is released: `on_decision` may call the gate again.
-    fn with_gate(&self, act: impl FnOnce(&mut Gate<P>) -> Vec<GateOutput<P>>) {
+    /// Carries the outputs out after the lock is released: `on_decision` may call the gate again. Gives those that are for
+    /// the caller.
+    fn with_gate(&self, act: impl FnOnce(&mut Gate<P>) -> Vec<GateOutput<P>>) -> Vec<TextRequest> {
         let outputs = act(&mut self.lock());
-        for output in outputs {
-            self.carry_out(output);
-        }
+        outputs.into_iter().filter_map(|output| self.carry_out(output)).collect()
     }
 
     /// Ignores poison: after a panic the other requests still need their decisions.
@@ -107,16 +109,28 @@ impl<P: Send> SharedGate<P> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn carry_out(&self, output: GateOutput<P>) {
+    /// Carries an output out, unless it is for the caller.
+    fn carry_out(&self, output: GateOutput<P>) -> Option<TextRequest> {
         match output {
             GateOutput::Send(link, stanza) => self.outbox.send(link, stanza),
             GateOutput::Decide(parked, decision) => (self.on_decision)(parked, decision),
+            GateOutput::Serve(request) => return Some(request),
         }
+        None
     }
 }
 
-impl<P: Send + 'static> Handler for SharedGate<P> {
-    fn event(&self, link: Link, event: LinkEvent) {
+/// The gate as the XMPP thread's handler sees it, whatever is parked with its requests.
+pub trait Door: Send + Sync {
+    /// Takes an event of a link. Gives the texts that ask for something else than a decision of the gate.
+    fn take(&self, link: Link, event: LinkEvent) -> Vec<TextRequest>;
+
+    /// Ends what has waited for too long; gives the time when it wants to be called again.
+    fn tick(&self, now: Instant) -> Option<Instant>;
+}
+
+impl<P: Send + 'static> Door for SharedGate<P> {
+    fn take(&self, link: Link, event: LinkEvent) -> Vec<TextRequest> {
         let now = Instant::now();
         self.with_gate(|gate| match event {
             LinkEvent::Up(jid) => gate.up(now, link, &jid),
@@ -126,7 +140,7 @@ impl<P: Send + 'static> Handler for SharedGate<P> {
                 gate.failed(link, &reason);
                 Vec::new()
             }
-        });
+        })
     }
 
     fn tick(&self, now: Instant) -> Option<Instant> {
@@ -162,7 +176,7 @@ mod tests {
     fn requests_go_in_and_decisions_come_out() {
         let (gate, decided) = shared_gate();
         assert_eq!(gate.ask(own(), 1, |_, _| {}), Some((1, Err(Refusal::XmppDown))));
-        gate.event(Link::Component, LinkEvent::Up(COMPONENT.parse().unwrap()));
+        gate.take(Link::Component, LinkEvent::Up(COMPONENT.parse().unwrap()));
         for number in 2..=4 {
             assert_eq!(gate.ask(own(), number, |_, _| {}), None);
         }
@@ -170,15 +184,15 @@ mod tests {
         let attributes = [("id", "t"), ("method", "POST"), ("url", URL)];
         let confirm = element("confirm", ns::HTTP_AUTH, &attributes, &[]);
         let message = element("message", ns::CLIENT, &[("from", ALICE)], &[confirm]);
-        gate.event(Link::Component, LinkEvent::Stanza(message));
+        gate.take(Link::Component, LinkEvent::Stanza(message));
         let alice = "alice@example.com".parse().unwrap();
         assert_eq!(decided.try_recv(), Ok((2, Ok(Granted::Owned(alice)))));
         assert!(gate.tick(Instant::now()).is_some(), "two wait for their answers");
         assert!(decided.try_recv().is_err());
-        gate.event(Link::Component, LinkEvent::Down);
+        gate.take(Link::Component, LinkEvent::Down);
         assert_eq!(decided.try_recv(), Ok((3, Err(Refusal::XmppDown))));
         assert_eq!(decided.try_recv(), Ok((4, Err(Refusal::XmppDown))));
-        gate.event(Link::Component, LinkEvent::Up(COMPONENT.parse().unwrap()));
+        gate.take(Link::Component, LinkEvent::Up(COMPONENT.parse().unwrap()));
         assert_eq!(gate.ask(own(), 5, |_, _| {}), None);
         assert_eq!(gate.tick(Instant::now() + settings().reply_timeout), None);
         assert_eq!(decided.try_recv(), Ok((5, Err(Refusal::NotConfirmed))));
@@ -197,7 +211,7 @@ mod tests {
     fn only_a_request_that_waits_can_be_cancelled_and_only_on_its_condition() {
         let (gate, decided) = shared_gate();
         assert_eq!(gate.ask(own(), 1, |_, _| panic!("it does not wait")), Some((1, Err(Refusal::XmppDown))));
-        gate.event(Link::Component, LinkEvent::Up(COMPONENT.parse().unwrap()));
+        gate.take(Link::Component, LinkEvent::Up(COMPONENT.parse().unwrap()));
         let mut shown = None;
         assert_eq!(gate.ask(own(), 2, |parked, id| shown = Some((*parked, id))), None);
         let (parked, id) = shown.expect("it waits");
@@ -206,7 +220,7 @@ mod tests {
         assert_eq!(gate.cancel(id + 1, |_| true), None);
         assert_eq!(gate.cancel(id, |parked| *parked == 2), Some(2));
         assert_eq!(gate.cancel(id, |_| panic!("it is gone")), None);
-        gate.event(Link::Component, LinkEvent::Down);
+        gate.take(Link::Component, LinkEvent::Down);
         assert!(decided.try_recv().is_err());
     }
 
@@ -221,9 +235,9 @@ mod tests {
         });
         let gate = Arc::new(SharedGate::new(settings(), Arc::new(FixedClock), channel().0, on_decision));
         kept.set(Arc::downgrade(&gate)).unwrap();
-        gate.event(Link::Component, LinkEvent::Up(COMPONENT.parse().unwrap()));
+        gate.take(Link::Component, LinkEvent::Up(COMPONENT.parse().unwrap()));
         assert_eq!(gate.ask(own(), 1, |_, _| {}), None);
-        gate.event(Link::Component, LinkEvent::Down);
+        gate.take(Link::Component, LinkEvent::Down);
         assert_eq!(decided.try_recv(), Ok(Some((2, Err(Refusal::XmppDown)))));
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
+use super::confirm::TextRequest;
 use super::credentials::{Credentials, from_request};
 use super::gate::{Gate, GateOutput};
 use super::request::{Decision, Intent, Item, Request, RequestId};
@@ -80,13 +81,15 @@ pub(super) struct GateTest {
     pub(super) now: Instant,
     sent: Vec<(Link, Element)>,
     decided: Vec<(u32, Decision)>,
+    /// Commands that came as texts.
+    pub(super) served: Vec<TextRequest>,
 }
 
 impl GateTest {
     /// With both links down.
     pub(super) fn dark(settings: Settings) -> Self {
         let gate = Gate::new(settings, Arc::new(FixedClock));
-        Self { gate, now: Instant::now(), sent: Vec::new(), decided: Vec::new() }
+        Self { gate, now: Instant::now(), sent: Vec::new(), decided: Vec::new(), served: Vec::new() }
     }
 
     /// With both links up, and the first IQs answered by `service`.
@@ -141,6 +144,7 @@ impl GateTest {
             match output {
                 GateOutput::Send(link, stanza) => self.sent.push((link, stanza)),
                 GateOutput::Decide(number, decision) => self.decided.push((number, decision)),
+                GateOutput::Serve(request) => self.served.push(request),
             }
         }
     }

@@ -1,4 +1,5 @@
-//! The grammar of the texts by which people confirm or deny a request (XEP-0070 version 1.0.2 section 4.3). Pure functions.
+//! The grammar of the texts that people write to the component: they confirm or deny a request (XEP-0070 version 1.0.2
+//! section 4.3), or are commands. Pure functions.
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -19,8 +20,21 @@ pub enum Text {
     All,
     /// A no, and all entries.
     NoAll,
+    /// A command.
+    Command(TextCommand),
     /// Anything else.
     Other,
+}
+
+/// What a user asks for by a text that is no reply to a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextCommand {
+    /// The list of the user's files.
+    Files,
+    /// To delete the file of this number in the list.
+    Delete(u32),
+    /// How much the user's files take.
+    Quota,
 }
 
 /// Every yes, in lower case and in NFC.
@@ -70,6 +84,7 @@ pub fn read(body: &str) -> Text {
         },
         (None, Target::Number(number)) => Text::Number(number),
         (None, Target::All) => Text::All,
+        (None, Target::Unclear) if is_short => command(words).map_or(Text::Other, Text::Command),
         (None, Target::Unclear) => Text::Other,
     }
 }
@@ -108,6 +123,17 @@ impl Target {
             _ if words == ALL => Self::All,
             _ => Self::Unclear,
         }
+    }
+}
+
+fn command(words: &str) -> Option<TextCommand> {
+    match words {
+        "files" => Some(TextCommand::Files),
+        "quota" => Some(TextCommand::Quota),
+        _ => match Target::read(words.strip_prefix("delete ")?.trim_start()) {
+            Target::Number(number) => Some(TextCommand::Delete(number)),
+            Target::All | Target::Unclear => None,
+        },
     }
 }
 
@@ -203,6 +229,34 @@ mod tests {
         ] {
             assert_eq!(read(text), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn commands_are_whole_texts() {
+        use TextCommand::{Delete, Files, Quota};
+        for (text, expected) in [
+            ("files", Some(Files)),
+            (" FILES! ", Some(Files)),
+            ("Quota.", Some(Quota)),
+            ("delete 3", Some(Delete(3))),
+            ("Delete  12.", Some(Delete(12))),
+            ("delete 999", Some(Delete(999))),
+            ("delete 1000", None),
+            ("delete", None),
+            ("delete all", None),
+            ("delete 1 2", None),
+            ("delete -1", None),
+            ("delete3", None),
+            ("please delete 3", None),
+            ("my files", None),
+            ("files 2", None),
+            ("/files", None),
+            ("file\u{202e}s", None),
+        ] {
+            assert_eq!(read(text), expected.map_or(Text::Other, Text::Command), "{text:?}");
+        }
+        assert_eq!(read("no files"), Text::No);
+        assert_eq!(read(&format!("files{}.", " ".repeat(64))), Text::Other);
     }
 
     #[test]

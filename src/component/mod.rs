@@ -1,91 +1,229 @@
-//! Requests of users to the component itself, over XMPP: one file per kind. Now these are requests for upload slots
-//! (XEP-0363); the gate replies to all others.
+//! Requests of users to the component itself, over XMPP: one file or folder per kind. These are requests for upload slots
+//! (XEP-0363), ad-hoc commands (XEP-0050), and the same commands as texts; the gate replies to all others.
 //!
 //! The XMPP thread reads a request and decides what memory can decide. What may wait for the store goes to a worker
 //! thread of the HTTP server, which sends the reply through the outbox.
 
+mod commands;
+mod desk;
+mod forms;
 mod jobs;
 mod rates;
 mod reply;
+mod settings;
+mod shown;
 mod slots;
+mod texts;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+pub use desk::{DeletedAll, Desk, FileDesk, Total, Usage};
+pub use settings::Settings;
+
+use commands::{Action, Asked, CommandRequest, Outcome, Sessions};
 use jobs::Jobs;
 use rates::Rates;
 use reply::{ReturnAddress, StanzaError};
+use texts::{Answer, Lists};
 
+use crate::access::{Door, TextRequest};
 use crate::clock::{Clock, Timestamp};
+use crate::error::Error;
 use crate::http::ResumeQueue;
-use crate::model::{BareJid, Jid};
+use crate::limits;
+use crate::model::{BareJid, Jid, Refusal};
 use crate::uploads::{Slot, SlotRefusal, Slots};
 use crate::xmpp::{Element, Handler, Link, LinkEvent, Outbox};
 
 /// The first to see what comes over both links. It keeps what is its own, and passes the rest on to the gate.
 pub struct Component {
-    gate: Arc<dyn Handler>,
-    slots: Arc<dyn Slots>,
-    clock: Arc<dyn Clock>,
+    gate: Arc<dyn Door>,
+    services: Services,
+    settings: RwLock<Arc<Settings>>,
     jobs: Jobs,
     rates: Mutex<Rates>,
+    text_rates: Mutex<Rates>,
+    sessions: Arc<Mutex<Sessions>>,
+    lists: Arc<Mutex<Lists>>,
     outbox: Outbox,
     /// Another number for each stream of the component.
     stream: Arc<AtomicU64>,
 }
 
+/// Who does what users ask the component for.
+pub struct Services {
+    /// Grants upload slots.
+    pub slots: Arc<dyn Slots>,
+    /// Lists and deletes files.
+    pub desk: Arc<dyn Desk>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What an IQ asks the component for.
+#[derive(Clone, Copy)]
+enum Kind {
+    Slot,
+    Command,
+    /// The commands, by service discovery.
+    Discovery,
+}
+
 impl Component {
     /// A component before this gate. Requests that may wait run on `workers`, of which there are `threads`.
     pub fn new(
-        gate: Arc<dyn Handler>,
-        slots: Arc<dyn Slots>,
-        clock: Arc<dyn Clock>,
+        gate: Arc<dyn Door>,
+        services: Services,
+        settings: Settings,
         outbox: Outbox,
         workers: ResumeQueue,
         threads: usize,
     ) -> Self {
-        let (jobs, rates) = (Jobs::new(workers, threads), Mutex::new(Rates::new()));
-        Self { gate, slots, clock, jobs, rates, outbox, stream: Arc::default() }
+        Self {
+            gate,
+            services,
+            settings: RwLock::new(Arc::new(settings)),
+            jobs: Jobs::new(workers, threads),
+            rates: Mutex::new(Rates::new(limits::COMPONENT_BURST, limits::COMPONENT_TOKEN)),
+            text_rates: Mutex::new(Rates::new(limits::TEXT_BURST, limits::TEXT_TOKEN)),
+            sessions: Arc::new(Mutex::default()),
+            lists: Arc::new(Mutex::new(Lists::new())),
+            outbox,
+            stream: Arc::default(),
+        }
     }
 
-    /// The sender of a stanza that asks for a slot; nobody if it is for the gate.
-    fn asker(&self, stanza: &Element) -> Option<Asker> {
-        let address = ReturnAddress::of(stanza).filter(|_| slots::is_request(stanza))?;
+    /// Other settings from now on.
+    pub fn set_settings(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What a stanza asks the component itself for, and who does; nothing if it is for the gate.
+    fn asked(&self, stanza: &Element) -> Option<(Kind, Asker)> {
+        let address = ReturnAddress::of(stanza)?;
+        let kind = if slots::is_request(stanza) {
+            self.services.slots.is_enabled().then_some(Kind::Slot)?
+        } else if commands::is_request(stanza) {
+            Kind::Command
+        } else {
+            commands::is_discovery(stanza).then_some(Kind::Discovery)?
+        };
+        Some((kind, Asker { address, line: self.line() }))
+    }
+
+    fn line(&self) -> Line {
         let (outbox, stream) = (self.outbox.clone(), Arc::clone(&self.stream));
         let number = stream.load(Ordering::Acquire);
-        self.slots.is_enabled().then_some(Asker { address, outbox, stream, number })
+        Line { outbox, stream, number }
     }
 
-    fn slot(&self, iq: &Element, asker: Asker) {
-        let request = self.owner(iq).and_then(|owner| slots::read(iq, owner)).and_then(|request| {
-            self.slots.decide_from_memory(&request).map(|()| request).map_err(slots::refusal)
-        });
-        let request = match request {
-            Ok(request) => request,
+    fn serve(&self, kind: Kind, iq: &Element, asker: Asker) {
+        let user = match self.user(iq) {
+            Ok(user) => user,
             Err(error) => return asker.refuse(error),
         };
-        let slots = Arc::clone(&self.slots);
-        self.jobs.run(move |admitted| {
-            asker.tell(if admitted { slots.grant(request) } else { Err(busy()) });
-        });
+        match kind {
+            Kind::Slot => self.slot(iq, user.into_bare(), asker),
+            Kind::Command => self.command(iq, user, asker),
+            Kind::Discovery => {
+                let own = iq.attribute("to").unwrap_or_default();
+                asker.tell(commands::discovered(iq, own, self.settings().is_admin(user.bare())));
+            }
+        }
     }
 
     /// The user who asks, if they do not ask too fast.
-    fn owner(&self, iq: &Element) -> Result<BareJid, StanzaError> {
+    fn user(&self, iq: &Element) -> Result<Jid, StanzaError> {
         let jid = iq.attribute("from").and_then(|from| from.parse::<Jid>().ok());
         let malformed = || StanzaError::new("modify", "jid-malformed", "Your address is not valid.");
-        let owner = jid.ok_or_else(malformed)?.into_bare();
-        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-        rates.admit(Instant::now(), &owner).map_err(|wait| slots::refusal(self.too_fast(wait)))?;
-        Ok(owner)
+        let user = jid.ok_or_else(malformed)?;
+        let admitted = lock(&self.rates).admit(Instant::now(), user.bare());
+        admitted.map_err(|wait| slots::refusal(self.too_fast(wait)))?;
+        Ok(user)
     }
 
     fn too_fast(&self, wait: Duration) -> SlotRefusal {
         let micros = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
-        let retry = self.clock.now().as_micros().saturating_add(micros);
-        let text = "You have asked for many uploads in a short time; try again in a moment.".to_owned();
+        let retry = self.services.clock.now().as_micros().saturating_add(micros);
+        let text = "You have asked for much in a short time; try again in a moment.".to_owned();
         SlotRefusal::NoRoom { text, retry: Some(Timestamp::from_micros(retry)) }
+    }
+
+    fn slot(&self, iq: &Element, owner: BareJid, asker: Asker) {
+        let slots = Arc::clone(&self.services.slots);
+        let request = slots::read(iq, owner)
+            .and_then(|request| slots.decide_from_memory(&request).map(|()| request).map_err(slots::refusal));
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return asker.refuse(error),
+        };
+        self.jobs.run(move |admitted| {
+            let slot: Result<Slot, _> =
+                if admitted { slots.grant(request).map_err(slots::refusal) } else { Err(busy()) };
+            asker.tell(slot.map(|slot| slots::slot(&slot)));
+        });
+    }
+
+    fn command(&self, iq: &Element, user: Jid, asker: Asker) {
+        let settings = self.settings();
+        let asker = CommandAsker { asker, asked: commands::named(iq) };
+        let request = match commands::read(iq, settings.is_admin(user.bare())) {
+            Ok(request) => request,
+            Err(error) => return asker.refuse(error),
+        };
+        let CommandRequest { command, session, action, .. } = request.clone();
+        let found = session.as_ref().map(|id| lock(&self.sessions).get(Instant::now(), id, &user, command));
+        let state = match found {
+            Some(None) => return asker.refuse(commands::bad_session()),
+            found => found.flatten(),
+        };
+        let end = Ending { sessions: Arc::clone(&self.sessions), session, user: user.clone(), asker };
+        if action == Action::Cancel {
+            return end.with(command, Ok(Outcome::Canceled));
+        }
+        let (desk, now) = (Arc::clone(&self.services.desk), self.services.clock.now());
+        self.jobs.run(move |admitted| {
+            let asked = Asked { desk: &*desk, settings: &settings, user, now, state, request };
+            end.with(command, if admitted { commands::run(&asked) } else { Err(busy()) });
+        });
+    }
+
+    /// Does what a user asks for by a text. Too many texts get no reply: another program may have written them.
+    fn text(&self, request: TextRequest) {
+        let now = Instant::now();
+        if lock(&self.text_rates).admit(now, request.from.bare()).is_err() {
+            log::debug!("{} sends too many commands as texts", request.from.bare());
+            return;
+        }
+        let line = self.line();
+        let job = match lock(&self.lists).job(now, &request.from, request.command) {
+            Ok(job) => job,
+            Err(text) => return line.send(request.reply(text)),
+        };
+        let (desk, lists) = (Arc::clone(&self.services.desk), Arc::clone(&self.lists));
+        let settings = self.settings();
+        self.jobs.run(move |admitted| {
+            let answer = match admitted {
+                true => texts::answer(&*desk, &settings, request.from.bare(), &job),
+                false => return line.send(request.reply(BUSY)),
+            };
+            let Answer { text, list } = answer.unwrap_or_else(|error| {
+                log_failure(error);
+                FAILED.to_owned().into()
+            });
+            // Under the lock, so that the list that a client was sent last is the one that its numbers mean.
+            let mut lists = lock(&lists);
+            if let Some(list) = list {
+                lists.sent(Instant::now(), &request.from, list);
+            }
+            line.send(request.reply(text));
+        });
     }
 }
 
@@ -94,8 +232,8 @@ impl Handler for Component {
         if link == Link::Component {
             match &event {
                 LinkEvent::Stanza(stanza) => {
-                    if let Some(asker) = self.asker(stanza) {
-                        return self.slot(stanza, asker);
+                    if let Some((kind, asker)) = self.asked(stanza) {
+                        return self.serve(kind, stanza, asker);
                     }
                 }
                 LinkEvent::Up(_) | LinkEvent::Down => {
@@ -104,7 +242,9 @@ impl Handler for Component {
                 LinkEvent::Failed(_) => {}
             }
         }
-        self.gate.event(link, event);
+        for request in self.gate.take(link, event) {
+            self.text(request);
+        }
     }
 
     fn tick(&self, now: Instant) -> Option<Instant> {
@@ -112,42 +252,121 @@ impl Handler for Component {
     }
 }
 
-/// A user who waits for a reply on the stream of the request.
-struct Asker {
-    address: ReturnAddress,
+/// The stream on which a request came, for the reply.
+struct Line {
     outbox: Outbox,
     stream: Arc<AtomicU64>,
-    /// The number of the stream on which the request came.
+    /// The number of that stream.
     number: u64,
 }
 
+impl Line {
+    /// Sends the reply, unless the stream was renewed meanwhile: the server has answered for us then. A stream that ends
+    /// from here on takes the reply with it, for the XMPP thread empties the outbox many times before it has logged in
+    /// again.
+    fn send(self, reply: Element) {
+        if self.stream.load(Ordering::Acquire) == self.number {
+            self.outbox.send(Link::Component, reply);
+        }
+    }
+}
+
+/// A user who waits for the reply to an IQ.
+struct Asker {
+    address: ReturnAddress,
+    line: Line,
+}
+
 impl Asker {
-    fn tell(self, slot: Result<Slot, SlotRefusal>) {
-        match slot {
-            Ok(slot) => self.send(|address| address.result(slots::slot(&slot))),
-            Err(refusal) => self.refuse(slots::refusal(refusal)),
+    fn tell(self, payload: Result<Element, StanzaError>) {
+        match payload {
+            Ok(payload) => self.line.send(self.address.result(payload)),
+            Err(error) => self.refuse(error),
         }
     }
 
     fn refuse(self, error: StanzaError) {
-        self.send(|address| address.error(error));
-    }
-
-    /// Sends the reply, unless the stream was renewed meanwhile: the server has answered for us then. A stream that ends
-    /// from here on takes the reply with it, for the XMPP thread empties the outbox many times before it has logged in
-    /// again.
-    fn send(self, reply: impl FnOnce(ReturnAddress) -> Element) {
-        if self.stream.load(Ordering::Acquire) == self.number {
-            self.outbox.send(Link::Component, reply(self.address));
-        }
+        self.line.send(self.address.error(error));
     }
 }
 
+/// A user who waits for the reply to a command. Errors name the session: slixmpp passes on no other errors of later steps.
+struct CommandAsker {
+    asker: Asker,
+    /// The command without what is in it, if it names a session.
+    asked: Option<Element>,
+}
+
+impl CommandAsker {
+    fn refuse(self, error: StanzaError) {
+        let Self { asker: Asker { address, line }, asked } = self;
+        line.send(match asked {
+            Some(asked) => address.error_about(asked, error),
+            None => address.error(error),
+        });
+    }
+}
+
+/// The end of a step: its session is kept or ends, and then the reply is sent.
+struct Ending {
+    sessions: Arc<Mutex<Sessions>>,
+    /// The id of the session, if the command had one before this step.
+    session: Option<String>,
+    user: Jid,
+    asker: CommandAsker,
+}
+
+impl Ending {
+    fn with(self, command: commands::Command, outcome: Result<Outcome, StanzaError>) {
+        let Self { sessions, session, user, asker } = self;
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            // The session goes on: the user may correct the form.
+            Err(error) => return asker.refuse(error),
+        };
+        let id = match &outcome {
+            Outcome::Asks { state, .. } => {
+                lock(&sessions).put(Instant::now(), session, (&user, command), state.clone())
+            }
+            Outcome::Completed(..) | Outcome::Canceled => {
+                let id = session.unwrap_or_else(crate::access::hex_id);
+                lock(&sessions).end(&id);
+                id
+            }
+        };
+        asker.asker.tell(Ok(commands::reply(command, &id, outcome)));
+    }
+}
+
+/// Ignores poison: what these locks hold is whole between any two statements.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const BUSY: &str = "The server is busy; try again in a minute.";
+const FAILED: &str = "The server can't do that at the moment; try again later.";
+
 /// The worker threads have no time.
-fn busy() -> SlotRefusal {
-    let text = "The server is busy; try again in a minute.".to_owned();
-    SlotRefusal::NoRoom { text, retry: None }
+fn busy() -> StanzaError {
+    StanzaError::new("wait", "resource-constraint", BUSY)
+}
+
+/// The text of the error stays in the log.
+fn failed(error: Error) -> StanzaError {
+    log_failure(error);
+    StanzaError::new("wait", "internal-server-error", FAILED)
+}
+
+fn log_failure(error: Error) {
+    let refusal = Refusal::from(error);
+    log::debug!("a request to the component failed: {refusal}");
 }
 
 #[cfg(test)]
+mod command_tests;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod text_tests;

@@ -29,6 +29,11 @@ impl ReturnAddress {
         self.reply("error").with_child(error.into_element())
     }
 
+    /// The same with what was asked before it (RFC 6120 section 8.3.1).
+    pub(super) fn error_about(self, asked: Element, error: StanzaError) -> Element {
+        self.reply("error").with_child(asked).with_child(error.into_element())
+    }
+
     fn reply(self, kind: &str) -> Element {
         let Self { id, from, to } = self;
         let reply = Element::new("iq", ns::CLIENT).with("type", kind);

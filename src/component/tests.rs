@@ -1,8 +1,8 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use super::testing::FakeDesk;
 use super::*;
-use crate::http::{Exchange, Listen, Server, Service, Settings};
-use crate::limits;
+use crate::http::{self, Exchange, Listen, Server, Service};
 use crate::uploads::SlotRequest;
 use crate::xmpp::{self, Inbox, ns};
 
@@ -14,9 +14,10 @@ const THREADS: usize = 16;
 #[derive(Default)]
 struct FakeGate(Mutex<Vec<LinkEvent>>);
 
-impl Handler for FakeGate {
-    fn event(&self, _: Link, event: LinkEvent) {
+impl Door for FakeGate {
+    fn take(&self, _: Link, event: LinkEvent) -> Vec<TextRequest> {
         self.0.lock().unwrap().push(event);
+        Vec::new()
     }
 
     fn tick(&self, now: Instant) -> Option<Instant> {
@@ -96,12 +97,12 @@ impl Test {
         let slots = FakeSlots { enabled, refusal, begun: tell, go: Mutex::new(waits.then_some(held)) };
         let workers = ResumeQueue::new().unwrap();
         let listen = Listen { address: ([127, 0, 0, 1], 0).into(), tls: false, optional: false, keys: "" };
-        let settings = Settings { listen: vec![listen], threads: THREADS, ..Settings::default() };
+        let settings = http::Settings { listen: vec![listen], threads: THREADS, ..http::Settings::default() };
         let server = Server::start(settings, workers.clone(), Arc::new(NoService)).unwrap();
         let component = Component::new(
             Arc::clone(&gate) as _,
-            Arc::new(slots),
-            Arc::new(Frozen),
+            Services { slots: Arc::new(slots), desk: Arc::new(FakeDesk::default()), clock: Arc::new(Frozen) },
+            Settings::default(),
             outbox,
             workers,
             THREADS,

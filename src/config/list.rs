@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::types::ValueType;
 use crate::access::DomainRule;
 use crate::http::cors::Cors;
-use crate::model::Network;
+use crate::model::{BareJid, Network};
 use crate::uploads::JidRule;
 
 /// The addresses that the server listens on.
@@ -149,6 +149,22 @@ impl ValueType for JidList {
     }
 }
 
+/// Users.
+pub(super) struct BareJids;
+
+impl ValueType for BareJids {
+    type Value = Vec<BareJid>;
+
+    fn parse(&self, text: &str) -> Result<Vec<BareJid>, String> {
+        let user = |text: &str| text.parse().ok().filter(|jid: &BareJid| jid.local().is_some());
+        words(text).map(user).collect::<Option<_>>().ok_or_else(|| format!("not a {}", self.describe()))
+    }
+
+    fn describe(&self) -> String {
+        "list of bare JIDs".to_owned()
+    }
+}
+
 /// The items of a list: separated by commas or blanks.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty())
@@ -216,6 +232,17 @@ mod tests {
                 ("*", "-"),
                 ("alice@example.com/phone", "-"),
                 ("a.b !c", "-"),
+            ],
+        );
+        check(
+            &BareJids,
+            &[
+                ("", "[]"),
+                ("Alice@Example.com, bob@example.com", "[alice@example.com, bob@example.com]"),
+                ("alice@example.com/phone", "-"),
+                ("example.com", "-"),
+                ("*", "-"),
+                ("alice@example.com @", "-"),
             ],
         );
         check(

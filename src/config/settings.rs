@@ -5,7 +5,7 @@ use log::LevelFilter;
 
 use self::Change::{Reload, ReloadWith, Restart};
 use self::DefaultValue::{Derived, Fixed, Mandatory, MandatoryForHttps};
-use super::list::{BindAddresses, DomainList, JidList, Networks, OriginList, SocketAddresses};
+use super::list::{BareJids, BindAddresses, DomainList, JidList, Networks, OriginList, SocketAddresses};
 use super::types::{
     Boolean, Choice, Domain, Endpoint, FilePath, Host, Jdbc, KeystoreType, LongSecret, NotEmpty, Number,
     Password, SECURITY, Size, Text, Time, ValueType,
@@ -339,6 +339,8 @@ settings! {
 
     ADMIN_BIND: SocketAddresses = SocketAddresses, "admin.bind", Derived("not served"), Restart,
         "Where /metrics and /healthz are served; unencrypted, and to everybody.";
+    ADMIN_JIDS: BareJids = BareJids, "admin.jids", Derived("nobody"), Reload,
+        "The users who may look after other users by commands over XMPP.";
 
     LOGGING_FILE: FilePath = FilePath, "logging.file", Derived("standard error"), Reload,
         "The file that the log is appended to.";

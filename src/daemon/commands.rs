@@ -94,7 +94,7 @@ pub fn drop_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
 pub fn fsck(config: &Config, repair: Repair, out: &mut dyn Write) -> Result<()> {
     // Before anything is touched.
     open::verify_identity(config, &open::database_state(config)?)?;
-    let open::Opened { library, uploads } = open::stores(config, None)?;
+    let open::Opened { library, uploads, .. } = open::stores(config, None)?;
     library.open()?;
     uploads.open();
     // Refused before anything is changed.

@@ -29,7 +29,7 @@ use reload::Reload;
 use crate::access::{Decision, SharedGate};
 use crate::admin::Admin;
 use crate::clock::SystemClock;
-use crate::component::Component;
+use crate::component::{Component, FileDesk, Services};
 use crate::config::{Config, Notice, Source};
 use crate::error::{Error, Kind, Result};
 use crate::http::{Listeners, ResumeQueue, Server};
@@ -93,7 +93,7 @@ fn run(start: Start<'_>) -> Result<()> {
     // Before anything is touched: another server may use the same storage.
     let lock = open::lock_root(config)?;
     commands::upgrade_embedded(config, &lock)?;
-    let open::Opened { library, uploads } = open::stores(config, Some(lock))?;
+    let open::Opened { library, uploads, files } = open::stores(config, Some(lock))?;
     let (library, uploads) = (Arc::new(library), Arc::new(uploads));
     library.set_housekeeping(config.housekeeping);
     library.log_missing_programs();
@@ -105,11 +105,15 @@ fn run(start: Start<'_>) -> Result<()> {
     let resumed = ResumeQueue::new()?;
     let (outbox, inbox) = xmpp::channel();
     let web = web(config, Arc::clone(&library), Arc::clone(&uploads), outbox.clone(), &resumed);
-    let (gate, slots, clock) =
-        (Arc::clone(web.door()) as _, Arc::clone(&uploads) as _, Arc::new(SystemClock));
-    let component = Component::new(gate, slots, clock, outbox, resumed.clone(), config.http.threads);
+    let clock = Arc::new(SystemClock);
+    let desk = FileDesk::new(Arc::clone(&library), Arc::clone(&uploads), files, Arc::clone(&clock) as _);
+    let services = Services { slots: Arc::clone(&uploads) as _, desk: Arc::new(desk), clock };
+    let (door, settings) = (Arc::clone(web.door()) as _, config.component.clone());
+    let workers = resumed.clone();
+    let component = Component::new(door, services, settings, outbox, workers, config.http.threads);
+    let component = Arc::new(component);
     let links = xmpp::Settings { client: config.xmpp.client.with_own_resource(), ..config.xmpp.clone() };
-    let xmpp = xmpp::start(links, inbox, Arc::new(component))?;
+    let xmpp = xmpp::start(links, inbox, Arc::clone(&component) as _)?;
     let server = Server::start_on(listeners, http, resumed, Arc::clone(&web) as _)?;
     for address in server.addresses() {
         info!("listening on {address}");
@@ -120,7 +124,7 @@ fn run(start: Start<'_>) -> Result<()> {
     let _admin = admin(config, Admin::new(Arc::clone(web.door()), library, server.monitor(), started))?;
     notifier.ready().unwrap_or_else(|cause| warn!("can't tell the service manager: {cause}"));
     let (config, source) = (config.clone(), source.clone());
-    let reload = Reload { config, source, reread, log, web: Arc::clone(&web), server: &server };
+    let reload = Reload { config, source, reread, log, web: Arc::clone(&web), component, server: &server };
     let end = wait(&events, reload, &notifier);
     told(notifier.stopping());
     housekeeper.stop();

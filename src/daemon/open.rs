@@ -8,8 +8,8 @@ use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::media::Library;
 use crate::store::{
-    BlockTable, CURRENT, DatabaseState, Directory, Engine, Identity, Metadata, Postgres, RootLock, SecretTable, Sqlite,
-    SqliteSchema, Store, UploadDirectory, UploadTable, Uploads, verify,
+    BlockTable, CURRENT, DatabaseState, Directory, Engine, FileTable, Identity, Metadata, Postgres, RootLock,
+    SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory, UploadTable, Uploads, verify,
 };
 use crate::uploads::{Stores, UploadService};
 
@@ -69,13 +69,15 @@ pub(super) fn lock_root(config: &Config) -> Result<RootLock> {
 pub(super) struct Opened {
     pub library: Library,
     pub uploads: UploadService,
+    /// The rows of both, in one list.
+    pub files: Arc<dyn FileTable>,
 }
 
 /// Opens files and metadata. With the lock of the root they are a server's.
 pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> {
     let Storage { root, sync } = &config.storage;
     let incoming = Uploads::open(root, *sync)?;
-    let Tables { metadata, uploads: table, secrets, blocks } = tables(config)?;
+    let Tables { metadata, uploads: table, secrets, blocks, files: rows } = tables(config)?;
     let stores = Stores {
         table,
         secrets,
@@ -87,7 +89,8 @@ pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> 
     let (files, clock) = (Box::new(Directory::open(root, *sync)?), Arc::new(SystemClock));
     let (media, previews) = (config.media, config.previews.clone());
     let site = (identity(config), lock);
-    Ok(Opened { library: Library::new(incoming, files, metadata, site, clock, media, previews), uploads })
+    let library = Library::new(incoming, files, metadata, site, clock, media, previews);
+    Ok(Opened { library, uploads, files: rows })
 }
 
 /// The same database, as each layer knows it.
@@ -96,6 +99,7 @@ struct Tables {
     uploads: Arc<dyn UploadTable>,
     secrets: Arc<dyn SecretTable>,
     blocks: Arc<dyn BlockTable>,
+    files: Arc<dyn FileTable>,
 }
 
 impl Tables {
@@ -105,6 +109,7 @@ impl Tables {
             metadata: Arc::clone(&store) as _,
             uploads: Arc::clone(&store) as _,
             blocks: Arc::clone(&store) as _,
+            files: Arc::clone(&store) as _,
             secrets: store,
         }
     }

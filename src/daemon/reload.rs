@@ -6,6 +6,7 @@ use std::sync::Arc;
 use log::{info, warn};
 
 use super::open;
+use crate::component::Component;
 use crate::config::{Config, Merged, Source};
 use crate::error::Result;
 use crate::http::Server;
@@ -22,6 +23,7 @@ pub(super) struct Reload<'a> {
     pub reread: &'a dyn Fn() -> Result<Source>,
     pub log: Switch,
     pub web: Arc<Web>,
+    pub component: Arc<Component>,
     pub server: &'a Server,
 }
 
@@ -76,6 +78,7 @@ impl Reload<'_> {
         self.web.library().set_previews(config.previews.clone());
         self.web.door().set_settings(config.access.clone());
         self.web.set_settings(config.web.clone());
+        self.component.set_settings(config.component.clone());
     }
 
     fn reopen_log(&self) {

@@ -10,8 +10,10 @@ use log::{Level, Record};
 use crate::limits;
 
 /// The targets, and those below them, whose lines are never left out. Each line of the daemon is about something that an
-/// operator did; each of the housekeeper tells of a file that is gone. Access lines don't come here.
-const UNLIMITED: [&str; 2] = ["media_server::daemon", "media_server::media::housekeeping"];
+/// operator did; each of the housekeeper tells of a file that is gone, and each of the audit of what an administrator did.
+/// Access lines don't come here.
+const UNLIMITED: [&str; 3] =
+    ["media_server::daemon", "media_server::media::housekeeping", "media_server::component::audit"];
 
 /// The lines of the last [`limits::LOG_REPEAT_TIME`], by the places that logged them. There are as many places as the
 /// program has.

@@ -239,6 +239,11 @@ impl Library {
         *self.settings.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Bytes that the media of a channel, and of a user, may take together.
+    pub fn quotas(&self) -> Quotas {
+        self.settings().quotas
+    }
+
     /// Bytes of the largest media.
     pub fn size_limit(&self) -> u64 {
         self.settings().size_limit
@@ -387,7 +392,8 @@ impl Library {
         self.delete_id(&media.channel, &media.id)
     }
 
-    pub(super) fn delete_id(&self, channel: &Channel, id: &MediaId) -> Result<bool> {
+    /// The same of the media that has this id.
+    pub fn delete_id(&self, channel: &Channel, id: &MediaId) -> Result<bool> {
         let deleted = self.metadata()?.delete(channel, id);
         self.rows.forget(channel, id);
         let Some(deleted) = deleted? else { return Ok(false) };

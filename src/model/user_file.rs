@@ -84,8 +84,19 @@ mod tests {
     fn other_texts_name_no_file() {
         let long = "x".repeat(70_000);
         for text in [
-            "", "/", "upload", "upload/", "upload/../x", "upload/short", "room@example.org", "example.org/id",
-            "room@example.org/", "room@example.org/a/b", "room@example.org/../b", "room@example.org/\u{202e}", &long,
+            "",
+            "/",
+            "upload",
+            "upload/",
+            "upload/../x",
+            "upload/short",
+            "room@example.org",
+            "example.org/id",
+            "room@example.org/",
+            "room@example.org/a/b",
+            "room@example.org/../b",
+            "room@example.org/\u{202e}",
+            &long,
         ] {
             assert_eq!(text.parse::<FileKey>(), Err(FileKeyError), "{text:.40}");
         }

@@ -10,6 +10,8 @@ use crate::media_type::Outline;
 const STEPS: usize = 1000;
 /// Bytes at the beginning of an SVG among which its first tag is sought.
 const SVG_BYTES: usize = 16 * 1024;
+/// Bytes at the beginning of a file that tell most others from SVG.
+const SVG_START: usize = 64;
 /// Bytes of the longest ICC profile that is read.
 const PROFILE_BYTES: usize = 4 * 1024 * 1024;
 /// The longest side that is believed, in pixels.
@@ -217,6 +219,10 @@ impl Bits {
 
 /// SVG 2 section 8.2: `width` and `height` in pixels, else the size of the view box.
 pub(super) fn svg(source: &(impl ReadAt + ?Sized)) -> Option<(u32, u32)> {
+    // Most files are something else, and to decode their bytes as text takes time.
+    if !may_be_markup(&source.part(0, SVG_START)) {
+        return None;
+    }
     let head = source.part(0, SVG_BYTES);
     let text = String::from_utf8_lossy(&head);
     let begins = text.trim_start_matches('\u{FEFF}').trim_start();
@@ -228,6 +234,12 @@ pub(super) fn svg(source: &(impl ReadAt + ?Sized)) -> Option<(u32, u32)> {
     let pixels = |name| attribute(tag, name).and_then(|value| length(&value));
     let sides = pixels("width").zip(pixels("height"));
     sides.or_else(|| view_box(&attribute(tag, "viewBox")?)).filter(is_credible)
+}
+
+/// Whether the first byte behind a byte order mark and white space is `<`, or is not among these bytes.
+fn may_be_markup(start: &[u8]) -> bool {
+    let start = start.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(start);
+    start.trim_ascii_start().first().is_none_or(|first| *first == b'<')
 }
 
 fn attribute(tag: &str, wanted: &str) -> Option<String> {
@@ -363,6 +375,9 @@ mod tests {
             ("<svg width='-1' height='5'>", None),
             ("<svg", None),
             ("text <svg width='96' height='64'>", None),
+            ("\u{FEFF} \r\n\t<svg width='96' height='64'>", Some((96, 64))),
+            (&format!("{}<svg width='96' height='64'>", " ".repeat(SVG_START)), Some((96, 64))),
+            (&format!("{}text <svg width='96' height='64'>", " ".repeat(SVG_START)), None),
             ("<html>", None),
         ] {
             assert_eq!(svg(text.as_bytes()), expected, "{text}");

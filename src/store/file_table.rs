@@ -164,10 +164,8 @@ impl Query {
             query.after(kind, place, date, byte_order);
         }
         query.parameters.push(max.into());
-        query.sql += &format!(
-            " ORDER BY {date} DESC, id COLLATE {byte_order} DESC LIMIT ${}",
-            query.parameters.len()
-        );
+        query.sql +=
+            &format!(" ORDER BY {date} DESC, id COLLATE {byte_order} DESC LIMIT ${}", query.parameters.len());
         query
     }
 
@@ -222,6 +220,12 @@ impl<E: Engine> FileTable for Store<E> {
             session.rows(LARGEST, &parameters)?.into_iter().map(read).collect()
         })
     }
+}
+
+/// The statement of such a query, for tests of the database's plan.
+#[cfg(test)]
+pub(super) fn statement(kind: FileKind, filter: &FileFilter, after: Option<&FilePlace>) -> String {
+    Query::new(kind, filter, after, 100, "BINARY").sql
 }
 
 fn newest(

@@ -19,7 +19,7 @@ pub(super) fn slot_name(sent: &str) -> Option<String> {
 }
 
 /// A name as one segment of a path.
-pub(super) fn encoded(name: &str) -> String {
+pub fn encoded(name: &str) -> String {
     utf8_percent_encode(name, READABLE).to_string()
 }
 

@@ -173,7 +173,7 @@ pub(super) fn sentence(demand: Demand<'_>, shortage: &Shortage, room: Option<Tim
 }
 
 /// A size as people read it: `1.5 GB`, where a KB is 1024 bytes as in the settings.
-pub(super) fn shown_size(bytes: u64) -> String {
+pub fn shown_size(bytes: u64) -> String {
     let units = [(1_u64 << 40, "TB"), (1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")];
     let Some((unit, name)) = units.into_iter().find(|(unit, _)| bytes >= *unit) else {
         return format!("{bytes} bytes");

@@ -91,6 +91,28 @@ impl UploadService {
         self.settings().deny.iter().any(|rule| rule.covers(owner))
     }
 
+    /// Bytes that the uploads of one user may take together.
+    pub fn user_quota(&self) -> Option<u64> {
+        self.settings().quotas.user
+    }
+
+    /// Deletes those of these uploads that are this user's, at most [`limits::UPLOAD_BATCH`] of them; says how many there
+    /// were. Their rows are emptied now, and a [`Sweeper`](super::Sweeper) removes their files.
+    pub fn delete_of(&self, owner: &BareJid, ids: &[UploadId]) -> Result<usize> {
+        self.check_open()?;
+        let mut own = Vec::new();
+        for id in ids.iter().take(limits::UPLOAD_BATCH) {
+            if let UploadLookup::There(uploaded) = self.table.upload(id)?
+                && uploaded.owner.as_deref() == Some(owner.as_str())
+            {
+                own.push(uploaded.id);
+            }
+        }
+        let deleted = if own.is_empty() { Vec::new() } else { self.table.delete_uploads(&own)? };
+        own.iter().for_each(|id| self.forget(id));
+        Ok(deleted.len())
+    }
+
     /// The upload of this id, if its row was read a moment ago: asking never waits.
     pub fn known(&self, id: &UploadId) -> Option<Arc<Uploaded>> {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);

@@ -32,6 +32,8 @@ pub const PUBSUB_OWNER: &str = "http://jabber.org/protocol/pubsub#owner";
 pub const RSM: &str = "http://jabber.org/protocol/rsm";
 /// Data forms (XEP-0004).
 pub const DATA_FORMS: &str = "jabber:x:data";
+/// Ad-hoc commands (XEP-0050).
+pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
 /// XMPP ping (XEP-0199).
 pub const PING: &str = "urn:xmpp:ping";
 /// Last activity (XEP-0012).

@@ -506,8 +506,13 @@ fn disco(site: &Site) -> Stanza {
     let mut features: Vec<_> =
         info.all("feature").into_iter().map(|feature| feature.attribute("var")).collect();
     features.sort_unstable();
-    let expected =
-        ["http://jabber.org/protocol/disco#info", "jabber:iq:last", "urn:xmpp:ping", "urn:xmpp:time"];
+    let expected = [
+        "http://jabber.org/protocol/commands",
+        "http://jabber.org/protocol/disco#info",
+        "jabber:iq:last",
+        "urn:xmpp:ping",
+        "urn:xmpp:time",
+    ];
     for feature in expected {
         assert_eq!(
             features.iter().filter(|&&known| known == feature).count(),

@@ -39,6 +39,7 @@ mod reload;
 mod removals;
 mod replies;
 mod schema;
+mod self_service;
 mod site;
 mod slots;
 mod smuggling;

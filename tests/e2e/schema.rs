@@ -247,7 +247,7 @@ impl Embedded {
         run(&line)
     }
 
-    fn version(&self) -> i64 {
+    fn version(&self) -> i32 {
         let sql = "SELECT max(version) FROM schema_version";
         self.connection().query_row(sql, [], |row| row.get(0)).expect("a version")
     }
@@ -306,7 +306,7 @@ fn an_old_embedded_database_is_refused_until_it_is_upgraded() {
     let (status, printed) = site.command("upgrade-schema");
     let copy = site.root().join("metadata.sqlite.before-3");
     assert!(status == 0 && printed.contains(&copy.display().to_string()), "{printed}");
-    assert_eq!((site.version(), Embedded::rows(&site.database())), (6, before.clone()));
+    assert_eq!((site.version(), Embedded::rows(&site.database())), (CURRENT, before.clone()));
     assert_eq!(Embedded::rows(&copy), before);
     let mode = fs::metadata(&copy).expect("the copy is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -357,7 +357,7 @@ fn an_upgrade_may_be_killed_at_any_call() {
             let kill = format!("-e trace={call} -e inject={call}:signal=KILL:when={number}");
             let (status, _) = site.traced(&kill, "upgrade-schema");
             let version = site.version();
-            assert!([3, 6].contains(&version), "{version}");
+            assert!([3, CURRENT].contains(&version), "{version}");
             assert_eq!(Embedded::rows(&site.database()), before, "{call} {number}");
             let copy = site.root().join("metadata.sqlite.before-3");
             assert!(version == 3 || copy.exists(), "{call} {number}: no copy");
@@ -369,7 +369,7 @@ fn an_upgrade_may_be_killed_at_any_call() {
             }
             kills += 1;
             let (status, printed) = site.command("upgrade-schema");
-            assert_eq!((status, site.version()), (0, 6), "{call} {number}: {printed}");
+            assert_eq!((status, site.version()), (0, CURRENT), "{call} {number}: {printed}");
             assert_eq!(Embedded::rows(&site.database()), before, "{call} {number}");
         }
     }
@@ -392,7 +392,7 @@ fn a_full_disk_leaves_the_embedded_database_as_it_was() {
     }
     assert_eq!(refused, 5);
     let (status, printed) = site.command("upgrade-schema");
-    assert_eq!((status, site.version()), (0, 6), "{printed}");
+    assert_eq!((status, site.version()), (0, CURRENT), "{printed}");
 }
 
 /// On a disk of its own, where this user may mount one; elsewhere the faults above have to do.

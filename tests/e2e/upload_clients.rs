@@ -13,6 +13,7 @@ use crate::support::ejabberd::Ejabberd;
 use crate::support::gateway::Gateway;
 use crate::support::http::{Raw, Request};
 use crate::support::prosody::{ABSENT, COMPONENT, DOMAIN, PASSWORD, Prosody};
+use crate::support::python::python;
 use crate::support::scratch::Scratch;
 use crate::support::server::{Server, Xmpp};
 use crate::support::slot::{PURPOSE, Slot, UPLOAD, ask, ask_for};
@@ -85,20 +86,6 @@ impl Site {
         assert_eq!(answer.body, photo_bytes());
         assert_eq!(answer.header("content-type"), Some("image/jpeg"));
     }
-}
-
-/// The Python with slixmpp. It is installed below the folder of build results, once.
-fn python() -> String {
-    static PYTHON: OnceLock<String> = OnceLock::new();
-    let install = || {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("tmp is in target");
-        let script = root.join("scripts/install-python-clients").display().to_string();
-        let (status, printed) = run(&[&script, &target.display().to_string()]);
-        assert_eq!(status, 0, "{printed}");
-        printed.lines().last().expect("it names the interpreter").to_owned()
-    };
-    PYTHON.get_or_init(install).clone()
 }
 
 /// Uploads a file with slixmpp; gives the exit status and what was printed.

@@ -17,7 +17,6 @@ impl Granter {
         let places = Places::standard(Some(configuration.to_owned()), None);
         let source = places.read(|_| Ok(Vec::new())).expect("the server reads it, too");
         let (config, _) = Config::read(&source).expect("the server reads it, too");
-        let root = &config.storage.root;
         let service = match &config.database {
             Database::Sqlite(path) => service(&config, Store::new(Sqlite::new(path, false)), endpoint),
             Database::Postgres(settings) => {

@@ -15,6 +15,7 @@ mod port;
 pub mod postgres;
 pub mod profanity;
 pub mod prosody;
+pub mod python;
 pub mod random;
 pub mod scratch;
 pub mod scripted_peer;

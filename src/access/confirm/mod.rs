@@ -5,6 +5,7 @@ mod people;
 mod prompt;
 mod reply;
 mod talk;
+mod text_request;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ use people::{EndedPrompt, People};
 use prompt::{Prompt, PromptForm};
 use reply::{PromptReply, TextMessage, Verdict};
 use talk::Told;
+pub use text_request::TextRequest;
 
 /// The user who confirmed, or why nobody did.
 pub(super) type ConfirmationResult = Result<BareJid, Refusal>;
@@ -31,6 +33,8 @@ pub(super) struct Reaction {
     pub(super) decided: Vec<(RequestId, ConfirmationResult)>,
     /// Stanzas for the component's link.
     pub(super) send: Vec<Element>,
+    /// Commands that came as texts.
+    pub(super) commands: Vec<TextRequest>,
 }
 
 /// The requests that wait for a confirmation. Some of them nobody was asked about: see [`Confirmation`].

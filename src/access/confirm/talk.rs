@@ -5,16 +5,14 @@
 use std::time::Instant;
 
 use super::people::{ListReason, ShownList};
-use super::prompt::passing;
 use super::reply::{TextMessage, may_reply};
+use super::text_request::TextRequest;
 use super::{Confirmations, Reaction};
-use crate::access::random::hex_id;
 use crate::access::request::RequestId;
-use crate::access::text::{self, Text};
+use crate::access::text::{self, Text, TextCommand};
 use crate::cache::Cache;
 use crate::limits;
 use crate::model::{BareJid, Jid};
-use crate::xmpp::{Element, ns};
 
 /// What follows from a text.
 enum TextStep {
@@ -24,6 +22,8 @@ enum TextStep {
     List(ListReason),
     /// The user is told this.
     Tell(Telling),
+    /// The text is for the component.
+    Serve(TextCommand),
 }
 
 /// What users are told, each at most once in [`limits::TEXT_PAUSE`].
@@ -82,8 +82,12 @@ impl Confirmations {
             }
             TextStep::List(reason) => self.list(now, &message.from, &waiting, reason),
             TextStep::Tell(telling) => self.told.tell(now, message.from.bare(), telling),
+            TextStep::Serve(command) => {
+                reaction.commands.push(TextRequest::new(component, message, command));
+                None
+            }
         };
-        reaction.send.extend(answer.map(|answer| to_stanza(component, message, answer)));
+        reaction.send.extend(answer.map(|text| message.reply(component, text)));
     }
 
     /// The prompts that a client was shown and may reply to, the oldest first.
@@ -105,6 +109,8 @@ impl Confirmations {
     ) -> TextStep {
         let ids: Vec<_> = waiting.iter().copied().filter(|id| self.is_named_by_id(*id, body)).collect();
         match (self.named(now, message, waiting), text::read(body)) {
+            // No command is a word that replies to a prompt. A client may use one thread for all that it sends.
+            (_, Text::Command(command)) => TextStep::Serve(command),
             (Named::Pending(id), _) if ids.contains(&id) => TextStep::Decide(vec![id], true),
             (Named::Pending(id), text) => self.about_one(now, message, id, text, waiting),
             (Named::Ended, Text::Other) if ids.is_empty() => about_other(waiting),
@@ -295,7 +301,7 @@ impl Confirmations {
     }
 }
 
-/// A text that is no reply to a prompt. This is the place for other things that people may write to the component.
+/// A text that is neither a reply to a prompt nor a command.
 fn about_other(waiting: &[RequestId]) -> TextStep {
     match waiting.len() {
         0 => TextStep::Tell(Telling::Purpose),
@@ -336,18 +342,6 @@ fn list_foot(list: &ShownList, is_of_one_network: bool) -> String {
     }
 }
 
-/// The message that answers a text.
-fn to_stanza(component: &Jid, message: &TextMessage<'_>, answer: impl Into<String>) -> Element {
-    passing(
-        Element::new("message", ns::CLIENT)
-            .with("type", message.kind)
-            .with("id", hex_id())
-            .with("from", component.to_string())
-            .with("to", message.from.to_string())
-            .with_child(Element::new("body", ns::CLIENT).with_text(answer)),
-    )
-}
-
 impl Text {
     /// The number that it holds.
     fn number(self) -> Option<u32> {
@@ -363,8 +357,9 @@ impl Telling {
         match self {
             Self::Help => "Reply OK to allow the request, or No to refuse it.",
             Self::Purpose => {
-                "This is a media server. It writes to you when a request comes in your name. Reply OK then to allow \
-                 the request, or No to refuse it."
+                "This is a media server. It writes to you when a request comes in your name: reply OK to allow it, or \
+                 No to refuse it. You can also write: files, for your newest files; delete 2, to delete number 2 of \
+                 that list; quota, for how much your files take."
             }
             Self::Ended => "That request has ended.",
             Self::Encrypted => "Please send it unencrypted: this server can't read encrypted messages.",

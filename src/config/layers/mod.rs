@@ -17,7 +17,7 @@ use super::{Database, Keystore};
 use crate::error::{Error, Kind, Result};
 use crate::model::{BareJid, Quotas};
 use crate::uploads::Settings as UploadSettings;
-use crate::{access, http, limits, media, preview, web, xmpp};
+use crate::{access, component, http, limits, media, preview, web, xmpp};
 
 /// A valid configuration: what each layer is given.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct Config {
     pub web: web::Settings,
     /// The component and the client.
     pub xmpp: xmpp::Settings,
+    /// What users may ask of the component.
+    pub component: component::Settings,
     /// The gate.
     pub access: access::Settings,
     /// The library.
@@ -117,6 +119,10 @@ impl Config {
             admin: admin(values)?,
             web: web(values)?,
             xmpp: xmpp(values)?,
+            component: component::Settings {
+                admins: values.get(&s::ADMIN_JIDS)?.unwrap_or_default(),
+                endpoint: endpoint(values)?,
+            },
             access: access(values, &uploads)?,
             media: media(values)?,
             housekeeping: housekeeping(values)?,

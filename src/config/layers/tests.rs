@@ -83,6 +83,7 @@ fn defaults() {
     assert!(!uploads.makes_room && !uploads.purpose_prefixes);
     assert_eq!((uploads.to_disk_threshold, uploads.cache_max_age), (1_048_576, Duration::from_secs(86400)));
     assert_eq!(access.upload_size, None);
+    assert_eq!(config.component, component::Settings::default());
     let previews = &config.previews;
     let jobs = thread::available_parallelism().map_or(1, usize::from).min(6);
     assert_eq!((previews.count, previews.jobs, previews.queue), (50, jobs, 8));
@@ -120,7 +121,7 @@ fn every_setting_reaches_its_layer() {
          preview.max.pixels=16\npreview.max.bytes=17\npreview.max.count=18\npreview.timeout=19\n\
          preview.jobs.max=20\npreview.queue.max=21\npreview.ffmpeg=/f\npreview.ffprobe=/p\n\
          preview.sandbox=off\n\
-         admin.bind=127.0.0.1:22, [::1]:23\n\
+         admin.bind=127.0.0.1:22, [::1]:23\nadmin.jids=e@c.d, f@c.d\n\
          logging.file=/l\nlogging.level=trace",
     )
     .unwrap();
@@ -143,6 +144,9 @@ fn every_setting_reaches_its_layer() {
     assert_eq!(config.keystore, Some(keystore));
     let watched = ["127.0.0.1:22", "[::1]:23"].map(|address| listen(address, false, "admin.bind"));
     assert_eq!(config.admin.listen, watched);
+    let admins = ["e@c.d", "f@c.d"].map(|jid| jid.parse().unwrap()).to_vec();
+    let component = component::Settings { admins, endpoint: Some("https://a/b".to_owned()) };
+    assert_eq!(config.component, component);
     assert_eq!((config.web.endpoint.as_deref(), &config.web.cors), (Some("https://a/b"), &Cors::Off));
     assert_eq!(config.web.cache_max_age, Duration::from_secs(6));
     let client = &config.xmpp.client;

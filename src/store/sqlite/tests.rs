@@ -3,10 +3,14 @@ use std::os::unix::fs::PermissionsExt;
 use rusqlite::TransactionBehavior;
 
 use super::super::schema::SqliteSchema;
-use super::super::{MediaInsert, Metadata, Store, conformance, file_conformance, statements, upload_conformance};
+use super::super::{
+    FileFilter, FilePlace, MediaInsert, Metadata, Store, conformance, file_conformance, file_table,
+    statements, upload_conformance,
+};
 use super::write::write_all;
 use super::*;
-use crate::model::{Media, MediaId, Page, Quota, Quotas};
+use crate::clock::Timestamp;
+use crate::model::{FileKind, Media, MediaId, Page, Quota, Quotas};
 use crate::testing::Scratch;
 
 /// A database in a directory that goes away with it.
@@ -64,6 +68,28 @@ impl upload_conformance::UploadBench for Bench {
 upload_conformance::upload_suite!(Bench::new());
 
 file_conformance::file_suite!(Bench::new());
+
+/// However many files a user has, a page of them is read from the index and not sorted.
+#[test]
+fn every_page_of_the_files_of_a_user_is_a_range_of_an_index() {
+    let bench = Bench::new();
+    let connection = bench.connection();
+    let filter = FileFilter::of(&"alice@example.org".parse().unwrap());
+    let place = |kind| FilePlace { created: Timestamp::from_micros(1), kind, id: "x".to_owned() };
+    let kinds = [FileKind::Media, FileKind::Upload];
+    for (kind, index) in kinds.into_iter().zip(["medias_author_newest_idx", "uploads_owner_newest_idx"]) {
+        for after in [None, Some(place(FileKind::Media)), Some(place(FileKind::Upload))] {
+            let sql = file_table::statement(kind, &filter, after.as_ref());
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let mut rows = statement.raw_query();
+            let mut plan = String::new();
+            while let Some(row) = rows.next().unwrap() {
+                plan += &(row.get::<_, String>(3).unwrap() + "; ");
+            }
+            assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
+        }
+    }
+}
 
 /// However long a list is and wherever its page begins, the page is read from the index and not sorted.
 #[test]

@@ -10,6 +10,7 @@ use super::*;
 use crate::access::Settings;
 use crate::model::{AccessModel, Need, Refusal};
 use crate::testing::Random;
+use crate::xmpp::{Element, ns};
 
 const BARE: &str = "alice@example.com";
 const TABLET: &str = "alice@example.com/tablet";
@@ -611,7 +612,7 @@ fn no_text_confirms_more_than_what_the_person_was_shown() {
                     Text::Other => {
                         text.strip_prefix("transaction").and_then(|id| id.parse().ok()).into_iter().collect()
                     }
-                    Text::No | Text::NoNumber(_) | Text::NoAll => Vec::new(),
+                    Text::No | Text::NoNumber(_) | Text::NoAll | Text::Command(_) => Vec::new(),
                 };
                 let max = if text == "all" { usize::MAX } else { 1 };
                 let all_meant = outcome.yes.iter().all(|id| meant.contains(id));
