@@ -450,3 +450,9 @@ pub const LONGEST_PLAY: u64 = 10 * 366 * 24 * 3600 * 1000;
 
 /// Bytes of a configuration file.
 pub const CONFIG_BYTES: u64 = 1024 * 1024;
+/// Bytes of a line of an export: three texts of [`FIELD_BYTES`], each byte of which may take six characters of JSON.
+pub const TRANSFER_LINE_BYTES: usize = 2 * 1024 * 1024;
+/// Rows that an import writes by one statement.
+pub const IMPORT_BATCH: usize = 100;
+/// Files that a list reads at a time. Without an index by date each time costs a walk through the table.
+pub const LISTED_FILES: usize = 10_000;
