@@ -26,6 +26,7 @@ pub mod sys;
 #[cfg(test)]
 mod testing;
 pub mod tokens;
+pub mod transfer;
 pub mod uploads;
 pub mod web;
 pub mod xmpp;

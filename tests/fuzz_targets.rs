@@ -38,6 +38,8 @@ mod slots;
 mod stream;
 #[path = "../fuzz/targets/tokens.rs"]
 mod tokens;
+#[path = "../fuzz/targets/transfer.rs"]
+mod transfer;
 #[path = "../fuzz/targets/webp.rs"]
 mod webp;
 
@@ -75,6 +77,7 @@ const TARGETS: &[Target] = &[
     ("slots", slots::hold),
     ("stream", stream::hold),
     ("tokens", tokens::hold),
+    ("transfer", transfer::hold),
     ("webp", webp::hold),
 ];
 

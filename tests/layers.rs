@@ -30,6 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("media", &["model", "media_type", "store", "preview"]),
     ("tokens", &["store"]),
     ("uploads", &["model", "media_type", "store", "tokens"]),
+    ("transfer", &["model", "media_type", "store", "uploads"]),
     // Of xmpp only the stanza types; `only_stanza_types_reach_the_gate_and_the_component` holds that.
     ("access", &["model", "xmpp"]),
     ("web", &["model", "media_type", "http", "store", "preview", "media", "uploads", "access"]),
@@ -52,6 +53,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "uploads",
             "access",
             "web",
+            "transfer",
             "component",
             "admin",
             "config",
