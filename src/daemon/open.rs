@@ -8,8 +8,9 @@ use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::media::Library;
 use crate::store::{
-    BlockTable, CURRENT, DatabaseState, Directory, Engine, FileTable, Identity, Metadata, Postgres, RootLock,
-    SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory, UploadTable, Uploads, verify,
+    BlockTable, CURRENT, Console, DatabaseState, Directory, Engine, FileTable, Identity, Metadata, Postgres,
+    RootLock, SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory, UploadTable, Uploads, UserData,
+    verify,
 };
 use crate::uploads::{Stores, UploadService};
 
@@ -71,13 +72,15 @@ pub(super) struct Opened {
     pub uploads: UploadService,
     /// The rows of both, in one list.
     pub files: Arc<dyn FileTable>,
+    /// What names users.
+    pub users: Arc<dyn UserData>,
 }
 
 /// Opens files and metadata. With the lock of the root they are a server's.
 pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> {
     let Storage { root, sync } = &config.storage;
     let incoming = Uploads::open(root, *sync)?;
-    let Tables { metadata, uploads: table, secrets, blocks, files: rows } = tables(config)?;
+    let Tables { metadata, uploads: table, secrets, blocks, files: rows, users } = tables(config)?;
     let stores = Stores {
         table,
         secrets,
@@ -90,7 +93,7 @@ pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> 
     let (media, previews) = (config.media, config.previews.clone());
     let site = (identity(config), lock);
     let library = Library::new(incoming, files, metadata, site, clock, media, previews);
-    Ok(Opened { library, uploads, files: rows })
+    Ok(Opened { library, uploads, files: rows, users })
 }
 
 /// The same database, as each layer knows it.
@@ -100,6 +103,7 @@ struct Tables {
     secrets: Arc<dyn SecretTable>,
     blocks: Arc<dyn BlockTable>,
     files: Arc<dyn FileTable>,
+    users: Arc<dyn UserData>,
 }
 
 impl Tables {
@@ -110,6 +114,7 @@ impl Tables {
             uploads: Arc::clone(&store) as _,
             blocks: Arc::clone(&store) as _,
             files: Arc::clone(&store) as _,
+            users: Arc::clone(&store) as _,
             secrets: store,
         }
     }
@@ -123,6 +128,35 @@ fn tables(config: &Config) -> Result<Tables> {
             Tables::of(Sqlite::new(path, config.storage.sync))
         }
     })
+}
+
+/// The rows of all files, for a command that only reads them.
+pub(super) fn file_table(config: &Config) -> Result<Arc<dyn FileTable>> {
+    let Tables { metadata, files, .. } = tables(config)?;
+    verify(metadata.schema_version()?)?;
+    Ok(files)
+}
+
+/// A connection without time limits, for a command that reads the whole database.
+pub(super) fn console(config: &Config) -> Result<Console> {
+    match &config.database {
+        Database::Postgres(settings) => Console::postgres(settings),
+        Database::Sqlite(path) => {
+            verify(SqliteSchema::new(path).version()?)?;
+            Console::sqlite(path)
+        }
+    }
+}
+
+/// The same for one that fills it.
+pub(super) fn console_to_fill(config: &Config) -> Result<Console> {
+    match &config.database {
+        Database::Sqlite(path) => {
+            verify(SqliteSchema::new(path).version()?)?;
+            Console::sqlite_to_fill(path, config.storage.sync)
+        }
+        Database::Postgres(_) => console(config),
+    }
 }
 
 /// The HTTP server with its certificate, and as many connections as the system allows.

@@ -29,6 +29,7 @@ mod links;
 mod load;
 mod manual;
 mod moving;
+mod operator;
 mod original;
 mod pooler;
 mod previews;
