@@ -27,6 +27,7 @@ pub mod sys;
 mod testing;
 pub mod tickets;
 pub mod tokens;
+pub mod transfer;
 pub mod uploads;
 pub mod web;
 pub mod xmpp;

@@ -528,3 +528,9 @@ pub const CLIENT_LIST_BYTES: u64 = 16 * 1024 * 1024;
 pub const CLIENT_PAGES: usize = 10_000;
 /// Bytes that are read at a time from a file or a response.
 pub const CLIENT_READ_BYTES: usize = 64 * 1024;
+/// Bytes of a line of an export: three texts of [`FIELD_BYTES`], each byte of which may take six characters of JSON.
+pub const TRANSFER_LINE_BYTES: usize = 2 * 1024 * 1024;
+/// Rows that an import writes by one statement.
+pub const IMPORT_BATCH: usize = 100;
+/// Files that a list reads at a time. Without an index by date each time costs a walk through the table.
+pub const LISTED_FILES: usize = 10_000;

@@ -42,6 +42,8 @@ mod stream;
 mod tickets;
 #[path = "../fuzz/targets/tokens.rs"]
 mod tokens;
+#[path = "../fuzz/targets/transfer.rs"]
+mod transfer;
 #[path = "../fuzz/targets/webp.rs"]
 mod webp;
 
@@ -81,6 +83,7 @@ const TARGETS: &[Target] = &[
     ("stream", stream::hold),
     ("tickets", tickets::hold),
     ("tokens", tokens::hold),
+    ("transfer", transfer::hold),
     ("webp", webp::hold),
 ];
 

@@ -31,6 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("tokens", &["store"]),
     ("tickets", &["model", "store", "tokens"]),
     ("uploads", &["model", "media_type", "store", "tokens"]),
+    ("transfer", &["model", "media_type", "store", "uploads"]),
     // Of xmpp only the stanza types; `only_stanza_types_reach_the_gate_and_the_component` holds that.
     ("access", &["model", "xmpp"]),
     ("web", &["model", "media_type", "http", "store", "preview", "media", "tickets", "uploads", "access"]),
@@ -54,6 +55,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "uploads",
             "access",
             "web",
+            "transfer",
             "component",
             "admin",
             "config",

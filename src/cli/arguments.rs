@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::command::{Command, Invocation, UsageError};
-use crate::config::nearest;
-use crate::daemon::{CheckExtent, Repair};
+use crate::config::{nearest, units};
+use crate::daemon::{CheckExtent, Doing, FileQuery, OutputForm, Repair, UsageOf};
+use crate::model::{FileKind, Purpose};
 
 /// Parses the arguments behind the program's name. `-h` and `-V` count as soon as they are met.
 pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Invocation, UsageError> {
@@ -26,25 +28,42 @@ pub fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Invocation, Usa
 }
 
 /// The commands, by their first word.
-pub(super) const COMMANDS: &[&str] =
-    &["serve", "check", "setup-schema", "upgrade-schema", "drop-schema", "fsck", "channel", "tickets"];
+pub(super) const COMMANDS: &[&str] = &[
+    "serve",
+    "check",
+    "setup-schema",
+    "upgrade-schema",
+    "drop-schema",
+    "fsck",
+    "channel",
+    "tickets",
+    "usage",
+    "list",
+    "delete",
+    "purge",
+    "export",
+    "import",
+];
 
-/// The options of commands: name, command, and what the value is, if there must be one.
-pub(super) const OPTIONS: &[(&str, &str, Option<&str>)] = &[
-    ("--yes", "drop-schema", None),
-    ("--repair", "fsck", None),
-    ("--force", "fsck", None),
-    ("--from-java", "check", None),
-    ("--strict", "check", None),
-    ("--local", "check", None),
-    ("--channel", "check", Some("the address of a channel")),
-    ("--user", "check", Some("the address of a user")),
-    ("--user", "tickets", Some("the address of a user")),
-    ("--all", "tickets", None),
-    ("--owner", "channel", Some("the address of a user")),
-    ("--private", "channel", None),
-    ("--as", "channel", Some("the address of a user")),
-    ("--password-file", "channel", Some("a file")),
+/// The options of commands: name, commands, and what the value is, if there must be one.
+pub(super) const OPTIONS: &[(&str, &[&str], Option<&str>)] = &[
+    ("--yes", &["drop-schema", "delete", "purge"], None),
+    ("--repair", &["fsck"], None),
+    ("--force", &["fsck"], None),
+    ("--from-java", &["check"], None),
+    ("--strict", &["check"], None),
+    ("--local", &["check"], None),
+    ("--channel", &["check", "usage", "list", "delete"], Some("the address of a channel")),
+    ("--user", &["check", "tickets", "usage", "list", "delete", "purge"], Some("the address of a user")),
+    ("--all", &["tickets"], None),
+    ("--older-than", &["list", "delete"], Some("a time such as 30d")),
+    ("--purpose", &["list", "delete"], Some("a purpose")),
+    ("--kind", &["list", "delete"], Some("media or upload")),
+    ("--json", &["usage", "list", "delete", "purge", "export", "import"], None),
+    ("--owner", &["channel"], Some("the address of a user")),
+    ("--private", &["channel"], None),
+    ("--as", &["channel"], Some("the address of a user")),
+    ("--password-file", &["channel"], Some("a file")),
 ];
 
 /// The arguments read so far.
@@ -95,7 +114,7 @@ impl Arguments {
             [] => ("serve", &[][..]),
             [first, more @ ..] => (known(first)?, more),
         };
-        if !matches!(name, "channel" | "tickets") && !more.is_empty() {
+        if !matches!(name, "channel" | "tickets" | "export" | "import") && !more.is_empty() {
             return Err(UsageError("more than one command".to_owned()));
         }
         self.check_options(name)?;
@@ -111,15 +130,21 @@ impl Arguments {
             "fsck" => Command::Fsck { repair: self.repair()? },
             "channel" => self.channel(more)?,
             "tickets" => self.tickets(more)?,
+            "usage" => Command::Usage { of: self.usage()?, form: self.form() },
+            "list" => Command::List { query: self.query()?, form: self.form() },
+            "delete" => self.delete()?,
+            "purge" => self.purge()?,
+            "export" => Command::Export { file: file(name, more)?, form: self.form() },
+            "import" => Command::Import { file: file(name, more)?, form: self.form() },
             _ => Command::Serve,
         })
     }
 
     fn check_options(&self, command: &str) -> Result<(), UsageError> {
-        let is_own = |name: &str| OPTIONS.iter().any(|(own, owner, _)| *own == name && *owner == command);
-        let mut foreign = OPTIONS.iter().filter(|(name, ..)| self.has(name) && !is_own(name));
+        let mut foreign =
+            OPTIONS.iter().filter(|(name, owners, _)| self.has(name) && !owners.contains(&command));
         match foreign.next() {
-            Some((name, owner, _)) => Err(UsageError(format!("{name} belongs to {owner}"))),
+            Some((name, owners, _)) => Err(UsageError(format!("{name} belongs to {}", any_of(owners)))),
             None => Ok(()),
         }
     }
@@ -177,6 +202,70 @@ impl Arguments {
         Ok(Command::RevokeTickets { user })
     }
 
+    fn usage(&self) -> Result<UsageOf, UsageError> {
+        match (self.value("--user")?, self.value("--channel")?) {
+            (None, None) => Ok(UsageOf::Everybody),
+            (Some(user), None) => Ok(UsageOf::User(user)),
+            (None, Some(channel)) => Ok(UsageOf::Channel(channel)),
+            _ => Err(UsageError("usage takes --user or --channel, not both".to_owned())),
+        }
+    }
+
+    fn query(&self) -> Result<FileQuery, UsageError> {
+        let query = FileQuery {
+            user: self.value("--user")?,
+            channel: self.value("--channel")?,
+            older_than: self.named("--older-than", age, "a time with a unit, such as 30d, 12h or 90m")?,
+            purpose: self.named(
+                "--purpose",
+                Purpose::from_name,
+                &any_of(&Purpose::ALL.map(Purpose::name)),
+            )?,
+            kind: self.named("--kind", kind, "media or upload")?,
+        };
+        if query.purpose.is_some() && (query.kind == Some(FileKind::Media) || query.channel.is_some()) {
+            return Err(UsageError("media have no purpose: leave out --purpose".to_owned()));
+        }
+        if query.channel.is_some() && query.kind == Some(FileKind::Upload) {
+            return Err(UsageError("uploads are in no channel: leave out --channel".to_owned()));
+        }
+        Ok(query)
+    }
+
+    fn delete(&self) -> Result<Command, UsageError> {
+        let query = self.query()?;
+        if query == FileQuery::default() {
+            let what = "delete needs an option that says which files, such as --user JID or --older-than 30d";
+            return Err(UsageError(what.to_owned()));
+        }
+        Ok(Command::Delete { query, doing: self.doing(), form: self.form() })
+    }
+
+    fn purge(&self) -> Result<Command, UsageError> {
+        let user = self.value("--user")?.ok_or_else(|| UsageError("purge needs --user JID".to_owned()))?;
+        Ok(Command::Purge { user, doing: self.doing(), form: self.form() })
+    }
+
+    fn doing(&self) -> Doing {
+        if self.has("--yes") { Doing::Really } else { Doing::Trial }
+    }
+
+    fn form(&self) -> OutputForm {
+        if self.has("--json") { OutputForm::Json } else { OutputForm::Text }
+    }
+
+    /// The value of an option that is one of some words.
+    fn named<T>(
+        &self,
+        option: &str,
+        parse: impl Fn(&str) -> Option<T>,
+        wanted: &str,
+    ) -> Result<Option<T>, UsageError> {
+        let Some(value) = self.options.get(option) else { return Ok(None) };
+        let parsed = value.to_str().and_then(parse);
+        parsed.map(Some).ok_or_else(|| UsageError(format!("{option}: {value:?} is not {wanted}")))
+    }
+
     fn has(&self, option: &str) -> bool {
         self.options.contains_key(option)
     }
@@ -191,6 +280,32 @@ impl Arguments {
 fn known(word: &OsStr) -> Result<&'static str, UsageError> {
     let name = COMMANDS.iter().find(|name| word == **name);
     name.copied().ok_or_else(|| unknown("command", word, COMMANDS.iter().copied()))
+}
+
+/// The only word behind a command.
+fn file(command: &str, words: &[OsString]) -> Result<PathBuf, UsageError> {
+    match words {
+        [file] if !file.is_empty() => Ok(PathBuf::from(file)),
+        _ => Err(UsageError(format!("say: {command} FILE"))),
+    }
+}
+
+/// A time with its unit. Without one, 30 could mean seconds or days.
+fn age(text: &str) -> Option<Duration> {
+    let has_unit = text.bytes().any(|byte| byte.is_ascii_alphabetic());
+    units::time(text, Duration::from_secs(1)).filter(|_| has_unit)
+}
+
+fn kind(text: &str) -> Option<FileKind> {
+    [FileKind::Media, FileKind::Upload].into_iter().find(|kind| kind.name() == text)
+}
+
+/// Words in a sentence: "a, b or c".
+fn any_of(words: &[&str]) -> String {
+    match words {
+        [before @ .., last] if !before.is_empty() => format!("{} or {last}", before.join(", ")),
+        _ => words.concat(),
+    }
 }
 
 /// An address of XMPP; `place` says where it stands.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::daemon::{CheckExtent, Repair};
+use crate::daemon::{CheckExtent, Doing, FileQuery, OutputForm, Repair, UsageOf};
 use crate::model::{BareJid, Channel};
 
 /// What the program does.
@@ -48,6 +48,52 @@ pub enum Command {
     RevokeTickets {
         /// Whose; everybody's without one.
         user: Option<BareJid>,
+    },
+    /// Tell how much is stored.
+    Usage {
+        /// Of whom.
+        of: UsageOf,
+        /// How it is printed.
+        form: OutputForm,
+    },
+    /// List files.
+    List {
+        /// Which.
+        query: FileQuery,
+        /// How they are printed.
+        form: OutputForm,
+    },
+    /// Delete files.
+    Delete {
+        /// Which.
+        query: FileQuery,
+        /// Whether they are deleted.
+        doing: Doing,
+        /// How they are printed.
+        form: OutputForm,
+    },
+    /// Remove all that is stored of a user.
+    Purge {
+        /// The user.
+        user: BareJid,
+        /// Whether it is removed.
+        doing: Doing,
+        /// How it is printed.
+        form: OutputForm,
+    },
+    /// Write the metadata to a new file.
+    Export {
+        /// The file.
+        file: PathBuf,
+        /// How the result is printed.
+        form: OutputForm,
+    },
+    /// Fill an empty database with the metadata of an export.
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// How the result is printed.
+        form: OutputForm,
     },
     /// Show the version.
     Version,

@@ -46,29 +46,31 @@ const NAME: &str = "buddycloud-media-server";
 const VERSION: &str = concat!("buddycloud-media-server ", env!("CARGO_PKG_VERSION"), "\n");
 const HELP: &str = "\
 usage: buddycloud-media-server [-c FILE] [COMMAND]
-
-Commands:
   serve               serve in the foreground until SIGTERM (the default)
   check               try the configuration and what it points to; options:
                       --strict, --local, --from-java, --channel C --user JID
   setup-schema        create the tables of the metadata
   upgrade-schema      bring the tables up to date
   drop-schema --yes   remove the tables and all metadata in them
-  fsck [--repair]     compare files and metadata; --repair: move files without
-                      metadata to .lost and delete rows without a file, not
-                      more than 5 % of either; --force: more, too
+  fsck [--repair]     compare files and metadata; --repair: mend what differs,
+                      not more than 5 % of either; --force: more, too
   channel create C --owner JID [--private] [--as JID --password-file F]
                       make the pubsub node of the channel C
   tickets revoke --all | --user JID       let these tickets count no more
+  usage               how much is stored; of one: --user JID, or --channel C
+  list [FILTERS]      files, newest first; FILTERS: --user JID, --channel C,
+                      --older-than 30d, --purpose P, --kind media|upload
+  delete FILTERS      delete files; without --yes: show which they are
+  purge --user JID    remove all of a user; without --yes: show how much
+  export FILE         write the metadata to a new file
+  import FILE         fill an empty database with the metadata of that file
+The last six take --json.
 
 Options:
-  -c FILE             read the configuration from FILE
+  -c FILE             read the configuration from FILE; the manual page says
+                      where else it is sought
   -V, --version       show the version
   -h, --help          show this help
-
-Without -c: the environment variable DATABASE (a JDBC URL whose table
-configuration is read), else mediaserver.properties in the working directory,
-in /config/media-server or in /etc/buddycloud-media-server.
 ";
 
 /// The environment variable with the password of the account that `--as` names.
@@ -110,6 +112,12 @@ fn run(invocation: Invocation) -> Result<(), Error> {
             daemon::create_channel(&config, &NewChannel { channel, owner, private, creator }, out)
         }
         Command::RevokeTickets { user } => daemon::revoke_tickets(&config, user.as_ref(), out),
+        Command::Usage { of, form } => daemon::usage(&config, &of, form, out),
+        Command::List { query, form } => daemon::list(&config, &query, form, out),
+        Command::Delete { query, doing, form } => daemon::delete(&config, &query, doing, form, out),
+        Command::Purge { user, doing, form } => daemon::purge(&config, &user, doing, form, out),
+        Command::Export { file, form } => daemon::export(&config, &file, form, out),
+        Command::Import { file, form } => daemon::import(&config, &file, form, out),
         // Handled before the configuration is read.
         Command::Version | Command::Help => Ok(()),
     }

@@ -2,11 +2,13 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::arguments::{COMMANDS, OPTIONS};
 use super::{Command, HELP, parse, status};
-use crate::daemon::{CheckExtent, Repair};
+use crate::daemon::{CheckExtent, Doing, FileQuery, OutputForm, Repair, UsageOf};
 use crate::error::Kind;
+use crate::model::{FileKind, Purpose};
 
 fn parsed(line: &str) -> Result<(Option<PathBuf>, Command), String> {
     let result = parse(line.split_whitespace().map(OsString::from));
@@ -69,6 +71,88 @@ fn valid_command_lines() {
 }
 
 #[test]
+fn command_lines_about_what_is_stored() {
+    let (text, json) = (OutputForm::Text, OutputForm::Json);
+    let user = || "a@b".parse().unwrap();
+    let of_user = || FileQuery { user: Some(user()), ..FileQuery::default() };
+    let all = FileQuery {
+        user: Some(user()),
+        older_than: Some(Duration::from_secs(30 * 86_400)),
+        purpose: Some(Purpose::Message),
+        kind: Some(FileKind::Upload),
+        channel: None,
+    };
+    let channel = FileQuery {
+        channel: Some("c@d".parse().unwrap()),
+        kind: Some(FileKind::Media),
+        ..FileQuery::default()
+    };
+    let old = FileQuery { older_than: Some(Duration::from_secs(90 * 60)), ..FileQuery::default() };
+    let table = [
+        ("usage", Command::Usage { of: UsageOf::Everybody, form: text }),
+        ("usage --json --user A@b", Command::Usage { of: UsageOf::User(user()), form: json }),
+        ("--channel c@d usage", Command::Usage { of: UsageOf::Channel("c@d".parse().unwrap()), form: text }),
+        ("list", Command::List { query: FileQuery::default(), form: text }),
+        (
+            "list --user a@b --older-than 30d --purpose message --kind upload --json",
+            Command::List { query: all.clone(), form: json },
+        ),
+        ("list --channel c@d --kind media", Command::List { query: channel, form: text }),
+        ("delete --user a@b", Command::Delete { query: of_user(), doing: Doing::Trial, form: text }),
+        ("delete --older-than 90m --yes", Command::Delete { query: old, doing: Doing::Really, form: text }),
+        ("purge --user a@b", Command::Purge { user: user(), doing: Doing::Trial, form: text }),
+        ("purge --yes --user a@b --json", Command::Purge { user: user(), doing: Doing::Really, form: json }),
+        ("export x.json", Command::Export { file: "x.json".into(), form: text }),
+        ("import --json x.json", Command::Import { file: "x.json".into(), form: json }),
+    ];
+    for (line, command) in table {
+        assert_eq!(parsed(line), Ok((None, command)), "{line}");
+    }
+}
+
+#[test]
+fn invalid_command_lines_about_what_is_stored() {
+    let age =
+        |text: &str| format!("--older-than: \"{text}\" is not a time with a unit, such as 30d, 12h or 90m");
+    let filter = "delete needs an option that says which files, such as --user JID or --older-than 30d";
+    let no_purpose = "media have no purpose: leave out --purpose";
+    let table = [
+        ("usage --user a@b --channel c@d", "usage takes --user or --channel, not both".to_owned()),
+        ("usage --yes", "--yes belongs to drop-schema, delete or purge".to_owned()),
+        ("usage --older-than 1d", "--older-than belongs to list or delete".to_owned()),
+        ("list more", "more than one command".to_owned()),
+        ("list --user a@b/c", "--user: \"a@b/c\" is no address such as name@example.com".to_owned()),
+        ("list --older-than 30", age("30")),
+        ("list --older-than d", age("d")),
+        ("list --older-than -1d", age("-1d")),
+        ("list --older-than 1w", age("1w")),
+        ("list --older-than 99999999999999d", age("99999999999999d")),
+        (
+            "list --purpose all",
+            "--purpose: \"all\" is not message, profile, ephemeral or permanent".to_owned(),
+        ),
+        ("list --kind medias", "--kind: \"medias\" is not media or upload".to_owned()),
+        ("list --kind", "--kind needs media or upload".to_owned()),
+        ("list --kind media --purpose message", no_purpose.to_owned()),
+        ("list --channel c@d --purpose message", no_purpose.to_owned()),
+        ("list --channel c@d --kind upload", "uploads are in no channel: leave out --channel".to_owned()),
+        ("delete", filter.to_owned()),
+        ("delete --yes --json", filter.to_owned()),
+        ("purge", "purge needs --user JID".to_owned()),
+        ("purge --yes", "purge needs --user JID".to_owned()),
+        ("purge --user a@b --kind media", "--kind belongs to list or delete".to_owned()),
+        ("export", "say: export FILE".to_owned()),
+        ("export a b", "say: export FILE".to_owned()),
+        ("import", "say: import FILE".to_owned()),
+        ("import a --yes", "--yes belongs to drop-schema, delete or purge".to_owned()),
+        ("check --json", "--json belongs to usage, list, delete, purge, export or import".to_owned()),
+    ];
+    for (line, expected) in table {
+        assert_eq!(parsed(line), Err(expected), "{line}");
+    }
+}
+
+#[test]
 fn invalid_command_lines() {
     let table = [
         ("-c", "-c needs a file"),
@@ -81,11 +165,11 @@ fn invalid_command_lines() {
         ("--repiar", "unknown option \"--repiar\"; did you mean --repair?"),
         ("--", "unknown option \"--\""),
         ("drop-schema", "drop-schema removes all metadata: add --yes if that is meant"),
-        ("check --yes", "--yes belongs to drop-schema"),
+        ("check --yes", "--yes belongs to drop-schema, delete or purge"),
         ("--repair", "--repair belongs to fsck"),
         ("fsck --force", "--force belongs to fsck --repair"),
         ("check --force", "--force belongs to fsck"),
-        ("fsck --yes", "--yes belongs to drop-schema"),
+        ("fsck --yes", "--yes belongs to drop-schema, delete or purge"),
         ("fsck --from-java", "--from-java belongs to check"),
         ("--from-java", "--from-java belongs to check"),
         ("serve --strict", "--strict belongs to check"),

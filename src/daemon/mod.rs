@@ -3,6 +3,7 @@
 mod channel;
 mod check;
 mod commands;
+mod data;
 mod housekeeper;
 mod open;
 mod reload;
@@ -24,6 +25,8 @@ pub use channel::{NewChannel, create_channel};
 pub use check::{CheckExtent, check};
 pub use commands::{configuration_rows, drop_schema, fsck, setup_schema, tell_moving, upgrade_schema};
 pub use tickets::revoke_tickets;
+
+pub use data::{Doing, FileQuery, OutputForm, UsageOf, delete, export, import, list, purge, usage};
 
 use housekeeper::Housekeeper;
 use reload::Reload;
@@ -96,7 +99,7 @@ fn run(start: Start<'_>) -> Result<()> {
     // Before anything is touched: another server may use the same storage.
     let lock = open::lock_root(config)?;
     commands::upgrade_embedded(config, &lock)?;
-    let open::Opened { library, uploads, tickets, files } = open::stores(config, Some(lock))?;
+    let open::Opened { library, uploads, tickets, files, .. } = open::stores(config, Some(lock))?;
     let (library, uploads, tickets) = (Arc::new(library), Arc::new(uploads), Arc::new(tickets));
     library.set_housekeeping(config.housekeeping);
     library.log_missing_programs();

@@ -8,9 +8,9 @@ use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::media::Library;
 use crate::store::{
-    BlockTable, CURRENT, DatabaseState, Directory, Engine, EpochTable, FileTable, Identity, Metadata,
-    Postgres, RootLock, SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory, UploadTable, Uploads,
-    verify,
+    BlockTable, CURRENT, Console, DatabaseState, Directory, Engine, EpochTable, FileTable, Identity,
+    Metadata, Postgres, RootLock, SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory, UploadTable,
+    Uploads, UserData, verify,
 };
 use crate::tickets::TicketService;
 use crate::uploads::{Stores, UploadService};
@@ -74,13 +74,15 @@ pub(super) struct Opened {
     pub tickets: TicketService,
     /// The rows of both, in one list.
     pub files: Arc<dyn FileTable>,
+    /// What names users.
+    pub users: Arc<dyn UserData>,
 }
 
 /// Opens files and metadata. With the lock of the root they are a server's.
 pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> {
     let Storage { root, sync } = &config.storage;
     let incoming = Uploads::open(root, *sync)?;
-    let Tables { metadata, uploads: table, secrets, blocks, files: rows, epochs } = tables(config)?;
+    let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs } = tables(config)?;
     let tickets = TicketService::new(Arc::clone(&secrets), epochs, Arc::new(SystemClock));
     let stores = Stores {
         table,
@@ -94,7 +96,7 @@ pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> 
     let (media, previews) = (config.media, config.previews.clone());
     let site = (identity(config), lock);
     let library = Library::new(incoming, files, metadata, site, clock, media, previews);
-    Ok(Opened { library, uploads, tickets, files: rows })
+    Ok(Opened { library, uploads, tickets, files: rows, users })
 }
 
 /// The same database, as each layer knows it.
@@ -104,6 +106,7 @@ pub(super) struct Tables {
     pub secrets: Arc<dyn SecretTable>,
     pub blocks: Arc<dyn BlockTable>,
     pub files: Arc<dyn FileTable>,
+    pub users: Arc<dyn UserData>,
     pub epochs: Arc<dyn EpochTable>,
 }
 
@@ -116,6 +119,7 @@ impl Tables {
             secrets: Arc::clone(&store) as _,
             blocks: Arc::clone(&store) as _,
             files: Arc::clone(&store) as _,
+            users: Arc::clone(&store) as _,
             epochs: store,
         }
     }
@@ -130,6 +134,35 @@ pub(super) fn tables(config: &Config) -> Result<Tables> {
             Tables::of(Sqlite::new(path, config.storage.sync))
         }
     })
+}
+
+/// The rows of all files, for a command that only reads them.
+pub(super) fn file_table(config: &Config) -> Result<Arc<dyn FileTable>> {
+    let Tables { metadata, files, .. } = tables(config)?;
+    verify(metadata.schema_version()?)?;
+    Ok(files)
+}
+
+/// A connection without time limits, for a command that reads the whole database.
+pub(super) fn console(config: &Config) -> Result<Console> {
+    match &config.database {
+        Database::Postgres(settings) => Console::postgres(settings),
+        Database::Sqlite(path) => {
+            verify(SqliteSchema::new(path).version()?)?;
+            Console::sqlite(path)
+        }
+    }
+}
+
+/// The same for one that fills it.
+pub(super) fn console_to_fill(config: &Config) -> Result<Console> {
+    match &config.database {
+        Database::Sqlite(path) => {
+            verify(SqliteSchema::new(path).version()?)?;
+            Console::sqlite_to_fill(path, config.storage.sync)
+        }
+        Database::Postgres(_) => console(config),
+    }
 }
 
 /// The HTTP server with its certificate, and as many connections as the system allows.

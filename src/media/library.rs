@@ -370,7 +370,8 @@ impl Library {
         let file = self.files.get(&media.channel, &media.id)?;
         if file.is_none() {
             self.rows.forget(&media.channel, &media.id);
-            log::error!("{}/{} has a row but no file", media.channel, media.id);
+            let name = format!("{}/{}", media.channel, media.id);
+            log::error!("{name} has a row but no file, unless it was deleted a moment ago");
         }
         Ok(file)
     }

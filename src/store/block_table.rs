@@ -78,7 +78,7 @@ impl<E: Engine> BlockTable for Store<E> {
     }
 }
 
-fn block(mut row: Row) -> Result<Block> {
+pub(super) fn block(mut row: Row) -> Result<Block> {
     let (jid, since, by): (String, _, String) = (row.next()?, row.next()?, row.next()?);
     let parsed = |text: &str| {
         let corrupt = |_| Error::new(Kind::Corrupt, format!("{text:?} in the table blocks is no bare JID"));

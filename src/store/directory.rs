@@ -93,6 +93,19 @@ impl Files for Directory {
         lost::forget(&self.root, before).map_err(failure)
     }
 
+    fn forget_set_aside_of(&self, channel: &Channel) -> Result<Vec<PathBuf>> {
+        lost::forget_of(&self.root, channel.as_str()).map_err(failure)
+    }
+
+    fn remove_place(&self, channel: &Channel) -> Result<bool> {
+        match std::fs::remove_dir(self.root.path().join(channel.as_str())) {
+            Ok(()) if self.sync => self.root.sync().map(|()| true).map_err(failure),
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => Ok(false),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(failure(error)),
+            _ => Ok(true),
+        }
+    }
+
     fn settle_removals(&self, channel: &Channel) -> Result<()> {
         match self.root.open_dir(channel.as_str()).map_err(failure)? {
             Some(folder) if self.sync => folder.sync().map_err(failure),
@@ -102,6 +115,10 @@ impl Files for Directory {
 
     fn list(&self) -> Result<FileList> {
         Ok(Box::new(walk::walk(self.root.path())?))
+    }
+
+    fn list_of(&self, channel: &Channel) -> Result<FileList> {
+        Ok(Box::new(walk::walk_channel(self.root.path(), channel)?))
     }
 }
 

@@ -28,6 +28,12 @@ pub trait Engine: Send + Sync + 'static {
     /// The connections to the database.
     fn pool(&self) -> Pool;
 
+    /// Overwrites what deleted rows have left in the file of the database, where the engine has one. Other writers may
+    /// wait meanwhile.
+    fn wipe_deleted(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Fails if the database that is open is not the one that the next start will find.
     fn check_place(&self) -> Result<()> {
         Ok(())
@@ -37,8 +43,23 @@ pub trait Engine: Send + Sync + 'static {
 /// A connection, as an operation has it. Statements have parameters `$1`, `$2` and so on; they are prepared once for
 /// each connection.
 pub trait Session {
+    /// Hands over the rows that a statement gives, one after the other, and holds only the one that is handed over.
+    fn each(
+        &mut self,
+        sql: &str,
+        parameters: &[Value],
+        visit: &mut dyn FnMut(Row) -> Result<()>,
+    ) -> Result<()>;
+
     /// The rows that a statement gives.
-    fn rows(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>>;
+    fn rows(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        self.each(sql, parameters, &mut |row| {
+            rows.push(row);
+            Ok(())
+        })?;
+        Ok(rows)
+    }
 
     /// Runs a statement that gives no rows; the number of rows that it changed.
     fn execute(&mut self, sql: &str, parameters: &[Value]) -> Result<u64>;

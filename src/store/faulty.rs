@@ -79,4 +79,8 @@ impl<E: Engine> Engine for Faulty<E> {
     fn pool(&self) -> Pool {
         self.0.pool()
     }
+
+    fn wipe_deleted(&self) -> Result<()> {
+        self.0.wipe_deleted()
+    }
 }

@@ -3,7 +3,7 @@
 use super::conformance::media;
 use super::{
     Block, BlockTable, FileFilter, FileRow, FileSum, FileTable, Metadata, UploadInsert, UploadTable,
-    UsageKind,
+    UsageKind, UserData,
 };
 use crate::clock::Timestamp;
 use crate::model::{
@@ -11,8 +11,8 @@ use crate::model::{
 };
 
 /// What a case needs of a store with an empty database.
-pub(super) trait FileTables: Metadata + UploadTable + FileTable + BlockTable {}
-impl<T: Metadata + UploadTable + FileTable + BlockTable> FileTables for T {}
+pub(super) trait FileTables: Metadata + UploadTable + FileTable + BlockTable + UserData {}
+impl<T: Metadata + UploadTable + FileTable + BlockTable + UserData> FileTables for T {}
 
 /// A test for each case, on a store made by the expression.
 macro_rules! file_suite {
@@ -24,6 +24,7 @@ macro_rules! file_suite {
             pages_of_files_lead_through_everything_once
             a_filter_includes_what_all_its_conditions_hold_for
             sums_of_a_user_and_the_largest_users
+            all_that_names_a_user_is_found
         );
     };
     ($bench:expr; $($case:ident)*) => {
@@ -226,5 +227,44 @@ pub(super) fn sums_of_a_user_and_the_largest_users(tables: &impl FileTables) {
     assert_eq!(
         largest,
         [("bob@example.org".to_owned(), sum(3, 30)), ("alice@example.org".to_owned(), sum(2, 20))]
+    );
+}
+
+pub(super) fn all_that_names_a_user_is_found(tables: &impl FileTables) {
+    let alice = jid("alice@example.org");
+    // With a resource, and names that only begin like it.
+    for (number, author) in
+        (1..).zip(["alice@example.org", "alice@example.org/laptop", "alice@example.org0", "alice@example.or"])
+    {
+        add_media(tables, &format!("m{number}"), author, number);
+    }
+    let channel = "alice@example.org".parse().unwrap();
+    let others = Media { channel, author: "bob@example.org".into(), ..media("room@example.org", "m5", 5) };
+    tables.insert(&others, true, Quotas::NONE).unwrap();
+    let upload = add_upload(tables, Some("alice@example.org"), Purpose::Message, 6);
+    add_upload(tables, Some("bob@example.org"), Purpose::Message, 7);
+    tables.block(&Block { jid: alice.clone(), since: at(8), by: jid("bob@example.org") }).unwrap();
+
+    let totals = tables.user_totals(&alice).unwrap();
+    assert_eq!((totals.own.files, totals.others.files, totals.avatars, totals.previews), (2, 1, 1, 0));
+    assert_eq!(
+        (totals.uploads, totals.is_blocked, totals.blocks),
+        (FileSum { files: 1, bytes: 10 }, true, 0)
+    );
+    assert_eq!(tables.user_totals(&jid("bob@example.org")).unwrap().blocks, 1);
+    let ids = |after: &str| -> Vec<String> {
+        let rows = tables.user_media(&alice, after, 2).unwrap();
+        rows.into_iter().map(|row| row.id).collect()
+    };
+    assert_eq!((ids(""), ids("m2")), (vec!["m1".to_owned(), "m2".to_owned()], vec!["m5".to_owned()]));
+    let uploads = tables.user_uploads(&alice, "", 9).unwrap();
+    assert_eq!(uploads.len(), 1);
+    assert_eq!(uploads[0].id, upload.id.as_str());
+    // Sums that are right stay.
+    tables.correct_user_sums(&alice).unwrap();
+    let of = |name: &str| tables.usage(UsageKind::User, name).unwrap().files;
+    assert_eq!(
+        (of("alice@example.org"), of("alice@example.org/laptop"), of("alice@example.org0")),
+        (1, 1, 1)
     );
 }

@@ -31,11 +31,20 @@ pub trait Files: Send + Sync {
     /// Removes what was set aside on the days before this one (UTC). Gives what is gone, below the storage root.
     fn forget_set_aside(&self, before: Timestamp) -> Result<Vec<PathBuf>>;
 
+    /// Removes all that was set aside of this channel. Gives what is gone, below the storage root.
+    fn forget_set_aside_of(&self, channel: &Channel) -> Result<Vec<PathBuf>>;
+
+    /// Removes the place of a channel that has no files; says whether it is gone.
+    fn remove_place(&self, channel: &Channel) -> Result<bool>;
+
     /// Brings what [`Files::remove`] did in this channel to the disk: no crash brings those files back afterwards.
     fn settle_removals(&self, channel: &Channel) -> Result<()>;
 
     /// Every file, in no order.
     fn list(&self) -> Result<FileList>;
+
+    /// Every file of this channel, in no order.
+    fn list_of(&self, channel: &Channel) -> Result<FileList>;
 }
 
 /// What [`Files::list`] gives, one after the other.

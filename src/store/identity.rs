@@ -195,6 +195,21 @@ impl Identity {
         }
     }
 
+    /// Fails if the root belongs to another store than the metadata that an import brings, whose id is this. Changes nothing.
+    pub fn may_import(&self, id: Option<&StoreId>) -> Result<()> {
+        let root = RootState::look(&self.root)?;
+        match (root.id, id) {
+            (Some(root), Some(id)) if root != *id => {
+                let text = format!(
+                    "the storage {} (id {root}) and the export (id {id}) belong to different sites: check media.storage.root",
+                    self.root.display()
+                );
+                Err(Error::new(Kind::Config, text))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Makes a missing root for a new site. Fails as [`Identity::compare`] where the site is not new.
     pub fn make_root(&self, database: &DatabaseState) -> Result<()> {
         if RootState::look(&self.root)?.is_there {

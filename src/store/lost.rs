@@ -87,6 +87,21 @@ pub(super) fn forget(root: &Dir, before: Timestamp) -> io::Result<Vec<PathBuf>> 
     Ok(gone)
 }
 
+/// Removes what was set aside of this channel on any day; gives the paths below the root.
+pub(super) fn forget_of(root: &Dir, channel: &str) -> io::Result<Vec<PathBuf>> {
+    let Some(lost) = root.open_dir(LOST)? else { return Ok(Vec::new()) };
+    let mut gone = Vec::new();
+    for entry in fs::read_dir(lost.path())? {
+        let day = entry?.file_name();
+        match fs::remove_dir_all(lost.path().join(&day).join(channel)) {
+            Ok(()) => gone.push(Path::new(LOST).join(day).join(channel)),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(gone)
+}
+
 /// The day (UTC), as the folders are named. The names are in the order of the days.
 fn date(time: Timestamp) -> String {
     time.to_string().chars().take(PATTERN.len()).collect()

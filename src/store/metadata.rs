@@ -174,6 +174,11 @@ impl UsageKind {
         }
     }
 
+    /// The kind of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Its name in the table.
     pub fn name(self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@ mod block_table;
 mod columns;
 #[cfg(test)]
 mod conformance;
+mod console;
 mod directory;
 mod engine;
 mod epochs;
@@ -38,10 +39,12 @@ mod upload_conformance;
 mod upload_files;
 mod upload_operations;
 mod upload_table;
+mod user_data;
 mod value;
 mod walk;
 
 pub use self::block_table::{Block, BlockTable};
+pub use self::console::{Console, EmptiedUpload, Import, NamedSums, StoredRow, UsageSum};
 pub use self::directory::{Directory, storage_error};
 pub use self::engine::{Change, Engine, Session, WriteError};
 pub use self::epochs::EpochTable;
@@ -66,3 +69,4 @@ pub use self::upload_table::{
     GoneUpload, SecretTable, StoredSecret, UploadInsert, UploadLookup, UploadRemoval, UploadRow, UploadSums,
     UploadTable,
 };
+pub use self::user_data::{UserData, UserTotals};

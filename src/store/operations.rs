@@ -176,14 +176,7 @@ impl<E: Engine> Metadata for Store<E> {
     fn correct_usage(&self, wrong: &WrongSum) -> Result<()> {
         let WrongSum { kind, name, part, .. } = wrong.clone();
         Ok(self.0.write(move |session| {
-            let sum = values![kind.name(), name.as_str(), part];
-            // The difference stays the same while others write, for they change sum and rows by as much.
-            if let Some(row) = session.row(statements::WRONG_SUM, &sum)? {
-                let WrongSum { files, bytes, .. } = wrong_sum(row, kind)?;
-                let correction = values![kind.name(), name.as_str(), part, files, bytes];
-                session.execute(statements::CORRECT_SUM, &correction)?;
-                session.execute(statements::REMOVE_EMPTY_SUM, &sum)?;
-            }
+            correct_sum(session, kind, &name, part)?;
             Ok(Change::Commit(()))
         })?)
     }
@@ -239,7 +232,7 @@ pub(super) fn store_state(session: &mut dyn Session) -> Result<DatabaseState> {
 /// The first version of the schema with the table `store`.
 const FIRST_WITH_ID: i32 = 5;
 
-fn store_id(session: &mut dyn Session) -> Result<Option<StoreId>> {
+pub(super) fn store_id(session: &mut dyn Session) -> Result<Option<StoreId>> {
     let Some(row) = session.row(statements::STORE_ID, &[])? else { return Ok(None) };
     let id: String = row.single()?;
     let corrupt = |()| Error::new(Kind::Corrupt, format!("{id:?} in the table store is no store's id"));
@@ -426,7 +419,7 @@ fn preview_ids(rows: Vec<Row>) -> Result<Vec<MediaId>> {
 }
 
 /// A preview, unless a column that it needs is missing or holds an impossible value.
-fn preview(mut row: Row) -> Result<Option<Preview>> {
+pub(super) fn preview(mut row: Row) -> Result<Option<Preview>> {
     let (id, height, width): (String, i64, i64) = (row.next()?, row.next()?, row.next()?);
     let (mime_type, size, sha1): (_, Option<i64>, Option<_>) = (row.next()?, row.next()?, row.next()?);
     let last_used = row.next()?;
@@ -464,6 +457,17 @@ fn known_as(session: &mut dyn Session, (channel, id): &FileName) -> Result<Known
         Some(_) => KnownAs::Removal,
         None => KnownAs::Nothing,
     })
+}
+
+/// Makes a part of a sum what the rows say, and removes it where it counts nothing.
+pub(super) fn correct_sum(session: &mut dyn Session, kind: UsageKind, name: &str, part: i64) -> Result<()> {
+    let sum = values![kind.name(), name, part];
+    // The difference stays the same while others write, for they change sum and rows by as much.
+    if let Some(row) = session.row(statements::WRONG_SUM, &sum)? {
+        let WrongSum { files, bytes, .. } = wrong_sum(row, kind)?;
+        session.execute(statements::CORRECT_SUM, &values![kind.name(), name, part, files, bytes])?;
+    }
+    session.execute(statements::REMOVE_EMPTY_SUM, &sum).map(drop)
 }
 
 fn wrong_sum(mut row: Row, kind: UsageKind) -> Result<WrongSum> {

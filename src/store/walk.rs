@@ -19,6 +19,24 @@ pub(super) fn walk(root: &Path) -> Result<impl Iterator<Item = Result<Listed>> +
     Ok(Walk { root: root.to_owned(), top: read, folder: None })
 }
 
+/// Every file of a channel.
+pub(super) fn walk_channel(
+    root: &Path,
+    channel: &Channel,
+) -> Result<impl Iterator<Item = Result<Listed>> + use<>> {
+    let (path, channel) = (root.join(channel.as_str()), channel.clone());
+    let entries = match fs::read_dir(&path) {
+        Ok(entries) => Some(entries),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(failure(&path, error)),
+    };
+    let listed = move |entry: io::Result<DirEntry>| match entry.and_then(|entry| stored(&channel, &entry)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        result => Some(result.map_err(|cause| failure(&path, cause))),
+    };
+    Ok(entries.into_iter().flatten().filter_map(listed))
+}
+
 /// The names of the temporary files in `root` itself, and when each was last written to.
 pub(super) fn temporaries(root: &Path) -> Result<Vec<(String, SystemTime)>> {
     let list = || {

@@ -25,7 +25,7 @@ mod tests;
 pub use crate::model::Purpose;
 pub use external::{ForeignPath, Proof};
 pub use fsck::{UploadFinding, UploadReport};
-pub use name::encoded as encoded_name;
+pub use name::{encoded as encoded_name, is_slot_name};
 pub use orphans::UploadWalker;
 pub use put::{Put, PutTarget};
 pub use room::shown_size;

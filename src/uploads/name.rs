@@ -18,6 +18,11 @@ pub(super) fn slot_name(sent: &str) -> Option<String> {
     (!matches!(name.as_str(), "" | "." | "..")).then_some(name)
 }
 
+/// Whether a slot has this name exactly as it is.
+pub fn is_slot_name(name: &str) -> bool {
+    slot_name(name).is_some_and(|kept| kept == name)
+}
+
 /// A name as one segment of a path.
 pub fn encoded(name: &str) -> String {
     utf8_percent_encode(name, READABLE).to_string()

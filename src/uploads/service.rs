@@ -113,6 +113,15 @@ impl UploadService {
         self.settings().quotas.user
     }
 
+    /// Deletes these uploads, at most [`limits::UPLOAD_BATCH`] of them; gives those that there were. Their rows are emptied
+    /// now, and a [`Sweeper`](super::Sweeper) removes their files.
+    pub fn delete(&self, ids: &[UploadId]) -> Result<Vec<UploadId>> {
+        self.check_open()?;
+        let deleted = self.table.delete_uploads(ids)?;
+        ids.iter().for_each(|id| self.forget(id));
+        Ok(deleted.into_iter().map(|upload| upload.id).collect())
+    }
+
     /// Deletes those of these uploads that are this user's, at most [`limits::UPLOAD_BATCH`] of them; says how many there
     /// were. Their rows are emptied now, and a [`Sweeper`](super::Sweeper) removes their files.
     pub fn delete_of(&self, owner: &BareJid, ids: &[UploadId]) -> Result<usize> {

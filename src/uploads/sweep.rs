@@ -44,6 +44,15 @@ impl Sweeper {
         Ok(ChoreProgress::Done)
     }
 
+    /// Removes all files that must go now; says how many it could not remove.
+    pub fn remove_files(&mut self) -> Result<u64> {
+        self.service.check_open()?;
+        while self.remove_batch()? {}
+        let failed = self.failed;
+        self.end_round();
+        Ok(failed)
+    }
+
     /// Whether there may be more.
     fn remove_batch(&mut self) -> Result<bool> {
         let batch = self.service.table.upload_removals(&self.after, limits::UPLOAD_BATCH)?;

@@ -129,7 +129,10 @@ impl Web {
         let uploaded = self.uploads.find(id)?.ok_or(Refusal::NoSuchUpload)?;
         let response = self.uploaded(exchange, &uploaded);
         if matches!(response, Err(Refusal::NoSuchUpload)) {
-            log::error!("the upload {id} has a row but no file {}", uploaded.file);
+            log::error!(
+                "the upload {id} has a row but no file {}, unless it was deleted a moment ago",
+                uploaded.file
+            );
         }
         response
     }

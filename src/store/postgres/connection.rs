@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
 use postgres::{Client, Statement};
 use r2d2::ManageConnection;
@@ -103,10 +104,27 @@ type PgResult<T> = std::result::Result<T, postgres::Error>;
 impl Session for Connection {
     fn rows(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>> {
         let rows = self.run(sql, parameters, |client, statement, values| client.query(statement, values))?;
-        let value = |row: &postgres::Row, at: usize| {
-            row.try_get(at).unwrap_or_else(|cause| Value::Unreadable(cause.to_string()))
-        };
-        Ok(rows.iter().map(|row| Row::new((0..row.len()).map(|at| value(row, at)).collect())).collect())
+        Ok(rows.iter().map(read).collect())
+    }
+
+    fn each(
+        &mut self,
+        sql: &str,
+        parameters: &[Value],
+        visit: &mut dyn FnMut(Row) -> Result<()>,
+    ) -> Result<()> {
+        let mut visited = Ok(());
+        self.run(sql, parameters, |client, statement, values| {
+            let mut rows = client.query_raw(statement, values.iter().copied())?;
+            while let Some(row) = rows.next()? {
+                visited = visit(read(&row));
+                if visited.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        })?;
+        visited
     }
 
     fn execute(&mut self, sql: &str, parameters: &[Value]) -> Result<u64> {
@@ -129,6 +147,11 @@ impl Session for Connection {
     fn has_table(&mut self, name: &str) -> Result<bool> {
         Ok(self.row("SELECT 1 WHERE to_regclass($1) IS NOT NULL", &[name.into()])?.is_some())
     }
+}
+
+fn read(row: &postgres::Row) -> Row {
+    let value = |at: usize| row.try_get(at).unwrap_or_else(|cause| Value::Unreadable(cause.to_string()));
+    Row::new((0..row.len()).map(value).collect())
 }
 
 /// What a commit that failed has stored: nothing where the server says so. What ends a session may come after it.

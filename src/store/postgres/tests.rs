@@ -2,6 +2,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use super::super::postgres_server::{self, Server};
+use super::super::value::Row;
 use super::super::{
     Metadata, Schema, Store, conformance, file_conformance, operations, statements, upload_conformance,
 };
@@ -325,4 +326,20 @@ fn uploads_within_a_quota_wait_for_one_another() {
         client.batch_execute("ROLLBACK").unwrap();
         stored.join().unwrap().unwrap();
     });
+}
+
+#[test]
+fn rows_that_are_wanted_no_more_leave_a_connection_that_can_be_used() {
+    let bench = Bench::new();
+    let read = |session: &mut dyn Session| {
+        let mut seen = 0;
+        let stopped = session.each("SELECT generate_series(1, 100000)", &[], &mut |_| {
+            seen += 1;
+            if seen < 3 { Ok(()) } else { Err(Error::new(Kind::Failure, "enough")) }
+        });
+        assert_eq!(stopped.unwrap_err().to_string(), "enough");
+        let row = session.row("SELECT CAST(7 AS BIGINT)", &[])?;
+        Ok((seen, row.map_or(Ok(0), Row::single::<i64>)?))
+    };
+    assert_eq!(bench.store.0.read(read).unwrap(), (3, 7));
 }

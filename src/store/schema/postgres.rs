@@ -43,6 +43,11 @@ impl Schema {
         Ok(Self { connection: Connection::new(client) })
     }
 
+    /// The connection, for work that knows no time limit either.
+    pub(in crate::store) fn into_connection(self) -> Connection {
+        self.connection
+    }
+
     /// What the operator should know about the encoding of the database; `None` if it is UTF-8.
     pub fn encoding_advice(&mut self) -> Result<Option<String>> {
         encoding_advice(&mut self.connection.client)

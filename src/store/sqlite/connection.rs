@@ -123,15 +123,19 @@ impl ManageConnection for Manager {
 }
 
 impl Session for &Connection {
-    fn rows(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>> {
+    fn each(
+        &mut self,
+        sql: &str,
+        parameters: &[Value],
+        visit: &mut dyn FnMut(Row) -> Result<()>,
+    ) -> Result<()> {
         let mut statement = prepared(self, sql, parameters).map_err(fault)?;
         let columns = statement.column_count();
         let mut rows = statement.raw_query();
-        let mut read = Vec::new();
         while let Some(row) = rows.next().map_err(fault)? {
-            read.push(Row::new((0..columns).map(|at| value(row.get_ref(at))).collect()));
+            visit(Row::new((0..columns).map(|at| value(row.get_ref(at))).collect()))?;
         }
-        Ok(read)
+        Ok(())
     }
 
     fn execute(&mut self, sql: &str, parameters: &[Value]) -> Result<u64> {

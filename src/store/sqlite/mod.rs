@@ -93,6 +93,15 @@ impl Engine for Sqlite {
         metadata::Pool::of(&self.pool)
     }
 
+    /// Writes the whole file anew, and empties its log, which would keep the old pages.
+    fn wipe_deleted(&self) -> Result<()> {
+        let connection = self.connection()?;
+        connection.execute_batch("VACUUM").map_err(fault)?;
+        let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+        let is_hindered = connection.query_row(checkpoint, [], |row| row.get::<_, bool>(0)).map_err(fault)?;
+        if is_hindered { Err(busy()) } else { Ok(()) }
+    }
+
     fn check_place(&self) -> Result<()> {
         if FileId::of(&self.path) == self.file {
             return Ok(());

@@ -1,0 +1,47 @@
+//! Metadata as lines of JSON: an export of one database, and its import into an empty one of either kind. The main thread of
+//! a command runs it.
+
+mod export;
+mod import;
+mod line;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use export::export;
+pub use import::{import, store_of};
+pub use line::{Line, parse, write};
+
+use crate::store::StoredRow;
+
+/// How many rows of each kind an export has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransferCounts {
+    /// Media.
+    pub media: u64,
+    /// Previews.
+    pub previews: u64,
+    /// Avatars.
+    pub avatars: u64,
+    /// Uploads by slot.
+    pub uploads: u64,
+    /// Uploads whose file is gone and whose slot may not be used again yet.
+    pub emptied: u64,
+    /// Users who may send no files.
+    pub blocks: u64,
+}
+
+impl TransferCounts {
+    fn count(&mut self, row: &StoredRow) {
+        let counter = match row {
+            StoredRow::Media(_) => &mut self.media,
+            StoredRow::Preview(..) => &mut self.previews,
+            StoredRow::Avatar(..) => &mut self.avatars,
+            StoredRow::Upload(_) => &mut self.uploads,
+            StoredRow::Emptied(_) => &mut self.emptied,
+            StoredRow::Block(_) => &mut self.blocks,
+            StoredRow::Store(_) | StoredRow::Sum(_) => return,
+        };
+        *counter += 1;
+    }
+}
