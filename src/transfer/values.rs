@@ -60,8 +60,9 @@ fn media(record: Record) -> Parsed<StoredRow> {
     else {
         return Err("it is no media".to_owned());
     };
-    let Record::Media { uploaded, updated, extension, sha1, sha256, size: bytes, length, height, width, .. } =
-        record
+    let Record::Media {
+        uploaded, updated, extension, sha1, sha256, size: bytes, length, height, width, ..
+    } = record
     else {
         return Err("it is no media".to_owned());
     };

@@ -248,7 +248,7 @@ fn hostile_texts_reach_nobody_as_markup() {
         read["entries"].as_array().expect("a list").iter().map(|entry| entry["title"].clone()).collect();
     let allowed =
         |text: &&str| Value::from(text.replace(['\u{1}', '\u{b}', '\u{fffe}', '\u{7f}'], "\u{fffd}"));
-    assert_eq!(titles, HOSTILE.iter().rev().map(|text| allowed(text)).collect::<Vec<_>>(), "{read}");
+    assert_eq!(titles, HOSTILE.iter().rev().map(allowed).collect::<Vec<_>>(), "{read}");
 }
 
 #[test]
