@@ -108,13 +108,14 @@ mod tests {
         bench.library.start_previews_ahead().unwrap();
         let text = add(&bench, "text/plain");
         let media = add(&bench, "image/png");
+        let stored = |media: &Media| bench.library.metadata().unwrap().preview(&media.id, 20, 30).unwrap();
         let start = Instant::now();
-        while bench.files().len() < 3 {
+        while stored(&media).is_none() {
             assert!(start.elapsed() < Duration::from_secs(30), "{:?}", bench.files());
             thread::yield_now();
         }
-        let stored = |media: &Media| bench.library.metadata().unwrap().preview(&media.id, 20, 30).unwrap();
-        assert!(stored(&media).is_some() && stored(&text).is_none());
+        assert!(stored(&text).is_none());
+        assert_eq!(bench.files().len(), 3, "two media and one preview");
     }
 
     #[test]
