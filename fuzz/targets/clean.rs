@@ -19,7 +19,8 @@ fuzz_target!(|bytes: &[u8]| {
         "{before:?} became {after:?}"
     );
     for secret in [&b"Exif\0\0"[..], b"http://ns.adobe.com/xap/1.0/\0"] {
-        let holds = |bytes: &[u8]| bytes.windows(secret.len()).any(|part| part == secret);
+        // A profile may hold the same bytes; a reader looks for them at the beginning.
+        let holds = |segment: &[u8]| segment.starts_with(secret);
         assert!(
             !cleaned.starts_with(b"\xFF\xD8") || !segments(&cleaned).any(holds),
             "a segment of metadata stays"

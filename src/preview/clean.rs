@@ -97,7 +97,10 @@ impl Jpeg {
                 self.profile.extend_from_slice(part);
                 self.profile_at.push(start..self.bytes.len());
             }
-            (0xEE, [b'A', b'd', b'o', b'b', b'e', ..]) => self.push(marker, segment),
+            // It tells the colours. What may follow its twelve bytes tells nothing of the picture.
+            (0xEE, [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, _, ..]) => {
+                self.push(marker, &segment[..12])
+            }
             (0xE0..=0xEF | 0xFE, _) => {}
             _ => self.push(marker, segment),
         }

@@ -304,6 +304,17 @@ fn a_jpeg_is_read_in_one_way() {
     assert_eq!(size(survives("two sizes", &two)), (200, 133));
 }
 
+/// Programs may write more behind what tells the colours.
+#[test]
+fn of_an_adobe_segment_only_the_colours_stay() {
+    let (adobe, secret) = (&b"Adobe\0\x64\0\0\0\0\x01"[..], b"secret");
+    let plain = encoded(&picture(9, 6), ImageFormat::Jpeg);
+    let cleaned = clean(&[b"\xFF\xD8\xFF\xEE\0\x14", adobe, secret, &plain[2..]].concat()).unwrap();
+    let kept = [b"\xFF\xEE\0\x0E", adobe].concat();
+    assert!(cleaned.windows(kept.len()).any(|part| part == kept));
+    assert!(!cleaned.windows(secret.len()).any(|part| part == secret));
+}
+
 /// A WebP whose canvas is 9 squared; `frame` is what comes after it.
 fn webp_canvas(flags: u8, frame: &[u8]) -> Vec<u8> {
     let length = u32::try_from(22 + frame.len()).unwrap().to_le_bytes();

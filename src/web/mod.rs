@@ -297,7 +297,7 @@ impl Web {
             _ => settings.cors.answer(origin),
         };
         for (name, value) in fields {
-            response = response.header(name, value);
+            response = if name == "Vary" { response.vary(&[&value]) } else { response.header(name, value) };
         }
         if let Some(challenge) = challenge.filter(|_| response.status() == 401) {
             response = response.set("WWW-Authenticate", challenge);

@@ -383,7 +383,7 @@ fn d18_credentials_that_are_wrong_are_told_so() {
         ("no colon", post().token(&STANDARD.encode("alice"))),
         ("no transaction", post().token(&STANDARD.encode("alice@example.org:"))),
         ("no JID", post().token(&STANDARD.encode("@:t"))),
-        ("another scheme", post().header("Authorization", "Bearer abc")),
+        ("another scheme", post().header("Authorization", "Digest abc")),
         ("empty parameter", post().query("auth=")),
         ("bad parameter", post().query("auth=!!!")),
     ] {

@@ -76,17 +76,18 @@ impl Response {
     /// The same response for those alone who hold what the request was sent with.
     pub(in crate::http) fn confined(self, confinement: Confinement) -> Self {
         let cache = if self.status >= 400 { "no-store" } else { "private, no-cache" };
-        let vary = self.varying_by(&["Authorization", "Cookie", "Origin"]);
-        let response =
-            self.set("Cache-Control", cache).set("Vary", vary).without("Access-Control-Allow-Credentials");
+        let response = self
+            .set("Cache-Control", cache)
+            .vary(&["Authorization", "Cookie", "Origin"])
+            .without("Access-Control-Allow-Credentials");
         match confinement {
             Confinement::Holder => response,
             Confinement::SameSite => response.set("Cross-Origin-Resource-Policy", "same-site"),
         }
     }
 
-    /// The value of Vary (RFC 9110 section 12.5.5) with these fields and those that it names already.
-    fn varying_by(&self, names: &[&str]) -> String {
+    /// Says in one field Vary (RFC 9110 section 12.5.5) that the response depends on these fields of the request, too.
+    pub fn vary(self, names: &[&str]) -> Self {
         let mut all: Vec<&str> = names.to_vec();
         let lists = self.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("Vary"));
         for name in lists.flat_map(|(_, list)| list.split(',')).map(str::trim) {
@@ -94,7 +95,8 @@ impl Response {
                 all.push(name);
             }
         }
-        all.join(", ")
+        let all = all.join(", ");
+        self.set("Vary", all)
     }
 
     /// A response with this body.
