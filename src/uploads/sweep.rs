@@ -25,8 +25,8 @@ impl Sweeper {
         Self { service, after: String::new(), failed: 0, first_failure: None }
     }
 
-    /// Does a batch. The pause after it is as long as the batch took, so that many files that go at once leave half of the
-    /// disk's time to others.
+    /// Does a batch. The pause after it is twice as long as the batch took, so that many files that go at once leave two
+    /// thirds of the disk's time to others.
     pub fn run(&mut self) -> Result<ChoreProgress> {
         let begun = Instant::now();
         // While the database can't be reached, the chore waits.
@@ -34,11 +34,11 @@ impl Sweeper {
         let expired = self.service.expire()?;
         let full = expired == limits::UPLOAD_BATCH || self.remove_batch()?;
         if full {
-            return Ok(ChoreProgress::More(begun.elapsed()));
+            return Ok(ChoreProgress::More(2 * begun.elapsed()));
         }
         self.end_round();
         if self.service.table.forget_slots(self.service.clock.now())? == limits::UPLOAD_BATCH as u64 {
-            return Ok(ChoreProgress::More(begun.elapsed()));
+            return Ok(ChoreProgress::More(2 * begun.elapsed()));
         }
         self.service.keys.maintain()?;
         Ok(ChoreProgress::Done)
