@@ -99,7 +99,7 @@ impl Jpeg {
             }
             // It tells the colours. What may follow its twelve bytes tells nothing of the picture.
             (0xEE, [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, _, ..]) => {
-                self.push(marker, &segment[..12])
+                self.push(marker, &segment[..12]);
             }
             (0xE0..=0xEF | 0xFE, _) => {}
             _ => self.push(marker, segment),
