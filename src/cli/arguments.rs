@@ -59,7 +59,7 @@ pub(super) const OPTIONS: &[(&str, &[&str], Option<&str>)] = &[
     ("--older-than", &["list", "delete"], Some("a time such as 30d")),
     ("--purpose", &["list", "delete"], Some("a purpose")),
     ("--kind", &["list", "delete"], Some("media or upload")),
-    ("--json", &["usage", "list", "delete", "purge", "export", "import"], None),
+    ("--json", &["tickets", "usage", "list", "delete", "purge", "export", "import"], None),
     ("--owner", &["channel"], Some("the address of a user")),
     ("--private", &["channel"], None),
     ("--as", &["channel"], Some("the address of a user")),
@@ -199,7 +199,7 @@ impl Arguments {
         if !is_revoke || self.has("--all") == user.is_some() {
             return Err(UsageError("say: tickets revoke --all, or tickets revoke --user JID".to_owned()));
         }
-        Ok(Command::RevokeTickets { user })
+        Ok(Command::RevokeTickets { user, form: self.form() })
     }
 
     fn usage(&self) -> Result<UsageOf, UsageError> {

@@ -48,6 +48,8 @@ pub enum Command {
     RevokeTickets {
         /// Whose; everybody's without one.
         user: Option<BareJid>,
+        /// How the result is printed.
+        form: OutputForm,
     },
     /// Tell how much is stored.
     Usage {

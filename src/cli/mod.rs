@@ -64,7 +64,7 @@ usage: buddycloud-media-server [-c FILE] [COMMAND]
   purge --user JID    remove all of a user; without --yes: show how much
   export FILE         write the metadata to a new file
   import FILE         fill an empty database with the metadata of that file
-The last six take --json.
+The last seven take --json.
 
 Options:
   -c FILE             read the configuration from FILE; the manual page says
@@ -111,7 +111,7 @@ fn run(invocation: Invocation) -> Result<(), Error> {
             let creator = creator.map(with_password).transpose()?;
             daemon::create_channel(&config, &NewChannel { channel, owner, private, creator }, out)
         }
-        Command::RevokeTickets { user } => daemon::revoke_tickets(&config, user.as_ref(), out),
+        Command::RevokeTickets { user, form } => daemon::revoke_tickets(&config, user.as_ref(), form, out),
         Command::Usage { of, form } => daemon::usage(&config, &of, form, out),
         Command::List { query, form } => daemon::list(&config, &query, form, out),
         Command::Delete { query, doing, form } => daemon::delete(&config, &query, doing, form, out),

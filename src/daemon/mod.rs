@@ -8,7 +8,6 @@ mod housekeeper;
 mod open;
 mod reload;
 mod sight;
-mod tickets;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
@@ -24,9 +23,10 @@ pub use crate::media::Repair;
 pub use channel::{NewChannel, create_channel};
 pub use check::{CheckExtent, check};
 pub use commands::{configuration_rows, drop_schema, fsck, setup_schema, tell_moving, upgrade_schema};
-pub use tickets::revoke_tickets;
 
-pub use data::{Doing, FileQuery, OutputForm, UsageOf, delete, export, import, list, purge, usage};
+pub use data::{
+    Doing, FileQuery, OutputForm, UsageOf, delete, export, import, list, purge, revoke_tickets, usage,
+};
 
 use housekeeper::Housekeeper;
 use reload::Reload;

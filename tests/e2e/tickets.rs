@@ -383,8 +383,10 @@ fn revoked_tickets_are_refused_within_ten_seconds() {
     let Gallery { member, publisher, channel, media, .. } = gallery(site);
     let config = site.server.configuration().display().to_string();
     let revoke = |whose: &[&str]| {
-        let (status, printed) = program(&[&["-c", &config, "tickets", "revoke"], whose].concat());
+        let (status, printed) = program(&[&["-c", &config, "tickets", "revoke", "--json"], whose].concat());
         assert_eq!(status, 0, "{printed}");
+        let id = whose.last().expect("somebody's").trim_start_matches("--");
+        assert_eq!(printed, format!("[\n{{\"id\":\"{id}\",\"revoked\":true}}\n]\n"));
         Instant::now()
     };
     let [first, other] = [&member, &publisher].map(|user| ticket(site, user, &channel, "read"));

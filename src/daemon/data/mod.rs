@@ -1,14 +1,16 @@
-//! The commands about what is stored: how much, which files, their removal, and the metadata as a file. Each runs on the main
+//! The commands about what is stored: how much, which files, their removal, the metadata as a file, tickets. Each runs on the main
 //! thread and ends; a server may run beside it, but for `import`.
 
 mod files;
 mod output;
 mod purge;
+mod tickets;
 mod transfer;
 mod usage;
 
 pub use files::{FileQuery, delete, list};
 pub use purge::purge;
+pub use tickets::revoke_tickets;
 pub use transfer::{export, import};
 pub use usage::{UsageOf, usage};
 
