@@ -65,8 +65,6 @@ usage: buddycloud-media-server [-c FILE] [COMMAND]
   export FILE         write the metadata to a new file
   import FILE         fill an empty database with the metadata of that file
 The last seven take --json.
-
-Options:
   -c FILE             read the configuration from FILE; the manual page says
                       where else it is sought
   -V, --version       show the version

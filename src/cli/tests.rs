@@ -149,7 +149,10 @@ fn invalid_command_lines_about_what_is_stored() {
         ("export a b", "say: export FILE".to_owned()),
         ("import", "say: import FILE".to_owned()),
         ("import a --yes", "--yes belongs to drop-schema, delete or purge".to_owned()),
-        ("check --json", "--json belongs to usage, list, delete, purge, export or import".to_owned()),
+        (
+            "check --json",
+            "--json belongs to tickets, usage, list, delete, purge, export or import".to_owned(),
+        ),
     ];
     for (line, expected) in table {
         assert_eq!(parsed(line), Err(expected), "{line}");
