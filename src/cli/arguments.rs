@@ -124,7 +124,7 @@ impl Arguments {
             "upgrade-schema" => Command::UpgradeSchema,
             "drop-schema" if self.has("--yes") => Command::DropSchema,
             "drop-schema" => {
-                let what = "drop-schema removes all metadata: add --yes if that is meant";
+                let what = "drop-schema removes all metadata: add --yes to confirm";
                 return Err(UsageError(what.to_owned()));
             }
             "fsck" => Command::Fsck { repair: self.repair()? },
@@ -174,7 +174,7 @@ impl Arguments {
 
     fn channel(&self, words: &[OsString]) -> Result<Command, UsageError> {
         let [create, channel] = words else {
-            return Err(UsageError("say: channel create CHANNEL --owner JID".to_owned()));
+            return Err(UsageError("usage: channel create CHANNEL --owner JID".to_owned()));
         };
         if create != "create" {
             return Err(unknown("command", create, ["create"].into_iter()));
@@ -197,7 +197,7 @@ impl Arguments {
         let user = self.value("--user")?;
         let is_revoke = matches!(words, [word] if word == "revoke");
         if !is_revoke || self.has("--all") == user.is_some() {
-            return Err(UsageError("say: tickets revoke --all, or tickets revoke --user JID".to_owned()));
+            return Err(UsageError("usage: tickets revoke --all | --user JID".to_owned()));
         }
         Ok(Command::RevokeTickets { user, form: self.form() })
     }
@@ -286,7 +286,7 @@ fn known(word: &OsStr) -> Result<&'static str, UsageError> {
 fn file(command: &str, words: &[OsString]) -> Result<PathBuf, UsageError> {
     match words {
         [file] if !file.is_empty() => Ok(PathBuf::from(file)),
-        _ => Err(UsageError(format!("say: {command} FILE"))),
+        _ => Err(UsageError(format!("usage: {command} FILE"))),
     }
 }
 

@@ -56,8 +56,8 @@ usage: buddycloud-media-server [-c FILE] [COMMAND]
                       not more than 5 % of either; --force: more, too
   channel create C --owner JID [--private] [--as JID --password-file F]
                       make the pubsub node of the channel C
-  tickets revoke --all | --user JID       let these tickets count no more
-  usage               how much is stored; of one: --user JID, or --channel C
+  tickets revoke --all | --user JID       revoke all tickets, or a user's
+  usage               show who stores how much; of one: --user JID, --channel C
   list [FILTERS]      files, newest first; FILTERS: --user JID, --channel C,
                       --older-than 30d, --purpose P, --kind media|upload
   delete FILTERS      delete files; without --yes: show which they are
@@ -66,7 +66,7 @@ usage: buddycloud-media-server [-c FILE] [COMMAND]
   import FILE         fill an empty database with the metadata of that file
 The last seven take --json.
   -c FILE             read the configuration from FILE; the manual page says
-                      where else it is sought
+                      where else the program looks for it
   -V, --version       show the version
   -h, --help          show this help
 ";

@@ -248,7 +248,7 @@ fn nobody_sees_or_deletes_what_is_not_theirs() {
     let shown = test.run(mallory, link);
     assert!(!shown.to_xml(ns::CLIENT).contains("file-1") && note(&shown) == "There are no files.");
     let delete = command("files", &[]).with_child(form(&[("files", &[file]), ("do", &["delete"])]));
-    assert_eq!(note(&test.run(mallory, delete)), "Deleted 0 files. 1 file was gone before.");
+    assert_eq!(note(&test.run(mallory, delete)), "Deleted 0 files. 1 file was already gone.");
     assert_eq!(test.desk.left().len(), 2);
     for wrong in ["../etc/passwd", "upload/", "*", "a\u{202e}b@example.org/x/y"] {
         let delete = command("files", &[]).with_child(form(&[("files", &[wrong]), ("do", &["delete"])]));
@@ -263,7 +263,7 @@ fn the_usage_of_a_user_is_told_at_once() {
     let test = DeskTest::new(FakeDesk::with("alice@example.org", 3));
     let told = test.run(ALICE, command("quota", &[]));
     let xml = told.to_xml(ns::CLIENT);
-    assert_eq!((status(&told), note(&told)), ("completed", "Together: 3 files, 3 KB."));
+    assert_eq!((status(&told), note(&told)), ("completed", "Total: 3 files, 3 KB."));
     assert!(xml.contains("label='Uploads'><value>3 files, 3 KB of 1 MB</value>"), "{xml}");
     assert!(xml.contains("label='In channels'><value>0 files, 0 bytes</value>"), "{xml}");
 }
@@ -299,15 +299,15 @@ fn an_administrator_blocks_and_unblocks() {
     assert_eq!(actions(&asked), "<actions execute='complete'><complete/></actions>");
     let mallory = || form(&[("user", &["mallory@example.org"])]);
     let step = command("block", &[("sessionid", session(&asked))]).with_child(mallory());
-    assert_eq!(note(&test.run(ADMIN, step)), "mallory@example.org may send no files any more.");
+    assert_eq!(note(&test.run(ADMIN, step)), "mallory@example.org can no longer send files.");
     let again = command("block", &[]).with_child(mallory());
-    assert_eq!(note(&test.run(ADMIN, again)), "mallory@example.org was blocked before.");
+    assert_eq!(note(&test.run(ADMIN, again)), "mallory@example.org is already blocked.");
     let list = test.run(ADMIN, command("unblock", &[]));
     assert_eq!(options(&list, "user"), ["mallory@example.org"]);
     let step = command("unblock", &[("sessionid", session(&list))]);
     assert_eq!(
         note(&test.run(ADMIN, step.with_child(mallory()))),
-        "mallory@example.org may send files again."
+        "mallory@example.org can send files again."
     );
     let again = command("unblock", &[]).with_child(mallory());
     assert_eq!(note(&test.run(ADMIN, again)), "mallory@example.org was not blocked.");

@@ -52,7 +52,7 @@ pub struct Component {
     stream: Arc<AtomicU64>,
 }
 
-/// Who does what users ask the component for.
+/// The services behind the component: each does a part of what users ask for.
 pub struct Services {
     /// Grants upload slots.
     pub slots: Arc<dyn Slots>,
@@ -151,7 +151,7 @@ impl Component {
     fn too_fast(&self, wait: Duration) -> SlotRefusal {
         let micros = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
         let retry = self.services.clock.now().as_micros().saturating_add(micros);
-        let text = "You have asked for much in a short time; try again in a moment.".to_owned();
+        let text = "You sent too many requests in a short time; try again in a moment.".to_owned();
         SlotRefusal::NoRoom { text, retry: Some(Timestamp::from_micros(retry)) }
     }
 

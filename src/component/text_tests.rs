@@ -52,11 +52,11 @@ fn files_are_listed_with_links_and_deleted_by_their_number() {
     assert_eq!(lines[1], "1. file-1, 1 KB, 2014-01-23");
     assert_eq!(lines[2], "https://media.example.org/upload/000000000000000000000001/file-1");
     assert_eq!(lines.len(), 1 + 2 * limits::TEXT_FILES + 1);
-    assert_eq!(lines.last(), Some(&"Write delete and a number to delete a file."));
+    assert_eq!(lines.last(), Some(&"To delete a file, write delete and its number, such as: delete 2"));
     assert_eq!(test.say(PHONE, "Delete 2."), "Deleted number 2: file-2.");
     // The numbers stay as they were shown.
     assert_eq!(test.say(PHONE, "delete 3"), "Deleted number 3: file-3.");
-    assert_eq!(test.say(PHONE, "delete 3"), "Number 3 is gone already.");
+    assert_eq!(test.say(PHONE, "delete 3"), "Number 3 no longer exists.");
     assert_eq!(test.say(PHONE, "delete 11"), "The list has no number 11.");
     assert_eq!(test.desk.left().len(), 10);
     assert!(!test.desk.left().contains(&"file-2".to_owned()));
@@ -78,7 +78,7 @@ fn a_number_that_crosses_a_new_list_asks_to_look_again() {
     test.say(PHONE, "files");
     test.desk.files.lock().unwrap().remove(0);
     test.say(PHONE, "files");
-    assert_eq!(test.say(PHONE, "delete 1"), "The list is new. Please look at it and write that again.");
+    assert_eq!(test.say(PHONE, "delete 1"), "The list is new. Check it, then write your command again.");
     assert_eq!(test.desk.left().len(), 2);
 }
 

@@ -71,14 +71,14 @@ impl Lists {
     /// The file that a client means by a number: of the list that it was sent last. The error is for the user.
     fn meant(&self, now: Instant, client: &Jid, number: u32) -> std::result::Result<FileKey, String> {
         let Some(list) = self.of_client.get(now, client) else {
-            return Err("Please write files first: the number is that of a file in the list.".to_owned());
+            return Err("Please write files first. The number means a file in that list.".to_owned());
         };
         let place = usize::try_from(number).unwrap_or(usize::MAX).wrapping_sub(1);
         let (file, before) = (list.files.get(place), list.before.get(place));
         let is_fresh = now.saturating_duration_since(list.sent) < limits::TEXT_LIST_FRESH;
         // It may have been written before the new list was seen.
         if is_fresh && before.is_some() && before != file {
-            return Err("The list is new. Please look at it and write that again.".to_owned());
+            return Err("The list is new. Check it, then write your command again.".to_owned());
         }
         file.cloned().ok_or_else(|| format!("The list has no number {number}."))
     }
@@ -120,7 +120,7 @@ fn files(desk: &dyn Desk, settings: &Settings, user: &BareJid) -> Result<Answer>
     for (number, (_, row)) in (1..).zip(&keyed) {
         lines.push(format!("{number}. {}\n{}", shown::line(row), settings.link(row)));
     }
-    lines.push("Write delete and a number to delete a file.".to_owned());
+    lines.push("To delete a file, write delete and its number, such as: delete 2".to_owned());
     let list = keyed.into_iter().map(|(key, _)| key).collect();
     Ok(Answer { text: lines.join("\n"), list: Some(list) })
 }
@@ -133,7 +133,7 @@ fn delete(desk: &dyn Desk, user: &BareJid, number: u32, key: &FileKey) -> Result
             log::info!("{user} deleted 1 file by a text");
             Ok(format!("Deleted number {number}: {}.", shown::name(&row)))
         }
-        _ => Ok(format!("Number {number} is gone already.")),
+        _ => Ok(format!("Number {number} no longer exists.")),
     }
 }
 

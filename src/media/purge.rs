@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_of_a_channel_goes_but_for_what_rows_name_and_what_is_young() {
+    fn old_files_without_rows_are_removed_from_a_channel() {
         let bench = Bench::new();
         let media = bench.add("kept");
         let other = ".lost/2014-01-23/other@example.org/a";

@@ -11,7 +11,7 @@ use crate::model::BareJid;
 ///
 /// Every call ends within a bounded time, as those of [`Metadata`](super::Metadata).
 pub trait BlockTable: Send + Sync {
-    /// Blocks a user. `false` if the user was blocked before; then the earlier row stays.
+    /// Stores the block of a user. `false` if the user is blocked already; then the earlier row stays.
     fn block(&self, block: &Block) -> Result<bool>;
 
     /// Ends the block of a user; `false` if there was none.

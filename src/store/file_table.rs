@@ -25,7 +25,7 @@ pub trait FileTable: Send + Sync {
     fn largest(&self, kind: UsageKind, max: usize) -> Result<Vec<(String, FileSum)>>;
 }
 
-/// Which files are meant: those that all of these conditions hold for.
+/// A filter of files: a file must meet all of these conditions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileFilter {
     /// The bare JID of the uploader.

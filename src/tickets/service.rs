@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_key_signed_without_being_a_ticket_is_none() {
+    fn signed_fields_that_form_no_ticket_are_refused() {
         let bench = Arc::new(Bench::default());
         let service = bench.service();
         issued(&service, &bench.ticket());

@@ -7,8 +7,10 @@ use super::{TransferCounts, parse};
 use crate::error::{Error, Kind, Result};
 use crate::store::Console;
 
-/// Writes every row of one moment, a line each, and a last line that tells how many they are. A row that an import would
-/// refuse ends it; the error names the row.
+/// Writes every row of one moment, a line each, and a last line with their number.
+///
+/// # Errors
+/// At the first row that an import would refuse; the error names the row. Also if the output fails.
 pub fn export(console: &mut Console, out: &mut dyn Write) -> Result<TransferCounts> {
     let (mut counts, mut lines) = (TransferCounts::default(), 0);
     console.export(&mut |row| {

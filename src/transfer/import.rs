@@ -8,7 +8,10 @@ use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::store::{Import, StoreId, StoredRow};
 
-/// Adds every row of an export. Ends with the number of the first line that is not as an export has it.
+/// Adds every row of an export.
+///
+/// # Errors
+/// At the first line that is not valid, with its number.
 pub fn import(lines: &mut dyn BufRead, import: &mut Import<'_>) -> Result<TransferCounts> {
     let mut reading = Reading { lines, number: 0, place: None };
     let mut counts = TransferCounts::default();
@@ -77,13 +80,13 @@ impl Reading<'_> {
             Some(_) if place.is_first() => return Err(self.refusal("only the first line is of kind store")),
             Some(before) if *before < place => {}
             Some(before) if *before == place => return Err(self.refusal("the line before has the same id")),
-            Some(_) => return Err(self.refusal("it belongs before the line before it")),
+            Some(_) => return Err(self.refusal("it must come before the previous line")),
         }
         if let Line::End { records } = line
             && *records != self.number - 1
         {
             let before = self.number - 1;
-            return Err(self.refusal(&format!("{records} lines belong before it, and there are {before}")));
+            return Err(self.refusal(&format!("it counts {records} lines before it, but there are {before}")));
         }
         self.place = Some(place);
         Ok(())

@@ -109,7 +109,7 @@ impl Bench {
 }
 
 #[test]
-fn what_is_imported_is_exported_byte_for_byte() {
+fn an_imported_file_is_exported_byte_for_byte() {
     let bench = Bench::new();
     let sample: String = lines()
         .iter()
@@ -310,8 +310,8 @@ fn a_bad_line_ends_an_import_with_its_number_and_nothing_is_written() {
             change(|lines| lines.insert(2, lines[1].clone())),
             "line 3: the line before has the same",
         ),
-        ("lines in another order", change(|lines| lines.swap(1, 2)), "line 3: it belongs before"),
-        ("tables in another order", change(|lines| lines.swap(3, 4)), "line 5: it belongs before"),
+        ("lines in another order", change(|lines| lines.swap(1, 2)), "line 3: it must come before"),
+        ("tables in another order", change(|lines| lines.swap(3, 4)), "line 5: it must come before"),
         (
             "a value that can't be",
             change(|lines| lines[2]["id"] = json!("a/2")),
@@ -380,7 +380,7 @@ fn a_bad_line_ends_an_import_with_its_number_and_nothing_is_written() {
         (
             "a line missing",
             change(|lines| drop(lines.remove(8))),
-            "line 18: 18 lines belong before it, and there are 17",
+            "line 18: it counts 18 lines before it, but there are 17",
         ),
         ("something after the end", change(|lines| lines.push(json!({}))), "line 20: something follows"),
     ];

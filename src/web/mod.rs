@@ -83,7 +83,7 @@ impl Service for Web {
     }
 
     fn serve(self: Arc<Self>, mut exchange: Exchange) {
-        // A file of a user that became one would have the page's origin in its hands.
+        // A user's file that runs as a service worker would control every page of this origin.
         let is_worker = exchange.header("Service-Worker").is_some();
         match by_slot::route(exchange.method(), exchange.path()) {
             Some(route) if !is_worker => return self.by_slot(exchange, route),
@@ -192,7 +192,7 @@ impl Web {
         match self.need(&mut parked) {
             Ok(Some(ask)) => {
                 parked.exchange.note_parked();
-                let wait = |parked: &mut Parked, ticket| watch(&self.door, parked, ticket);
+                let wait = |parked: &mut Parked, id| watch(&self.door, parked, id);
                 if let Some((parked, decision)) = self.door.ask(ask, parked, wait) {
                     self.go_on(parked, decision);
                 }
@@ -307,18 +307,18 @@ impl Web {
 }
 
 /// Has the request given up if its client does not wait for the gate.
-fn watch(door: &Arc<SharedGate<Parked>>, parked: &mut Parked, ticket: RequestId) {
+fn watch(door: &Arc<SharedGate<Parked>>, parked: &mut Parked, id: RequestId) {
     let door = Arc::downgrade(door);
-    parked.exchange.watch(move || give_up(&door, ticket));
+    parked.exchange.watch(move || give_up(&door, id));
 }
 
 /// Frees what a request holds whose client has hung up.
-fn give_up(door: &Weak<SharedGate<Parked>>, ticket: RequestId) {
+fn give_up(door: &Weak<SharedGate<Parked>>, id: RequestId) {
     let Some(door) = door.upgrade() else { return };
-    let given_up = door.cancel(ticket, |parked| {
+    let given_up = door.cancel(id, |parked| {
         let abandoned = parked.exchange.is_abandoned();
         if !abandoned {
-            watch(&door, parked, ticket);
+            watch(&door, parked, id);
         }
         abandoned
     });

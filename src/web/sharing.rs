@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_left_out() {
+    fn unknown_values_are_left_out() {
         let bare = Media {
             description: Description { title: Some("A title".to_owned()), ..Description::default() },
             mime_type: "any text".to_owned(),

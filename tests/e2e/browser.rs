@@ -303,7 +303,7 @@ fn looks_after(browser: &Browser, gallery: &Gallery) {
     look(browser, "sending");
     assert_none(browser, FAINT);
     speed(-1);
-    wait_status(browser, "3 files are added.");
+    wait_status(browser, "3 files were added.");
     assert!(!browser.sees("progress"));
     let shown: Vec<f64> = serde_json::from_value(browser.run("return shown")).expect("numbers");
     assert!(shown.is_sorted() && shown.first() == Some(&0.0) && shown.last() == Some(&1.0), "{shown:?}");
@@ -315,7 +315,7 @@ fn looks_after(browser: &Browser, gallery: &Gallery) {
          dropped.items.add(new File(['A note.'], 'note.txt', { type: 'text/plain' }));
          document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: dropped, bubbles: true }));",
     );
-    wait_status(browser, "note.txt is added.");
+    wait_status(browser, "note.txt was added.");
     assert_eq!(gallery.user.confirms().len(), before + 1, "the ticket goes on");
 
     browser.click(&browser.find("[data-testid=item] a"));
@@ -330,7 +330,7 @@ fn looks_after(browser: &Browser, gallery: &Gallery) {
     browser.click(&browser.see("delete"));
     look(browser, "delete");
     browser.click(&browser.see("confirm-delete"));
-    wait_status(browser, "A new title is deleted.");
+    wait_status(browser, "A new title was deleted.");
     assert!(!browser.text().contains("A new title\n"));
 }
 

@@ -588,20 +588,17 @@ fn quota_tells_what_the_command_of_the_server_tells() {
         field("channels", "In channels", "1 file, 4 bytes"),
     );
     for (arguments, expected) in [
-        (
-            &["quota"][..],
-            "Together: 4 files.\nUploads: 3 files, 3 KB of 1 MB\nIn channels: 1 file, 4 bytes\n",
-        ),
+        (&["quota"][..], "Total: 4 files.\nUploads: 3 files, 3 KB of 1 MB\nIn channels: 1 file, 4 bytes\n"),
         (
             &["--json", "quota"],
-            "[{\"channels\":\"1 file, 4 bytes\",\"note\":\"Together: 4 files.\",\"uploads\":\"3 files, 3 KB of 1 MB\"}]\n",
+            "[{\"channels\":\"1 file, 4 bytes\",\"note\":\"Total: 4 files.\",\"uploads\":\"3 files, 3 KB of 1 MB\"}]\n",
         ),
     ] {
         let running = site.run(arguments);
         let asked = site.stanza();
         let command = asked.child("command", commands).unwrap_or_else(|| panic!("{asked:?}"));
         assert_eq!((asked.attribute("type"), command.attribute("node")), ("set", "quota"));
-        let note = "<note type='info'>Together: 4 files.</note>";
+        let note = "<note type='info'>Total: 4 files.</note>";
         let command =
             format!("<command xmlns='{commands}' node='quota' status='completed'>{form}{note}</command>");
         site.reply(&asked, &command);

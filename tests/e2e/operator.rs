@@ -362,7 +362,7 @@ fn a_deletion_beside_a_running_server_is_seen_at_once() {
 
 /// A deletion that finds another site's storage beside the database changes nothing.
 #[test]
-fn what_deletes_refuses_a_storage_of_another_site() {
+fn delete_and_purge_refuse_a_storage_of_another_site() {
     let stage = Stage { site: Site::start(&UPLOADS), database: None };
     let (user, channel) = stage.site.public_channel();
     stage.site.upload(&user, &channel);
@@ -464,7 +464,7 @@ fn a_purge_leaves_nothing_that_names_the_user() {
         let date = if stage.database.is_some() { "TIMESTAMP 'epoch'" } else { "0" };
         stage.sql(&format!("INSERT INTO blocks (jid, since, \"by\") VALUES ('{user}', {date}, '{user}')"));
         let printed = stage.succeeds(&["purge", "--user", &user, "--yes"]);
-        assert!(printed.contains("the user is blocked, and stays so"), "{printed}");
+        assert!(printed.contains("the user stays blocked"), "{printed}");
         assert!(printed.contains("1 other user is blocked by the user"), "{printed}");
         assert_eq!(stage.dump().iter().filter(|row| row.contains(&user)).count(), 1);
 
@@ -617,7 +617,7 @@ fn a_bad_file_fills_no_database() {
             vec![good[0].clone(), good[1].clone(), good[2].clone()],
             "the file is not whole: it ends after line 3",
         ),
-        (vec![good[0].clone(), good[1].clone(), end(3)], "line 3: 3 lines belong before it"),
+        (vec![good[0].clone(), good[1].clone(), end(3)], "line 3: it counts 3 lines before it"),
         (vec![store.replace(":1,", ":2,")], "line 1: the export has format 2"),
     ];
     for (name, url) in [("sqlite.properties", &sqlite), ("postgres.properties", &url)] {

@@ -106,7 +106,7 @@ fn nothing_becomes_a_service_worker() {
 }
 
 #[test]
-fn what_is_not_public_looks_alike_whether_it_exists_or_not() {
+fn private_and_missing_channels_have_the_same_page() {
     let site = impatient();
     let user = site.user();
     let private = site.channel("whitelist", &[(user.bare(), "owner")]);

@@ -146,10 +146,10 @@ fn slixmpp_walks_the_commands_of_an_administrator() {
     let key = seen[1][1]["fields"]["files"]["options"][0].as_str().expect("a file").to_owned();
     assert!(url.contains(&key), "{seen}");
     assert_eq!(seen[2][0]["status"], json!("completed"));
-    assert_eq!(seen[3][1]["notes"], json!([format!("{jid} may send no files any more.")]));
+    assert_eq!(seen[3][1]["notes"], json!([format!("{jid} can no longer send files.")]));
     let blocked = &seen[4][0]["fields"]["user"]["options"];
     assert!(blocked.as_array().expect("options").contains(&json!(jid)), "{seen}");
-    assert_eq!(seen[4][1]["notes"], json!([format!("{jid} may send files again.")]));
+    assert_eq!(seen[4][1]["notes"], json!([format!("{jid} can send files again.")]));
     assert_eq!(seen[5][0]["fields"]["link-1"]["value"], json!(url), "{seen}");
     assert_eq!(seen[6][1]["error"], json!("bad-request"), "{seen}");
     let one_step = json!([["user-files", [["execute", {"user": jid, "files": [key], "do": "delete"}]]]]);
@@ -282,7 +282,7 @@ fn two_clients_of_one_user_each_have_their_own_list() {
     say(&phone, "delete 1");
     assert_eq!(heard(&phone), "Deleted number 1: new.jpg.");
     say(&laptop, "delete 1");
-    assert_eq!(heard(&laptop), "Number 1 is gone already.");
+    assert_eq!(heard(&laptop), "Number 1 no longer exists.");
     say(&laptop, "help");
     assert!(heard(&laptop).contains("You can also write: files,"));
 }

@@ -118,7 +118,7 @@ fn a_ticket_says_what_it_is_and_is_the_same_for_a_while() {
 }
 
 #[test]
-fn what_is_in_vain_is_refused_before_anybody_is_asked() {
+fn a_request_without_a_chance_is_refused_before_anybody_is_asked() {
     let site = Site::shared();
     let Gallery { member, channel, .. } = gallery(site);
     let request = || asked(site, &member, &channel, "read");
@@ -352,7 +352,7 @@ fn other_credentials_outrank_a_cookie() {
 }
 
 #[test]
-fn who_is_thrown_out_is_out_and_may_come_back() {
+fn a_removed_member_loses_access_and_can_regain_it() {
     let site = Site::start(&[("xmpp.cache.ttl", "2")]);
     let Gallery { publisher, channel, media, .. } = gallery(&site);
     let post = ticket(&site, &publisher, &channel, "post");

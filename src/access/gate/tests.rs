@@ -566,7 +566,7 @@ fn a_known_user_who_is_thrown_out_is_refused_when_the_cache_has_expired() {
 }
 
 #[test]
-fn what_needs_a_user_is_confirmed_on_an_open_channel_too() {
+fn a_request_that_needs_a_user_is_confirmed_on_an_open_channel_too() {
     let service = FakeService::public();
     let ticket = Request { needs_user: true, ..request(Need::Read) };
     let mut test = GateTest::with(settings(), &service);

@@ -18,10 +18,11 @@ usage: buddycloud-media [options] COMMAND
   rm URL|CHANNEL/ID...             delete
   set URL|CHANNEL/ID [--title T] [--description D] [--name N]
   avatar CHANNEL FILE              set the channel's picture
-  ticket CHANNEL [--post]          print a ticket: one confirmation for many
-  slot [--purpose P] FILE...       upload by XEP-0363 to any XMPP server; P is
+  ticket CHANNEL [--post]          print a ticket for many requests
+  slot [--purpose P] FILE|FOLDER...
+                                   upload by XEP-0363 to any XMPP server; P is
                                    message, profile, ephemeral or permanent
-  quota                            how much is used, and how much may be
+  quota                            show how much you store, and your limit
 
 options: --json, --quiet, --verbose, --config FILE, --version, --help
 
@@ -81,7 +82,7 @@ pub enum Command {
 /// Where a download goes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
-    /// To the present folder, under the media's file name.
+    /// To the current directory, under the media's file name.
     Named,
     /// To this file.
     File(PathBuf),
@@ -166,14 +167,14 @@ impl Reader {
             "ticket" => Command::Ticket { channel: self.channel()?, post: std::mem::take(&mut self.post) },
             "slot" => Command::Slot { purpose: self.purpose()?, paths: self.paths()? },
             "quota" => Command::Quota,
-            _ => return Err(format!("there is no command {}", name.display())),
+            _ => return Err(format!("unknown command {}", name.display())),
         })
     }
 
     /// What is left when the command has taken what is its own.
     fn used_up(&self) -> Result<(), String> {
         if let Some(word) = self.words.front() {
-            return Err(format!("{} is too much", word.display()));
+            return Err(format!("unexpected argument {}", word.display()));
         }
         let options = [
             ("-o", self.output.is_some()),
@@ -228,7 +229,7 @@ impl Reader {
     fn changes(&mut self) -> Result<Changes, String> {
         let changes = std::mem::take(&mut self.changes);
         if changes == Changes::default() {
-            return Err("nothing is to be set: give --title, --description or --name".to_owned());
+            return Err("set needs --title, --description or --name".to_owned());
         }
         Ok(changes)
     }
@@ -236,7 +237,7 @@ impl Reader {
     fn purpose(&mut self) -> Result<Option<Purpose>, String> {
         let Some(name) = self.purpose.take() else { return Ok(None) };
         let known = Purpose::from_name(&name);
-        let wrong = || format!("{name} is no purpose: message, profile, ephemeral, permanent");
+        let wrong = || format!("{name} is not a purpose: use message, profile, ephemeral or permanent");
         Ok(Some(known.ok_or_else(wrong)?))
     }
 }
@@ -323,7 +324,7 @@ mod tests {
             ("get", "the media (its URL, or CHANNEL/ID) is missing"),
             ("get nothing", "nothing is neither CHANNEL/ID nor the URL of a media"),
             ("get room@example.com/abc more", "more is too much"),
-            ("set room@example.com/abc", "nothing is to be set: give --title, --description or --name"),
+            ("set room@example.com/abc", "set needs --title, --description or --name"),
             ("ls room@example.com -o x", "-o is not for this command"),
             ("put room@example.com a --post", "--post is not for this command"),
             ("slot --purpose fun a", "fun is no purpose: message, profile, ephemeral, permanent"),

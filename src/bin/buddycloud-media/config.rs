@@ -91,7 +91,7 @@ impl Config {
             "dns" => self.dns = Some(name_server(value).ok_or_else(|| wrong("an IP address, or IP:PORT"))?),
             "tls.ca" => self.ca = Some(place(value, folder)),
             "service" => self.service = Some(value.parse().map_err(|_| wrong("an XMPP address"))?),
-            _ => return Err(format!("there is no setting {key}")),
+            _ => return Err(format!("unknown setting {key}")),
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ pub enum Exit {
     NoService = 69,
     /// A file of this name exists already.
     Exists = 73,
-    /// A file can't be read or written.
+    /// A file or standard output can't be written, or the system gives no thread or random number.
     Io = 74,
     /// There is no TLS, or a certificate is not trusted.
     Tls = 76,

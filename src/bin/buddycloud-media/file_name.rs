@@ -1,4 +1,4 @@
-//! The name that a download gets. The server, or whoever uploaded the file, has chosen it: it is hostile. Without I/O.
+//! The name that a download gets. The server or the uploader has chosen it, so it is hostile. Without I/O.
 
 use media_server::model::cut_file_name;
 use percent_encoding::percent_decode_str;

@@ -180,7 +180,7 @@ fn read_authorities(path: &Path) -> Result<Vec<Certificate>> {
     Ok(certificates)
 }
 
-/// Who is trusted. The system's authorities are read once.
+/// The trusted authorities. Those of the system are read once.
 struct Authorities {
     extra: Vec<Certificate>,
     connector: OnceLock<std::result::Result<TlsConnector, String>>,

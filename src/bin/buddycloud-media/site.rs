@@ -21,7 +21,7 @@ use crate::login;
 use crate::retry::Attempt;
 use crate::service::{self, MediaService};
 
-/// Who a request comes from.
+/// How a request names its sender.
 #[derive(Clone, Copy, Debug)]
 pub enum Credentials<'a> {
     /// The user, who is asked by XMPP and confirms.

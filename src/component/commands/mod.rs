@@ -149,7 +149,7 @@ pub(super) fn refused(condition: &str, text: &str) -> StanzaError {
 
 /// The session is over, or was never this client's.
 pub(super) fn bad_session() -> StanzaError {
-    refused("bad-sessionid", "This list or question has ended. Please run the command again.")
+    refused("bad-sessionid", "This command has expired. Please run it again.")
 }
 
 /// What a step comes to.

@@ -78,7 +78,7 @@ impl Asked<'_> {
 
     fn page(&self, owner: &BareJid, places: Vec<FilePlace>) -> StepResult {
         if places.len() > limits::COMMAND_PAGES {
-            return Err(bad_action("These are all the files that can be shown here. Delete some of them."));
+            return Err(bad_action("No more pages can be shown. Delete some files first."));
         }
         let mut rows = self.desk.files(owner, places.last(), limits::COMMAND_FILES + 1).map_err(failed)?;
         if rows.is_empty() {
@@ -148,7 +148,7 @@ impl Asked<'_> {
             self.log_deleted(owner, deleted);
         }
         let gone = keys.len() as u64 - deleted;
-        let rest = if gone == 0 { String::new() } else { format!(" {} gone before.", were(gone)) };
+        let rest = if gone == 0 { String::new() } else { format!(" {} already gone.", were(gone)) };
         Ok(completed(format!("Deleted {}.{rest}", shown::count(deleted))))
     }
 
@@ -170,7 +170,7 @@ impl Asked<'_> {
         let form = Form::result(Command::MyUsage.name())
             .field(part("uploads", "Uploads", usage.uploads, usage.uploads_limit))
             .field(part("channels", "In channels", usage.media, usage.media_limit));
-        Ok(Outcome::Completed(format!("Together: {}.", shown::sum(usage.all())), Some(form)))
+        Ok(Outcome::Completed(format!("Total: {}.", shown::sum(usage.all())), Some(form)))
     }
 
     /// The files that were stored before the question are what the answer deletes.
@@ -185,7 +185,7 @@ impl Asked<'_> {
                 };
                 let DeletedAll { files, more } = self.desk.delete_all(owner, until).map_err(failed)?;
                 self.log_deleted(owner, files);
-                let rest = if more { " There are more: please run the command again." } else { "" };
+                let rest = if more { " Some files are left. Please run the command again." } else { "" };
                 Ok(completed(format!("Deleted {}.{rest}", shown::count(files))))
             }
             _ => Ok(completed("Nothing was deleted.")),
@@ -199,7 +199,7 @@ impl Asked<'_> {
         }
         let label = format!("Delete all my files: {}", shown::sum(all));
         let form = Form::to_fill_in(Command::DeleteAll.name())
-            .instructions("They can't be brought back. Links to them end.")
+            .instructions("You can't undo this. Links to these files will stop working.")
             .field(Field::new(SURE, "boolean", label).value("false"));
         Ok(Outcome::Asks { form, actions: &[Action::Complete], state: State::DeletesAll { until: self.now } })
     }
@@ -250,7 +250,7 @@ impl Asked<'_> {
             files: total.media.files + total.uploads.files,
             bytes: total.media.bytes.saturating_add(total.uploads.bytes),
         };
-        Ok(Outcome::Completed(format!("Together: {}.", shown::sum(all)), Some(form)))
+        Ok(Outcome::Completed(format!("Total: {}.", shown::sum(all)), Some(form)))
     }
 
     fn block(&self, form: Option<Submission>) -> StepResult {
@@ -259,10 +259,10 @@ impl Asked<'_> {
         let is_new = self.desk.block(&user, self.user.bare()).map_err(failed)?;
         let shown = shown::cut(user.as_str());
         if !is_new {
-            return Ok(completed(format!("{shown} was blocked before.")));
+            return Ok(completed(format!("{shown} is already blocked.")));
         }
         log::info!(target: AUDIT, "the administrator {} blocked {user} by a command", self.user.bare());
-        Ok(completed(format!("{shown} may send no files any more.")))
+        Ok(completed(format!("{shown} can no longer send files.")))
     }
 
     fn unblock(&self, form: Option<Submission>) -> StepResult {
@@ -273,7 +273,7 @@ impl Asked<'_> {
             return Ok(completed(format!("{shown} was not blocked.")));
         }
         log::info!(target: AUDIT, "the administrator {} unblocked {user} by a command", self.user.bare());
-        Ok(completed(format!("{shown} may send files again.")))
+        Ok(completed(format!("{shown} can send files again.")))
     }
 
     /// Those who are blocked can be chosen; where they are too many for a list, any address can be typed.
@@ -315,7 +315,7 @@ fn files_form(title: &str, first: usize, rows: &[FileRow]) -> Form {
 /// The user whom a form names: a bare JID, or a full one without its resource.
 fn user_in(form: &Submission) -> Result<BareJid, StanzaError> {
     let user = form.one(USER).and_then(|text| text.parse::<Jid>().ok());
-    let missing = || refused("bad-payload", "Write the address of one user, such as alice@example.org.");
+    let missing = || refused("bad-payload", "Enter the address of one user, such as alice@example.org.");
     user.map(Jid::into_bare).ok_or_else(missing)
 }
 

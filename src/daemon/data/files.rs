@@ -16,7 +16,7 @@ use crate::model::{BareJid, Channel, FileKey, FileKind, Purpose, UploadId};
 use crate::store::{FileFilter, FileRow, FileTable};
 use crate::uploads::{encoded_name, shown_size};
 
-/// Which files are meant: those that all of these conditions hold for.
+/// The files that a command works on: those that meet all of these conditions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileQuery {
     /// The uploader.
@@ -214,8 +214,8 @@ fn key(row: &FileRow) -> Option<FileKey> {
 pub(super) fn unreachable_rows(left: u64) -> Error {
     let rows = counted(left, "row has", "rows have");
     let text = format!(
-        "{rows} a name that no request can have, and can't be deleted: `fsck` says which name is meant, and the manual how to \
-         rename it"
+        "{rows} a name that no request can have, so this command can't delete them: `fsck` prints the right name, and the manual \
+         explains how to rename them"
     );
     Error::new(crate::error::Kind::Failure, text)
 }

@@ -71,7 +71,7 @@ impl Stored {
         }
         let text = format!(
             "the rows are deleted, but {failed} files can't be removed now: check whether media.storage.root is writable; a \
-             running server tries again each minute, and its log says why it can't"
+             running server tries again every housekeeping.interval, and its log gives the reason"
         );
         Err(Error::new(Kind::Failure, text))
     }

@@ -52,7 +52,7 @@ pub fn purge(
     let mut output = Output::new(out, form);
     output.result(&json(user, doing, totals), || told(user, doing, totals));
     for copy in copies(config) {
-        output.text(&format!("{copy} is older, and may still name users: remove it when it is not needed"));
+        output.text(&format!("the older copy {copy} may still name users: remove it when it is not needed"));
     }
     if doing == Doing::Trial {
         output.text("add --yes to remove it");
@@ -119,8 +119,8 @@ fn remove_remains(stored: &Stored, user: &BareJid) -> Result<ChannelRemains> {
 fn young_files(user: &BareJid, left: u64) -> Error {
     let files = counted(left, "file stays", "files stay");
     let text = format!(
-        "{files} in the directory {user} of the storage: a file without metadata that is younger than an hour may belong to an \
-         upload that has not ended; run the command again then"
+        "{files} in the directory {user} of the storage: a file that is younger than an hour may belong to an upload, so run the \
+         command again in an hour; remove a file whose name is not valid by hand"
     );
     Error::new(Kind::Failure, text)
 }
@@ -168,12 +168,12 @@ fn told(user: &BareJid, doing: Doing, totals: UserTotals) -> String {
         text += &format!("\n{count:>9}  {what}");
     }
     if is_blocked {
-        text += "\nthe user is blocked, and stays so";
+        text += "\nthe user stays blocked";
     }
     if blocks > 0 {
         text += &format!(
-            "\n{} by the user, and stay so",
-            counted(blocks, "other user is blocked", "other users are blocked")
+            "\n{} that the user set",
+            counted(blocks, "other user keeps the block", "other users keep the blocks")
         );
     }
     text

@@ -90,7 +90,7 @@ pub fn import(config: &Config, path: &Path, form: OutputForm, out: &mut dyn Writ
     }
     tell(out, form, path, counts, "imported from");
     if form == OutputForm::Text {
-        crate::daemon::say(out, "`buddycloud-media-server fsck` compares them with the files");
+        crate::daemon::say(out, "run `buddycloud-media-server fsck` to compare the metadata with the files");
     }
     Ok(())
 }

@@ -15,8 +15,10 @@ use crate::store::value::Row;
 type Tell<'a> = &'a mut dyn FnMut(StoredRow) -> Result<()>;
 
 impl Console {
-    /// Tells every row of one moment, and holds one at a time. A row that the server can't read ends it; the error names
-    /// the row.
+    /// Passes every row of one moment to `tell`, one at a time.
+    ///
+    /// # Errors
+    /// At the first row that the server can't read; the error names the row. Also if `tell` fails.
     pub fn export(&mut self, tell: Tell<'_>) -> Result<()> {
         self.snapshot(|session| {
             verify(version(session)?)?;

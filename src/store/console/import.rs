@@ -163,8 +163,8 @@ impl Import<'_> {
             return Ok(());
         }
         let text = format!(
-            "the rows of the file come to {} files and {} bytes, and not to what this line says: the file is not whole, or the \
-             sums of the database that it is from were wrong; `fsck --repair` there mends them",
+            "the rows of the file come to {} files and {} bytes, but this line has other numbers: the file is not whole, or the \
+             sums of the exported database were wrong; `fsck --repair` there corrects them",
             found.0, found.1
         );
         Err(Error::new(Kind::Failure, text))

@@ -31,8 +31,8 @@ enum Link {
     Sqlite(SqliteConnection),
 }
 
-/// A row of a table as an export has it. What can be made anew, or names nothing, is none: keys of tokens, removals,
-/// previews and avatars without their media.
+/// A row of a table in an export. An export leaves out rows that the server can make anew, or that refer to nothing: keys
+/// of tokens, removals, previews and avatars without their media.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoredRow {
     /// The id of the store, if it has one.

@@ -297,11 +297,10 @@ const PRIVATE: &str = "<section class=\"card\"><h2>Members only</h2>\
     your XMPP client then asks you to confirm.</p></section>";
 
 const CLOSED: &str = "<section class=\"card\"><h2>Members only</h2>\
-    <p>Nothing here is public, and nobody can sign in: for that, the operator of this server must set its https \
-    address (http.endpoint).</p></section>";
+    <p>Nothing here is public. Nobody can sign in until the operator of this server sets an https address \
+    (http.endpoint).</p></section>";
 
-const WITHOUT_SCRIPT: &str =
-    "<noscript><p class=\"card\">To sign in, this page needs JavaScript.</p></noscript>";
+const WITHOUT_SCRIPT: &str = "<noscript><p class=\"card\">Signing in needs JavaScript.</p></noscript>";
 
 /// The dialogs of the script: the viewer, and the wait for a confirmation.
 const DIALOGS: &str = "<dialog id=\"viewer\" data-testid=\"viewer\" role=\"dialog\" aria-labelledby=\"name\">\
@@ -321,12 +320,12 @@ const DIALOGS: &str = "<dialog id=\"viewer\" data-testid=\"viewer\" role=\"dialo
     <textarea id=\"description\" data-testid=\"description\" dir=\"auto\" rows=\"3\" maxlength=\"16384\"></textarea>\
     <p><button class=\"primary\" data-testid=\"save\">Save</button>\
     <button type=\"button\" id=\"cancel\">Cancel</button></p></form>\
-    <p id=\"sure\" hidden>Delete it for everybody and for ever? \
+    <p id=\"sure\" hidden>Delete this file for everybody? You can\u{2019}t undo this. \
     <button class=\"danger\" id=\"gone\" data-testid=\"confirm-delete\">Delete</button> \
     <button id=\"keep\">Keep</button></p></div></dialog>\n\
     <dialog id=\"ask\" aria-labelledby=\"asked\"><h2 id=\"asked\">Confirm in your XMPP client</h2>\
-    <p id=\"why\"></p><p>It shows a code. If it is this one, reply OK there:</p>\
-    <output data-testid=\"code\"></output><p class=\"wait\">Waiting for you\u{2026}</p>\
+    <p id=\"why\"></p><p>Compare the code there with this one. Reply OK only if they are the same:</p>\
+    <output data-testid=\"code\"></output><p class=\"wait\">Waiting for your reply\u{2026}</p>\
     <form method=\"dialog\"><button>Cancel</button></form></dialog>\n";
 
 #[cfg(test)]

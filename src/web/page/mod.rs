@@ -38,7 +38,7 @@ impl Web {
         let response = match negotiate::representation(exchange) {
             Representation::Json => self.list(channel, exchange.query(), granted)?,
             Representation::Page => self.page(exchange, channel, granted)?,
-            // A reader of feeds shows them to others than the browser that has the cookie, and keeps their addresses.
+            // A feed reader keeps the address, with the ticket in it, and may show private files to other people.
             Representation::Atom if is_private(granted) && is_foreign(proof) => {
                 return Err(Refusal::NoCredentials);
             }
@@ -133,7 +133,7 @@ fn is_foreign(proof: &Proof) -> bool {
     proof.carrier().is_some_and(|carrier| carrier != Carrier::Bearer)
 }
 
-/// What a page changes any moment; caches ask each time.
+/// The value of `Cache-Control`. A page may change at any moment, so caches must revalidate it.
 fn cache_control(granted: &Granted) -> &'static str {
     match granted {
         Granted::Public => "no-cache",

@@ -29,17 +29,17 @@ class Refused extends Error {
   constructor(status) { super(); this.status = status; }
 }
 const words = status => ({
-  0: 'the connection broke. Check it, then try again.',
-  400: 'the server does not take it.',
+  0: 'the connection was lost. Check your network, then try again.',
+  400: 'the server can’t use this file or text.',
   401: 'your sign-in has ended. Sign in again.',
   403: 'it was not confirmed in time, or you are not allowed to do this.',
-  404: 'it is not there any more.',
-  412: 'it was changed meanwhile. Reload the page.',
+  404: 'it no longer exists.',
+  412: 'it has changed. Reload the page.',
   413: 'it is larger than this server accepts.',
-  415: 'the server does not take it.',
+  415: 'the server does not accept this type of file.',
   422: 'the server can’t keep a character of this text, such as an emoji.',
-  429: 'too much waits for your answer. Write to the media server from your XMPP client, or try again later.',
-  507: 'there is no room for it. Deleting other files makes room.',
+  429: 'too many requests wait for your reply. Reply to the media server in your XMPP client, or try again later.',
+  507: 'there is not enough space. Delete other files, then try again.',
 })[status] || 'the server has a problem. Try again later.';
 const explain = (what, error) => error.name === 'AbortError' ? `${what}: cancelled.` : `${what}: ${words(error.status || 0)}`;
 
@@ -227,7 +227,7 @@ $('share').onclick = async () => {
   const link = new URL(address(), location).href;
   try {
     await navigator.clipboard.writeText(link);
-    tell('The link is copied.');
+    tell('The link was copied.');
   } catch {
     prompt('The link to this file:', link);
   }
@@ -263,7 +263,7 @@ $('gone').onclick = async () => {
     await change(address(), { method: 'DELETE' });
     viewer.close();
     await load('', false);
-    tell(`${what} is deleted.`);
+    tell(`${what} was deleted.`);
   } catch (error) {
     fail(explain(what, error));
   }
@@ -316,7 +316,7 @@ const add = async files => {
   busy = false;
   if (added) await load(path, false).catch(() => {});
   if (failures.length) fail(failures.join('\n'));
-  else tell(added === 1 ? `${files[0].name} is added.` : `${added} files are added.`);
+  else tell(added === 1 ? `${files[0].name} was added.` : `${added} files were added.`);
 };
 test('file').onchange = event => {
   add([...event.target.files]);
@@ -342,7 +342,7 @@ $('door').onsubmit = async event => {
   event.preventDefault();
   jid = test('jid').value.trim();
   try {
-    reader = await ticket('read', isPrivate ? 'Then you see the files of this channel.' : 'Then you can add files to this channel.');
+    reader = await ticket('read', isPrivate ? 'Then you can see the files of this channel.' : 'Then you can add files to this channel.');
     await load('', false);
     signedIn();
     tell('You are signed in.');

@@ -41,7 +41,7 @@ fn an_item_links_to_its_file_and_shows_a_preview() {
 }
 
 #[test]
-fn what_has_no_preview_shows_its_name() {
+fn a_file_without_a_preview_shows_its_name() {
     let of_type = |mime_type: &str, title: Option<&str>| {
         let mut media = media();
         media.mime_type = mime_type.to_owned();
