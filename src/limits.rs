@@ -423,6 +423,8 @@ pub const TICKET_TTL: Duration = Duration::from_secs(3);
 pub const TICKETS_VERIFIED: usize = 4096;
 /// Bytes of the form by which a ticket is asked for.
 pub const TICKET_FORM_BYTES: u64 = 1024;
+/// Such forms that are read at a time. Each may be slow, and nobody has confirmed it yet.
+pub const TICKET_FORMS: usize = 4;
 /// Bytes of the path of a cookie with a ticket: browsers drop cookies whose attributes are longer.
 pub const COOKIE_PATH_BYTES: usize = 1000;
 /// Bytes of the name and the value of a cookie: browsers drop what is longer than 4096.

@@ -302,6 +302,8 @@ fn an_administrator_blocks_and_unblocks() {
     assert_eq!(note(&test.run(ADMIN, step)), "mallory@example.org can no longer send files.");
     let again = command("block", &[]).with_child(mallory());
     assert_eq!(note(&test.run(ADMIN, again)), "mallory@example.org is already blocked.");
+    let domain = command("block", &[]).with_child(form(&[("user", &["example.org"])]));
+    assert_eq!(test.run(ADMIN, domain).attribute("type"), Some("error"), "a domain is no user");
     let list = test.run(ADMIN, command("unblock", &[]));
     assert_eq!(options(&list, "user"), ["mallory@example.org"]);
     let step = command("unblock", &[("sessionid", session(&list))]);

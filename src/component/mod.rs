@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 pub use desk::{DeletedAll, Desk, FileDesk, Total, Usage};
 pub use settings::Settings;
+pub use shown::path as file_path;
 
 use commands::{Action, Asked, CommandRequest, Outcome, Sessions};
 use jobs::Jobs;

@@ -57,7 +57,7 @@ pub(super) fn count(files: u64) -> String {
 }
 
 /// The path of a file's URL.
-pub(super) fn path(row: &FileRow) -> String {
+pub fn path(row: &FileRow) -> String {
     match (&row.channel, &row.path) {
         (Some(channel), _) => format!("/{}/{}", target::segment(channel), row.id),
         (None, Some(path)) => {

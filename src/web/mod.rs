@@ -21,6 +21,7 @@ mod ticket;
 mod update;
 mod upload;
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ pub struct Web {
     uploads: Arc<UploadService>,
     tickets: Arc<TicketService>,
     heads: PaidHeads,
+    /// Forms of tickets that are read.
+    forms: AtomicUsize,
     door: Arc<SharedGate<Parked>>,
     settings: RwLock<Arc<Settings>>,
 }
@@ -142,7 +145,15 @@ impl Web {
         settings: Settings,
     ) -> Self {
         let settings = RwLock::new(Arc::new(settings));
-        Self { library, uploads, tickets, heads: PaidHeads::new(), door, settings }
+        Self {
+            library,
+            uploads,
+            tickets,
+            heads: PaidHeads::new(),
+            forms: AtomicUsize::new(0),
+            door,
+            settings,
+        }
     }
 
     /// Other settings for the answers to come.

@@ -1,7 +1,7 @@
 //! The question to the gate: what a request wants to do, who sends it, and what the user is told of it.
 
 use super::sender::{Sender, limited_client};
-use super::ticket::TicketTerms;
+use super::ticket::{TicketTerms, is_origin_of};
 use super::{Action, Parked, Web};
 use crate::access::{Intent, Item, Request};
 use crate::http::Exchange;
@@ -104,9 +104,7 @@ fn intent(action: &Action, media: Option<&MediaId>, terms: Option<&TicketTerms>)
 
 /// The origin of the page that sends a request (RFC 6454), unless it is the one of this URL.
 fn foreign_origin(origin: Option<&str>, url: &str) -> Option<String> {
-    let authority = url.find("://").map_or(0, |at| at + 3);
-    let end = url[authority..].find('/').map_or(url.len(), |at| authority + at);
-    origin.filter(|origin| !origin.eq_ignore_ascii_case(&url[..end])).map(str::to_owned)
+    origin.filter(|origin| !is_origin_of(origin, url)).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -129,5 +127,7 @@ mod tests {
         ] {
             assert_eq!(foreign_origin(origin, url).as_deref(), origin.filter(|_| foreign), "{origin:?}");
         }
+        let with_port = "https://media.example.com:443/room@example.com";
+        assert_eq!(foreign_origin(Some("https://media.example.com"), with_port), None);
     }
 }

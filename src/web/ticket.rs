@@ -1,6 +1,7 @@
 //! `POST /{channel}/ticket/read` and `/ticket/post`: a ticket for a user who confirms it.
 
 use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -44,7 +45,7 @@ impl Web {
     /// Reads what is asked for, and refuses what would be in vain. Reads the body, so it may wait for the client.
     pub(super) fn ticket_terms(&self, exchange: &mut Exchange) -> Result<TicketTerms, Refusal> {
         self.check_origin(exchange.header("Origin"))?;
-        let form = form(exchange)?;
+        let form = form(exchange, &self.forms)?;
         let parameter = |name| {
             let in_query = target::parameter(exchange.query(), name);
             in_query.or_else(|| target::parameter(Some(&form), name))
@@ -94,8 +95,29 @@ impl Web {
     }
 }
 
+/// A permit to read a form. There are few, and none is waited for, so that slow senders take nothing from uploads.
+struct FormPermit<'a>(&'a AtomicUsize);
+
+impl<'a> FormPermit<'a> {
+    fn take(held: &'a AtomicUsize) -> Result<Self, Refusal> {
+        // Dropped where there are too many, it is given back.
+        let permit = Self(held);
+        if held.fetch_add(1, Ordering::Relaxed) < limits::TICKET_FORMS {
+            Ok(permit)
+        } else {
+            Err(Refusal::Overloaded)
+        }
+    }
+}
+
+impl Drop for FormPermit<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The form in the body; nothing without a body.
-fn form(exchange: &mut Exchange) -> Result<String, Refusal> {
+fn form(exchange: &mut Exchange, held: &AtomicUsize) -> Result<String, Refusal> {
     match exchange.body_length() {
         BodyLength::None | BodyLength::Sized(0) => return Ok(String::new()),
         BodyLength::Sized(length) if length > limits::TICKET_FORM_BYTES => return Err(Refusal::TooLarge),
@@ -105,6 +127,7 @@ fn form(exchange: &mut Exchange) -> Result<String, Refusal> {
     if !media_type::essence(content_type).eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         return Err(Refusal::UnsupportedMediaType);
     }
+    let _permit = FormPermit::take(held)?;
     let mut form = Vec::new();
     let read = exchange.body()?.take(limits::TICKET_FORM_BYTES + 1).read_to_end(&mut form);
     read.map_err(|error| Refusal::in_io(&error).unwrap_or(Refusal::BodyCut))?;
@@ -167,7 +190,7 @@ fn cookie(ticket: &str, path: &str, life: i64) -> Result<String, Refusal> {
 }
 
 /// Whether this is the origin of a URL (RFC 6454): browsers leave out the usual port.
-fn is_origin_of(origin: &str, url: &str) -> bool {
+pub(super) fn is_origin_of(origin: &str, url: &str) -> bool {
     let Some((scheme, rest)) = url.split_once("://") else { return false };
     let authority = rest.split('/').next().unwrap_or_default();
     let usual = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
@@ -220,6 +243,18 @@ mod tests {
         assert_eq!(cookie(&"x".repeat(longest + 1), "/", 1), Err(Refusal::NoCookie));
         // What is signed always fits.
         assert!(limits::SIGNED_TOKEN_CHARS < longest);
+    }
+
+    #[test]
+    fn few_forms_are_read_at_a_time() {
+        let held = AtomicUsize::new(0);
+        let mut permits: Vec<_> =
+            (0..limits::TICKET_FORMS).map(|_| FormPermit::take(&held).unwrap()).collect();
+        for _ in 0..2 {
+            assert_eq!(FormPermit::take(&held).err(), Some(Refusal::Overloaded));
+        }
+        permits.pop();
+        assert!(FormPermit::take(&held).is_ok());
     }
 
     #[test]

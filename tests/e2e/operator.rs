@@ -465,7 +465,7 @@ fn a_purge_leaves_nothing_that_names_the_user() {
         stage.sql(&format!("INSERT INTO blocks (jid, since, \"by\") VALUES ('{user}', {date}, '{user}')"));
         let printed = stage.succeeds(&["purge", "--user", &user, "--yes"]);
         assert!(printed.contains("the user stays blocked"), "{printed}");
-        assert!(printed.contains("1 other user is blocked by the user"), "{printed}");
+        assert!(printed.contains("1 other user keeps the block that the user set"), "{printed}");
         assert_eq!(stage.dump().iter().filter(|row| row.contains(&user)).count(), 1);
 
         // A file without a row may belong to an upload that has not ended.

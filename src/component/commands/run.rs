@@ -256,6 +256,10 @@ impl Asked<'_> {
     fn block(&self, form: Option<Submission>) -> StepResult {
         let Some(form) = form else { return Ok(self.ask_user()) };
         let user = user_in(&form)?;
+        if user.local().is_none() {
+            let text = "Enter the address of one user. The setting upload.deny shuts out a whole domain.";
+            return Err(refused("bad-payload", text));
+        }
         let is_new = self.desk.block(&user, self.user.bare()).map_err(failed)?;
         let shown = shown::cut(user.as_str());
         if !is_new {

@@ -8,13 +8,14 @@ use serde::Serialize;
 use super::output::{Output, minute, shown, size};
 use super::{Doing, OutputForm, Stored, counted};
 use crate::clock::{Clock, SystemClock};
+use crate::component::file_path;
 use crate::config::Config;
 use crate::daemon::open;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::model::{BareJid, Channel, FileKey, FileKind, Purpose, UploadId};
 use crate::store::{FileFilter, FileRow, FileTable};
-use crate::uploads::{encoded_name, shown_size};
+use crate::uploads::shown_size;
 
 /// The files that a command works on: those that meet all of these conditions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -252,13 +253,7 @@ fn tell(output: &mut Output<'_>, row: &FileRow, deleted: Option<bool>) {
     });
 }
 
-/// Where the file is served, below the endpoint.
+/// The path of a file below `http.endpoint`.
 fn path(row: &FileRow) -> String {
-    match (&row.channel, &row.path) {
-        (Some(channel), _) => format!("{channel}/{}", row.id),
-        (None, Some(path)) => format!("external/{path}"),
-        (None, None) => {
-            format!("upload/{}/{}", row.id, encoded_name(row.file_name.as_deref().unwrap_or_default()))
-        }
-    }
+    file_path(row).trim_start_matches('/').to_owned()
 }

@@ -45,21 +45,27 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// The end of all results.
-    pub(super) fn end(mut self) {
-        if self.form == OutputForm::Json {
-            self.begin();
-            if let Some(last) = self.held.take() {
-                say(self.out, &last);
-            }
-            say(self.out, "]");
-        }
+    /// The end of all results. An error ends them, too: what was printed before it is an array all the same.
+    pub(super) fn end(self) {
+        drop(self);
     }
 
     fn begin(&mut self) {
         if !self.is_begun {
             say(self.out, "[");
             self.is_begun = true;
+        }
+    }
+}
+
+impl Drop for Output<'_> {
+    fn drop(&mut self) {
+        if self.form == OutputForm::Json {
+            self.begin();
+            if let Some(last) = self.held.take() {
+                say(self.out, &last);
+            }
+            say(self.out, "]");
         }
     }
 }
@@ -119,5 +125,14 @@ mod tests {
         ] {
             assert_eq!(shown(text), expected);
         }
+    }
+
+    #[test]
+    fn results_before_an_error_are_an_array() {
+        let mut printed = Vec::new();
+        let mut output = Output::new(&mut printed, OutputForm::Json);
+        output.result(&1, String::new);
+        drop(output);
+        assert_eq!(String::from_utf8(printed).unwrap(), "[\n1\n]\n");
     }
 }

@@ -46,11 +46,12 @@ pub fn purge(
 ) -> Result<()> {
     let stored = Stored::open(config)?;
     let totals = stored.users.user_totals(user)?;
-    if doing == Doing::Really {
-        remove_all(&stored, user)?;
-    }
+    let removed = if doing == Doing::Really { remove_all(&stored, user) } else { Ok(()) };
     let mut output = Output::new(out, form);
-    output.result(&json(user, doing, totals), || told(user, doing, totals));
+    if removed.is_ok() || form == OutputForm::Json {
+        let purged = doing == Doing::Really && removed.is_ok();
+        output.result(&json(user, purged, totals), || told(user, doing, totals));
+    }
     for copy in copies(config) {
         output.text(&format!("the older copy {copy} may still name users: remove it when it is not needed"));
     }
@@ -58,7 +59,7 @@ pub fn purge(
         output.text("add --yes to remove it");
     }
     output.end();
-    Ok(())
+    removed
 }
 
 fn remove_all(stored: &Stored, user: &BareJid) -> Result<()> {
@@ -135,11 +136,11 @@ fn copies(config: &Config) -> Vec<String> {
     paths.map(|entry| entry.path().display().to_string()).collect()
 }
 
-fn json(user: &BareJid, doing: Doing, totals: UserTotals) -> PurgeJson<'_> {
+fn json(user: &BareJid, purged: bool, totals: UserTotals) -> PurgeJson<'_> {
     let UserTotals { own, others, previews, avatars, uploads, is_blocked, blocks } = totals;
     PurgeJson {
         id: user.as_str(),
-        purged: doing == Doing::Really,
+        purged,
         media: own.files,
         media_bytes: own.bytes,
         channel_media: others.files,

@@ -78,7 +78,7 @@ fn people_are_told_how_to_sign_in_or_that_they_cannot() {
         String::from_utf8(page.render()).unwrap()
     };
     for (signing_in, body, text) in [
-        (None, "<body data-private>", "the operator of this server must set its https"),
+        (None, "<body data-private>", "until the operator of this server sets an https"),
         (Some(SigningIn::Cookie), "<body data-private data-cookie>", "sign in with your XMPP address"),
         (Some(SigningIn::Objects), "<body data-private data-objects>", "sign in with your XMPP address"),
     ] {
