@@ -67,10 +67,10 @@ impl Asked<'_> {
                 Some((_, before)) => self.page(owner, before.to_vec()),
                 None => Err(bad_action("This is the first page.")),
             },
-            (Some(_), _) => self.do_with_files(owner, &form.unwrap_or_default()),
+            (Some(_), _) => self.do_with_files(owner, Some(&places), &form.unwrap_or_default()),
             (None, Action::Previous) => Err(bad_action("This is the first page.")),
             (None, _) => match form {
-                Some(form) => self.do_with_files(owner, &form),
+                Some(form) => self.do_with_files(owner, None, &form),
                 None => self.page(owner, Vec::new()),
             },
         }
@@ -87,14 +87,13 @@ impl Asked<'_> {
         let more = rows.len() > limits::COMMAND_FILES;
         rows.truncate(limits::COMMAND_FILES);
         let next = rows.last().filter(|_| more).map(FileRow::place);
-        let first = places.len() * limits::COMMAND_FILES + 1;
         let actions: &[Action] = match (places.is_empty(), more) {
             (true, false) => &[Action::Complete],
             (true, true) => &[Action::Complete, Action::Next],
             (false, false) => &[Action::Complete, Action::Previous],
             (false, true) => &[Action::Complete, Action::Next, Action::Previous],
         };
-        let form = files_form(&self.files_title(owner), first, &rows);
+        let form = files_form(&self.files_title(owner), first_number(&places), &rows);
         Ok(Outcome::Asks { form, actions, state: State::Files { owner: owner.clone(), places, next } })
     }
 
@@ -105,17 +104,38 @@ impl Asked<'_> {
         }
     }
 
-    /// The form names each file, so that what is deleted is what it shows, whatever was stored meanwhile.
-    fn do_with_files(&self, owner: &BareJid, form: &Submission) -> StepResult {
-        let keys = form.all(FILES).iter().map(|text| text.parse::<FileKey>());
-        let keys = keys.collect::<Result<Vec<_>, _>>();
-        let keys = keys.map_err(|_| refused("bad-payload", "The form names something that is no file."))?;
+    /// The form names each file, so that what is deleted is what it shows, whatever was stored meanwhile. `places` are those
+    /// of the page that the user saw, if any.
+    fn do_with_files(&self, owner: &BareJid, places: Option<&[FilePlace]>, form: &Submission) -> StepResult {
+        let keys = self.keys(owner, places, form)?;
         match form.one(DEED) {
             _ if keys.is_empty() => Ok(completed("No file was chosen, so nothing was done.")),
             None | Some("link") => self.links(owner, &keys),
             Some("delete") => self.delete(owner, &keys),
             Some(_) => Err(refused("bad-payload", "Choose between link and delete.")),
         }
+    }
+
+    /// The files that a form names. Gajim before 1.8.1 sends the labels of a list in the place of their values: a label
+    /// counts if the page that was shown still has it.
+    fn keys(
+        &self,
+        owner: &BareJid,
+        places: Option<&[FilePlace]>,
+        form: &Submission,
+    ) -> Result<Vec<FileKey>, StanzaError> {
+        let chosen = form.all(FILES);
+        let labelled = match places {
+            Some(places) if chosen.iter().any(|text| text.parse::<FileKey>().is_err()) => {
+                let rows = self.desk.files(owner, places.last(), limits::COMMAND_FILES).map_err(failed)?;
+                labelled(first_number(places), &rows)
+            }
+            _ => Vec::new(),
+        };
+        let by_label = |text: &str| labelled.iter().find(|(label, _)| label == text)?.1.parse().ok();
+        let key = |text: &String| text.parse().ok().or_else(|| by_label(text));
+        let keys = chosen.iter().map(key).collect::<Option<_>>();
+        keys.ok_or_else(|| refused("bad-payload", "The form names a file that the list did not show."))
     }
 
     fn links(&self, owner: &BareJid, keys: &[FileKey]) -> StepResult {
@@ -218,7 +238,7 @@ impl Asked<'_> {
                 let rows = self.desk.files(&owner, None, limits::COMMAND_FILES).map_err(failed)?;
                 Ok(self.told_links(&rows))
             }
-            None => self.do_with_files(&owner, &form),
+            None => self.do_with_files(&owner, None, &form),
         }
     }
 
@@ -303,11 +323,21 @@ impl Asked<'_> {
     }
 }
 
-fn files_form(title: &str, first: usize, rows: &[FileRow]) -> Form {
+/// The number of the first file of a page.
+fn first_number(places: &[FilePlace]) -> usize {
+    places.len() * limits::COMMAND_FILES + 1
+}
+
+/// The options of a list of files: label and value.
+fn labelled(first: usize, rows: &[FileRow]) -> Vec<(String, String)> {
     let option = |(number, row): (usize, &FileRow)| {
         Some((format!("{number}. {}", shown::line(row)), row.key()?.to_string()))
     };
-    let files = (first..).zip(rows).filter_map(option).collect();
+    (first..).zip(rows).filter_map(option).collect()
+}
+
+fn files_form(title: &str, first: usize, rows: &[FileRow]) -> Form {
+    let files = labelled(first, rows);
     let deeds = [("Show the links", "link"), ("Delete the files", "delete")];
     let deeds = deeds.map(|(label, value)| (label.to_owned(), value.to_owned())).to_vec();
     Form::to_fill_in(title)
