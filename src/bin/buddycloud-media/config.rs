@@ -218,7 +218,7 @@ mod tests {
             ("server = host:0", "line 1: server must be HOST:PORT, not host:0"),
             ("dns = resolver", "line 1: dns must be an IP address, or IP:PORT, not resolver"),
             ("service = @", "line 1: service must be an XMPP address, not @"),
-            ("password = x", "line 1: there is no setting password"),
+            ("password = x", "line 1: unknown setting password"),
         ] {
             assert_eq!(parsed(line).unwrap_err(), expected);
         }
