@@ -10,6 +10,7 @@ use std::thread;
 use super::Library;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::media_type;
 use crate::model::Media;
 use crate::preview::Bounds;
 
@@ -35,8 +36,7 @@ impl Ahead {
 
     /// Has a preview of a new media made soon, if it may have one and not too many others wait.
     pub(super) fn uploaded(&self, media: &Media) {
-        let kind = media.mime_type.split('/').next().unwrap_or_default();
-        let may_have = kind.eq_ignore_ascii_case("image") || kind.eq_ignore_ascii_case("video");
+        let may_have = media_type::may_have_preview(&media.mime_type);
         let Some(sender) = self.sender.get() else { return };
         if may_have && self.wanted.load(Ordering::Relaxed) && sender.try_send(media.clone()).is_err() {
             log::debug!("{}/{}: its preview is made when it is asked for", media.channel, media.id);

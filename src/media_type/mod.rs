@@ -79,6 +79,15 @@ pub fn is_inline_safe(mime_type: &str) -> bool {
     SHOWN.iter().any(|(known, _)| *known == essence)
 }
 
+/// Whether files of this type may have previews: pictures, but for those whose sizes alone are read, and films.
+pub fn may_have_preview(mime_type: &str) -> bool {
+    match essence(mime_type).split_once('/') {
+        Some(("image", subtype)) => !matches!(subtype, "svg+xml" | "jxl"),
+        Some((kind, _)) => kind == "video",
+        None => false,
+    }
+}
+
 /// RFC 9110 section 5.6.2.
 fn is_token(text: &str) -> bool {
     let other = |byte| b"!#$%&'*+-.^_`|~".contains(&byte);

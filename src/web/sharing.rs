@@ -53,7 +53,7 @@ pub(super) fn document(media: &Media, address: &str) -> Vec<u8> {
             out.text(&BASE64_STANDARD.encode(digest)).raw("</hash>\n");
         }
     }
-    if let Some((width, height)) = sides.filter(|_| has_preview(mime_type)) {
+    if let Some((width, height)) = sides.filter(|_| media_type::may_have_preview(mime_type)) {
         thumbnail(&mut out, address, width, height);
     }
     out.raw("</file>\n<sources>\n<url-data xmlns=\"http://jabber.org/protocol/url-data\"");
@@ -72,11 +72,6 @@ fn thumbnail(out: &mut Markup, address: &str, width: u32, height: u32) {
     out.raw("<thumbnail xmlns=\"urn:xmpp:thumbs:1\"");
     out.attribute("uri", &format!("{address}?maxheight={side}&maxwidth={side}"));
     out.attribute("width", &width.to_string()).attribute("height", &height.to_string()).raw("/>\n");
-}
-
-/// Whether there are previews of this type.
-fn has_preview(mime_type: &str) -> bool {
-    ["image/", "video/"].iter().any(|kind| mime_type.starts_with(kind)) && !mime_type.starts_with("image/svg")
 }
 
 /// The size of a picture that is scaled down to fit into a square.

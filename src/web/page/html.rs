@@ -224,11 +224,10 @@ impl Kind {
     fn of(media: &Media) -> Self {
         let essence = media_type::essence(&media.mime_type);
         match essence.split_once('/') {
-            // Drawings have no previews, but a size.
-            Some(("image", "svg+xml" | "jxl")) => Self::File,
-            Some(("image", _)) if media_type::is_inline_safe(&essence) => Self::Picture,
-            Some(("video", _)) => Self::Film,
             Some(("audio", _)) => Self::Sound,
+            _ if !media_type::may_have_preview(&essence) => Self::File,
+            Some(("video", _)) => Self::Film,
+            _ if media_type::is_inline_safe(&essence) => Self::Picture,
             _ => Self::File,
         }
     }
