@@ -25,10 +25,17 @@ use crate::secret::Secret;
 const UPLOAD: &str = "SELECT path, file, owner, fileName, mimeType, fileSize, sha256, purpose, created, \
      expires, slotEnds FROM uploads WHERE id = $1";
 
+/// The columns of table `uploads`, in the order of [`upload_values`].
+pub(super) const UPLOAD_COLUMNS: &str =
+    "id, path, file, owner, fileName, mimeType, fileSize, sha256, purpose, created, expires, slotEnds";
+
 /// Does nothing if the id is taken.
-const INSERT: &str = "INSERT INTO uploads (id, path, file, owner, fileName, mimeType, fileSize, sha256, \
-     purpose, created, expires, slotEnds) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
-     ON CONFLICT (id) DO NOTHING";
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "INSERT INTO uploads ({UPLOAD_COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+         ON CONFLICT (id) DO NOTHING"
+    )
+});
 
 /// What was stored by a slot. $1 id.
 const COMMITTED: &str = "SELECT file, sha256, fileSize FROM uploads WHERE id = $1";
@@ -298,19 +305,15 @@ fn lookup(id: UploadId, mut row: Row) -> Result<UploadLookup> {
     })))
 }
 
-/// The row first; its trigger changes the sums, and these decide.
-fn insert(
-    session: &mut dyn Session,
-    upload: &Uploaded,
-    limits: UploadLimits,
-) -> Result<Change<UploadInsert>> {
+/// The values of a row of table `uploads`.
+pub(super) fn upload_values(upload: &Uploaded) -> Vec<Value> {
     let Uploaded { id, path, file, owner, file_name, mime_type, size, .. } = upload.clone();
     let Uploaded { sha256, purpose, created, expires, slot_ends, .. } = upload.clone();
-    let parameters = values![
+    let values = values![
         id.as_str(),
         path,
         file.as_str(),
-        owner.clone(),
+        owner,
         file_name,
         mime_type,
         size,
@@ -320,14 +323,24 @@ fn insert(
         expires,
         slot_ends,
     ];
+    values.to_vec()
+}
+
+/// The row first; its trigger changes the sums, and these decide.
+fn insert(
+    session: &mut dyn Session,
+    upload: &Uploaded,
+    limits: UploadLimits,
+) -> Result<Change<UploadInsert>> {
+    let owner = upload.owner.as_deref();
     let is_limited = limits.user.or(limits.day).or(limits.purpose).is_some();
-    if let Some(owner) = owner.as_deref().filter(|_| is_limited) {
+    if let Some(owner) = owner.filter(|_| is_limited) {
         session.hold(&format!("upload {owner}"))?;
     }
-    if session.execute(INSERT, &parameters)? == 0 {
+    if session.execute(&INSERT, &upload_values(upload))? == 0 {
         return Ok(Change::RollBack(committed(session, upload)?));
     }
-    let sums = sums(session, owner.as_deref(), purpose, created, limits)?;
+    let sums = sums(session, owner, upload.purpose, upload.created, limits)?;
     Ok(match sums.exceeded(limits) {
         Some(quota) => Change::RollBack(UploadInsert::OverQuota(quota)),
         None => Change::Commit(UploadInsert::Stored),

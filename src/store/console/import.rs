@@ -10,14 +10,11 @@ use crate::store::identity::StoreId;
 use crate::store::operations::{set_store_id, version};
 use crate::store::schema::verify;
 use crate::store::statements;
+use crate::store::upload_operations::{UPLOAD_COLUMNS, upload_values};
 use crate::store::value::{Row, Value, values};
 
 /// Tables that must be empty before an import.
 const TABLES: [&str; 5] = ["medias", "previews", "avatars", "uploads", "blocks"];
-
-/// The columns of table `uploads`, in the order of [`uploaded`].
-const UPLOAD_COLUMNS: &str =
-    "id, path, file, owner, fileName, mimeType, fileSize, sha256, purpose, created, expires, slotEnds";
 
 /// $1 id.
 const UPLOAD_EXISTS: &str = "SELECT 1 FROM uploads WHERE id = $1";
@@ -249,23 +246,7 @@ fn insertion(table: &str, columns: &str, width: usize, rows: usize) -> String {
 }
 
 fn uploaded(upload: &Uploaded) -> UploadValues {
-    let Uploaded { id, path, file, owner, file_name, mime_type, size, .. } = upload.clone();
-    let Uploaded { sha256, purpose, created, expires, slot_ends, .. } = upload.clone();
-    let values = values![
-        id.as_str(),
-        path,
-        file.as_str(),
-        owner,
-        file_name,
-        mime_type,
-        size,
-        sha256,
-        purpose.name(),
-        created,
-        expires,
-        slot_ends,
-    ];
-    UploadValues { id: id.as_str().to_owned(), values: values.to_vec() }
+    UploadValues { id: upload.id.as_str().to_owned(), values: upload_values(upload) }
 }
 
 fn emptied(upload: &EmptiedUpload) -> UploadValues {
