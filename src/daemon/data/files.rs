@@ -14,7 +14,7 @@ use crate::daemon::open;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::model::{BareJid, Channel, FileKey, FileKind, Purpose, UploadId};
-use crate::store::{FileFilter, FileRow, FileTable};
+use crate::store::{FileFilter, FileRow, FileSum, FileTable};
 use crate::uploads::shown_size;
 
 /// The files that a command works on: those that meet all of these conditions.
@@ -59,34 +59,25 @@ struct FileJson<'a> {
     deleted: Option<bool>,
 }
 
-/// How many files, and their bytes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sum {
-    files: u64,
-    bytes: u64,
+fn add(sum: &mut FileSum, row: &FileRow) {
+    sum.files += 1;
+    sum.bytes = sum.bytes.saturating_add(row.size);
 }
 
-impl Sum {
-    fn add(&mut self, row: &FileRow) {
-        self.files += 1;
-        self.bytes = self.bytes.saturating_add(row.size);
-    }
-
-    fn told(self) -> String {
-        format!("{}, {}", counted(self.files, "file", "files"), shown_size(self.bytes))
-    }
+fn told(sum: FileSum) -> String {
+    format!("{}, {}", counted(sum.files, "file", "files"), shown_size(sum.bytes))
 }
 
 /// Prints the files of a query, newest first.
 pub fn list(config: &Config, query: &FileQuery, form: OutputForm, out: &mut dyn Write) -> Result<()> {
     let table = open::file_table(config)?;
-    let (mut output, mut sum) = (Output::new(out, form), Sum::default());
+    let (mut output, mut sum) = (Output::new(out, form), FileSum::default());
     each(&*table, &query.filter(), &mut |row| {
-        sum.add(&row);
+        add(&mut sum, &row);
         tell(&mut output, &row, None);
         Ok(())
     })?;
-    output.text(&sum.told());
+    output.text(&told(sum));
     output.end();
     Ok(())
 }
@@ -106,7 +97,7 @@ pub fn delete(
     let stored = Stored::open(config)?;
     let output = Output::new(out, form);
     let mut deletion =
-        Deletion { stored: &stored, doing, output, uploads: Vec::new(), sum: Sum::default(), left: 0 };
+        Deletion { stored: &stored, doing, output, uploads: Vec::new(), sum: FileSum::default(), left: 0 };
     let deleted = each(&*stored.files, &query.filter(), &mut |row| deletion.take(row));
     let deleted = deleted.and_then(|()| deletion.flush());
     deleted.map_err(|cause| so_far(&deletion, cause))?;
@@ -138,7 +129,7 @@ struct Deletion<'a> {
     output: Output<'a>,
     /// Uploads that are deleted together.
     uploads: Vec<(UploadId, FileRow)>,
-    sum: Sum,
+    sum: FileSum,
     /// Rows that no request can reach, and no deletion.
     left: u64,
 }
@@ -177,7 +168,7 @@ impl Deletion<'_> {
     }
 
     fn count(&mut self, row: &FileRow) {
-        self.sum.add(row);
+        add(&mut self.sum, row);
         tell(&mut self.output, row, Some(self.doing == Doing::Really));
     }
 
@@ -187,7 +178,7 @@ impl Deletion<'_> {
     }
 
     fn end(mut self) -> Result<()> {
-        let told = self.sum.told();
+        let told = told(self.sum);
         match self.doing {
             Doing::Trial if self.sum.files == 0 => self.output.text("no file would be deleted"),
             Doing::Trial => {
@@ -225,7 +216,7 @@ fn so_far(deletion: &Deletion<'_>, cause: Error) -> Error {
     if deletion.doing == Doing::Trial || deletion.sum.files == 0 {
         return cause;
     }
-    Error::caused(cause.kind(), format!("only {} deleted", deletion.sum.told()), cause)
+    Error::caused(cause.kind(), format!("only {} deleted", told(deletion.sum)), cause)
 }
 
 /// Prints a file; `deleted` says whether it is, in a command that deletes.
