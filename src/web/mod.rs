@@ -88,12 +88,12 @@ impl Service for Web {
     fn serve(self: Arc<Self>, mut exchange: Exchange) {
         // A user's file that runs as a service worker would control every page of this origin.
         let is_worker = exchange.header("Service-Worker").is_some();
+        if let Some(confinement) = sender::confinement(&exchange) {
+            exchange.confine(confinement);
+        }
         match by_slot::route(exchange.method(), exchange.path()) {
             Some(route) if !is_worker => return self.by_slot(exchange, route),
             _ => {}
-        }
-        if let Some(confinement) = sender::confinement(&exchange) {
-            exchange.confine(confinement);
         }
         if is_worker {
             return self.answer(exchange, Err(Refusal::NoServiceWorker));

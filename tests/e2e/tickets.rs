@@ -242,6 +242,7 @@ fn every_response_to_a_ticket_is_confined() {
             (403, Request::new("DELETE", &media), &good),
             (404, Request::get(&missing), &good),
             (404, Request::get(&site.url("")), &good),
+            (404, Request::get(&site.url(&format!("upload/{}/a.txt", "a".repeat(24)))), &good),
             (405, Request::new("PUT", &media), &good),
             (412, get().header("If-Match", "\"x\""), &good),
             (416, get().header("Range", "bytes=99999999-"), &good),
