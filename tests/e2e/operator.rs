@@ -593,15 +593,20 @@ fn an_export_goes_to_the_other_database_and_back_without_a_change() {
     );
 }
 
-#[test]
-fn a_bad_file_fills_no_database() {
-    let scratch = Scratch::new();
-    let (_, url) = new_database();
+/// A configuration without a database, with an empty storage and no XMPP server.
+fn empty_site(scratch: &Scratch) -> PathBuf {
     let root = scratch.join("media");
     fs::create_dir(&root).expect("the scratch directory takes folders");
     let xmpp = crate::support::server::Xmpp { client_port: 1, component_port: 2 };
     let base = scratch.join("base.properties");
     fs::write(&base, properties(0, xmpp, &root, &[])).expect("the scratch directory takes files");
+    base
+}
+
+#[test]
+fn a_bad_file_fills_no_database() {
+    let scratch = Scratch::new();
+    let (base, (_, url)) = (empty_site(&scratch), new_database());
     let sqlite = format!("jdbc:sqlite:{}", scratch.join("new.sqlite").display());
     let block = |jid: &str| format!("{{\"record\":\"block\",\"jid\":\"{jid}\",\"since\":0,\"by\":\"a@b\"}}");
     let store = "{\"record\":\"store\",\"format\":1,\"id\":null}";
@@ -639,14 +644,14 @@ fn a_bad_file_fills_no_database() {
         );
 
         // The storage of another site.
-        fs::write(root.join(".store"), "abcdefghij0123456789\n").expect("the storage takes files");
+        fs::write(scratch.join("media/.store"), "abcdefghij0123456789\n").expect("the storage takes files");
         fs::write(&file, format!("{}\n{}\n", store.replace("null", "\"bbbbbbbbbb0123456789\""), end(1)))
             .expect("it takes files");
         let empty = scratch.join(format!("{name}.empty"));
         let again = elsewhere(&base, &scratch, name, &format!("jdbc:sqlite:{}", empty.display()));
         succeeds(&again, &["setup-schema"]);
         fails(&again, &["import", &file.display().to_string()], 78, "belong to different sites");
-        fs::remove_file(root.join(".store")).expect("it was there");
+        fs::remove_file(scratch.join("media/.store")).expect("it was there");
     }
 }
 
@@ -664,12 +669,7 @@ fn blocks(count: usize) -> String {
 #[test]
 fn an_import_that_is_killed_leaves_an_empty_database() {
     let scratch = Scratch::new();
-    let (_, url) = new_database();
-    let root = scratch.join("media");
-    fs::create_dir(&root).expect("the scratch directory takes folders");
-    let xmpp = crate::support::server::Xmpp { client_port: 1, component_port: 2 };
-    let base = scratch.join("base.properties");
-    fs::write(&base, properties(0, xmpp, &root, &[])).expect("the scratch directory takes files");
+    let (base, (_, url)) = (empty_site(&scratch), new_database());
     let sqlite = format!("jdbc:sqlite:{}", scratch.join("new.sqlite").display());
     // The import reads a pipe to its beginning and waits there for more: a file can't be waited in.
     let (whole, file) = (blocks(20_000), scratch.join("export"));
@@ -702,12 +702,7 @@ fn an_import_that_is_killed_leaves_an_empty_database() {
 fn an_export_takes_little_memory_whatever_there_is() {
     const ROWS: usize = 20_000;
     let scratch = Scratch::new();
-    let (database, url) = new_database();
-    let root = scratch.join("media");
-    fs::create_dir(&root).expect("the scratch directory takes folders");
-    let xmpp = crate::support::server::Xmpp { client_port: 1, component_port: 2 };
-    let base = scratch.join("base.properties");
-    fs::write(&base, properties(0, xmpp, &root, &[])).expect("the scratch directory takes files");
+    let (base, (database, url)) = (empty_site(&scratch), new_database());
     let file = scratch.join("new.sqlite");
     let columns =
         "id, entityId, author, description, mimeType, uploadedDate, lastUpdatedDate, shaChecksum, fileSize";
