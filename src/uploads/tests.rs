@@ -188,6 +188,7 @@ fn a_batch_of_expired_files_is_no_limit() {
     bench.clock.pass(31 * DAY);
     bench.sweep();
     assert!(bench.files().is_empty());
+    assert_eq!(bench.service.chore_counts().removed.get(), 2 * limits::UPLOAD_BATCH as u64 + 1);
 }
 
 #[test]
@@ -232,6 +233,15 @@ fn slots_are_refused_as_the_xep_says() {
         assert_eq!(memory.as_ref().map_or_else(word, |()| "ok".into()), expected, "{request:?}");
         assert_eq!(grant.as_ref().map_or_else(word, |_| "ok".into()), expected, "{request:?}");
     }
+    let counted = [
+        ("granted", 1),
+        ("too_large", 4),
+        ("no_room", 0),
+        ("forbidden", 4),
+        ("bad_request", 6),
+        ("failed", 0),
+    ];
+    assert_eq!(bench.service.slot_counts().outcomes(), counted, "each refusal was asked for twice");
     let granted = bench.slot(1000);
     bench.service.set_settings(Settings { enabled: false, ..settings() });
     assert!(!bench.service.is_enabled());
