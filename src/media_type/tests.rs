@@ -166,3 +166,20 @@ fn only_valid_types_are_stored() {
         assert_eq!(parse(text), Err(Refusal::BadMimeType), "{text:?}");
     }
 }
+
+#[test]
+fn pictures_and_films_may_have_previews() {
+    for (mime_type, expected) in [
+        ("image/jpeg", true),
+        ("Image/HEIC; a=b", true),
+        ("video/mp4", true),
+        ("image/svg+xml", false),
+        ("image/jxl", false),
+        ("audio/mpeg", false),
+        ("application/pdf", false),
+        ("any text", false),
+        ("", false),
+    ] {
+        assert_eq!(may_have_preview(mime_type), expected, "{mime_type}");
+    }
+}
