@@ -53,7 +53,7 @@ impl WalkSchedule {
     }
 }
 
-/// What the housekeeper did with files of one kind.
+/// Counters of the housekeeper's work on files of one kind.
 #[derive(Debug, Default)]
 pub struct ChoreCounts {
     /// Files that must go and that the housekeeper removed.

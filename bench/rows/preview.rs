@@ -125,7 +125,7 @@ pub fn cached(options: &Options, report: &mut Report) {
     report.rate(&case, "/s", &sides[0], &sides[1], Goal::AtLeast(0.9));
 }
 
-/// What a thousand new previews leave in the server's memory.
+/// Memory that a thousand new previews leave in the server.
 pub fn left_behind(_: &Options, report: &mut Report) {
     let (site, scratch) = (Site::start(&[]), Scratch::new());
     let picture = picture(&scratch, "12-MP.jpg", &["-q:v", "3"]);

@@ -25,7 +25,7 @@ const SMALL: u64 = 10 * 1024;
 const LARGE: u64 = 8 << 20;
 /// Accounts that ask for slots here in turn: a user is granted 10 slots a second, after a burst of 20.
 const USERS: usize = 240;
-/// What makes a site an upload service.
+/// The settings of an upload service.
 const SERVICE: [(&str, &str); 2] = [("upload.enabled", "true"), ("http.endpoint", "http://127.0.0.1:@PORT@")];
 /// Stored uploads of the two sites.
 const FEW: u64 = 1_000;

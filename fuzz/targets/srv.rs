@@ -10,7 +10,7 @@ mod message;
 #[path = "../../src/bin/buddycloud-media/dns/order.rs"]
 mod order;
 
-/// What `order` makes of a record.
+/// A record after `order`.
 #[allow(dead_code, reason = "the client reads it")]
 pub struct Place {
     pub host: String,

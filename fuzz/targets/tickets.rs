@@ -31,7 +31,7 @@ fn check_cookie(text: &str) {
         pair.split_once('=').is_some_and(|(name, other)| name.trim() == NAME && other.trim() == value)
     });
     assert!(found, "{text:?}");
-    // What stands before it under other names does not matter.
+    // Pairs before it with other names do not matter.
     let longer = format!("a=b; c;{}", lines[0]);
     assert_eq!(cookie(&[longer.as_str()], NAME), cookie(&lines[..1], NAME));
 }

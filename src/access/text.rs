@@ -26,7 +26,7 @@ pub enum Text {
     Other,
 }
 
-/// What a user asks for by a text that is no reply to a prompt.
+/// A request of a user by a text that is no reply to a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextCommand {
     /// The list of the user's files.

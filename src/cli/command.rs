@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::daemon::{CheckExtent, Doing, FileQuery, OutputForm, Repair, UsageOf};
 use crate::model::{BareJid, Channel};
 
-/// What the program does.
+/// A command of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Serve in the foreground until a signal comes.

@@ -21,7 +21,7 @@ use crate::secret::Secret;
 /// Runs the program: exit status 0, 1 (failure), 2 (usage) or 78 (configuration).
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
-    // What this program starts itself as, to decode a picture; hidden, as nobody else has a use for it.
+    // The program starts itself with this word to decode a picture; hidden, as nobody else has a use for it.
     if arguments.next_if(|first| first == "preview-child").is_some() {
         return preview::child_main(arguments);
     }

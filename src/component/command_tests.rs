@@ -145,7 +145,7 @@ fn without_an_endpoint_links_are_paths() {
     assert!(xml.contains("<value>/upload/000000000000000000000001/file-1</value>"), "{xml}");
 }
 
-/// What a bare request, an empty form, a form without the boolean and a false one have in common.
+/// A bare request, an empty form, a form without the boolean and a false one: none deletes anything.
 #[test]
 fn nothing_is_deleted_without_a_form_that_names_it() {
     let test = DeskTest::new(FakeDesk::with("alice@example.org", 2));

@@ -1,4 +1,4 @@
-//! What users and administrators may see and do with files, whichever way they ask. Worker threads call it: all of it
+//! The files as users and administrators may see and delete them, whichever way they ask. Worker threads call it: all of it
 //! may wait for the database or the disk.
 
 use std::sync::Arc;
@@ -26,10 +26,10 @@ pub trait Desk: Send + Sync {
     /// Deletes the files that a user stored until this time, as far as [`limits::DELETE_ALL_TIME`] is enough.
     fn delete_all(&self, owner: &BareJid, until: Timestamp) -> Result<DeletedAll>;
 
-    /// What a user's files take.
+    /// The space that a user's files take.
     fn usage(&self, owner: &BareJid) -> Result<Usage>;
 
-    /// What all files take, and the users with the most.
+    /// The space that all files take, and the users with the most.
     fn total(&self) -> Result<Total>;
 
     /// Blocks a user; `false` if the user was blocked before.
@@ -42,7 +42,7 @@ pub trait Desk: Send + Sync {
     fn blocked(&self) -> Result<Vec<Block>>;
 }
 
-/// What became of the files of a user.
+/// The result of deleting all files of a user.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeletedAll {
     /// Files that are deleted.
@@ -51,7 +51,7 @@ pub struct DeletedAll {
     pub more: bool,
 }
 
-/// What the files of a user take, and what they may take.
+/// The space that the files of a user take, and may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Media of channels.
@@ -72,7 +72,7 @@ impl Usage {
     }
 }
 
-/// What all files take.
+/// The space that all files take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Total {
     /// Media of channels.
@@ -158,7 +158,7 @@ impl Desk for FileDesk {
 
     fn delete_all(&self, owner: &BareJid, until: Timestamp) -> Result<DeletedAll> {
         let begun = Instant::now();
-        // What is stored in the same microsecond goes, too.
+        // Files that are stored in the same microsecond go, too.
         let before = Some(Timestamp::from_micros(until.as_micros().saturating_add(1)));
         let filter = FileFilter { before, ..FileFilter::of(owner) };
         let (mut all, mut after) = (DeletedAll::default(), None);

@@ -92,7 +92,7 @@ impl Field {
     }
 }
 
-/// What a user has filled in: names of fields, and their values.
+/// A form that a user has filled in: names of fields, and their values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Submission(Vec<(String, Vec<String>)>);
 

@@ -63,7 +63,7 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
 }
 
-/// What an IQ asks the component for.
+/// The kinds of IQs to the component.
 #[derive(Clone, Copy)]
 enum Kind {
     Slot,
@@ -105,7 +105,7 @@ impl Component {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What a stanza asks the component itself for, and who does; nothing if it is for the gate.
+    /// The request of a stanza to the component itself, and its sender; nothing if it is for the gate.
     fn asked(&self, stanza: &Element) -> Option<(Kind, Asker)> {
         let address = ReturnAddress::of(stanza)?;
         let kind = if slots::is_request(stanza) {

@@ -14,7 +14,7 @@ use crate::model::{BareJid, FileKey, Jid};
 use crate::store::{FileRow, FileSum};
 use crate::uploads::shown_size;
 
-/// What is to be done for a text.
+/// The work for a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TextJob {
     /// Show the newest files.
@@ -83,7 +83,7 @@ impl Lists {
         file.cloned().ok_or_else(|| format!("The list has no number {number}."))
     }
 
-    /// What a text asks for. The error is the reply.
+    /// The work that a text asks for. The error is the reply.
     pub(super) fn job(
         &self,
         now: Instant,

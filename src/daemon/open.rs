@@ -74,7 +74,7 @@ pub(super) struct Opened {
     pub tickets: TicketService,
     /// The rows of both, in one list.
     pub files: Arc<dyn FileTable>,
-    /// What names users.
+    /// The rows that name users.
     pub users: Arc<dyn UserData>,
 }
 

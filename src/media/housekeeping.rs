@@ -68,7 +68,7 @@ impl Library {
         self.rows.forget_expired(Instant::now());
     }
 
-    /// What the housekeeper did with files of media.
+    /// Counters of the housekeeper's work on files of media.
     pub fn chore_counts(&self) -> &ChoreCounts {
         &self.chore_counts
     }

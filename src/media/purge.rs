@@ -9,7 +9,7 @@ use crate::limits;
 use crate::model::{Channel, MediaId};
 use crate::store::{KnownAs, Listed};
 
-/// What became of the files of a channel.
+/// The result for the files of a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChannelRemains {
     /// Files that no row named, and that are removed.

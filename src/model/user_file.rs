@@ -24,7 +24,7 @@ impl FileKind {
     }
 }
 
-/// What names one file of either kind. As text it is `upload/<id>` or `<channel>/<id>`; a channel has an `@`.
+/// The key of one file of either kind. As text it is `upload/<id>` or `<channel>/<id>`; a channel has an `@`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FileKey {
     /// A media of a channel.

@@ -10,7 +10,7 @@ use crate::model::{
     BareJid, FileKey, FileKind, Media, Purpose, Quotas, UploadFile, UploadId, UploadLimits, Uploaded,
 };
 
-/// What a case needs of a store with an empty database.
+/// The traits of a store with an empty database that the cases use.
 pub(super) trait FileTables: Metadata + UploadTable + FileTable + BlockTable + UserData {}
 impl<T: Metadata + UploadTable + FileTable + BlockTable + UserData> FileTables for T {}
 

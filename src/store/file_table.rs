@@ -18,7 +18,7 @@ pub trait FileTable: Send + Sync {
     /// their kind and id.
     fn files(&self, filter: &FileFilter, after: Option<&FilePlace>, max: usize) -> Result<Vec<FileRow>>;
 
-    /// What is stored under this name, as the table `usage` counts it.
+    /// The sum of this name in the table `usage`.
     fn usage(&self, kind: UsageKind, name: &str) -> Result<FileSum>;
 
     /// The names with the most bytes, at most `max` of them, the largest first.
@@ -94,7 +94,7 @@ pub struct FileRow {
 }
 
 impl FileRow {
-    /// What names it; `None` if its id or channel is not valid.
+    /// Its key; `None` if its id or channel is not valid.
     pub fn key(&self) -> Option<FileKey> {
         match (self.kind, &self.channel) {
             (FileKind::Upload, _) => UploadId::stored(&self.id).ok().map(FileKey::Upload),

@@ -1,4 +1,4 @@
-//! What is stored of a user, for its removal, on either database. Any thread may ask.
+//! The data of a user, for its removal, on either database. Any thread may ask.
 //!
 //! The columns that name a user are listed in `man/buddycloud-media-server-privacy.7`.
 

@@ -10,7 +10,7 @@ use crate::tokens::{Fields, TokenError, TokenKind};
 /// The tokens of tickets.
 pub const TICKETS: TokenKind = TokenKind { name: "ticket", life: limits::TICKET_LIFE };
 
-/// What a ticket allows.
+/// The rights that a ticket gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// To read the channel.
@@ -39,7 +39,7 @@ impl Scope {
 pub struct Ticket {
     /// From when on it counts no more.
     pub expires: Timestamp,
-    /// What it allows.
+    /// The rights that it gives.
     pub scope: Scope,
     /// Where it allows that.
     pub channel: Channel,

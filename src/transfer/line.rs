@@ -141,7 +141,7 @@ pub fn parse(text: &str) -> Result<Line, String> {
     }
 }
 
-/// What is wrong with the JSON. A line knows its own number; serde_json's is always 1.
+/// The fault of the JSON. A line knows its own number; serde_json's is always 1.
 fn told(cause: &serde_json::Error) -> String {
     let text = cause.to_string();
     match text.split_once(" at line ") {

@@ -99,7 +99,7 @@ impl Bench {
         rusqlite::Connection::open(&self.path).unwrap().execute_batch(sql).unwrap();
     }
 
-    /// What an import of this text says, which writes nothing.
+    /// The error of an import of this text, which writes nothing.
     fn refusal(&self, text: &[u8]) -> String {
         let empty = self.export().unwrap();
         let error = self.import(text).unwrap_err();

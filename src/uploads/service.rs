@@ -44,7 +44,7 @@ pub struct UploadService {
     settings: RwLock<Arc<Settings>>,
     /// Rows that were read a moment ago.
     rows: Mutex<Cache<UploadId, Arc<Uploaded>>>,
-    /// What the housekeeper did with the files.
+    /// Counters of the housekeeper's work on the files.
     pub(super) chore_counts: ChoreCounts,
     pub(super) slot_counts: SlotCounts,
     /// Whether the schema is known to be the one we need.
@@ -98,12 +98,12 @@ impl UploadService {
         self.settings().deny.iter().any(|rule| rule.covers(owner))
     }
 
-    /// What the housekeeper did with files of uploads.
+    /// Counters of the housekeeper's work on files of uploads.
     pub fn chore_counts(&self) -> &ChoreCounts {
         &self.chore_counts
     }
 
-    /// What became of requests for slots.
+    /// Requests for slots, by outcome.
     pub fn slot_counts(&self) -> &SlotCounts {
         &self.slot_counts
     }

@@ -70,11 +70,11 @@ pub struct Parked {
     exchange: Exchange,
     channel: Channel,
     action: Action,
-    /// What it says of its sender.
+    /// The proof of its sender.
     proof: Proof,
     /// The media that the gate is asked about.
     meant: Option<MediaId>,
-    /// What is asked for of a ticket.
+    /// The terms of the ticket that it asks for.
     terms: Option<TicketTerms>,
     /// The HEAD that it is, if it pays for a GET once it is confirmed.
     head: Option<PaidHead>,

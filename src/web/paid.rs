@@ -10,7 +10,7 @@ use crate::cache::Cache;
 use crate::limits;
 use crate::model::BareJid;
 
-/// What a GET must have in common with the HEAD that pays for it.
+/// The properties that a GET must share with the HEAD that pays for it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct PaidHead {
     pub credentials: Credentials,

@@ -74,7 +74,7 @@ impl Web {
     }
 }
 
-/// What it takes to change or delete this media. By a ticket a user changes their own, as long as they may upload.
+/// The right to change or delete this media. By a ticket a user changes their own, as long as they may upload.
 fn need_to_modify(sender: &Sender, media: Option<&Media>) -> Result<Need, Refusal> {
     let author: Option<BareJid> = media.and_then(|media| media.author.parse().ok());
     match &sender.known {
@@ -84,7 +84,7 @@ fn need_to_modify(sender: &Sender, media: Option<&Media>) -> Result<Need, Refusa
     }
 }
 
-/// What the user is told that the request does.
+/// The intent of the request in words for the user.
 fn intent(action: &Action, media: Option<&MediaId>, terms: Option<&TicketTerms>) -> Intent {
     let item = |name: &Name| match (name, media) {
         (Name::Avatar, _) => Item::Avatar,

@@ -1,4 +1,4 @@
-//! Who sends a request: credentials that the user is asked about (XEP-0070), or a ticket, and how it came.
+//! The sender of a request: credentials that the user is asked about (XEP-0070), or a ticket, and how it came.
 
 use std::net::IpAddr;
 
@@ -26,7 +26,7 @@ pub(super) enum Carrier {
     Cookie,
 }
 
-/// What a request says of its sender. It has no `Debug`: it holds a secret.
+/// The proof of its sender that a request carries. It has no `Debug`: it holds a secret.
 pub(super) enum Proof {
     Credentials(Result<Credentials, Refusal>),
     Ticket(Carrier, String),
@@ -67,7 +67,7 @@ impl Proof {
     }
 }
 
-/// Who sends a request, as far as that is known.
+/// The sender of a request, as far as it is known.
 pub(super) struct Sender {
     /// The credentials that the user is asked about, or why there are none.
     pub credentials: Result<Credentials, Refusal>,
@@ -91,7 +91,7 @@ impl Sender {
 }
 
 impl Web {
-    /// Who sends this request. May wait for the database where [`Web::must_verify`] says so.
+    /// The sender of this request. May wait for the database where [`Web::must_verify`] says so.
     pub(super) fn sender(
         &self,
         exchange: &Exchange,

@@ -15,7 +15,7 @@ use crate::media_type;
 use crate::model::{BareJid, Channel, Refusal};
 use crate::tickets::{Scope, Ticket, expiry};
 
-/// What is asked for besides the scope.
+/// The terms of a ticket besides its scope.
 pub(super) struct TicketTerms {
     /// How long the ticket is to count.
     life: Duration,
@@ -24,7 +24,7 @@ pub(super) struct TicketTerms {
 }
 
 impl TicketTerms {
-    /// What the user is told. The grid may make the time longer.
+    /// The intent for the prompt. The grid may make the time longer.
     pub(super) fn intent_of(terms: Option<&Self>, scope: Scope) -> Intent {
         let life = terms.map_or(limits::TICKET_LIFE, |terms| terms.life);
         let longest = (life + limits::TICKET_GRID).min(limits::TICKET_LIFE);
@@ -141,7 +141,7 @@ fn form(exchange: &mut Exchange, held: &AtomicUsize) -> Result<String, Refusal> 
 
 fn seconds(text: &str) -> Result<Duration, Refusal> {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    // What no number can hold is more than is granted.
+    // A number that is too large for u64 is more than is granted.
     let seconds = if is_number { text.parse().unwrap_or(u64::MAX) } else { 0 };
     match seconds {
         0 => Err(Refusal::BadSeconds),
@@ -241,7 +241,7 @@ mod tests {
         let longest = limits::COOKIE_BYTES - COOKIE.len();
         assert!(cookie(&"x".repeat(longest), "/", 1).is_ok());
         assert_eq!(cookie(&"x".repeat(longest + 1), "/", 1), Err(Refusal::NoCookie));
-        // What is signed always fits.
+        // A signed ticket always fits.
         assert!(limits::SIGNED_TOKEN_CHARS < longest);
     }
 

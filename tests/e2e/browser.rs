@@ -273,7 +273,7 @@ fn confirm(browser: &Browser, user: &Client, number: usize, path: &str) {
     user.answer(&asked, Policy::Echo).expect("the user is connected");
 }
 
-/// What the page says has happened.
+/// The status that the page tells.
 #[track_caller]
 fn wait_status(browser: &Browser, text: &str) {
     wait_for(&format!("{text:?} on the page: {}", browser.text()), || {

@@ -548,7 +548,7 @@ fn examples() -> String {
 fn the_examples_of_its_manual_do_what_they_say() {
     let site = site();
     let (client, channel) = user(site, "open");
-    // What a test can't leave to the DNS and the system's authorities.
+    // Options in place of the DNS and the system's authorities.
     let more = client.configuration().lines().skip(2).collect::<Vec<_>>().join("\n");
     fs::remove_dir_all(client.folder()).expect("it is there");
     for (name, bytes) in [("photo.jpg", photo_bytes()), ("me.png", photo_bytes())] {

@@ -293,7 +293,7 @@ fn a_feed_behind_an_endpoint_begins_its_links_with_it() {
     assert!(!html.contains("127.0.0.1") && html.contains(&format!("href=\"./{channel}/{id}\"")), "{html}");
 }
 
-/// What feedparser finds in this feed, after xmllint has found nothing wrong with it.
+/// The entries that feedparser finds in this feed, after xmllint has found nothing wrong with it.
 fn read(scratch: &Scratch, feed: &Answer, address: &str) -> Value {
     let file = scratch.join("feed.xml");
     fs::write(&file, &feed.body).expect("the scratch directory takes files");

@@ -213,7 +213,7 @@ fn a_blocked_user_sends_no_file_by_any_way_also_after_a_restart() {
         assert_eq!(refused.text, "You may not upload files to this server.");
     };
     all_ways_are_closed(&site, &user);
-    // What is there already stays, and may be deleted; nobody else is concerned.
+    // Stored files stay, and may be deleted; the block concerns nobody else.
     Request::get(&site.url(&format!("{channel}/{id}"))).basic(user.jid()).send().expect(200);
     upload(&other, "other.jpg");
     foreign(&other).upload(&photo()).expect(201);

@@ -41,7 +41,7 @@ fn a_media_is_described_for_messages_and_posts() {
         assert_eq!(answer.member("id"), id, "{accept}");
         assert_eq!(answer.header("vary"), Some("Origin, Accept"), "{accept}");
     }
-    // What was uploaded before schema 8 has no SHA-256.
+    // Files from before schema 8 have no SHA-256.
     site.metadata("UPDATE medias SET sha256 = NULL");
     let other = Site::url(&site, &format!("{channel}/{id}/metadata?again"));
     crate::support::wait_for("the row to be read again", || {

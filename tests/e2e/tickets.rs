@@ -432,7 +432,7 @@ fn tickets_go_to_named_origins_only() {
         request().header("Origin", origin).send().expect(status);
     }
     request().send().expect(201);
-    // What the request says of the host counts for nothing.
+    // The field Host counts for nothing.
     let forged = request().header("Host", "evil.example").header("Origin", "http://evil.example");
     forged.send().expect(403);
     let every = Site::shared();

@@ -79,7 +79,7 @@ impl MediaClient {
         name.to_owned()
     }
 
-    /// What a file in the home holds.
+    /// The content of a file in the home.
     pub fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.scratch.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }

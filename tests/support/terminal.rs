@@ -70,7 +70,7 @@ fn frames(typescript: &Path) -> Vec<String> {
         if c == '\u{1b}' {
             // A control sequence ends with a letter.
             chars.by_ref().find(char::is_ascii_alphabetic);
-            // What clears the line begins another state of it.
+            // A sequence that clears the line begins another state of it.
             plain.push('\r');
         } else {
             plain.push(c);

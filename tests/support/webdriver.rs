@@ -138,7 +138,7 @@ impl Browser {
         std::fs::write(file, png).expect("the picture can be written");
     }
 
-    /// What pages, or the browser about them, have written to the console since this was asked last.
+    /// Console messages of pages, and of the browser about them, since this was asked last.
     pub fn console(&self) -> Vec<String> {
         let entries = self.logged("browser");
         entries

@@ -8,7 +8,7 @@ use media_server::limits;
 use media_server::model::Channel;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-/// What a path segment encodes: all but unreserved characters, sub-delims, `:` and `@` (RFC 3986 section 3.3).
+/// The characters that a path segment encodes: all but unreserved characters, sub-delims, `:` and `@` (RFC 3986 section 3.3).
 const SEGMENT: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')

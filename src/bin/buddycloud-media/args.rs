@@ -8,7 +8,7 @@ use media_server::model::{Channel, Purpose};
 
 use crate::address::Target;
 
-/// What `--help` shows.
+/// The text of `--help`.
 pub const HELP: &str = "\
 usage: buddycloud-media [options] COMMAND
 
@@ -33,7 +33,7 @@ buddycloud-media(1) explains everything.
 /// A valid command line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Invocation {
-    /// What goes for all commands.
+    /// Options of all commands.
     pub options: Options,
     /// The command.
     pub command: Command,
@@ -52,7 +52,7 @@ pub struct Options {
     pub config: Option<PathBuf>,
 }
 
-/// What is to be done.
+/// The command.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     /// Upload to a channel.
@@ -171,7 +171,7 @@ impl Reader {
         })
     }
 
-    /// What is left when the command has taken what is its own.
+    /// The arguments that the command has not taken.
     fn used_up(&self) -> Result<(), String> {
         if let Some(word) = self.words.front() {
             return Err(format!("unexpected argument {}", word.display()));

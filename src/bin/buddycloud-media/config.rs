@@ -17,7 +17,7 @@ const PASSWORD: &str = "BUDDYCLOUD_MEDIA_PASSWORD";
 /// The port of a name server.
 const DNS_PORT: u16 = 53;
 
-/// What the configuration file says.
+/// The configuration file, read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// Where it was looked for.
@@ -154,7 +154,7 @@ fn read_password(text: &OsStr, source: &str) -> Result<Secret> {
     first_line(text, source)
 }
 
-/// What a shell command prints. It may ask the user: its input and its error output are ours.
+/// The output of a shell command. It may ask the user: its input and its error output are ours.
 fn by_command(command: &str) -> Result<Secret> {
     let failed = |why: String| Failure::new(Exit::Config, format!("password.command failed: {why}"));
     let shell =

@@ -1,4 +1,4 @@
-//! What the user sees: results on standard output, all else on standard error, and the progress bar there.
+//! The output for the user: results on standard output, all else on standard error, and the progress bar there.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};

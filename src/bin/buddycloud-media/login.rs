@@ -88,7 +88,7 @@ fn settings(jid: &BareJid, password: &Secret, place: &Place, ca: Option<PathBuf>
         security: if place.direct_tls { Security::Direct } else { Security::Required },
         ca,
         resource: "buddycloud-media".to_owned(),
-        // What others send to the user is for the user's other clients.
+        // Messages of others to the user are for the user's other clients.
         available: false,
         names: NAMES,
     };

@@ -9,7 +9,7 @@ use crate::console::Console;
 use crate::exit::{Failure, Result};
 use crate::http::Trouble;
 
-/// What came of one attempt.
+/// The result of one attempt.
 pub enum Attempt<T> {
     /// It is done.
     Done(T),

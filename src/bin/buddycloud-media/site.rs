@@ -32,7 +32,7 @@ pub enum Credentials<'a> {
 
 /// A media server and the account that uses it.
 pub struct Site<'a> {
-    /// What the user sees.
+    /// The terminal of the user.
     pub console: &'a Console,
     http: &'a Http,
     account: Account,
@@ -118,7 +118,7 @@ fn basic(jid: &Jid, transaction: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{jid}:{transaction}")))
 }
 
-/// What a response means for the attempt.
+/// The meaning of a response for the attempt.
 pub fn judged(response: std::result::Result<Response<Body>, Trouble>) -> Attempt<Response<Body>> {
     match response {
         Ok(response) if response.status().is_success() => Attempt::Done(response),
@@ -154,7 +154,7 @@ fn exit_of(status: u16) -> Exit {
     }
 }
 
-/// What the server says for people: the `detail` of a problem (RFC 9457), a sentence of plain text, or the status.
+/// The server's words for people: the `detail` of a problem (RFC 9457), a sentence of plain text, or the status.
 fn reason(response: &mut Response<Body>) -> String {
     let status = response.status();
     let told = status

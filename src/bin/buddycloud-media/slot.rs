@@ -71,7 +71,7 @@ fn check_purpose(service: &UploadService, purpose: Option<Purpose>) -> Result<()
     }
 }
 
-/// What all files have in common.
+/// The parameters of all files.
 struct Way<'a> {
     account: &'a Account,
     service: &'a UploadService,

@@ -10,7 +10,7 @@ use crate::http::{Payload, Request};
 use crate::retry::{Attempt, attempts};
 use crate::site::{Credentials, Site, judged, small_text};
 
-/// What a ticket allows.
+/// The rights that a ticket gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Reading.

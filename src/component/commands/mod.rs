@@ -81,10 +81,10 @@ impl Command {
     }
 }
 
-/// What a user does in a step.
+/// The action of a user in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// What the step does by default.
+    /// The default action of the step.
     Execute,
     Next,
     Previous,
@@ -152,7 +152,7 @@ pub(super) fn bad_session() -> StanzaError {
     refused("bad-sessionid", "This command has expired. Please run it again.")
 }
 
-/// What a step comes to.
+/// The result of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The command is at its end: one sentence, and perhaps a form that tells more.

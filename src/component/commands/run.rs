@@ -22,7 +22,7 @@ pub(in super::super) struct Asked<'a> {
     /// The user, with the resource of the client.
     pub user: Jid,
     pub now: Timestamp,
-    /// What the step before left; none at the beginning.
+    /// The state after the step before; none at the beginning.
     pub state: Option<State>,
     pub request: CommandRequest,
 }

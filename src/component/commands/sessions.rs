@@ -10,7 +10,7 @@ use crate::limits;
 use crate::model::{BareJid, Jid};
 use crate::store::FilePlace;
 
-/// What a step of a command left for the next one.
+/// The state that a step of a command leaves for the next one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) enum State {
     /// An administrator is asked which user is meant.

@@ -33,7 +33,7 @@ pub struct Config {
     pub web: web::Settings,
     /// The component and the client.
     pub xmpp: xmpp::Settings,
-    /// What users may ask of the component.
+    /// Settings of the component's commands.
     pub component: component::Settings,
     /// The gate.
     pub access: access::Settings,

@@ -194,7 +194,7 @@ impl Deletion<'_> {
     }
 }
 
-/// What names a file, if a request can reach it.
+/// The key of a file, if a request can reach it.
 fn key(row: &FileRow) -> Option<FileKey> {
     row.key().filter(|key| match key {
         FileKey::Media(channel, _) => Some(channel.as_str()) == row.channel.as_deref(),

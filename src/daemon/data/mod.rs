@@ -42,7 +42,7 @@ pub enum OutputForm {
     Json,
 }
 
-/// What a command that deletes works on.
+/// The files and rows that a command works on.
 struct Stored {
     library: Arc<Library>,
     uploads: Arc<UploadService>,

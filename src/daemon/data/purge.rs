@@ -108,7 +108,7 @@ fn delete_uploads(stored: &Stored, user: &BareJid) -> Result<()> {
     }
 }
 
-/// What is left of the channel with the user's address.
+/// The remains of the channel with the user's address.
 fn remove_remains(stored: &Stored, user: &BareJid) -> Result<ChannelRemains> {
     match Channel::try_from(user.clone()) {
         Ok(channel) => stored.library.remove_remains(&channel),

@@ -57,7 +57,7 @@ pub struct Exchange {
     user: Option<String>,
     claimed: Option<String>,
     refused: Option<&'static str>,
-    /// Who may use the response, if it is not for everybody.
+    /// The readers of the response, if it is not for everybody.
     confinement: Option<Confinement>,
     /// What the access log shows instead of the path.
     shown_path: Option<String>,

@@ -26,7 +26,7 @@ pub struct Response {
     payload: Payload,
 }
 
-/// Who may use the responses to a request that was sent with a secret.
+/// The readers of a response to a request that was sent with a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Confinement {
     /// Only those who send that secret; no shared cache keeps them, and no page gets them by what a browser adds by itself.

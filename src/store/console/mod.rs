@@ -53,7 +53,7 @@ pub enum StoredRow {
     Sum(UsageSum),
 }
 
-/// What is kept of an upload whose file is gone.
+/// The row of an upload whose file is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmptiedUpload {
     /// Its id.
@@ -69,7 +69,7 @@ pub struct EmptiedUpload {
 /// A sum of table `usage`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UsageSum {
-    /// What it is kept of.
+    /// The user or channel whose sum it is.
     pub kind: UsageKind,
     /// The name of the channel or the user; nothing for all.
     pub name: String,

@@ -1,4 +1,4 @@
-//! Who stores how much.
+//! Sums of stored files, by user and channel.
 
 use super::Console;
 use crate::error::Result;
@@ -8,7 +8,7 @@ use crate::store::operations::version;
 use crate::store::schema::verify;
 use crate::store::value::{Row, values};
 
-/// What is stored under one name.
+/// The sums of one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NamedSums {
     /// The JID of a user or of a channel; nothing for all.
@@ -33,10 +33,10 @@ macro_rules! sums {
         )
     };
 }
-/// What is stored under one name. $1 kind of media, $2 kind of uploads, $3 name.
+/// The sums of one name. $1 kind of media, $2 kind of uploads, $3 name.
 const OF_NAME: &str = sums!("kind IN ($1, $2) AND name = $3");
 
-/// What is stored under each name, the most first. $1 kind of media, $2 kind of uploads.
+/// The sums of each name, the largest first. $1 kind of media, $2 kind of uploads.
 const OF_EACH: &str = sums!("kind IN ($1, $2)");
 
 impl Console {
@@ -54,7 +54,7 @@ impl Console {
         })
     }
 
-    /// What is stored under this name of these kinds.
+    /// The sums of this name and these kinds.
     pub fn sums_of(&mut self, media: UsageKind, uploads: UsageKind, name: &str) -> Result<NamedSums> {
         self.snapshot(|session| {
             verify(version(session)?)?;

@@ -9,7 +9,7 @@ use crate::model::{Channel, Description, Media};
 /// A page of the feed.
 pub(super) struct Feed<'a> {
     pub channel: &'a Channel,
-    /// What the addresses begin with: the endpoint and a slash, or nothing that depends on the request.
+    /// The beginning of the addresses: the endpoint and a slash, or nothing that depends on the request.
     pub base: &'a str,
     pub entries: &'a [Media],
     /// The query of this page of the feed.

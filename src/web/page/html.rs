@@ -6,7 +6,7 @@ use crate::limits;
 use crate::media_type;
 use crate::model::{Channel, Description, Media, MediaId};
 
-/// What the page shows.
+/// The content of the page.
 pub(super) enum Content<'a> {
     /// Media of the channel.
     Gallery {
@@ -102,7 +102,7 @@ impl Page<'_> {
         out.raw("</h1></header>\n");
     }
 
-    /// What a visitor may do besides looking. It is behind the gallery, so that the first Tab leads to the first file.
+    /// The controls for more than looking. It is behind the gallery, so that the first Tab leads to the first file.
     fn aside(&self, out: &mut Markup) {
         out.raw("<aside>");
         if let Content::Gallery { .. } = self.content {
@@ -236,7 +236,7 @@ impl Kind {
         matches!(self, Self::Picture | Self::Film)
     }
 
-    /// What it is called where it has no name of its own.
+    /// Its name where the file has none.
     fn name(self) -> &'static str {
         match self {
             Self::Picture => "Picture",
@@ -274,7 +274,7 @@ const DOOR: &str = "<form id=\"door\" hidden><label for=\"jid\">Your XMPP addres
     autocapitalize=\"none\" spellcheck=\"false\" placeholder=\"you@example.com\">\
     <button data-testid=\"sign-in\">Sign in</button></form>";
 
-/// What a user who is signed in can do.
+/// The controls of a user who is signed in.
 const MEMBER: &str = "<div id=\"member\" hidden><span id=\"who\" dir=\"auto\"></span>\
     <label class=\"button primary\"><input data-testid=\"file\" type=\"file\" multiple>Add files</label></div>";
 

@@ -17,7 +17,7 @@ pub struct Question {
     bytes: Vec<u8>,
 }
 
-/// What a reply says.
+/// A reply, read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply {
     /// These records, or none.

@@ -25,7 +25,7 @@ pub struct Place {
     pub direct_tls: bool,
 }
 
-/// What the DNS says about a domain.
+/// The answer of the DNS about a domain.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
     /// These places, to be tried in this order.
