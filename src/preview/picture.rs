@@ -23,6 +23,8 @@ use crate::model::Refusal;
 
 /// Bytes of memory that decoders may use besides four for each pixel.
 const SPARE_BYTES: u64 = 32 * 1024 * 1024;
+/// Bytes of a file that are read at a time.
+const READ_BYTES: usize = 64 * 1024;
 /// Bytes of a pixel that is scaled.
 const SAMPLES: usize = 4;
 /// How well an encoder of GIF may look for colours: 1 is best, 30 fastest.
@@ -42,7 +44,7 @@ impl Budget {
     }
 
     /// Bytes for a decoder, until the deadline.
-    pub fn source<'a>(&self, bytes: &'a [u8]) -> BufReader<Timed<'a>> {
+    pub fn source<'a>(&self, bytes: &'a [u8]) -> BufReader<Timed<Cursor<&'a [u8]>>> {
         BufReader::new(Timed { source: Cursor::new(bytes), deadline: self.deadline })
     }
 
@@ -72,6 +74,18 @@ pub(super) fn preview(
         _ => target,
     };
     finish(picture, target, header.orientation, Some(header.format))
+}
+
+/// The same of a PNG that is read as its rows come, so that the whole file is never in memory. `None` if that can't be.
+pub(super) fn preview_of_rows(
+    source: impl Read + Seek,
+    header: &Header,
+    bounds: Bounds,
+    budget: Budget,
+) -> Option<Result<Rendered, Refusal>> {
+    let target = stored(bounds.fit(header.shown()), header.orientation);
+    let picture = rows(source, header, target, budget).transpose()?;
+    Some(picture.and_then(|picture| finish(picture, target, header.orientation, Some(header.format))))
 }
 
 /// A preview of a frame that is decoded already, as JPEG.
@@ -149,10 +163,7 @@ fn decode(bytes: &[u8], header: &Header, target: (u32, u32), budget: Budget) -> 
             }
         }
         Format::Png => {
-            let factor = shrink::factor(size, target);
-            let shrunk =
-                (factor > 1).then(|| png::shrink(budget.source(bytes), header, factor, budget.memory()));
-            if let Some(shrunk) = shrunk.transpose().map_err(|error| budget.refusal(&error))?.flatten() {
+            if let Some(shrunk) = rows(Cursor::new(bytes), header, target, budget)? {
                 return Ok(shrunk);
             }
         }
@@ -169,6 +180,24 @@ fn decode(bytes: &[u8], header: &Header, target: (u32, u32), budget: Budget) -> 
     // The first picture of a TIFF may be the thumbnail of the one that was measured.
     let same = (shrunk.image.width(), shrunk.image.height()) == size || header.format == Format::Tiff;
     if same { Ok(shrunk) } else { Err(Refusal::Undecodable) }
+}
+
+/// The rows of a PNG that is much larger than `target`, shrunk as they come.
+fn rows(
+    source: impl Read + Seek,
+    header: &Header,
+    target: (u32, u32),
+    budget: Budget,
+) -> Result<Option<Shrunk>, Refusal> {
+    let factor = shrink::factor((header.width, header.height), target);
+    if header.format != Format::Png || factor == 1 {
+        return Ok(None);
+    }
+    if header.pixels() > budget.pixels {
+        return Err(Refusal::TooManyPixels);
+    }
+    let source = BufReader::with_capacity(READ_BYTES, Timed { source, deadline: budget.deadline });
+    png::shrink(source, header, factor, budget.memory()).map_err(|error| budget.refusal(&error))
 }
 
 /// A GIF whose logical screen has no side gets the one of its header: browsers show it.
@@ -333,12 +362,12 @@ fn image_format(format: Format) -> ImageFormat {
 }
 
 /// Bytes that can't be read any more after the deadline: what ends a decoder that takes too long.
-pub(super) struct Timed<'a> {
-    source: Cursor<&'a [u8]>,
+pub(super) struct Timed<S> {
+    source: S,
     deadline: Instant,
 }
 
-impl Read for Timed<'_> {
+impl<S: Read> Read for Timed<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if Instant::now() >= self.deadline {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the preview takes too long"));
@@ -347,7 +376,7 @@ impl Read for Timed<'_> {
     }
 }
 
-impl Seek for Timed<'_> {
+impl<S: Seek> Seek for Timed<S> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.source.seek(to)
     }
