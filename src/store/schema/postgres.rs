@@ -20,6 +20,7 @@ const UPGRADES: [&str; CURRENT as usize] = [
     include_str!("../../../sql/upgrade-6.sql"),
     include_str!("../../../sql/upgrade-7.sql"),
     include_str!("../../../sql/upgrade-8.sql"),
+    include_str!("../../../sql/upgrade-9.sql"),
 ];
 const DROP: &str = include_str!("../../../sql/drop-schema.sql");
 
@@ -83,6 +84,8 @@ impl Schema {
             "secrets",
             "blocks",
             "epochs",
+            "stream_holder",
+            "prompts",
         ] {
             if self.has(table)? {
                 let text = format!(
