@@ -12,6 +12,7 @@ use super::directory::{failure, removal};
 use super::files::StoredFile;
 use super::lost;
 use super::upload::Sealed;
+use super::walk::refuse_removed;
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::model::UploadFile;
@@ -232,6 +233,7 @@ impl Walk {
 }
 
 fn listed(entry: &fs::DirEntry) -> io::Result<ListedUpload> {
+    refuse_removed(entry)?;
     let metadata = entry.metadata()?;
     let file = entry.file_name().to_str().and_then(|name| name.parse::<UploadFile>().ok());
     let path = entry.path();
@@ -297,7 +299,7 @@ mod tests {
         bench.files.put(bench.sealed("four"), &file).unwrap();
         let top = bench.scratch.join(".uploads");
         fs::create_dir_all(top.join("zz")).unwrap();
-        for name in ["odd", "zz/odd", "zz/aaaaaaaaaaaaaaaaaaaaaaaa"] {
+        for name in ["odd", "zz/odd", "zz/aaaaaaaaaaaaaaaaaaaaaaaa", "zz/.nfs00000000000000010000002a"] {
             fs::write(top.join(name), "").unwrap();
         }
         let mut found: Vec<String> = bench
