@@ -64,7 +64,16 @@ pub(super) fn lock_root(config: &Config) -> Result<RootLock> {
         }
         Err(error) => return Err(error),
     }
-    RootLock::take(identity.root())
+    match sharing_node(config) {
+        Some(node) => RootLock::share(identity.root(), &node),
+        None => RootLock::take(identity.root()),
+    }
+}
+
+/// The name of this node, if others share the storage root.
+fn sharing_node(config: &Config) -> Option<String> {
+    let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    config.storage.shared.then(host)
 }
 
 /// Media and uploads, which share files and a database, ready but for [`Library::open`] and [`UploadService::open`].
@@ -80,19 +89,20 @@ pub(super) struct Opened {
 
 /// Opens files and metadata. With the lock of the root they are a server's.
 pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> {
-    let Storage { root, sync } = &config.storage;
-    let incoming = Uploads::open(root, *sync)?;
+    let Storage { root, sync, shared } = &config.storage;
+    let incoming = Uploads::open_as(sharing_node(config).as_deref(), root, *sync)?;
     let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs } = tables(config)?;
     let tickets = TicketService::new(Arc::clone(&secrets), epochs, Arc::new(SystemClock));
     let stores = Stores {
         table,
         secrets,
         blocks,
-        files: Box::new(UploadDirectory::open(root, *sync)?),
+        files: Box::new(UploadDirectory::open(root, *sync)?.shared(*shared)),
         incoming: incoming.clone(),
     };
     let uploads = UploadService::new(stores, Arc::new(SystemClock), config.uploads.clone());
-    let (files, clock) = (Box::new(Directory::open(root, *sync)?), Arc::new(SystemClock));
+    let files = Box::new(Directory::open(root, *sync)?.shared(*shared));
+    let clock = Arc::new(SystemClock);
     let (media, previews) = (config.media, config.previews.clone());
     let site = (identity(config), lock);
     let library = Library::new(incoming, files, metadata, site, clock, media, previews);

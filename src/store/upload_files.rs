@@ -71,6 +71,8 @@ pub struct UploadDirectory {
     root: Arc<Dir>,
     /// Whether files and directories are brought to the disk before they count.
     sync: bool,
+    /// Whether other nodes make directories here, too.
+    shared: bool,
     /// Whether every directory is known to be on the disk.
     settled: Mutex<bool>,
 }
@@ -79,7 +81,13 @@ impl UploadDirectory {
     /// The uploads below `root`, which must be there. Without `sync`, a crash of the machine may lose what was stored.
     pub fn open(root: &Path, sync: bool) -> Result<Self> {
         let root = Arc::new(Dir::open(root).map_err(failure)?);
-        Ok(Self { root, sync, settled: Mutex::new(false) })
+        Ok(Self { root, sync, shared: false, settled: Mutex::new(false) })
+    }
+
+    /// The same where other nodes share the root, as [`Directory::shared`](super::Directory::shared).
+    #[must_use]
+    pub fn shared(self, shared: bool) -> Self {
+        Self { shared, ..self }
     }
 
     /// The directory of this file. The lock is held until new ones are on the disk, so that no one else relies on them
@@ -94,7 +102,7 @@ impl UploadDirectory {
             top.sync().map_err(failure)?;
             self.root.sync().map_err(failure)?;
         }
-        *settled = true;
+        *settled = !self.shared;
         opened(&top, file.folder())
     }
 
