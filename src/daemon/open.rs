@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use super::housekeeper::Claims;
 use crate::clock::SystemClock;
 use crate::config::{Config, Database, Storage};
 use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::media::Library;
 use crate::store::{
-    BlockTable, CURRENT, Console, DatabaseState, Directory, Engine, EpochTable, FileTable, Identity,
+    BlockTable, CURRENT, ChoreTable, Console, DatabaseState, Directory, Engine, EpochTable, FileTable, Identity,
     Metadata, Postgres, RootLock, SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory, UploadTable,
     Uploads, UserData, verify,
 };
@@ -85,13 +86,16 @@ pub(super) struct Opened {
     pub files: Arc<dyn FileTable>,
     /// The rows that name users.
     pub users: Arc<dyn UserData>,
+    /// The claims of this node to chores.
+    pub claims: Claims,
 }
 
 /// Opens files and metadata. With the lock of the root they are a server's.
 pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> {
     let Storage { root, sync, shared } = &config.storage;
     let incoming = Uploads::open_as(sharing_node(config).as_deref(), root, *sync)?;
-    let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs } = tables(config)?;
+    let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs, chores } =
+        tables(config)?;
     let tickets = TicketService::new(Arc::clone(&secrets), epochs, Arc::new(SystemClock));
     let stores = Stores {
         table,
@@ -106,7 +110,8 @@ pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> 
     let (media, previews) = (config.media, config.previews.clone());
     let site = (identity(config), lock);
     let library = Library::new(incoming, files, metadata, site, clock, media, previews);
-    Ok(Opened { library, uploads, tickets, files: rows, users })
+    let claims = Claims::new(sharing_node(config), chores);
+    Ok(Opened { library, uploads, tickets, files: rows, users, claims })
 }
 
 /// The same database, as each layer knows it.
@@ -118,6 +123,7 @@ pub(super) struct Tables {
     pub files: Arc<dyn FileTable>,
     pub users: Arc<dyn UserData>,
     pub epochs: Arc<dyn EpochTable>,
+    pub chores: Arc<dyn ChoreTable>,
 }
 
 impl Tables {
@@ -130,7 +136,8 @@ impl Tables {
             blocks: Arc::clone(&store) as _,
             files: Arc::clone(&store) as _,
             users: Arc::clone(&store) as _,
-            epochs: store,
+            epochs: Arc::clone(&store) as _,
+            chores: store,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! database. `operations` writes each of these operations once, over an [`Engine`]: `postgres` or `sqlite`.
 
 mod block_table;
+mod chore_table;
 mod columns;
 #[cfg(test)]
 mod conformance;
@@ -44,6 +45,7 @@ mod value;
 mod walk;
 
 pub use self::block_table::{Block, BlockTable};
+pub use self::chore_table::ChoreTable;
 pub use self::console::{Console, EmptiedUpload, Import, NamedSums, StoredRow, UsageSum};
 pub use self::directory::{Directory, storage_error};
 pub use self::engine::{Change, Engine, Session, WriteError};

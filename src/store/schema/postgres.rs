@@ -86,6 +86,7 @@ impl Schema {
             "epochs",
             "stream_holder",
             "prompts",
+            "chores",
         ] {
             if self.has(table)? {
                 let text = format!(
