@@ -78,13 +78,14 @@ impl Files for Directory {
         Ok(Published::Done)
     }
 
-    fn get(&self, channel: &Channel, id: &MediaId) -> Result<Option<StoredFile>> {
+    fn get(&self, channel: &Channel, id: &MediaId, _size: u64) -> Result<Option<StoredFile>> {
         let opened = self.root.open_regular_in(channel.as_str(), id.as_str()).map_err(failure)?;
-        Ok(opened.map(|(file, size)| StoredFile { file, size }))
+        Ok(opened.map(|(file, size)| StoredFile::local(file, size)))
     }
 
     fn head(&self, channel: &Channel, id: &MediaId) -> Result<Option<u64>> {
-        Ok(self.get(channel, id)?.map(|file| file.size))
+        let opened = self.root.open_regular_in(channel.as_str(), id.as_str()).map_err(failure)?;
+        Ok(opened.map(|(_, size)| size))
     }
 
     fn remove(&self, channel: &Channel, id: &MediaId) -> Result<bool> {

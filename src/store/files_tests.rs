@@ -47,7 +47,7 @@ fn id(text: &str) -> MediaId {
 
 fn read(stored: Option<StoredFile>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    stored.unwrap().file.read_to_end(&mut bytes).unwrap();
+    stored.unwrap().into_file().read_to_end(&mut bytes).unwrap();
     bytes
 }
 
@@ -77,8 +77,8 @@ fn an_upload_is_counted_hashed_and_published_whatever_its_threshold() {
         assert_eq!(sealed.head(), &body[..limits::SNIFF_BYTES]);
         let id = MediaId::random();
         assert!(matches!(bench.files.put(sealed, &channel(), &id), Ok(Published::Done)));
-        let stored = bench.files.get(&channel(), &id).unwrap().unwrap();
-        assert_eq!(stored.size, 10_000);
+        let stored = bench.files.get(&channel(), &id, 0).unwrap().unwrap();
+        assert_eq!(stored.size(), 10_000);
         assert_eq!(read(Some(stored)), body);
     }
     assert_eq!(bench.names(), ["room@example.org"]);
@@ -138,8 +138,8 @@ fn a_taken_id_is_told_and_nothing_replaced() {
     assert!(matches!(publish(bench.sealed(b"first"), "a"), Published::Done));
     let Published::Taken(second) = publish(bench.sealed(b"second"), "a") else { panic!("replaced") };
     assert!(matches!(publish(second, "b"), Published::Done));
-    assert_eq!(read(bench.files.get(&channel(), &id("a")).unwrap()), b"first");
-    assert_eq!(read(bench.files.get(&channel(), &id("b")).unwrap()), b"second");
+    assert_eq!(read(bench.files.get(&channel(), &id("a"), 0).unwrap()), b"first");
+    assert_eq!(read(bench.files.get(&channel(), &id("b"), 0).unwrap()), b"second");
     assert_eq!(bench.names().len(), 1);
 }
 
@@ -149,7 +149,7 @@ fn what_is_no_directory_is_no_channel() {
     fs::write(bench.root.join(channel().as_str()), "a file").unwrap();
     assert!(bench.files.put(bench.sealed(b"bytes"), &channel(), &id("a")).is_err());
     assert_eq!(bench.names(), ["room@example.org"]);
-    assert!(bench.files.get(&channel(), &id("a")).unwrap().is_none());
+    assert!(bench.files.get(&channel(), &id("a"), 0).unwrap().is_none());
     assert!(!bench.files.remove(&channel(), &id("a")).unwrap());
 }
 
@@ -160,7 +160,7 @@ fn files_are_removed_once() {
     bench.files.put(bench.sealed(b"bytes"), &channel(), &id("a")).unwrap();
     assert!(bench.files.remove(&channel(), &id("a")).unwrap());
     assert!(!bench.files.remove(&channel(), &id("a")).unwrap());
-    assert!(bench.files.get(&channel(), &id("a")).unwrap().is_none());
+    assert!(bench.files.get(&channel(), &id("a"), 0).unwrap().is_none());
 }
 
 #[test]

@@ -51,7 +51,9 @@ pub use self::directory::{Directory, storage_error};
 pub use self::engine::{Change, Engine, Session, WriteError};
 pub use self::epochs::EpochTable;
 pub use self::file_table::{FileFilter, FilePlace, FileRow, FileSum, FileTable};
-pub use self::files::{FileList, Files, Listed, Published, StoredFile};
+pub use self::files::{
+    BlockSource, FetchError, FileList, Files, Listed, Part, Published, StoredFile, WholeFile,
+};
 pub use self::hash::Algorithm;
 pub use self::identity::{DatabaseState, Identity, Match, StoreId};
 pub use self::lock::RootLock;

@@ -2,7 +2,7 @@
 //! none can replace or remove the file of another. Any thread may call.
 
 use std::collections::HashSet;
-use std::fs::{self, ReadDir};
+use std::fs::{self, File, ReadDir};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,8 +27,9 @@ pub trait UploadFiles: Send + Sync {
     /// is no file of that name.
     fn put(&self, sealed: Sealed, file: &UploadFile) -> Result<()>;
 
-    /// Opens a file, so that any range of it can be read; `None` if there is none of that name.
-    fn get(&self, file: &UploadFile) -> Result<Option<StoredFile>>;
+    /// Opens a file, so that any range of it can be read; `None` if it is known that there is none of that name. `size` is
+    /// as for [`Files::get`](super::Files::get).
+    fn get(&self, file: &UploadFile, size: u64) -> Result<Option<StoredFile>>;
 
     /// The size of a file in bytes; `None` if there is none of that name.
     fn head(&self, file: &UploadFile) -> Result<Option<u64>>;
@@ -106,6 +107,11 @@ impl UploadDirectory {
         opened(&top, file.folder())
     }
 
+    fn open_file(&self, file: &UploadFile) -> Result<Option<(File, u64)>> {
+        let Some(top) = self.root.open_dir(UPLOADS).map_err(failure)? else { return Ok(None) };
+        top.open_regular_in(file.folder(), file.as_str()).map_err(failure)
+    }
+
     /// The directory of this file, if it was made.
     fn folder(&self, file: &UploadFile) -> Result<Option<Dir>> {
         match self.root.open_dir(UPLOADS).map_err(failure)? {
@@ -146,14 +152,12 @@ impl UploadFiles for UploadDirectory {
         Ok(())
     }
 
-    fn get(&self, file: &UploadFile) -> Result<Option<StoredFile>> {
-        let Some(top) = self.root.open_dir(UPLOADS).map_err(failure)? else { return Ok(None) };
-        let opened = top.open_regular_in(file.folder(), file.as_str()).map_err(failure)?;
-        Ok(opened.map(|(file, size)| StoredFile { file, size }))
+    fn get(&self, file: &UploadFile, _size: u64) -> Result<Option<StoredFile>> {
+        Ok(self.open_file(file)?.map(|(file, size)| StoredFile::local(file, size)))
     }
 
     fn head(&self, file: &UploadFile) -> Result<Option<u64>> {
-        Ok(self.get(file)?.map(|file| file.size))
+        Ok(self.open_file(file)?.map(|(_, size)| size))
     }
 
     fn remove(&self, file: &UploadFile) -> Result<bool> {
@@ -287,7 +291,7 @@ mod tests {
     fn a_file_is_stored_opened_and_removed() {
         let bench = Bench::new();
         let file = UploadFile::random();
-        assert!(bench.files.get(&file).unwrap().is_none() && !bench.files.remove(&file).unwrap());
+        assert!(bench.files.get(&file, 4).unwrap().is_none() && !bench.files.remove(&file).unwrap());
         assert_eq!(bench.files.list().unwrap().count(), 0);
         bench.files.put(bench.sealed("four"), &file).unwrap();
         assert_eq!(bench.files.head(&file).unwrap(), Some(4));
