@@ -25,7 +25,8 @@ pub use check::{CheckExtent, check};
 pub use commands::{configuration_rows, drop_schema, fsck, setup_schema, tell_moving, upgrade_schema};
 
 pub use data::{
-    Doing, FileQuery, OutputForm, UsageOf, delete, export, import, list, purge, revoke_tickets, usage,
+    Doing, FileQuery, OutputForm, UsageOf, delete, export, import, list, move_storage, purge, revoke_tickets,
+    usage,
 };
 
 use housekeeper::Housekeeper;
