@@ -173,7 +173,7 @@ fn check_database(config: &Config, report: &mut Report<'_>, local: bool) {
     let state = match database {
         Database::Postgres(settings) => Schema::connect(settings).and_then(|mut schema| {
             advice = schema.encoding_advice()?;
-            open::database_state(config)
+            open::look(config).map(|(state, _)| state)
         }),
         Database::Sqlite(path) => SqliteSchema::new(path).peek(),
     };

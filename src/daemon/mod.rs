@@ -98,9 +98,11 @@ fn run(start: Start<'_>) -> Result<()> {
     let (sender, events) = mpsc::channel();
     catch_signals(sender.clone())?;
     // Before anything is touched: another server may use the same storage.
-    let lock = open::lock_root(config)?;
+    let (lock, tables) = open::lock_root(config)?;
     commands::upgrade_embedded(config, &lock)?;
-    let open::Opened { library, uploads, tickets, files, claims, .. } = open::stores(config, Some(lock))?;
+    let tables = tables.map_or_else(|| open::tables(config), Ok)?;
+    let opened = open::stores(config, Some(lock), tables)?;
+    let open::Opened { library, uploads, tickets, files, claims, .. } = opened;
     let (library, uploads, tickets) = (Arc::new(library), Arc::new(uploads), Arc::new(tickets));
     library.set_housekeeping(config.housekeeping);
     library.log_missing_programs();

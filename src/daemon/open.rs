@@ -21,11 +21,15 @@ pub(super) fn identity(config: &Config) -> Identity {
     Identity::new(&config.storage.root, config.database.to_string())
 }
 
-/// What the database tells about the store that it belongs to. A missing SQLite file tells nothing, and is not made.
-pub(super) fn database_state(config: &Config) -> Result<DatabaseState> {
+/// What the database tells about the store that it belongs to. A missing SQLite file tells nothing, and is not made. Gives
+/// the tables of PostgreSQL, too, so that nobody has to connect again.
+pub(super) fn look(config: &Config) -> Result<(DatabaseState, Option<Tables>)> {
     match &config.database {
-        Database::Postgres(settings) => Store::new(Postgres::new(settings)?).store_state(),
-        Database::Sqlite(path) => SqliteSchema::new(path).state(),
+        Database::Postgres(settings) => {
+            let tables = Tables::of(Postgres::new(settings)?);
+            Ok((tables.metadata.store_state()?, Some(tables)))
+        }
+        Database::Sqlite(path) => Ok((SqliteSchema::new(path).state()?, None)),
     }
 }
 
@@ -40,12 +44,20 @@ pub(super) fn verify_identity(config: &Config, state: &DatabaseState) -> Result<
     identity.verify(state)
 }
 
+/// The tables of the configured database, if [`verify_identity`] has nothing against it.
+pub(super) fn verified_tables(config: &Config) -> Result<Tables> {
+    let (state, opened) = look(config)?;
+    verify_identity(config, &state)?;
+    opened.map_or_else(|| tables(config), Ok)
+}
+
 /// The lock of the storage root, for a server that starts. Before it is taken, the root is compared with the database if
-/// that can be reached; a missing root is made for a new site.
-pub(super) fn lock_root(config: &Config) -> Result<RootLock> {
+/// that can be reached; a missing root is made for a new site. Gives the tables of PostgreSQL, too, if it was reached.
+pub(super) fn lock_root(config: &Config) -> Result<(RootLock, Option<Tables>)> {
     let identity = identity(config);
-    match database_state(config) {
-        Ok(state) => {
+    let mut opened = None;
+    match look(config) {
+        Ok((state, tables)) => {
             match &config.database {
                 // It is made or upgraded under the lock.
                 Database::Sqlite(path) if state.version < Some(CURRENT) => {
@@ -54,6 +66,7 @@ pub(super) fn lock_root(config: &Config) -> Result<RootLock> {
                 _ => verify_identity(config, &state)?,
             }
             identity.make_root(&state)?;
+            opened = tables;
         }
         Err(error) if error.kind() == Kind::Unavailable && config.storage.root.exists() => {}
         Err(error) if error.kind() == Kind::Unavailable => {
@@ -65,10 +78,11 @@ pub(super) fn lock_root(config: &Config) -> Result<RootLock> {
         }
         Err(error) => return Err(error),
     }
-    match sharing_node(config) {
-        Some(node) => RootLock::share(identity.root(), &node),
-        None => RootLock::take(identity.root()),
-    }
+    let lock = match sharing_node(config) {
+        Some(node) => RootLock::share(identity.root(), &node)?,
+        None => RootLock::take(identity.root())?,
+    };
+    Ok((lock, opened))
 }
 
 /// The name of this node, if others share the storage root.
@@ -90,12 +104,11 @@ pub(super) struct Opened {
     pub claims: Claims,
 }
 
-/// Opens files and metadata. With the lock of the root they are a server's.
-pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> {
+/// Opens the files that belong to these tables. With the lock of the root they are a server's.
+pub(super) fn stores(config: &Config, lock: Option<RootLock>, tables: Tables) -> Result<Opened> {
     let Storage { root, sync, shared } = &config.storage;
     let incoming = Uploads::open_as(sharing_node(config).as_deref(), root, *sync)?;
-    let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs, chores } =
-        tables(config)?;
+    let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs, chores } = tables;
     let tickets = TicketService::new(Arc::clone(&secrets), epochs, Arc::new(SystemClock));
     let stores = Stores {
         table,

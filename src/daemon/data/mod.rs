@@ -55,8 +55,8 @@ struct Stored {
 impl Stored {
     /// Files and rows, if they belong together. As nothing is served, no lock is taken.
     fn open(config: &Config) -> Result<Self> {
-        open::verify_identity(config, &open::database_state(config)?)?;
-        let open::Opened { library, uploads, files, users, .. } = open::stores(config, None)?;
+        let tables = open::verified_tables(config)?;
+        let open::Opened { library, uploads, files, users, .. } = open::stores(config, None, tables)?;
         library.open()?;
         uploads.open();
         Ok(Self { library: Arc::new(library), uploads: Arc::new(uploads), files, users })
