@@ -53,7 +53,11 @@ fn valid_command_lines() {
         ),
         ("tickets revoke --all", None, Command::RevokeTickets { user: None, form: OutputForm::Text }),
         ("move-storage", None, Command::MoveStorage { doing: Doing::Trial, form: OutputForm::Text }),
-        ("--yes move-storage --json", None, Command::MoveStorage { doing: Doing::Really, form: OutputForm::Json }),
+        (
+            "--yes move-storage --json",
+            None,
+            Command::MoveStorage { doing: Doing::Really, form: OutputForm::Json },
+        ),
         (
             "tickets --user a@b revoke --json",
             None,
@@ -153,7 +157,8 @@ fn invalid_command_lines_about_what_is_stored() {
         ("import a --yes", "--yes belongs to drop-schema, delete, purge or move-storage".to_owned()),
         (
             "check --json",
-            "--json belongs to tickets, usage, list, delete, purge, export, import or move-storage".to_owned(),
+            "--json belongs to tickets, usage, list, delete, purge, export, import or move-storage"
+                .to_owned(),
         ),
     ];
     for (line, expected) in table {

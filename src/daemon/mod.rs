@@ -99,6 +99,7 @@ fn run(start: Start<'_>) -> Result<()> {
     catch_signals(sender.clone())?;
     // Before anything is touched: another server may use the same storage.
     let (lock, tables) = open::lock_root(config)?;
+    let old = open::lock_old(config)?;
     commands::upgrade_embedded(config, &lock)?;
     let tables = tables.map_or_else(|| open::tables(config), Ok)?;
     let opened = open::stores(config, Some(lock), tables)?;
@@ -146,6 +147,9 @@ fn run(start: Start<'_>) -> Result<()> {
     server.stop(limits::SHUTDOWN_TIME);
     xmpp.stop();
     web.library().sign_off();
+    if let Some(old) = old {
+        old.sign_off();
+    }
     info!("stopped");
     end
 }

@@ -174,8 +174,12 @@ fn write(file: &File, text: &str) -> io::Result<()> {
 
 /// The nodes that share this root now, each with its process.
 fn serving(root: &Path) -> Vec<String> {
-    let mut nodes: Vec<String> =
-        fs::read_dir(root.join(NODES)).into_iter().flatten().flatten().filter_map(|entry| alive(&entry)).collect();
+    let mut nodes: Vec<String> = fs::read_dir(root.join(NODES))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| alive(&entry))
+        .collect();
     nodes.sort();
     nodes
 }
@@ -242,7 +246,9 @@ fn in_use(root: &Path, file: &File) -> Error {
     let root = root.display();
     let text = if nodes.is_empty() {
         let holder = signed(&text).unwrap_or("another process");
-        format!("the storage {root} is in use by {holder}: one server at a time serves it; stop that one first")
+        format!(
+            "the storage {root} is in use by {holder}: one server at a time serves it; stop that one first"
+        )
     } else {
         format!(
             "the storage {root} is in use by {}: this command or server needs the storage for itself, so stop all nodes first; \
@@ -381,10 +387,8 @@ mod tests {
         assert!(text.contains(&signature()) && text.contains("media.storage.shared"), "{text}");
         single.sign_off();
         drop(single);
-        let (one, other) = (
-            RootLock::share(scratch.path(), "a").unwrap(),
-            RootLock::share(scratch.path(), "b").unwrap(),
-        );
+        let (one, other) =
+            (RootLock::share(scratch.path(), "a").unwrap(), RootLock::share(scratch.path(), "b").unwrap());
         let text = refused(RootLock::take(scratch.path()));
         let holders = format!("node a ({0}), node b ({0})", signature());
         assert!(text.contains(&holders) && text.contains("stop all nodes"), "{text}");

@@ -89,9 +89,7 @@ impl Depot {
     /// Every file of both kinds.
     pub(super) fn list(&self) -> Result<impl Iterator<Item = Result<DepotEntry>> + use<>> {
         let of_media = |listed| match listed {
-            Listed::File { channel, id, size, .. } => {
-                DepotEntry::File(DepotName::Media((channel, id)), size)
-            }
+            Listed::File { channel, id, size, .. } => DepotEntry::File(DepotName::Media((channel, id)), size),
             Listed::Foreign(path) => DepotEntry::Foreign(path),
         };
         let of_upload = |listed| match listed {

@@ -166,7 +166,9 @@ impl Mover {
     fn copy(&self, state: &State<'_>, name: &DepotName, content: &FileContent) -> Result<Copied> {
         if let Some(size) = self.to.size(name)? {
             let is_known = state.is_copied(name);
-            if size == content.size && (is_known || hash(content).is_some() && self.is_right(name, content)?) {
+            if size == content.size
+                && (is_known || hash(content).is_some() && self.is_right(name, content)?)
+            {
                 return Ok(Copied::Before);
             }
             // Another program left it there, or no row tells whether it is right.
@@ -198,7 +200,8 @@ impl Mover {
         }
         // What no row vouches for is read again.
         if hash(content).is_none() && !self.is_right(name, &read)? {
-            let text = format!("{name} is not in the new place as it was stored there; it stays in the old one");
+            let text =
+                format!("{name} is not in the new place as it was stored there; it stays in the old one");
             return Err(Error::new(Kind::Corrupt, text));
         }
         Ok(Copied::Now)
@@ -215,7 +218,12 @@ impl Mover {
             Ok(())
         });
         match read {
-            Ok(()) => Ok(is_content(content, size, &hexadecimal(&sha1.finalize()), &hexadecimal(&sha256.finalize()))),
+            Ok(()) => Ok(is_content(
+                content,
+                size,
+                &hexadecimal(&sha1.finalize()),
+                &hexadecimal(&sha256.finalize()),
+            )),
             Err(ReadError::Source(_)) => Ok(false),
             Err(ReadError::Other(error)) => Err(error),
         }
@@ -251,7 +259,8 @@ fn each_part(
 /// The strongest hash that the row of a file has, with the number of its letters. Rows of the original server may have
 /// something else in the place of a hash.
 fn hash(content: &FileContent) -> Option<&str> {
-    let is_hash = |text: &&str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_hash =
+        |text: &&str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let sha256 = content.sha256.as_deref().filter(|text| is_hash(text, SHA256));
     sha256.or(content.sha1.as_deref().filter(|text| is_hash(text, SHA1)))
 }
@@ -312,7 +321,9 @@ impl fmt::Display for Stay {
         match self {
             Self::Unnamed => f.write_str("no row names it"),
             Self::Foreign => f.write_str("no row can name it"),
-            Self::Different => f.write_str("it is not what its row says, by its size or hash; restore it from a backup"),
+            Self::Different => {
+                f.write_str("it is not what its row says, by its size or hash; restore it from a backup")
+            }
             Self::Unreadable(cause) => write!(f, "it can't be read: {cause}"),
         }
     }

@@ -198,7 +198,10 @@ fn a_move_that_was_ended_goes_on_where_it_was() {
         bench.write("new", "a@b/damaged", "Bytes");
         bench.write("new", "a@b/cut", "byt");
         let (counts, told) = bench.run();
-        assert_eq!((counts, told), (MoveCounts { moved: 3, bytes: 15, there: 1, unnamed: 0, wrong: 0 }, vec![]));
+        assert_eq!(
+            (counts, told),
+            (MoveCounts { moved: 3, bytes: 15, there: 1, unnamed: 0, wrong: 0 }, vec![])
+        );
         let all = ["a@b/copied", "a@b/cut", "a@b/damaged", "a@b/other"].map(|name| (name, "bytes"));
         assert_eq!((bench.files("old"), bench.files("new")), (vec![], named(&all)));
     }

@@ -62,6 +62,8 @@ pub struct Storage {
     pub sync: bool,
     /// `media.storage.shared`
     pub shared: bool,
+    /// `media.storage.from`
+    pub from: Option<PathBuf>,
 }
 
 /// What is logged, and where.
@@ -376,10 +378,15 @@ fn previews(values: &Values<'_>, threads: usize) -> Result<media::PreviewSetting
 }
 
 fn storage(values: &Values<'_>) -> Result<Storage> {
+    let (root, from) = (values.need(&s::MEDIA_STORAGE_ROOT)?, values.get(&s::MEDIA_STORAGE_FROM)?);
+    if from.as_ref() == Some(&root) {
+        return Err(values.wrong(s::MEDIA_STORAGE_FROM.key, "the same as media.storage.root"));
+    }
     Ok(Storage {
-        root: values.need(&s::MEDIA_STORAGE_ROOT)?,
+        root,
         sync: values.need(&s::MEDIA_STORAGE_SYNC)?,
         shared: values.need(&s::MEDIA_STORAGE_SHARED)?,
+        from,
     })
 }
 

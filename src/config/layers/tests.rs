@@ -92,7 +92,7 @@ fn defaults() {
     let decoding = preview::Decoding::Child(preview::own_program());
     let studio = preview::Settings { decoding, ..preview::Settings::default() };
     assert_eq!(format!("{:?}", previews.studio), format!("{studio:?}"));
-    assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: true, shared: false });
+    assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: true, shared: false, from: None });
     assert_eq!(config.database, Database::Sqlite("/srv/media/metadata.sqlite".into()));
     assert_eq!(config.logging, Logging { file: None, level: log::LevelFilter::Info });
     assert!(!format!("{config:?}").contains("hunter2"));
@@ -112,7 +112,7 @@ fn every_setting_reaches_its_layer() {
          xmpp.pending.per.user.max=10\n\
          xmpp.pending.per.address.max=11\nxmpp.pending.max=12\nxmpp.lookups.per.address.max=22\n\
          xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\nmedia.storage.shared=true\n\
-         media.sizelimit=13\nmedia.todisk.threshold=14K\nmedia.quota.channel=24\n\
+         media.storage.from=/srv/old\nmedia.sizelimit=13\nmedia.todisk.threshold=14K\nmedia.quota.channel=24\n\
          media.quota.user=25\nhousekeeping.interval=27\nhousekeeping.orphan.age=28m\n\
          housekeeping.lost.keep=29d\n\
          upload.enabled=on\nupload.sizelimit=27\nupload.allow=a.b *.c.d\n\
@@ -205,7 +205,8 @@ fn every_setting_reaches_its_layer() {
     assert!(matches!(decoding, preview::Decoding::Child(_)), "{decoding:?}");
     assert_eq!((*max_pixels, *max_bytes, *time), (16, 17, Duration::from_secs(19)));
     assert_eq!((ffmpeg, ffprobe), (&PathBuf::from("/f"), &PathBuf::from("/p")));
-    assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: false, shared: true });
+    let from = Some("/srv/old".into());
+    assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: false, shared: true, from });
     let Database::Postgres(database) = &config.database else { panic!("PostgreSQL") };
     assert_eq!((database.database.as_deref(), database.pool_size), (Some("m"), 15));
     assert_eq!(config.logging, Logging { file: Some("/l".into()), level: log::LevelFilter::Trace });
@@ -342,6 +343,10 @@ fn files_are_kept_for_ever_where_the_time_is_0_unless_they_are_to_vanish() {
 fn nodes_share_a_storage_beside_postgresql_only() {
     let shared = |url: &str| read(&format!("media.storage.shared=true\n{url}"));
     assert!(shared("jdbc.db.url=jdbc:postgresql:m").unwrap().storage.shared);
+    assert_eq!(
+        refused("media.storage.from=/srv/media"),
+        "f:10: media.storage.from: the same as media.storage.root"
+    );
     for embedded in ["", "jdbc.db.url=jdbc:sqlite:/m"] {
         let text = shared(embedded).unwrap_err().to_string();
         assert!(text.starts_with("f:10: media.storage.shared: ") && text.contains("PostgreSQL"), "{text}");

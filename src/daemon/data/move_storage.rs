@@ -39,8 +39,7 @@ struct StaysJson<'a> {
 /// # Errors
 /// When a file stays that a row names, or when it can't go on; it may be run again.
 pub fn move_storage(config: &Config, doing: Doing, form: OutputForm, out: &mut dyn Write) -> Result<()> {
-    open::verify_identity(config, &open::database_state(config)?)?;
-    let mover = open::mover(config)?;
+    let mover = open::mover(config, open::verified_tables(config)?)?;
     let mut output = Output::new(out, form);
     let counts = run(&mover, doing, &mut |news| tell(&mut output, &news))?;
     let MoveCounts { moved: files, bytes, there, unnamed, wrong } = counts;
@@ -90,7 +89,9 @@ fn told(doing: Doing, counts: MoveCounts) -> String {
         there => format!("; {} there before", counted(there, "other was", "others were")),
     };
     let next = match counts.unnamed {
-        0 if counts.wrong == 0 => "; remove media.storage.from from all configurations, and restart the servers",
+        0 if counts.wrong == 0 => {
+            "; remove media.storage.from from all configurations, and restart the servers"
+        }
         _ => "",
     };
     let unnamed = match counts.unnamed {

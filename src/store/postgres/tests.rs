@@ -314,9 +314,7 @@ fn uploads_to_one_channel_do_not_wait_for_one_another() {
 #[test]
 fn one_node_at_a_time_has_a_chore() {
     let bench = Bench::new();
-    let claim = |chore, node, seconds| {
-        bench.store.claim(chore, node, Duration::from_secs(seconds)).unwrap()
-    };
+    let claim = |chore, node, seconds| bench.store.claim(chore, node, Duration::from_secs(seconds)).unwrap();
     let pass = |seconds: u32| {
         let sql = format!("UPDATE chores SET begun = begun - INTERVAL '{seconds} seconds'");
         bench.client.lock().unwrap().batch_execute(&sql).unwrap();
