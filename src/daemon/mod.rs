@@ -100,6 +100,9 @@ fn run(start: Start<'_>) -> Result<()> {
     // Before anything is touched: another server may use the same storage.
     let (lock, tables) = open::lock_root(config)?;
     let old = open::lock_old(config)?;
+    if let Some(advice) = open::local_locks(&config.storage) {
+        warn!("{advice}");
+    }
     commands::upgrade_embedded(config, &lock)?;
     let tables = tables.map_or_else(|| open::tables(config), Ok)?;
     let opened = open::stores(config, Some(lock), tables)?;

@@ -14,6 +14,7 @@ use crate::store::{
     FileTable, Files, Identity, MOVER, Metadata, Moving, NearPlace, Postgres, RootLock, SecretTable, Sqlite,
     SqliteSchema, Store, UploadDirectory, UploadFiles, UploadTable, Uploads, UserData, verify,
 };
+use crate::sys::Mount;
 use crate::tickets::TicketService;
 use crate::transfer::{Depot, Leaving, Mover};
 use crate::uploads::{Stores, UploadService};
@@ -121,6 +122,16 @@ pub(super) fn lock_root(config: &Config) -> Result<(RootLock, Option<Tables>)> {
         Err(error) => return Err(error),
     }
     Ok((lock(config, identity.root())?, opened))
+}
+
+/// What the operator should know of a shared root on which locks are those of one machine alone.
+pub(super) fn local_locks(storage: &Storage) -> Option<String> {
+    let mount = Mount::of(&storage.root).filter(|_| storage.shared)?;
+    let option = mount.local_locks()?;
+    Some(format!(
+        "{} is mounted with {option}: nodes on other machines do not see its locks; mount it without that option",
+        storage.root.display()
+    ))
 }
 
 /// The lock of the directory that files move from: no server may run that does not know where they go.

@@ -164,15 +164,9 @@ impl Mover {
 
     /// Brings a file to the new place, unless it is there.
     fn copy(&self, state: &State<'_>, name: &DepotName, content: &FileContent) -> Result<Copied> {
-        if let Some(size) = self.to.size(name)? {
-            let is_known = state.is_copied(name);
-            if size == content.size
-                && (is_known || hash(content).is_some() && self.is_right(name, content)?)
-            {
-                return Ok(Copied::Before);
-            }
-            // Another program left it there, or no row tells whether it is right.
-            self.to.remove(name)?;
+        let there = self.to.size(name)?;
+        if there == Some(content.size) && (state.is_copied(name) || self.is_vouched_for(name, content)?) {
+            return Ok(Copied::Before);
         }
         let Some(file) = self.from.open(name)? else { return Ok(Copied::Gone) };
         let sealed = match self.read(&file) {
@@ -183,11 +177,24 @@ impl Mover {
         if !is_content(content, sealed.size(), sealed.digest(), sealed.sha256()) {
             return Ok(Copied::Stays(Stay::Different));
         }
-        self.put(sealed, name, content)
+        let read = FileContent { sha256: Some(sealed.sha256().to_owned()), ..content.clone() };
+        if there.is_some() {
+            if self.is_right(name, &read)? {
+                return Ok(Copied::Before);
+            }
+            // Another program left it there. Its bytes are worth nothing beside those that were just read.
+            self.to.remove(name)?;
+        }
+        self.put(sealed, name, content, &read)
     }
 
-    fn put(&self, sealed: Sealed, name: &DepotName, content: &FileContent) -> Result<Copied> {
-        let read = FileContent { sha256: Some(sealed.sha256().to_owned()), ..content.clone() };
+    fn put(
+        &self,
+        sealed: Sealed,
+        name: &DepotName,
+        content: &FileContent,
+        read: &FileContent,
+    ) -> Result<Copied> {
         match self.to.put(sealed, name)? {
             // Another command moves the same file.
             Published::Taken(_) => return Ok(Copied::Gone),
@@ -199,12 +206,17 @@ impl Mover {
             return Ok(Copied::Gone);
         }
         // What no row vouches for is read again.
-        if hash(content).is_none() && !self.is_right(name, &read)? {
-            let text =
-                format!("{name} is not in the new place as it was stored there; it stays in the old one");
+        if hash(content).is_none() && !self.is_right(name, read)? {
+            self.to.remove(name)?;
+            let text = format!("the new place does not give {name} back as it was stored");
             return Err(Error::new(Kind::Corrupt, text));
         }
         Ok(Copied::Now)
+    }
+
+    /// Whether the file in the new place is the one whose hash the row has.
+    fn is_vouched_for(&self, name: &DepotName, content: &FileContent) -> Result<bool> {
+        Ok(hash(content).is_some() && self.is_right(name, content)?)
     }
 
     /// Whether the file in the new place has this content, by its bytes.
