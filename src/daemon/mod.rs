@@ -5,6 +5,7 @@ mod check;
 mod commands;
 mod data;
 mod housekeeper;
+mod nodes;
 mod open;
 mod reload;
 mod sight;
@@ -35,6 +36,7 @@ use reload::Reload;
 use crate::access::{Decision, SharedGate};
 use crate::admin::Admin;
 use crate::clock::SystemClock;
+use crate::cluster::Cluster;
 use crate::component::{Component, FileDesk, Services};
 use crate::config::{Config, Notice, Source};
 use crate::error::{Error, Kind, Result};
@@ -128,7 +130,8 @@ fn run(start: Start<'_>) -> Result<()> {
     let component = Component::new(door, services, settings, outbox, workers, config.http.threads);
     let component = Arc::new(component);
     let links = xmpp::Settings { client: config.xmpp.client.with_own_resource(), ..config.xmpp.clone() };
-    let xmpp = xmpp::start(links, inbox, Arc::clone(&component) as _)?;
+    let lease = nodes::lease(config);
+    let xmpp = xmpp::start(links, inbox, Arc::clone(&component) as _, lease.clone())?;
     let server = Server::start_on(listeners, http, resumed, Arc::clone(&web) as _)?;
     for address in server.addresses() {
         info!("listening on {address}");
@@ -137,9 +140,13 @@ fn run(start: Start<'_>) -> Result<()> {
     let door = Arc::clone(web.door());
     let forget = move || door.forget_expired();
     let housekeeper = Housekeeper::start(housekeeper::chores(&library, &uploads, &tickets, &claims, forget))?;
+    let cluster = nodes::start(config, lease, &tickets, &uploads)?;
+    let nodes = cluster.as_ref().map(Cluster::status);
     // Until the end: while the others stop, too, somebody may want to know how they are.
-    let _admin =
-        admin(config, Admin::new(Arc::clone(web.door()), library, uploads, server.monitor(), started))?;
+    let _admin = admin(
+        config,
+        Admin::new(Arc::clone(web.door()), library, uploads, nodes, server.monitor(), started),
+    )?;
     notifier.ready().unwrap_or_else(|cause| warn!("can't tell the service manager: {cause}"));
     let (config, source) = (config.clone(), source.clone());
     let reload = Reload { config, source, reread, log, web: Arc::clone(&web), component, server: &server };
@@ -147,6 +154,10 @@ fn run(start: Start<'_>) -> Result<()> {
     told(notifier.stopping());
     housekeeper.stop();
     web.door().stop();
+    // Before the responses under way end: another node serves the component meanwhile.
+    if let Some(cluster) = cluster {
+        cluster.stop();
+    }
     server.stop(limits::SHUTDOWN_TIME);
     xmpp.stop();
     web.library().sign_off();

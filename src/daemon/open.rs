@@ -141,15 +141,14 @@ pub(super) fn lock_old(config: &Config) -> Result<Option<RootLock>> {
 
 fn lock(config: &Config, root: &Path) -> Result<RootLock> {
     match sharing_node(config) {
-        Some(node) => RootLock::share(root, &node),
+        Some(node) => RootLock::share(root, node),
         None => RootLock::take(root),
     }
 }
 
 /// The name of this node, if others share the storage root.
-fn sharing_node(config: &Config) -> Option<String> {
-    let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-    config.storage.shared.then(host)
+fn sharing_node(config: &Config) -> Option<&str> {
+    config.node.as_deref().filter(|_| config.storage.shared)
 }
 
 /// Media and uploads, which share files and a database, ready but for [`Library::open`] and [`UploadService::open`].
@@ -168,7 +167,7 @@ pub(super) struct Opened {
 /// Opens the files that belong to these tables. With the lock of the root they are a server's.
 pub(super) fn stores(config: &Config, lock: Option<RootLock>, tables: Tables) -> Result<Opened> {
     let Storage { root, sync, .. } = &config.storage;
-    let incoming = Uploads::open_as(sharing_node(config).as_deref(), root, *sync)?;
+    let incoming = Uploads::open_as(sharing_node(config), root, *sync)?;
     let depot = depot(config)?;
     let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs, chores, .. } = tables;
     let tickets = TicketService::new(Arc::clone(&secrets), epochs, Arc::new(SystemClock));
@@ -178,7 +177,7 @@ pub(super) fn stores(config: &Config, lock: Option<RootLock>, tables: Tables) ->
     let (media, previews) = (config.media, config.previews.clone());
     let site = (identity(config), lock);
     let library = Library::new(incoming, depot.media, metadata, site, clock, media, previews);
-    let claims = Claims::new(sharing_node(config), chores);
+    let claims = Claims::new(config.node.clone(), chores);
     Ok(Opened { library, uploads, tickets, files: rows, users, claims })
 }
 

@@ -25,6 +25,7 @@ mod lock;
 mod lost;
 mod metadata;
 mod moving;
+mod notice;
 mod operations;
 #[cfg(test)]
 #[path = "../../tests/support/port.rs"]
@@ -32,10 +33,11 @@ mod port;
 mod postgres;
 #[cfg(test)]
 #[path = "../../tests/support/postgres.rs"]
-mod postgres_server;
+pub(crate) mod postgres_server;
 mod schema;
 mod sqlite;
 mod statements;
+mod stream_holder;
 mod upload;
 #[cfg(test)]
 mod upload_conformance;
@@ -66,11 +68,15 @@ pub use self::metadata::{
     PreviewRow, Removal, UsageKind, WrongSum,
 };
 pub use self::moving::{Moving, NearPlace};
+pub use self::notice::{Notice, UnknownNotice};
 pub use self::operations::Store;
-pub use self::postgres::{Postgres, PostgresSettings, SslMode};
+pub use self::postgres::{DedicatedConnection, DedicatedConnections, Postgres, PostgresSettings, SslMode};
 pub use self::schema::{CURRENT, Schema, SqliteSchema, Upgraded, refuse_newer, verify};
 pub use self::sqlite::Sqlite;
 pub use self::statements::list as list_statement;
+pub use self::stream_holder::{
+    StreamHolder, beat, end_holder, find_holder, give_up_stream, lock_owner, take_stream, unlock_stream,
+};
 pub use self::upload::{MOVER, Sealed, Upload, Uploads};
 pub use self::upload_files::{ListedUpload, UploadDirectory, UploadFiles, UploadList};
 pub use self::upload_table::{

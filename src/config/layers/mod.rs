@@ -49,6 +49,8 @@ pub struct Config {
     pub storage: Storage,
     /// `jdbc.*`
     pub database: Database,
+    /// `node.name`; none: no other node uses the database.
+    pub node: Option<String>,
     /// `logging.*`
     pub logging: Logging,
 }
@@ -133,6 +135,7 @@ impl Config {
             uploads,
             previews: previews(values, threads)?,
             database: database(values, &storage)?,
+            node: values.get(&s::NODE_NAME)?,
             logging: Logging { file: values.get(&s::LOGGING_FILE)?, level: values.need(&s::LOGGING_LEVEL)? },
             storage,
         })
@@ -393,11 +396,19 @@ fn storage(values: &Values<'_>) -> Result<Storage> {
 fn database(values: &Values<'_>, storage: &Storage) -> Result<Database> {
     let embedded = || Database::Sqlite(storage.root.join("metadata.sqlite"));
     let mut database = values.get(&s::JDBC_DB_URL)?.unwrap_or_else(embedded);
+    let has_nodes = values.get(&s::NODE_NAME)?.is_some();
+    if storage.shared && !has_nodes {
+        let what = "each node needs a name of its own: set node.name";
+        return Err(values.wrong(s::MEDIA_STORAGE_SHARED.key, what));
+    }
     match &mut database {
-        Database::Postgres(settings) => settings.pool_size = values.need(&s::JDBC_POOL_SIZE)?,
-        Database::Sqlite(_) if storage.shared => {
-            let what = "several nodes can't share a SQLite file: name a PostgreSQL database in jdbc.db.url";
-            return Err(values.wrong(s::MEDIA_STORAGE_SHARED.key, what));
+        Database::Postgres(settings) => {
+            settings.pool_size = values.need(&s::JDBC_POOL_SIZE)?;
+            settings.has_nodes = has_nodes;
+        }
+        Database::Sqlite(_) if has_nodes => {
+            let what = "an embedded database has one server: name a PostgreSQL database in jdbc.db.url";
+            return Err(values.wrong(s::NODE_NAME.key, what));
         }
         Database::Sqlite(_) => {}
     }
