@@ -10,7 +10,7 @@ const GROUND: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("limits", &[]),
     ("cache", &[]),
-    ("chore", &["limits", "metrics"]),
+    ("chore", &["error", "limits", "metrics"]),
     ("clock", &[]),
     ("secret", &[]),
     ("metrics", &[]),
@@ -26,6 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http", &["model", "media_type"]),
     ("xmpp", &["model"]),
     ("store", &["model"]),
+    ("cluster", &["model", "store", "xmpp"]),
     ("preview", &["model", "media_type"]),
     ("media", &["model", "media_type", "store", "preview"]),
     ("tokens", &["store"]),
@@ -37,7 +38,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("web", &["model", "media_type", "http", "store", "preview", "media", "tickets", "uploads", "access"]),
     // Of xmpp the same types.
     ("component", &["model", "http", "xmpp", "store", "media", "uploads", "access"]),
-    ("admin", &["model", "http", "store", "media", "uploads", "access"]),
+    ("admin", &["model", "http", "store", "media", "uploads", "access", "cluster"]),
     (
         "config",
         &["model", "http", "xmpp", "store", "preview", "media", "uploads", "access", "web", "component"],
@@ -49,6 +50,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "http",
             "xmpp",
             "store",
+            "cluster",
             "preview",
             "media",
             "tickets",

@@ -5,6 +5,7 @@ mod check;
 mod commands;
 mod data;
 mod housekeeper;
+mod nodes;
 mod open;
 mod reload;
 mod sight;
@@ -25,7 +26,8 @@ pub use check::{CheckExtent, check};
 pub use commands::{configuration_rows, drop_schema, fsck, setup_schema, tell_moving, upgrade_schema};
 
 pub use data::{
-    Doing, FileQuery, OutputForm, UsageOf, delete, export, import, list, purge, revoke_tickets, usage,
+    Doing, FileQuery, OutputForm, UsageOf, delete, export, import, list, move_storage, purge, revoke_tickets,
+    usage,
 };
 
 use housekeeper::Housekeeper;
@@ -34,6 +36,7 @@ use reload::Reload;
 use crate::access::{Decision, SharedGate};
 use crate::admin::Admin;
 use crate::clock::SystemClock;
+use crate::cluster::Cluster;
 use crate::component::{Component, FileDesk, Services};
 use crate::config::{Config, Notice, Source};
 use crate::error::{Error, Kind, Result};
@@ -98,9 +101,14 @@ fn run(start: Start<'_>) -> Result<()> {
     catch_signals(sender.clone())?;
     // Before anything is touched: another server may use the same storage.
     let (lock, tables) = open::lock_root(config)?;
+    let old = open::lock_old(config)?;
+    if let Some(advice) = open::local_locks(&config.storage) {
+        warn!("{advice}");
+    }
     commands::upgrade_embedded(config, &lock)?;
     let tables = tables.map_or_else(|| open::tables(config), Ok)?;
-    let open::Opened { library, uploads, tickets, files, .. } = open::stores(config, Some(lock), tables)?;
+    let opened = open::stores(config, Some(lock), tables)?;
+    let open::Opened { library, uploads, tickets, files, claims, .. } = opened;
     let (library, uploads, tickets) = (Arc::new(library), Arc::new(uploads), Arc::new(tickets));
     library.set_housekeeping(config.housekeeping);
     library.log_missing_programs();
@@ -122,7 +130,8 @@ fn run(start: Start<'_>) -> Result<()> {
     let component = Component::new(door, services, settings, outbox, workers, config.http.threads);
     let component = Arc::new(component);
     let links = xmpp::Settings { client: config.xmpp.client.with_own_resource(), ..config.xmpp.clone() };
-    let xmpp = xmpp::start(links, inbox, Arc::clone(&component) as _)?;
+    let lease = nodes::lease(config);
+    let xmpp = xmpp::start(links, inbox, Arc::clone(&component) as _, lease.clone())?;
     let server = Server::start_on(listeners, http, resumed, Arc::clone(&web) as _)?;
     for address in server.addresses() {
         info!("listening on {address}");
@@ -130,10 +139,14 @@ fn run(start: Start<'_>) -> Result<()> {
 
     let door = Arc::clone(web.door());
     let forget = move || door.forget_expired();
-    let housekeeper = Housekeeper::start(housekeeper::chores(&library, &uploads, &tickets, forget))?;
+    let housekeeper = Housekeeper::start(housekeeper::chores(&library, &uploads, &tickets, &claims, forget))?;
+    let cluster = nodes::start(config, lease, &tickets, &uploads)?;
+    let nodes = cluster.as_ref().map(Cluster::status);
     // Until the end: while the others stop, too, somebody may want to know how they are.
-    let _admin =
-        admin(config, Admin::new(Arc::clone(web.door()), library, uploads, server.monitor(), started))?;
+    let _admin = admin(
+        config,
+        Admin::new(Arc::clone(web.door()), library, uploads, nodes, server.monitor(), started),
+    )?;
     notifier.ready().unwrap_or_else(|cause| warn!("can't tell the service manager: {cause}"));
     let (config, source) = (config.clone(), source.clone());
     let reload = Reload { config, source, reread, log, web: Arc::clone(&web), component, server: &server };
@@ -141,9 +154,16 @@ fn run(start: Start<'_>) -> Result<()> {
     told(notifier.stopping());
     housekeeper.stop();
     web.door().stop();
+    // Before the responses under way end: another node serves the component meanwhile.
+    if let Some(cluster) = cluster {
+        cluster.stop();
+    }
     server.stop(limits::SHUTDOWN_TIME);
     xmpp.stop();
     web.library().sign_off();
+    if let Some(old) = old {
+        old.sign_off();
+    }
     info!("stopped");
     end
 }

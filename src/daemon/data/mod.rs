@@ -2,6 +2,7 @@
 //! thread and ends; a server may run beside it, but for `import`.
 
 mod files;
+mod move_storage;
 mod output;
 mod purge;
 mod tickets;
@@ -9,6 +10,7 @@ mod transfer;
 mod usage;
 
 pub use files::{FileQuery, delete, list};
+pub use move_storage::move_storage;
 pub use purge::purge;
 pub use tickets::revoke_tickets;
 pub use transfer::{export, import};

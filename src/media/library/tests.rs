@@ -19,7 +19,7 @@ fn an_added_media_is_found_with_its_bytes() {
     let elsewhere = "other@example.org".parse().unwrap();
     assert_eq!(library.find(&elsewhere, &Name::Id(media.id.clone())).unwrap(), None);
     let mut bytes = String::new();
-    library.bytes(&media).unwrap().unwrap().file.read_to_string(&mut bytes).unwrap();
+    library.bytes(&media).unwrap().unwrap().into_file().read_to_string(&mut bytes).unwrap();
     assert_eq!(bytes, "bytes");
 }
 
@@ -43,6 +43,39 @@ fn readers_see_the_changes_of_this_process_at_once() {
     assert_eq!(read(&Name::Avatar).as_deref(), Some(&second));
     assert!(bench.library.delete(&media).unwrap() && bench.library.delete(&second).unwrap());
     assert_eq!((read(&named(&media)), read(&Name::Avatar)), (None, None));
+}
+
+#[test]
+fn a_node_sees_the_changes_through_another_one_within_two_seconds() {
+    let bench = Bench::new();
+    let other = bench.other_node();
+    let read = |name: &Name| other.find_to_read(&channel(), name).unwrap();
+    let preview = |media: &Media| {
+        let bounds = crate::preview::Bounds { height: 5, width: 5 };
+        other.preview(media, bounds, None).map(|(preview, _)| preview)
+    };
+    let (changed, deleted, avatar) = (bench.add("one"), bench.add("two"), bench.add_avatar("three"));
+    let named = |media: &Media| Name::Id(media.id.clone());
+    for name in [named(&changed), named(&deleted), Name::Avatar, named(&avatar)] {
+        assert!(read(&name).is_some());
+    }
+    preview(&avatar).unwrap();
+    let changes = Description { title: Some("Changed".to_owned()), ..Description::default() };
+    bench.library.update(&changed, &changes).unwrap().unwrap();
+    assert!(bench.library.delete(&deleted).unwrap() && bench.library.delete(&avatar).unwrap());
+    let next = bench.add_avatar("four");
+    let begun = Instant::now();
+    let title = || read(&named(&changed)).unwrap().description.title.clone();
+    while title().as_deref() != Some("Changed")
+        || read(&named(&deleted)).is_some()
+        || read(&named(&avatar)).is_some()
+        || read(&Name::Avatar).is_none_or(|row| row.id != next.id)
+    {
+        std::thread::yield_now();
+    }
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    // The row of a preview is kept for longer, but counts for nothing without its file.
+    assert_eq!(preview(&avatar).unwrap_err(), Refusal::NoSuchMedia);
 }
 
 #[test]
