@@ -35,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // Of xmpp only the stanza types; `only_stanza_types_reach_the_gate_and_the_component` holds that.
     ("access", &["model", "xmpp"]),
     ("web", &["model", "media_type", "http", "store", "preview", "media", "tickets", "uploads", "access"]),
+    ("cluster", &["model", "store", "access"]),
     // Of xmpp the same types.
     ("component", &["model", "http", "xmpp", "store", "media", "uploads", "access"]),
     ("admin", &["model", "http", "store", "media", "uploads", "access"]),
@@ -56,6 +57,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "access",
             "web",
             "transfer",
+            "cluster",
             "component",
             "admin",
             "config",

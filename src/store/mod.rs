@@ -30,6 +30,7 @@ mod postgres;
 #[cfg(test)]
 #[path = "../../tests/support/postgres.rs"]
 mod postgres_server;
+mod prompt_table;
 mod schema;
 mod sqlite;
 mod statements;
@@ -60,6 +61,7 @@ pub use self::metadata::{
 };
 pub use self::operations::Store;
 pub use self::postgres::{Postgres, PostgresSettings, SslMode};
+pub use self::prompt_table::{PromptTable, StreamEpoch};
 pub use self::schema::{CURRENT, Schema, SqliteSchema, Upgraded, refuse_newer, verify};
 pub use self::sqlite::Sqlite;
 pub use self::statements::list as list_statement;

@@ -33,6 +33,7 @@ mod load;
 mod manual;
 mod moving;
 mod nodes;
+mod nodes_confirm;
 mod operator;
 mod original;
 mod page;

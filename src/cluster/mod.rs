@@ -1,0 +1,3 @@
+//! Several nodes on one database.
+
+pub mod prompts;
