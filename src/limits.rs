@@ -337,6 +337,33 @@ pub const DATABASE_PING: Duration = Duration::from_secs(1);
 /// How long we wait for the database to do an operation. Above [`DATABASE_STATEMENT`], so that only a server
 /// that hangs, and not one that is slow, costs the connection.
 pub const DATABASE_ANSWER: Duration = Duration::from_secs(20);
+/// How often the node that holds the component's stream says that it is alive, and the others look.
+pub const CLUSTER_BEAT: Duration = Duration::from_secs(1);
+/// How long the stream may be held after a confirmed beat, counted from before it was sent.
+pub const CLUSTER_LEASE: Duration = Duration::from_secs(4);
+/// How old the beat of a holder is when another node may take the stream. Above [`CLUSTER_LEASE`]: by then the holder has
+/// closed it.
+pub const CLUSTER_STALE: Duration = Duration::from_secs(5);
+/// Pause after a failure, before the next look at the lock of the stream.
+pub const CLUSTER_RETRY: Duration = Duration::from_millis(250);
+/// Longest run of a statement on the connections of the threads `cluster` and `notices`: a beat must not wait for long.
+pub const CLUSTER_STATEMENT: Duration = Duration::from_secs(1);
+/// Longest wait of such a statement for another one's lock.
+pub const CLUSTER_LOCK: Duration = Duration::from_millis(500);
+/// How long these threads wait for PostgreSQL before they give a connection up. Above [`CLUSTER_STATEMENT`].
+pub const CLUSTER_ANSWER: Duration = Duration::from_secs(2);
+/// Connections of these threads, with those that were given up and still hang.
+pub const CLUSTER_CONNECTIONS: usize = 8;
+/// Pieces of work that the thread `cluster` takes in hand before it looks at the clock again.
+pub const CLUSTER_WORK: usize = 256;
+/// How long nobody may hold the stream before /healthz tells: longer than a takeover takes.
+pub const CLUSTER_UNHELD: Duration = Duration::from_secs(10);
+/// How long a node that stops waits for the end of its stream, and then for the thread `cluster`.
+pub const CLUSTER_END: Duration = Duration::from_secs(2);
+/// How long the thread `notices` listens before it asks for a sign of life.
+pub const NOTICES_PERIOD: Duration = Duration::from_secs(1);
+/// Characters of `node.name`, as of a label in the DNS.
+pub const NODE_NAME_CHARS: usize = 63;
 /// Time without a sign of life on a connection after which the kernel asks the database's, or gives it up.
 pub const DATABASE_KEEPALIVE: Duration = Duration::from_secs(30);
 /// Connections to the embedded database: one writes at a time, the others read.

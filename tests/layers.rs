@@ -35,10 +35,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     // Of xmpp only the stanza types; `only_stanza_types_reach_the_gate_and_the_component` holds that.
     ("access", &["model", "xmpp"]),
     ("web", &["model", "media_type", "http", "store", "preview", "media", "tickets", "uploads", "access"]),
-    ("cluster", &["model", "store", "access"]),
+    ("cluster", &["model", "store", "xmpp", "access"]),
     // Of xmpp the same types.
     ("component", &["model", "http", "xmpp", "store", "media", "uploads", "access"]),
-    ("admin", &["model", "http", "store", "media", "uploads", "access"]),
+    ("admin", &["model", "http", "store", "media", "uploads", "access", "cluster"]),
     (
         "config",
         &["model", "http", "xmpp", "store", "preview", "media", "uploads", "access", "web", "component"],
@@ -50,6 +50,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "http",
             "xmpp",
             "store",
+            "cluster",
             "preview",
             "media",
             "tickets",
@@ -57,7 +58,6 @@ const LAYERS: &[(&str, &[&str])] = &[
             "access",
             "web",
             "transfer",
-            "cluster",
             "component",
             "admin",
             "config",

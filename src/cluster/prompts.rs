@@ -15,9 +15,10 @@ use crate::model::{PromptDecision, PromptId, Refusal, SharedPrompt};
 use crate::store::{PromptTable, StreamEpoch};
 
 /// The prompts of this node in the table, and those of the others that it sends.
-pub struct Prompts {
+pub(super) struct Prompts {
     door: Arc<dyn NodeDoor>,
     node: String,
+    component: String,
     /// The component's stream, while this node holds it.
     stream: Option<StreamEpoch>,
     /// Whether the rows of an earlier run of this node are abandoned.
@@ -44,10 +45,11 @@ pub struct Prompts {
 
 impl Prompts {
     /// The prompts of the node of this name, which does not hold the stream.
-    pub fn new(door: Arc<dyn NodeDoor>, node: String) -> Self {
+    pub fn new(door: Arc<dyn NodeDoor>, node: String, component: String) -> Self {
         Self {
             door,
             node,
+            component,
             stream: None,
             is_clean: false,
             unasked: Vec::new(),
@@ -63,16 +65,23 @@ impl Prompts {
         }
     }
 
-    /// This node holds the component's stream from now on.
-    pub fn hold(&mut self, stream: StreamEpoch) {
-        self.stream = Some(stream);
-        self.prompts_due = true;
-        self.door.hold();
+    /// Whether this node holds the component's stream from now on, and with which epoch.
+    pub fn follow(&mut self, epoch: Option<i64>) {
+        if self.stream.as_ref().map(|stream| stream.epoch) == epoch {
+            return;
+        }
+        if self.stream.is_some() {
+            self.release();
+        }
+        if let Some(epoch) = epoch {
+            self.stream = Some(StreamEpoch { component: self.component.clone(), epoch });
+            self.prompts_due = true;
+            self.door.hold();
+        }
     }
 
-    /// This node holds the stream no longer, or has found that another one does. What it has not stored about the prompts of
-    /// others is the next holder's.
-    pub fn release(&mut self) {
+    /// What this node has not stored about the prompts of others is the next holder's.
+    fn release(&mut self) {
         self.stream = None;
         self.door.release();
         self.sent.clear();
@@ -104,9 +113,9 @@ impl Prompts {
         self.prompts_due = true;
     }
 
-    /// The holder says that these rows are decided.
-    pub fn hear_of_decisions(&mut self, rows: &[PromptId]) {
-        self.decisions_due |= rows.iter().any(|row| self.waiting.contains_key(row));
+    /// The holder says that this row is decided.
+    pub fn hear_of_decision(&mut self, row: PromptId) {
+        self.decisions_due |= self.waiting.contains_key(&row);
     }
 
     /// Looks at everything the next time, whether or not a notice came: to be called at each beat.
@@ -205,13 +214,16 @@ impl Prompts {
     fn store_decisions(&mut self, table: &mut dyn PromptTable) -> Result<()> {
         let Some(stream) = self.stream.as_ref().filter(|_| !self.decided.is_empty()) else { return Ok(()) };
         if !table.decide(stream, &self.decided)? {
+            log::warn!(
+                "another node has the XMPP stream: decisions about requests of other nodes are left to it"
+            );
             self.release();
             return Ok(());
         }
         let rows: Vec<_> = self.decided.drain(..).map(|(row, _)| row).collect();
         self.door.decisions_written(&rows);
         // Some may be our own.
-        self.hear_of_decisions(&rows);
+        rows.iter().for_each(|row| self.hear_of_decision(*row));
         Ok(())
     }
 

@@ -9,8 +9,8 @@ use super::list::{
     BareJids, BindAddresses, DomainList, JidList, Networks, NodeList, OriginList, SocketAddresses,
 };
 use super::types::{
-    Boolean, Choice, Domain, Endpoint, FilePath, Host, Jdbc, KeystoreType, LongSecret, NotEmpty, Number,
-    Password, SECURITY, Size, Text, Time, ValueType,
+    Boolean, Choice, Domain, Endpoint, FilePath, Host, Jdbc, KeystoreType, LongSecret, NodeName, NotEmpty,
+    Number, Password, SECURITY, Size, Text, Time, ValueType,
 };
 use crate::access::{ConfirmAddress, ConfirmStanza};
 use crate::limits;
@@ -344,6 +344,9 @@ settings! {
         "The database of the metadata: jdbc:postgresql:… or jdbc:sqlite:PATH.";
     JDBC_POOL_SIZE: Number<u32> = Number { min: 1, max: 1000 }, "jdbc.pool.size", Fixed("8"), Restart,
         "Connections to the database.";
+
+    NODE_NAME: NodeName = NodeName, "node.name", Derived("a single node"), Restart,
+        "The name of this node among several with the same PostgreSQL database.";
 
     ADMIN_BIND: SocketAddresses = SocketAddresses, "admin.bind", Derived("not served"), Restart,
         "Where /metrics and /healthz are served; unencrypted, and to everybody.";

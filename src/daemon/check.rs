@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
-use super::{open, say, sight};
+use super::{nodes, open, say, sight};
 use crate::config::{Config, Database, Keystore, Source, Storage};
 use crate::error::{Error, Kind, Result};
 use crate::http::Listen;
@@ -169,10 +169,11 @@ fn check_database(config: &Config, report: &mut Report<'_>, local: bool) {
     if local && matches!(database, Database::Postgres(_)) {
         return report.part("database", good(format!("{database} is not tried")));
     }
-    let mut advice = None;
+    let (mut advice, mut found) = (None, None);
     let state = match database {
         Database::Postgres(settings) => Schema::connect(settings).and_then(|mut schema| {
             advice = schema.encoding_advice()?;
+            found = nodes::check(config, &mut schema)?;
             open::database_state(config)
         }),
         Database::Sqlite(path) => SqliteSchema::new(path).peek(),
@@ -181,6 +182,9 @@ fn check_database(config: &Config, report: &mut Report<'_>, local: bool) {
         Ok(state) => {
             report.part("database", check_schema(database, &state, advice));
             report.part("identity", check_identity(config, &state));
+            if let Some(found) = found {
+                report.part("nodes", Ok(found));
+            }
         }
         Err(error) => report.part("database", Err(error)),
     }
@@ -282,6 +286,9 @@ fn check_endpoint(config: &Config) -> CheckedPart {
 }
 
 fn check_component(config: &Config) -> Result<CheckedPart> {
+    if let Some(holder) = nodes::stream_holder(config) {
+        return good(format!("not tried, because node {holder} is connected"));
+    }
     let link = LinkSettings::Component(config.xmpp.component.clone());
     match xmpp::check(&link, Times::default())? {
         Checked::LoggedIn(jid) => good(format!("logged in as {jid}")),

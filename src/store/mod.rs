@@ -22,6 +22,7 @@ mod identity;
 mod lock;
 mod lost;
 mod metadata;
+mod notice;
 mod operations;
 #[cfg(test)]
 #[path = "../../tests/support/port.rs"]
@@ -29,11 +30,12 @@ mod port;
 mod postgres;
 #[cfg(test)]
 #[path = "../../tests/support/postgres.rs"]
-mod postgres_server;
+pub(crate) mod postgres_server;
 mod prompt_table;
 mod schema;
 mod sqlite;
 mod statements;
+mod stream_holder;
 mod upload;
 #[cfg(test)]
 mod upload_conformance;
@@ -59,12 +61,16 @@ pub use self::metadata::{
     Deleted, FileName, KnownAs, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert,
     PreviewRow, Removal, UsageKind, WrongSum,
 };
+pub use self::notice::{Notice, UnknownNotice};
 pub use self::operations::Store;
-pub use self::postgres::{Postgres, PostgresSettings, SslMode};
+pub use self::postgres::{DedicatedConnection, DedicatedConnections, Postgres, PostgresSettings, SslMode};
 pub use self::prompt_table::{PromptTable, StreamEpoch};
 pub use self::schema::{CURRENT, Schema, SqliteSchema, Upgraded, refuse_newer, verify};
 pub use self::sqlite::Sqlite;
 pub use self::statements::list as list_statement;
+pub use self::stream_holder::{
+    StreamHolder, beat, end_holder, find_holder, give_up_stream, lock_owner, take_stream, unlock_stream,
+};
 pub use self::upload::{Sealed, Upload, Uploads};
 pub use self::upload_files::{ListedUpload, UploadDirectory, UploadFiles, UploadList};
 pub use self::upload_table::{

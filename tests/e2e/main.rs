@@ -47,6 +47,7 @@ mod removals;
 mod replies;
 mod schema;
 mod self_service;
+mod several_nodes;
 mod sharing;
 mod site;
 mod slots;

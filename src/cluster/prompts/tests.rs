@@ -235,7 +235,7 @@ impl World {
             Gate::new(self.settings.clone(), Arc::new(crate::access::testing::FixedClock)).of_cluster();
         test.now = self.now;
         let door = Arc::new(TestDoor(Mutex::new(test)));
-        let prompts = Prompts::new(door.clone(), format!("node{number}"));
+        let prompts = Prompts::new(door.clone(), format!("node{number}"), COMPONENT.to_owned());
         self.nodes[number] = Some(Node { door, prompts });
     }
 
@@ -245,16 +245,15 @@ impl World {
             rows.epoch += 1;
             rows.epoch
         });
-        let component = COMPONENT.to_owned();
         if let (Ok(epoch), Some(node)) = (epoch, &mut self.nodes[number]) {
-            node.prompts.hold(StreamEpoch { component, epoch });
+            node.prompts.follow(Some(epoch));
             node.door.act(|test| test.up(Link::Component));
         }
     }
 
     fn release(&mut self, number: usize) {
         if let Some(node) = &mut self.nodes[number] {
-            node.prompts.release();
+            node.prompts.follow(None);
             node.door.act(|test| test.down(Link::Component));
         }
     }

@@ -49,6 +49,8 @@ pub struct Config {
     pub storage: Storage,
     /// `jdbc.*`
     pub database: Database,
+    /// `node.name`; none: no other node uses the database.
+    pub node: Option<String>,
     /// `logging.*`
     pub logging: Logging,
 }
@@ -129,6 +131,7 @@ impl Config {
             uploads,
             previews: previews(values, threads)?,
             database: database(values, &storage.root)?,
+            node: values.get(&s::NODE_NAME)?,
             logging: Logging { file: values.get(&s::LOGGING_FILE)?, level: values.need(&s::LOGGING_LEVEL)? },
             storage,
         })
@@ -380,8 +383,17 @@ fn storage(values: &Values<'_>) -> Result<Storage> {
 fn database(values: &Values<'_>, root: &Path) -> Result<Database> {
     let embedded = || Database::Sqlite(root.join("metadata.sqlite"));
     let mut database = values.get(&s::JDBC_DB_URL)?.unwrap_or_else(embedded);
-    if let Database::Postgres(settings) = &mut database {
-        settings.pool_size = values.need(&s::JDBC_POOL_SIZE)?;
+    let has_nodes = values.get(&s::NODE_NAME)?.is_some();
+    match &mut database {
+        Database::Postgres(settings) => {
+            settings.pool_size = values.need(&s::JDBC_POOL_SIZE)?;
+            settings.has_nodes = has_nodes;
+        }
+        Database::Sqlite(_) if has_nodes => {
+            let what = "an embedded database has one server: name a PostgreSQL database in jdbc.db.url";
+            return Err(values.wrong(s::NODE_NAME.key, what));
+        }
+        Database::Sqlite(_) => {}
     }
     Ok(database)
 }

@@ -94,6 +94,7 @@ fn defaults() {
     assert_eq!(format!("{:?}", previews.studio), format!("{studio:?}"));
     assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: true });
     assert_eq!(config.database, Database::Sqlite("/srv/media/metadata.sqlite".into()));
+    assert_eq!(config.node, None);
     assert_eq!(config.logging, Logging { file: None, level: log::LevelFilter::Info });
     assert!(!format!("{config:?}").contains("hunter2"));
 }
@@ -121,6 +122,7 @@ fn every_setting_reaches_its_layer() {
          upload.quota.message=34\nupload.quota.profile=35\nupload.quota.ephemeral=36\n\
          upload.quota.permanent=37\nupload.quota.all=38\nupload.quota.makes.room=on\n\
          upload.external.secret=0123456789abcdef\nupload.external.protocol=v2\njdbc.db.url=jdbc:postgresql:m\njdbc.pool.size=15\n\
+         node.name=a-1.B\n\
          preview.max.pixels=16\npreview.max.bytes=17\npreview.max.count=18\npreview.timeout=19\n\
          preview.jobs.max=20\npreview.queue.max=21\npreview.at.upload=no\npreview.ffmpeg=/f\npreview.ffprobe=/p\n\
          preview.sandbox=off\n\
@@ -208,7 +210,17 @@ fn every_setting_reaches_its_layer() {
     assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: false });
     let Database::Postgres(database) = &config.database else { panic!("PostgreSQL") };
     assert_eq!((database.database.as_deref(), database.pool_size), (Some("m"), 15));
+    assert_eq!((config.node.as_deref(), database.has_nodes), (Some("a-1.B"), true));
     assert_eq!(config.logging, Logging { file: Some("/l".into()), level: log::LevelFilter::Trace });
+}
+
+#[test]
+fn a_node_needs_a_database_that_others_can_use_too() {
+    for text in ["node.name=a", "node.name=a\njdbc.db.url=jdbc:sqlite:x"] {
+        let error = refused(text);
+        assert!(error.contains("node.name") && error.contains("PostgreSQL"), "{error}");
+    }
+    read("node.name=a\njdbc.db.url=jdbc:postgresql:m").unwrap();
 }
 
 #[test]
@@ -405,12 +417,14 @@ fn every_setting_that_takes_a_restart_keeps_its_running_value() {
         "http.bind" | "http.trusted.proxies" => "::77",
         _ => "77",
     };
-    let running = read(HTTPS_ON).map(|config| format!("{config:?}")).unwrap();
+    // Several nodes need PostgreSQL.
+    let running_text = format!("{HTTPS_ON}jdbc.db.url=jdbc:postgresql:m\n");
+    let running = read(&running_text).map(|config| format!("{config:?}")).unwrap();
     let restart = s::SETTINGS.iter().filter(|setting| setting.change == s::Change::Restart);
     let keys: Vec<_> = restart.map(|setting| setting.key).collect();
     for key in &keys {
         let Merged { config, waiting, .. } =
-            merged(&[HTTPS_ON, &format!("{HTTPS_ON}\n{key}={}", other(key))]);
+            merged(&[&running_text, &format!("{running_text}\n{key}={}", other(key))]);
         assert_eq!(waiting, [*key]);
         assert_eq!(format!("{config:?}"), running, "{key}");
     }
