@@ -305,6 +305,13 @@ impl World {
         }
     }
 
+    /// A minute later the nodes have removed the rows that nobody else removes.
+    fn wait_for_sweep(&mut self) {
+        self.wait(61 * SECOND);
+        self.nodes.iter_mut().flatten().for_each(|node| node.prompts.swept = None);
+        self.work_all();
+    }
+
     fn wait(&mut self, time: Duration) {
         self.now += time;
         self.table.0.now = self.now;
@@ -439,8 +446,7 @@ fn the_prompts_of_a_node_that_dies_end() {
         assert!(world.inbox.len() <= 1, "step {step}");
         world.wait(REPLY_TIMEOUT);
         world.work_all();
-        world.wait(61 * SECOND);
-        world.work_all();
+        world.wait_for_sweep();
         assert_eq!((world.rows(), world.decided(0), world.decided(1)), (0, vec![], vec![]), "step {step}");
         assert!(world.door(0).known_rows().all.is_empty(), "step {step}");
     }
@@ -495,8 +501,8 @@ fn a_decision_after_the_hang_up_is_for_nobody() {
         assert_eq!(world.hang_up(1, id), Some(1));
         world.work_all();
         world.reply(0, &echo(&prompt));
-        world.wait(REPLY_TIMEOUT + 61 * SECOND);
-        world.work_all();
+        world.wait(REPLY_TIMEOUT);
+        world.wait_for_sweep();
         assert_eq!((world.decided(1), world.rows(), world.inbox.len()), (vec![], 0, 1), "{late}");
         assert!(world.door(0).known_rows().all.is_empty());
     }
@@ -673,8 +679,7 @@ fn whatever_happens_each_request_is_decided_once_and_none_without_its_user() {
             world.work_all();
             take_decisions(&world, &mut requests, &agreed, &mut confirmed);
         }
-        world.wait(61 * SECOND);
-        world.work_all();
+        world.wait_for_sweep();
         assert!(requests.values().all(|known| known.is_over), "round {round}");
         assert_eq!(world.rows(), 0, "round {round}");
         for node in world.nodes.iter().flatten() {

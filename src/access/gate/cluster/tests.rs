@@ -186,6 +186,7 @@ fn the_holder_decides_by_the_reply_of_the_user() {
 fn prompts_of_all_nodes_have_one_list_and_one_deadline_each() {
     let mut test = holder();
     test.ask(1, own(1));
+    test.one(Link::Component);
     let row = StoredPrompt { age: 10 * SECOND, ..stored(7, prompt_of(own(1))) };
     let row = StoredPrompt {
         prompt: SharedPrompt { time: 20 * SECOND, ..row.prompt.clone() },
@@ -194,7 +195,6 @@ fn prompts_of_all_nodes_have_one_list_and_one_deadline_each() {
     };
     assert!(give(&mut test, row).is_empty(), "another node has sent it");
     assert_eq!(test.gate.counts().pending, 2);
-    test.sent(Link::Component);
     test.stanza(Link::Component, &says("ok"));
     let list = test.one(Link::Component).child("body", ns::CLIENT).unwrap().text().to_owned();
     assert!(list.starts_with("2 requests wait for your reply:"), "{list}");
