@@ -1,9 +1,9 @@
--- Version 9: the tables stream_holder and prompts, by which several nodes share one database.
+-- Version 9: the tables stream_holder, prompts and chores, by which several nodes share one database.
 BEGIN;
 
 -- First, so that a second run fails before it changes anything.
 INSERT INTO schema_version (version, "when", description)
-VALUES (9, CURRENT_TIMESTAMP AT TIME ZONE 'UTC', 'tables stream_holder and prompts');
+VALUES (9, CURRENT_TIMESTAMP AT TIME ZONE 'UTC', 'tables stream_holder, prompts and chores');
 
 -- Which node holds the XMPP stream of a component. The lock is an advisory lock of that node's session; the row
 -- tells the other nodes whose it is, and whether the holder is alive.
@@ -41,5 +41,12 @@ CREATE UNLOGGED TABLE prompts (
 -- A node that does not know whether a prompt was stored stores it again.
 CREATE UNIQUE INDEX prompts_stanza_id_idx ON prompts (stanza_id);
 CREATE INDEX prompts_undecided_idx ON prompts (id) WHERE decision IS NULL;
+
+-- Chores of which one node at a time is enough, such as a walk of the store.
+CREATE TABLE chores (
+    name TEXT PRIMARY KEY,
+    node TEXT NOT NULL,                                  -- the node that did it last
+    begun TIMESTAMPTZ NOT NULL
+);
 
 COMMIT;

@@ -411,6 +411,9 @@ pub const HOUSEKEEPING_BATCH: usize = 100;
 pub const WALK_PAUSE: Duration = Duration::from_millis(500);
 /// Time between two walks of the store without a crash.
 pub const WALK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// The time within which a walk by another node takes the place of the daily one: shorter by an hour, so that the node that
+/// walked yesterday may be late.
+pub const WALK_BY_OTHERS: Duration = Duration::from_secs(23 * 3600);
 /// Files without a row that one walk moves, 1 MB of names; the next walk finds the others.
 pub const ORPHANS: usize = 10_000;
 /// How long a stopping daemon waits for the housekeeper, which loses nothing if it ends in the middle of a chore.

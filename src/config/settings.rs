@@ -255,6 +255,8 @@ settings! {
         "The directory of the media files.";
     MEDIA_STORAGE_SYNC: Boolean = Boolean, "media.storage.sync", Fixed("on"), Restart,
         "Whether a file is on the disk before its upload is answered; off only for benchmarks.";
+    MEDIA_STORAGE_SHARED: Boolean = Boolean, "media.storage.shared", Fixed("false"), Restart,
+        "Whether several servers, the nodes of one site, share media.storage.root.";
     MEDIA_SIZELIMIT: Size<u64> = FILE_SIZE, "media.sizelimit", Fixed("100M"), Reload,
         "The size of the largest file that is accepted.";
     MEDIA_TODISK_THRESHOLD: Size<usize> = Size { min: 0, max: 1 << 30 }, "media.todisk.threshold",

@@ -101,7 +101,7 @@ fn run(start: Start<'_>) -> Result<()> {
     // Before anything is touched: another server may use the same storage.
     let lock = open::lock_root(config)?;
     commands::upgrade_embedded(config, &lock)?;
-    let open::Opened { library, uploads, tickets, files, .. } = open::stores(config, Some(lock))?;
+    let open::Opened { library, uploads, tickets, files, claims, .. } = open::stores(config, Some(lock))?;
     let (library, uploads, tickets) = (Arc::new(library), Arc::new(uploads), Arc::new(tickets));
     library.set_housekeeping(config.housekeeping);
     library.log_missing_programs();
@@ -133,7 +133,7 @@ fn run(start: Start<'_>) -> Result<()> {
 
     let door = Arc::clone(web.door());
     let forget = move || door.forget_expired();
-    let housekeeper = Housekeeper::start(housekeeper::chores(&library, &uploads, &tickets, forget))?;
+    let housekeeper = Housekeeper::start(housekeeper::chores(&library, &uploads, &tickets, &claims, forget))?;
     let cluster = nodes::start(config, queue, lease, Arc::clone(web.door()) as _, &tickets, &uploads)?;
     let nodes = cluster.as_ref().map(Cluster::status);
     // Until the end: while the others stop, too, somebody may want to know how they are.

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use super::housekeeper::Claims;
 use crate::clock::SystemClock;
 use crate::config::{Config, Database, Storage};
 use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::media::Library;
 use crate::store::{
-    BlockTable, CURRENT, Console, DatabaseState, Directory, Engine, EpochTable, FileTable, Identity,
-    Metadata, Postgres, RootLock, SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory, UploadTable,
-    Uploads, UserData, verify,
+    BlockTable, CURRENT, ChoreTable, Console, DatabaseState, Directory, Engine, EpochTable, FileTable,
+    Identity, Metadata, Postgres, RootLock, SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory,
+    UploadTable, Uploads, UserData, verify,
 };
 use crate::tickets::TicketService;
 use crate::uploads::{Stores, UploadService};
@@ -64,7 +65,16 @@ pub(super) fn lock_root(config: &Config) -> Result<RootLock> {
         }
         Err(error) => return Err(error),
     }
-    RootLock::take(identity.root())
+    match sharing_node(config) {
+        Some(node) => RootLock::share(identity.root(), &node),
+        None => RootLock::take(identity.root()),
+    }
+}
+
+/// The name of this node, if others share the storage root.
+fn sharing_node(config: &Config) -> Option<String> {
+    let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    config.storage.shared.then(host)
 }
 
 /// Media and uploads, which share files and a database, ready but for [`Library::open`] and [`UploadService::open`].
@@ -76,27 +86,32 @@ pub(super) struct Opened {
     pub files: Arc<dyn FileTable>,
     /// The rows that name users.
     pub users: Arc<dyn UserData>,
+    /// The claims of this node to chores.
+    pub claims: Claims,
 }
 
 /// Opens files and metadata. With the lock of the root they are a server's.
 pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> {
-    let Storage { root, sync } = &config.storage;
-    let incoming = Uploads::open(root, *sync)?;
-    let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs } = tables(config)?;
+    let Storage { root, sync, shared } = &config.storage;
+    let incoming = Uploads::open_as(sharing_node(config).as_deref(), root, *sync)?;
+    let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs, chores } =
+        tables(config)?;
     let tickets = TicketService::new(Arc::clone(&secrets), epochs, Arc::new(SystemClock));
     let stores = Stores {
         table,
         secrets,
         blocks,
-        files: Box::new(UploadDirectory::open(root, *sync)?),
+        files: Box::new(UploadDirectory::open(root, *sync)?.shared(*shared)),
         incoming: incoming.clone(),
     };
     let uploads = UploadService::new(stores, Arc::new(SystemClock), config.uploads.clone());
-    let (files, clock) = (Box::new(Directory::open(root, *sync)?), Arc::new(SystemClock));
+    let files = Box::new(Directory::open(root, *sync)?.shared(*shared));
+    let clock = Arc::new(SystemClock);
     let (media, previews) = (config.media, config.previews.clone());
     let site = (identity(config), lock);
     let library = Library::new(incoming, files, metadata, site, clock, media, previews);
-    Ok(Opened { library, uploads, tickets, files: rows, users })
+    let claims = Claims::new(sharing_node(config), chores);
+    Ok(Opened { library, uploads, tickets, files: rows, users, claims })
 }
 
 /// The same database, as each layer knows it.
@@ -108,6 +123,7 @@ pub(super) struct Tables {
     pub files: Arc<dyn FileTable>,
     pub users: Arc<dyn UserData>,
     pub epochs: Arc<dyn EpochTable>,
+    pub chores: Arc<dyn ChoreTable>,
 }
 
 impl Tables {
@@ -120,7 +136,8 @@ impl Tables {
             blocks: Arc::clone(&store) as _,
             files: Arc::clone(&store) as _,
             users: Arc::clone(&store) as _,
-            epochs: store,
+            epochs: Arc::clone(&store) as _,
+            chores: store,
         }
     }
 }

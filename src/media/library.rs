@@ -367,7 +367,7 @@ impl Library {
 
     /// The bytes of a media; `None` if they are gone from the disk.
     pub fn bytes(&self, media: &Media) -> Result<Option<StoredFile>> {
-        let file = self.files.get(&media.channel, &media.id)?;
+        let file = self.files.get(&media.channel, &media.id, media.size)?;
         if file.is_none() {
             self.rows.forget(&media.channel, &media.id);
             let name = format!("{}/{}", media.channel, media.id);

@@ -65,7 +65,7 @@ impl Library {
     fn kept_preview(&self, media: &Media, key: &Key) -> Result<Option<Found>> {
         let kept = self.rows.preview(Instant::now(), key);
         let Some(preview) = kept.filter(|preview| self.is_fresh(preview)) else { return Ok(None) };
-        let file = self.files.get(&media.channel, &preview.id)?;
+        let file = self.files.get(&media.channel, &preview.id, preview.size)?;
         if file.is_none() {
             self.rows.forget_preview(key);
         }
@@ -85,18 +85,19 @@ impl Library {
         }
         let source = self.bytes(media)?.ok_or(Refusal::NoSuchMedia)?;
         let studio = self.studio();
-        let size = studio.picture_size(&source.file).or_else(|| media.width.zip(media.height));
+        let file = source.whole()?;
+        let size = studio.picture_size(&file).or_else(|| media.width.zip(media.height));
         let bounds = asked.clamp(size.unwrap_or((limits::FILM_SIDE, limits::FILM_SIDE)));
         if let Some(found) = self.stored_preview(media, bounds)? {
             return Ok((found, Origin::Stored));
         }
-        studio.check(&source.file)?;
+        studio.check(&file)?;
         let _job = self.jobs.begin((media.id.clone(), bounds), network, studio.deadline())?;
         // The request that held the place before may have made it.
         if let Some(found) = self.stored_preview(media, bounds)? {
             return Ok((found, Origin::Stored));
         }
-        let rendered = studio.render(&source.file, bounds)?;
+        let rendered = studio.render(&file, bounds)?;
         Ok((self.keep_preview(media, bounds, &rendered)?, Origin::Made))
     }
 
@@ -104,7 +105,7 @@ impl Library {
         let Some(preview) = self.metadata()?.preview(&media.id, bounds.height, bounds.width)? else {
             return Ok(None);
         };
-        let Some(file) = self.files.get(&media.channel, &preview.id)? else {
+        let Some(file) = self.files.get(&media.channel, &preview.id, preview.size)? else {
             log::warn!("{}/{}: the file of a preview is gone; it is made anew", media.channel, preview.id);
             self.metadata()?.delete_preview(preview.id.as_str())?;
             return Ok(None);
@@ -221,7 +222,7 @@ mod tests {
 
     fn bytes((_, stored): Found) -> Vec<u8> {
         let mut bytes = Vec::new();
-        (&stored.file).read_to_end(&mut bytes).unwrap();
+        stored.into_file().read_to_end(&mut bytes).unwrap();
         bytes
     }
 

@@ -8,6 +8,8 @@ use super::super::upload::{Body, Uploads};
 use super::*;
 use crate::limits;
 use crate::model::Refusal;
+use crate::sys::faults::{self, Fault};
+use crate::sys::fs::FsCall;
 use crate::testing::Scratch;
 
 struct Bench {
@@ -45,7 +47,7 @@ fn id(text: &str) -> MediaId {
 
 fn read(stored: Option<StoredFile>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    stored.unwrap().file.read_to_end(&mut bytes).unwrap();
+    stored.unwrap().into_file().read_to_end(&mut bytes).unwrap();
     bytes
 }
 
@@ -75,8 +77,8 @@ fn an_upload_is_counted_hashed_and_published_whatever_its_threshold() {
         assert_eq!(sealed.head(), &body[..limits::SNIFF_BYTES]);
         let id = MediaId::random();
         assert!(matches!(bench.files.put(sealed, &channel(), &id), Ok(Published::Done)));
-        let stored = bench.files.get(&channel(), &id).unwrap().unwrap();
-        assert_eq!(stored.size, 10_000);
+        let stored = bench.files.get(&channel(), &id, 0).unwrap().unwrap();
+        assert_eq!(stored.size(), 10_000);
         assert_eq!(read(Some(stored)), body);
     }
     assert_eq!(bench.names(), ["room@example.org"]);
@@ -136,8 +138,8 @@ fn a_taken_id_is_told_and_nothing_replaced() {
     assert!(matches!(publish(bench.sealed(b"first"), "a"), Published::Done));
     let Published::Taken(second) = publish(bench.sealed(b"second"), "a") else { panic!("replaced") };
     assert!(matches!(publish(second, "b"), Published::Done));
-    assert_eq!(read(bench.files.get(&channel(), &id("a")).unwrap()), b"first");
-    assert_eq!(read(bench.files.get(&channel(), &id("b")).unwrap()), b"second");
+    assert_eq!(read(bench.files.get(&channel(), &id("a"), 0).unwrap()), b"first");
+    assert_eq!(read(bench.files.get(&channel(), &id("b"), 0).unwrap()), b"second");
     assert_eq!(bench.names().len(), 1);
 }
 
@@ -147,7 +149,7 @@ fn what_is_no_directory_is_no_channel() {
     fs::write(bench.root.join(channel().as_str()), "a file").unwrap();
     assert!(bench.files.put(bench.sealed(b"bytes"), &channel(), &id("a")).is_err());
     assert_eq!(bench.names(), ["room@example.org"]);
-    assert!(bench.files.get(&channel(), &id("a")).unwrap().is_none());
+    assert!(bench.files.get(&channel(), &id("a"), 0).unwrap().is_none());
     assert!(!bench.files.remove(&channel(), &id("a")).unwrap());
 }
 
@@ -158,7 +160,7 @@ fn files_are_removed_once() {
     bench.files.put(bench.sealed(b"bytes"), &channel(), &id("a")).unwrap();
     assert!(bench.files.remove(&channel(), &id("a")).unwrap());
     assert!(!bench.files.remove(&channel(), &id("a")).unwrap());
-    assert!(bench.files.get(&channel(), &id("a")).unwrap().is_none());
+    assert!(bench.files.get(&channel(), &id("a"), 0).unwrap().is_none());
 }
 
 #[test]
@@ -183,6 +185,48 @@ fn leftovers_go_and_a_channel_that_is_named_like_one_stays() {
     assert!(!bench.uploads.remove_temporary(".upload-1").unwrap());
     assert_eq!(bench.uploads.remove_temporaries().unwrap(), 2);
     assert_eq!(bench.names(), [".upload-x@example.org"]);
+}
+
+#[test]
+fn a_node_removes_leftovers_of_its_own_and_of_no_other_node() {
+    let bench = Bench::new();
+    let node = |name| Uploads::open_as(Some(name), bench.root.path(), true).unwrap();
+    let (one, other) = (node("a"), node("a-b.c"));
+    let under_way = |uploads: &Uploads| {
+        let mut upload = uploads.begin(100, 0);
+        upload.write_all(b"bytes").unwrap();
+        upload
+    };
+    let _uploads = [under_way(&one), under_way(&other)];
+    // Of a server that had the root for itself.
+    fs::write(bench.root.join(".upload-1"), "").unwrap();
+    assert_eq!(one.temporaries().unwrap().len(), 3);
+    assert_eq!(one.remove_temporaries().unwrap(), 2);
+    let left = bench.names();
+    assert!(left.len() == 1 && left[0].starts_with(".upload-a-b.c-"), "{left:?}");
+    let _upload = under_way(&one);
+    assert_eq!(other.remove_temporaries().unwrap(), 1);
+    assert_eq!(bench.uploads.remove_temporaries().unwrap(), 1, "a server that has the root for itself");
+}
+
+#[test]
+fn a_directory_that_another_node_made_is_brought_to_the_disk() {
+    let bench = Bench::new();
+    let node = || Directory::open(bench.root.path(), true).unwrap().shared(true);
+    let (one, other) = (node(), node());
+    let put = |files: &Directory| {
+        let sealed = bench.sealed(b"bytes");
+        let lost = Fault::Error(rustix::io::Errno::IO);
+        faults::at(1, lost, || files.put(sealed, &channel(), &MediaId::random())).1
+    };
+    assert!(one.put(bench.sealed(b"bytes"), &"first@example.org".parse().unwrap(), &id("a")).is_ok());
+    fs::create_dir(bench.root.join(channel().as_str())).unwrap();
+    for files in [&one, &other, &one] {
+        assert_eq!(put(files), Some(FsCall::SyncDirectory));
+    }
+    // A server that has the root for itself knows that it is there.
+    assert!(bench.files.put(bench.sealed(b"bytes"), &channel(), &id("b")).is_ok());
+    assert_eq!(put(&bench.files), Some(FsCall::OpenDirectory));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! none can replace or remove the file of another. Any thread may call.
 
 use std::collections::HashSet;
-use std::fs::{self, ReadDir};
+use std::fs::{self, File, ReadDir};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +12,7 @@ use super::directory::{failure, removal};
 use super::files::StoredFile;
 use super::lost;
 use super::upload::Sealed;
+use super::walk::refuse_removed;
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::model::UploadFile;
@@ -26,8 +27,9 @@ pub trait UploadFiles: Send + Sync {
     /// is no file of that name.
     fn put(&self, sealed: Sealed, file: &UploadFile) -> Result<()>;
 
-    /// Opens a file, so that any range of it can be read; `None` if there is none of that name.
-    fn get(&self, file: &UploadFile) -> Result<Option<StoredFile>>;
+    /// Opens a file, so that any range of it can be read; `None` if it is known that there is none of that name. `size` is
+    /// as for [`Files::get`](super::Files::get).
+    fn get(&self, file: &UploadFile, size: u64) -> Result<Option<StoredFile>>;
 
     /// The size of a file in bytes; `None` if there is none of that name.
     fn head(&self, file: &UploadFile) -> Result<Option<u64>>;
@@ -70,6 +72,8 @@ pub struct UploadDirectory {
     root: Arc<Dir>,
     /// Whether files and directories are brought to the disk before they count.
     sync: bool,
+    /// Whether other nodes make directories here, too.
+    shared: bool,
     /// Whether every directory is known to be on the disk.
     settled: Mutex<bool>,
 }
@@ -78,7 +82,13 @@ impl UploadDirectory {
     /// The uploads below `root`, which must be there. Without `sync`, a crash of the machine may lose what was stored.
     pub fn open(root: &Path, sync: bool) -> Result<Self> {
         let root = Arc::new(Dir::open(root).map_err(failure)?);
-        Ok(Self { root, sync, settled: Mutex::new(false) })
+        Ok(Self { root, sync, shared: false, settled: Mutex::new(false) })
+    }
+
+    /// The same where other nodes share the root, as [`Directory::shared`](super::Directory::shared).
+    #[must_use]
+    pub fn shared(self, shared: bool) -> Self {
+        Self { shared, ..self }
     }
 
     /// The directory of this file. The lock is held until new ones are on the disk, so that no one else relies on them
@@ -93,8 +103,13 @@ impl UploadDirectory {
             top.sync().map_err(failure)?;
             self.root.sync().map_err(failure)?;
         }
-        *settled = true;
+        *settled = !self.shared;
         opened(&top, file.folder())
+    }
+
+    fn open_file(&self, file: &UploadFile) -> Result<Option<(File, u64)>> {
+        let Some(top) = self.root.open_dir(UPLOADS).map_err(failure)? else { return Ok(None) };
+        top.open_regular_in(file.folder(), file.as_str()).map_err(failure)
     }
 
     /// The directory of this file, if it was made.
@@ -137,14 +152,12 @@ impl UploadFiles for UploadDirectory {
         Ok(())
     }
 
-    fn get(&self, file: &UploadFile) -> Result<Option<StoredFile>> {
-        let Some(top) = self.root.open_dir(UPLOADS).map_err(failure)? else { return Ok(None) };
-        let opened = top.open_regular_in(file.folder(), file.as_str()).map_err(failure)?;
-        Ok(opened.map(|(file, size)| StoredFile { file, size }))
+    fn get(&self, file: &UploadFile, _size: u64) -> Result<Option<StoredFile>> {
+        Ok(self.open_file(file)?.map(|(file, size)| StoredFile::local(file, size)))
     }
 
     fn head(&self, file: &UploadFile) -> Result<Option<u64>> {
-        Ok(self.get(file)?.map(|file| file.size))
+        Ok(self.open_file(file)?.map(|(_, size)| size))
     }
 
     fn remove(&self, file: &UploadFile) -> Result<bool> {
@@ -232,6 +245,7 @@ impl Walk {
 }
 
 fn listed(entry: &fs::DirEntry) -> io::Result<ListedUpload> {
+    refuse_removed(entry)?;
     let metadata = entry.metadata()?;
     let file = entry.file_name().to_str().and_then(|name| name.parse::<UploadFile>().ok());
     let path = entry.path();
@@ -277,7 +291,7 @@ mod tests {
     fn a_file_is_stored_opened_and_removed() {
         let bench = Bench::new();
         let file = UploadFile::random();
-        assert!(bench.files.get(&file).unwrap().is_none() && !bench.files.remove(&file).unwrap());
+        assert!(bench.files.get(&file, 4).unwrap().is_none() && !bench.files.remove(&file).unwrap());
         assert_eq!(bench.files.list().unwrap().count(), 0);
         bench.files.put(bench.sealed("four"), &file).unwrap();
         assert_eq!(bench.files.head(&file).unwrap(), Some(4));
@@ -297,7 +311,7 @@ mod tests {
         bench.files.put(bench.sealed("four"), &file).unwrap();
         let top = bench.scratch.join(".uploads");
         fs::create_dir_all(top.join("zz")).unwrap();
-        for name in ["odd", "zz/odd", "zz/aaaaaaaaaaaaaaaaaaaaaaaa"] {
+        for name in ["odd", "zz/odd", "zz/aaaaaaaaaaaaaaaaaaaaaaaa", "zz/.nfs00000000000000010000002a"] {
             fs::write(top.join(name), "").unwrap();
         }
         let mut found: Vec<String> = bench

@@ -169,7 +169,7 @@ impl UploadService {
 
     /// The bytes of an upload; `None` if they are gone from the disk, and then its row is read again by the next reader.
     pub fn bytes(&self, uploaded: &Uploaded) -> Result<Option<StoredFile>> {
-        let file = self.files.get(&uploaded.file)?;
+        let file = self.files.get(&uploaded.file, uploaded.size)?;
         if file.is_none() {
             self.forget(&uploaded.id);
         }

@@ -1,6 +1,6 @@
 //! `GET /{channel}/{id}`: the bytes of a media, whole or in part (RFC 9110 sections 13 and 14).
 
-use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::Web;
@@ -118,7 +118,7 @@ impl Content {
 
     /// The whole or the part that is asked for.
     fn answer(&self, exchange: &Exchange, stored: StoredFile) -> Response {
-        let mime_type = served_type(&self.mime_type, &stored.file);
+        let mime_type = served_type(&self.mime_type, &stored);
         match range_of(exchange, &self.validators, stored) {
             Ok(response) => described(response, &mime_type, self.file_name.as_deref()),
             Err(range) => Response::refusal(Refusal::RangeNotSatisfiable).header("Content-Range", range),
@@ -131,8 +131,10 @@ impl Content {
 pub(super) fn range_of(
     exchange: &Exchange,
     validators: &Validators,
-    StoredFile { file, size }: StoredFile,
+    stored: StoredFile,
 ) -> Result<Response, String> {
+    let size = stored.size();
+    let file = stored.into_file();
     match range::evaluate(validators, |name| exchange.header(name), exchange.method(), size) {
         range::Outcome::Whole => Ok(Response::file(200, file, 0..size)),
         range::Outcome::Part(part) => {
@@ -153,14 +155,14 @@ fn name_for(name: &str, mime_type: &str) -> String {
 }
 
 /// The type that is sent: the one stored, with the character set of a text in UTF-8.
-fn served_type(mime_type: &str, file: &File) -> String {
+fn served_type(mime_type: &str, stored: &StoredFile) -> String {
     // The original took any text for a type.
     let mime_type = media_type::parse(mime_type).unwrap_or_else(|_| media_type::OCTET_STREAM.to_owned());
     if !mime_type.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/")) {
         return mime_type;
     }
     let mut first = vec![0; limits::TEXT_BYTES];
-    match file.read_at(&mut first, 0) {
+    match stored.whole().map_err(io::Error::other).and_then(|file| file.read_at(&mut first, 0)) {
         Ok(length) => media_type::with_charset(&mime_type, &first[..length], length < first.len()),
         Err(_) => mime_type,
     }

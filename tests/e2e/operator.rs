@@ -745,6 +745,8 @@ fn an_export_takes_little_memory_whatever_there_is() {
 /// Columns of texts that name nobody: ids, names of files that we made, types, hashes and words of the server.
 const NAMELESS: &[&str] = &[
     "avatars.mediaId",
+    "chores.name",
+    "chores.node",
     "medias.fileExtension",
     "medias.id",
     "medias.mimeType",

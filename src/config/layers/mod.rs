@@ -5,7 +5,7 @@ mod uploads;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 
 use super::keystore::convert;
@@ -62,6 +62,8 @@ pub struct Storage {
     pub root: PathBuf,
     /// `media.storage.sync`
     pub sync: bool,
+    /// `media.storage.shared`
+    pub shared: bool,
 }
 
 /// What is logged, and where.
@@ -130,7 +132,7 @@ impl Config {
             housekeeping: housekeeping(values)?,
             uploads,
             previews: previews(values, threads)?,
-            database: database(values, &storage.root)?,
+            database: database(values, &storage)?,
             node: values.get(&s::NODE_NAME)?,
             logging: Logging { file: values.get(&s::LOGGING_FILE)?, level: values.need(&s::LOGGING_LEVEL)? },
             storage,
@@ -377,11 +379,15 @@ fn previews(values: &Values<'_>, threads: usize) -> Result<media::PreviewSetting
 }
 
 fn storage(values: &Values<'_>) -> Result<Storage> {
-    Ok(Storage { root: values.need(&s::MEDIA_STORAGE_ROOT)?, sync: values.need(&s::MEDIA_STORAGE_SYNC)? })
+    Ok(Storage {
+        root: values.need(&s::MEDIA_STORAGE_ROOT)?,
+        sync: values.need(&s::MEDIA_STORAGE_SYNC)?,
+        shared: values.need(&s::MEDIA_STORAGE_SHARED)?,
+    })
 }
 
-fn database(values: &Values<'_>, root: &Path) -> Result<Database> {
-    let embedded = || Database::Sqlite(root.join("metadata.sqlite"));
+fn database(values: &Values<'_>, storage: &Storage) -> Result<Database> {
+    let embedded = || Database::Sqlite(storage.root.join("metadata.sqlite"));
     let mut database = values.get(&s::JDBC_DB_URL)?.unwrap_or_else(embedded);
     let has_nodes = values.get(&s::NODE_NAME)?.is_some();
     match &mut database {
@@ -392,6 +398,10 @@ fn database(values: &Values<'_>, root: &Path) -> Result<Database> {
         Database::Sqlite(_) if has_nodes => {
             let what = "an embedded database has one server: name a PostgreSQL database in jdbc.db.url";
             return Err(values.wrong(s::NODE_NAME.key, what));
+        }
+        Database::Sqlite(_) if storage.shared => {
+            let what = "several nodes can't share a SQLite file: name a PostgreSQL database in jdbc.db.url";
+            return Err(values.wrong(s::MEDIA_STORAGE_SHARED.key, what));
         }
         Database::Sqlite(_) => {}
     }

@@ -4,7 +4,7 @@ use std::time::Instant;
 use super::super::postgres_server::{self, Server};
 use super::super::value::Row;
 use super::super::{
-    Metadata, Schema, Store, UserData, conformance, file_conformance, operations, statements,
+    ChoreTable, Metadata, Schema, Store, UserData, conformance, file_conformance, operations, statements,
     upload_conformance,
 };
 use super::*;
@@ -309,6 +309,24 @@ fn uploads_to_one_channel_do_not_wait_for_one_another() {
     let stored = bench.store.insert(&media("c"), false, Quotas::NONE);
     client.batch_execute("ROLLBACK").unwrap();
     stored.unwrap();
+}
+
+#[test]
+fn one_node_at_a_time_has_a_chore() {
+    let bench = Bench::new();
+    let claim = |chore, node, seconds| bench.store.claim(chore, node, Duration::from_secs(seconds)).unwrap();
+    let pass = |seconds: u32| {
+        let sql = format!("UPDATE chores SET begun = begun - INTERVAL '{seconds} seconds'");
+        bench.client.lock().unwrap().batch_execute(&sql).unwrap();
+    };
+    assert!(claim("walk", "a", 100) && claim("other", "b", 100));
+    assert!(claim("walk", "a", 100), "a repeated claim holds");
+    assert!(!claim("walk", "b", 100));
+    assert!(claim("walk", "b", 0) && !claim("walk", "a", 100), "it counts as begun");
+    pass(99);
+    assert!(!claim("walk", "a", 100) && !claim("walk", "b", 100));
+    pass(1);
+    assert!(claim("walk", "a", 100) && !claim("walk", "b", 100));
 }
 
 #[test]

@@ -87,6 +87,7 @@ impl Schema {
             "epochs",
             "stream_holder",
             "prompts",
+            "chores",
         ] {
             if self.has(table)? {
                 let text = format!(
