@@ -28,7 +28,7 @@ impl Cluster {
         let database = postgres::shared().new_database();
         let url = postgres::shared().jdbc_url(&database);
         succeed(&url, &["setup-schema"]);
-        let (prosody, storage) = (Prosody::start(), Scratch::new());
+        let (prosody, storage) = (Prosody::start_replacing_components(), Scratch::new());
         let admin = prosody.login(DOMAIN, "admin", Policy::Ignore);
         let mut cluster = Self { nodes: Vec::new(), prosody, admin, database, _storage: storage };
         let root = cluster._storage.path().display().to_string();
