@@ -405,6 +405,12 @@ pub const LOSSES: u64 = 10;
 pub const LOSSES_PERCENT: u64 = 5;
 /// Files of one name and channel that are set aside on one day.
 pub const LOST_NAMES: u32 = 1000;
+/// Files that `move-storage` moves at a time: a store that is far away needs several to be busy.
+pub const MOVE_THREADS: usize = 4;
+/// Bytes of a file that it reads at once.
+pub const MOVE_BUFFER: usize = 256 * 1024;
+/// Time between two lines that tell how far it is.
+pub const MOVE_NEWS: Duration = Duration::from_secs(10);
 /// Files that the housekeeper removes, moves or looks at before another chore may go first.
 pub const HOUSEKEEPING_BATCH: usize = 100;
 /// Rest of a walk of the store after each batch: a million files take an hour and a half, and slow nobody down.

@@ -10,7 +10,7 @@ const GROUND: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("limits", &[]),
     ("cache", &[]),
-    ("chore", &["limits", "metrics"]),
+    ("chore", &["error", "limits", "metrics"]),
     ("clock", &[]),
     ("secret", &[]),
     ("metrics", &[]),

@@ -257,6 +257,8 @@ settings! {
         "Whether a file is on the disk before its upload is answered; off only for benchmarks.";
     MEDIA_STORAGE_SHARED: Boolean = Boolean, "media.storage.shared", Fixed("false"), Restart,
         "Whether several servers, the nodes of one site, share media.storage.root.";
+    MEDIA_STORAGE_FROM: FilePath = FilePath, "media.storage.from", Derived("none"), Restart,
+        "The place that move-storage moves all files from: the directory that was media.storage.root.";
     MEDIA_SIZELIMIT: Size<u64> = FILE_SIZE, "media.sizelimit", Fixed("100M"), Reload,
         "The size of the largest file that is accepted.";
     MEDIA_TODISK_THRESHOLD: Size<usize> = Size { min: 0, max: 1 << 30 }, "media.todisk.threshold",

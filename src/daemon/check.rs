@@ -126,6 +126,9 @@ fn check_storage(storage: &Storage) -> Result<CheckedPart> {
     may_write(root).map_err(refused)?;
     let free = Dir::open(root).and_then(|dir| dir.free_space()).map_err(refused)? / (1024 * 1024);
     let text = format!("{}, {free} MiB free", root.display());
+    if let Some(advice) = open::local_locks(storage) {
+        return Ok(CheckedPart::Doubtful(format!("{text}; {advice}")));
+    }
     if rustix::process::geteuid().is_root() && metadata.uid() != 0 {
         return Ok(CheckedPart::Doubtful(format!("{text}; {}", as_owner(&metadata))));
     }
@@ -174,7 +177,7 @@ fn check_database(config: &Config, report: &mut Report<'_>, local: bool) {
         Database::Postgres(settings) => Schema::connect(settings).and_then(|mut schema| {
             advice = schema.encoding_advice()?;
             found = nodes::check(config, &mut schema)?;
-            open::database_state(config)
+            open::look(config).map(|(state, _)| state)
         }),
         Database::Sqlite(path) => SqliteSchema::new(path).peek(),
     };

@@ -102,8 +102,8 @@ pub fn drop_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
 /// When something is left that is not as it must be, or when a repair would remove suspiciously much.
 pub fn fsck(config: &Config, repair: Repair, out: &mut dyn Write) -> Result<()> {
     // Before anything is touched.
-    open::verify_identity(config, &open::database_state(config)?)?;
-    let open::Opened { library, uploads, .. } = open::stores(config, None)?;
+    let tables = open::verified_tables(config)?;
+    let open::Opened { library, uploads, .. } = open::stores(config, None, tables)?;
     library.open()?;
     uploads.open();
     // Refused before anything is changed.

@@ -26,7 +26,8 @@ pub use check::{CheckExtent, check};
 pub use commands::{configuration_rows, drop_schema, fsck, setup_schema, tell_moving, upgrade_schema};
 
 pub use data::{
-    Doing, FileQuery, OutputForm, UsageOf, delete, export, import, list, purge, revoke_tickets, usage,
+    Doing, FileQuery, OutputForm, UsageOf, delete, export, import, list, move_storage, purge, revoke_tickets,
+    usage,
 };
 
 use housekeeper::Housekeeper;
@@ -99,9 +100,15 @@ fn run(start: Start<'_>) -> Result<()> {
     let (sender, events) = mpsc::channel();
     catch_signals(sender.clone())?;
     // Before anything is touched: another server may use the same storage.
-    let lock = open::lock_root(config)?;
+    let (lock, tables) = open::lock_root(config)?;
+    let old = open::lock_old(config)?;
+    if let Some(advice) = open::local_locks(&config.storage) {
+        warn!("{advice}");
+    }
     commands::upgrade_embedded(config, &lock)?;
-    let open::Opened { library, uploads, tickets, files, claims, .. } = open::stores(config, Some(lock))?;
+    let tables = tables.map_or_else(|| open::tables(config), Ok)?;
+    let opened = open::stores(config, Some(lock), tables)?;
+    let open::Opened { library, uploads, tickets, files, claims, .. } = opened;
     let (library, uploads, tickets) = (Arc::new(library), Arc::new(uploads), Arc::new(tickets));
     library.set_housekeeping(config.housekeeping);
     library.log_missing_programs();
@@ -155,6 +162,9 @@ fn run(start: Start<'_>) -> Result<()> {
     server.stop(limits::SHUTDOWN_TIME);
     xmpp.stop();
     web.library().sign_off();
+    if let Some(old) = old {
+        old.sign_off();
+    }
     info!("stopped");
     end
 }

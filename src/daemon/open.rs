@@ -1,5 +1,6 @@
 //! Opens what the configuration names: the storage root, files, metadata, the certificate.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::housekeeper::Claims;
@@ -9,23 +10,69 @@ use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::media::Library;
 use crate::store::{
-    BlockTable, CURRENT, ChoreTable, Console, DatabaseState, Directory, Engine, EpochTable, FileTable,
-    Identity, Metadata, Postgres, RootLock, SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory,
-    UploadTable, Uploads, UserData, verify,
+    BlockTable, CURRENT, ChoreTable, Console, ContentTable, DatabaseState, Directory, Engine, EpochTable,
+    FileTable, Files, Identity, MOVER, Metadata, Moving, NearPlace, Postgres, RootLock, SecretTable, Sqlite,
+    SqliteSchema, Store, UploadDirectory, UploadFiles, UploadTable, Uploads, UserData, verify,
 };
+use crate::sys::Mount;
 use crate::tickets::TicketService;
+use crate::transfer::{Depot, Leaving, Mover};
 use crate::uploads::{Stores, UploadService};
 
 /// The storage root and the database, as the two halves that must belong together.
 pub(super) fn identity(config: &Config) -> Identity {
-    Identity::new(&config.storage.root, config.database.to_string())
+    let identity = Identity::new(&config.storage.root, config.database.to_string());
+    match &config.storage.from {
+        Some(old) => identity.moving_from(old),
+        None => identity,
+    }
 }
 
-/// What the database tells about the store that it belongs to. A missing SQLite file tells nothing, and is not made.
-pub(super) fn database_state(config: &Config) -> Result<DatabaseState> {
+/// The place of files in this directory.
+fn directory(config: &Config, root: &Path) -> Result<Depot> {
+    let Storage { sync, shared, .. } = config.storage;
+    Ok(Depot {
+        media: Arc::new(Directory::open(root, sync)?.shared(shared)),
+        uploads: Arc::new(UploadDirectory::open(root, sync)?.shared(shared)),
+    })
+}
+
+/// The place of the files; while they move, both places together.
+fn depot(config: &Config) -> Result<Depot> {
+    let to = directory(config, &config.storage.root)?;
+    let Some(old) = &config.storage.from else { return Ok(to) };
+    let from = directory(config, old)?;
+    Ok(Depot {
+        media: Arc::new(Moving::<dyn Files>::new(from.media, to.media, NearPlace::From)),
+        uploads: Arc::new(Moving::<dyn UploadFiles>::new(from.uploads, to.uploads, NearPlace::From)),
+    })
+}
+
+/// Moves the files to their new place.
+pub(super) fn mover(config: &Config, tables: Tables) -> Result<Mover> {
+    let Storage { root, sync, from, .. } = &config.storage;
+    let Some(old) = from else {
+        let text = "media.storage.from is not set: name the place there that files are moved from";
+        return Err(Error::new(Kind::Config, text));
+    };
+    Ok(Mover {
+        from: directory(config, old)?,
+        to: directory(config, root)?,
+        incoming: Uploads::open_as(Some(MOVER), root, *sync)?,
+        table: tables.contents,
+        leaving: Leaving::AtOnce,
+    })
+}
+
+/// What the database tells about the store that it belongs to. A missing SQLite file tells nothing, and is not made. Gives
+/// the tables of PostgreSQL, too, so that nobody has to connect again.
+pub(super) fn look(config: &Config) -> Result<(DatabaseState, Option<Tables>)> {
     match &config.database {
-        Database::Postgres(settings) => Store::new(Postgres::new(settings)?).store_state(),
-        Database::Sqlite(path) => SqliteSchema::new(path).state(),
+        Database::Postgres(settings) => {
+            let tables = Tables::of(Postgres::new(settings)?);
+            Ok((tables.metadata.store_state()?, Some(tables)))
+        }
+        Database::Sqlite(path) => Ok((SqliteSchema::new(path).state()?, None)),
     }
 }
 
@@ -40,12 +87,20 @@ pub(super) fn verify_identity(config: &Config, state: &DatabaseState) -> Result<
     identity.verify(state)
 }
 
+/// The tables of the configured database, if [`verify_identity`] has nothing against it.
+pub(super) fn verified_tables(config: &Config) -> Result<Tables> {
+    let (state, opened) = look(config)?;
+    verify_identity(config, &state)?;
+    opened.map_or_else(|| tables(config), Ok)
+}
+
 /// The lock of the storage root, for a server that starts. Before it is taken, the root is compared with the database if
-/// that can be reached; a missing root is made for a new site.
-pub(super) fn lock_root(config: &Config) -> Result<RootLock> {
+/// that can be reached; a missing root is made for a new site. Gives the tables of PostgreSQL, too, if it was reached.
+pub(super) fn lock_root(config: &Config) -> Result<(RootLock, Option<Tables>)> {
     let identity = identity(config);
-    match database_state(config) {
-        Ok(state) => {
+    let mut opened = None;
+    match look(config) {
+        Ok((state, tables)) => {
             match &config.database {
                 // It is made or upgraded under the lock.
                 Database::Sqlite(path) if state.version < Some(CURRENT) => {
@@ -54,6 +109,7 @@ pub(super) fn lock_root(config: &Config) -> Result<RootLock> {
                 _ => verify_identity(config, &state)?,
             }
             identity.make_root(&state)?;
+            opened = tables;
         }
         Err(error) if error.kind() == Kind::Unavailable && config.storage.root.exists() => {}
         Err(error) if error.kind() == Kind::Unavailable => {
@@ -65,16 +121,34 @@ pub(super) fn lock_root(config: &Config) -> Result<RootLock> {
         }
         Err(error) => return Err(error),
     }
+    Ok((lock(config, identity.root())?, opened))
+}
+
+/// What the operator should know of a shared root on which locks are those of one machine alone.
+pub(super) fn local_locks(storage: &Storage) -> Option<String> {
+    let mount = Mount::of(&storage.root).filter(|_| storage.shared)?;
+    let option = mount.local_locks()?;
+    Some(format!(
+        "{} is mounted with {option}: nodes on other machines do not see its locks; mount it without that option",
+        storage.root.display()
+    ))
+}
+
+/// The lock of the directory that files move from: no server may run that does not know where they go.
+pub(super) fn lock_old(config: &Config) -> Result<Option<RootLock>> {
+    config.storage.from.as_ref().map(|old| lock(config, old)).transpose()
+}
+
+fn lock(config: &Config, root: &Path) -> Result<RootLock> {
     match sharing_node(config) {
-        Some(node) => RootLock::share(identity.root(), &node),
-        None => RootLock::take(identity.root()),
+        Some(node) => RootLock::share(root, node),
+        None => RootLock::take(root),
     }
 }
 
 /// The name of this node, if others share the storage root.
-fn sharing_node(config: &Config) -> Option<String> {
-    let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-    config.storage.shared.then(host)
+fn sharing_node(config: &Config) -> Option<&str> {
+    config.node.as_deref().filter(|_| config.storage.shared)
 }
 
 /// Media and uploads, which share files and a database, ready but for [`Library::open`] and [`UploadService::open`].
@@ -90,27 +164,20 @@ pub(super) struct Opened {
     pub claims: Claims,
 }
 
-/// Opens files and metadata. With the lock of the root they are a server's.
-pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> {
-    let Storage { root, sync, shared } = &config.storage;
-    let incoming = Uploads::open_as(sharing_node(config).as_deref(), root, *sync)?;
-    let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs, chores } =
-        tables(config)?;
+/// Opens the files that belong to these tables. With the lock of the root they are a server's.
+pub(super) fn stores(config: &Config, lock: Option<RootLock>, tables: Tables) -> Result<Opened> {
+    let Storage { root, sync, .. } = &config.storage;
+    let incoming = Uploads::open_as(sharing_node(config), root, *sync)?;
+    let depot = depot(config)?;
+    let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs, chores, .. } = tables;
     let tickets = TicketService::new(Arc::clone(&secrets), epochs, Arc::new(SystemClock));
-    let stores = Stores {
-        table,
-        secrets,
-        blocks,
-        files: Box::new(UploadDirectory::open(root, *sync)?.shared(*shared)),
-        incoming: incoming.clone(),
-    };
+    let stores = Stores { table, secrets, blocks, files: depot.uploads, incoming: incoming.clone() };
     let uploads = UploadService::new(stores, Arc::new(SystemClock), config.uploads.clone());
-    let files = Box::new(Directory::open(root, *sync)?.shared(*shared));
     let clock = Arc::new(SystemClock);
     let (media, previews) = (config.media, config.previews.clone());
     let site = (identity(config), lock);
-    let library = Library::new(incoming, files, metadata, site, clock, media, previews);
-    let claims = Claims::new(sharing_node(config), chores);
+    let library = Library::new(incoming, depot.media, metadata, site, clock, media, previews);
+    let claims = Claims::new(config.node.clone(), chores);
     Ok(Opened { library, uploads, tickets, files: rows, users, claims })
 }
 
@@ -124,6 +191,7 @@ pub(super) struct Tables {
     pub users: Arc<dyn UserData>,
     pub epochs: Arc<dyn EpochTable>,
     pub chores: Arc<dyn ChoreTable>,
+    pub contents: Arc<dyn ContentTable>,
 }
 
 impl Tables {
@@ -137,7 +205,8 @@ impl Tables {
             files: Arc::clone(&store) as _,
             users: Arc::clone(&store) as _,
             epochs: Arc::clone(&store) as _,
-            chores: store,
+            chores: Arc::clone(&store) as _,
+            contents: store,
         }
     }
 }

@@ -149,6 +149,8 @@ fn compare(root: &RootState, database: &DatabaseState) -> std::result::Result<Ma
 #[derive(Clone, Debug)]
 pub struct Identity {
     root: PathBuf,
+    /// Where files are on their way from, if they move to the root.
+    old: Option<PathBuf>,
     /// How messages name the database.
     database: String,
 }
@@ -157,7 +159,44 @@ impl Identity {
     /// The identity of this storage root and the database of this name.
     pub fn new(root: &Path, database: String) -> Self {
         let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
-        Self { root, database }
+        Self { root, old: None, database }
+    }
+
+    /// The same while files move to the root from this directory. Then the two together belong to the database.
+    #[must_use]
+    pub fn moving_from(self, old: &Path) -> Self {
+        Self { old: Some(old.to_owned()), ..self }
+    }
+
+    /// What the root tells, together with the directory that files move from.
+    fn look(&self) -> Result<RootState> {
+        let new = RootState::look(&self.root)?;
+        let Some(path) = &self.old else { return Ok(new) };
+        let old = RootState::look(path)?;
+        if !old.is_there {
+            let text = format!(
+                "{}, which media.storage.from names, does not exist: if all files are moved, remove the setting; else check \
+                 whether its file system is mounted",
+                path.display()
+            );
+            return Err(Error::new(Kind::Config, text));
+        }
+        match (&new.id, &old.id) {
+            (Some(id), Some(other)) if id != other => Err(self.other_place(path, id, other)),
+            _ => {
+                Ok(RootState { is_there: true, id: old.id.or(new.id), channel: old.channel.or(new.channel) })
+            }
+        }
+    }
+
+    fn other_place(&self, old: &Path, id: &StoreId, other: &StoreId) -> Error {
+        let text = format!(
+            "the storage {} (id {id}) and {} (id {other}), which files move from, belong to different sites: check \
+             media.storage.root and media.storage.from; nothing is changed",
+            self.root.display(),
+            old.display()
+        );
+        Error::new(Kind::Config, text)
     }
 
     /// The storage root, as an absolute path.
@@ -167,7 +206,7 @@ impl Identity {
 
     /// How the two fit. Changes nothing. [`Kind::Config`] if they can't belong together; the text says what to check.
     pub fn compare(&self, database: &DatabaseState) -> Result<Match> {
-        let root = RootState::look(&self.root)?;
+        let root = self.look()?;
         compare(&root, database).map_err(|mismatch| self.refusal(&mismatch))
     }
 
@@ -186,7 +225,14 @@ impl Identity {
         metadata: &dyn Metadata,
         lock: &RootLock,
     ) -> Result<()> {
-        let Match::New(id) = self.compare(database)? else { return self.verify(database) };
+        let id = match (self.compare(database)?, &database.id) {
+            (Match::New(id), _) => id,
+            // Files may move to a root that is new.
+            (Match::Same, Some(id)) if self.old.is_some() && lock::mark(&self.root)?.is_none() => {
+                return lock.mark(id);
+            }
+            _ => return self.verify(database),
+        };
         // Another server, with a root of its own, may be as fast.
         let id = metadata.set_store_id(&id)?;
         match lock::mark(&self.root)? {

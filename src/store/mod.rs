@@ -9,6 +9,7 @@ mod columns;
 #[cfg(test)]
 mod conformance;
 mod console;
+mod content_table;
 mod directory;
 mod engine;
 mod epochs;
@@ -23,6 +24,7 @@ mod identity;
 mod lock;
 mod lost;
 mod metadata;
+mod moving;
 mod notice;
 mod operations;
 #[cfg(test)]
@@ -50,6 +52,7 @@ mod walk;
 pub use self::block_table::{Block, BlockTable};
 pub use self::chore_table::ChoreTable;
 pub use self::console::{Console, EmptiedUpload, Import, NamedSums, StoredRow, UsageSum};
+pub use self::content_table::{ContentTable, FileContent};
 pub use self::directory::{Directory, storage_error};
 pub use self::engine::{Change, Engine, Session, WriteError};
 pub use self::epochs::EpochTable;
@@ -65,6 +68,7 @@ pub use self::metadata::{
     Deleted, FileName, KnownAs, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert,
     PreviewRow, Removal, UsageKind, WrongSum,
 };
+pub use self::moving::{Moving, NearPlace};
 pub use self::notice::{Notice, UnknownNotice};
 pub use self::operations::Store;
 pub use self::postgres::{DedicatedConnection, DedicatedConnections, Postgres, PostgresSettings, SslMode};
@@ -75,7 +79,7 @@ pub use self::statements::list as list_statement;
 pub use self::stream_holder::{
     StreamHolder, beat, end_holder, find_holder, give_up_stream, lock_owner, take_stream, unlock_stream,
 };
-pub use self::upload::{Sealed, Upload, Uploads};
+pub use self::upload::{MOVER, Sealed, Upload, Uploads};
 pub use self::upload_files::{ListedUpload, UploadDirectory, UploadFiles, UploadList};
 pub use self::upload_table::{
     GoneUpload, SecretTable, StoredSecret, UploadInsert, UploadLookup, UploadRemoval, UploadRow, UploadSums,

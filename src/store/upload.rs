@@ -15,6 +15,9 @@ use crate::limits;
 use crate::model::{MediaId, Refusal};
 use crate::sys::fs::{Dir, NewFile};
 
+/// The name, in the place of a node's, by which `move-storage` has temporary files beside those of a server.
+pub const MOVER: &str = "move=storage";
+
 /// Where uploads are until they are complete. Their files lie in the storage root as `.upload-*`, wherever complete ones
 /// are stored.
 #[derive(Clone)]
@@ -90,11 +93,11 @@ impl Uploads {
         Ok(removed)
     }
 
-    /// Whether a temporary file may be that of an upload to another node. A server that has the root for itself knows none.
+    /// Whether a temporary file may be that of another node, or of the command that moves files. A server that has the root
+    /// for itself knows no other node.
     fn is_of_other_node(&self, name: &str) -> bool {
-        let Some(own) = self.node.as_deref() else { return false };
         let named = name.strip_prefix(walk::TEMPORARY).and_then(|rest| rest.rsplit_once('-'));
-        named.is_some_and(|(node, _)| node != own)
+        named.is_some_and(|(node, _)| self.node.as_deref().map_or(node == MOVER, |own| node != own))
     }
 
     /// Removes the temporary file of this name; says whether it was there.

@@ -747,6 +747,7 @@ const NAMELESS: &[&str] = &[
     "avatars.mediaId",
     "chores.name",
     "chores.node",
+    "configuration.key",
     "medias.fileExtension",
     "medias.id",
     "medias.mimeType",

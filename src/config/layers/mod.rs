@@ -64,6 +64,8 @@ pub struct Storage {
     pub sync: bool,
     /// `media.storage.shared`
     pub shared: bool,
+    /// `media.storage.from`
+    pub from: Option<PathBuf>,
 }
 
 /// What is logged, and where.
@@ -379,10 +381,15 @@ fn previews(values: &Values<'_>, threads: usize) -> Result<media::PreviewSetting
 }
 
 fn storage(values: &Values<'_>) -> Result<Storage> {
+    let (root, from) = (values.need(&s::MEDIA_STORAGE_ROOT)?, values.get(&s::MEDIA_STORAGE_FROM)?);
+    if from.as_ref() == Some(&root) {
+        return Err(values.wrong(s::MEDIA_STORAGE_FROM.key, "the same as media.storage.root"));
+    }
     Ok(Storage {
-        root: values.need(&s::MEDIA_STORAGE_ROOT)?,
+        root,
         sync: values.need(&s::MEDIA_STORAGE_SYNC)?,
         shared: values.need(&s::MEDIA_STORAGE_SHARED)?,
+        from,
     })
 }
 
@@ -390,6 +397,10 @@ fn database(values: &Values<'_>, storage: &Storage) -> Result<Database> {
     let embedded = || Database::Sqlite(storage.root.join("metadata.sqlite"));
     let mut database = values.get(&s::JDBC_DB_URL)?.unwrap_or_else(embedded);
     let has_nodes = values.get(&s::NODE_NAME)?.is_some();
+    if storage.shared && !has_nodes {
+        let what = "each node needs a name of its own: set node.name";
+        return Err(values.wrong(s::MEDIA_STORAGE_SHARED.key, what));
+    }
     match &mut database {
         Database::Postgres(settings) => {
             settings.pool_size = values.need(&s::JDBC_POOL_SIZE)?;
@@ -398,10 +409,6 @@ fn database(values: &Values<'_>, storage: &Storage) -> Result<Database> {
         Database::Sqlite(_) if has_nodes => {
             let what = "an embedded database has one server: name a PostgreSQL database in jdbc.db.url";
             return Err(values.wrong(s::NODE_NAME.key, what));
-        }
-        Database::Sqlite(_) if storage.shared => {
-            let what = "several nodes can't share a SQLite file: name a PostgreSQL database in jdbc.db.url";
-            return Err(values.wrong(s::MEDIA_STORAGE_SHARED.key, what));
         }
         Database::Sqlite(_) => {}
     }

@@ -92,7 +92,7 @@ fn defaults() {
     let decoding = preview::Decoding::Child(preview::own_program());
     let studio = preview::Settings { decoding, ..preview::Settings::default() };
     assert_eq!(format!("{:?}", previews.studio), format!("{studio:?}"));
-    assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: true, shared: false });
+    assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: true, shared: false, from: None });
     assert_eq!(config.database, Database::Sqlite("/srv/media/metadata.sqlite".into()));
     assert_eq!(config.node, None);
     assert_eq!(config.logging, Logging { file: None, level: log::LevelFilter::Info });
@@ -113,7 +113,7 @@ fn every_setting_reaches_its_layer() {
          xmpp.pending.per.user.max=10\n\
          xmpp.pending.per.address.max=11\nxmpp.pending.max=12\nxmpp.lookups.per.address.max=22\n\
          xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\nmedia.storage.shared=true\n\
-         media.sizelimit=13\nmedia.todisk.threshold=14K\nmedia.quota.channel=24\n\
+         media.storage.from=/srv/old\nmedia.sizelimit=13\nmedia.todisk.threshold=14K\nmedia.quota.channel=24\n\
          media.quota.user=25\nhousekeeping.interval=27\nhousekeeping.orphan.age=28m\n\
          housekeeping.lost.keep=29d\n\
          upload.enabled=on\nupload.sizelimit=27\nupload.allow=a.b *.c.d\n\
@@ -207,7 +207,8 @@ fn every_setting_reaches_its_layer() {
     assert!(matches!(decoding, preview::Decoding::Child(_)), "{decoding:?}");
     assert_eq!((*max_pixels, *max_bytes, *time), (16, 17, Duration::from_secs(19)));
     assert_eq!((ffmpeg, ffprobe), (&PathBuf::from("/f"), &PathBuf::from("/p")));
-    assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: false, shared: true });
+    let from = Some("/srv/old".into());
+    assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: false, shared: true, from });
     let Database::Postgres(database) = &config.database else { panic!("PostgreSQL") };
     assert_eq!((database.database.as_deref(), database.pool_size), (Some("m"), 15));
     assert_eq!((config.node.as_deref(), database.has_nodes), (Some("a-1.B"), true));
@@ -351,13 +352,21 @@ fn files_are_kept_for_ever_where_the_time_is_0_unless_they_are_to_vanish() {
 }
 
 #[test]
-fn nodes_share_a_storage_beside_postgresql_only() {
-    let shared = |url: &str| read(&format!("media.storage.shared=true\n{url}"));
-    assert!(shared("jdbc.db.url=jdbc:postgresql:m").unwrap().storage.shared);
+fn nodes_share_a_storage_by_their_names() {
+    let named = "media.storage.shared=true\njdbc.db.url=jdbc:postgresql:m";
+    assert!(read(&format!("{named}\nnode.name=a")).unwrap().storage.shared);
+    assert_eq!(
+        refused(named),
+        "f:10: media.storage.shared: each node needs a name of its own: set node.name"
+    );
     for embedded in ["", "jdbc.db.url=jdbc:sqlite:/m"] {
-        let text = shared(embedded).unwrap_err().to_string();
-        assert!(text.starts_with("f:10: media.storage.shared: ") && text.contains("PostgreSQL"), "{text}");
+        let text = refused(&format!("media.storage.shared=true\nnode.name=a\n{embedded}"));
+        assert!(text.starts_with("f:11: node.name: ") && text.contains("PostgreSQL"), "{text}");
     }
+    assert_eq!(
+        refused("media.storage.from=/srv/media"),
+        "f:10: media.storage.from: the same as media.storage.root"
+    );
 }
 
 #[test]
@@ -422,19 +431,20 @@ fn every_setting_that_takes_a_restart_keeps_its_running_value() {
         "xmpp.component.servername" => "77\nxmpp.component.subdomain=media",
         "xmpp.connection.securitymode" => "required",
         "xmpp.connection.username" => "other@example.com",
-        "jdbc.db.url" => "jdbc:sqlite:/other",
+        "jdbc.db.url" => "jdbc:postgresql:other",
         "media.storage.shared" => "on",
         "admin.bind" => "127.0.0.1:77",
         "http.bind" | "http.trusted.proxies" => "::77",
         _ => "77",
     };
-    // Without a default that another setting would contradict.
-    let text = format!("{HTTPS_ON}jdbc.db.url=jdbc:postgresql:m\n");
-    let running = read(&text).map(|config| format!("{config:?}")).unwrap();
+    // Several nodes need PostgreSQL, and a shared directory several nodes.
+    let running_text = format!("{HTTPS_ON}jdbc.db.url=jdbc:postgresql:m\nnode.name=a\n");
+    let running = read(&running_text).map(|config| format!("{config:?}")).unwrap();
     let restart = s::SETTINGS.iter().filter(|setting| setting.change == s::Change::Restart);
     let keys: Vec<_> = restart.map(|setting| setting.key).collect();
     for key in &keys {
-        let Merged { config, waiting, .. } = merged(&[&text, &format!("{text}\n{key}={}", other(key))]);
+        let Merged { config, waiting, .. } =
+            merged(&[&running_text, &format!("{running_text}\n{key}={}", other(key))]);
         assert_eq!(waiting, [*key]);
         assert_eq!(format!("{config:?}"), running, "{key}");
     }
