@@ -64,7 +64,7 @@ impl Holding {
         match self.release(connection, epoch) {
             Ok(()) => log::info!("node {} gives the XMPP stream up", self.settings.node),
             Err(error) => {
-                log::warn!("the XMPP stream can't be given up, so another node waits for it: {error}")
+                log::warn!("the XMPP stream can't be given up, so another node waits for it: {error}");
             }
         }
     }
