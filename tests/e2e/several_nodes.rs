@@ -82,9 +82,9 @@ fn settings<'a>(node: &'a str, url: &'a str, root: &'a str) -> [(&'a str, &'a st
     ]
 }
 
-/// The status of `/healthz`, and which node it says to be the holder.
+/// The status of `/healthz`, and which node it says to be the holder. A node that has just been started may not answer yet.
 fn holder(node: &Server) -> (u16, String) {
-    let answer = Request::get(&admin_url(node, "healthz")).send();
+    let Ok(answer) = Request::get(&admin_url(node, "healthz")).try_send() else { return (0, String::new()) };
     let holder = answer.json()["parts"]["xmpp_component"]["holder"].as_str().unwrap_or_default().to_owned();
     (answer.status, holder)
 }
