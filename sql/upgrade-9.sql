@@ -38,6 +38,8 @@ CREATE UNLOGGED TABLE prompts (
     abandoned BOOLEAN NOT NULL DEFAULT false,            -- whether the client has hung up
     decision TEXT                                        -- NULL: not decided yet
 );
+-- A node that does not know whether a prompt was stored stores it again.
+CREATE UNIQUE INDEX prompts_stanza_id_idx ON prompts (stanza_id);
 CREATE INDEX prompts_undecided_idx ON prompts (id) WHERE decision IS NULL;
 
 -- Chores of which one node at a time is enough, such as a walk of the store.

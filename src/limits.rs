@@ -265,6 +265,18 @@ pub const LOOKUP_WAITERS: usize = 1024;
 pub const CACHE_ENTRIES: usize = 10_000;
 /// Longest wait for a confirmation or a reply, whatever `xmpp.reply.timeout` says: no HTTP client waits longer.
 pub const REPLY_TIME: Duration = Duration::from_secs(3600);
+/// How much longer than the user has a node waits for the decision of the node that asks the user: a decision made at the
+/// deadline takes some time through the database.
+pub const DECISION_GRACE: Duration = Duration::from_secs(5);
+/// How long prompts of other nodes wait for a component's stream that is down. While a node takes the stream over, the XMPP
+/// server may still have the old one.
+pub const STREAM_PATIENCE: Duration = Duration::from_secs(5);
+/// Prompts that one statement stores, each up to about 20 KB.
+pub const PROMPTS_STORED: usize = 64;
+/// Prompts of other nodes that are read at once.
+pub const PROMPTS_READ: usize = 256;
+/// How often prompts are removed that no node has removed.
+pub const PROMPTS_SWEEP: Duration = Duration::from_secs(60);
 /// How long a failed lookup is remembered, unless `xmpp.cache.ttl` is shorter.
 pub const FAILURE_TTL: Duration = Duration::from_secs(5);
 /// How often the log tells that a channel service refuses our account.

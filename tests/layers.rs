@@ -26,7 +26,6 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http", &["model", "media_type"]),
     ("xmpp", &["model"]),
     ("store", &["model"]),
-    ("cluster", &["model", "store", "xmpp"]),
     ("preview", &["model", "media_type"]),
     ("media", &["model", "media_type", "store", "preview"]),
     ("tokens", &["store"]),
@@ -36,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     // Of xmpp only the stanza types; `only_stanza_types_reach_the_gate_and_the_component` holds that.
     ("access", &["model", "xmpp"]),
     ("web", &["model", "media_type", "http", "store", "preview", "media", "tickets", "uploads", "access"]),
+    ("cluster", &["model", "store", "xmpp", "access"]),
     // Of xmpp the same types.
     ("component", &["model", "http", "xmpp", "store", "media", "uploads", "access"]),
     ("admin", &["model", "http", "store", "media", "uploads", "access", "cluster"]),

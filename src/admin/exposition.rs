@@ -198,6 +198,11 @@ impl Snapshot<'_> {
                     gate.parked,
                 ),
                 ("mediaserver_confirmations_pending", "Confirmations that requests wait for.", gate.pending),
+                (
+                    "mediaserver_confirmations_handed_over",
+                    "Requests about which another node asks the user.",
+                    gate.handed_over,
+                ),
             ],
         );
         let mut outcomes =
@@ -416,7 +421,7 @@ mod tests {
         let chores = [ChoreCounts::default(), ChoreCounts::default()];
         chores[0].removed.add(8);
         chores[1].lost.add(9);
-        let mut gate = Counts { parked: 5, pending: 4, ..Counts::default() };
+        let mut gate = Counts { parked: 5, pending: 4, handed_over: 1, ..Counts::default() };
         gate.client = LinkCounts { up: true, logins: 3, failure: None };
         gate.confirmations.late = 6;
         gate.lookups.access.cached = 7;
@@ -453,6 +458,7 @@ mod tests {
             ("mediaserver_workers_busy", 2.0),
             ("mediaserver_requests_parked", 5.0),
             ("mediaserver_confirmations_pending", 4.0),
+            ("mediaserver_confirmations_handed_over", 1.0),
             ("mediaserver_confirmations_total{outcome=timeout}", 6.0),
             ("mediaserver_removals_total{kind=media}", 8.0),
             ("mediaserver_removals_failed{kind=upload}", 0.0),

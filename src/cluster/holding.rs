@@ -40,6 +40,11 @@ impl Holding {
         }
     }
 
+    /// The epoch with which this node may hold the stream now. It outlasts a connection that is lost for a moment.
+    pub fn stream(&self) -> Option<i64> {
+        self.last.filter(|_| self.lease.is_granted(Instant::now()))
+    }
+
     /// The connection is gone, and the lock with it.
     pub fn disconnected(&mut self) {
         self.held = None;

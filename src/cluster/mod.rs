@@ -6,16 +6,18 @@
 
 mod holding;
 mod notices;
+mod prompts;
 mod status;
 #[cfg(test)]
 mod tests;
 mod thread;
 
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Weak};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use crate::access::{NodeDoor, NodeEvent};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::store::{DedicatedConnections, Notice, PostgresSettings};
@@ -23,6 +25,7 @@ use crate::xmpp::Lease;
 
 use holding::Holding;
 use notices::Listener;
+use prompts::Prompts;
 pub use status::{ClusterState, ClusterStatus};
 use thread::ClusterThread;
 
@@ -70,6 +73,8 @@ pub enum Work {
     Notice(Notice),
     /// The listener is up, after notices may have been missed.
     Listening,
+    /// The gate has this for the other nodes.
+    Gate(NodeEvent),
     /// The thread gives the stream up and ends.
     Stop,
 }
@@ -93,6 +98,26 @@ impl Changed {
     pub const ALL: [Self; 3] = [Self::Keys, Self::Epochs, Self::Blocks];
 }
 
+/// The work of the thread `cluster`. It is made before the thread starts, so that the gate can hand work to it.
+pub struct WorkQueue {
+    sender: Sender<Work>,
+    receiver: Receiver<Work>,
+}
+
+impl WorkQueue {
+    /// An empty queue.
+    #[allow(clippy::new_without_default, reason = "a queue is no value that something could have by default")]
+    pub fn new() -> Self {
+        let (sender, receiver) = mpsc::channel();
+        Self { sender, receiver }
+    }
+
+    /// The way to hand work to the thread.
+    pub fn sender(&self) -> Sender<Work> {
+        self.sender.clone()
+    }
+}
+
 /// The two threads.
 pub struct Cluster {
     queue: Sender<Work>,
@@ -103,10 +128,16 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts the threads. They connect later and try for ever. `lease` is granted while this node may hold the stream;
-    /// `on_change` is called on the thread `cluster`, and must not block it.
-    pub fn start(settings: Settings, lease: Lease, on_change: OnChange) -> Result<Self> {
-        let (queue, work) = mpsc::channel();
+    /// Starts the threads. They connect later and try for ever. `lease` is granted while this node may hold the stream, and
+    /// `door` is told; `on_change` is called on the thread `cluster`, and must not block it.
+    pub fn start(
+        settings: Settings,
+        work: WorkQueue,
+        lease: Lease,
+        door: Arc<dyn NodeDoor>,
+        on_change: OnChange,
+    ) -> Result<Self> {
+        let WorkQueue { sender: queue, receiver } = work;
         let status = Arc::new(ClusterStatus::new(&settings.node));
         let connections = DedicatedConnections::new(&settings.database);
         let listening = Arc::new(());
@@ -117,18 +148,15 @@ impl Cluster {
             Arc::downgrade(&listening),
         );
         let times = settings.times;
+        let prompts = Prompts::new(door, settings.node.clone(), settings.component.clone());
         let holding = Holding::new(settings, lease, Arc::clone(&status));
-        let thread = ClusterThread::new(connections, work, holding, times, Arc::clone(&status), on_change);
+        let parts = (holding, prompts);
+        let thread = ClusterThread::new(connections, receiver, parts, times, Arc::clone(&status), on_change);
         let failed = |cause| Error::io("can't start the threads of several nodes", cause);
         let builder = |name: &str| Builder::new().name(name.to_owned()).stack_size(limits::WORKER_STACK);
         builder("notices").spawn(move || listener.run()).map_err(failed)?;
         let thread = builder("cluster").spawn(move || thread.run()).map_err(failed)?;
         Ok(Self { queue, status, thread, _listening: listening })
-    }
-
-    /// The way to hand work to the thread `cluster`.
-    pub fn queue(&self) -> Sender<Work> {
-        self.queue.clone()
     }
 
     /// What is known of the nodes.

@@ -3,7 +3,8 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use super::*;
-use crate::model::BareJid;
+use crate::access::{KnownRows, RequestId};
+use crate::model::{BareJid, PromptDecision, PromptId, StoredPrompt};
 use crate::store::postgres_server::{self, Server};
 use crate::store::{EpochTable, Postgres, Schema, SecretTable, Store};
 
@@ -49,7 +50,9 @@ impl<'a> Bench<'a> {
             // The test may not listen.
             let _ = sender.lock().unwrap().send(changed);
         };
-        let cluster = Cluster::start(settings, lease.clone(), Box::new(on_change)).unwrap();
+        let cluster =
+            Cluster::start(settings, WorkQueue::new(), lease.clone(), Arc::new(NoDoor), Box::new(on_change))
+                .unwrap();
         Node { cluster, lease, changes }
     }
 
@@ -61,6 +64,21 @@ impl<'a> Bench<'a> {
     fn end_holder(&self) {
         self.execute("SELECT pg_terminate_backend(pid) FROM stream_holder");
     }
+}
+
+/// A gate that has nothing for other nodes, and takes nothing of them.
+struct NoDoor;
+
+impl NodeDoor for NoDoor {
+    fn hold(&self) {}
+    fn release(&self) {}
+    fn known_rows(&self) -> KnownRows {
+        KnownRows::default()
+    }
+    fn decisions_written(&self, _: &[PromptId]) {}
+    fn ask_for_node(&self, _: StoredPrompt) {}
+    fn node_hung_up(&self, _: PromptId) {}
+    fn answered(&self, _: RequestId, _: PromptDecision) {}
 }
 
 struct Node {

@@ -36,7 +36,7 @@ use reload::Reload;
 use crate::access::{Decision, SharedGate};
 use crate::admin::Admin;
 use crate::clock::SystemClock;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, WorkQueue};
 use crate::component::{Component, FileDesk, Services};
 use crate::config::{Config, Notice, Source};
 use crate::error::{Error, Kind, Result};
@@ -121,7 +121,8 @@ fn run(start: Start<'_>) -> Result<()> {
     let resumed = ResumeQueue::new()?;
     let (outbox, inbox) = xmpp::channel();
     let kept = (Arc::clone(&library), Arc::clone(&uploads), Arc::clone(&tickets));
-    let web = web(config, kept, outbox.clone(), &resumed);
+    let queue = nodes::queue(config);
+    let web = web(config, kept, outbox.clone(), &resumed, queue.as_ref());
     let clock = Arc::new(SystemClock);
     let desk = FileDesk::new(Arc::clone(&library), Arc::clone(&uploads), files, Arc::clone(&clock) as _);
     let services = Services { slots: Arc::clone(&uploads) as _, desk: Arc::new(desk), clock };
@@ -140,7 +141,7 @@ fn run(start: Start<'_>) -> Result<()> {
     let door = Arc::clone(web.door());
     let forget = move || door.forget_expired();
     let housekeeper = Housekeeper::start(housekeeper::chores(&library, &uploads, &tickets, &claims, forget))?;
-    let cluster = nodes::start(config, lease, &tickets, &uploads)?;
+    let cluster = nodes::start(config, queue, lease, Arc::clone(web.door()) as _, &tickets, &uploads)?;
     let nodes = cluster.as_ref().map(Cluster::status);
     // Until the end: while the others stop, too, somebody may want to know how they are.
     let _admin = admin(
@@ -187,6 +188,7 @@ fn web(
     (library, uploads, tickets): (Arc<Library>, Arc<UploadService>, Arc<TicketService>),
     outbox: Outbox,
     resumed: &ResumeQueue,
+    nodes: Option<&WorkQueue>,
 ) -> Arc<Web> {
     Arc::new_cyclic(|web: &Weak<Web>| {
         let (web, resumed) = (web.clone(), resumed.clone());
@@ -198,6 +200,10 @@ fn web(
         };
         let gate = config.access.clone();
         let door = SharedGate::new(gate, Arc::new(SystemClock), outbox, Box::new(deliver));
+        let door = match nodes {
+            Some(queue) => door.of_cluster(nodes::on_node_event(queue)),
+            None => door,
+        };
         Web::new(library, uploads, tickets, Arc::new(door), config.web.clone())
     })
 }

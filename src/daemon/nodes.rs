@@ -5,7 +5,8 @@ use std::sync::Arc;
 use log::info;
 
 use super::check::CheckedPart;
-use crate::cluster::{self, Changed, Cluster};
+use crate::access::{NodeDoor, OnNodeEvent};
+use crate::cluster::{self, Changed, Cluster, Work, WorkQueue};
 use crate::config::{Config, Database};
 use crate::error::Result;
 use crate::limits;
@@ -19,14 +20,28 @@ pub(super) fn lease(config: &Config) -> Lease {
     if config.node.is_some() { Lease::withheld() } else { Lease::unlimited() }
 }
 
+/// The work of several nodes, if there is to be more than one.
+pub(super) fn queue(config: &Config) -> Option<WorkQueue> {
+    named(config).map(|_| WorkQueue::new())
+}
+
+/// Hands what the gate has for the other nodes to the thread `cluster`.
+pub(super) fn on_node_event(queue: &WorkQueue) -> OnNodeEvent {
+    let sender = queue.sender();
+    // Without the thread the process ends.
+    Box::new(move |event| drop(sender.send(Work::Gate(event))))
+}
+
 /// The threads of several nodes, if there is to be more than one.
 pub(super) fn start(
     config: &Config,
+    queue: Option<WorkQueue>,
     lease: Lease,
+    door: Arc<dyn NodeDoor>,
     tickets: &Arc<TicketService>,
     uploads: &Arc<UploadService>,
 ) -> Result<Option<Cluster>> {
-    let Some((node, database)) = named(config) else { return Ok(None) };
+    let (Some((node, database)), Some(queue)) = (named(config), queue) else { return Ok(None) };
     let settings = cluster::Settings {
         node: node.to_owned(),
         component: config.xmpp.component.jid.to_string(),
@@ -43,7 +58,7 @@ pub(super) fn start(
         Changed::Blocks => uploads.reread_blocks(),
     };
     info!("this is node {node}");
-    Cluster::start(settings, lease, Box::new(reread)).map(Some)
+    Cluster::start(settings, queue, lease, door, Box::new(reread)).map(Some)
 }
 
 /// What there is to know about the nodes; nothing of a single one.

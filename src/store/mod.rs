@@ -34,6 +34,7 @@ mod postgres;
 #[cfg(test)]
 #[path = "../../tests/support/postgres.rs"]
 pub(crate) mod postgres_server;
+mod prompt_table;
 mod schema;
 mod sqlite;
 mod statements;
@@ -71,6 +72,7 @@ pub use self::moving::{Moving, NearPlace};
 pub use self::notice::{Notice, UnknownNotice};
 pub use self::operations::Store;
 pub use self::postgres::{DedicatedConnection, DedicatedConnections, Postgres, PostgresSettings, SslMode};
+pub use self::prompt_table::{PromptTable, StreamEpoch};
 pub use self::schema::{CURRENT, Schema, SqliteSchema, Upgraded, refuse_newer, verify};
 pub use self::sqlite::Sqlite;
 pub use self::statements::list as list_statement;

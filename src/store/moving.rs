@@ -291,9 +291,12 @@ mod tests {
             let now = Timestamp::from_micros(0);
             for places in [vec!["old"], vec!["new"], vec!["old", "new"]] {
                 places.iter().for_each(|place| drop(bench.write(place, "a@b/one")));
-                assert!(bench.files.set_aside(&channel, &id, now).unwrap().is_some());
+                let path = bench.files.set_aside(&channel, &id, now).unwrap().unwrap();
+                let copies = ["old", "new"].map(|place| bench.scratch.join(place).join(&path));
+                assert_eq!(copies.iter().filter(|copy| copy.exists()).count(), 1, "{places:?}");
                 assert!(bench.files.set_aside(&channel, &id, now).unwrap().is_none());
-                assert_eq!(bench.files.forget_set_aside_of(&channel).unwrap().len(), 1, "{places:?}");
+                assert!(!bench.files.forget_set_aside_of(&channel).unwrap().is_empty());
+                assert!(!copies.iter().any(|copy| copy.exists()));
             }
         }
     }

@@ -22,8 +22,8 @@ use super::{Link, LinkEvent};
 pub trait Handler: Send + Sync + 'static {
     /// Takes an event of this link.
     fn event(&self, link: Link, event: LinkEvent);
-    /// Does what is due by the clock; returns when it is to be called next. Called sooner after stanzas were sent, and
-    /// at most once each `Times::tick`.
+    /// Does what is due by the clock; returns when it is to be called next. Called sooner after stanzas were sent or
+    /// [`Outbox::tick_soon`](super::Outbox::tick_soon), and at most once each `Times::tick`.
     fn tick(&self, now: Instant) -> Option<Instant>;
 }
 
@@ -133,9 +133,16 @@ impl Loop {
             let (connection, handler) = self.parts(link);
             connection.send(stanza, now, &mut report(handler, link));
             // The handler may wait for a reply to this stanza, for a limited time.
-            let soon = now + self.tick;
-            self.next_tick = Some(self.next_tick.map_or(soon, |next| next.min(soon)));
+            self.tick_soon(now);
         }
+        if self.inbox.takes_tick() {
+            self.tick_soon(now);
+        }
+    }
+
+    fn tick_soon(&mut self, now: Instant) {
+        let soon = now + self.tick;
+        self.next_tick = Some(self.next_tick.map_or(soon, |next| next.min(soon)));
     }
 
     fn turn(&mut self, link: Link, now: Instant) -> bool {

@@ -34,6 +34,7 @@ mod manual;
 mod move_storage;
 mod moving;
 mod nodes;
+mod nodes_confirm;
 mod operator;
 mod original;
 mod page;

@@ -336,7 +336,7 @@ fn prompts_of_a_user_are_deleted_whatever_client_was_asked() {
     let asked =
         ["alice@example.org", "alice@example.org/phone", "alice@example.org0", "alice@example.or", "bob@b/c"];
     let sql = "INSERT INTO prompts (node, asked, stanza_id, thread, form, \"transaction\", method, url, deed, origin, \
-               shown, ends_by_bounce, deadline) VALUES ('a', $1, '', '', 'iq', '', 'GET', '', '', false, true, true, now())";
+               shown, ends_by_bounce, deadline) VALUES ('a', $1, $1, '', 'iq', '', 'GET', '', '', false, true, true, now())";
     for jid in asked {
         client.execute(sql, &[&jid]).unwrap();
     }

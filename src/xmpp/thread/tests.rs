@@ -156,6 +156,10 @@ fn a_handler_that_waits_for_nothing_is_not_ticked() {
     while idle.0.load(Ordering::Relaxed) < 2 {
         thread::yield_now();
     }
+    outbox.tick_soon();
+    while idle.0.load(Ordering::Relaxed) < 3 {
+        thread::yield_now();
+    }
 }
 
 #[test]
