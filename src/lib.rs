@@ -13,6 +13,7 @@ pub mod config;
 pub mod daemon;
 pub mod error;
 pub mod http;
+pub mod https;
 pub mod limits;
 pub mod log;
 pub mod media;

@@ -15,6 +15,7 @@ const GROUND: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("metrics", &[]),
     ("sys", &[]),
+    ("https", &["error"]),
     ("log", &["clock", "error", "limits"]),
     ("testing", &[]),
 ];
