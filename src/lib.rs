@@ -21,6 +21,7 @@ pub mod media_type;
 pub mod metrics;
 pub mod model;
 pub mod preview;
+pub mod s3;
 pub mod secret;
 pub mod store;
 pub mod sys;

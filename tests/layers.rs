@@ -26,6 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("media_type", &["model"]),
     ("http", &["model", "media_type"]),
     ("xmpp", &["model"]),
+    ("s3", &[]),
     ("store", &["model"]),
     ("preview", &["model", "media_type"]),
     ("media", &["model", "media_type", "store", "preview"]),
