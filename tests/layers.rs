@@ -27,7 +27,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http", &["model", "media_type"]),
     ("xmpp", &["model"]),
     ("s3", &[]),
-    ("store", &["model"]),
+    ("store", &["model", "s3"]),
     ("preview", &["model", "media_type"]),
     ("media", &["model", "media_type", "store", "preview"]),
     ("tokens", &["store"]),

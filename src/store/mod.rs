@@ -23,6 +23,7 @@ mod lock;
 mod lost;
 mod metadata;
 mod operations;
+mod place;
 #[cfg(test)]
 #[path = "../../tests/support/port.rs"]
 mod port;

@@ -105,10 +105,11 @@ impl Schema {
             return Ok(Upgraded { from: version, copy: None, tied: None });
         };
         let tied = identity.adopt(&mut self.connection)?;
-        let lock = tied.as_ref().map(|_| RootLock::take(identity.root())).transpose()?;
-        // The root first: where the rest fails, it has the id that the database gets next time.
+        let take = || identity.make_local_root().and_then(|()| RootLock::take(identity.root()));
+        let lock = tied.as_ref().map(|_| take()).transpose()?;
+        // The files first: where the rest fails, it has the id that the database gets next time.
         if let (Some(id), Some(lock)) = (&tied, &lock) {
-            lock.mark(id)?;
+            identity.mark(id, lock)?;
         }
         self.run_upgrades(from)?;
         if let Some(id) = &tied {
