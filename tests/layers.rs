@@ -42,7 +42,19 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("admin", &["model", "http", "store", "media", "uploads", "access"]),
     (
         "config",
-        &["model", "http", "xmpp", "store", "preview", "media", "uploads", "access", "web", "component"],
+        &[
+            "model",
+            "http",
+            "xmpp",
+            "s3",
+            "store",
+            "preview",
+            "media",
+            "uploads",
+            "access",
+            "web",
+            "component",
+        ],
     ),
     (
         "daemon",
@@ -50,6 +62,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "model",
             "http",
             "xmpp",
+            "s3",
             "store",
             "preview",
             "media",

@@ -348,6 +348,25 @@ impl ValueType for Endpoint {
     }
 }
 
+/// The name of a bucket. Stores differ in what they take; none takes other characters.
+pub(super) struct BucketName;
+
+impl ValueType for BucketName {
+    type Value = String;
+
+    fn parse(&self, text: &str) -> Result<String, String> {
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        if matches!(text, "." | "..") || !text.bytes().all(valid) {
+            return Err(format!("not a {}", self.describe()));
+        }
+        Ok(text.to_owned())
+    }
+
+    fn describe(&self) -> String {
+        "name of letters, digits, dots, hyphens and underscores".to_owned()
+    }
+}
+
 /// A database's JDBC URL.
 pub(super) struct Jdbc;
 
@@ -480,6 +499,10 @@ mod tests {
         check(
             &Domain,
             &[("Example.com", "example.com"), ("a@example.com", "-"), ("a..b", "-"), ("a/b", "-")],
+        );
+        check(
+            &BucketName,
+            &[("my-media.1_a", "\"my-media.1_a\""), ("a/b", "-"), ("..", "-"), ("a b", "-"), ("é", "-")],
         );
         check(&Endpoint, &[("https://a/b/", "\"https://a/b/\""), ("http://a:1", "\"http://a:1\"")]);
         check(

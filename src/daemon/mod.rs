@@ -99,7 +99,7 @@ fn run(start: Start<'_>) -> Result<()> {
     // Before anything is touched: another server may use the same storage.
     let lock = open::lock_root(config)?;
     commands::upgrade_embedded(config, &lock)?;
-    let open::Opened { library, uploads, tickets, files, .. } = open::stores(config, Some(lock))?;
+    let open::Opened { library, uploads, tickets, files, bucket, .. } = open::stores(config, Some(lock))?;
     let (library, uploads, tickets) = (Arc::new(library), Arc::new(uploads), Arc::new(tickets));
     library.set_housekeeping(config.housekeeping);
     library.log_missing_programs();
@@ -129,7 +129,9 @@ fn run(start: Start<'_>) -> Result<()> {
 
     let door = Arc::clone(web.door());
     let forget = move || door.forget_expired();
-    let housekeeper = Housekeeper::start(housekeeper::chores(&library, &uploads, &tickets, forget))?;
+    let mut chores = housekeeper::chores(&library, &uploads, &tickets, forget);
+    chores.extend(bucket.map(|bucket| housekeeper::bucket_chore(&library, bucket)));
+    let housekeeper = Housekeeper::start(chores)?;
     // Until the end: while the others stop, too, somebody may want to know how they are.
     let _admin =
         admin(config, Admin::new(Arc::clone(web.door()), library, uploads, server.monitor(), started))?;

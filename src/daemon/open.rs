@@ -7,17 +7,44 @@ use crate::config::{Config, Database, Storage};
 use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::media::Library;
+use crate::s3::Client;
 use crate::store::{
-    BlockTable, CURRENT, Console, DatabaseState, Directory, Engine, EpochTable, FileTable, Identity,
-    Metadata, Postgres, RootLock, SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory, UploadTable,
-    Uploads, UserData, verify,
+    BlockTable, CURRENT, Console, DatabaseState, Directory, Engine, EpochTable, FileTable, Files, Identity,
+    Metadata, Postgres, RootLock, S3Files, SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory,
+    UploadFiles, UploadTable, Uploads, UserData, verify,
 };
 use crate::tickets::TicketService;
 use crate::uploads::{Stores, UploadService};
 
-/// The storage root and the database, as the two halves that must belong together.
-pub(super) fn identity(config: &Config) -> Identity {
-    Identity::new(&config.storage.root, config.database.to_string())
+/// The files and the database, as the two halves that must belong together.
+pub(super) fn identity(config: &Config) -> Result<Identity> {
+    let (root, database) = (&config.storage.root, config.database.to_string());
+    Ok(match &config.storage.s3 {
+        Some(settings) => Identity::in_bucket(&Client::new(settings)?, root, database),
+        None => Identity::new(root, database),
+    })
+}
+
+/// Where the files of a site are kept.
+pub(super) struct Places {
+    /// Media and previews.
+    pub files: Arc<dyn Files>,
+    /// Uploads by slot.
+    pub uploads: Arc<dyn UploadFiles>,
+    /// The same, if they are in a bucket.
+    pub bucket: Option<S3Files>,
+}
+
+/// Opens the places of the files; the storage root must be there.
+pub(super) fn files(config: &Config) -> Result<Places> {
+    let Storage { root, sync, s3 } = &config.storage;
+    let Some(settings) = s3 else {
+        let (files, uploads) = (Directory::open(root, *sync)?, UploadDirectory::open(root, *sync)?);
+        return Ok(Places { files: Arc::new(files), uploads: Arc::new(uploads), bucket: None });
+    };
+    let bucket = S3Files::open(Client::new(settings)?, root)?;
+    let (files, uploads) = (Arc::new(bucket.clone()), Arc::new(bucket.clone()));
+    Ok(Places { files, uploads, bucket: Some(bucket) })
 }
 
 /// What the database tells about the store that it belongs to. A missing SQLite file tells nothing, and is not made.
@@ -30,7 +57,7 @@ pub(super) fn database_state(config: &Config) -> Result<DatabaseState> {
 
 /// Fails unless the schema is the one needed and the database belongs to the storage root. Changes nothing.
 pub(super) fn verify_identity(config: &Config, state: &DatabaseState) -> Result<()> {
-    let identity = identity(config);
+    let identity = identity(config)?;
     if state.version.is_none() {
         // An empty database beside files is the wrong one: then tables should not be made in it.
         identity.compare(state)?;
@@ -39,32 +66,36 @@ pub(super) fn verify_identity(config: &Config, state: &DatabaseState) -> Result<
     identity.verify(state)
 }
 
-/// The lock of the storage root, for a server that starts. Before it is taken, the root is compared with the database if
-/// that can be reached; a missing root is made for a new site.
+/// The lock of the storage root, for a server that starts. Before it is taken, files and database are compared if
+/// both can be reached; a missing root is made for a new site.
 pub(super) fn lock_root(config: &Config) -> Result<RootLock> {
-    let identity = identity(config);
-    match database_state(config) {
-        Ok(state) => {
-            match &config.database {
-                // It is made or upgraded under the lock.
-                Database::Sqlite(path) if state.version < Some(CURRENT) => {
-                    SqliteSchema::new(path).may_belong_to(&identity)?;
-                }
-                _ => verify_identity(config, &state)?,
-            }
-            identity.make_root(&state)?;
-        }
-        Err(error) if error.kind() == Kind::Unavailable && config.storage.root.exists() => {}
+    let identity = identity(config)?;
+    match database_state(config).and_then(|state| check_start(config, &identity, &state)) {
         Err(error) if error.kind() == Kind::Unavailable => {
-            let text = format!(
-                "the storage {} does not exist, and it is not known whether this is a new site",
-                identity.root().display()
-            );
-            return Err(Error::caused(Kind::Unavailable, text, error));
+            identity.make_local_root()?;
+            if !identity.root().exists() {
+                let text = format!(
+                    "the storage {} does not exist, and it is not known whether this is a new site",
+                    identity.root().display()
+                );
+                return Err(Error::caused(Kind::Unavailable, text, error));
+            }
         }
-        Err(error) => return Err(error),
+        result => result?,
     }
     RootLock::take(identity.root())
+}
+
+/// Compares files and database, and makes a missing root for a new site.
+fn check_start(config: &Config, identity: &Identity, state: &DatabaseState) -> Result<()> {
+    match &config.database {
+        // It is made or upgraded under the lock.
+        Database::Sqlite(path) if state.version < Some(CURRENT) => {
+            SqliteSchema::new(path).may_belong_to(identity)?;
+        }
+        _ => verify_identity(config, state)?,
+    }
+    identity.make_root(state)
 }
 
 /// Media and uploads, which share files and a database, ready but for [`Library::open`] and [`UploadService::open`].
@@ -76,27 +107,25 @@ pub(super) struct Opened {
     pub files: Arc<dyn FileTable>,
     /// The rows that name users.
     pub users: Arc<dyn UserData>,
+    /// The bucket of the files, if they are in one.
+    pub bucket: Option<S3Files>,
 }
 
 /// Opens files and metadata. With the lock of the root they are a server's.
 pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> {
-    let Storage { root, sync } = &config.storage;
-    let incoming = Uploads::open(root, *sync)?;
+    let Storage { root, sync, s3 } = &config.storage;
+    // The store has the bytes before anything is answered; what is here meanwhile need not outlive a crash.
+    let incoming = Uploads::open(root, *sync && s3.is_none())?;
+    let places = files(config)?;
     let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs } = tables(config)?;
     let tickets = TicketService::new(Arc::clone(&secrets), epochs, Arc::new(SystemClock));
-    let stores = Stores {
-        table,
-        secrets,
-        blocks,
-        files: Box::new(UploadDirectory::open(root, *sync)?),
-        incoming: incoming.clone(),
-    };
+    let stores = Stores { table, secrets, blocks, files: places.uploads, incoming: incoming.clone() };
     let uploads = UploadService::new(stores, Arc::new(SystemClock), config.uploads.clone());
-    let (files, clock) = (Box::new(Directory::open(root, *sync)?), Arc::new(SystemClock));
+    let clock = Arc::new(SystemClock);
     let (media, previews) = (config.media, config.previews.clone());
-    let site = (identity(config), lock);
-    let library = Library::new(incoming, files, metadata, site, clock, media, previews);
-    Ok(Opened { library, uploads, tickets, files: rows, users })
+    let site = (identity(config)?, lock);
+    let library = Library::new(incoming, places.files, metadata, site, clock, media, previews);
+    Ok(Opened { library, uploads, tickets, files: rows, users, bucket: places.bucket })
 }
 
 /// The same database, as each layer knows it.

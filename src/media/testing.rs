@@ -44,7 +44,7 @@ impl Bench {
     /// The same, not yet open.
     pub(super) fn closed(scratch: Scratch, metadata: Box<dyn Metadata>, sync: bool) -> Self {
         let uploads = Uploads::open(scratch.path(), sync).unwrap();
-        let files = Box::new(Directory::open(scratch.path(), sync).unwrap());
+        let files = Arc::new(Directory::open(scratch.path(), sync).unwrap());
         let clock = Arc::new(HandClock(AtomicI64::new(Timestamp::from(SystemTime::now()).as_micros())));
         let settings = Settings { size_limit: 1000, to_disk_threshold: 10, quotas: Quotas::NONE };
         let studio = crate::preview::Settings::default();

@@ -25,13 +25,19 @@ mod metadata;
 mod operations;
 mod place;
 #[cfg(test)]
+mod place_conformance;
+#[cfg(test)]
 #[path = "../../tests/support/port.rs"]
 mod port;
 mod postgres;
 #[cfg(test)]
 #[path = "../../tests/support/postgres.rs"]
 mod postgres_server;
+mod s3_files;
 mod schema;
+#[cfg(test)]
+#[path = "../../tests/support/seaweedfs.rs"]
+mod seaweedfs;
 mod sqlite;
 mod statements;
 mod upload;
@@ -63,6 +69,7 @@ pub use self::metadata::{
 };
 pub use self::operations::Store;
 pub use self::postgres::{Postgres, PostgresSettings, SslMode};
+pub use self::s3_files::S3Files;
 pub use self::schema::{CURRENT, Schema, SqliteSchema, Upgraded, refuse_newer, verify};
 pub use self::sqlite::Sqlite;
 pub use self::statements::list as list_statement;

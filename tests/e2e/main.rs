@@ -44,6 +44,7 @@ mod rate;
 mod reload;
 mod removals;
 mod replies;
+mod s3;
 mod schema;
 mod self_service;
 mod sharing;

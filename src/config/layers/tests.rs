@@ -92,7 +92,7 @@ fn defaults() {
     let decoding = preview::Decoding::Child(preview::own_program());
     let studio = preview::Settings { decoding, ..preview::Settings::default() };
     assert_eq!(format!("{:?}", previews.studio), format!("{studio:?}"));
-    assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: true });
+    assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: true, s3: None });
     assert_eq!(config.database, Database::Sqlite("/srv/media/metadata.sqlite".into()));
     assert_eq!(config.logging, Logging { file: None, level: log::LevelFilter::Info });
     assert!(!format!("{config:?}").contains("hunter2"));
@@ -112,6 +112,8 @@ fn every_setting_reaches_its_layer() {
          xmpp.pending.per.user.max=10\n\
          xmpp.pending.per.address.max=11\nxmpp.pending.max=12\nxmpp.lookups.per.address.max=22\n\
          xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\n\
+         media.storage.s3.endpoint=https://s3.a/b/\nmedia.storage.s3.bucket=c\nmedia.storage.s3.region=d\n\
+         media.storage.s3.access.key=e\nmedia.storage.s3.secret.key=hunter5\nmedia.storage.s3.timeout=300\n\
          media.sizelimit=13\nmedia.todisk.threshold=14K\nmedia.quota.channel=24\n\
          media.quota.user=25\nhousekeeping.interval=27\nhousekeeping.orphan.age=28m\n\
          housekeeping.lost.keep=29d\n\
@@ -205,7 +207,17 @@ fn every_setting_reaches_its_layer() {
     assert!(matches!(decoding, preview::Decoding::Child(_)), "{decoding:?}");
     assert_eq!((*max_pixels, *max_bytes, *time), (16, 17, Duration::from_secs(19)));
     assert_eq!((ffmpeg, ffprobe), (&PathBuf::from("/f"), &PathBuf::from("/p")));
-    assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: false });
+    let bucket = s3::Settings {
+        endpoint: "https://s3.a/b".to_owned(),
+        bucket: "c".to_owned(),
+        region: "d".to_owned(),
+        access_key: "e".to_owned(),
+        secret_key: Secret::new("hunter5"),
+        timeout: Duration::from_millis(300),
+    };
+    let storage = Storage { root: "/srv/media".into(), sync: false, s3: Some(bucket) };
+    assert_eq!(config.storage, storage);
+    assert!(!format!("{config:?}").contains("hunter5"));
     let Database::Postgres(database) = &config.database else { panic!("PostgreSQL") };
     assert_eq!((database.database.as_deref(), database.pool_size), (Some("m"), 15));
     assert_eq!(config.logging, Logging { file: Some("/l".into()), level: log::LevelFilter::Trace });
@@ -400,21 +412,44 @@ fn every_setting_that_takes_a_restart_keeps_its_running_value() {
         "xmpp.component.servername" => "77\nxmpp.component.subdomain=media",
         "xmpp.connection.securitymode" => "required",
         "xmpp.connection.username" => "other@example.com",
-        "jdbc.db.url" => "jdbc:sqlite:/other",
+        "jdbc.db.url" => "jdbc:postgresql:other",
+        "media.storage.s3.endpoint" => "http://77",
+        "media.storage.s3.timeout" => "777",
         "admin.bind" => "127.0.0.1:77",
         "http.bind" | "http.trusted.proxies" => "::77",
         _ => "77",
     };
-    let running = read(HTTPS_ON).map(|config| format!("{config:?}")).unwrap();
+    let base = format!("{HTTPS_ON}{IN_BUCKET}");
+    let running = read(&base).map(|config| format!("{config:?}")).unwrap();
     let restart = s::SETTINGS.iter().filter(|setting| setting.change == s::Change::Restart);
     let keys: Vec<_> = restart.map(|setting| setting.key).collect();
     for key in &keys {
-        let Merged { config, waiting, .. } =
-            merged(&[HTTPS_ON, &format!("{HTTPS_ON}\n{key}={}", other(key))]);
+        let Merged { config, waiting, .. } = merged(&[&base, &format!("{base}\n{key}={}", other(key))]);
         assert_eq!(waiting, [*key]);
         assert_eq!(format!("{config:?}"), running, "{key}");
     }
     assert!(keys.len() > 20, "{keys:?}");
+}
+
+const IN_BUCKET: &str = "jdbc.db.url=jdbc:postgresql:m\nmedia.storage.s3.endpoint=http://a\nmedia.storage.s3.bucket=b\n\
+    media.storage.s3.access.key=c\nmedia.storage.s3.secret.key=d\n";
+
+#[test]
+fn a_bucket_needs_all_its_settings_and_postgresql() {
+    read(IN_BUCKET).unwrap();
+    for (left_out, told) in [
+        ("media.storage.s3.endpoint", "media.storage.s3.bucket: media.storage.s3.endpoint is missing"),
+        ("media.storage.s3.bucket", "media.storage.s3.bucket: missing"),
+        ("media.storage.s3.access.key", "media.storage.s3.access.key: missing"),
+        ("media.storage.s3.secret.key", "media.storage.s3.secret.key: missing"),
+        ("jdbc.db.url", "need their metadata in PostgreSQL"),
+    ] {
+        let rest: Vec<_> = IN_BUCKET.lines().filter(|line| !line.starts_with(left_out)).collect();
+        let error = read(&rest.join("\n")).unwrap_err().to_string();
+        assert!(error.contains(told), "{left_out}: {error}");
+    }
+    let refused = read(&IN_BUCKET.replace("postgresql:m", "sqlite:m")).unwrap_err();
+    assert_eq!(refused.kind(), Kind::Config);
 }
 
 const HTTPS_ON: &str = "http.enabled=on\nhttps.enabled=on\nhttps.port=8443\nhttps.keystore.path=/k.p12\n\
