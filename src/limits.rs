@@ -584,3 +584,31 @@ pub const TRANSFER_LINE_BYTES: usize = 2 * 1024 * 1024;
 pub const IMPORT_BATCH: usize = 100;
 /// Files that a list reads at a time. Without an index by date each time costs a walk through the table.
 pub const LISTED_FILES: usize = 10_000;
+
+/// Bytes of a file that is stored in an S3 bucket by one request. A larger one goes in parts of this size or more: a
+/// connection that breaks then costs a part.
+pub const S3_PART_BYTES: u64 = 64 * 1024 * 1024;
+/// Parts of one file, as S3 has it.
+pub const S3_PARTS: u64 = 10_000;
+/// Bytes that S3 copies by one request.
+pub const S3_COPY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+/// Attempts at a request to the store, the first included.
+pub const S3_ATTEMPTS: u32 = 4;
+/// The time since the first attempt after which no other one begins: a thread waits for the store meanwhile.
+pub const S3_RETRY_TIME: Duration = Duration::from_secs(10);
+/// The pause behind the first attempt; it doubles each time.
+pub const S3_PAUSE: Duration = Duration::from_millis(100);
+/// Seconds that the signature of a request counts. Stores allow clocks to differ by as much.
+pub const S3_SIGNED_SECONDS: u64 = 900;
+/// The longest that an address counts which leads a client to the store itself.
+pub const S3_PRESIGNED: Duration = Duration::from_secs(60);
+/// Bytes of a reply of the store: a page of a list has 1000 keys of 1 KiB at most.
+pub const S3_REPLY_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes that are read of a refusal of the store.
+pub const S3_REFUSAL_BYTES: u64 = 64 * 1024;
+/// Bytes of a small object that is read at once, such as `.store`.
+pub const S3_SMALL_BYTES: u64 = 64 * 1024;
+/// Idle connections to the store that are kept.
+pub const S3_IDLE: usize = 32;
+/// Bytes that a connection to the store buffers in each direction.
+pub const S3_BUFFER_BYTES: usize = 64 * 1024;

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use sha1::{Digest, Sha1};
 
 use super::super::upload::{Body, Uploads};
+use super::super::{UploadDirectory, place_conformance};
 use super::*;
 use crate::limits;
 use crate::model::Refusal;
@@ -36,6 +37,16 @@ impl Bench {
         upload.seal().unwrap()
     }
 }
+
+fn place() -> (place_conformance::Bench, Scratch) {
+    let root = Scratch::new();
+    let uploads = Uploads::open(root.path(), true).unwrap();
+    let files = Arc::new(Directory::open(root.path(), true).unwrap());
+    let slots = Arc::new(UploadDirectory::open(root.path(), true).unwrap());
+    (place_conformance::Bench { uploads, files, slots }, root)
+}
+
+place_conformance::place_suite!(place());
 
 fn channel() -> Channel {
     "room@example.org".parse().unwrap()

@@ -27,6 +27,9 @@ mod metadata;
 mod moving;
 mod notice;
 mod operations;
+mod place;
+#[cfg(test)]
+mod place_conformance;
 #[cfg(test)]
 #[path = "../../tests/support/port.rs"]
 mod port;
@@ -35,7 +38,11 @@ mod postgres;
 #[path = "../../tests/support/postgres.rs"]
 pub(crate) mod postgres_server;
 mod prompt_table;
+mod s3_files;
 mod schema;
+#[cfg(test)]
+#[path = "../../tests/support/seaweedfs.rs"]
+mod seaweedfs;
 mod sqlite;
 mod statements;
 mod stream_holder;
@@ -73,6 +80,7 @@ pub use self::notice::{Notice, UnknownNotice};
 pub use self::operations::Store;
 pub use self::postgres::{DedicatedConnection, DedicatedConnections, Postgres, PostgresSettings, SslMode};
 pub use self::prompt_table::{PromptTable, StreamEpoch};
+pub use self::s3_files::S3Files;
 pub use self::schema::{CURRENT, Schema, SqliteSchema, Upgraded, refuse_newer, verify};
 pub use self::sqlite::Sqlite;
 pub use self::statements::list as list_statement;
