@@ -8,6 +8,7 @@ pub mod cache;
 pub mod chore;
 pub mod cli;
 pub mod clock;
+pub mod cluster;
 pub mod component;
 pub mod config;
 pub mod daemon;

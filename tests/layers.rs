@@ -10,7 +10,7 @@ const GROUND: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("limits", &[]),
     ("cache", &[]),
-    ("chore", &["limits", "metrics"]),
+    ("chore", &["error", "limits", "metrics"]),
     ("clock", &[]),
     ("secret", &[]),
     ("metrics", &[]),
@@ -37,9 +37,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     // Of xmpp only the stanza types; `only_stanza_types_reach_the_gate_and_the_component` holds that.
     ("access", &["model", "xmpp"]),
     ("web", &["model", "media_type", "http", "store", "preview", "media", "tickets", "uploads", "access"]),
+    ("cluster", &["model", "store", "xmpp", "access"]),
     // Of xmpp the same types.
     ("component", &["model", "http", "xmpp", "store", "media", "uploads", "access"]),
-    ("admin", &["model", "http", "store", "media", "uploads", "access"]),
+    ("admin", &["model", "http", "store", "media", "uploads", "access", "cluster"]),
     (
         "config",
         &[
@@ -64,6 +65,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "xmpp",
             "s3",
             "store",
+            "cluster",
             "preview",
             "media",
             "tickets",

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
-use super::{open, say, sight};
+use super::{nodes, open, say, sight};
 use crate::config::{Config, Database, Keystore, Source, Storage};
 use crate::error::{Error, Kind, Result};
 use crate::http::Listen;
@@ -130,6 +130,9 @@ fn check_storage(storage: &Storage) -> Result<CheckedPart> {
     may_write(root).map_err(refused)?;
     let free = Dir::open(root).and_then(|dir| dir.free_space()).map_err(refused)? / (1024 * 1024);
     let text = format!("{}, {free} MiB free", root.display());
+    if let Some(advice) = open::local_locks(storage) {
+        return Ok(CheckedPart::Doubtful(format!("{text}; {advice}")));
+    }
     if rustix::process::geteuid().is_root() && metadata.uid() != 0 {
         return Ok(CheckedPart::Doubtful(format!("{text}; {}", as_owner(&metadata))));
     }
@@ -183,11 +186,12 @@ fn check_database(config: &Config, report: &mut Report<'_>, local: bool) {
     if local && matches!(database, Database::Postgres(_)) {
         return report.part("database", good(format!("{database} is not tried")));
     }
-    let mut advice = None;
+    let (mut advice, mut found) = (None, None);
     let state = match database {
         Database::Postgres(settings) => Schema::connect(settings).and_then(|mut schema| {
             advice = schema.encoding_advice()?;
-            open::database_state(config)
+            found = nodes::check(config, &mut schema)?;
+            open::look(config).map(|(state, _)| state)
         }),
         Database::Sqlite(path) => SqliteSchema::new(path).peek(),
     };
@@ -195,6 +199,9 @@ fn check_database(config: &Config, report: &mut Report<'_>, local: bool) {
         Ok(state) => {
             report.part("database", check_schema(database, &state, advice));
             report.part("identity", check_identity(config, &state));
+            if let Some(found) = found {
+                report.part("nodes", Ok(found));
+            }
         }
         Err(error) => report.part("database", Err(error)),
     }
@@ -296,6 +303,9 @@ fn check_endpoint(config: &Config) -> CheckedPart {
 }
 
 fn check_component(config: &Config) -> Result<CheckedPart> {
+    if let Some(holder) = nodes::stream_holder(config) {
+        return good(format!("not tried, because node {holder} is connected"));
+    }
     let link = LinkSettings::Component(config.xmpp.component.clone());
     match xmpp::check(&link, Times::default())? {
         Checked::LoggedIn(jid) => good(format!("logged in as {jid}")),

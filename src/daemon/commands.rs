@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{open, say};
+use super::{nodes, open, say};
 use crate::config::{Config, Database, Source, moving_advice};
 use crate::error::{Error, Kind, Result};
 use crate::media::Repair;
@@ -17,8 +17,14 @@ pub fn tell_moving(source: &Source, out: &mut dyn Write) {
 
 /// Creates the tables, unless they are there and up to date.
 pub fn setup_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
+    let mut advice = None;
     let made = match &config.database {
-        Database::Postgres(settings) => Schema::connect(settings)?.setup()?,
+        Database::Postgres(settings) => {
+            let mut schema = Schema::connect(settings)?;
+            let made = schema.setup()?;
+            advice = nodes::setup_advice(config, &mut schema)?;
+            made
+        }
         Database::Sqlite(path) => {
             let schema = SqliteSchema::new(path);
             // The root has to be there, as the file is usually in it.
@@ -27,6 +33,9 @@ pub fn setup_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
         }
     };
     say(out, if made { "the schema is set up" } else { "the tables are there and up to date" });
+    if let Some(advice) = advice {
+        say(out, &format!("WARNING: {advice}"));
+    }
     Ok(())
 }
 
@@ -93,8 +102,8 @@ pub fn drop_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
 /// When something is left that is not as it must be, or when a repair would remove suspiciously much.
 pub fn fsck(config: &Config, repair: Repair, out: &mut dyn Write) -> Result<()> {
     // Before anything is touched.
-    open::verify_identity(config, &open::database_state(config)?)?;
-    let open::Opened { library, uploads, .. } = open::stores(config, None)?;
+    let tables = open::verified_tables(config)?;
+    let open::Opened { library, uploads, .. } = open::stores(config, None, tables)?;
     library.open()?;
     uploads.open();
     // Refused before anything is changed.

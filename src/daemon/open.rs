@@ -1,7 +1,9 @@
 //! Opens what the configuration names: the storage root, files, metadata, the certificate.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use super::housekeeper::Claims;
 use crate::clock::SystemClock;
 use crate::config::{Config, Database, Storage};
 use crate::error::{Error, Kind, Result};
@@ -9,49 +11,83 @@ use crate::http;
 use crate::media::Library;
 use crate::s3::Client;
 use crate::store::{
-    BlockTable, CURRENT, Console, DatabaseState, Directory, Engine, EpochTable, FileTable, Files, Identity,
-    Metadata, Postgres, RootLock, S3Files, SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory,
-    UploadFiles, UploadTable, Uploads, UserData, verify,
+    BlockTable, CURRENT, ChoreTable, Console, ContentTable, DatabaseState, Directory, Engine, EpochTable,
+    FileTable, Files, Identity, MOVER, Metadata, Moving, NearPlace, Postgres, RootLock, S3Files, SecretTable,
+    Sqlite, SqliteSchema, Store, UploadDirectory, UploadFiles, UploadTable, Uploads, UserData, verify,
 };
+use crate::sys::Mount;
 use crate::tickets::TicketService;
+use crate::transfer::{Depot, Leaving, Mover};
 use crate::uploads::{Stores, UploadService};
 
 /// The files and the database, as the two halves that must belong together.
 pub(super) fn identity(config: &Config) -> Result<Identity> {
     let (root, database) = (&config.storage.root, config.database.to_string());
-    Ok(match &config.storage.s3 {
+    let identity = match &config.storage.s3 {
         Some(settings) => Identity::in_bucket(&Client::new(settings)?, root, database),
         None => Identity::new(root, database),
+    };
+    Ok(match &config.storage.from {
+        Some(old) => identity.moving_from(old),
+        None => identity,
     })
 }
 
-/// Where the files of a site are kept.
-pub(super) struct Places {
-    /// Media and previews.
-    pub files: Arc<dyn Files>,
-    /// Uploads by slot.
-    pub uploads: Arc<dyn UploadFiles>,
-    /// The same, if they are in a bucket.
-    pub bucket: Option<S3Files>,
+/// The place of files in this directory.
+fn directory(config: &Config, root: &Path) -> Result<Depot> {
+    let Storage { sync, shared, .. } = config.storage;
+    Ok(Depot {
+        media: Arc::new(Directory::open(root, sync)?.shared(shared)),
+        uploads: Arc::new(UploadDirectory::open(root, sync)?.shared(shared)),
+    })
 }
 
-/// Opens the places of the files; the storage root must be there.
-pub(super) fn files(config: &Config) -> Result<Places> {
-    let Storage { root, sync, s3 } = &config.storage;
-    let Some(settings) = s3 else {
-        let (files, uploads) = (Directory::open(root, *sync)?, UploadDirectory::open(root, *sync)?);
-        return Ok(Places { files: Arc::new(files), uploads: Arc::new(uploads), bucket: None });
-    };
+/// The place where new files go: the bucket, or the storage root.
+fn place(config: &Config) -> Result<(Depot, Option<S3Files>)> {
+    let Storage { root, s3, .. } = &config.storage;
+    let Some(settings) = s3 else { return Ok((directory(config, root)?, None)) };
     let bucket = S3Files::open(Client::new(settings)?, root)?;
-    let (files, uploads) = (Arc::new(bucket.clone()), Arc::new(bucket.clone()));
-    Ok(Places { files, uploads, bucket: Some(bucket) })
+    let depot = Depot { media: Arc::new(bucket.clone()), uploads: Arc::new(bucket.clone()) };
+    Ok((depot, Some(bucket)))
 }
 
-/// What the database tells about the store that it belongs to. A missing SQLite file tells nothing, and is not made.
-pub(super) fn database_state(config: &Config) -> Result<DatabaseState> {
+/// The place of the files; while they move, both places together. Gives the bucket, too, if there is one.
+fn depot(config: &Config) -> Result<(Depot, Option<S3Files>)> {
+    let (to, bucket) = place(config)?;
+    let Some(old) = &config.storage.from else { return Ok((to, bucket)) };
+    let from = directory(config, old)?;
+    let both = Depot {
+        media: Arc::new(Moving::<dyn Files>::new(from.media, to.media, NearPlace::From)),
+        uploads: Arc::new(Moving::<dyn UploadFiles>::new(from.uploads, to.uploads, NearPlace::From)),
+    };
+    Ok((both, bucket))
+}
+
+/// Moves the files to their new place.
+pub(super) fn mover(config: &Config, tables: Tables) -> Result<Mover> {
+    let Storage { root, sync, from, .. } = &config.storage;
+    let Some(old) = from else {
+        let text = "media.storage.from is not set: name the place there that files are moved from";
+        return Err(Error::new(Kind::Config, text));
+    };
+    Ok(Mover {
+        from: directory(config, old)?,
+        to: place(config)?.0,
+        incoming: Uploads::open_as(Some(MOVER), root, *sync)?,
+        table: tables.contents,
+        leaving: Leaving::AtOnce,
+    })
+}
+
+/// What the database tells about the store that it belongs to. A missing SQLite file tells nothing, and is not made. Gives
+/// the tables of PostgreSQL, too, so that nobody has to connect again.
+pub(super) fn look(config: &Config) -> Result<(DatabaseState, Option<Tables>)> {
     match &config.database {
-        Database::Postgres(settings) => Store::new(Postgres::new(settings)?).store_state(),
-        Database::Sqlite(path) => SqliteSchema::new(path).state(),
+        Database::Postgres(settings) => {
+            let tables = Tables::of(Postgres::new(settings)?);
+            Ok((tables.metadata.store_state()?, Some(tables)))
+        }
+        Database::Sqlite(path) => Ok((SqliteSchema::new(path).state()?, None)),
     }
 }
 
@@ -66,11 +102,18 @@ pub(super) fn verify_identity(config: &Config, state: &DatabaseState) -> Result<
     identity.verify(state)
 }
 
+/// The tables of the configured database, if [`verify_identity`] has nothing against it.
+pub(super) fn verified_tables(config: &Config) -> Result<Tables> {
+    let (state, opened) = look(config)?;
+    verify_identity(config, &state)?;
+    opened.map_or_else(|| tables(config), Ok)
+}
+
 /// The lock of the storage root, for a server that starts. Before it is taken, files and database are compared if
-/// both can be reached; a missing root is made for a new site.
-pub(super) fn lock_root(config: &Config) -> Result<RootLock> {
+/// both can be reached; a missing root is made for a new site. Gives the tables of PostgreSQL, too, if it was reached.
+pub(super) fn lock_root(config: &Config) -> Result<(RootLock, Option<Tables>)> {
     let identity = identity(config)?;
-    match database_state(config).and_then(|state| check_start(config, &identity, &state)) {
+    let opened = match look(config).and_then(|seen| check_start(config, &identity, seen)) {
         Err(error) if error.kind() == Kind::Unavailable => {
             identity.make_local_root()?;
             if !identity.root().exists() {
@@ -80,22 +123,55 @@ pub(super) fn lock_root(config: &Config) -> Result<RootLock> {
                 );
                 return Err(Error::caused(Kind::Unavailable, text, error));
             }
+            None
         }
         result => result?,
-    }
-    RootLock::take(identity.root())
+    };
+    Ok((lock(config, identity.root())?, opened))
 }
 
 /// Compares files and database, and makes a missing root for a new site.
-fn check_start(config: &Config, identity: &Identity, state: &DatabaseState) -> Result<()> {
+fn check_start(
+    config: &Config,
+    identity: &Identity,
+    (state, tables): (DatabaseState, Option<Tables>),
+) -> Result<Option<Tables>> {
     match &config.database {
         // It is made or upgraded under the lock.
         Database::Sqlite(path) if state.version < Some(CURRENT) => {
             SqliteSchema::new(path).may_belong_to(identity)?;
         }
-        _ => verify_identity(config, state)?,
+        _ => verify_identity(config, &state)?,
     }
-    identity.make_root(state)
+    identity.make_root(&state)?;
+    Ok(tables)
+}
+
+/// What the operator should know of a shared root on which locks are those of one machine alone.
+pub(super) fn local_locks(storage: &Storage) -> Option<String> {
+    let mount = Mount::of(&storage.root).filter(|_| storage.shared)?;
+    let option = mount.local_locks()?;
+    Some(format!(
+        "{} is mounted with {option}: nodes on other machines do not see its locks; mount it without that option",
+        storage.root.display()
+    ))
+}
+
+/// The lock of the directory that files move from: no server may run that does not know where they go.
+pub(super) fn lock_old(config: &Config) -> Result<Option<RootLock>> {
+    config.storage.from.as_ref().map(|old| lock(config, old)).transpose()
+}
+
+fn lock(config: &Config, root: &Path) -> Result<RootLock> {
+    match sharing_node(config) {
+        Some(node) => RootLock::share(root, node),
+        None => RootLock::take(root),
+    }
+}
+
+/// The name of this node, if others share the storage root.
+fn sharing_node(config: &Config) -> Option<&str> {
+    config.node.as_deref().filter(|_| config.storage.shared)
 }
 
 /// Media and uploads, which share files and a database, ready but for [`Library::open`] and [`UploadService::open`].
@@ -107,25 +183,28 @@ pub(super) struct Opened {
     pub files: Arc<dyn FileTable>,
     /// The rows that name users.
     pub users: Arc<dyn UserData>,
+    /// The claims of this node to chores.
+    pub claims: Claims,
     /// The bucket of the files, if they are in one.
     pub bucket: Option<S3Files>,
 }
 
-/// Opens files and metadata. With the lock of the root they are a server's.
-pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> {
-    let Storage { root, sync, s3 } = &config.storage;
+/// Opens the files that belong to these tables. With the lock of the root they are a server's.
+pub(super) fn stores(config: &Config, lock: Option<RootLock>, tables: Tables) -> Result<Opened> {
+    let Storage { root, sync, s3, .. } = &config.storage;
     // The store has the bytes before anything is answered; what is here meanwhile need not outlive a crash.
-    let incoming = Uploads::open(root, *sync && s3.is_none())?;
-    let places = files(config)?;
-    let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs } = tables(config)?;
+    let incoming = Uploads::open_as(sharing_node(config), root, *sync && s3.is_none())?;
+    let (depot, bucket) = depot(config)?;
+    let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs, chores, .. } = tables;
     let tickets = TicketService::new(Arc::clone(&secrets), epochs, Arc::new(SystemClock));
-    let stores = Stores { table, secrets, blocks, files: places.uploads, incoming: incoming.clone() };
+    let stores = Stores { table, secrets, blocks, files: depot.uploads, incoming: incoming.clone() };
     let uploads = UploadService::new(stores, Arc::new(SystemClock), config.uploads.clone());
     let clock = Arc::new(SystemClock);
     let (media, previews) = (config.media, config.previews.clone());
     let site = (identity(config)?, lock);
-    let library = Library::new(incoming, places.files, metadata, site, clock, media, previews);
-    Ok(Opened { library, uploads, tickets, files: rows, users, bucket: places.bucket })
+    let library = Library::new(incoming, depot.media, metadata, site, clock, media, previews);
+    let claims = Claims::new(config.node.clone(), chores);
+    Ok(Opened { library, uploads, tickets, files: rows, users, claims, bucket })
 }
 
 /// The same database, as each layer knows it.
@@ -137,6 +216,8 @@ pub(super) struct Tables {
     pub files: Arc<dyn FileTable>,
     pub users: Arc<dyn UserData>,
     pub epochs: Arc<dyn EpochTable>,
+    pub chores: Arc<dyn ChoreTable>,
+    pub contents: Arc<dyn ContentTable>,
 }
 
 impl Tables {
@@ -149,7 +230,9 @@ impl Tables {
             blocks: Arc::clone(&store) as _,
             files: Arc::clone(&store) as _,
             users: Arc::clone(&store) as _,
-            epochs: store,
+            epochs: Arc::clone(&store) as _,
+            chores: Arc::clone(&store) as _,
+            contents: store,
         }
     }
 }

@@ -43,16 +43,18 @@ impl Bench {
 
     /// The same, not yet open.
     pub(super) fn closed(scratch: Scratch, metadata: Box<dyn Metadata>, sync: bool) -> Self {
-        let uploads = Uploads::open(scratch.path(), sync).unwrap();
-        let files = Arc::new(Directory::open(scratch.path(), sync).unwrap());
         let clock = Arc::new(HandClock(AtomicI64::new(Timestamp::from(SystemTime::now()).as_micros())));
-        let settings = Settings { size_limit: 1000, to_disk_threshold: 10, quotas: Quotas::NONE };
-        let studio = crate::preview::Settings::default();
-        let previews = PreviewSettings { count: 3, jobs: 1, queue: 1, ahead: true, studio };
-        let site = (Identity::new(scratch.path(), "the database".into()), None);
-        let library =
-            Library::new(uploads, files, metadata, site, Arc::clone(&clock) as _, settings, previews);
+        let library = library(&scratch, metadata, Arc::clone(&clock) as _, sync);
         Self { library: Arc::new(library), clock, scratch }
+    }
+
+    /// Another node's library of the same files and metadata.
+    pub(super) fn other_node(&self) -> Library {
+        let path = self.scratch.join("metadata.sqlite");
+        let metadata = Box::new(Store::new(Sqlite::new(&path, false)));
+        let library = library(&self.scratch, metadata, Arc::clone(&self.clock) as _, false);
+        library.open().unwrap();
+        library
     }
 
     /// Lets time pass.
@@ -139,6 +141,16 @@ impl Bench {
         names.sort();
         names
     }
+}
+
+fn library(scratch: &Scratch, metadata: Box<dyn Metadata>, clock: Arc<dyn Clock>, sync: bool) -> Library {
+    let uploads = Uploads::open(scratch.path(), sync).unwrap();
+    let files = Arc::new(Directory::open(scratch.path(), sync).unwrap());
+    let settings = Settings { size_limit: 1000, to_disk_threshold: 10, quotas: Quotas::NONE };
+    let studio = crate::preview::Settings::default();
+    let previews = PreviewSettings { count: 3, jobs: 1, queue: 1, ahead: true, studio };
+    let site = (Identity::new(scratch.path(), "the database".into()), None);
+    Library::new(uploads, files, metadata, site, clock, settings, previews)
 }
 
 /// An empty embedded database.

@@ -107,6 +107,8 @@ pub struct Identity {
     /// Where the files are.
     place: Arc<dyn Place>,
     root: PathBuf,
+    /// Where files are on their way from, if they move to the root.
+    old: Option<PathBuf>,
     /// How messages name the database.
     database: String,
 }
@@ -124,7 +126,43 @@ impl Identity {
 
     fn of(root: &Path, database: String, place: impl FnOnce(&Path) -> Arc<dyn Place>) -> Self {
         let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
-        Self { place: place(&root), root, database }
+        Self { place: place(&root), root, old: None, database }
+    }
+
+    /// The same while files move to the root from this directory. Then the two together belong to the database.
+    #[must_use]
+    pub fn moving_from(self, old: &Path) -> Self {
+        Self { old: Some(old.to_owned()), ..self }
+    }
+
+    /// What the root tells, together with the directory that files move from.
+    fn look(&self) -> Result<PlaceState> {
+        let new = self.place.look()?;
+        let Some(path) = &self.old else { return Ok(new) };
+        let old = DirectoryPlace::new(path).look()?;
+        if !old.is_there {
+            let text = format!(
+                "{}, which media.storage.from names, does not exist: if all files are moved, remove the setting; else check \
+                 whether its file system is mounted",
+                path.display()
+            );
+            return Err(Error::new(Kind::Config, text));
+        }
+        match (&new.id, &old.id) {
+            (Some(id), Some(other)) if id != other => Err(self.other_place(path, id, other)),
+            _ => {
+                Ok(PlaceState { is_there: true, id: old.id.or(new.id), channel: old.channel.or(new.channel) })
+            }
+        }
+    }
+
+    fn other_place(&self, old: &Path, id: &StoreId, other: &StoreId) -> Error {
+        let (Words { place, setting, .. }, old) = (self.place.words(), old.display());
+        let text = format!(
+            "{place} (id {id}) and {old} (id {other}), which files move from, belong to different sites: check \
+             {setting} and media.storage.from; nothing is changed"
+        );
+        Error::new(Kind::Config, text)
     }
 
     /// The storage root, as an absolute path.
@@ -134,7 +172,7 @@ impl Identity {
 
     /// How the two fit. Changes nothing. [`Kind::Config`] if they can't belong together; the text says what to check.
     pub fn compare(&self, database: &DatabaseState) -> Result<Match> {
-        let root = self.place.look()?;
+        let root = self.look()?;
         compare(&root, database).map_err(|mismatch| self.refusal(&mismatch))
     }
 
@@ -153,7 +191,14 @@ impl Identity {
         metadata: &dyn Metadata,
         lock: &RootLock,
     ) -> Result<()> {
-        let Match::New(id) = self.compare(database)? else { return self.verify(database) };
+        let id = match (self.compare(database)?, &database.id) {
+            (Match::New(id), _) => id,
+            // Files may move to a root that is new.
+            (Match::Same, Some(id)) if self.old.is_some() && self.place.id()?.is_none() => {
+                return self.mark(id, lock);
+            }
+            _ => return self.verify(database),
+        };
         // Another server, with a root of its own, may be as fast.
         let id = metadata.set_store_id(&id)?;
         match self.place.id()? {

@@ -87,8 +87,12 @@ pub(super) fn forget(root: &Dir, before: Timestamp) -> io::Result<Vec<PathBuf>> 
     for entry in fs::read_dir(lost.path())? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if is_date(&name) && name < today {
-            fs::remove_dir_all(lost.path().join(&name))?;
-            gone.push(Path::new(LOST).join(name));
+            match fs::remove_dir_all(lost.path().join(&name)) {
+                Ok(()) => gone.push(Path::new(LOST).join(name)),
+                // Another node is as fast.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(gone)

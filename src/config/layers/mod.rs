@@ -49,6 +49,8 @@ pub struct Config {
     pub storage: Storage,
     /// `jdbc.*`
     pub database: Database,
+    /// `node.name`; none: no other node uses the database.
+    pub node: Option<String>,
     /// `logging.*`
     pub logging: Logging,
 }
@@ -60,6 +62,10 @@ pub struct Storage {
     pub root: PathBuf,
     /// `media.storage.sync`
     pub sync: bool,
+    /// `media.storage.shared`
+    pub shared: bool,
+    /// `media.storage.from`
+    pub from: Option<PathBuf>,
     /// `media.storage.s3.*`; none if the files are in the root.
     pub s3: Option<s3::Settings>,
 }
@@ -131,6 +137,7 @@ impl Config {
             uploads,
             previews: previews(values, threads)?,
             database: database(values, &storage)?,
+            node: values.get(&s::NODE_NAME)?,
             logging: Logging { file: values.get(&s::LOGGING_FILE)?, level: values.need(&s::LOGGING_LEVEL)? },
             storage,
         })
@@ -376,9 +383,15 @@ fn previews(values: &Values<'_>, threads: usize) -> Result<media::PreviewSetting
 }
 
 fn storage(values: &Values<'_>) -> Result<Storage> {
+    let (root, from) = (values.need(&s::MEDIA_STORAGE_ROOT)?, values.get(&s::MEDIA_STORAGE_FROM)?);
+    if from.as_ref() == Some(&root) {
+        return Err(values.wrong(s::MEDIA_STORAGE_FROM.key, "the same as media.storage.root"));
+    }
     Ok(Storage {
-        root: values.need(&s::MEDIA_STORAGE_ROOT)?,
+        root,
         sync: values.need(&s::MEDIA_STORAGE_SYNC)?,
+        shared: values.need(&s::MEDIA_STORAGE_SHARED)?,
+        from,
         s3: bucket(values)?,
     })
 }
@@ -413,13 +426,26 @@ fn bucket(values: &Values<'_>) -> Result<Option<s3::Settings>> {
 fn database(values: &Values<'_>, storage: &Storage) -> Result<Database> {
     let embedded = || Database::Sqlite(storage.root.join("metadata.sqlite"));
     let mut database = values.get(&s::JDBC_DB_URL)?.unwrap_or_else(embedded);
+    let has_nodes = values.get(&s::NODE_NAME)?.is_some();
+    if storage.shared && !has_nodes {
+        let what = "each node needs a name of its own: set node.name";
+        return Err(values.wrong(s::MEDIA_STORAGE_SHARED.key, what));
+    }
     if storage.s3.is_some() && matches!(database, Database::Sqlite(_)) {
         let what =
             "files in an S3 store need their metadata in PostgreSQL (jdbc:postgresql:...), not in SQLite";
         return Err(values.wrong(s::JDBC_DB_URL.key, what));
     }
-    if let Database::Postgres(settings) = &mut database {
-        settings.pool_size = values.need(&s::JDBC_POOL_SIZE)?;
+    match &mut database {
+        Database::Postgres(settings) => {
+            settings.pool_size = values.need(&s::JDBC_POOL_SIZE)?;
+            settings.has_nodes = has_nodes;
+        }
+        Database::Sqlite(_) if has_nodes => {
+            let what = "an embedded database has one server: name a PostgreSQL database in jdbc.db.url";
+            return Err(values.wrong(s::NODE_NAME.key, what));
+        }
+        Database::Sqlite(_) => {}
     }
     Ok(database)
 }

@@ -92,8 +92,12 @@ fn defaults() {
     let decoding = preview::Decoding::Child(preview::own_program());
     let studio = preview::Settings { decoding, ..preview::Settings::default() };
     assert_eq!(format!("{:?}", previews.studio), format!("{studio:?}"));
-    assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: true, s3: None });
+    assert_eq!(
+        config.storage,
+        Storage { root: "/srv/media".into(), sync: true, shared: false, from: None, s3: None }
+    );
     assert_eq!(config.database, Database::Sqlite("/srv/media/metadata.sqlite".into()));
+    assert_eq!(config.node, None);
     assert_eq!(config.logging, Logging { file: None, level: log::LevelFilter::Info });
     assert!(!format!("{config:?}").contains("hunter2"));
 }
@@ -111,7 +115,8 @@ fn every_setting_reaches_its_layer() {
          xmpp.reply.timeout=8\nxmpp.cache.ttl=9\nxmpp.channel.nodes=p.q: {local}\nxmpp.confirm.stanza=auto\nxmpp.confirm.address=none\n\
          xmpp.pending.per.user.max=10\n\
          xmpp.pending.per.address.max=11\nxmpp.pending.max=12\nxmpp.lookups.per.address.max=22\n\
-         xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\n\
+         xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\nmedia.storage.shared=true\n\
+         media.storage.from=/srv/old\n\
          media.storage.s3.endpoint=https://s3.a/b/\nmedia.storage.s3.bucket=c\nmedia.storage.s3.region=d\n\
          media.storage.s3.access.key=e\nmedia.storage.s3.secret.key=hunter5\nmedia.storage.s3.timeout=300\n\
          media.sizelimit=13\nmedia.todisk.threshold=14K\nmedia.quota.channel=24\n\
@@ -123,6 +128,7 @@ fn every_setting_reaches_its_layer() {
          upload.quota.message=34\nupload.quota.profile=35\nupload.quota.ephemeral=36\n\
          upload.quota.permanent=37\nupload.quota.all=38\nupload.quota.makes.room=on\n\
          upload.external.secret=0123456789abcdef\nupload.external.protocol=v2\njdbc.db.url=jdbc:postgresql:m\njdbc.pool.size=15\n\
+         node.name=a-1.B\n\
          preview.max.pixels=16\npreview.max.bytes=17\npreview.max.count=18\npreview.timeout=19\n\
          preview.jobs.max=20\npreview.queue.max=21\npreview.at.upload=no\npreview.ffmpeg=/f\npreview.ffprobe=/p\n\
          preview.sandbox=off\n\
@@ -215,12 +221,25 @@ fn every_setting_reaches_its_layer() {
         secret_key: Secret::new("hunter5"),
         timeout: Duration::from_millis(300),
     };
-    let storage = Storage { root: "/srv/media".into(), sync: false, s3: Some(bucket) };
-    assert_eq!(config.storage, storage);
+    let from = Some("/srv/old".into());
+    assert_eq!(
+        config.storage,
+        Storage { root: "/srv/media".into(), sync: false, shared: true, from, s3: Some(bucket) }
+    );
     assert!(!format!("{config:?}").contains("hunter5"));
     let Database::Postgres(database) = &config.database else { panic!("PostgreSQL") };
     assert_eq!((database.database.as_deref(), database.pool_size), (Some("m"), 15));
+    assert_eq!((config.node.as_deref(), database.has_nodes), (Some("a-1.B"), true));
     assert_eq!(config.logging, Logging { file: Some("/l".into()), level: log::LevelFilter::Trace });
+}
+
+#[test]
+fn a_node_needs_a_database_that_others_can_use_too() {
+    for text in ["node.name=a", "node.name=a\njdbc.db.url=jdbc:sqlite:x"] {
+        let error = refused(text);
+        assert!(error.contains("node.name") && error.contains("PostgreSQL"), "{error}");
+    }
+    read("node.name=a\njdbc.db.url=jdbc:postgresql:m").unwrap();
 }
 
 #[test]
@@ -351,6 +370,24 @@ fn files_are_kept_for_ever_where_the_time_is_0_unless_they_are_to_vanish() {
 }
 
 #[test]
+fn nodes_share_a_storage_by_their_names() {
+    let named = "media.storage.shared=true\njdbc.db.url=jdbc:postgresql:m";
+    assert!(read(&format!("{named}\nnode.name=a")).unwrap().storage.shared);
+    assert_eq!(
+        refused(named),
+        "f:10: media.storage.shared: each node needs a name of its own: set node.name"
+    );
+    for embedded in ["", "jdbc.db.url=jdbc:sqlite:/m"] {
+        let text = refused(&format!("media.storage.shared=true\nnode.name=a\n{embedded}"));
+        assert!(text.starts_with("f:11: node.name: ") && text.contains("PostgreSQL"), "{text}");
+    }
+    assert_eq!(
+        refused("media.storage.from=/srv/media"),
+        "f:10: media.storage.from: the same as media.storage.root"
+    );
+}
+
+#[test]
 fn the_account_is_a_local_part_or_an_address() {
     let account = |name: &str| read(&format!("xmpp.connection.username={name}"));
     for name in ["media", "Media", "media@example.com", "media@EXAMPLE.com"] {
@@ -415,16 +452,19 @@ fn every_setting_that_takes_a_restart_keeps_its_running_value() {
         "jdbc.db.url" => "jdbc:postgresql:other",
         "media.storage.s3.endpoint" => "http://77",
         "media.storage.s3.timeout" => "777",
+        "media.storage.shared" => "on",
         "admin.bind" => "127.0.0.1:77",
         "http.bind" | "http.trusted.proxies" => "::77",
         _ => "77",
     };
-    let base = format!("{HTTPS_ON}{IN_BUCKET}");
-    let running = read(&base).map(|config| format!("{config:?}")).unwrap();
+    // Several nodes and a bucket need PostgreSQL, and a shared directory several nodes.
+    let running_text = format!("{HTTPS_ON}{IN_BUCKET}node.name=a\n");
+    let running = read(&running_text).map(|config| format!("{config:?}")).unwrap();
     let restart = s::SETTINGS.iter().filter(|setting| setting.change == s::Change::Restart);
     let keys: Vec<_> = restart.map(|setting| setting.key).collect();
     for key in &keys {
-        let Merged { config, waiting, .. } = merged(&[&base, &format!("{base}\n{key}={}", other(key))]);
+        let Merged { config, waiting, .. } =
+            merged(&[&running_text, &format!("{running_text}\n{key}={}", other(key))]);
         assert_eq!(waiting, [*key]);
         assert_eq!(format!("{config:?}"), running, "{key}");
     }
