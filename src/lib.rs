@@ -20,6 +20,7 @@ pub mod media_type;
 pub mod metrics;
 pub mod model;
 pub mod preview;
+pub mod remote;
 pub mod secret;
 pub mod store;
 pub mod sys;

@@ -103,7 +103,7 @@ impl Task {
             },
             Self::Preview => {
                 let found = bench.library.preview(known(), Bounds { height: 4, width: 4 }, None)?;
-                assert_eq!(found.1.size, found.0.size);
+                assert_eq!(found.1.size(), found.0.size);
                 Ok(None)
             }
             Self::Read => bench.library.bytes(known())?.ok_or(Refusal::NoSuchMedia).map(|_| None),
@@ -316,7 +316,7 @@ fn state(bench: &Bench) -> Vec<String> {
 
 fn assert_whole(bench: &Bench, media: Option<&Media>, case: &str) {
     let Some(media) = media else { return };
-    assert_eq!(bench.library.bytes(media).unwrap().map(|file| file.size), Some(media.size), "{case}");
+    assert_eq!(bench.library.bytes(media).unwrap().map(|file| file.size()), Some(media.size), "{case}");
     let found = bench.library.find(&channel(), &super::Name::Id(media.id.clone())).unwrap();
     assert_eq!(found.as_ref(), Some(media), "{case}");
 }
