@@ -80,7 +80,7 @@ pub(super) struct Opened {
 
 /// Opens files and metadata. With the lock of the root they are a server's.
 pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> {
-    let Storage { root, sync } = &config.storage;
+    let Storage { root, sync, .. } = &config.storage;
     let incoming = Uploads::open(root, *sync)?;
     let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs } = tables(config)?;
     let tickets = TicketService::new(Arc::clone(&secrets), epochs, Arc::new(SystemClock));

@@ -60,6 +60,10 @@ pub struct Storage {
     pub root: PathBuf,
     /// `media.storage.sync`
     pub sync: bool,
+    /// `media.storage.s3.cache.bytes`
+    pub cache_bytes: u64,
+    /// `media.storage.s3.redirect`; none: never.
+    pub redirect_from: Option<u64>,
 }
 
 /// What is logged, and where.
@@ -374,7 +378,12 @@ fn previews(values: &Values<'_>, threads: usize) -> Result<media::PreviewSetting
 }
 
 fn storage(values: &Values<'_>) -> Result<Storage> {
-    Ok(Storage { root: values.need(&s::MEDIA_STORAGE_ROOT)?, sync: values.need(&s::MEDIA_STORAGE_SYNC)? })
+    Ok(Storage {
+        root: values.need(&s::MEDIA_STORAGE_ROOT)?,
+        sync: values.need(&s::MEDIA_STORAGE_SYNC)?,
+        cache_bytes: values.need(&s::MEDIA_STORAGE_S3_CACHE_BYTES)?,
+        redirect_from: Some(values.need(&s::MEDIA_STORAGE_S3_REDIRECT)?).filter(|bytes| *bytes > 0),
+    })
 }
 
 fn database(values: &Values<'_>, root: &Path) -> Result<Database> {

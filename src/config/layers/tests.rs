@@ -92,7 +92,10 @@ fn defaults() {
     let decoding = preview::Decoding::Child(preview::own_program());
     let studio = preview::Settings { decoding, ..preview::Settings::default() };
     assert_eq!(format!("{:?}", previews.studio), format!("{studio:?}"));
-    assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: true });
+    assert_eq!(
+        config.storage,
+        Storage { root: "/srv/media".into(), sync: true, cache_bytes: 10 << 30, redirect_from: None }
+    );
     assert_eq!(config.database, Database::Sqlite("/srv/media/metadata.sqlite".into()));
     assert_eq!(config.logging, Logging { file: None, level: log::LevelFilter::Info });
     assert!(!format!("{config:?}").contains("hunter2"));
@@ -112,6 +115,7 @@ fn every_setting_reaches_its_layer() {
          xmpp.pending.per.user.max=10\n\
          xmpp.pending.per.address.max=11\nxmpp.pending.max=12\nxmpp.lookups.per.address.max=22\n\
          xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\n\
+         media.storage.s3.cache.bytes=34G\nmedia.storage.s3.redirect=35M\n\
          media.sizelimit=13\nmedia.todisk.threshold=14K\nmedia.quota.channel=24\n\
          media.quota.user=25\nhousekeeping.interval=27\nhousekeeping.orphan.age=28m\n\
          housekeeping.lost.keep=29d\n\
@@ -205,7 +209,15 @@ fn every_setting_reaches_its_layer() {
     assert!(matches!(decoding, preview::Decoding::Child(_)), "{decoding:?}");
     assert_eq!((*max_pixels, *max_bytes, *time), (16, 17, Duration::from_secs(19)));
     assert_eq!((ffmpeg, ffprobe), (&PathBuf::from("/f"), &PathBuf::from("/p")));
-    assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: false });
+    assert_eq!(
+        config.storage,
+        Storage {
+            root: "/srv/media".into(),
+            sync: false,
+            cache_bytes: 34 << 30,
+            redirect_from: Some(35 << 20)
+        }
+    );
     let Database::Postgres(database) = &config.database else { panic!("PostgreSQL") };
     assert_eq!((database.database.as_deref(), database.pool_size), (Some("m"), 15));
     assert_eq!(config.logging, Logging { file: Some("/l".into()), level: log::LevelFilter::Trace });
@@ -395,6 +407,7 @@ fn a_reload_changes_only_what_may_change_and_names_the_rest() {
 fn every_setting_that_takes_a_restart_keeps_its_running_value() {
     let other = |key| match key {
         "http.enabled" | "media.storage.sync" | "https.enabled" => "off",
+        "media.storage.s3.cache.bytes" => "77G",
         "xmpp.component.subdomain" => "77.example.com",
         // Beside a server name, the subdomain is not a whole name.
         "xmpp.component.servername" => "77\nxmpp.component.subdomain=media",
