@@ -42,18 +42,21 @@ fn directory(config: &Config, root: &Path) -> Result<Depot> {
     })
 }
 
-/// The place where new files go: the bucket, or the storage root.
-fn place(config: &Config) -> Result<(Depot, Option<S3Files>)> {
-    let Storage { root, s3, .. } = &config.storage;
+/// The place where new files go: the bucket, or the storage root. A server has a disk cache of the bucket.
+fn place(config: &Config, is_server: bool) -> Result<(Depot, Option<S3Files>)> {
+    let Storage { root, s3, cache_bytes, redirect_from, .. } = &config.storage;
     let Some(settings) = s3 else { return Ok((directory(config, root)?, None)) };
-    let bucket = S3Files::open(Client::new(settings)?, root)?;
+    let mut bucket = S3Files::open(Client::new(settings)?, root)?.direct_from(*redirect_from);
+    if is_server {
+        bucket = bucket.with_cache(*cache_bytes)?;
+    }
     let depot = Depot { media: Arc::new(bucket.clone()), uploads: Arc::new(bucket.clone()) };
     Ok((depot, Some(bucket)))
 }
 
 /// The place of the files; while they move, both places together. Gives the bucket, too, if there is one.
-fn depot(config: &Config) -> Result<(Depot, Option<S3Files>)> {
-    let (to, bucket) = place(config)?;
+fn depot(config: &Config, is_server: bool) -> Result<(Depot, Option<S3Files>)> {
+    let (to, bucket) = place(config, is_server)?;
     let Some(old) = &config.storage.from else { return Ok((to, bucket)) };
     let from = directory(config, old)?;
     let both = Depot {
@@ -72,7 +75,7 @@ pub(super) fn mover(config: &Config, tables: Tables) -> Result<Mover> {
     };
     Ok(Mover {
         from: directory(config, old)?,
-        to: place(config)?.0,
+        to: place(config, false)?.0,
         incoming: Uploads::open_as(Some(MOVER), root, *sync)?,
         table: tables.contents,
         leaving: Leaving::AtOnce,
@@ -194,7 +197,7 @@ pub(super) fn stores(config: &Config, lock: Option<RootLock>, tables: Tables) ->
     let Storage { root, sync, s3, .. } = &config.storage;
     // The store has the bytes before anything is answered; what is here meanwhile need not outlive a crash.
     let incoming = Uploads::open_as(sharing_node(config), root, *sync && s3.is_none())?;
-    let (depot, bucket) = depot(config)?;
+    let (depot, bucket) = depot(config, lock.is_some())?;
     let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs, chores, .. } = tables;
     let tickets = TicketService::new(Arc::clone(&secrets), epochs, Arc::new(SystemClock));
     let stores = Stores { table, secrets, blocks, files: depot.uploads, incoming: incoming.clone() };

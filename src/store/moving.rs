@@ -78,6 +78,10 @@ impl Files for Moving<dyn Files> {
         self.find(|place| place.get(channel, id, size))
     }
 
+    fn is_far(&self) -> bool {
+        self.from.is_far() || self.to.is_far()
+    }
+
     fn head(&self, channel: &Channel, id: &MediaId) -> Result<Option<u64>> {
         self.find(|place| place.head(channel, id))
     }

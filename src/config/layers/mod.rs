@@ -68,6 +68,10 @@ pub struct Storage {
     pub from: Option<PathBuf>,
     /// `media.storage.s3.*`; none if the files are in the root.
     pub s3: Option<s3::Settings>,
+    /// `media.storage.s3.cache.bytes`
+    pub cache_bytes: u64,
+    /// `media.storage.s3.redirect`; none: never.
+    pub redirect_from: Option<u64>,
 }
 
 /// What is logged, and where.
@@ -393,6 +397,8 @@ fn storage(values: &Values<'_>) -> Result<Storage> {
         shared: values.need(&s::MEDIA_STORAGE_SHARED)?,
         from,
         s3: bucket(values)?,
+        cache_bytes: values.need(&s::MEDIA_STORAGE_S3_CACHE_BYTES)?,
+        redirect_from: Some(values.need(&s::MEDIA_STORAGE_S3_REDIRECT)?).filter(|bytes| *bytes > 0),
     })
 }
 

@@ -94,7 +94,15 @@ fn defaults() {
     assert_eq!(format!("{:?}", previews.studio), format!("{studio:?}"));
     assert_eq!(
         config.storage,
-        Storage { root: "/srv/media".into(), sync: true, shared: false, from: None, s3: None }
+        Storage {
+            root: "/srv/media".into(),
+            sync: true,
+            shared: false,
+            from: None,
+            s3: None,
+            cache_bytes: 10 << 30,
+            redirect_from: None
+        }
     );
     assert_eq!(config.database, Database::Sqlite("/srv/media/metadata.sqlite".into()));
     assert_eq!(config.node, None);
@@ -119,6 +127,7 @@ fn every_setting_reaches_its_layer() {
          media.storage.from=/srv/old\n\
          media.storage.s3.endpoint=https://s3.a/b/\nmedia.storage.s3.bucket=c\nmedia.storage.s3.region=d\n\
          media.storage.s3.access.key=e\nmedia.storage.s3.secret.key=hunter5\nmedia.storage.s3.timeout=300\n\
+         media.storage.s3.cache.bytes=34G\nmedia.storage.s3.redirect=35M\n\
          media.sizelimit=13\nmedia.todisk.threshold=14K\nmedia.quota.channel=24\n\
          media.quota.user=25\nhousekeeping.interval=27\nhousekeeping.orphan.age=28m\n\
          housekeeping.lost.keep=29d\n\
@@ -224,7 +233,15 @@ fn every_setting_reaches_its_layer() {
     let from = Some("/srv/old".into());
     assert_eq!(
         config.storage,
-        Storage { root: "/srv/media".into(), sync: false, shared: true, from, s3: Some(bucket) }
+        Storage {
+            root: "/srv/media".into(),
+            sync: false,
+            shared: true,
+            from,
+            s3: Some(bucket),
+            cache_bytes: 34 << 30,
+            redirect_from: Some(35 << 20)
+        }
     );
     assert!(!format!("{config:?}").contains("hunter5"));
     let Database::Postgres(database) = &config.database else { panic!("PostgreSQL") };
@@ -444,6 +461,7 @@ fn a_reload_changes_only_what_may_change_and_names_the_rest() {
 fn every_setting_that_takes_a_restart_keeps_its_running_value() {
     let other = |key| match key {
         "http.enabled" | "media.storage.sync" | "https.enabled" => "off",
+        "media.storage.s3.cache.bytes" => "77G",
         "xmpp.component.subdomain" => "77.example.com",
         // Beside a server name, the subdomain is not a whole name.
         "xmpp.component.servername" => "77\nxmpp.component.subdomain=media",
