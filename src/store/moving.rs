@@ -218,7 +218,7 @@ mod tests {
 
     fn text(file: Option<StoredFile>) -> Option<String> {
         let mut text = String::new();
-        file?.into_file().read_to_string(&mut text).unwrap();
+        (&*file?.whole().unwrap()).read_to_string(&mut text).unwrap();
         Some(text)
     }
 
