@@ -22,6 +22,7 @@ pub mod media_type;
 pub mod metrics;
 pub mod model;
 pub mod preview;
+pub mod remote;
 pub mod s3;
 pub mod secret;
 pub mod store;

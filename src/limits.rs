@@ -384,6 +384,26 @@ pub const ROW_READERS: usize = 4;
 pub const ROWS: usize = 1024;
 /// Bytes of the texts of a row that is kept; of a longer one the texts would cost more than the query.
 pub const ROW_BYTES: usize = 1024;
+/// Bytes of a block, in which files of a store that is far away are fetched and kept.
+pub const BLOCK_BYTES: u64 = 8 * 1024 * 1024;
+/// Threads that fetch blocks, at most; they end when they are idle. One stream seldom fills the line to such a store.
+pub const BLOCK_FETCHERS: usize = 8;
+/// Bytes that the cache of blocks has at least: room for twice what the threads fetch at a time.
+pub const CACHE_LEAST_BYTES: u64 = 16 * BLOCK_BYTES;
+/// Blocks that wait to be fetched because a request needs them; each is fetched once for all that wait for it.
+pub const BLOCKS_WANTED: usize = 4096;
+/// Blocks that wait to be fetched because they will be needed next.
+pub const BLOCKS_AHEAD: usize = 64;
+/// Threads that wait for a block, to make a preview or to tell the character set of a text.
+pub const BLOCK_WAITERS: usize = 32;
+/// How long a response that has begun waits for its next block. A line of 1 Mbit/s takes 67 s for one.
+pub const BLOCK_TIME: Duration = Duration::from_secs(180);
+/// Bytes that are copied at a time of a file whose blocks are put together.
+pub const BLOCK_COPY_STEP: usize = 256 * 1024;
+/// Blocks for which room is made where the disk is full before the cache is.
+pub const ROOM_BLOCKS: u64 = 4;
+/// The log is told once in this time that a store that is far away still fails.
+pub const STORE_REMINDER: Duration = Duration::from_secs(60);
 /// Bytes of an upload that are written to the disk at a time while the rest still comes.
 pub const WRITE_OUT_BYTES: NonZeroU64 = NonZeroU64::new(1024 * 1024).unwrap();
 /// Bytes of an upload that its worker hashes before a thread of its own may do the rest; 8 MiB are as fast without one.

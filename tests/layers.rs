@@ -14,6 +14,7 @@ const GROUND: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("secret", &[]),
     ("metrics", &[]),
+    ("remote", &[]),
     ("sys", &[]),
     ("https", &["error"]),
     ("log", &["clock", "error", "limits"]),
@@ -99,7 +100,7 @@ const HTTP: Tree = Tree {
         ("limits", &["lock", "message"]),
         ("connection", &["settings", "message", "limits"]),
         ("runtime", &["lock", "settings", "message", "limits", "connection"]),
-        ("exchange", &["settings", "message", "limits", "connection", "runtime"]),
+        ("exchange", &["lock", "settings", "message", "limits", "connection", "runtime"]),
         ("monitor", &["connection", "runtime"]),
         ("server", &["settings", "limits", "connection", "runtime", "exchange", "monitor"]),
         (

@@ -272,6 +272,11 @@ settings! {
         "That key.";
     MEDIA_STORAGE_S3_TIMEOUT: Time = Time::milliseconds(100, 600_000), "media.storage.s3.timeout", Fixed("10s"),
         Restart, "How long a request to the store may make no progress.";
+    MEDIA_STORAGE_S3_CACHE_BYTES: Size<u64> = Size { min: limits::CACHE_LEAST_BYTES, max: i64::MAX.unsigned_abs() },
+        "media.storage.s3.cache.bytes", Fixed("10G"), Restart,
+        "How much of the local disk the files that were read from the bucket lately may take.";
+    MEDIA_STORAGE_S3_REDIRECT: Size<u64> = QUOTA, "media.storage.s3.redirect", Fixed("0"), Restart,
+        "The size from which downloads of open channels are led to the bucket; 0 means never.";
     MEDIA_SIZELIMIT: Size<u64> = FILE_SIZE, "media.sizelimit", Fixed("100M"), Reload,
         "The size of the largest file that is accepted.";
     MEDIA_TODISK_THRESHOLD: Size<usize> = Size { min: 0, max: 1 << 30 }, "media.todisk.threshold",

@@ -9,7 +9,7 @@ use crate::config::{Config, Database, OldStorage, Storage};
 use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::media::Library;
-use crate::s3::Client;
+use crate::s3::{self, Client};
 use crate::store::{
     BlockTable, CURRENT, ChoreTable, Console, ContentTable, DatabaseState, Directory, Engine, EpochTable,
     FileTable, Files, Identity, MOVER, Metadata, Moving, NearPlace, Postgres, RootLock, S3Files, SecretTable,
@@ -46,11 +46,10 @@ struct DepotPair {
 }
 
 impl DepotPair {
-    /// Opens them; the storage root must be there.
-    fn open(config: &Config) -> Result<Self> {
+    /// Opens them; the storage root must be there. A server has a disk cache of the bucket.
+    fn open(config: &Config, is_server: bool) -> Result<Self> {
         let Storage { root, from, s3, .. } = &config.storage;
-        let client = s3.as_ref().map(Client::new).transpose()?;
-        let bucket = client.map(|client| S3Files::open(client, root)).transpose()?;
+        let bucket = s3.as_ref().map(|settings| open_bucket(config, settings, is_server)).transpose()?;
         let in_bucket = bucket
             .as_ref()
             .map(|bucket| Depot { media: Arc::new(bucket.clone()), uploads: Arc::new(bucket.clone()) });
@@ -81,6 +80,12 @@ fn directory(config: &Config, root: &Path) -> Result<Depot> {
     })
 }
 
+fn open_bucket(config: &Config, settings: &s3::Settings, is_server: bool) -> Result<S3Files> {
+    let Storage { root, cache_bytes, redirect_from, .. } = &config.storage;
+    let bucket = S3Files::open(Client::new(settings)?, root)?.direct_from(*redirect_from);
+    if is_server { bucket.with_cache(*cache_bytes) } else { Ok(bucket) }
+}
+
 /// Files on their way, by the name of this node or command. A bucket has the bytes before anything is answered, so what is
 /// here meanwhile need not outlive a crash.
 fn incoming(config: &Config, name: Option<&str>) -> Result<Uploads> {
@@ -90,7 +95,7 @@ fn incoming(config: &Config, name: Option<&str>) -> Result<Uploads> {
 
 /// Moves the files to their new place.
 pub(super) fn mover(config: &Config, tables: Tables) -> Result<Mover> {
-    let DepotPair { to, from, .. } = DepotPair::open(config)?;
+    let DepotPair { to, from, .. } = DepotPair::open(config, false)?;
     let Some(from) = from else {
         let text = "media.storage.from is not set: name the place there that files are moved from";
         return Err(Error::new(Kind::Config, text));
@@ -136,12 +141,7 @@ pub(super) fn verified_tables(config: &Config) -> Result<Tables> {
 /// both can be reached; a missing root is made for a new site. Gives the tables of PostgreSQL, too, if it was reached.
 pub(super) fn lock_root(config: &Config) -> Result<(RootLock, Option<Tables>)> {
     let identity = identity(config)?;
-    let mut opened = None;
-    let compared = look(config).and_then(|(state, tables)| {
-        opened = tables;
-        check_start(config, &identity, &state)
-    });
-    match compared {
+    let opened = match look(config).and_then(|seen| check_start(config, &identity, seen)) {
         Err(error) if error.kind() == Kind::Unavailable => {
             identity.make_local_root()?;
             if !identity.root().exists() {
@@ -151,10 +151,28 @@ pub(super) fn lock_root(config: &Config) -> Result<(RootLock, Option<Tables>)> {
                 );
                 return Err(Error::caused(Kind::Unavailable, text, error));
             }
+            None
         }
         result => result?,
-    }
+    };
     Ok((lock(config, identity.root())?, opened))
+}
+
+/// Compares files and database, and makes a missing root for a new site.
+fn check_start(
+    config: &Config,
+    identity: &Identity,
+    (state, tables): (DatabaseState, Option<Tables>),
+) -> Result<Option<Tables>> {
+    match &config.database {
+        // It is made or upgraded under the lock.
+        Database::Sqlite(path) if state.version < Some(CURRENT) => {
+            SqliteSchema::new(path).may_belong_to(identity)?;
+        }
+        _ => verify_identity(config, &state)?,
+    }
+    identity.make_root(&state)?;
+    Ok(tables)
 }
 
 /// What the operator should know of a shared root on which locks are those of one machine alone.
@@ -187,18 +205,6 @@ fn sharing_node(config: &Config) -> Option<&str> {
     config.node.as_deref().filter(|_| config.storage.shared)
 }
 
-/// Compares files and database, and makes a missing root for a new site.
-fn check_start(config: &Config, identity: &Identity, state: &DatabaseState) -> Result<()> {
-    match &config.database {
-        // It is made or upgraded under the lock.
-        Database::Sqlite(path) if state.version < Some(CURRENT) => {
-            SqliteSchema::new(path).may_belong_to(identity)?;
-        }
-        _ => verify_identity(config, state)?,
-    }
-    identity.make_root(state)
-}
-
 /// Media and uploads, which share files and a database, ready but for [`Library::open`] and [`UploadService::open`].
 pub(super) struct Opened {
     pub library: Library,
@@ -217,7 +223,7 @@ pub(super) struct Opened {
 /// Opens the files that belong to these tables. With the lock of the root they are a server's.
 pub(super) fn stores(config: &Config, lock: Option<RootLock>, tables: Tables) -> Result<Opened> {
     let incoming = incoming(config, sharing_node(config))?;
-    let pair = DepotPair::open(config)?;
+    let pair = DepotPair::open(config, lock.is_some())?;
     let bucket = pair.bucket.clone();
     // A bucket may give a file that it turns out not to have.
     let near = if config.storage.from == Some(OldStorage::Bucket) { NearPlace::To } else { NearPlace::From };

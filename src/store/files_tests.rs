@@ -58,7 +58,7 @@ fn id(text: &str) -> MediaId {
 
 fn read(stored: Option<StoredFile>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    stored.unwrap().into_file().read_to_end(&mut bytes).unwrap();
+    (&*stored.unwrap().whole().unwrap()).read_to_end(&mut bytes).unwrap();
     bytes
 }
 

@@ -4,6 +4,7 @@
 //! database. `operations` writes each of these operations once, over an [`Engine`]: `postgres` or `sqlite`.
 
 mod block_table;
+mod cache;
 mod chore_table;
 mod columns;
 #[cfg(test)]
@@ -57,6 +58,7 @@ mod value;
 mod walk;
 
 pub use self::block_table::{Block, BlockTable};
+pub use self::cache::{BlockCache, BlockFile, LocalFile};
 pub use self::chore_table::ChoreTable;
 pub use self::console::{Console, EmptiedUpload, Import, NamedSums, StoredRow, UsageSum};
 pub use self::content_table::{ContentTable, FileContent};
@@ -65,7 +67,7 @@ pub use self::engine::{Change, Engine, Session, WriteError};
 pub use self::epochs::EpochTable;
 pub use self::file_table::{FileFilter, FilePlace, FileRow, FileSum, FileTable};
 pub use self::files::{
-    BlockSource, FetchError, FileList, Files, Listed, Part, Published, StoredFile, WholeFile,
+    BlockSource, FetchError, FileList, Files, Listed, Part, Presented, Published, StoredFile,
 };
 pub use self::hash::Algorithm;
 pub use self::identity::{DatabaseState, Identity, Match, StoreId};

@@ -3,13 +3,16 @@
 //! replaced, and a failed attempt removes only its own object. Any thread may call, and waits for the store.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::cache::BlockCache;
 use super::directory::failure;
-use super::files::{BlockSource, FetchError, FileList, Files, Listed, Part, Published, StoredFile};
+use super::files::{
+    BlockSource, FetchError, FileList, Files, Listed, Part, Presented, Published, StoredFile,
+};
 use super::lock::STORE;
 use super::lost;
 use super::upload::Sealed;
@@ -17,6 +20,7 @@ use super::upload_files::{ListedUpload, UploadFiles, UploadList};
 use super::walk::TEMPORARY;
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
+use crate::limits;
 use crate::model::{Channel, MediaId, UploadFile};
 use crate::s3::{Client, Entry, Object, Unfinished};
 use crate::sys::fs::Dir;
@@ -30,13 +34,30 @@ pub struct S3Files {
     client: Client,
     /// The storage root, for what is read as a local file.
     root: Arc<Dir>,
+    /// The disk cache of a server; commands fetch files whole.
+    cache: Option<BlockCache>,
+    /// The size in bytes from which clients may get a file from the store itself.
+    direct_from: Option<u64>,
 }
 
 impl S3Files {
     /// The files in this bucket, with local files in `root`, which must be there.
     pub fn open(client: Client, root: &Path) -> Result<Self> {
         let root = Arc::new(Dir::open(root).map_err(failure)?);
-        Ok(Self { client, root })
+        Ok(Self { client, root, cache: None, direct_from: None })
+    }
+
+    /// The same with a disk cache of so many bytes in the root, whose lock the process holds.
+    pub fn with_cache(self, bytes: u64) -> Result<Self> {
+        let source = Arc::new(BucketSource(self.client.clone()));
+        let cache = BlockCache::open(self.root.path(), source, bytes)?;
+        Ok(Self { cache: Some(cache), ..self })
+    }
+
+    /// The same, where clients may get files of this size and more from the store itself.
+    #[must_use]
+    pub fn direct_from(self, bytes: Option<u64>) -> Self {
+        Self { direct_from: bytes, ..self }
     }
 
     /// The client of the bucket.
@@ -56,6 +77,9 @@ impl S3Files {
     fn remove_key(&self, key: &str) -> Result<bool> {
         let was_there = self.client.head(key)?.is_some();
         self.client.remove(key)?;
+        if let Some(cache) = &self.cache {
+            cache.forget(key);
+        }
         Ok(was_there)
     }
 
@@ -119,18 +143,29 @@ impl S3Files {
     }
 
     fn opened(&self, key: &str, size: u64) -> Result<Option<StoredFile>> {
+        match &self.cache {
+            Some(cache) => Ok(Some(StoredFile::Blocks(cache.file(key, size)))),
+            None => self.fetched(key, size),
+        }
+    }
+
+    /// The whole file, as a local one that goes when it is closed.
+    fn fetched(&self, key: &str, size: u64) -> Result<Option<StoredFile>> {
         let name = format!("{TEMPORARY}{}", MediaId::random());
-        let file = self.root.open_or_create(&name).map_err(failure)?;
+        let mut file = self.root.open_or_create(&name).map_err(failure)?;
         self.root.remove(&name).map_err(failure)?;
-        let found = self.client.get(key, 0..size, size, &mut &file)?;
-        std::io::Seek::rewind(&mut &file).map_err(failure)?;
-        Ok(found.then(|| StoredFile::local(file, size)))
+        let found = self.client.get(key, 0..size, size, &mut file)?;
+        file.rewind().map_err(failure)?;
+        Ok(found.then_some(StoredFile::Local(file, size)))
     }
 }
 
-impl BlockSource for S3Files {
+/// Where the disk cache gets its blocks.
+struct BucketSource(Client);
+
+impl BlockSource for BucketSource {
     fn fetch(&self, part: &Part<'_>, sink: &mut dyn Write) -> std::result::Result<(), FetchError> {
-        match self.client.get(part.key, part.range.clone(), part.size, sink)? {
+        match self.0.get(part.key, part.range.clone(), part.size, sink)? {
             true => Ok(()),
             false => Err(FetchError::Missing),
         }
@@ -144,6 +179,25 @@ impl Files for S3Files {
 
     fn get(&self, channel: &Channel, id: &MediaId, size: u64) -> Result<Option<StoredFile>> {
         self.opened(&media_key(channel, id), size)
+    }
+
+    fn is_far(&self) -> bool {
+        true
+    }
+
+    fn direct_address(
+        &self,
+        channel: &Channel,
+        id: &MediaId,
+        size: u64,
+        presented: &Presented,
+    ) -> Option<String> {
+        self.direct_from.filter(|least| size >= *least)?;
+        let fields = [
+            ("response-content-disposition", presented.content_disposition),
+            ("response-content-type", presented.content_type),
+        ];
+        Some(self.client.presigned(&media_key(channel, id), limits::S3_PRESIGNED, &fields))
     }
 
     fn head(&self, channel: &Channel, id: &MediaId) -> Result<Option<u64>> {

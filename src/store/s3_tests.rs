@@ -38,6 +38,19 @@ fn bench() -> (Bench, Scratch) {
 
 place_suite!(bench());
 
+/// The same as a server reads them: through the disk cache.
+mod through_the_cache {
+    use super::*;
+
+    fn cached() -> (Bench, Scratch) {
+        let (uploads, files, scratch) = opened(Client::new(&settings()).unwrap());
+        let files = files.with_cache(0).unwrap();
+        (Bench { uploads, files: Arc::new(files.clone()), slots: Arc::new(files) }, scratch)
+    }
+
+    place_suite!(cached());
+}
+
 fn sealed(uploads: &Uploads, bytes: &[u8]) -> Sealed {
     let mut upload = uploads.begin_with(Algorithm::Sha256, 1 << 30, 0);
     upload.write_all(bytes).unwrap();
@@ -61,7 +74,7 @@ fn any_block_of_a_file_is_fetched() {
     assert_eq!(Files::head(&files, &channel(), &id).unwrap(), Some(size));
     let fetch = |range: Range<u64>, size| {
         let mut fetched = Vec::new();
-        files.fetch(&Part { key: &key, range, size }, &mut fetched).map(|()| fetched)
+        BucketSource(client.clone()).fetch(&Part { key: &key, range, size }, &mut fetched).map(|()| fetched)
     };
     let place = |at: u64| usize::try_from(at).unwrap();
     for range in [0..1, 0..size, 5 * MIB - 3..5 * MIB + 3, 8 * MIB..11 * MIB] {
@@ -70,7 +83,10 @@ fn any_block_of_a_file_is_fetched() {
     }
     assert!(matches!(fetch(0..1, size + 1), Err(FetchError::Failed(_))));
     let missing = Part { key: "room@example.org/none", range: 0..1, size: 1 };
-    assert!(matches!(files.fetch(&missing, &mut Vec::new()), Err(FetchError::Missing)));
+    assert!(matches!(
+        BucketSource(client.clone()).fetch(&missing, &mut Vec::new()),
+        Err(FetchError::Missing)
+    ));
     assert_eq!(client.unfinished().unwrap(), []);
     // Above the size of one copy it would go in parts, too.
     assert!(Files::set_aside(&files, &channel(), &id, Timestamp::from_micros(0)).unwrap().is_some());
@@ -129,6 +145,25 @@ fn a_bucket_is_marked_and_compared_as_a_directory_is() {
     client.put_bytes(STORE, b"odd\n").unwrap();
     assert!(place.look().unwrap_err().to_string().contains("is no store's id"));
     client.try_out().unwrap();
+}
+
+#[test]
+fn large_files_have_an_address_at_the_store_that_presents_them() {
+    let client = Client::new(&settings()).unwrap();
+    let (uploads, files, _scratch) = opened(client);
+    let presented =
+        Presented { content_type: "text/x-test", content_disposition: "attachment; filename=\"a b.txt\"" };
+    let id = MediaId::random();
+    Files::put(&files, sealed(&uploads, b"four"), &channel(), &id).unwrap();
+    let address = |files: &S3Files, size| files.direct_address(&channel(), &id, size, &presented);
+    assert_eq!(address(&files, 1 << 40), None);
+    let files = files.direct_from(Some(4));
+    assert_eq!(address(&files, 3), None);
+    let mut response = ureq::get(&address(&files, 4).unwrap()).call().unwrap();
+    let field = |name| response.headers().get(name).unwrap().to_str().unwrap().to_owned();
+    assert_eq!(field("content-type"), presented.content_type);
+    assert_eq!(field("content-disposition"), presented.content_disposition);
+    assert_eq!(response.body_mut().read_to_string().unwrap(), "four");
 }
 
 #[test]

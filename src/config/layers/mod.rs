@@ -68,6 +68,10 @@ pub struct Storage {
     pub from: Option<OldStorage>,
     /// `media.storage.s3.*`; none if no files are or were in a bucket.
     pub s3: Option<s3::Settings>,
+    /// `media.storage.s3.cache.bytes`
+    pub cache_bytes: u64,
+    /// `media.storage.s3.redirect`; none: never.
+    pub redirect_from: Option<u64>,
 }
 
 impl Storage {
@@ -396,6 +400,8 @@ fn storage(values: &Values<'_>) -> Result<Storage> {
         shared: values.need(&s::MEDIA_STORAGE_SHARED)?,
         from: values.get(&s::MEDIA_STORAGE_FROM)?,
         s3: bucket(values)?,
+        cache_bytes: values.need(&s::MEDIA_STORAGE_S3_CACHE_BYTES)?,
+        redirect_from: Some(values.need(&s::MEDIA_STORAGE_S3_REDIRECT)?).filter(|bytes| *bytes > 0),
     };
     let wrong = |what| Err(values.wrong(s::MEDIA_STORAGE_FROM.key, what));
     match &storage.from {
@@ -437,15 +443,15 @@ fn bucket(values: &Values<'_>) -> Result<Option<s3::Settings>> {
 fn database(values: &Values<'_>, storage: &Storage) -> Result<Database> {
     let embedded = || Database::Sqlite(storage.root.join("metadata.sqlite"));
     let mut database = values.get(&s::JDBC_DB_URL)?.unwrap_or_else(embedded);
-    if storage.s3.is_some() && matches!(database, Database::Sqlite(_)) {
-        let what =
-            "files in an S3 store need their metadata in PostgreSQL (jdbc:postgresql:...), not in SQLite";
-        return Err(values.wrong(s::JDBC_DB_URL.key, what));
-    }
     let has_nodes = values.get(&s::NODE_NAME)?.is_some();
     if storage.shared && !has_nodes {
         let what = "each node needs a name of its own: set node.name";
         return Err(values.wrong(s::MEDIA_STORAGE_SHARED.key, what));
+    }
+    if storage.s3.is_some() && matches!(database, Database::Sqlite(_)) {
+        let what =
+            "files in an S3 store need their metadata in PostgreSQL (jdbc:postgresql:...), not in SQLite";
+        return Err(values.wrong(s::JDBC_DB_URL.key, what));
     }
     match &mut database {
         Database::Postgres(settings) => {

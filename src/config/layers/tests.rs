@@ -92,8 +92,18 @@ fn defaults() {
     let decoding = preview::Decoding::Child(preview::own_program());
     let studio = preview::Settings { decoding, ..preview::Settings::default() };
     assert_eq!(format!("{:?}", previews.studio), format!("{studio:?}"));
-    let storage = Storage { root: "/srv/media".into(), sync: true, shared: false, from: None, s3: None };
-    assert_eq!(config.storage, storage);
+    assert_eq!(
+        config.storage,
+        Storage {
+            root: "/srv/media".into(),
+            sync: true,
+            shared: false,
+            from: None,
+            s3: None,
+            cache_bytes: 10 << 30,
+            redirect_from: None
+        }
+    );
     assert_eq!(config.database, Database::Sqlite("/srv/media/metadata.sqlite".into()));
     assert_eq!(config.node, None);
     assert_eq!(config.logging, Logging { file: None, level: log::LevelFilter::Info });
@@ -117,6 +127,7 @@ fn every_setting_reaches_its_layer() {
          media.storage.from=/srv/old\n\
          media.storage.s3.endpoint=https://s3.a/b/\nmedia.storage.s3.bucket=c\nmedia.storage.s3.region=d\n\
          media.storage.s3.access.key=e\nmedia.storage.s3.secret.key=hunter5\nmedia.storage.s3.timeout=300\n\
+         media.storage.s3.cache.bytes=34G\nmedia.storage.s3.redirect=35M\n\
          media.sizelimit=13\nmedia.todisk.threshold=14K\nmedia.quota.channel=24\n\
          media.quota.user=25\nhousekeeping.interval=27\nhousekeeping.orphan.age=28m\n\
          housekeeping.lost.keep=29d\n\
@@ -219,14 +230,19 @@ fn every_setting_reaches_its_layer() {
         secret_key: Secret::new("hunter5"),
         timeout: Duration::from_millis(300),
     };
-    let storage = Storage {
-        root: "/srv/media".into(),
-        sync: false,
-        shared: true,
-        from: Some(OldStorage::Directory("/srv/old".into())),
-        s3: Some(bucket),
-    };
-    assert_eq!(config.storage, storage);
+    let from = Some(OldStorage::Directory("/srv/old".into()));
+    assert_eq!(
+        config.storage,
+        Storage {
+            root: "/srv/media".into(),
+            sync: false,
+            shared: true,
+            from,
+            s3: Some(bucket),
+            cache_bytes: 34 << 30,
+            redirect_from: Some(35 << 20)
+        }
+    );
     assert!(!format!("{config:?}").contains("hunter5"));
     let Database::Postgres(database) = &config.database else { panic!("PostgreSQL") };
     assert_eq!((database.database.as_deref(), database.pool_size), (Some("m"), 15));
@@ -455,26 +471,28 @@ fn a_reload_changes_only_what_may_change_and_names_the_rest() {
 fn every_setting_that_takes_a_restart_keeps_its_running_value() {
     let other = |key| match key {
         "http.enabled" | "media.storage.sync" | "https.enabled" => "off",
+        "media.storage.s3.cache.bytes" => "77G",
         "xmpp.component.subdomain" => "77.example.com",
         // Beside a server name, the subdomain is not a whole name.
         "xmpp.component.servername" => "77\nxmpp.component.subdomain=media",
         "xmpp.connection.securitymode" => "required",
         "xmpp.connection.username" => "other@example.com",
         "jdbc.db.url" => "jdbc:postgresql:other",
-        "media.storage.shared" => "on",
         "media.storage.s3.endpoint" => "http://77",
         "media.storage.s3.timeout" => "777",
+        "media.storage.shared" => "on",
         "admin.bind" => "127.0.0.1:77",
         "http.bind" | "http.trusted.proxies" => "::77",
         _ => "77",
     };
-    // Several nodes need PostgreSQL, and a shared directory several nodes.
-    let base = format!("{HTTPS_ON}{IN_BUCKET}node.name=a\n");
-    let running = read(&base).map(|config| format!("{config:?}")).unwrap();
+    // Several nodes and a bucket need PostgreSQL, and a shared directory several nodes.
+    let running_text = format!("{HTTPS_ON}{IN_BUCKET}node.name=a\n");
+    let running = read(&running_text).map(|config| format!("{config:?}")).unwrap();
     let restart = s::SETTINGS.iter().filter(|setting| setting.change == s::Change::Restart);
     let keys: Vec<_> = restart.map(|setting| setting.key).collect();
     for key in &keys {
-        let Merged { config, waiting, .. } = merged(&[&base, &format!("{base}\n{key}={}", other(key))]);
+        let Merged { config, waiting, .. } =
+            merged(&[&running_text, &format!("{running_text}\n{key}={}", other(key))]);
         assert_eq!(waiting, [*key]);
         assert_eq!(format!("{config:?}"), running, "{key}");
     }
