@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::error::Result;
 use crate::limits;
 use crate::metrics::Counter;
 
@@ -15,10 +16,20 @@ pub enum ChoreProgress {
     More(Duration),
 }
 
+/// Whether this node is to do a chore that one of several nodes does for all: no other node has begun it within this time.
+pub type Claim = Box<dyn Fn(Duration) -> Result<bool> + Send>;
+
+/// The claim of a server that shares its store with no other node.
+pub fn always() -> Claim {
+    Box::new(|_| Ok(true))
+}
+
 /// When a walk of stored files is due: at the start after a crash, once when all files that the crash left are old enough,
 /// and daily.
 #[derive(Debug)]
 pub struct WalkSchedule {
+    /// Whether the next walk looks for what a crash of this process has left.
+    is_after_crash: bool,
     next: Instant,
     /// When all files that a crash before the start has left are old enough.
     old_enough: Instant,
@@ -28,7 +39,7 @@ impl WalkSchedule {
     /// The schedule of a server that starts now. `orphan_age`: how old a file without a row must be to be moved.
     pub fn new(after_crash: bool, start: Instant, orphan_age: Duration) -> Self {
         let old_enough = start + orphan_age;
-        Self { next: if after_crash { start } else { old_enough }, old_enough }
+        Self { is_after_crash: after_crash, next: if after_crash { start } else { old_enough }, old_enough }
     }
 
     /// Whether a walk is due.
@@ -36,9 +47,17 @@ impl WalkSchedule {
         now >= self.next
     }
 
-    /// A walk begins.
-    pub fn begun(&mut self, now: Instant) {
-        self.next = if now < self.old_enough { self.old_enough } else { now + limits::WALK_INTERVAL };
+    /// A walk begins. Gives the time within which a walk by another node does as well: none after a crash of this process,
+    /// whose files the other node may have found too young.
+    pub fn begun(&mut self, now: Instant) -> Duration {
+        let within = if self.is_after_crash { Duration::ZERO } else { limits::WALK_BY_OTHERS };
+        if now < self.old_enough {
+            self.next = self.old_enough;
+        } else {
+            self.next = now + limits::WALK_INTERVAL;
+            self.is_after_crash = false;
+        }
+        within
     }
 
     /// When the next walk is due.
@@ -99,5 +118,17 @@ mod tests {
         let daily: Vec<_> = (0..4).map(|day| AGE + day * limits::WALK_INTERVAL).collect();
         assert_eq!(due(false), daily);
         assert_eq!(due(true), [&[Duration::ZERO], &daily[..3]].concat());
+    }
+
+    #[test]
+    fn a_walk_by_another_node_does_as_well_but_after_a_crash() {
+        let start = Instant::now();
+        for (after_crash, expected) in [
+            (false, [limits::WALK_BY_OTHERS; 3]),
+            (true, [Duration::ZERO, Duration::ZERO, limits::WALK_BY_OTHERS]),
+        ] {
+            let mut schedule = WalkSchedule::new(after_crash, start, AGE);
+            assert_eq!(expected.map(|_| schedule.begun(schedule.next)), expected, "{after_crash}");
+        }
     }
 }

@@ -265,6 +265,18 @@ pub const LOOKUP_WAITERS: usize = 1024;
 pub const CACHE_ENTRIES: usize = 10_000;
 /// Longest wait for a confirmation or a reply, whatever `xmpp.reply.timeout` says: no HTTP client waits longer.
 pub const REPLY_TIME: Duration = Duration::from_secs(3600);
+/// How much longer than the user has a node waits for the decision of the node that asks the user: a decision made at the
+/// deadline takes some time through the database.
+pub const DECISION_GRACE: Duration = Duration::from_secs(5);
+/// How long prompts of other nodes wait for a component's stream that is down. While a node takes the stream over, the XMPP
+/// server may still have the old one.
+pub const STREAM_PATIENCE: Duration = Duration::from_secs(5);
+/// Prompts that one statement stores, each up to about 20 KB.
+pub const PROMPTS_STORED: usize = 64;
+/// Prompts of other nodes that are read at once.
+pub const PROMPTS_READ: usize = 256;
+/// How often prompts are removed that no node has removed.
+pub const PROMPTS_SWEEP: Duration = Duration::from_secs(60);
 /// How long a failed lookup is remembered, unless `xmpp.cache.ttl` is shorter.
 pub const FAILURE_TTL: Duration = Duration::from_secs(5);
 /// How often the log tells that a channel service refuses our account.
@@ -325,6 +337,33 @@ pub const DATABASE_PING: Duration = Duration::from_secs(1);
 /// How long we wait for the database to do an operation. Above [`DATABASE_STATEMENT`], so that only a server
 /// that hangs, and not one that is slow, costs the connection.
 pub const DATABASE_ANSWER: Duration = Duration::from_secs(20);
+/// How often the node that holds the component's stream says that it is alive, and the others look.
+pub const CLUSTER_BEAT: Duration = Duration::from_secs(1);
+/// How long the stream may be held after a confirmed beat, counted from before it was sent.
+pub const CLUSTER_LEASE: Duration = Duration::from_secs(4);
+/// How old the beat of a holder is when another node may take the stream. Above [`CLUSTER_LEASE`]: by then the holder has
+/// closed it.
+pub const CLUSTER_STALE: Duration = Duration::from_secs(5);
+/// Pause after a failure, before the next look at the lock of the stream.
+pub const CLUSTER_RETRY: Duration = Duration::from_millis(250);
+/// Longest run of a statement on the connections of the threads `cluster` and `notices`: a beat must not wait for long.
+pub const CLUSTER_STATEMENT: Duration = Duration::from_secs(1);
+/// Longest wait of such a statement for another one's lock.
+pub const CLUSTER_LOCK: Duration = Duration::from_millis(500);
+/// How long these threads wait for PostgreSQL before they give a connection up. Above [`CLUSTER_STATEMENT`].
+pub const CLUSTER_ANSWER: Duration = Duration::from_secs(2);
+/// Connections of these threads, with those that were given up and still hang.
+pub const CLUSTER_CONNECTIONS: usize = 8;
+/// Pieces of work that the thread `cluster` takes in hand before it looks at the clock again.
+pub const CLUSTER_WORK: usize = 256;
+/// How long nobody may hold the stream before /healthz tells: longer than a takeover takes.
+pub const CLUSTER_UNHELD: Duration = Duration::from_secs(10);
+/// How long a node that stops waits for the end of its stream, and then for the thread `cluster`.
+pub const CLUSTER_END: Duration = Duration::from_secs(2);
+/// How long the thread `notices` listens before it asks for a sign of life.
+pub const NOTICES_PERIOD: Duration = Duration::from_secs(1);
+/// Characters of `node.name`, as of a label in the DNS.
+pub const NODE_NAME_CHARS: usize = 63;
 /// Time without a sign of life on a connection after which the kernel asks the database's, or gives it up.
 pub const DATABASE_KEEPALIVE: Duration = Duration::from_secs(30);
 /// Connections to the embedded database: one writes at a time, the others read.
@@ -386,12 +425,21 @@ pub const LOSSES: u64 = 10;
 pub const LOSSES_PERCENT: u64 = 5;
 /// Files of one name and channel that are set aside on one day.
 pub const LOST_NAMES: u32 = 1000;
+/// Files that `move-storage` moves at a time: a store that is far away needs several to be busy.
+pub const MOVE_THREADS: usize = 4;
+/// Bytes of a file that it reads at once.
+pub const MOVE_BUFFER: usize = 256 * 1024;
+/// Time between two lines that tell how far it is.
+pub const MOVE_NEWS: Duration = Duration::from_secs(10);
 /// Files that the housekeeper removes, moves or looks at before another chore may go first.
 pub const HOUSEKEEPING_BATCH: usize = 100;
 /// Rest of a walk of the store after each batch: a million files take an hour and a half, and slow nobody down.
 pub const WALK_PAUSE: Duration = Duration::from_millis(500);
 /// Time between two walks of the store without a crash.
 pub const WALK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// The time within which a walk by another node takes the place of the daily one: shorter by an hour, so that the node that
+/// walked yesterday may be late.
+pub const WALK_BY_OTHERS: Duration = Duration::from_secs(23 * 3600);
 /// Files without a row that one walk moves, 1 MB of names; the next walk finds the others.
 pub const ORPHANS: usize = 10_000;
 /// How long a stopping daemon waits for the housekeeper, which loses nothing if it ends in the middle of a chore.
@@ -556,3 +604,31 @@ pub const TRANSFER_LINE_BYTES: usize = 2 * 1024 * 1024;
 pub const IMPORT_BATCH: usize = 100;
 /// Files that a list reads at a time. Without an index by date each time costs a walk through the table.
 pub const LISTED_FILES: usize = 10_000;
+
+/// Bytes of a file that is stored in an S3 bucket by one request. A larger one goes in parts of this size or more: a
+/// connection that breaks then costs a part.
+pub const S3_PART_BYTES: u64 = 64 * 1024 * 1024;
+/// Parts of one file, as S3 has it.
+pub const S3_PARTS: u64 = 10_000;
+/// Bytes that S3 copies by one request.
+pub const S3_COPY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+/// Attempts at a request to the store, the first included.
+pub const S3_ATTEMPTS: u32 = 4;
+/// The time since the first attempt after which no other one begins: a thread waits for the store meanwhile.
+pub const S3_RETRY_TIME: Duration = Duration::from_secs(10);
+/// The pause behind the first attempt; it doubles each time.
+pub const S3_PAUSE: Duration = Duration::from_millis(100);
+/// Seconds that the signature of a request counts. Stores allow clocks to differ by as much.
+pub const S3_SIGNED_SECONDS: u64 = 900;
+/// The longest that an address counts which leads a client to the store itself.
+pub const S3_PRESIGNED: Duration = Duration::from_secs(60);
+/// Bytes of a reply of the store: a page of a list has 1000 keys of 1 KiB at most.
+pub const S3_REPLY_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes that are read of a refusal of the store.
+pub const S3_REFUSAL_BYTES: u64 = 64 * 1024;
+/// Bytes of a small object that is read at once, such as `.store`.
+pub const S3_SMALL_BYTES: u64 = 64 * 1024;
+/// Idle connections to the store that are kept.
+pub const S3_IDLE: usize = 32;
+/// Bytes that a connection to the store buffers in each direction.
+pub const S3_BUFFER_BYTES: usize = 64 * 1024;

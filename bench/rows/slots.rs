@@ -206,7 +206,7 @@ impl Store {
         let mut round = 0;
         Side::new("sweep", self.site.server.pid(), move |_| {
             round += 1;
-            self.expire(&format!("x{round}-"), EXPIRED);
+            self.expire(&format!("x{round}y"), EXPIRED);
             let begun = Instant::now();
             wait_until(|| self.rows.borrow_mut().expired() == 0);
             Done { units: 1.0, time: begun.elapsed(), p99: Duration::ZERO }

@@ -14,8 +14,10 @@ pub struct Counts {
     pub client: LinkCounts,
     /// Requests that wait for a decision.
     pub parked: usize,
-    /// Confirmations that requests wait for.
+    /// Confirmations that requests wait for; at the node that asks the users, those of all nodes.
     pub pending: usize,
+    /// Requests about which another node asks the user.
+    pub handed_over: usize,
     /// Confirmations that have ended, or were refused.
     pub confirmations: ConfirmationCounts,
     /// Lookups at channel services.
@@ -65,6 +67,7 @@ impl ConfirmationCounts {
         match result {
             Ok(_) => self.confirmed += 1,
             Err(Refusal::Denied) => self.denied += 1,
+            Err(Refusal::NotConfirmed) => self.late += 1,
             Err(
                 Refusal::TooManyPending
                 | Refusal::TooManyForUser

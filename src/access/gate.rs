@@ -10,6 +10,7 @@ use super::confirm::{ConfirmationResult, Confirmations, TextRequest};
 use super::counts::Counts;
 use super::disco::{self, About};
 use super::lookup::Lookup;
+use super::nodes::Nodes;
 use super::request::{Confirmation, Decision, ParkedRequest, Request, RequestId, RequestStep};
 use super::settings::Settings;
 use crate::clock::Clock;
@@ -36,6 +37,8 @@ pub struct Gate<P> {
     confirmations: Confirmations,
     channels: Channels,
     requests: BTreeMap<RequestId, ParkedRequest<P>>,
+    /// `None`: this is the only node, and every stanza of the component is its own.
+    nodes: Option<Nodes>,
     last_id: RequestId,
     stopping: bool,
     /// Counters since the start; [`Gate::counts`] adds the values of the moment.
@@ -60,6 +63,7 @@ impl<P> Gate<P> {
             component: None,
             client: None,
             requests: BTreeMap::new(),
+            nodes: None,
             last_id: 0,
             stopping: false,
             counts: Counts::default(),
@@ -73,6 +77,7 @@ impl<P> Gate<P> {
         counts.client.up = self.client.is_some();
         counts.parked = self.requests.len();
         counts.pending = self.confirmations.len();
+        counts.handed_over = self.nodes.as_ref().map_or(0, Nodes::asked);
         counts.lookups = self.channels.counts();
         counts.rights_refused = self.channels.rights_refused();
         counts
@@ -128,6 +133,10 @@ impl<P> Gate<P> {
             Some(lookup) => self.channels.forget(lookup, id),
             None => {
                 self.confirmations.cancel(id);
+                self.end_abandoned();
+                if let Some(nodes) = &mut self.nodes {
+                    nodes.abandon(id);
+                }
                 self.counts.confirmations.abandoned += 1;
             }
         }
@@ -151,7 +160,9 @@ impl<P> Gate<P> {
     /// Ends what has waited for too long.
     pub fn tick(&mut self, now: Instant) -> Vec<GateOutput<P>> {
         let mut out = Vec::new();
-        let late = self.confirmations.expire(now);
+        let mut late = self.confirmations.expire(now);
+        late.retain(|id| !self.decide_for_node(*id, Err(Refusal::NotConfirmed)));
+        late.extend(self.take_unanswered(now));
         self.counts.confirmations.late += late.len() as u64;
         self.refuse(late, Refusal::NotConfirmed, &mut out);
         self.channels.tick(now);
@@ -164,9 +175,10 @@ impl<P> Gate<P> {
         self.channels.forget_expired(now);
     }
 
-    /// When [`Gate::tick`] is due. Everything that waits was begun by a stanza, so only sending one makes this earlier.
+    /// When [`Gate::tick`] is due.
     pub fn deadline(&self) -> Option<Instant> {
-        self.confirmations.deadline().into_iter().chain(self.channels.deadline()).min()
+        let nodes = self.nodes.as_ref().and_then(Nodes::deadline);
+        self.confirmations.deadline().into_iter().chain(self.channels.deadline()).chain(nodes).min()
     }
 
     /// The link is up, and this is our address on it.
@@ -178,6 +190,9 @@ impl<P> Gate<P> {
                 self.component = connected;
                 self.counts.component.failure = None;
                 self.counts.component.logins += 1;
+                if let Some(nodes) = &mut self.nodes {
+                    nodes.link_up();
+                }
             }
             Link::Client => {
                 self.client = connected;
@@ -200,9 +215,10 @@ impl<P> Gate<P> {
         match link {
             Link::Component => {
                 self.component = None;
-                let pending = self.confirmations.clear(now);
-                self.counts.confirmations.abandoned += pending.len() as u64;
-                self.refuse(pending, Refusal::XmppDown, &mut out);
+                if let Some(nodes) = &mut self.nodes {
+                    nodes.link_down(now);
+                }
+                self.refuse_pending(now, &mut out);
             }
             Link::Client => {
                 self.client = None;
@@ -226,8 +242,13 @@ impl<P> Gate<P> {
     /// Refuses all requests that wait or come later.
     pub fn stop(&mut self) -> Vec<GateOutput<P>> {
         self.stopping = true;
-        self.counts.confirmations.abandoned += self.confirmations.len() as u64;
+        let abandoned = self.requests.values().filter(|request| request.awaited.is_none()).count();
+        self.counts.confirmations.abandoned += abandoned as u64;
         self.confirmations = Confirmations::new(&self.settings);
+        if let Some(nodes) = &mut self.nodes {
+            nodes.abandon_all();
+            nodes.release();
+        }
         let waiting = std::mem::take(&mut self.requests).into_values();
         waiting.map(|request| GateOutput::Decide(request.parked, Err(Refusal::Stopping))).collect()
     }
@@ -271,7 +292,7 @@ impl<P> Gate<P> {
         self.requests.insert(id, request);
     }
 
-    /// Begins a confirmation; returns the prompt, if the user is to be asked.
+    /// Begins a confirmation; returns the prompt, if this node is to ask the user.
     fn begin_confirmation(
         &mut self,
         now: Instant,
@@ -280,7 +301,7 @@ impl<P> Gate<P> {
         how: Confirmation,
     ) -> Result<Option<Element>, Refusal> {
         let credentials = request.credentials.as_ref().map_err(|refusal| *refusal)?;
-        let component = &self.component.as_ref().ok_or(Refusal::XmppDown)?.jid;
+        let asked = (request, credentials);
         let known_open = how.access.is_none() && self.channels.is_known_open(now, &request.channel);
         if !how.shown {
             log::debug!(
@@ -289,7 +310,22 @@ impl<P> Gate<P> {
                 request.channel
             );
         }
-        self.confirmations.begin(now, component, id, (request, credentials), how, known_open)
+        let component = match (&mut self.nodes, &self.component) {
+            (Some(nodes), component) if !nodes.holds() || component.is_none() => {
+                let prompt = self.confirmations.shared(asked, how, known_open);
+                return nodes.ask(now, id, prompt, &self.settings).map(|()| None);
+            }
+            (_, component) => &component.as_ref().ok_or(Refusal::XmppDown)?.jid,
+        };
+        self.confirmations.begin(now, component, id, asked, how, known_open)
+    }
+
+    /// Refuses our own requests that wait for a reply over the component's link.
+    fn refuse_pending(&mut self, now: Instant, out: &mut Vec<GateOutput<P>>) {
+        let mut pending = self.confirmations.clear(now);
+        pending.retain(|id| self.requests.contains_key(id));
+        self.counts.confirmations.abandoned += pending.len() as u64;
+        self.refuse(pending, Refusal::XmppDown, out);
     }
 
     /// Takes a stanza of the component's link that is no request.
@@ -310,6 +346,9 @@ impl<P> Gate<P> {
         result: ConfirmationResult,
         out: &mut Vec<GateOutput<P>>,
     ) {
+        if self.decide_for_node(id, result.as_ref().map(|_| ()).map_err(|refusal| *refusal)) {
+            return;
+        }
         self.counts.confirmations.count(&result);
         let Some(mut request) = self.requests.remove(&id) else { return };
         let step = match result {
@@ -326,6 +365,7 @@ impl<P> Gate<P> {
 
     /// Handles the events of lookups, which may begin further lookups.
     fn settle(&mut self, now: Instant, out: &mut Vec<GateOutput<P>>) {
+        self.end_abandoned();
         while let Some(event) = self.channels.next_event() {
             match event {
                 LookupEvent::Send(iq) => out.push(GateOutput::Send(Link::Client, iq)),
@@ -357,6 +397,7 @@ impl<P> Gate<P> {
     }
 }
 
+mod cluster;
 #[cfg(test)]
 mod secrecy_tests;
 #[cfg(test)]

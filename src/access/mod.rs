@@ -13,6 +13,7 @@ mod discovery;
 mod gate;
 mod iq;
 mod lookup;
+mod nodes;
 mod random;
 mod refused_rights;
 mod reports;
@@ -22,14 +23,15 @@ mod settings;
 mod shared_gate;
 pub mod survey;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod text;
 
 pub use confirm::TextRequest;
 pub use counts::{ConfirmationCounts, Counts, LinkCounts, LookupCounts, LookupCountsByKind, RightsRefused};
 pub use credentials::Credentials;
 pub use gate::{Gate, GateOutput};
+pub use nodes::{KnownRows, NodeEvent};
 pub use random::hex_id;
 pub use request::{Decision, Granted, Intent, Item, Request, RequestId};
 pub use settings::{ConfirmAddress, ConfirmStanza, DomainRule, Settings};
-pub use shared_gate::{Door, OnDecision, SharedGate};
+pub use shared_gate::{Door, NodeDoor, OnDecision, OnNodeEvent, SharedGate};

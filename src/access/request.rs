@@ -113,6 +113,14 @@ pub(super) struct Confirmation {
     pub(super) access: Option<AccessModel>,
 }
 
+impl Confirmation {
+    /// Whether a bounce refuses the request. On a private channel, it would tell that the prompt was sent. `known_open` is
+    /// whether the channel is known to be open, if it was not looked up.
+    pub(super) fn ends_by_bounce(&self, known_open: bool) -> bool {
+        self.access.map_or(known_open, |access| access == AccessModel::Open)
+    }
+}
+
 impl<P> ParkedRequest<P> {
     pub(super) fn new(request: Request, parked: P) -> Self {
         let confirmed_by = request.known.clone();

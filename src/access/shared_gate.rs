@@ -7,21 +7,28 @@ use std::time::Instant;
 use super::confirm::TextRequest;
 use super::counts::Counts;
 use super::gate::{Gate, GateOutput};
+use super::nodes::{KnownRows, NodeEvent};
 use super::request::{Decision, Request, RequestId};
 use super::settings::Settings;
 use crate::clock::Clock;
-use crate::model::Channel;
+use crate::model::{Channel, PromptDecision, PromptId, StoredPrompt};
 use crate::xmpp::{Link, LinkEvent, Outbox};
 
 /// Called with what was parked and its decision, without any lock held. It must not block: mostly it runs on the XMPP
 /// thread.
 pub type OnDecision<P> = Box<dyn Fn(P, Decision) + Send + Sync>;
 
+/// Called with what the gate has for the other nodes, under the gate's lock, so that the order is the gate's. It must not
+/// block, nor call the gate.
+pub type OnNodeEvent = Box<dyn Fn(NodeEvent) + Send + Sync>;
+
 /// A [`Gate`] that all threads share. `P` is what is parked with a request until its decision.
 pub struct SharedGate<P: Send> {
     gate: Mutex<Gate<P>>,
     outbox: Outbox,
     on_decision: OnDecision<P>,
+    /// `None`: this is the only node.
+    on_node_event: Option<OnNodeEvent>,
 }
 
 impl<P: Send> SharedGate<P> {
@@ -32,7 +39,14 @@ impl<P: Send> SharedGate<P> {
         outbox: Outbox,
         on_decision: OnDecision<P>,
     ) -> Self {
-        Self { gate: Mutex::new(Gate::new(settings, clock)), outbox, on_decision }
+        let gate = Mutex::new(Gate::new(settings, clock));
+        Self { gate, outbox, on_decision, on_node_event: None }
+    }
+
+    /// The same gate as one of several nodes.
+    pub fn of_cluster(self, on_node_event: OnNodeEvent) -> Self {
+        let gate = self.gate.into_inner().unwrap_or_else(PoisonError::into_inner).of_cluster();
+        Self { gate: Mutex::new(gate), on_node_event: Some(on_node_event), ..self }
     }
 
     /// Whether channels of this channel's domain are served.
@@ -53,14 +67,15 @@ impl<P: Send> SharedGate<P> {
         parked: P,
         wait: impl FnOnce(&mut P, RequestId),
     ) -> Option<(P, Decision)> {
-        let outputs = {
-            let mut gate = self.lock();
+        let (waits, outputs) = self.locked(|gate| {
             let (id, outputs) = gate.ask(Instant::now(), request, parked);
-            if let Some(parked) = gate.parked(id) {
-                wait(parked, id);
-            }
-            outputs
-        };
+            let waiting = gate.parked(id);
+            (waiting.map(|parked| wait(parked, id)).is_some(), outputs)
+        });
+        if waits && outputs.is_empty() {
+            // Its time passes though no stanza was sent.
+            self.outbox.tick_soon();
+        }
         let mut decided = None;
         for output in outputs {
             match output {
@@ -78,8 +93,7 @@ impl<P: Send> SharedGate<P> {
     /// Takes back a request that waits, if `condition` is true of it: it will not be decided. `None` if it is decided
     /// already. Its confirmation counts for the limits until the user replies or its time is over.
     pub fn cancel(&self, id: RequestId, condition: impl FnOnce(&mut P) -> bool) -> Option<P> {
-        let mut gate = self.lock();
-        condition(gate.parked(id)?).then(|| gate.cancel(id))?
+        self.locked(|gate| condition(gate.parked(id)?).then(|| gate.cancel(id))?)
     }
 
     /// Counters since the start, and how much waits now.
@@ -105,8 +119,17 @@ impl<P: Send> SharedGate<P> {
     /// Carries the outputs out after the lock is released: `on_decision` may call the gate again. Gives those that are for
     /// the caller.
     fn with_gate(&self, act: impl FnOnce(&mut Gate<P>) -> Vec<GateOutput<P>>) -> Vec<TextRequest> {
-        let outputs = act(&mut self.lock());
+        let outputs = self.locked(act);
         outputs.into_iter().filter_map(|output| self.carry_out(output)).collect()
+    }
+
+    fn locked<T>(&self, act: impl FnOnce(&mut Gate<P>) -> T) -> T {
+        let mut gate = self.lock();
+        let result = act(&mut gate);
+        if let Some(on_node_event) = &self.on_node_event {
+            gate.take_node_events().into_iter().for_each(on_node_event);
+        }
+        result
     }
 
     /// Ignores poison: after a panic the other requests still need their decisions.
@@ -151,6 +174,63 @@ impl<P: Send + 'static> Door for SharedGate<P> {
     fn tick(&self, now: Instant) -> Option<Instant> {
         self.with_gate(|gate| gate.tick(now));
         self.lock().deadline()
+    }
+}
+
+/// The gate as the thread `cluster` sees it, whatever is parked with its requests. See the methods of [`Gate`] of these
+/// names.
+pub trait NodeDoor: Send + Sync {
+    /// This node holds the component's stream from now on.
+    fn hold(&self);
+
+    /// This node holds the component's stream no longer.
+    fn release(&self);
+
+    /// The rows that need not be read again.
+    fn known_rows(&self) -> KnownRows;
+
+    /// The table has the decisions about these rows.
+    fn decisions_written(&self, rows: &[PromptId]);
+
+    /// Asks a user for another node.
+    fn ask_for_node(&self, stored: StoredPrompt);
+
+    /// The client of a request of another node has hung up.
+    fn node_hung_up(&self, row: PromptId);
+
+    /// Takes the decision of the node that asked about this request.
+    fn answered(&self, id: RequestId, decision: PromptDecision);
+}
+
+impl<P: Send + 'static> NodeDoor for SharedGate<P> {
+    fn hold(&self) {
+        self.locked(|gate| gate.hold(Instant::now()));
+    }
+
+    fn release(&self) {
+        self.with_gate(|gate| gate.release(Instant::now()));
+    }
+
+    fn known_rows(&self) -> KnownRows {
+        self.lock().known_rows()
+    }
+
+    fn decisions_written(&self, rows: &[PromptId]) {
+        self.lock().decisions_written(rows);
+    }
+
+    fn ask_for_node(&self, stored: StoredPrompt) {
+        self.with_gate(|gate| gate.ask_for_node(Instant::now(), stored));
+        // A prompt that is not shown ends at its deadline, too.
+        self.outbox.tick_soon();
+    }
+
+    fn node_hung_up(&self, row: PromptId) {
+        self.locked(|gate| gate.node_hung_up(row));
+    }
+
+    fn answered(&self, id: RequestId, decision: PromptDecision) {
+        self.with_gate(|gate| gate.answered(Instant::now(), id, decision));
     }
 }
 

@@ -15,16 +15,16 @@ use crate::clock::{Clock, Timestamp};
 use crate::model::{Method, Need, NodeNames, Refusal};
 use crate::xmpp::{Element, Link, ns};
 
-pub(super) const COMPONENT: &str = "media.example.com";
-pub(super) const ACCOUNT: &str = "media@example.com/lookups";
-pub(super) const SERVICE: &str = "channels.example.com";
-pub(super) const ROOM: &str = "room@topics.example.com";
-pub(super) const ALICE: &str = "alice@example.com/phone";
-pub(super) const URL: &str = "https://media.example.com/room@topics.example.com";
-pub(super) const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
-pub(super) const TTL: Duration = Duration::from_secs(20);
+pub(crate) const COMPONENT: &str = "media.example.com";
+pub(crate) const ACCOUNT: &str = "media@example.com/lookups";
+pub(crate) const SERVICE: &str = "channels.example.com";
+pub(crate) const ROOM: &str = "room@topics.example.com";
+pub(crate) const ALICE: &str = "alice@example.com/phone";
+pub(crate) const URL: &str = "https://media.example.com/room@topics.example.com";
+pub(crate) const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const TTL: Duration = Duration::from_secs(20);
 
-pub(super) fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         domains: vec!["example.com".parse().unwrap()],
         reply_timeout: REPLY_TIMEOUT,
@@ -43,12 +43,12 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-pub(super) fn credentials(jid: &str, transaction: &str) -> Result<Credentials, Refusal> {
+pub(crate) fn credentials(jid: &str, transaction: &str) -> Result<Credentials, Refusal> {
     from_request(Some(&BASE64_STANDARD.encode(format!("{jid}:{transaction}"))), None)
 }
 
 /// Alice's request with transaction id `t`.
-pub(super) fn request(need: Need) -> Request {
+pub(crate) fn request(need: Need) -> Request {
     let (method, intent) = match need {
         Need::Read => (Method::Get, Intent::Read),
         Need::Publish => (Method::Post, Intent::Upload),
@@ -70,7 +70,7 @@ pub(super) fn request(need: Need) -> Request {
 }
 
 /// 2014-01-23T18:00:00.123Z for ever.
-pub(super) struct FixedClock;
+pub(crate) struct FixedClock;
 
 impl Clock for FixedClock {
     fn now(&self) -> Timestamp {
@@ -79,24 +79,24 @@ impl Clock for FixedClock {
 }
 
 /// A gate, the time, and the gate's outputs that the test has not taken yet.
-pub(super) struct GateTest {
-    pub(super) gate: Gate<u32>,
-    pub(super) now: Instant,
+pub(crate) struct GateTest {
+    pub(crate) gate: Gate<u32>,
+    pub(crate) now: Instant,
     sent: Vec<(Link, Element)>,
     decided: Vec<(u32, Decision)>,
     /// Commands that came as texts.
-    pub(super) served: Vec<TextRequest>,
+    pub(crate) served: Vec<TextRequest>,
 }
 
 impl GateTest {
     /// With both links down.
-    pub(super) fn dark(settings: Settings) -> Self {
+    pub(crate) fn dark(settings: Settings) -> Self {
         let gate = Gate::new(settings, Arc::new(FixedClock));
         Self { gate, now: Instant::now(), sent: Vec::new(), decided: Vec::new(), served: Vec::new() }
     }
 
     /// With both links up, and the first IQs answered by `service`.
-    pub(super) fn with(settings: Settings, service: &FakeService) -> Self {
+    pub(crate) fn with(settings: Settings, service: &FakeService) -> Self {
         let mut test = Self::dark(settings);
         test.up(Link::Component);
         test.up(Link::Client);
@@ -104,45 +104,45 @@ impl GateTest {
         test
     }
 
-    pub(super) fn up(&mut self, link: Link) {
+    pub(crate) fn up(&mut self, link: Link) {
         let jid = if link == Link::Component { COMPONENT } else { ACCOUNT };
         let out = self.gate.up(self.now, link, &jid.parse().unwrap());
         self.take(out);
     }
 
-    pub(super) fn down(&mut self, link: Link) {
+    pub(crate) fn down(&mut self, link: Link) {
         let out = self.gate.down(self.now, link);
         self.take(out);
     }
 
-    pub(super) fn ask(&mut self, number: u32, request: Request) -> RequestId {
+    pub(crate) fn ask(&mut self, number: u32, request: Request) -> RequestId {
         let (id, out) = self.gate.ask(self.now, request, number);
         self.take(out);
         id
     }
 
     /// Whether the room is known to be public.
-    pub(super) fn is_public(&mut self) -> bool {
+    pub(crate) fn is_public(&mut self) -> bool {
         self.gate.is_public(self.now, &ROOM.parse().unwrap())
     }
 
-    pub(super) fn stanza(&mut self, link: Link, stanza: &Element) {
+    pub(crate) fn stanza(&mut self, link: Link, stanza: &Element) {
         let out = self.gate.stanza(self.now, link, stanza);
         self.take(out);
     }
 
-    pub(super) fn wait(&mut self, time: Duration) {
+    pub(crate) fn wait(&mut self, time: Duration) {
         self.now += time;
         let out = self.gate.tick(self.now);
         self.take(out);
     }
 
-    pub(super) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let out = self.gate.stop();
         self.take(out);
     }
 
-    pub(super) fn take(&mut self, outputs: Vec<GateOutput<u32>>) {
+    pub(crate) fn take(&mut self, outputs: Vec<GateOutput<u32>>) {
         for output in outputs {
             match output {
                 GateOutput::Send(link, stanza) => self.sent.push((link, stanza)),
@@ -153,7 +153,7 @@ impl GateTest {
     }
 
     /// The stanzas sent over this link since the last call.
-    pub(super) fn sent(&mut self, link: Link) -> Vec<Element> {
+    pub(crate) fn sent(&mut self, link: Link) -> Vec<Element> {
         let (taken, left) = self.sent.drain(..).partition(|(on, _)| *on == link);
         self.sent = left;
         let taken: Vec<(Link, Element)> = taken;
@@ -161,25 +161,25 @@ impl GateTest {
     }
 
     /// The only stanza sent over this link since the last call.
-    pub(super) fn one(&mut self, link: Link) -> Element {
+    pub(crate) fn one(&mut self, link: Link) -> Element {
         let mut sent = self.sent(link);
         assert_eq!(sent.len(), 1, "{sent:?}");
         sent.remove(0)
     }
 
     /// The decisions since the last call.
-    pub(super) fn decided(&mut self) -> Vec<(u32, Decision)> {
+    pub(crate) fn decided(&mut self) -> Vec<(u32, Decision)> {
         std::mem::take(&mut self.decided)
     }
 
     /// The decisions as HTTP statuses; 200 if granted.
-    pub(super) fn statuses(&mut self) -> Vec<(u32, u16)> {
+    pub(crate) fn statuses(&mut self) -> Vec<(u32, u16)> {
         let status = |decision: Decision| decision.err().map_or(200, |refusal| refusal.row().status);
         self.decided().into_iter().map(|(number, decision)| (number, status(decision))).collect()
     }
 
     /// Lets the service answer until there are no more questions; returns how many there were.
-    pub(super) fn play(&mut self, service: &FakeService) -> usize {
+    pub(crate) fn play(&mut self, service: &FakeService) -> usize {
         let mut count = 0;
         loop {
             let questions = self.sent(Link::Client);
@@ -194,13 +194,13 @@ impl GateTest {
     }
 
     /// Confirms the one prompt there is.
-    pub(super) fn confirm(&mut self) {
+    pub(crate) fn confirm(&mut self) {
         let prompt = self.one(Link::Component);
         self.stanza(Link::Component, &echo(&prompt));
     }
 
     /// A request from beginning to end: rights looked up, confirmed if a prompt comes, else left to its deadline.
-    pub(super) fn decision_of(&mut self, request: Request, service: &FakeService) -> Decision {
+    pub(crate) fn decision_of(&mut self, request: Request, service: &FakeService) -> Decision {
         self.ask(0, request);
         self.play(service);
         for prompt in self.sent(Link::Component) {
@@ -217,12 +217,12 @@ impl GateTest {
 }
 
 /// The stanza with its addresses swapped: how most clients confirm.
-pub(super) fn echo(stanza: &Element) -> Element {
+pub(crate) fn echo(stanza: &Element) -> Element {
     let (from, to) = (stanza.attribute("from").unwrap(), stanza.attribute("to").unwrap());
     stanza.clone().with("from", to).with("to", from)
 }
 
-pub(super) fn element(
+pub(crate) fn element(
     name: &str,
     namespace: &str,
     attributes: &[(&str, &str)],
@@ -235,13 +235,13 @@ pub(super) fn element(
 }
 
 /// The reply of type `result` to an IQ.
-pub(super) fn result(iq: &Element, children: &[Element]) -> Element {
+pub(crate) fn result(iq: &Element, children: &[Element]) -> Element {
     let (id, to) = (iq.attribute("id").unwrap(), iq.attribute("to").unwrap());
     element("iq", ns::CLIENT, &[("type", "result"), ("id", id), ("from", to), ("to", ACCOUNT)], children)
 }
 
 /// The reply of type `error` to an IQ.
-pub(super) fn error(iq: &Element, kind: &str, condition: &str) -> Element {
+pub(crate) fn error(iq: &Element, kind: &str, condition: &str) -> Element {
     let condition = Element::new(condition, ns::STANZAS);
     let error = element("error", ns::CLIENT, &[("type", kind)], &[condition]);
     result(iq, &[error]).with("type", "error")
@@ -258,7 +258,7 @@ fn form(kind: &str, fields: &[(&str, &str)]) -> Element {
 
 /// What the double does with a question.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(crate) enum Manner {
     Answers,
     Silent,
     /// Error of this type and condition.
@@ -267,7 +267,7 @@ pub(super) enum Manner {
 
 /// How the double pages affiliations (XEP-0059).
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Paging {
+pub(crate) enum Paging {
     None,
     /// Pages of this many people.
     Pages(usize),
@@ -284,34 +284,34 @@ pub(super) enum Paging {
 }
 
 /// Categories and types.
-pub(super) type Identities = &'static [(&'static str, &'static str)];
+pub(crate) type Identities = &'static [(&'static str, &'static str)];
 
 /// A domain with a channel service, which can behave like each of the known ones.
 #[derive(Clone)]
-pub(super) struct FakeService {
+pub(crate) struct FakeService {
     /// What the domains list, with what each item says of itself.
-    pub(super) items: Vec<(&'static str, Manner, Identities)>,
+    pub(crate) items: Vec<(&'static str, Manner, Identities)>,
     /// What a domain says of itself.
-    pub(super) domain: (Manner, Identities),
-    pub(super) listing: Manner,
-    pub(super) node: Manner,
-    pub(super) configuration: Manner,
-    pub(super) affiliations: Manner,
+    pub(crate) domain: (Manner, Identities),
+    pub(crate) listing: Manner,
+    pub(crate) node: Manner,
+    pub(crate) configuration: Manner,
+    pub(crate) affiliations: Manner,
     /// In the node's disco#info.
-    pub(super) info_access: Option<&'static str>,
+    pub(crate) info_access: Option<&'static str>,
     /// In the node's configuration.
-    pub(super) access: Option<&'static str>,
-    pub(super) people: Vec<(String, &'static str)>,
-    pub(super) affiliations_in: &'static str,
-    pub(super) node_attributes: bool,
-    pub(super) paging: Paging,
+    pub(crate) access: Option<&'static str>,
+    pub(crate) people: Vec<(String, &'static str)>,
+    pub(crate) affiliations_in: &'static str,
+    pub(crate) node_attributes: bool,
+    pub(crate) paging: Paging,
 }
 
-pub(super) const CHANNELS: Identities = &[("pubsub", "channels"), ("pubsub", "inbox")];
+pub(crate) const CHANNELS: Identities = &[("pubsub", "channels"), ("pubsub", "inbox")];
 
 impl FakeService {
     /// A private channel of which Alice is no part.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             items: vec![(SERVICE, Manner::Answers, CHANNELS)],
             domain: (Manner::Answers, &[("server", "im")]),
@@ -328,18 +328,18 @@ impl FakeService {
         }
     }
 
-    pub(super) fn public() -> Self {
+    pub(crate) fn public() -> Self {
         Self { info_access: Some("open"), ..Self::new() }
     }
 
     /// Alice is this in the channel.
-    pub(super) fn where_alice_is(word: &'static str) -> Self {
+    pub(crate) fn where_alice_is(word: &'static str) -> Self {
         let mut service = Self::new();
         service.people.push(("alice@example.com".to_owned(), word));
         service
     }
 
-    pub(super) fn answer(&self, iq: &Element) -> Option<Element> {
+    pub(crate) fn answer(&self, iq: &Element) -> Option<Element> {
         let to = iq.attribute("to").unwrap();
         let payload = iq.children().next().unwrap();
         let item = self.items.iter().find(|(jid, ..)| *jid == to);
@@ -435,7 +435,7 @@ impl FakeService {
 }
 
 /// A disco#info result with these identities.
-pub(super) fn info(identities: &[(&str, &str)]) -> Element {
+pub(crate) fn info(identities: &[(&str, &str)]) -> Element {
     let identity = |(category, kind): &(&str, &str)| {
         element("identity", ns::DISCO_INFO, &[("category", category), ("type", kind)], &[])
     };

@@ -4,9 +4,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::health::HealthReport;
 use super::text::FamilyKind::{Counter, Gauge, Histogram};
-use super::text::MetricsText;
+use super::text::{MetricValue, MetricsText};
 use crate::access::{Counts, LinkCounts, LookupCounts};
 use crate::chore::ChoreCounts;
+use crate::cluster::ClusterState;
 use crate::http::Activity;
 use crate::media::PreviewCounts;
 use crate::metrics::{Answered, Requests, Route};
@@ -23,6 +24,8 @@ pub(super) struct Snapshot<'a> {
     pub server: Activity,
     pub requests: &'a Requests,
     pub gate: Counts,
+    /// Of several nodes.
+    pub nodes: Option<ClusterState>,
     pub pool: Pool,
     /// Previews under way, and requests that wait for theirs.
     pub preview_jobs: (usize, usize),
@@ -42,6 +45,7 @@ impl Snapshot<'_> {
         self.workers(&mut text);
         self.confirmations(&mut text);
         self.links(&mut text);
+        self.nodes(&mut text);
         self.lookups(&mut text);
         self.previews(&mut text);
         self.slots(&mut text);
@@ -194,6 +198,11 @@ impl Snapshot<'_> {
                     gate.parked,
                 ),
                 ("mediaserver_confirmations_pending", "Confirmations that requests wait for.", gate.pending),
+                (
+                    "mediaserver_confirmations_handed_over",
+                    "Requests about which another node asks the user.",
+                    gate.handed_over,
+                ),
             ],
         );
         let mut outcomes =
@@ -224,6 +233,41 @@ impl Snapshot<'_> {
         for (link, LinkCounts { logins, .. }) in links {
             reconnects.sample(&[("link", link)], logins.saturating_sub(1));
         }
+    }
+
+    /// A single node has the names without values.
+    fn nodes(&self, text: &mut MetricsText) {
+        let nodes = self.nodes.as_ref();
+        let mut single = |name, kind, help, value: Option<MetricValue>| {
+            let mut family = text.family(name, kind, help);
+            if let Some(value) = value {
+                family.value(value);
+            }
+        };
+        single(
+            "mediaserver_stream_holder",
+            Gauge,
+            "Whether this node of several holds the component's stream.",
+            nodes.map(|nodes| nodes.is_holder.into()),
+        );
+        single(
+            "mediaserver_stream_takeovers_total",
+            Counter,
+            "How often this node took the component's stream.",
+            nodes.map(|nodes| nodes.takeovers.into()),
+        );
+        single(
+            "mediaserver_stream_beat_age_seconds",
+            Gauge,
+            "How long ago the holder of the stream last said that it is alive.",
+            nodes.and_then(|nodes| nodes.beat_age).map(|age| age.as_secs_f64().into()),
+        );
+        single(
+            "mediaserver_notices_up",
+            Gauge,
+            "Whether the notices of other nodes come in.",
+            nodes.map(|nodes| nodes.is_listening.into()),
+        );
     }
 
     fn lookups(&self, text: &mut MetricsText) {
@@ -377,7 +421,7 @@ mod tests {
         let chores = [ChoreCounts::default(), ChoreCounts::default()];
         chores[0].removed.add(8);
         chores[1].lost.add(9);
-        let mut gate = Counts { parked: 5, pending: 4, ..Counts::default() };
+        let mut gate = Counts { parked: 5, pending: 4, handed_over: 1, ..Counts::default() };
         gate.client = LinkCounts { up: true, logins: 3, failure: None };
         gate.confirmations.late = 6;
         gate.lookups.access.cached = 7;
@@ -387,8 +431,17 @@ mod tests {
             usage: Usage { cpu: Duration::from_millis(250), open_files: Some(9), ..Usage::default() },
             server: Activity { connections: (10, 20), idle: 4, left: (2, 8), ..Activity::default() },
             requests: &requests,
-            health: HealthReport::new(&gate, Ok(()), Err("x"), Ok(11)),
+            health: HealthReport::new(&gate, None, Ok(()), Err("x"), Ok(11)),
             gate,
+            nodes: Some(ClusterState {
+                node: "a".to_owned(),
+                holder: Some("a".to_owned()),
+                is_holder: true,
+                beat_age: Some(Duration::from_millis(1500)),
+                unheld: Duration::ZERO,
+                takeovers: 3,
+                is_listening: false,
+            }),
             pool: Pool { open: 5, idle: 3, max: 8 },
             preview_jobs: (1, 2),
             previews: &previews,
@@ -405,6 +458,7 @@ mod tests {
             ("mediaserver_workers_busy", 2.0),
             ("mediaserver_requests_parked", 5.0),
             ("mediaserver_confirmations_pending", 4.0),
+            ("mediaserver_confirmations_handed_over", 1.0),
             ("mediaserver_confirmations_total{outcome=timeout}", 6.0),
             ("mediaserver_removals_total{kind=media}", 8.0),
             ("mediaserver_removals_failed{kind=upload}", 0.0),
@@ -414,6 +468,10 @@ mod tests {
             ("mediaserver_xmpp_up{link=client}", 1.0),
             ("mediaserver_xmpp_reconnects_total{link=component}", 0.0),
             ("mediaserver_xmpp_reconnects_total{link=client}", 2.0),
+            ("mediaserver_stream_holder", 1.0),
+            ("mediaserver_stream_takeovers_total", 3.0),
+            ("mediaserver_stream_beat_age_seconds", 1.5),
+            ("mediaserver_notices_up", 0.0),
             ("mediaserver_lookup_cache_hits_total{kind=access}", 7.0),
             ("mediaserver_previews_total{outcome=stored}", 3.0),
             ("mediaserver_previews_queue", 2.0),

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::access::SharedGate;
+use crate::cluster::{ClusterState, ClusterStatus};
 use crate::http::{Exchange, Monitor, Response, Service};
 use crate::media::Library;
 use crate::model::{Method, Refusal};
@@ -30,34 +31,37 @@ pub struct Admin<P: Send> {
     gate: Arc<SharedGate<P>>,
     library: Arc<Library>,
     uploads: Arc<UploadService>,
+    nodes: Option<Arc<ClusterStatus>>,
     server: Monitor,
     health: Health,
     started: SystemTime,
 }
 
 impl<P: Send> Admin<P> {
-    /// Reports on these parts of a process that was started at `started`.
+    /// Reports on these parts of a process that was started at `started`. A single node has no `nodes`.
     pub fn new(
         gate: Arc<SharedGate<P>>,
         library: Arc<Library>,
         uploads: Arc<UploadService>,
+        nodes: Option<Arc<ClusterStatus>>,
         server: Monitor,
         started: SystemTime,
     ) -> Self {
         let health = Health::new(&library);
-        Self { gate, library, uploads, server, health, started }
+        Self { gate, library, uploads, nodes, server, health, started }
     }
 
     fn metrics(&self) -> Response {
-        let gate = self.gate.counts();
+        let (gate, nodes) = (self.gate.counts(), self.nodes());
         let snapshot = Snapshot {
             version: env!("CARGO_PKG_VERSION"),
             started: self.started,
             usage: Usage::now(),
             server: self.server.activity(),
             requests: self.server.requests(),
-            health: self.health.report(&gate),
+            health: self.health.report(&gate, nodes.as_ref()),
             gate,
+            nodes,
             pool: self.library.pool(),
             preview_jobs: self.library.preview_jobs(),
             previews: self.library.preview_counts(),
@@ -65,6 +69,10 @@ impl<P: Send> Admin<P> {
             slots: self.uploads.slot_counts(),
         };
         Response::bytes(200, text::CONTENT_TYPE, snapshot.text())
+    }
+
+    fn nodes(&self) -> Option<ClusterState> {
+        self.nodes.as_ref().map(|nodes| nodes.state())
     }
 
     fn response(&self, method: Method, path: &str) -> Response {
@@ -76,7 +84,7 @@ impl<P: Send> Admin<P> {
         }
         let response = match path {
             "/metrics" => self.metrics(),
-            _ => self.health.report(&self.gate.counts()).response(),
+            _ => self.health.report(&self.gate.counts(), self.nodes().as_ref()).response(),
         };
         response.header("Cache-Control", "no-store")
     }

@@ -43,11 +43,12 @@ pub(super) const COMMANDS: &[&str] = &[
     "purge",
     "export",
     "import",
+    "move-storage",
 ];
 
 /// The options of commands: name, commands, and what the value is, if there must be one.
 pub(super) const OPTIONS: &[(&str, &[&str], Option<&str>)] = &[
-    ("--yes", &["drop-schema", "delete", "purge"], None),
+    ("--yes", &["drop-schema", "delete", "purge", "move-storage"], None),
     ("--repair", &["fsck"], None),
     ("--force", &["fsck"], None),
     ("--from-java", &["check"], None),
@@ -59,7 +60,7 @@ pub(super) const OPTIONS: &[(&str, &[&str], Option<&str>)] = &[
     ("--older-than", &["list", "delete"], Some("a time such as 30d")),
     ("--purpose", &["list", "delete"], Some("a purpose")),
     ("--kind", &["list", "delete"], Some("media or upload")),
-    ("--json", &["tickets", "usage", "list", "delete", "purge", "export", "import"], None),
+    ("--json", &["tickets", "usage", "list", "delete", "purge", "export", "import", "move-storage"], None),
     ("--owner", &["channel"], Some("the address of a user")),
     ("--private", &["channel"], None),
     ("--as", &["channel"], Some("the address of a user")),
@@ -136,6 +137,7 @@ impl Arguments {
             "purge" => self.purge()?,
             "export" => Command::Export { file: file(name, more)?, form: self.form() },
             "import" => Command::Import { file: file(name, more)?, form: self.form() },
+            "move-storage" => Command::MoveStorage { doing: self.doing(), form: self.form() },
             _ => Command::Serve,
         })
     }

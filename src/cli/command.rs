@@ -97,6 +97,13 @@ pub enum Command {
         /// How the result is printed.
         form: OutputForm,
     },
+    /// Move the files from their old place.
+    MoveStorage {
+        /// Whether they are moved.
+        doing: Doing,
+        /// How the result is printed.
+        form: OutputForm,
+    },
     /// Show the version.
     Version,
     /// Show the help.

@@ -64,11 +64,11 @@ usage: buddycloud-media-server [-c FILE] [COMMAND]
   purge --user JID    remove all of a user; without --yes: show how much
   export FILE         write the metadata to a new file
   import FILE         fill an empty database with the metadata of that file
-The last seven take --json.
+  move-storage        move files from media.storage.from; without --yes: count
+The last eight take --json.
   -c FILE             read the configuration from FILE; the manual page says
                       where else the program looks for it
-  -V, --version       show the version
-  -h, --help          show this help
+  -V, --version, -h, --help   show the version, or this help
 ";
 
 /// The environment variable with the password of the account that `--as` names.
@@ -116,6 +116,7 @@ fn run(invocation: Invocation) -> Result<(), Error> {
         Command::Purge { user, doing, form } => daemon::purge(&config, &user, doing, form, out),
         Command::Export { file, form } => daemon::export(&config, &file, form, out),
         Command::Import { file, form } => daemon::import(&config, &file, form, out),
+        Command::MoveStorage { doing, form } => daemon::move_storage(&config, doing, form, out),
         // Handled before the configuration is read.
         Command::Version | Command::Help => Ok(()),
     }

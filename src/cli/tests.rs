@@ -52,6 +52,12 @@ fn valid_command_lines() {
             channel(true, Some("e@f"), Some("p")),
         ),
         ("tickets revoke --all", None, Command::RevokeTickets { user: None, form: OutputForm::Text }),
+        ("move-storage", None, Command::MoveStorage { doing: Doing::Trial, form: OutputForm::Text }),
+        (
+            "--yes move-storage --json",
+            None,
+            Command::MoveStorage { doing: Doing::Really, form: OutputForm::Json },
+        ),
         (
             "tickets --user a@b revoke --json",
             None,
@@ -122,7 +128,7 @@ fn invalid_command_lines_about_what_is_stored() {
     let no_purpose = "media have no purpose: leave out --purpose";
     let table = [
         ("usage --user a@b --channel c@d", "usage takes --user or --channel, not both".to_owned()),
-        ("usage --yes", "--yes belongs to drop-schema, delete or purge".to_owned()),
+        ("usage --yes", "--yes belongs to drop-schema, delete, purge or move-storage".to_owned()),
         ("usage --older-than 1d", "--older-than belongs to list or delete".to_owned()),
         ("list more", "more than one command".to_owned()),
         ("list --user a@b/c", "--user: \"a@b/c\" is no address such as name@example.com".to_owned()),
@@ -148,10 +154,11 @@ fn invalid_command_lines_about_what_is_stored() {
         ("export", "usage: export FILE".to_owned()),
         ("export a b", "usage: export FILE".to_owned()),
         ("import", "usage: import FILE".to_owned()),
-        ("import a --yes", "--yes belongs to drop-schema, delete or purge".to_owned()),
+        ("import a --yes", "--yes belongs to drop-schema, delete, purge or move-storage".to_owned()),
         (
             "check --json",
-            "--json belongs to tickets, usage, list, delete, purge, export or import".to_owned(),
+            "--json belongs to tickets, usage, list, delete, purge, export, import or move-storage"
+                .to_owned(),
         ),
     ];
     for (line, expected) in table {
@@ -172,11 +179,11 @@ fn invalid_command_lines() {
         ("--repiar", "unknown option \"--repiar\"; did you mean --repair?"),
         ("--", "unknown option \"--\""),
         ("drop-schema", "drop-schema removes all metadata: add --yes to confirm"),
-        ("check --yes", "--yes belongs to drop-schema, delete or purge"),
+        ("check --yes", "--yes belongs to drop-schema, delete, purge or move-storage"),
         ("--repair", "--repair belongs to fsck"),
         ("fsck --force", "--force belongs to fsck --repair"),
         ("check --force", "--force belongs to fsck"),
-        ("fsck --yes", "--yes belongs to drop-schema, delete or purge"),
+        ("fsck --yes", "--yes belongs to drop-schema, delete, purge or move-storage"),
         ("fsck --from-java", "--from-java belongs to check"),
         ("--from-java", "--from-java belongs to check"),
         ("serve --strict", "--strict belongs to check"),

@@ -94,6 +94,7 @@ fn postgres(rest: &str) -> Result<PostgresSettings, String> {
         socket_timeout: None,
         application_name: None,
         pool_size: POOL_SIZE,
+        has_nodes: false,
     });
     for (index, text) in query.split('&').enumerate().filter(|(_, text)| !text.is_empty()) {
         parameters.read(index + 1, text)?;
@@ -320,6 +321,7 @@ mod tests {
             socket_timeout: Some(Duration::from_secs(8)),
             application_name: Some("media server".to_owned()),
             pool_size: POOL_SIZE,
+            has_nodes: false,
         };
         assert_eq!(all, expected);
         let none = url("jdbc:postgresql:m?&user=&&connectTimeout=0");

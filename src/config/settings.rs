@@ -9,8 +9,8 @@ use super::list::{
     BareJids, BindAddresses, DomainList, JidList, Networks, NodeList, OriginList, SocketAddresses,
 };
 use super::types::{
-    Boolean, Choice, Domain, Endpoint, FilePath, Host, Jdbc, KeystoreType, LongSecret, NotEmpty, Number,
-    Password, SECURITY, Size, Text, Time, ValueType,
+    Boolean, BucketName, Choice, Domain, Endpoint, FilePath, Host, Jdbc, KeystoreType, LongSecret, NodeName,
+    NotEmpty, Number, Password, SECURITY, Size, Text, Time, ValueType,
 };
 use crate::access::{ConfirmAddress, ConfirmStanza};
 use crate::limits;
@@ -255,6 +255,23 @@ settings! {
         "The directory of the media files.";
     MEDIA_STORAGE_SYNC: Boolean = Boolean, "media.storage.sync", Fixed("on"), Restart,
         "Whether a file is on the disk before its upload is answered; off only for benchmarks.";
+    MEDIA_STORAGE_SHARED: Boolean = Boolean, "media.storage.shared", Fixed("false"), Restart,
+        "Whether several servers, the nodes of one site, share media.storage.root.";
+    MEDIA_STORAGE_FROM: FilePath = FilePath, "media.storage.from", Derived("none"), Restart,
+        "The place that move-storage moves all files from: the directory that was media.storage.root.";
+    MEDIA_STORAGE_S3_ENDPOINT: Endpoint = Endpoint, "media.storage.s3.endpoint",
+        Derived("none: files are in media.storage.root"), Restart,
+        "The URL of the S3 store that keeps the files; the metadata must be in PostgreSQL then.";
+    MEDIA_STORAGE_S3_BUCKET: BucketName = BucketName, "media.storage.s3.bucket", Derived("none"), Restart,
+        "The bucket of the files; it must be there, and be for this site alone.";
+    MEDIA_STORAGE_S3_REGION: Text = Text, "media.storage.s3.region", Fixed("us-east-1"), Restart,
+        "The region that requests to the store are signed for.";
+    MEDIA_STORAGE_S3_ACCESS_KEY: Text = Text, "media.storage.s3.access.key", Derived("none"), Restart,
+        "The name of the key that requests to the store are signed with.";
+    MEDIA_STORAGE_S3_SECRET_KEY: Password = Password, "media.storage.s3.secret.key", Derived("none"), Restart,
+        "That key.";
+    MEDIA_STORAGE_S3_TIMEOUT: Time = Time::milliseconds(100, 600_000), "media.storage.s3.timeout", Fixed("10s"),
+        Restart, "How long a request to the store may make no progress.";
     MEDIA_STORAGE_S3_CACHE_BYTES: Size<u64> = Size { min: limits::CACHE_LEAST_BYTES, max: i64::MAX.unsigned_abs() },
         "media.storage.s3.cache.bytes", Fixed("10G"), Restart,
         "How much of the local disk the files that were read from the bucket lately may take.";
@@ -349,6 +366,9 @@ settings! {
         "The database of the metadata: jdbc:postgresql:… or jdbc:sqlite:PATH.";
     JDBC_POOL_SIZE: Number<u32> = Number { min: 1, max: 1000 }, "jdbc.pool.size", Fixed("8"), Restart,
         "Connections to the database.";
+
+    NODE_NAME: NodeName = NodeName, "node.name", Derived("a single node"), Restart,
+        "The name of this node among several with the same PostgreSQL database.";
 
     ADMIN_BIND: SocketAddresses = SocketAddresses, "admin.bind", Derived("not served"), Restart,
         "Where /metrics and /healthz are served; unencrypted, and to everybody.";

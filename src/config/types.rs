@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{Database, units};
+use crate::limits;
 use crate::model::BareJid;
 use crate::secret::Secret;
 use crate::xmpp::Security;
@@ -292,6 +293,23 @@ impl ValueType for FilePath {
     }
 }
 
+/// The name of a node.
+pub(super) struct NodeName;
+
+impl ValueType for NodeName {
+    type Value = String;
+
+    fn parse(&self, text: &str) -> Result<String, String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+        let is_name = !text.is_empty() && text.len() <= limits::NODE_NAME_CHARS && text.chars().all(plain);
+        if is_name { Ok(text.to_owned()) } else { Err(format!("not a {}", self.describe())) }
+    }
+
+    fn describe(&self) -> String {
+        format!("name of up to {} letters, digits, dots and dashes", limits::NODE_NAME_CHARS)
+    }
+}
+
 /// A host's name or address.
 pub(super) struct Host;
 
@@ -345,6 +363,25 @@ impl ValueType for Endpoint {
 
     fn describe(&self) -> String {
         "http:// or https:// URL without query".to_owned()
+    }
+}
+
+/// The name of a bucket. Stores differ in what they take; none takes other characters.
+pub(super) struct BucketName;
+
+impl ValueType for BucketName {
+    type Value = String;
+
+    fn parse(&self, text: &str) -> Result<String, String> {
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        if matches!(text, "." | "..") || !text.bytes().all(valid) {
+            return Err(format!("not a {}", self.describe()));
+        }
+        Ok(text.to_owned())
+    }
+
+    fn describe(&self) -> String {
+        "name of letters, digits, dots, hyphens and underscores".to_owned()
     }
 }
 
@@ -466,6 +503,19 @@ mod tests {
         assert_eq!(long.parse("hunter2").unwrap_err(), "not a text of at least 16 bytes");
         check(&NotEmpty(Choice(&[("on", 1)])), &[("ON", "1"), ("", "-")]);
         assert!(long.accepts_empty() && NotEmpty(Boolean).accepts_empty());
+        let (longest, longer) = ("n".repeat(63), "n".repeat(64));
+        let quoted = format!("\"{longest}\"");
+        check(
+            &NodeName,
+            &[
+                ("a-1.B", "\"a-1.B\""),
+                (&longest, &quoted),
+                (&longer, "-"),
+                ("", "-"),
+                ("a b", "-"),
+                ("ä", "-"),
+            ],
+        );
         check(&FilePath, &[("/a b/c", "\"/a b/c\""), ("a\0b", "-")]);
         check(&Jdbc, &[("jdbc:sqlite:x", "Sqlite(\"x\")"), ("x", "-")]);
     }
@@ -480,6 +530,10 @@ mod tests {
         check(
             &Domain,
             &[("Example.com", "example.com"), ("a@example.com", "-"), ("a..b", "-"), ("a/b", "-")],
+        );
+        check(
+            &BucketName,
+            &[("my-media.1_a", "\"my-media.1_a\""), ("a/b", "-"), ("..", "-"), ("a b", "-"), ("é", "-")],
         );
         check(&Endpoint, &[("https://a/b/", "\"https://a/b/\""), ("http://a:1", "\"http://a:1\"")]);
         check(

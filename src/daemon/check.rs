@@ -8,12 +8,13 @@ use std::path::Path;
 
 use rustix::fs::{Access, access};
 
-use super::{open, say, sight};
+use super::{nodes, open, say, sight};
 use crate::config::{Config, Database, Keystore, Source, Storage};
 use crate::error::{Error, Kind, Result};
 use crate::http::Listen;
 use crate::model::{BareJid, Channel};
 use crate::preview::{Sandbox, Studio};
+use crate::s3::{self, Client};
 use crate::store::{DatabaseState, RootLock, Schema, SqliteSchema, verify};
 use crate::sys::fs::Dir;
 use crate::sys::listening;
@@ -44,6 +45,9 @@ pub fn check(source: &Source, config: &Config, extent: &CheckExtent, out: &mut d
     let mut report = Report { out, failed: Vec::new(), kind: None };
     report.part("configuration", check_modes(source, config));
     report.part("storage", check_storage(&config.storage));
+    if let Some(settings) = &config.storage.s3 {
+        report.part("bucket", check_bucket(settings, extent.local));
+    }
     report.part("previews", check_previews(config));
     check_database(config, &mut report, extent.local);
     report.part("http", check_listening(config, false));
@@ -126,6 +130,9 @@ fn check_storage(storage: &Storage) -> Result<CheckedPart> {
     may_write(root).map_err(refused)?;
     let free = Dir::open(root).and_then(|dir| dir.free_space()).map_err(refused)? / (1024 * 1024);
     let text = format!("{}, {free} MiB free", root.display());
+    if let Some(advice) = open::local_locks(storage) {
+        return Ok(CheckedPart::Doubtful(format!("{text}; {advice}")));
+    }
     if rustix::process::geteuid().is_root() && metadata.uid() != 0 {
         return Ok(CheckedPart::Doubtful(format!("{text}; {}", as_owner(&metadata))));
     }
@@ -153,6 +160,16 @@ fn existing(path: &Path) -> &Path {
     path.ancestors().skip(1).find(|path| path.exists()).unwrap_or(Path::new("/"))
 }
 
+/// Stores a small object, reads it and removes it.
+fn check_bucket(settings: &s3::Settings, local: bool) -> Result<CheckedPart> {
+    let name = format!("the bucket {} of {}", settings.bucket, settings.endpoint);
+    if local {
+        return good(format!("{name} is not tried"));
+    }
+    Client::new(settings)?.try_out()?;
+    good(format!("{name} stores, gives and removes"))
+}
+
 fn check_previews(config: &Config) -> Result<CheckedPart> {
     let studio = Studio::new(config.previews.studio.clone());
     let what = "the child that decodes pictures can't be confined: this system has no seccomp, or forbids it; preview.sandbox";
@@ -169,11 +186,12 @@ fn check_database(config: &Config, report: &mut Report<'_>, local: bool) {
     if local && matches!(database, Database::Postgres(_)) {
         return report.part("database", good(format!("{database} is not tried")));
     }
-    let mut advice = None;
+    let (mut advice, mut found) = (None, None);
     let state = match database {
         Database::Postgres(settings) => Schema::connect(settings).and_then(|mut schema| {
             advice = schema.encoding_advice()?;
-            open::database_state(config)
+            found = nodes::check(config, &mut schema)?;
+            open::look(config).map(|(state, _)| state)
         }),
         Database::Sqlite(path) => SqliteSchema::new(path).peek(),
     };
@@ -181,6 +199,9 @@ fn check_database(config: &Config, report: &mut Report<'_>, local: bool) {
         Ok(state) => {
             report.part("database", check_schema(database, &state, advice));
             report.part("identity", check_identity(config, &state));
+            if let Some(found) = found {
+                report.part("nodes", Ok(found));
+            }
         }
         Err(error) => report.part("database", Err(error)),
     }
@@ -204,7 +225,7 @@ fn check_schema(database: &Database, state: &DatabaseState, advice: Option<Strin
 
 fn check_identity(config: &Config, state: &DatabaseState) -> Result<CheckedPart> {
     match &config.database {
-        Database::Sqlite(_) if state.version.is_none() => open::identity(config).verify(state)?,
+        Database::Sqlite(_) if state.version.is_none() => open::identity(config)?.verify(state)?,
         _ => open::verify_identity(config, state)?,
     }
     good(match &state.id {
@@ -282,6 +303,9 @@ fn check_endpoint(config: &Config) -> CheckedPart {
 }
 
 fn check_component(config: &Config) -> Result<CheckedPart> {
+    if let Some(holder) = nodes::stream_holder(config) {
+        return good(format!("not tried, because node {holder} is connected"));
+    }
     let link = LinkSettings::Component(config.xmpp.component.clone());
     match xmpp::check(&link, Times::default())? {
         Checked::LoggedIn(jid) => good(format!("logged in as {jid}")),

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{open, say};
+use super::{nodes, open, say};
 use crate::config::{Config, Database, Source, moving_advice};
 use crate::error::{Error, Kind, Result};
 use crate::media::Repair;
@@ -17,22 +17,31 @@ pub fn tell_moving(source: &Source, out: &mut dyn Write) {
 
 /// Creates the tables, unless they are there and up to date.
 pub fn setup_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
+    let mut advice = None;
     let made = match &config.database {
-        Database::Postgres(settings) => Schema::connect(settings)?.setup()?,
+        Database::Postgres(settings) => {
+            let mut schema = Schema::connect(settings)?;
+            let made = schema.setup()?;
+            advice = nodes::setup_advice(config, &mut schema)?;
+            made
+        }
         Database::Sqlite(path) => {
             let schema = SqliteSchema::new(path);
             // The root has to be there, as the file is usually in it.
-            open::identity(config).make_root(&schema.state()?)?;
+            open::identity(config)?.make_root(&schema.state()?)?;
             schema.set_up()?
         }
     };
     say(out, if made { "the schema is set up" } else { "the tables are there and up to date" });
+    if let Some(advice) = advice {
+        say(out, &format!("WARNING: {advice}"));
+    }
     Ok(())
 }
 
 /// Brings the tables up to date, and ties database and storage together where that is not done yet.
 pub fn upgrade_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
-    let identity = open::identity(config);
+    let identity = open::identity(config)?;
     let upgraded = match &config.database {
         Database::Postgres(settings) => Schema::connect(settings)?.upgrade(&identity)?,
         Database::Sqlite(path) => SqliteSchema::new(path).upgrade(&identity, None)?,
@@ -49,7 +58,7 @@ pub(super) fn upgrade_embedded(config: &Config, lock: &RootLock) -> Result<()> {
     let Database::Sqlite(path) = &config.database else { return Ok(()) };
     let schema = SqliteSchema::new(path);
     if schema.version()? < Some(CURRENT) {
-        let upgraded = schema.upgrade(&open::identity(config), Some(lock))?;
+        let upgraded = schema.upgrade(&open::identity(config)?, Some(lock))?;
         if upgraded.from.is_some() {
             told(&upgraded).iter().for_each(|line| log::info!("{line}"));
         }
@@ -93,8 +102,8 @@ pub fn drop_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
 /// When something is left that is not as it must be, or when a repair would remove suspiciously much.
 pub fn fsck(config: &Config, repair: Repair, out: &mut dyn Write) -> Result<()> {
     // Before anything is touched.
-    open::verify_identity(config, &open::database_state(config)?)?;
-    let open::Opened { library, uploads, .. } = open::stores(config, None)?;
+    let tables = open::verified_tables(config)?;
+    let open::Opened { library, uploads, .. } = open::stores(config, None, tables)?;
     library.open()?;
     uploads.open();
     // Refused before anything is changed.

@@ -5,12 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::chore::ChoreProgress;
+use crate::chore::{ChoreProgress, Claim, always};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::media::{Library, Remover, Walker};
+use crate::store::{ChoreTable, S3Files};
 use crate::tickets::TicketService;
 use crate::uploads::{Sweeper, UploadService, UploadWalker};
 
@@ -24,25 +25,48 @@ pub(super) struct Chore {
     pub run: Box<dyn FnMut() -> Result<ChoreProgress> + Send>,
 }
 
+/// Makes claims to the chores that one node does for all.
+pub(super) struct Claims {
+    /// The name of this node and the table of chores, if there may be other nodes.
+    node: Option<(String, Arc<dyn ChoreTable>)>,
+}
+
+impl Claims {
+    /// The claims of the node of this name; without a name it does all chores.
+    pub fn new(node: Option<String>, table: Arc<dyn ChoreTable>) -> Self {
+        Self { node: node.map(|name| (name, table)) }
+    }
+
+    fn to(&self, chore: &'static str) -> Claim {
+        match self.node.clone() {
+            Some((name, table)) => Box::new(move |within| table.claim(chore, &name, within)),
+            None => always(),
+        }
+    }
+}
+
 /// The chores for this library, these uploads and these tickets. `forget` empties the idle caches of others.
 pub(super) fn chores(
     library: &Arc<Library>,
     uploads: &Arc<UploadService>,
     tickets: &Arc<TicketService>,
+    claims: &Claims,
     forget: impl Fn() + Send + 'static,
 ) -> Vec<Chore> {
     let every = || {
         let library = Arc::clone(library);
         Box::new(move || library.housekeeping().interval)
     };
-    let (mut remover, mut walker) =
-        (Remover::new(Arc::clone(library)), Walker::new(Arc::clone(library), library.is_after_crash()));
+    let mut remover = Remover::new(Arc::clone(library));
+    let walker = Walker::new(Arc::clone(library), library.is_after_crash());
+    let mut walker = walker.claiming(claims.to("walk the store"));
     let (lost, rows, upload_rows) = (Arc::clone(library), Arc::clone(library), Arc::clone(uploads));
     let tickets = Arc::clone(tickets);
     let mut sweeper = Sweeper::new(Arc::clone(uploads));
     let age = Arc::clone(library);
     let age = Box::new(move || age.housekeeping().orphan_age);
-    let mut upload_walker = UploadWalker::new(Arc::clone(uploads), library.is_after_crash(), age);
+    let upload_walker = UploadWalker::new(Arc::clone(uploads), library.is_after_crash(), age);
+    let mut upload_walker = upload_walker.claiming(claims.to("walk the uploads"));
     vec![
         Chore { name: "removing deleted files", every: every(), run: Box::new(move || remover.run()) },
         Chore { name: "walking the store", every: every(), run: Box::new(move || walker.run()) },
@@ -69,6 +93,17 @@ pub(super) fn chores(
             }),
         },
     ]
+}
+
+/// The chore of the bucket of this library: an upload in parts that never ended takes room that no list of objects shows.
+pub(super) fn bucket_chore(library: &Arc<Library>, bucket: S3Files) -> Chore {
+    let (interval, age) = (Arc::clone(library), Arc::clone(library));
+    let run = move || {
+        let oldest = SystemTime::now().checked_sub(age.housekeeping().orphan_age);
+        bucket.abort_unfinished(oldest.unwrap_or(UNIX_EPOCH)).map(|_| ChoreProgress::Done)
+    };
+    let every = Box::new(move || interval.housekeeping().interval);
+    Chore { name: "aborting uploads to the store that never ended", every, run: Box::new(run) }
 }
 
 /// The thread, until it is stopped.

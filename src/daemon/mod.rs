@@ -5,6 +5,7 @@ mod check;
 mod commands;
 mod data;
 mod housekeeper;
+mod nodes;
 mod open;
 mod reload;
 mod sight;
@@ -25,7 +26,8 @@ pub use check::{CheckExtent, check};
 pub use commands::{configuration_rows, drop_schema, fsck, setup_schema, tell_moving, upgrade_schema};
 
 pub use data::{
-    Doing, FileQuery, OutputForm, UsageOf, delete, export, import, list, purge, revoke_tickets, usage,
+    Doing, FileQuery, OutputForm, UsageOf, delete, export, import, list, move_storage, purge, revoke_tickets,
+    usage,
 };
 
 use housekeeper::Housekeeper;
@@ -34,6 +36,7 @@ use reload::Reload;
 use crate::access::{Decision, SharedGate};
 use crate::admin::Admin;
 use crate::clock::SystemClock;
+use crate::cluster::{Cluster, WorkQueue};
 use crate::component::{Component, FileDesk, Services};
 use crate::config::{Config, Notice, Source};
 use crate::error::{Error, Kind, Result};
@@ -97,9 +100,15 @@ fn run(start: Start<'_>) -> Result<()> {
     let (sender, events) = mpsc::channel();
     catch_signals(sender.clone())?;
     // Before anything is touched: another server may use the same storage.
-    let lock = open::lock_root(config)?;
+    let (lock, tables) = open::lock_root(config)?;
+    let old = open::lock_old(config)?;
+    if let Some(advice) = open::local_locks(&config.storage) {
+        warn!("{advice}");
+    }
     commands::upgrade_embedded(config, &lock)?;
-    let open::Opened { library, uploads, tickets, files, .. } = open::stores(config, Some(lock))?;
+    let tables = tables.map_or_else(|| open::tables(config), Ok)?;
+    let opened = open::stores(config, Some(lock), tables)?;
+    let open::Opened { library, uploads, tickets, files, claims, bucket, .. } = opened;
     let (library, uploads, tickets) = (Arc::new(library), Arc::new(uploads), Arc::new(tickets));
     library.set_housekeeping(config.housekeeping);
     library.log_missing_programs();
@@ -112,7 +121,8 @@ fn run(start: Start<'_>) -> Result<()> {
     let resumed = ResumeQueue::new()?;
     let (outbox, inbox) = xmpp::channel();
     let kept = (Arc::clone(&library), Arc::clone(&uploads), Arc::clone(&tickets));
-    let web = web(config, kept, outbox.clone(), &resumed);
+    let queue = nodes::queue(config);
+    let web = web(config, kept, outbox.clone(), &resumed, queue.as_ref());
     let clock = Arc::new(SystemClock);
     let desk = FileDesk::new(Arc::clone(&library), Arc::clone(&uploads), files, Arc::clone(&clock) as _);
     let services = Services { slots: Arc::clone(&uploads) as _, desk: Arc::new(desk), clock };
@@ -121,7 +131,8 @@ fn run(start: Start<'_>) -> Result<()> {
     let component = Component::new(door, services, settings, outbox, workers, config.http.threads);
     let component = Arc::new(component);
     let links = xmpp::Settings { client: config.xmpp.client.with_own_resource(), ..config.xmpp.clone() };
-    let xmpp = xmpp::start(links, inbox, Arc::clone(&component) as _)?;
+    let lease = nodes::lease(config);
+    let xmpp = xmpp::start(links, inbox, Arc::clone(&component) as _, lease.clone())?;
     let server = Server::start_on(listeners, http, resumed, Arc::clone(&web) as _)?;
     for address in server.addresses() {
         info!("listening on {address}");
@@ -129,10 +140,16 @@ fn run(start: Start<'_>) -> Result<()> {
 
     let door = Arc::clone(web.door());
     let forget = move || door.forget_expired();
-    let housekeeper = Housekeeper::start(housekeeper::chores(&library, &uploads, &tickets, forget))?;
+    let mut chores = housekeeper::chores(&library, &uploads, &tickets, &claims, forget);
+    chores.extend(bucket.map(|bucket| housekeeper::bucket_chore(&library, bucket)));
+    let housekeeper = Housekeeper::start(chores)?;
+    let cluster = nodes::start(config, queue, lease, Arc::clone(web.door()) as _, &tickets, &uploads)?;
+    let nodes = cluster.as_ref().map(Cluster::status);
     // Until the end: while the others stop, too, somebody may want to know how they are.
-    let _admin =
-        admin(config, Admin::new(Arc::clone(web.door()), library, uploads, server.monitor(), started))?;
+    let _admin = admin(
+        config,
+        Admin::new(Arc::clone(web.door()), library, uploads, nodes, server.monitor(), started),
+    )?;
     notifier.ready().unwrap_or_else(|cause| warn!("can't tell the service manager: {cause}"));
     let (config, source) = (config.clone(), source.clone());
     let reload = Reload { config, source, reread, log, web: Arc::clone(&web), component, server: &server };
@@ -140,9 +157,16 @@ fn run(start: Start<'_>) -> Result<()> {
     told(notifier.stopping());
     housekeeper.stop();
     web.door().stop();
+    // Before the responses under way end: another node serves the component meanwhile.
+    if let Some(cluster) = cluster {
+        cluster.stop();
+    }
     server.stop(limits::SHUTDOWN_TIME);
     xmpp.stop();
     web.library().sign_off();
+    if let Some(old) = old {
+        old.sign_off();
+    }
     info!("stopped");
     end
 }
@@ -166,6 +190,7 @@ fn web(
     (library, uploads, tickets): (Arc<Library>, Arc<UploadService>, Arc<TicketService>),
     outbox: Outbox,
     resumed: &ResumeQueue,
+    nodes: Option<&WorkQueue>,
 ) -> Arc<Web> {
     Arc::new_cyclic(|web: &Weak<Web>| {
         let (web, resumed) = (web.clone(), resumed.clone());
@@ -177,6 +202,10 @@ fn web(
         };
         let gate = config.access.clone();
         let door = SharedGate::new(gate, Arc::new(SystemClock), outbox, Box::new(deliver));
+        let door = match nodes {
+            Some(queue) => door.of_cluster(nodes::on_node_event(queue)),
+            None => door,
+        };
         Web::new(library, uploads, tickets, Arc::new(door), config.web.clone())
     })
 }

@@ -1,36 +1,102 @@
 //! Opens what the configuration names: the storage root, files, metadata, the certificate.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use super::housekeeper::Claims;
 use crate::clock::SystemClock;
 use crate::config::{Config, Database, Storage};
 use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::media::Library;
+use crate::s3::Client;
 use crate::store::{
-    BlockTable, CURRENT, Console, DatabaseState, Directory, Engine, EpochTable, FileTable, Identity,
-    Metadata, Postgres, RootLock, SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory, UploadTable,
-    Uploads, UserData, verify,
+    BlockTable, CURRENT, ChoreTable, Console, ContentTable, DatabaseState, Directory, Engine, EpochTable,
+    FileTable, Files, Identity, MOVER, Metadata, Moving, NearPlace, Postgres, RootLock, S3Files, SecretTable,
+    Sqlite, SqliteSchema, Store, UploadDirectory, UploadFiles, UploadTable, Uploads, UserData, verify,
 };
+use crate::sys::Mount;
 use crate::tickets::TicketService;
+use crate::transfer::{Depot, Leaving, Mover};
 use crate::uploads::{Stores, UploadService};
 
-/// The storage root and the database, as the two halves that must belong together.
-pub(super) fn identity(config: &Config) -> Identity {
-    Identity::new(&config.storage.root, config.database.to_string())
+/// The files and the database, as the two halves that must belong together.
+pub(super) fn identity(config: &Config) -> Result<Identity> {
+    let (root, database) = (&config.storage.root, config.database.to_string());
+    let identity = match &config.storage.s3 {
+        Some(settings) => Identity::in_bucket(&Client::new(settings)?, root, database),
+        None => Identity::new(root, database),
+    };
+    Ok(match &config.storage.from {
+        Some(old) => identity.moving_from(old),
+        None => identity,
+    })
 }
 
-/// What the database tells about the store that it belongs to. A missing SQLite file tells nothing, and is not made.
-pub(super) fn database_state(config: &Config) -> Result<DatabaseState> {
+/// The place of files in this directory.
+fn directory(config: &Config, root: &Path) -> Result<Depot> {
+    let Storage { sync, shared, .. } = config.storage;
+    Ok(Depot {
+        media: Arc::new(Directory::open(root, sync)?.shared(shared)),
+        uploads: Arc::new(UploadDirectory::open(root, sync)?.shared(shared)),
+    })
+}
+
+/// The place where new files go: the bucket, or the storage root. A server has a disk cache of the bucket.
+fn place(config: &Config, is_server: bool) -> Result<(Depot, Option<S3Files>)> {
+    let Storage { root, s3, cache_bytes, redirect_from, .. } = &config.storage;
+    let Some(settings) = s3 else { return Ok((directory(config, root)?, None)) };
+    let mut bucket = S3Files::open(Client::new(settings)?, root)?.direct_from(*redirect_from);
+    if is_server {
+        bucket = bucket.with_cache(*cache_bytes)?;
+    }
+    let depot = Depot { media: Arc::new(bucket.clone()), uploads: Arc::new(bucket.clone()) };
+    Ok((depot, Some(bucket)))
+}
+
+/// The place of the files; while they move, both places together. Gives the bucket, too, if there is one.
+fn depot(config: &Config, is_server: bool) -> Result<(Depot, Option<S3Files>)> {
+    let (to, bucket) = place(config, is_server)?;
+    let Some(old) = &config.storage.from else { return Ok((to, bucket)) };
+    let from = directory(config, old)?;
+    let both = Depot {
+        media: Arc::new(Moving::<dyn Files>::new(from.media, to.media, NearPlace::From)),
+        uploads: Arc::new(Moving::<dyn UploadFiles>::new(from.uploads, to.uploads, NearPlace::From)),
+    };
+    Ok((both, bucket))
+}
+
+/// Moves the files to their new place.
+pub(super) fn mover(config: &Config, tables: Tables) -> Result<Mover> {
+    let Storage { root, sync, from, .. } = &config.storage;
+    let Some(old) = from else {
+        let text = "media.storage.from is not set: name the place there that files are moved from";
+        return Err(Error::new(Kind::Config, text));
+    };
+    Ok(Mover {
+        from: directory(config, old)?,
+        to: place(config, false)?.0,
+        incoming: Uploads::open_as(Some(MOVER), root, *sync)?,
+        table: tables.contents,
+        leaving: Leaving::AtOnce,
+    })
+}
+
+/// What the database tells about the store that it belongs to. A missing SQLite file tells nothing, and is not made. Gives
+/// the tables of PostgreSQL, too, so that nobody has to connect again.
+pub(super) fn look(config: &Config) -> Result<(DatabaseState, Option<Tables>)> {
     match &config.database {
-        Database::Postgres(settings) => Store::new(Postgres::new(settings)?).store_state(),
-        Database::Sqlite(path) => SqliteSchema::new(path).state(),
+        Database::Postgres(settings) => {
+            let tables = Tables::of(Postgres::new(settings)?);
+            Ok((tables.metadata.store_state()?, Some(tables)))
+        }
+        Database::Sqlite(path) => Ok((SqliteSchema::new(path).state()?, None)),
     }
 }
 
 /// Fails unless the schema is the one needed and the database belongs to the storage root. Changes nothing.
 pub(super) fn verify_identity(config: &Config, state: &DatabaseState) -> Result<()> {
-    let identity = identity(config);
+    let identity = identity(config)?;
     if state.version.is_none() {
         // An empty database beside files is the wrong one: then tables should not be made in it.
         identity.compare(state)?;
@@ -39,32 +105,76 @@ pub(super) fn verify_identity(config: &Config, state: &DatabaseState) -> Result<
     identity.verify(state)
 }
 
-/// The lock of the storage root, for a server that starts. Before it is taken, the root is compared with the database if
-/// that can be reached; a missing root is made for a new site.
-pub(super) fn lock_root(config: &Config) -> Result<RootLock> {
-    let identity = identity(config);
-    match database_state(config) {
-        Ok(state) => {
-            match &config.database {
-                // It is made or upgraded under the lock.
-                Database::Sqlite(path) if state.version < Some(CURRENT) => {
-                    SqliteSchema::new(path).may_belong_to(&identity)?;
-                }
-                _ => verify_identity(config, &state)?,
-            }
-            identity.make_root(&state)?;
-        }
-        Err(error) if error.kind() == Kind::Unavailable && config.storage.root.exists() => {}
+/// The tables of the configured database, if [`verify_identity`] has nothing against it.
+pub(super) fn verified_tables(config: &Config) -> Result<Tables> {
+    let (state, opened) = look(config)?;
+    verify_identity(config, &state)?;
+    opened.map_or_else(|| tables(config), Ok)
+}
+
+/// The lock of the storage root, for a server that starts. Before it is taken, files and database are compared if
+/// both can be reached; a missing root is made for a new site. Gives the tables of PostgreSQL, too, if it was reached.
+pub(super) fn lock_root(config: &Config) -> Result<(RootLock, Option<Tables>)> {
+    let identity = identity(config)?;
+    let opened = match look(config).and_then(|seen| check_start(config, &identity, seen)) {
         Err(error) if error.kind() == Kind::Unavailable => {
-            let text = format!(
-                "the storage {} does not exist, and it is not known whether this is a new site",
-                identity.root().display()
-            );
-            return Err(Error::caused(Kind::Unavailable, text, error));
+            identity.make_local_root()?;
+            if !identity.root().exists() {
+                let text = format!(
+                    "the storage {} does not exist, and it is not known whether this is a new site",
+                    identity.root().display()
+                );
+                return Err(Error::caused(Kind::Unavailable, text, error));
+            }
+            None
         }
-        Err(error) => return Err(error),
+        result => result?,
+    };
+    Ok((lock(config, identity.root())?, opened))
+}
+
+/// Compares files and database, and makes a missing root for a new site.
+fn check_start(
+    config: &Config,
+    identity: &Identity,
+    (state, tables): (DatabaseState, Option<Tables>),
+) -> Result<Option<Tables>> {
+    match &config.database {
+        // It is made or upgraded under the lock.
+        Database::Sqlite(path) if state.version < Some(CURRENT) => {
+            SqliteSchema::new(path).may_belong_to(identity)?;
+        }
+        _ => verify_identity(config, &state)?,
     }
-    RootLock::take(identity.root())
+    identity.make_root(&state)?;
+    Ok(tables)
+}
+
+/// What the operator should know of a shared root on which locks are those of one machine alone.
+pub(super) fn local_locks(storage: &Storage) -> Option<String> {
+    let mount = Mount::of(&storage.root).filter(|_| storage.shared)?;
+    let option = mount.local_locks()?;
+    Some(format!(
+        "{} is mounted with {option}: nodes on other machines do not see its locks; mount it without that option",
+        storage.root.display()
+    ))
+}
+
+/// The lock of the directory that files move from: no server may run that does not know where they go.
+pub(super) fn lock_old(config: &Config) -> Result<Option<RootLock>> {
+    config.storage.from.as_ref().map(|old| lock(config, old)).transpose()
+}
+
+fn lock(config: &Config, root: &Path) -> Result<RootLock> {
+    match sharing_node(config) {
+        Some(node) => RootLock::share(root, node),
+        None => RootLock::take(root),
+    }
+}
+
+/// The name of this node, if others share the storage root.
+fn sharing_node(config: &Config) -> Option<&str> {
+    config.node.as_deref().filter(|_| config.storage.shared)
 }
 
 /// Media and uploads, which share files and a database, ready but for [`Library::open`] and [`UploadService::open`].
@@ -76,27 +186,28 @@ pub(super) struct Opened {
     pub files: Arc<dyn FileTable>,
     /// The rows that name users.
     pub users: Arc<dyn UserData>,
+    /// The claims of this node to chores.
+    pub claims: Claims,
+    /// The bucket of the files, if they are in one.
+    pub bucket: Option<S3Files>,
 }
 
-/// Opens files and metadata. With the lock of the root they are a server's.
-pub(super) fn stores(config: &Config, lock: Option<RootLock>) -> Result<Opened> {
-    let Storage { root, sync, .. } = &config.storage;
-    let incoming = Uploads::open(root, *sync)?;
-    let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs } = tables(config)?;
+/// Opens the files that belong to these tables. With the lock of the root they are a server's.
+pub(super) fn stores(config: &Config, lock: Option<RootLock>, tables: Tables) -> Result<Opened> {
+    let Storage { root, sync, s3, .. } = &config.storage;
+    // The store has the bytes before anything is answered; what is here meanwhile need not outlive a crash.
+    let incoming = Uploads::open_as(sharing_node(config), root, *sync && s3.is_none())?;
+    let (depot, bucket) = depot(config, lock.is_some())?;
+    let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs, chores, .. } = tables;
     let tickets = TicketService::new(Arc::clone(&secrets), epochs, Arc::new(SystemClock));
-    let stores = Stores {
-        table,
-        secrets,
-        blocks,
-        files: Box::new(UploadDirectory::open(root, *sync)?),
-        incoming: incoming.clone(),
-    };
+    let stores = Stores { table, secrets, blocks, files: depot.uploads, incoming: incoming.clone() };
     let uploads = UploadService::new(stores, Arc::new(SystemClock), config.uploads.clone());
-    let (files, clock) = (Box::new(Directory::open(root, *sync)?), Arc::new(SystemClock));
+    let clock = Arc::new(SystemClock);
     let (media, previews) = (config.media, config.previews.clone());
-    let site = (identity(config), lock);
-    let library = Library::new(incoming, files, metadata, site, clock, media, previews);
-    Ok(Opened { library, uploads, tickets, files: rows, users })
+    let site = (identity(config)?, lock);
+    let library = Library::new(incoming, depot.media, metadata, site, clock, media, previews);
+    let claims = Claims::new(config.node.clone(), chores);
+    Ok(Opened { library, uploads, tickets, files: rows, users, claims, bucket })
 }
 
 /// The same database, as each layer knows it.
@@ -108,6 +219,8 @@ pub(super) struct Tables {
     pub files: Arc<dyn FileTable>,
     pub users: Arc<dyn UserData>,
     pub epochs: Arc<dyn EpochTable>,
+    pub chores: Arc<dyn ChoreTable>,
+    pub contents: Arc<dyn ContentTable>,
 }
 
 impl Tables {
@@ -120,7 +233,9 @@ impl Tables {
             blocks: Arc::clone(&store) as _,
             files: Arc::clone(&store) as _,
             users: Arc::clone(&store) as _,
-            epochs: store,
+            epochs: Arc::clone(&store) as _,
+            chores: Arc::clone(&store) as _,
+            contents: store,
         }
     }
 }

@@ -113,7 +113,7 @@ impl New {
 /// The media of all channels.
 pub struct Library {
     pub(super) uploads: Uploads,
-    pub(super) files: Box<dyn Files>,
+    pub(super) files: Arc<dyn Files>,
     pub(super) metadata: Arc<dyn Metadata>,
     /// What ties files and metadata together.
     pub(super) identity: Identity,
@@ -140,7 +140,7 @@ impl Library {
     /// storage root it is a server's.
     pub fn new(
         uploads: Uploads,
-        files: Box<dyn Files>,
+        files: Arc<dyn Files>,
         metadata: impl Into<Arc<dyn Metadata>>,
         (identity, lock): (Identity, Option<RootLock>),
         clock: Arc<dyn Clock>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::Library;
-use crate::chore::{ChoreProgress, WalkSchedule};
+use crate::chore::{ChoreProgress, Claim, WalkSchedule, always};
 use crate::error::Result;
 use crate::limits;
 use crate::store::{FileList, FileName, KnownAs, Listed, Losses};
@@ -14,6 +14,7 @@ use crate::store::{FileList, FileName, KnownAs, Listed, Losses};
 /// Walks the store when it is time.
 pub struct Walker {
     library: Arc<Library>,
+    claim: Claim,
     schedule: WalkSchedule,
     walk: Option<Walk>,
 }
@@ -38,7 +39,13 @@ impl Walker {
     /// A chore for this library. After a start that followed a crash, a walk is due at once.
     pub fn new(library: Arc<Library>, after_crash: bool) -> Self {
         let schedule = WalkSchedule::new(after_crash, Instant::now(), library.housekeeping().orphan_age);
-        Self { library, schedule, walk: None }
+        Self { library, claim: always(), schedule, walk: None }
+    }
+
+    /// The same of a node that shares the store with others, of which one walks for all.
+    #[must_use]
+    pub fn claiming(self, claim: Claim) -> Self {
+        Self { claim, ..self }
     }
 
     /// Does the next step of the walk, if one is due or under way. A walk that fails is given up; the next one begins after
@@ -59,7 +66,11 @@ impl Walker {
             None => {
                 // While the database can't be reached, the walk waits.
                 self.library.metadata()?;
-                self.schedule.begun(now);
+                let within = self.schedule.begun(now);
+                if !(self.claim)(within)? {
+                    log::debug!("another node walks the store");
+                    return Ok(ChoreProgress::Done);
+                }
                 Walk::Looking(self.begin()?)
             }
         };
@@ -237,6 +248,30 @@ mod tests {
         assert_eq!(bench.library.chore_counts().lost.get(), 2);
         walk(&bench);
         assert_eq!(bench.lost(), lost);
+    }
+
+    #[test]
+    fn a_node_walks_when_it_may_claim_the_walk() {
+        let bench = Bench::new();
+        let claims = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let asked = Arc::clone(&claims);
+        let claim = move |within| {
+            let mut asked = asked.lock().unwrap();
+            asked.push(within);
+            Ok(asked.len() > 1)
+        };
+        let mut walker = Walker::new(Arc::clone(&bench.library), false).claiming(Box::new(claim));
+        let start = walker.schedule.next();
+        assert_eq!(walker.run_at(start).unwrap(), ChoreProgress::Done);
+        assert!(walker.walk.is_none() && walker.schedule.next() == start + limits::WALK_INTERVAL);
+        make_orphans(&bench, 1);
+        bench.pass(2 * AGE);
+        let mut now = start + limits::WALK_INTERVAL;
+        while walker.run_at(now).unwrap() != ChoreProgress::Done {
+            now += SECOND;
+        }
+        assert_eq!(bench.lost().len(), 1);
+        assert_eq!(*claims.lock().unwrap(), [limits::WALK_BY_OTHERS; 2]);
     }
 
     #[test]

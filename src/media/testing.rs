@@ -56,20 +56,24 @@ impl Bench {
 
     /// The same, not yet open.
     pub(super) fn closed(scratch: Scratch, metadata: Box<dyn Metadata>, sync: bool) -> Self {
-        let files = Box::new(Directory::open(scratch.path(), sync).unwrap());
+        let files = Arc::new(Directory::open(scratch.path(), sync).unwrap());
         Self::over(files, scratch, metadata, sync)
     }
 
-    fn over(files: Box<dyn Files>, scratch: Scratch, metadata: Box<dyn Metadata>, sync: bool) -> Self {
-        let uploads = Uploads::open(scratch.path(), sync).unwrap();
+    fn over(files: Arc<dyn Files>, scratch: Scratch, metadata: Box<dyn Metadata>, sync: bool) -> Self {
         let clock = Arc::new(HandClock(AtomicI64::new(Timestamp::from(SystemTime::now()).as_micros())));
-        let settings = Settings { size_limit: 1000, to_disk_threshold: 10, quotas: Quotas::NONE };
-        let studio = crate::preview::Settings::default();
-        let previews = PreviewSettings { count: 3, jobs: 1, queue: 1, ahead: true, studio };
-        let site = (Identity::new(scratch.path(), "the database".into()), None);
-        let library =
-            Library::new(uploads, files, metadata, site, Arc::clone(&clock) as _, settings, previews);
+        let library = library(&scratch, files, metadata, Arc::clone(&clock) as _, sync);
         Self { library: Arc::new(library), clock, scratch }
+    }
+
+    /// Another node's library of the same files and metadata.
+    pub(super) fn other_node(&self) -> Library {
+        let path = self.scratch.join("metadata.sqlite");
+        let metadata = Box::new(Store::new(Sqlite::new(&path, false)));
+        let files = Arc::new(Directory::open(self.scratch.path(), false).unwrap());
+        let library = library(&self.scratch, files, metadata, Arc::clone(&self.clock) as _, false);
+        library.open().unwrap();
+        library
     }
 
     /// Lets time pass.
@@ -158,6 +162,21 @@ impl Bench {
     }
 }
 
+fn library(
+    scratch: &Scratch,
+    files: Arc<dyn Files>,
+    metadata: Box<dyn Metadata>,
+    clock: Arc<dyn Clock>,
+    sync: bool,
+) -> Library {
+    let uploads = Uploads::open(scratch.path(), sync).unwrap();
+    let settings = Settings { size_limit: 1000, to_disk_threshold: 10, quotas: Quotas::NONE };
+    let studio = crate::preview::Settings::default();
+    let previews = PreviewSettings { count: 3, jobs: 1, queue: 1, ahead: true, studio };
+    let site = (Identity::new(scratch.path(), "the database".into()), None);
+    Library::new(uploads, files, metadata, site, clock, settings, previews)
+}
+
 /// A directory that is read as a store is that lies far away. A key is a channel and an id.
 struct FarFiles {
     directory: Directory,
@@ -165,10 +184,10 @@ struct FarFiles {
 }
 
 impl FarFiles {
-    fn open(scratch: &Scratch) -> Box<Self> {
+    fn open(scratch: &Scratch) -> Arc<Self> {
         let source = Arc::new(Source(scratch.path().to_owned()));
         let cache = BlockCache::open(scratch.path(), source, 0).unwrap();
-        Box::new(Self { directory: Directory::open(scratch.path(), false).unwrap(), cache })
+        Arc::new(Self { directory: Directory::open(scratch.path(), false).unwrap(), cache })
     }
 }
 

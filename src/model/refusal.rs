@@ -125,7 +125,7 @@ refusals! {
     ChannelServiceDown = 503 "Channel service unavailable", "The channel's service did not answer.", retry 10;
     RightsUntold = 503 "Rights unknown", "The channel service does not tell this server who may do what; ask its operator.", retry 300;
     StoreDown = 503 "Storage unavailable", "The file can't be read now.", retry 10;
-    DatabaseDown = 503 "Database unavailable", "The database can't be reached now.", retry 10;
+    DatabaseDown = 503 "Store unavailable", "The database or the store of the files can't be reached now.", retry 10;
     TooManyPending = 503 "Overloaded", "Too many requests wait to be confirmed.", retry 10;
     TooManyUploads = 503 "Overloaded", "Too many uploads are under way.", retry 5;
     TooManyDownloads = 503 "Overloaded", "Too many downloads are under way.", retry 5;

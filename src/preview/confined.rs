@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Stdin};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -18,7 +18,10 @@ use seccompiler::{
 };
 
 use super::decoder::{Reply, Task, Work};
-use super::{Sandbox, picture, picture_header};
+use super::header::Header;
+use super::picture::Budget;
+use super::source::ReadAt;
+use super::{Bounds, Rendered, Sandbox, picture, picture_header};
 use crate::limits;
 use crate::model::Refusal;
 
@@ -54,8 +57,7 @@ fn decode(work: &Work) -> Reply {
     let deadline = Instant::now() + Duration::from_millis(work.milliseconds);
     let made = match work.task {
         Task::Probe => return Reply::Ready,
-        Task::Preview(bounds) => read(work)
-            .and_then(|(bytes, header)| picture::preview(&bytes, &header, bounds, work.budget(deadline))),
+        Task::Preview(bounds) => preview(work, bounds, work.budget(deadline)),
         Task::Avatar => {
             read(work).and_then(|(bytes, header)| picture::avatar(&bytes, &header, work.budget(deadline)))
         }
@@ -63,25 +65,63 @@ fn decode(work: &Work) -> Reply {
     made.map_or_else(Reply::Refused, Reply::Made)
 }
 
-fn read(work: &Work) -> Result<(Vec<u8>, super::header::Header), Refusal> {
-    let bytes = input(work.bytes).map_err(|_| Refusal::Undecodable)?;
+fn preview(work: &Work, bounds: Bounds, budget: Budget) -> Result<Rendered, Refusal> {
+    let input = Input::new(work.bytes);
+    let header = picture_header(&input).ok_or(Refusal::Undecodable)?;
+    picture::preview_of_rows(input, &header, bounds, budget).unwrap_or_else(|| {
+        let (bytes, header) = read(work)?;
+        picture::preview(&bytes, &header, bounds, budget)
+    })
+}
+
+fn read(work: &Work) -> Result<(Vec<u8>, Header), Refusal> {
+    let mut bytes = Vec::with_capacity(work.bytes);
+    Input::new(work.bytes).read_to_end(&mut bytes).map_err(|_| Refusal::Undecodable)?;
     let header = picture_header(bytes.as_slice()).ok_or(Refusal::Undecodable)?;
     Ok((bytes, header))
 }
 
-/// All of standard input, by places: its offset is the parent's, too.
-fn input(length: usize) -> io::Result<Vec<u8>> {
-    let stdin = io::stdin();
-    let mut bytes = vec![0; length];
-    let mut filled = 0;
-    while filled < length {
-        match rustix::io::pread(&stdin, &mut bytes[filled..], filled as u64)? {
-            0 => break,
-            read => filled += read,
-        }
+/// Standard input, read by places: its offset is the parent's, too.
+struct Input {
+    stdin: Stdin,
+    length: u64,
+    /// Where the next byte is read.
+    at: u64,
+}
+
+impl Input {
+    /// The first `length` bytes.
+    fn new(length: usize) -> Self {
+        Self { stdin: io::stdin(), length: length as u64, at: 0 }
     }
-    bytes.truncate(filled);
-    Ok(bytes)
+}
+
+impl ReadAt for Input {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let left = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let room = left.min(buffer.len());
+        Ok(rustix::io::pread(&self.stdin, &mut buffer[..room], offset)?)
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.read_at(buffer, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for Input {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let place = match to {
+            SeekFrom::Start(place) => Some(place),
+            SeekFrom::End(back) => self.length.checked_add_signed(back),
+            SeekFrom::Current(more) => self.at.checked_add_signed(more),
+        };
+        self.at = place.ok_or(ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
 }
 
 fn limit(resource: Resource, most: u64) -> rustix::io::Result<()> {

@@ -5,11 +5,14 @@ use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::time::Instant;
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::{U8x3, U8x4};
-use fast_image_resize::{PixelTrait, ResizeOptions, Resizer};
+use fast_image_resize::pixels::U8x4;
+use fast_image_resize::{ResizeOptions, Resizer};
+use image::codecs::bmp::BmpEncoder;
 use image::codecs::gif::GifEncoder;
+use image::codecs::png::PngEncoder;
+use image::codecs::webp::WebPEncoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits, RgbaImage};
 
 use super::clean::{self, Cleaned};
 use super::header::{Header, turns};
@@ -20,6 +23,10 @@ use crate::model::Refusal;
 
 /// Bytes of memory that decoders may use besides four for each pixel.
 const SPARE_BYTES: u64 = 32 * 1024 * 1024;
+/// Bytes of a file that are read at a time.
+const READ_BYTES: usize = 64 * 1024;
+/// Bytes of a pixel that is scaled.
+const SAMPLES: usize = 4;
 /// How well an encoder of GIF may look for colours: 1 is best, 30 fastest.
 pub(super) const GIF_SPEED: i32 = 10;
 
@@ -37,7 +44,7 @@ impl Budget {
     }
 
     /// Bytes for a decoder, until the deadline.
-    pub fn source<'a>(&self, bytes: &'a [u8]) -> BufReader<Timed<'a>> {
+    pub fn source<'a>(&self, bytes: &'a [u8]) -> BufReader<Timed<Cursor<&'a [u8]>>> {
         BufReader::new(Timed { source: Cursor::new(bytes), deadline: self.deadline })
     }
 
@@ -67,6 +74,18 @@ pub(super) fn preview(
         _ => target,
     };
     finish(picture, target, header.orientation, Some(header.format))
+}
+
+/// The same of a PNG that is read as its rows come, so that the whole file is never in memory. `None` if that can't be.
+pub(super) fn preview_of_rows(
+    source: impl Read + Seek,
+    header: &Header,
+    bounds: Bounds,
+    budget: Budget,
+) -> Option<Result<Rendered, Refusal>> {
+    let target = stored(bounds.fit(header.shown()), header.orientation);
+    let picture = rows(source, header, target, budget).transpose()?;
+    Some(picture.and_then(|picture| finish(picture, target, header.orientation, Some(header.format))))
 }
 
 /// A preview of a frame that is decoded already, as JPEG.
@@ -144,10 +163,7 @@ fn decode(bytes: &[u8], header: &Header, target: (u32, u32), budget: Budget) -> 
             }
         }
         Format::Png => {
-            let factor = shrink::factor(size, target);
-            let shrunk =
-                (factor > 1).then(|| png::shrink(budget.source(bytes), header, factor, budget.memory()));
-            if let Some(shrunk) = shrunk.transpose().map_err(|error| budget.refusal(&error))?.flatten() {
+            if let Some(shrunk) = rows(Cursor::new(bytes), header, target, budget)? {
                 return Ok(shrunk);
             }
         }
@@ -164,6 +180,24 @@ fn decode(bytes: &[u8], header: &Header, target: (u32, u32), budget: Budget) -> 
     // The first picture of a TIFF may be the thumbnail of the one that was measured.
     let same = (shrunk.image.width(), shrunk.image.height()) == size || header.format == Format::Tiff;
     if same { Ok(shrunk) } else { Err(Refusal::Undecodable) }
+}
+
+/// The rows of a PNG that is much larger than `target`, shrunk as they come.
+fn rows(
+    source: impl Read + Seek,
+    header: &Header,
+    target: (u32, u32),
+    budget: Budget,
+) -> Result<Option<Shrunk>, Refusal> {
+    let factor = shrink::factor((header.width, header.height), target);
+    if header.format != Format::Png || factor == 1 {
+        return Ok(None);
+    }
+    if header.pixels() > budget.pixels {
+        return Err(Refusal::TooManyPixels);
+    }
+    let source = BufReader::with_capacity(READ_BYTES, Timed { source, deadline: budget.deadline });
+    png::shrink(source, header, factor, budget.memory()).map_err(|error| budget.refusal(&error))
 }
 
 /// A GIF whose logical screen has no side gets the one of its header: browsers show it.
@@ -234,37 +268,39 @@ fn shown(picture: Shrunk, (width, height): (u32, u32)) -> Result<DynamicImage, R
     image::RgbImage::from_raw(width, height, bytes).map(DynamicImage::from).ok_or(Refusal::Undecodable)
 }
 
-fn resize(picture: Shrunk, (width, height): (u32, u32)) -> Result<DynamicImage, Refusal> {
-    let Shrunk { image, .. } = &picture;
-    if (image.width(), image.height()) == (width, height) {
+fn resize(picture: Shrunk, target: (u32, u32)) -> Result<DynamicImage, Refusal> {
+    let Shrunk { image, size, inks, .. } = &picture;
+    if (image.width(), image.height()) == target {
         return Ok(picture.image);
     }
-    let small = if image.color().has_alpha() {
-        let bytes = scale::<U8x4>(&picture, width, height)?;
-        image::RgbaImage::from_raw(width, height, bytes).map(DynamicImage::from)
-    } else {
-        let bytes = scale::<U8x3>(&picture, width, height)?;
-        image::RgbImage::from_raw(width, height, bytes).map(DynamicImage::from)
-    };
-    small.ok_or(Refusal::Undecodable)
+    if image.color().has_alpha() {
+        return scale(image, *size, target, !inks).map(DynamicImage::from);
+    }
+    let opaque = image.to_rgba8().into();
+    let scaled = scale(&opaque, *size, target, false)?;
+    Ok(DynamicImage::from(scaled).into_rgb8().into())
 }
 
-/// The bytes of a picture of pixels `P` in another size. The pixel's type is a parameter so that the program holds the
-/// resampler's code for our two alone: for all thirteen it is a third of the program.
-fn scale<P: PixelTrait>(picture: &Shrunk, width: u32, height: u32) -> Result<Vec<u8>, Refusal> {
-    let Shrunk { image, size, inks, .. } = picture;
+/// The upper left part, of `part.0` by `part.1` pixels, of a picture of four samples a pixel, in another size. Only for this
+/// kind of pixel: for all thirteen, the resampler's code is a third of the program.
+fn scale(
+    image: &DynamicImage,
+    part: (f64, f64),
+    (width, height): (u32, u32),
+    with_alpha: bool,
+) -> Result<RgbaImage, Refusal> {
     let failed = |error: &dyn std::fmt::Display| {
         log::debug!("a picture can't be resized: {error}");
         Refusal::Undecodable
     };
-    let source = TypedImageRef::<P>::from_buffer(image.width(), image.height(), image.as_bytes());
+    let source = TypedImageRef::<U8x4>::from_buffer(image.width(), image.height(), image.as_bytes());
     let source = source.map_err(|error| failed(&error))?;
-    let mut bytes = vec![0; width as usize * height as usize * P::size()];
-    let small = TypedImage::<P>::from_buffer(width, height, &mut bytes);
+    let mut bytes = vec![0; width as usize * height as usize * SAMPLES];
+    let small = TypedImage::<U8x4>::from_buffer(width, height, &mut bytes);
     let mut small = small.map_err(|error| failed(&error))?;
-    let part = ResizeOptions::new().crop(0.0, 0.0, size.0, size.1).use_alpha(!inks);
+    let part = ResizeOptions::new().crop(0.0, 0.0, part.0, part.1).use_alpha(with_alpha);
     Resizer::new().resize_typed(&source, &mut small, &part).map_err(|error| failed(&error))?;
-    Ok(bytes)
+    RgbaImage::from_raw(width, height, bytes).ok_or(Refusal::Undecodable)
 }
 
 /// Drops an alpha channel that says nothing: GIF always has one.
@@ -297,7 +333,11 @@ fn encode(image: &DynamicImage, format: Format, full: bool) -> Result<Vec<u8>, R
                 if image.color().has_alpha() { ExtendedColorType::Rgba8 } else { ExtendedColorType::Rgb8 };
             GifEncoder::new_with_speed(&mut bytes, GIF_SPEED).encode(image.as_bytes(), width, height, kind)
         }
-        format => image.write_to(&mut bytes, image_format(format)),
+        Format::Png => image.write_with_encoder(PngEncoder::new(&mut bytes)),
+        Format::WebP => image.write_with_encoder(WebPEncoder::new_lossless(&mut bytes)),
+        Format::Bmp => image.write_with_encoder(BmpEncoder::new(&mut bytes)),
+        // Browsers don't show it.
+        Format::Tiff => return Err(Refusal::Undecodable),
     };
     encoded.map(|()| bytes.into_inner()).map_err(|error| {
         log::debug!("a picture can't be encoded: {error}");
@@ -322,12 +362,12 @@ fn image_format(format: Format) -> ImageFormat {
 }
 
 /// Bytes that can't be read any more after the deadline: what ends a decoder that takes too long.
-pub(super) struct Timed<'a> {
-    source: Cursor<&'a [u8]>,
+pub(super) struct Timed<S> {
+    source: S,
     deadline: Instant,
 }
 
-impl Read for Timed<'_> {
+impl<S: Read> Read for Timed<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if Instant::now() >= self.deadline {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the preview takes too long"));
@@ -336,7 +376,7 @@ impl Read for Timed<'_> {
     }
 }
 
-impl Seek for Timed<'_> {
+impl<S: Seek> Seek for Timed<S> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.source.seek(to)
     }

@@ -32,7 +32,9 @@ pub(super) fn shrink(
     loop {
         match reader.next_row() {
             Ok(Some(row)) => shrinker.add(row.data()),
-            Err(error) if rows * FEWEST_ROWS < u64::from(size.1) || is_late(&error) => return Err(error),
+            Err(error) if rows * FEWEST_ROWS < u64::from(size.1) || is_of_source(&error) => {
+                return Err(error);
+            }
             Ok(None) | Err(_) => break,
         }
         rows += 1;
@@ -42,7 +44,50 @@ pub(super) fn shrink(
     Ok(shrinker.finish().map(|shrunk| Shrunk { profile, ..shrunk }))
 }
 
-/// Whether the time was over.
-fn is_late(error: &DecodingError) -> bool {
-    matches!(error, DecodingError::IoError(cause) if cause.kind() == std::io::ErrorKind::TimedOut)
+/// Whether the source failed, or the time was over. A source that ends early is no failure.
+fn is_of_source(error: &DecodingError) -> bool {
+    matches!(error, DecodingError::IoError(cause) if cause.kind() != std::io::ErrorKind::UnexpectedEof)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, BufReader, Cursor, Read, SeekFrom};
+
+    use image::metadata::Orientation;
+
+    use super::*;
+    use crate::media_type::Format;
+
+    /// The first half of a picture, and then an error.
+    struct Broken(Cursor<Vec<u8>>);
+
+    impl Read for Broken {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            match self.0.read(buffer)? {
+                0 => Err(io::Error::other("the disk fails")),
+                count => Ok(count),
+            }
+        }
+    }
+
+    impl Seek for Broken {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.0.seek(to)
+        }
+    }
+
+    #[test]
+    fn a_source_that_ends_early_is_shown_and_one_that_fails_is_not() {
+        let noise = |x: u32, y: u32| image::Rgb([(x * 31 + y * 17) as u8, (x * y) as u8, (x ^ y) as u8]);
+        let mut bytes = Vec::new();
+        let picture = image::RgbImage::from_fn(200, 200, noise);
+        picture.write_with_encoder(image::codecs::png::PngEncoder::new(&mut bytes)).unwrap();
+        bytes.truncate(bytes.len() / 2);
+        let orientation = Orientation::NoTransforms;
+        let header = Header { format: Format::Png, width: 200, height: 200, orientation };
+        let shrunk = shrink(Cursor::new(bytes.clone()), &header, 2, 1 << 20).unwrap().unwrap();
+        assert_eq!((shrunk.image.width(), shrunk.image.height()), (100, 100));
+        let broken = BufReader::new(Broken(Cursor::new(bytes)));
+        assert!(matches!(shrink(broken, &header, 2, 1 << 20), Err(DecodingError::IoError(_))));
+    }
 }

@@ -1,6 +1,7 @@
 //! Users who may send no files, on either database. Any thread may ask.
 
 use super::engine::{Change, Engine, Session};
+use super::notice::Notice;
 use super::operations::Store;
 use super::value::{Row, values};
 use crate::clock::Timestamp;
@@ -55,13 +56,17 @@ impl<E: Engine> BlockTable for Store<E> {
     fn block(&self, block: &Block) -> Result<bool> {
         let parameters = values![block.jid.as_str(), block.since, block.by.as_str()];
         let write = move |session: &mut dyn Session| session.execute(BLOCK, &parameters);
-        Ok(self.0.write(move |session| write(session).map(|rows| Change::Commit(rows > 0)))?)
+        let is_new = self.0.write(move |session| write(session).map(|rows| Change::Commit(rows > 0)))?;
+        self.0.notify(Notice::Blocks);
+        Ok(is_new)
     }
 
     fn unblock(&self, jid: &BareJid) -> Result<bool> {
         let parameters = values![jid.as_str()];
         let write = move |session: &mut dyn Session| session.execute(UNBLOCK, &parameters);
-        Ok(self.0.write(move |session| write(session).map(|rows| Change::Commit(rows > 0)))?)
+        let was_blocked = self.0.write(move |session| write(session).map(|rows| Change::Commit(rows > 0)))?;
+        self.0.notify(Notice::Blocks);
+        Ok(was_blocked)
     }
 
     fn find_block(&self, jid: &BareJid) -> Result<Option<Block>> {

@@ -18,6 +18,8 @@ pub struct Directory {
     root: Arc<Dir>,
     /// Whether files and directories are brought to the disk before they count.
     sync: bool,
+    /// Whether other nodes make directories here, too.
+    shared: bool,
     /// Whether every channel's directory is known to be on the disk.
     settled: Mutex<bool>,
 }
@@ -26,7 +28,14 @@ impl Directory {
     /// The files below `root`, which must be there. Without `sync`, a crash of the machine may lose what was stored.
     pub fn open(root: &Path, sync: bool) -> Result<Self> {
         let root = Arc::new(Dir::open(root).map_err(failure)?);
-        Ok(Self { root, sync, settled: Mutex::new(false) })
+        Ok(Self { root, sync, shared: false, settled: Mutex::new(false) })
+    }
+
+    /// The same where other nodes share the root. A directory that another node made a moment ago is brought to the disk
+    /// here, too.
+    #[must_use]
+    pub fn shared(self, shared: bool) -> Self {
+        Self { shared, ..self }
     }
 
     /// The channel's directory. The lock is held until a new one is on the disk, so that no one else relies
@@ -41,7 +50,7 @@ impl Directory {
         if self.sync && !*settled {
             self.root.sync().map_err(failure)?;
         }
-        *settled = true;
+        *settled = !self.shared;
         let no_folder = || {
             let path = self.root.path().join(channel.as_str());
             Error::new(Kind::Corrupt, format!("{} is no directory", path.display()))

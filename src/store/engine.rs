@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::metadata::Pool;
+use super::notice::Notice;
 use super::value::{Row, Value};
 use crate::error::{Error, Result};
 
@@ -27,6 +28,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The connections to the database.
     fn pool(&self) -> Pool;
+
+    /// Tells other nodes that rows have changed, where there are other nodes. A notice may be lost.
+    fn notify(&self, _notice: Notice) {}
 
     /// Overwrites what deleted rows have left in the file of the database, where the engine has one. Other writers may
     /// wait meanwhile.

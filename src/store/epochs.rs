@@ -1,6 +1,7 @@
 //! The epochs of users on either database: how often the tickets of a user were revoked. Any thread may ask.
 
 use super::engine::{Change, Engine, Session};
+use super::notice::Notice;
 use super::operations::Store;
 use super::value::{Row, values};
 use crate::error::Result;
@@ -31,6 +32,8 @@ impl<E: Engine> EpochTable for Store<E> {
     fn raise_epoch(&self, user: &BareJid) -> Result<()> {
         let parameters = values![user.as_str()];
         let write = move |session: &mut dyn Session| session.execute(RAISE, &parameters);
-        Ok(self.0.write(move |session| write(session).map(|_| Change::Commit(())))?)
+        self.0.write(move |session| write(session).map(|_| Change::Commit(())))?;
+        self.0.notify(Notice::Epochs);
+        Ok(())
     }
 }

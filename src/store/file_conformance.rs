@@ -262,6 +262,7 @@ pub(super) fn all_that_names_a_user_is_found(tables: &impl FileTables) {
     assert_eq!(uploads[0].id, upload.id.as_str());
     // Sums that are right stay.
     tables.correct_user_sums(&alice).unwrap();
+    tables.delete_user_prompts(&alice).unwrap();
     let of = |name: &str| tables.usage(UsageKind::User, name).unwrap().files;
     assert_eq!(
         (of("alice@example.org"), of("alice@example.org/laptop"), of("alice@example.org0")),

@@ -64,6 +64,11 @@ pub trait Files: Send + Sync {
     /// Brings what [`Files::remove`] did in this channel to the disk: no crash brings those files back afterwards.
     fn settle_removals(&self, channel: &Channel) -> Result<()>;
 
+    /// Fails if another machine keeps the files and can't be reached. The local part is tried elsewhere.
+    fn try_out(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Every file, in no order.
     fn list(&self) -> Result<FileList>;
 

@@ -5,9 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use sha1::{Digest, Sha1};
 
 use super::super::upload::{Body, Uploads};
+use super::super::{UploadDirectory, place_conformance};
 use super::*;
 use crate::limits;
 use crate::model::Refusal;
+use crate::sys::faults::{self, Fault};
+use crate::sys::fs::FsCall;
 use crate::testing::Scratch;
 
 struct Bench {
@@ -34,6 +37,16 @@ impl Bench {
         upload.seal().unwrap()
     }
 }
+
+fn place() -> (place_conformance::Bench, Scratch) {
+    let root = Scratch::new();
+    let uploads = Uploads::open(root.path(), true).unwrap();
+    let files = Arc::new(Directory::open(root.path(), true).unwrap());
+    let slots = Arc::new(UploadDirectory::open(root.path(), true).unwrap());
+    (place_conformance::Bench { uploads, files, slots }, root)
+}
+
+place_conformance::place_suite!(place());
 
 fn channel() -> Channel {
     "room@example.org".parse().unwrap()
@@ -183,6 +196,48 @@ fn leftovers_go_and_a_channel_that_is_named_like_one_stays() {
     assert!(!bench.uploads.remove_temporary(".upload-1").unwrap());
     assert_eq!(bench.uploads.remove_temporaries().unwrap(), 2);
     assert_eq!(bench.names(), [".upload-x@example.org"]);
+}
+
+#[test]
+fn a_node_removes_leftovers_of_its_own_and_of_no_other_node() {
+    let bench = Bench::new();
+    let node = |name| Uploads::open_as(Some(name), bench.root.path(), true).unwrap();
+    let (one, other) = (node("a"), node("a-b.c"));
+    let under_way = |uploads: &Uploads| {
+        let mut upload = uploads.begin(100, 0);
+        upload.write_all(b"bytes").unwrap();
+        upload
+    };
+    let _uploads = [under_way(&one), under_way(&other)];
+    // Of a server that had the root for itself.
+    fs::write(bench.root.join(".upload-1"), "").unwrap();
+    assert_eq!(one.temporaries().unwrap().len(), 3);
+    assert_eq!(one.remove_temporaries().unwrap(), 2);
+    let left = bench.names();
+    assert!(left.len() == 1 && left[0].starts_with(".upload-a-b.c-"), "{left:?}");
+    let _upload = under_way(&one);
+    assert_eq!(other.remove_temporaries().unwrap(), 1);
+    assert_eq!(bench.uploads.remove_temporaries().unwrap(), 1, "a server that has the root for itself");
+}
+
+#[test]
+fn a_directory_that_another_node_made_is_brought_to_the_disk() {
+    let bench = Bench::new();
+    let node = || Directory::open(bench.root.path(), true).unwrap().shared(true);
+    let (one, other) = (node(), node());
+    let put = |files: &Directory| {
+        let sealed = bench.sealed(b"bytes");
+        let lost = Fault::Error(rustix::io::Errno::IO);
+        faults::at(1, lost, || files.put(sealed, &channel(), &MediaId::random())).1
+    };
+    assert!(one.put(bench.sealed(b"bytes"), &"first@example.org".parse().unwrap(), &id("a")).is_ok());
+    fs::create_dir(bench.root.join(channel().as_str())).unwrap();
+    for files in [&one, &other, &one] {
+        assert_eq!(put(files), Some(FsCall::SyncDirectory));
+    }
+    // A server that has the root for itself knows that it is there.
+    assert!(bench.files.put(bench.sealed(b"bytes"), &channel(), &id("b")).is_ok());
+    assert_eq!(put(&bench.files), Some(FsCall::OpenDirectory));
 }
 
 #[test]

@@ -5,10 +5,12 @@
 
 mod block_table;
 mod cache;
+mod chore_table;
 mod columns;
 #[cfg(test)]
 mod conformance;
 mod console;
+mod content_table;
 mod directory;
 mod engine;
 mod epochs;
@@ -23,17 +25,28 @@ mod identity;
 mod lock;
 mod lost;
 mod metadata;
+mod moving;
+mod notice;
 mod operations;
+mod place;
+#[cfg(test)]
+mod place_conformance;
 #[cfg(test)]
 #[path = "../../tests/support/port.rs"]
 mod port;
 mod postgres;
 #[cfg(test)]
 #[path = "../../tests/support/postgres.rs"]
-mod postgres_server;
+pub(crate) mod postgres_server;
+mod prompt_table;
+mod s3_files;
 mod schema;
+#[cfg(test)]
+#[path = "../../tests/support/seaweedfs.rs"]
+mod seaweedfs;
 mod sqlite;
 mod statements;
+mod stream_holder;
 mod upload;
 #[cfg(test)]
 mod upload_conformance;
@@ -46,7 +59,9 @@ mod walk;
 
 pub use self::block_table::{Block, BlockTable};
 pub use self::cache::{BlockCache, BlockFile, LocalFile};
+pub use self::chore_table::ChoreTable;
 pub use self::console::{Console, EmptiedUpload, Import, NamedSums, StoredRow, UsageSum};
+pub use self::content_table::{ContentTable, FileContent};
 pub use self::directory::{Directory, storage_error};
 pub use self::engine::{Change, Engine, Session, WriteError};
 pub use self::epochs::EpochTable;
@@ -62,12 +77,19 @@ pub use self::metadata::{
     Deleted, FileName, KnownAs, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert,
     PreviewRow, Removal, UsageKind, WrongSum,
 };
+pub use self::moving::{Moving, NearPlace};
+pub use self::notice::{Notice, UnknownNotice};
 pub use self::operations::Store;
-pub use self::postgres::{Postgres, PostgresSettings, SslMode};
+pub use self::postgres::{DedicatedConnection, DedicatedConnections, Postgres, PostgresSettings, SslMode};
+pub use self::prompt_table::{PromptTable, StreamEpoch};
+pub use self::s3_files::S3Files;
 pub use self::schema::{CURRENT, Schema, SqliteSchema, Upgraded, refuse_newer, verify};
 pub use self::sqlite::Sqlite;
 pub use self::statements::list as list_statement;
-pub use self::upload::{Sealed, Upload, Uploads};
+pub use self::stream_holder::{
+    StreamHolder, beat, end_holder, find_holder, give_up_stream, lock_owner, take_stream, unlock_stream,
+};
+pub use self::upload::{MOVER, Sealed, Upload, Uploads};
 pub use self::upload_files::{ListedUpload, UploadDirectory, UploadFiles, UploadList};
 pub use self::upload_table::{
     GoneUpload, SecretTable, StoredSecret, UploadInsert, UploadLookup, UploadRemoval, UploadRow, UploadSums,

@@ -152,7 +152,9 @@ impl<E: Engine> Metadata for Store<E> {
     }
 
     fn end_removals(&self, ids: &[i64]) -> Result<()> {
-        let ids = ids.to_vec();
+        let mut ids = ids.to_vec();
+        // In one order, so that two nodes that end the same ones don't wait for each other.
+        ids.sort_unstable();
         Ok(self.0.write(move |session| {
             for id in &ids {
                 session.execute(statements::END_REMOVAL, &values![*id])?;

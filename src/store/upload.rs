@@ -15,11 +15,18 @@ use crate::limits;
 use crate::model::{MediaId, Refusal};
 use crate::sys::fs::{Dir, NewFile};
 
+/// The name, in the place of a node's, by which `move-storage` has temporary files beside those of a server.
+pub const MOVER: &str = "move=storage";
+
 /// Where uploads are until they are complete. Their files lie in the storage root as `.upload-*`, wherever complete ones
 /// are stored.
 #[derive(Clone)]
 pub struct Uploads {
     root: Arc<Dir>,
+    /// How the names of its temporary files begin.
+    prefix: Arc<str>,
+    /// The name of this node, if others share the root.
+    node: Option<Arc<str>>,
     /// Whether files are brought to the disk before they count.
     sync: bool,
     /// The threads that hash large uploads.
@@ -30,14 +37,23 @@ impl Uploads {
     /// Uploads with files in this root, which must be there. Without `sync`, a crash of the machine may lose what
     /// was stored. Fails if no file can be made there; the text says what to do.
     pub fn open(root: &Path, sync: bool) -> Result<Self> {
+        Self::open_as(None, root, sync)
+    }
+
+    /// The same of the node of this name, if other nodes share the root.
+    pub fn open_as(node: Option<&str>, root: &Path, sync: bool) -> Result<Self> {
+        let prefix: Arc<str> = match node {
+            Some(node) => format!("{}{node}-", walk::TEMPORARY).into(),
+            None => walk::TEMPORARY.into(),
+        };
         let check = || {
             let dir = Arc::new(Dir::open(root)?);
             // The only proof that files can be created is to create one.
-            Temporary::new(&dir)?;
+            Temporary::new(&dir, &prefix)?;
             Ok(dir)
         };
         let root = check().map_err(|cause| unusable(root, cause))?;
-        Ok(Self { root, sync, helpers: Helpers::new() })
+        Ok(Self { root, prefix, node: node.map(Arc::from), sync, helpers: Helpers::new() })
     }
 
     /// Begins an upload of at most `limit` bytes, of which the first `threshold` are held in memory. Its digest is a SHA-1, and
@@ -50,6 +66,7 @@ impl Uploads {
     pub fn begin_with(&self, algorithm: Algorithm, limit: u64, threshold: usize) -> Upload {
         Upload {
             root: Arc::clone(&self.root),
+            prefix: Arc::clone(&self.prefix),
             sync: self.sync,
             limit,
             threshold,
@@ -66,13 +83,21 @@ impl Uploads {
         walk::temporaries(self.root.path())
     }
 
-    /// Removes every temporary file; says how many there were. Only while no upload is under way.
+    /// Removes every temporary file but those of other nodes; says how many there were. Only while no upload is under way
+    /// here.
     pub fn remove_temporaries(&self) -> Result<usize> {
         let mut removed = 0;
-        for (name, _) in self.temporaries()? {
-            removed += usize::from(self.remove_temporary(&name)?);
+        for (name, _) in self.temporaries()?.iter().filter(|(name, _)| !self.is_of_other_node(name)) {
+            removed += usize::from(self.remove_temporary(name)?);
         }
         Ok(removed)
+    }
+
+    /// Whether a temporary file may be that of another node, or of the command that moves files. A server that has the root
+    /// for itself knows no other node.
+    fn is_of_other_node(&self, name: &str) -> bool {
+        let named = name.strip_prefix(walk::TEMPORARY).and_then(|rest| rest.rsplit_once('-'));
+        named.is_some_and(|(node, _)| self.node.as_deref().map_or(node == MOVER, |own| node != own))
     }
 
     /// Removes the temporary file of this name; says whether it was there.
@@ -82,7 +107,7 @@ impl Uploads {
 
     /// Fails where nothing can be stored: stores a little, and removes it.
     pub fn try_out(&self) -> Result<()> {
-        let mut temporary = Temporary::new(&self.root).map_err(failure)?;
+        let mut temporary = Temporary::new(&self.root, &self.prefix).map_err(failure)?;
         temporary.file.write_all(b"?").map_err(failure)
     }
 
@@ -104,6 +129,7 @@ pub(super) fn unusable(root: &Path, cause: io::Error) -> Error {
 /// An upload under way. Its errors are a [`Refusal::TooLarge`] or the file system's. Dropped, it leaves nothing.
 pub struct Upload {
     root: Arc<Dir>,
+    prefix: Arc<str>,
     sync: bool,
     limit: u64,
     threshold: usize,
@@ -146,7 +172,7 @@ impl Upload {
         match std::mem::replace(&mut self.body, Body::Lost) {
             Body::File(temporary) => Ok(temporary),
             Body::Memory(bytes) => {
-                let mut temporary = Temporary::new(&self.root)?;
+                let mut temporary = Temporary::new(&self.root, &self.prefix)?;
                 temporary.file.write_all(&bytes)?;
                 Ok(temporary)
             }
@@ -249,8 +275,8 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    pub(super) fn new(root: &Arc<Dir>) -> io::Result<Self> {
-        let name = format!("{}{}", walk::TEMPORARY, MediaId::random());
+    pub(super) fn new(root: &Arc<Dir>, prefix: &str) -> io::Result<Self> {
+        let name = format!("{prefix}{}", MediaId::random());
         let file = root.create(&name)?;
         Ok(Self { root: Arc::clone(root), name, file, is_moved: false })
     }

@@ -12,6 +12,7 @@ use super::directory::{failure, removal};
 use super::files::StoredFile;
 use super::lost;
 use super::upload::Sealed;
+use super::walk::refuse_removed;
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::model::UploadFile;
@@ -71,6 +72,8 @@ pub struct UploadDirectory {
     root: Arc<Dir>,
     /// Whether files and directories are brought to the disk before they count.
     sync: bool,
+    /// Whether other nodes make directories here, too.
+    shared: bool,
     /// Whether every directory is known to be on the disk.
     settled: Mutex<bool>,
 }
@@ -79,7 +82,13 @@ impl UploadDirectory {
     /// The uploads below `root`, which must be there. Without `sync`, a crash of the machine may lose what was stored.
     pub fn open(root: &Path, sync: bool) -> Result<Self> {
         let root = Arc::new(Dir::open(root).map_err(failure)?);
-        Ok(Self { root, sync, settled: Mutex::new(false) })
+        Ok(Self { root, sync, shared: false, settled: Mutex::new(false) })
+    }
+
+    /// The same where other nodes share the root, as [`Directory::shared`](super::Directory::shared).
+    #[must_use]
+    pub fn shared(self, shared: bool) -> Self {
+        Self { shared, ..self }
     }
 
     /// The directory of this file. The lock is held until new ones are on the disk, so that no one else relies on them
@@ -94,7 +103,7 @@ impl UploadDirectory {
             top.sync().map_err(failure)?;
             self.root.sync().map_err(failure)?;
         }
-        *settled = true;
+        *settled = !self.shared;
         opened(&top, file.folder())
     }
 
@@ -236,6 +245,7 @@ impl Walk {
 }
 
 fn listed(entry: &fs::DirEntry) -> io::Result<ListedUpload> {
+    refuse_removed(entry)?;
     let metadata = entry.metadata()?;
     let file = entry.file_name().to_str().and_then(|name| name.parse::<UploadFile>().ok());
     let path = entry.path();
@@ -301,7 +311,7 @@ mod tests {
         bench.files.put(bench.sealed("four"), &file).unwrap();
         let top = bench.scratch.join(".uploads");
         fs::create_dir_all(top.join("zz")).unwrap();
-        for name in ["odd", "zz/odd", "zz/aaaaaaaaaaaaaaaaaaaaaaaa"] {
+        for name in ["odd", "zz/odd", "zz/aaaaaaaaaaaaaaaaaaaaaaaa", "zz/.nfs00000000000000010000002a"] {
             fs::write(top.join(name), "").unwrap();
         }
         let mut found: Vec<String> = bench

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use super::engine::{Change, Engine, Session, WriteError};
 use super::metadata::Metadata;
+use super::notice::Notice;
 use super::operations::Store;
 use super::statements::USAGE;
 use super::upload_table::{
@@ -269,13 +270,17 @@ impl<E: Engine> SecretTable for Store<E> {
     fn add_secret(&self, kind: &'static str, secret: &StoredSecret) -> Result<()> {
         let parameters = values![kind, secret.id, secret.secret.expose()];
         let write = move |session: &mut dyn Session| session.execute(ADD_SECRET, &parameters);
-        Ok(self.0.write(move |session| write(session).map(|_| Change::Commit(())))?)
+        self.0.write(move |session| write(session).map(|_| Change::Commit(())))?;
+        self.0.notify(Notice::Keys);
+        Ok(())
     }
 
     fn remove_secrets(&self, kind: &'static str, below: i64) -> Result<()> {
         let parameters = values![kind, below];
         let write = move |session: &mut dyn Session| session.execute(REMOVE_SECRETS, &parameters);
-        Ok(self.0.write(move |session| write(session).map(|_| Change::Commit(())))?)
+        self.0.write(move |session| write(session).map(|_| Change::Commit(())))?;
+        self.0.notify(Notice::Keys);
+        Ok(())
     }
 }
 

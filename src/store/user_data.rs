@@ -28,6 +28,9 @@ pub trait UserData: Send + Sync {
     /// Makes the sums of the user what the rows say, and removes those that count nothing.
     fn correct_user_sums(&self, user: &BareJid) -> Result<()>;
 
+    /// Removes the requests that wait for the user's confirmation, or were confirmed lately, on any node.
+    fn delete_user_prompts(&self, user: &BareJid) -> Result<()>;
+
     /// Overwrites what deleted rows have left in the file of the database, where there is one. Other writers may wait
     /// meanwhile.
     fn wipe_deleted(&self) -> Result<()>;
@@ -97,6 +100,13 @@ const UPLOAD_TOTAL: &str =
 const BLOCK_TOTAL: &str =
     "SELECT COUNT(CASE WHEN jid = $1 THEN 1 END), COUNT(CASE WHEN \"by\" = $1 THEN 1 END) FROM blocks";
 
+/// Prompts of a user, who may be asked by a full JID. $1 to $3 as [`IS_OWN`].
+fn prompts(byte_order: &str) -> String {
+    format!(
+        "DELETE FROM prompts WHERE asked = $1 OR asked COLLATE {byte_order} >= $2 AND asked COLLATE {byte_order} < $3"
+    )
+}
+
 /// The sums of a user: by name, by name and resource, and by name and time. $1 to $3 as [`IS_OWN`], $4 and $5 what names
 /// with a time begin with and come before.
 fn sums(byte_order: &str) -> String {
@@ -152,6 +162,17 @@ impl<E: Engine> UserData for Store<E> {
                 if let Some(kind) = UsageKind::from_name(&kind) {
                     correct_sum(session, kind, &name, part)?;
                 }
+            }
+            Ok(Change::Commit(()))
+        })?)
+    }
+
+    fn delete_user_prompts(&self, user: &BareJid) -> Result<()> {
+        let parameters = named(user);
+        Ok(self.0.write(move |session| {
+            if session.has_table("prompts")? {
+                let sql = prompts(session.byte_order());
+                session.execute(&sql, &parameters)?;
             }
             Ok(Change::Commit(()))
         })?)

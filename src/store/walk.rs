@@ -11,6 +11,8 @@ use crate::model::{Channel, MediaId};
 
 /// How the names of temporary files begin. A channel's may begin so too, but is a directory's.
 pub(super) const TEMPORARY: &str = ".upload-";
+/// How the name of a file begins that was removed and is still open: NFS has no other way to keep its bytes.
+const REMOVED: &str = ".nfs";
 
 /// Every file below `root`. A file that vanishes meanwhile is left out, and so is everything in the root itself that is no
 /// channel's.
@@ -124,7 +126,14 @@ fn channel_of(name: &str) -> Option<Channel> {
     name.parse::<Channel>().ok().filter(|channel| channel.as_str() == name)
 }
 
+/// Fails as if the file had vanished if it was removed already.
+pub(super) fn refuse_removed(entry: &DirEntry) -> io::Result<()> {
+    let is_removed = entry.file_name().to_string_lossy().starts_with(REMOVED);
+    if is_removed { Err(ErrorKind::NotFound.into()) } else { Ok(()) }
+}
+
 fn stored(channel: &Channel, entry: &DirEntry) -> io::Result<Listed> {
+    refuse_removed(entry)?;
     let metadata = entry.metadata()?;
     let id = entry.file_name().to_str().and_then(|name| name.parse::<MediaId>().ok());
     Ok(match id {
@@ -155,7 +164,13 @@ mod tests {
         fs::create_dir_all(folder.join("directory")).unwrap();
         fs::create_dir_all(root.join("lost+found")).unwrap();
         fs::create_dir_all(root.join("Room@Example.org")).unwrap();
-        for name in [".upload-1", "metadata.sqlite", "room@example.org/a1", "room@example.org/odd.name"] {
+        for name in [
+            ".upload-1",
+            "metadata.sqlite",
+            "room@example.org/a1",
+            "room@example.org/odd.name",
+            "room@example.org/.nfs00000000000000010000002a",
+        ] {
             fs::write(root.join(name), "four").unwrap();
         }
         let mut found: Vec<String> = walk(&root).unwrap().map(|entry| show(&root, entry.unwrap())).collect();

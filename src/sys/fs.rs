@@ -193,7 +193,7 @@ impl Dir {
     }
 
     /// Moves a file of this directory to `to`, on the same file system, under a name that must be new: fails
-    /// with `AlreadyExists` if it is taken. Atomic where the file system knows renameat2; elsewhere a crash
+    /// with `AlreadyExists` if it is taken. Atomic where the file system knows renameat2; elsewhere, as on NFS, a crash
     /// may leave both names.
     pub fn rename_new(&self, name: &str, to: &Self, to_name: &str) -> io::Result<()> {
         to.call(FsCall::Rename, to_name, || {
@@ -204,9 +204,25 @@ impl Dir {
         })
     }
 
+    /// An NFS client that gets no reply sends its request again. The second one may find what the first has done.
     fn link_new(&self, name: &str, to: &Self, to_name: &str) -> io::Result<()> {
-        rustix::fs::linkat(&self.fd, name, &to.fd, to_name, AtFlags::empty())?;
-        Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?)
+        match rustix::fs::linkat(&self.fd, name, &to.fd, to_name, AtFlags::empty()) {
+            Err(Errno::EXIST) if self.is_same(name, to, to_name) => {}
+            result => result?,
+        }
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Err(Errno::NOENT) => Ok(()),
+            result => Ok(result?),
+        }
+    }
+
+    /// Whether two names are those of one file.
+    fn is_same(&self, name: &str, other: &Self, other_name: &str) -> bool {
+        let file = |dir: &OwnedFd, name| rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+        match (file(&self.fd, name), file(&other.fd, other_name)) {
+            (Ok(one), Ok(other)) => (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino),
+            _ => false,
+        }
     }
 
     /// Removes a file; fails with `NotFound` if there is none.
@@ -327,6 +343,18 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::AlreadyExists);
             assert_eq!(std::fs::read(sub.path().join(&new)).unwrap(), b"first");
             assert_eq!(std::fs::read(scratch.join(&old)).unwrap(), b"second");
+        }
+    }
+
+    #[test]
+    fn a_link_that_was_made_before_is_the_end_of_its_rename() {
+        let (scratch, dir) = opened();
+        for linked in ["first", "second"] {
+            std::fs::write(scratch.join("old"), linked).unwrap();
+            std::fs::hard_link(scratch.join("old"), scratch.join(linked)).unwrap();
+            dir.link_new("old", &dir, linked).unwrap();
+            assert!(!scratch.join("old").exists());
+            assert_eq!(std::fs::read_to_string(scratch.join(linked)).unwrap(), linked);
         }
     }
 

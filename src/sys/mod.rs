@@ -4,6 +4,7 @@ mod epoll;
 #[cfg(test)]
 pub mod faults;
 pub mod fs;
+mod mounts;
 mod notify;
 mod ports;
 mod process;
@@ -11,6 +12,7 @@ mod socket;
 mod wait;
 
 pub use epoll::{Epoll, Events};
+pub use mounts::Mount;
 pub use notify::Notifier;
 pub use ports::{Listening, listening};
 pub use process::{Usage, raise_file_limit};

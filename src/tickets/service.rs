@@ -30,8 +30,15 @@ pub struct TicketService {
     keys: Keys,
     epochs: Arc<dyn EpochTable>,
     clock: Arc<dyn Clock>,
-    /// Tickets that were verified a moment ago, by the hashes of their texts.
-    verified: Mutex<Cache<[u8; 32], Ticket>>,
+    verified: Mutex<Verified>,
+}
+
+/// Tickets that were verified a moment ago.
+struct Verified {
+    /// By the hashes of their texts.
+    tickets: Cache<[u8; 32], Ticket>,
+    /// How often they were forgotten: one that was looked at before that is not kept after it.
+    forgotten: u64,
 }
 
 impl TicketService {
@@ -41,7 +48,7 @@ impl TicketService {
             keys: Keys::new(TICKETS, secrets, Arc::clone(&clock)),
             epochs,
             clock,
-            verified: Mutex::new(Cache::new(limits::TICKETS_VERIFIED)),
+            verified: Mutex::new(Verified { tickets: Cache::new(limits::TICKETS_VERIFIED), forgotten: 0 }),
         }
     }
 
@@ -58,7 +65,7 @@ impl TicketService {
 
     /// The ticket of this text, if it was verified a moment ago. Never waits.
     pub fn known(&self, text: &str) -> Option<Ticket> {
-        let ticket = self.lock().get(Instant::now(), &hash(text)).cloned()?;
+        let ticket = self.lock().tickets.get(Instant::now(), &hash(text)).cloned()?;
         (self.clock.now() < ticket.expires).then_some(ticket)
     }
 
@@ -67,6 +74,7 @@ impl TicketService {
         if let Some(known) = self.known(text) {
             return Ok(Ok(known));
         }
+        let forgotten = self.lock().forgotten;
         let found = self.keys.verify(text, &[])?.and_then(Ticket::read);
         let Ok((ticket, epoch)) = found else { return Ok(Err(TicketFault::Invalid)) };
         if ticket.expires <= self.clock.now() {
@@ -75,7 +83,10 @@ impl TicketService {
         if epoch != self.epochs.epoch(&ticket.user)? {
             return Ok(Err(TicketFault::Revoked));
         }
-        self.lock().insert(Instant::now(), hash(text), ticket.clone(), limits::TICKET_TTL);
+        let mut verified = self.lock();
+        if verified.forgotten == forgotten {
+            verified.tickets.insert(Instant::now(), hash(text), ticket.clone(), limits::TICKET_TTL);
+        }
         Ok(Ok(ticket))
     }
 
@@ -84,8 +95,16 @@ impl TicketService {
         self.keys.maintain()
     }
 
+    /// Has keys and epochs read again before the next ticket counts: another server, or a command, may have revoked some.
+    pub fn reread(&self) {
+        self.keys.reread();
+        let mut verified = self.lock();
+        verified.tickets = Cache::new(limits::TICKETS_VERIFIED);
+        verified.forgotten += 1;
+    }
+
     /// A panic leaves no entry half changed.
-    fn lock(&self) -> MutexGuard<'_, Cache<[u8; 32], Ticket>> {
+    fn lock(&self) -> MutexGuard<'_, Verified> {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -298,6 +317,25 @@ mod tests {
         bench.now.fetch_add(1, Ordering::Relaxed);
         assert!(other.verify(&issued(&service, &ticket)).unwrap().is_ok());
         assert!(limits::TICKET_TTL + limits::SECRETS_READ < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn a_revoked_ticket_counts_no_more_once_all_is_to_be_read_again() {
+        let bench = Arc::new(Bench::default());
+        let (ticket, service) = (bench.ticket(), bench.service());
+        let revoke = [
+            |bench: &Bench, user: &BareJid| revoke_of(bench, user),
+            |bench: &Bench, _: &BareJid| revoke_all(bench),
+        ];
+        for revoke in revoke {
+            let text = issued(&service, &ticket);
+            assert!(service.verify(&text).unwrap().is_ok());
+            revoke(&bench, &ticket.user).unwrap();
+            assert!(service.verify(&text).unwrap().is_ok(), "it is known");
+            service.reread();
+            assert_eq!(service.known(&text), None);
+            assert!(service.verify(&text).unwrap().is_err());
+        }
     }
 
     #[test]

@@ -72,6 +72,11 @@ impl Keys {
         Ok(())
     }
 
+    /// Has the keys read again before the next one is used: another server, or a command, may have changed them.
+    pub fn reread(&self) {
+        self.lock().read = None;
+    }
+
     /// The key that signs now.
     fn of_today(&self) -> Result<Key> {
         let today = day(self.clock.now());
@@ -317,6 +322,18 @@ mod tests {
         bench.set(NOON + 5);
         assert!(!holds(&keys, &old));
         assert!(holds(&keys, &token(&keys)));
+    }
+
+    #[test]
+    fn a_replaced_key_counts_no_more_once_the_keys_are_to_be_read_again() {
+        let bench = Arc::new(Bench::default());
+        bench.set(NOON);
+        let keys = bench.keys();
+        let old = token(&keys);
+        bench.rows.lock().unwrap().clear();
+        assert!(holds(&keys, &old));
+        keys.reread();
+        assert!(!holds(&keys, &old));
     }
 
     #[test]

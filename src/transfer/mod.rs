@@ -1,16 +1,20 @@
-//! Metadata as lines of JSON: an export of one database, and its import into an empty one of either kind. The main thread of
-//! a command runs it.
+//! Metadata as lines of JSON: an export of one database, and its import into an empty one of either kind; and the move of files
+//! from one place to another. The main thread of a command runs it.
 
+mod depot;
 mod export;
 mod import;
 mod line;
+mod mover;
 #[cfg(test)]
 mod tests;
 mod values;
 
+pub use depot::Depot;
 pub use export::export;
 pub use import::{import, store_of};
 pub use line::{Line, parse, write};
+pub use mover::{Leaving, MoveCounts, MoveNews, Mover, Tell};
 
 use crate::store::StoredRow;
 

@@ -15,35 +15,55 @@ use crate::store::{Block, BlockTable};
 /// The blocked users. What was read counts for [`limits::BLOCK_TTL`]: so late a block by another process takes effect.
 pub struct Blocks {
     table: Arc<dyn BlockTable>,
-    /// Whether users who sent something a moment ago are blocked.
-    known: Mutex<Cache<BareJid, bool>>,
+    known: Mutex<KnownBlocks>,
+}
+
+/// Whether users who sent something a moment ago are blocked.
+struct KnownBlocks {
+    users: Cache<BareJid, bool>,
+    /// How often they were forgotten: what was read before that is not kept after it.
+    forgotten: u64,
 }
 
 impl Blocks {
     pub(super) fn new(table: Arc<dyn BlockTable>) -> Self {
-        Self { table, known: Mutex::new(Cache::new(limits::BLOCKS_KNOWN)) }
+        let known = KnownBlocks { users: Cache::new(limits::BLOCKS_KNOWN), forgotten: 0 };
+        Self { table, known: Mutex::new(known) }
     }
 
     /// Whether this user is blocked, as far as memory tells. Never waits.
     pub(super) fn is_known_blocked(&self, user: &BareJid) -> bool {
-        self.known().get(Instant::now(), user).is_some_and(|blocked| *blocked)
+        self.known().users.get(Instant::now(), user).is_some_and(|blocked| *blocked)
     }
 
     /// Whether this user is blocked. May wait for the database.
     fn is_blocked(&self, user: &BareJid) -> Result<bool> {
-        if let Some(blocked) = self.known().get(Instant::now(), user) {
-            return Ok(*blocked);
-        }
+        let forgotten = {
+            let known = self.known();
+            if let Some(blocked) = known.users.get(Instant::now(), user) {
+                return Ok(*blocked);
+            }
+            known.forgotten
+        };
         let blocked = self.table.find_block(user)?.is_some();
-        self.keep(user, blocked);
+        if self.known().forgotten == forgotten {
+            self.keep(user, blocked);
+        }
         Ok(blocked)
     }
 
-    fn keep(&self, user: &BareJid, blocked: bool) {
-        self.known().insert(Instant::now(), user.clone(), blocked, limits::BLOCK_TTL);
+    /// Forgets which users are blocked.
+    fn forget(&self) {
+        let mut known = self.known();
+        known.users = Cache::new(limits::BLOCKS_KNOWN);
+        known.forgotten += 1;
     }
 
-    fn known(&self) -> MutexGuard<'_, Cache<BareJid, bool>> {
+    fn keep(&self, user: &BareJid, blocked: bool) {
+        self.known().users.insert(Instant::now(), user.clone(), blocked, limits::BLOCK_TTL);
+    }
+
+    fn known(&self) -> MutexGuard<'_, KnownBlocks> {
         // The map is whole between any two statements.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -71,6 +91,16 @@ impl UploadService {
         let was_blocked = self.blocks.table.unblock(user)?;
         self.blocks.keep(user, false);
         Ok(was_blocked)
+    }
+
+    /// Has the blocks read again: another server may have changed them.
+    pub fn reread_blocks(&self) {
+        self.blocks.forget();
+    }
+
+    /// Has the keys of slots read again, likewise.
+    pub fn reread_keys(&self) {
+        self.keys.reread();
     }
 
     /// The first `max` blocked users, in the order of their JIDs.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::service::UploadService;
-use crate::chore::{ChoreProgress, WalkSchedule};
+use crate::chore::{ChoreProgress, Claim, WalkSchedule, always};
 use crate::error::Result;
 use crate::limits;
 use crate::model::UploadFile;
@@ -17,6 +17,7 @@ pub struct UploadWalker {
     service: Arc<UploadService>,
     /// How old a file without a row must be: `housekeeping.orphan.age`.
     age: Box<dyn Fn() -> Duration + Send>,
+    claim: Claim,
     schedule: WalkSchedule,
     walk: Option<Walk>,
 }
@@ -42,7 +43,13 @@ impl UploadWalker {
         age: Box<dyn Fn() -> Duration + Send>,
     ) -> Self {
         let schedule = WalkSchedule::new(after_crash, Instant::now(), age());
-        Self { service, age, schedule, walk: None }
+        Self { service, age, claim: always(), schedule, walk: None }
+    }
+
+    /// The same of a node that shares the store with others, of which one walks for all.
+    #[must_use]
+    pub fn claiming(self, claim: Claim) -> Self {
+        Self { claim, ..self }
     }
 
     /// Does the next step of the walk, if one is due or under way. A walk that fails is given up; the next one begins after
@@ -63,7 +70,11 @@ impl UploadWalker {
             None => {
                 // While the database can't be reached, the walk waits.
                 self.service.check_open()?;
-                self.schedule.begun(now);
+                let within = self.schedule.begun(now);
+                if !(self.claim)(within)? {
+                    log::debug!("another node walks the uploads");
+                    return Ok(ChoreProgress::Done);
+                }
                 Walk { entries: self.service.files.list()?, found: Orphans::default() }
             }
         };
@@ -163,6 +174,19 @@ mod tests {
         run(after + AGE + limits::WALK_INTERVAL);
         assert_eq!((bench.lost(), bench.service.chore_counts().lost.get()), (2, 2));
         assert!(bench.is_there(&kept) && bench.files().len() == 3);
+    }
+
+    #[test]
+    fn a_node_walks_when_it_may_claim_the_walk() {
+        let bench = Bench::new(settings());
+        bench.orphan();
+        bench.clock.pass(2 * AGE);
+        for (may, lost) in [(false, 0), (true, 1)] {
+            let walker = UploadWalker::new(Arc::clone(&bench.service), true, Box::new(|| AGE));
+            let mut walker = walker.claiming(Box::new(move |_| Ok(may)));
+            while walker.run().unwrap() != ChoreProgress::Done {}
+            assert_eq!(bench.lost(), lost);
+        }
     }
 
     #[test]

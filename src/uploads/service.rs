@@ -27,7 +27,7 @@ pub struct Stores {
     /// The blocked users.
     pub blocks: Arc<dyn BlockTable>,
     /// The files.
-    pub files: Box<dyn UploadFiles>,
+    pub files: Arc<dyn UploadFiles>,
     /// Where files are until they are complete.
     pub incoming: Uploads,
 }
@@ -35,7 +35,7 @@ pub struct Stores {
 /// Hands out slots, takes the files of their PUTs, and serves them. The component asks it for slots by [`super::Slots`].
 pub struct UploadService {
     pub(super) table: Arc<dyn UploadTable>,
-    pub(super) files: Box<dyn UploadFiles>,
+    pub(super) files: Arc<dyn UploadFiles>,
     pub(super) incoming: Uploads,
     pub(super) keys: Keys,
     pub(super) blocks: Blocks,

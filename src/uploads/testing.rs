@@ -78,7 +78,7 @@ impl Bench {
             table: Arc::clone(&store) as _,
             blocks: Arc::clone(&store) as _,
             secrets: store,
-            files: Box::new(UploadDirectory::open(scratch.path(), sync).unwrap()),
+            files: Arc::new(UploadDirectory::open(scratch.path(), sync).unwrap()),
             incoming: Uploads::open(scratch.path(), sync).unwrap(),
         };
         let service = Arc::new(UploadService::new(stores, Arc::clone(&clock) as _, settings));

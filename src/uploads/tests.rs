@@ -485,7 +485,7 @@ fn nothing_is_decided_before_the_schema_is_known() {
         table: Arc::clone(&bench.service.table),
         blocks: Arc::clone(&store) as _,
         secrets: store,
-        files: Box::new(crate::store::UploadDirectory::open(bench.scratch.path(), false).unwrap()),
+        files: Arc::new(crate::store::UploadDirectory::open(bench.scratch.path(), false).unwrap()),
         incoming: bench.service.incoming.clone(),
     };
     let closed = UploadService::new(stores, Arc::clone(&bench.clock) as _, settings());

@@ -1,5 +1,5 @@
-//! A link that reconnects: dialling, a session, a pause, and again. Runs on the XMPP thread and never blocks it but in
-//! [`PersistentLink::close`].
+//! A link that reconnects: dialling, a session, a pause, and again, as long as that is allowed. Runs on the XMPP thread
+//! and never blocks it but in [`PersistentLink::close`].
 
 use std::mem;
 use std::os::fd::BorrowedFd;
@@ -27,6 +27,8 @@ pub(super) struct PersistentLink {
 }
 
 enum LinkState {
+    /// Another node may hold the stream. The thread of the last attempt may still run.
+    Forbidden(Option<Dial>),
     /// Until then. The thread of the last attempt may still be in a name lookup.
     Waiting(Instant, Option<Dial>),
     Dialing {
@@ -51,11 +53,37 @@ impl PersistentLink {
     }
 
     /// When [`PersistentLink::turn`] is due though no bytes come.
-    pub fn deadline(&self) -> Instant {
+    pub fn deadline(&self) -> Option<Instant> {
         match &self.state {
-            LinkState::Waiting(until, _) => *until,
-            LinkState::Dialing { deadline, .. } => *deadline,
-            LinkState::Live(session, _) => session.deadline(),
+            LinkState::Forbidden(_) => None,
+            LinkState::Waiting(until, _) => Some(*until),
+            LinkState::Dialing { deadline, .. } => Some(*deadline),
+            LinkState::Live(session, _) => Some(session.deadline()),
+        }
+    }
+
+    /// Ends the session or the attempt at once, and begins no other before [`PersistentLink::allow`].
+    pub fn forbid(&mut self, sink: &mut dyn FnMut(LinkEvent)) {
+        let dial = match mem::replace(&mut self.state, LinkState::Forbidden(None)) {
+            LinkState::Forbidden(dial) | LinkState::Waiting(_, dial) => dial,
+            LinkState::Dialing { dial, .. } => Some(dial),
+            LinkState::Live(session, up) => {
+                session.end();
+                if up.is_some() {
+                    log::info!("{} closed: from now on another node may hold its stream", self.link);
+                    sink(LinkEvent::Down);
+                }
+                None
+            }
+        };
+        self.state = LinkState::Forbidden(dial);
+    }
+
+    /// Connects at the next turn, if that was forbidden.
+    pub fn allow(&mut self, now: Instant) {
+        if let LinkState::Forbidden(dial) = &mut self.state {
+            self.state = LinkState::Waiting(now, dial.take());
+            self.backoff = Backoff::new(self.plan.times.backoff_min, self.plan.times.backoff_max);
         }
     }
 
@@ -92,7 +120,7 @@ impl PersistentLink {
         let (up, dial, begun) = match mem::replace(&mut self.state, LinkState::Waiting(now, None)) {
             LinkState::Live(_, up) => (up, None, now),
             LinkState::Dialing { dial, begun, .. } => (None, Some(dial), begun),
-            LinkState::Waiting(_, dial) => (None, dial, now),
+            LinkState::Waiting(_, dial) | LinkState::Forbidden(dial) => (None, dial, now),
         };
         let pause = self.backoff.pause(up.map(|up| now.saturating_duration_since(up)).unwrap_or_default());
         self.state = LinkState::Waiting((begun + pause).max(now), dial);
@@ -124,6 +152,7 @@ impl PersistentLink {
 
     fn advance(&mut self, now: Instant, sink: &mut dyn FnMut(LinkEvent)) -> LinkResult<bool> {
         match &mut self.state {
+            LinkState::Forbidden(_) => Ok(false),
             LinkState::Waiting(until, _) if now < *until => Ok(false),
             LinkState::Waiting(until, Some(dial)) if dial.is_running() => {
                 *until = now + self.backoff.pause(Duration::ZERO);

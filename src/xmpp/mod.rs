@@ -1,5 +1,5 @@
 //! The two XMPP connections: streams, log-in, and the one thread that owns both sockets. All of it runs on that thread
-//! but [`Outbox`], which any thread may use, and [`check()`] and [`Conversation`], which commands use.
+//! but [`Outbox`] and [`Lease`], which any thread may use, and [`check()`] and [`Conversation`], which commands use.
 
 mod backoff;
 mod check;
@@ -8,6 +8,7 @@ mod conversation;
 mod dial;
 mod element;
 mod keepalive;
+mod lease;
 mod login;
 pub mod ns;
 mod outbox;
@@ -29,6 +30,7 @@ use crate::model::Jid;
 pub use check::{Checked, check};
 pub use conversation::{Conversation, LoginError, LoginFailure};
 pub use element::Element;
+pub use lease::Lease;
 pub use outbox::{Inbox, Outbox, channel};
 pub use settings::{
     ClientSettings, ComponentSettings, LinkSettings, Security, SettingNames, Settings, Times,

@@ -24,10 +24,14 @@ impl Outbox {
     pub fn send(&self, link: Link, stanza: Element) {
         if !self.0.closed.load(Ordering::Acquire) {
             self.0.stanzas().push_back((link, stanza));
-            if let Some(waker) = self.0.waker.get() {
-                waker.wake();
-            }
+            self.0.wake();
         }
+    }
+
+    /// Has the handler's `tick` called soon: something waits there that no stanza began.
+    pub fn tick_soon(&self) {
+        self.0.ticks.store(true, Ordering::Release);
+        self.0.wake();
     }
 }
 
@@ -45,6 +49,11 @@ impl Inbox {
     pub fn take(&self) -> Option<(Link, Element)> {
         self.0.stanzas().pop_front()
     }
+
+    /// Whether `tick` was asked for since the last call.
+    pub(super) fn takes_tick(&self) -> bool {
+        self.0.ticks.swap(false, Ordering::AcqRel)
+    }
 }
 
 /// Without the thread nothing is queued.
@@ -59,10 +68,18 @@ impl Drop for Inbox {
 struct StanzaQueue {
     stanzas: Mutex<VecDeque<(Link, Element)>>,
     closed: AtomicBool,
+    /// Whether the handler is to be ticked soon.
+    ticks: AtomicBool,
     waker: OnceLock<Arc<Waker>>,
 }
 
 impl StanzaQueue {
+    fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake();
+        }
+    }
+
     fn stanzas(&self) -> MutexGuard<'_, VecDeque<(Link, Element)>> {
         // A panic can't leave the queue in a broken state.
         self.stanzas.lock().unwrap_or_else(PoisonError::into_inner)

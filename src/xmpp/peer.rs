@@ -79,6 +79,11 @@ impl ScriptedServer {
         std::iter::from_fn(|| connect().ok()).take(10).collect()
     }
 
+    /// Whether somebody connects.
+    pub fn is_dialled(&self) -> bool {
+        wait(&[(self.0.as_fd(), Interest::Read)], Some(Instant::now())).expect("waiting")[0]
+    }
+
     pub fn accept(&self) -> Conn {
         let ready = wait(&[(self.0.as_fd(), Interest::Read)], Some(Instant::now() + PATIENCE));
         assert!(ready.expect("waiting")[0], "nobody connects");

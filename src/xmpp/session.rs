@@ -150,6 +150,16 @@ impl LinkSession {
         self.transport.shutdown();
     }
 
+    /// Ends the stream without waiting for the server.
+    pub fn end(mut self) {
+        let ended = self.unsent.push("</stream:stream>");
+        if ended.is_ok() && !self.transport.is_shaking_hands() {
+            // The session is over, whether the server takes it or not.
+            let _ = self.unsent.flush(&mut self.transport);
+        }
+        self.transport.shutdown();
+    }
+
     fn linger(&mut self, deadline: Instant) -> Result<()> {
         let mut buffer = [0; 1024];
         while Instant::now() < deadline {

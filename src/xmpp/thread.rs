@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::sys::{Interest, Waker, wait};
 
 use super::connection::PersistentLink;
+use super::lease::{Lease, LeaseTerm};
 use super::outbox::Inbox;
 use super::session::LinkPlan;
 use super::settings::{LinkSettings, Settings};
@@ -21,17 +22,19 @@ use super::{Link, LinkEvent};
 pub trait Handler: Send + Sync + 'static {
     /// Takes an event of this link.
     fn event(&self, link: Link, event: LinkEvent);
-    /// Does what is due by the clock; returns when it is to be called next. Called sooner after stanzas were sent, and
-    /// at most once each `Times::tick`.
+    /// Does what is due by the clock; returns when it is to be called next. Called sooner after stanzas were sent or
+    /// [`Outbox::tick_soon`](super::Outbox::tick_soon), and at most once each `Times::tick`.
     fn tick(&self, now: Instant) -> Option<Instant>;
 }
 
 /// Starts the thread. Fails if the certificates of `ClientSettings::ca` can't be read or no thread can be started. The
-/// links connect later and try for ever; their failures go to the log.
-pub fn start(settings: Settings, inbox: Inbox, handler: Arc<dyn Handler>) -> Result<Thread> {
+/// links connect later and try for ever; their failures go to the log. The component's link connects only while its
+/// lease lasts.
+pub fn start(settings: Settings, inbox: Inbox, handler: Arc<dyn Handler>, lease: Lease) -> Result<Thread> {
     let waker = Arc::new(Waker::new().map_err(|error| Error::io("can't make a waker", error))?);
     let stop = Arc::new(AtomicBool::new(false));
     inbox.wake_by(Arc::clone(&waker));
+    lease.wake_by(Arc::clone(&waker));
     let Settings { component, client, times } = settings;
     let now = Instant::now();
     let connection = |link, settings| -> Result<PersistentLink> {
@@ -40,6 +43,8 @@ pub fn start(settings: Settings, inbox: Inbox, handler: Arc<dyn Handler>) -> Res
     let body = Loop {
         component: connection(Link::Component, LinkSettings::Component(component))?,
         client: connection(Link::Client, LinkSettings::Client(client))?,
+        lease,
+        term: LeaseTerm::Ended,
         inbox,
         handler,
         waker: Arc::clone(&waker),
@@ -80,6 +85,9 @@ impl Drop for Thread {
 struct Loop {
     component: PersistentLink,
     client: PersistentLink,
+    lease: Lease,
+    /// What the lease allowed when it was last looked at.
+    term: LeaseTerm,
     inbox: Inbox,
     handler: Arc<dyn Handler>,
     waker: Arc<Waker>,
@@ -93,6 +101,8 @@ impl Loop {
     fn run(mut self) {
         while !self.stop.load(Ordering::Acquire) {
             let now = Instant::now();
+            // First: a process that stood still must use no stream that is another node's by now.
+            self.obey_lease(now);
             self.send(now);
             let more = self.turn(Link::Component, now) | self.turn(Link::Client, now);
             if self.next_tick.is_some_and(|next| next <= now) {
@@ -103,7 +113,18 @@ impl Loop {
         }
         self.send(Instant::now());
         self.component.close(&mut report(&*self.handler, Link::Component));
+        self.lease.leave();
         self.client.close(&mut report(&*self.handler, Link::Client));
+    }
+
+    fn obey_lease(&mut self, now: Instant) {
+        self.term = self.lease.claim(now);
+        if self.term == LeaseTerm::Ended {
+            self.component.forbid(&mut report(&*self.handler, Link::Component));
+            self.lease.leave();
+        } else {
+            self.component.allow(now);
+        }
     }
 
     fn send(&mut self, now: Instant) {
@@ -112,9 +133,16 @@ impl Loop {
             let (connection, handler) = self.parts(link);
             connection.send(stanza, now, &mut report(handler, link));
             // The handler may wait for a reply to this stanza, for a limited time.
-            let soon = now + self.tick;
-            self.next_tick = Some(self.next_tick.map_or(soon, |next| next.min(soon)));
+            self.tick_soon(now);
         }
+        if self.inbox.takes_tick() {
+            self.tick_soon(now);
+        }
+    }
+
+    fn tick_soon(&mut self, now: Instant) {
+        let soon = now + self.tick;
+        self.next_tick = Some(self.next_tick.map_or(soon, |next| next.min(soon)));
     }
 
     fn turn(&mut self, link: Link, now: Instant) -> bool {
@@ -142,10 +170,10 @@ impl Loop {
         (connection, &*self.handler)
     }
 
-    /// When a link or the handler is due though no bytes come.
+    /// When a link, the lease or the handler is due though no bytes come.
     fn deadline(&self) -> Option<Instant> {
-        let links = [self.component.deadline(), self.client.deadline()];
-        links.into_iter().chain(self.next_tick).min()
+        let lease = if let LeaseTerm::Until(end) = self.term { Some(end) } else { None };
+        [self.component.deadline(), self.client.deadline(), lease, self.next_tick].into_iter().flatten().min()
     }
 
     fn sleep(&self, until: Option<Instant>) {

@@ -203,3 +203,14 @@ fn no_stanza_of_a_stranger_ends_the_stream() {
     user.answer(&asked, Policy::Echo).expect("the user is connected");
     waiting.join().expect("an answer").expect(200);
 }
+
+#[test]
+fn a_refusal_whose_lookups_are_cached_comes_in_time_too() {
+    let site = Site::start(&[("xmpp.reply.timeout", "2s"), ("xmpp.cache.ttl", "60s")]);
+    let [owner, stranger] = [(); 2].map(|()| site.user());
+    let url = site.url(&site.channel("whitelist", &[(owner.bare(), "owner")]));
+    for attempt in 1..=2 {
+        let answer = Request::get(&url).basic(stranger.jid()).send().expect(403);
+        assert!(answer.took < IMPATIENCE, "attempt {attempt} took {:?}", answer.took);
+    }
+}

@@ -70,7 +70,7 @@ impl Bench {
 }
 
 /// Sends a file by PUT, with these arguments of curl's.
-fn put(url: &str, bytes: &[u8], arguments: &[&str]) -> Answer {
+pub fn put(url: &str, bytes: &[u8], arguments: &[&str]) -> Answer {
     let sent = file("sent", bytes);
     let data = format!("@{}", sent.path().display());
     let request = Request::new("PUT", url).with(&["--data-binary", &data]).with(arguments);

@@ -45,7 +45,7 @@ fn service<E: Engine>(config: &Config, store: Store<E>, endpoint: &str) -> Uploa
         table: Arc::clone(&store) as _,
         blocks: Arc::clone(&store) as _,
         secrets: store,
-        files: Box::new(UploadDirectory::open(root, false).expect("the storage is there")),
+        files: Arc::new(UploadDirectory::open(root, false).expect("the storage is there")),
         incoming: Uploads::open(root, false).expect("the storage takes files"),
     };
     let settings = Settings { enabled: true, endpoint: endpoint.to_owned(), ..config.uploads.clone() };

@@ -107,6 +107,9 @@ impl MediaClient {
             .env("HOME", self.home())
             .env_remove("XDG_CONFIG_HOME")
             .env_remove("BUDDYCLOUD_MEDIA_PASSWORD")
+            // With these, OpenSSL reads the system's authorities twice.
+            .env_remove("SSL_CERT_FILE")
+            .env_remove("SSL_CERT_DIR")
             .stdin(Stdio::null())
     }
 

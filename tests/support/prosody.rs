@@ -47,26 +47,40 @@ pub struct Prosody {
     authority: Option<PathBuf>,
     /// The address of the files of its own upload service, if it has one.
     file_share: Option<String>,
+    /// Whether a new stream of a component replaces the one before.
+    replaces_components: bool,
 }
 
 impl Prosody {
     /// Starts one that offers no TLS.
     pub fn start() -> Self {
-        Self::start_with(Scratch::new(), None)
+        Self::start_with(Scratch::new(), None, false)
+    }
+
+    /// Starts one where a new stream of a component replaces the one before.
+    pub fn start_replacing_components() -> Self {
+        Self::start_with(Scratch::new(), None, true)
     }
 
     /// Starts one that offers STARTTLS with a certificate of a new authority.
     pub fn start_with_tls() -> Self {
         let scratch = Scratch::new();
         let authority = make_certificates(scratch.path(), DOMAIN);
-        Self::start_with(scratch, Some(authority))
+        Self::start_with(scratch, Some(authority), false)
     }
 
-    fn start_with(scratch: Scratch, authority: Option<PathBuf>) -> Self {
+    fn start_with(scratch: Scratch, authority: Option<PathBuf>, replaces_components: bool) -> Self {
         let [client_port, component_port, direct_port] = [(); 3].map(|()| free_port());
-        let file_share = None;
-        let mut prosody =
-            Self { process: None, scratch, client_port, component_port, direct_port, authority, file_share };
+        let mut prosody = Self {
+            process: None,
+            scratch,
+            client_port,
+            component_port,
+            direct_port,
+            authority,
+            file_share: None,
+            replaces_components,
+        };
         prosody.add_account(DOMAIN, ACCOUNT);
         prosody.add_account(DOMAIN, "admin");
         for _ in 0..5 {
@@ -175,6 +189,9 @@ impl Prosody {
         if let Some(address) = &self.file_share {
             environment
                 .extend([("FILE_SHARE_URL", address.as_str()), ("FILE_SHARE_SECRET", FILE_SHARE_SECRET)]);
+        }
+        if self.replaces_components {
+            environment.push(("COMPONENT_CONFLICT", "kick_old"));
         }
         if self.authority.is_some() {
             environment.extend([("CERTIFICATE", certificate.as_str()), ("KEY", &key)]);

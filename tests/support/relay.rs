@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ struct Shared {
     connections: AtomicUsize,
     /// Bytes from the server after which a connection stands still; 0: none does.
     hold_after: AtomicU64,
+    /// Whether nothing is moved, as in a network that is cut.
+    stands_still: AtomicBool,
 }
 
 impl Relay {
@@ -69,6 +71,11 @@ impl Relay {
         self.shared.hold_after.store(bytes, Ordering::SeqCst);
     }
 
+    /// Moves nothing more, on old connections and on new ones, or goes on.
+    pub fn stand_still(&self, still: bool) {
+        self.shared.stands_still.store(still, Ordering::SeqCst);
+    }
+
     /// How many connections there were.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
@@ -87,9 +94,12 @@ fn serve(client: TcpStream, shared: &Arc<Shared>) {
     let copy = |socket: &TcpStream| socket.try_clone().expect("sockets can be cloned");
     let (up, down) = ((copy(&client), copy(&server)), (server, client));
     let ours = Arc::clone(shared);
-    let sending = thread::spawn(move || pump(up.0, up.1, after, || ours.rate.load(Ordering::SeqCst), 0));
+    let sending = thread::spawn(move || {
+        pump(up.0, up.1, after, || ours.rate.load(Ordering::SeqCst), 0, &ours.stands_still)
+    });
     // Either end may be gone.
-    let _ = pump(down.0, down.1, after, || 0, shared.hold_after.load(Ordering::SeqCst));
+    let hold = shared.hold_after.load(Ordering::SeqCst);
+    let _ = pump(down.0, down.1, after, || 0, hold, &shared.stands_still);
     let _ = sending.join();
 }
 
@@ -100,12 +110,16 @@ fn pump(
     after: u64,
     rate: impl Fn() -> u64,
     hold: u64,
+    stands_still: &AtomicBool,
 ) -> io::Result<()> {
     let (mut buffer, mut moved) = ([0; 64 * 1024], 0_u64);
     let mut since = Instant::now();
     let mut sent_since = 0_u64;
     loop {
         let count = from.read(&mut buffer)?;
+        while stands_still.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(5));
+        }
         if count == 0 {
             return to.shutdown(Shutdown::Write);
         }

@@ -6,7 +6,7 @@ use super::super::settings::ConfirmStanza;
 use super::super::testing::{ALICE, REPLY_TIMEOUT, URL, echo, element, request, settings};
 use super::tests::{Desk, confirm, from, no, yes};
 use super::*;
-use crate::model::Need;
+use crate::model::{AccessModel, Need};
 use crate::xmpp::ns;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -15,7 +15,7 @@ use super::credentials::Credentials;
 use super::request::{Confirmation, Request, RequestId};
 use super::settings::Settings;
 use crate::limits;
-use crate::model::{AccessModel, BareJid, Jid, Refusal};
+use crate::model::{BareJid, Jid, Refusal, SharedPrompt, StoredPrompt};
 use crate::xmpp::Element;
 use people::{EndedPrompt, People};
 use prompt::{Prompt, PromptForm};
@@ -52,6 +52,10 @@ pub(super) struct Confirmations {
     by_address: HashMap<IpAddr, usize>,
     people: People,
     told: Told,
+    /// Those of which nobody has been told that they ended, since their clients had hung up.
+    ended: Vec<RequestId>,
+    /// Until then another node's prompts may be unknown here that users reply to by texts.
+    cautious_until: Option<Instant>,
 }
 
 /// The confirmations of one user.
@@ -85,7 +89,15 @@ impl Confirmations {
             by_address: HashMap::new(),
             people: People::default(),
             told: Told::new(),
+            ended: Vec::new(),
+            cautious_until: None,
         }
+    }
+
+    /// Another node may have asked users until now, by prompts that have no rows. So no text is taken for a yes to the one
+    /// prompt that is known here until those prompts have ended.
+    pub(super) fn follow_another_node(&mut self, now: Instant) {
+        self.cautious_until = Some(now + self.settings.reply_timeout);
     }
 
     /// Replaces time and limits; pending confirmations keep their deadline.
@@ -96,6 +108,11 @@ impl Confirmations {
     /// How many requests wait for their confirmation.
     pub(super) fn len(&self) -> usize {
         self.pending.len() - self.abandoned.len()
+    }
+
+    /// Whether a request waits for this confirmation: its client has not hung up.
+    pub(super) fn waits(&self, id: RequestId) -> bool {
+        self.pending.contains_key(&id) && !self.abandoned.contains(&id)
     }
 
     /// Begins a confirmation; returns the prompt, if the user is to be asked. `known_open` is whether the channel is known
@@ -110,7 +127,7 @@ impl Confirmations {
         known_open: bool,
     ) -> Result<Option<Element>, Refusal> {
         self.check_limits(request.client)?;
-        self.check_user(now, credentials.jid().bare(), request)?;
+        self.check_user(now, credentials.jid().bare(), request.client, request.origin.is_some())?;
         let prompt = Prompt::new(request, credentials, &self.settings);
         let stanza = confirmation.shown.then(|| prompt.to_stanza(component));
         let pending = Pending {
@@ -119,9 +136,55 @@ impl Confirmations {
             begun: now,
             deadline: now + self.settings.reply_timeout,
             shown: confirmation.shown,
-            ends_by_bounce: confirmation.access.map_or(known_open, |access| access == AccessModel::Open),
+            ends_by_bounce: confirmation.ends_by_bounce(known_open),
         };
         self.insert(id, pending);
+        Ok(stanza)
+    }
+
+    /// The prompt for a request, for the node that holds the component's stream; see [`Confirmations::begin`].
+    pub(super) fn shared(
+        &self,
+        (request, credentials): (&Request, &Credentials),
+        confirmation: Confirmation,
+        known_open: bool,
+    ) -> SharedPrompt {
+        let ends_by_bounce = confirmation.ends_by_bounce(known_open);
+        Prompt::new(request, credentials, &self.settings).into_shared(
+            request,
+            confirmation.shown,
+            ends_by_bounce,
+        )
+    }
+
+    /// Begins a confirmation for another node; returns the prompt, if the user is to be asked now. One that was sent already
+    /// counts, whatever the limits.
+    pub(super) fn begin_for_node(
+        &mut self,
+        now: Instant,
+        component: &Jid,
+        id: RequestId,
+        stored: StoredPrompt,
+    ) -> Result<Option<Element>, Refusal> {
+        let StoredPrompt { prompt: shared, age, is_sent, is_abandoned, .. } = stored;
+        if !is_sent {
+            self.check_limits(shared.client)?;
+            self.check_user(now, shared.asked.bare(), shared.client, shared.has_origin)?;
+        }
+        let pending = Pending {
+            client: shared.client,
+            begun: now.checked_sub(age).unwrap_or(now),
+            deadline: now + shared.time,
+            shown: shared.shown,
+            ends_by_bounce: shared.ends_by_bounce,
+            prompt: Prompt::of_node(shared),
+        };
+        let asks_now = pending.shown && !is_sent;
+        let stanza = asks_now.then(|| pending.prompt.to_stanza(component));
+        self.insert(id, pending);
+        if is_abandoned {
+            self.cancel(id);
+        }
         Ok(stanza)
     }
 
@@ -152,18 +215,24 @@ impl Confirmations {
 
     /// Whether the user may be asked once more. No network has all places of a user, and strangers have not all of them
     /// together; so nobody keeps the user from confirming, and nobody asks without end.
-    fn check_user(&mut self, now: Instant, user: &BareJid, request: &Request) -> Result<(), Refusal> {
+    fn check_user(
+        &mut self,
+        now: Instant,
+        user: &BareJid,
+        client: Option<IpAddr>,
+        has_origin: bool,
+    ) -> Result<(), Refusal> {
         let share = |(part, whole): (usize, usize)| self.settings.pending_per_user * part / whole;
         let pending = self.by_user.get(user);
         let of_user = pending.map_or(0, |pending| pending.ids.len());
-        let of_network = pending.and_then(|pending| pending.by_network.get(&request.client));
+        let of_network = pending.and_then(|pending| pending.by_network.get(&client));
         let of_network = of_network.map_or(0, |count| *count);
-        if request.client.is_some() && of_network >= share(limits::PROMPTS_OF_NETWORK).max(1) {
+        if client.is_some() && of_network >= share(limits::PROMPTS_OF_NETWORK).max(1) {
             return Err(Refusal::TooManyForUser);
         }
         let person = self.people.of(now, user);
         // A web page of a stranger runs within the user's own network.
-        let is_known = request.origin.is_none() && person.knows(now, request.client);
+        let is_known = !has_origin && person.knows(now, client);
         let is_expected = person.expects_prompts(now) && of_network == 0;
         let kept = if is_known || is_expected { 0 } else { share(limits::PROMPTS_KEPT) };
         if of_user + kept >= self.settings.pending_per_user {
@@ -281,6 +350,11 @@ impl Confirmations {
         all.into_iter().filter_map(|id| self.end(now, id)).map(|(id, _)| id).collect()
     }
 
+    /// The confirmations that have ended since the last call, of those whose client had hung up.
+    pub(super) fn take_ended(&mut self) -> Vec<RequestId> {
+        std::mem::take(&mut self.ended)
+    }
+
     fn insert(&mut self, id: RequestId, pending: Pending) {
         let of_user = self.by_user.entry(pending.prompt.asked.bare().clone()).or_default();
         of_user.ids.insert(id);
@@ -294,7 +368,9 @@ impl Confirmations {
 
     fn remove(&mut self, id: RequestId) -> Option<Pending> {
         let pending = self.pending.remove(&id)?;
-        self.abandoned.remove(&id);
+        if self.abandoned.remove(&id) {
+            self.ended.push(id);
+        }
         self.by_stanza_id.remove(&pending.prompt.stanza_id);
         if let Some(of_user) = self.by_user.get_mut(pending.prompt.asked.bare()) {
             of_user.ids.remove(&id);

@@ -10,7 +10,7 @@ use super::super::request::{Intent, Item, Request};
 use super::super::settings::{ConfirmAddress, ConfirmStanza, Settings};
 use super::super::text;
 use crate::limits;
-use crate::model::{Channel, Jid, Method, Need};
+use crate::model::{Channel, Jid, Method, Need, SharedPrompt};
 use crate::xmpp::{Element, ns};
 
 /// The name of the stanza that asks.
@@ -53,6 +53,35 @@ impl Prompt {
             source: source(request, settings.confirm_address),
             time: settings.reply_timeout,
         }
+    }
+
+    /// This prompt of a request, for another node.
+    pub fn into_shared(self, request: &Request, shown: bool, ends_by_bounce: bool) -> SharedPrompt {
+        let Self { asked, stanza_id, thread, form, transaction, method, url, deed, source, time } = self;
+        SharedPrompt {
+            by_iq: form == PromptForm::Iq,
+            client: request.client,
+            has_origin: request.origin.is_some(),
+            asked,
+            stanza_id,
+            thread,
+            transaction,
+            method,
+            url,
+            deed,
+            source,
+            shown,
+            ends_by_bounce,
+            time,
+        }
+    }
+
+    /// A prompt of another node.
+    pub fn of_node(shared: SharedPrompt) -> Self {
+        let SharedPrompt { asked, stanza_id, thread, transaction, method, url, deed, source, time, .. } =
+            shared;
+        let form = if shared.by_iq { PromptForm::Iq } else { PromptForm::Message };
+        Self { asked, stanza_id, thread, form, transaction, method, url, deed, source, time }
     }
 
     /// The stanza that asks.

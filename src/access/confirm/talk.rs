@@ -258,7 +258,8 @@ impl Confirmations {
     fn is_mistakable(&self, now: Instant, message: &TextMessage<'_>, id: RequestId) -> bool {
         let person = self.people.get(message.from.bare());
         let mut ended = person.into_iter().flat_map(|person| person.ended_for(now, &message.from));
-        self.is_fresh(now, id) && ended.any(|ended| ended.is_recent(now))
+        self.cautious_until.is_some_and(|until| now < until)
+            || self.is_fresh(now, id) && ended.any(|ended| ended.is_recent(now))
     }
 
     /// Whether one client network sent all of these requests.

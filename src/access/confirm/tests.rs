@@ -4,7 +4,7 @@ use super::super::testing::{
     ALICE, COMPONENT, REPLY_TIMEOUT, URL, credentials, echo, element, request, settings,
 };
 use super::*;
-use crate::model::Need;
+use crate::model::{AccessModel, Need};
 use crate::xmpp::ns;
 
 /// The registry, and the time.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::Options;
-use crate::exit::{Exit, Failure, Result, shown};
+use crate::exit::{Exit, Failure, Result, is_hidden, shown};
 
 /// The bar: what it is about, how far it is, the rate, and the time left.
 const BAR: &str = "{msg} [{wide_bar}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
@@ -93,7 +93,7 @@ impl Console {
 
     /// Writes results as a JSON array.
     pub fn print_json(&self, results: &[serde_json::Value]) -> Result<()> {
-        self.write(&format!("{}\n", serde_json::Value::Array(results.to_vec())))
+        self.write(&format!("{}\n", escaped(&serde_json::Value::Array(results.to_vec()).to_string())))
     }
 
     /// Shows a bar for so many files of so many bytes, if there is a terminal to show it on.
@@ -173,9 +173,23 @@ fn unwritten(error: &io::Error) -> Failure {
     Failure::new(Exit::Io, format!("can't write to standard output: {error}"))
 }
 
+/// JSON in which hidden characters are escaped: it may be shown on a terminal. Only its strings can hold any.
+fn escaped(json: &str) -> String {
+    let escape = |c: char| if is_hidden(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    json.chars().map(escape).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_can_not_move_the_cursor_and_keeps_its_meaning() {
+        let value = serde_json::json!({"title": "a\u{9b}2J\u{202e}\u{7f}\nü\u{1f600}"});
+        let text = escaped(&value.to_string());
+        assert_eq!(text, "{\"title\":\"a\\u009b2J\\u202e\\u007f\\nü\u{1f600}\"}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+    }
 
     #[test]
     fn a_label_is_short_and_harmless() {

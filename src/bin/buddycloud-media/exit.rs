@@ -58,11 +58,13 @@ impl fmt::Display for Failure {
 
 /// A text of somebody else, without what could move the cursor of a terminal or turn the direction of writing.
 pub fn shown(text: &str) -> String {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if c == '\n' || c == '\t' { ' ' } else { c }).filter(|c| !hidden(*c)).collect()
+    let visible = text.chars().map(|c| if c == '\n' || c == '\t' { ' ' } else { c });
+    visible.filter(|c| !is_hidden(*c)).collect()
+}
+
+/// Whether a character could move the cursor of a terminal, or turn the direction of writing.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

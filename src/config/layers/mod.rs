@@ -5,7 +5,7 @@ mod uploads;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 
 use super::keystore::convert;
@@ -17,7 +17,7 @@ use super::{Database, Keystore};
 use crate::error::{Error, Kind, Result};
 use crate::model::{BareJid, Quotas};
 use crate::uploads::Settings as UploadSettings;
-use crate::{access, component, http, limits, media, preview, web, xmpp};
+use crate::{access, component, http, limits, media, preview, s3, web, xmpp};
 
 /// A valid configuration: what each layer is given.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ pub struct Config {
     pub storage: Storage,
     /// `jdbc.*`
     pub database: Database,
+    /// `node.name`; none: no other node uses the database.
+    pub node: Option<String>,
     /// `logging.*`
     pub logging: Logging,
 }
@@ -60,6 +62,12 @@ pub struct Storage {
     pub root: PathBuf,
     /// `media.storage.sync`
     pub sync: bool,
+    /// `media.storage.shared`
+    pub shared: bool,
+    /// `media.storage.from`
+    pub from: Option<PathBuf>,
+    /// `media.storage.s3.*`; none if the files are in the root.
+    pub s3: Option<s3::Settings>,
     /// `media.storage.s3.cache.bytes`
     pub cache_bytes: u64,
     /// `media.storage.s3.redirect`; none: never.
@@ -132,7 +140,8 @@ impl Config {
             housekeeping: housekeeping(values)?,
             uploads,
             previews: previews(values, threads)?,
-            database: database(values, &storage.root)?,
+            database: database(values, &storage)?,
+            node: values.get(&s::NODE_NAME)?,
             logging: Logging { file: values.get(&s::LOGGING_FILE)?, level: values.need(&s::LOGGING_LEVEL)? },
             storage,
         })
@@ -378,19 +387,71 @@ fn previews(values: &Values<'_>, threads: usize) -> Result<media::PreviewSetting
 }
 
 fn storage(values: &Values<'_>) -> Result<Storage> {
+    let (root, from) = (values.need(&s::MEDIA_STORAGE_ROOT)?, values.get(&s::MEDIA_STORAGE_FROM)?);
+    if from.as_ref() == Some(&root) {
+        return Err(values.wrong(s::MEDIA_STORAGE_FROM.key, "the same as media.storage.root"));
+    }
     Ok(Storage {
-        root: values.need(&s::MEDIA_STORAGE_ROOT)?,
+        root,
         sync: values.need(&s::MEDIA_STORAGE_SYNC)?,
+        shared: values.need(&s::MEDIA_STORAGE_SHARED)?,
+        from,
+        s3: bucket(values)?,
         cache_bytes: values.need(&s::MEDIA_STORAGE_S3_CACHE_BYTES)?,
         redirect_from: Some(values.need(&s::MEDIA_STORAGE_S3_REDIRECT)?).filter(|bytes| *bytes > 0),
     })
 }
 
-fn database(values: &Values<'_>, root: &Path) -> Result<Database> {
-    let embedded = || Database::Sqlite(root.join("metadata.sqlite"));
+/// The bucket of the files, if there is one.
+fn bucket(values: &Values<'_>) -> Result<Option<s3::Settings>> {
+    let (name, access) =
+        (values.get(&s::MEDIA_STORAGE_S3_BUCKET)?, values.get(&s::MEDIA_STORAGE_S3_ACCESS_KEY)?);
+    let secret = values.get(&s::MEDIA_STORAGE_S3_SECRET_KEY)?;
+    let Some(endpoint) = values.get(&s::MEDIA_STORAGE_S3_ENDPOINT)? else {
+        // Files would go to another place than the operator thinks.
+        let lonely = [
+            (name.is_some(), s::MEDIA_STORAGE_S3_BUCKET.key),
+            (access.is_some(), s::MEDIA_STORAGE_S3_ACCESS_KEY.key),
+        ];
+        return match lonely.iter().find(|(is_set, _)| *is_set) {
+            Some((_, key)) => Err(values.wrong(key, "media.storage.s3.endpoint is missing")),
+            None => Ok(None),
+        };
+    };
+    let missing = |key| values.wrong(key, "missing: media.storage.s3.endpoint needs it");
+    Ok(Some(s3::Settings {
+        endpoint: endpoint.trim_end_matches('/').to_owned(),
+        bucket: name.ok_or_else(|| missing(s::MEDIA_STORAGE_S3_BUCKET.key))?,
+        region: values.need(&s::MEDIA_STORAGE_S3_REGION)?,
+        access_key: access.ok_or_else(|| missing(s::MEDIA_STORAGE_S3_ACCESS_KEY.key))?,
+        secret_key: secret.ok_or_else(|| missing(s::MEDIA_STORAGE_S3_SECRET_KEY.key))?,
+        timeout: values.need(&s::MEDIA_STORAGE_S3_TIMEOUT)?,
+    }))
+}
+
+fn database(values: &Values<'_>, storage: &Storage) -> Result<Database> {
+    let embedded = || Database::Sqlite(storage.root.join("metadata.sqlite"));
     let mut database = values.get(&s::JDBC_DB_URL)?.unwrap_or_else(embedded);
-    if let Database::Postgres(settings) = &mut database {
-        settings.pool_size = values.need(&s::JDBC_POOL_SIZE)?;
+    let has_nodes = values.get(&s::NODE_NAME)?.is_some();
+    if storage.shared && !has_nodes {
+        let what = "each node needs a name of its own: set node.name";
+        return Err(values.wrong(s::MEDIA_STORAGE_SHARED.key, what));
+    }
+    if storage.s3.is_some() && matches!(database, Database::Sqlite(_)) {
+        let what =
+            "files in an S3 store need their metadata in PostgreSQL (jdbc:postgresql:...), not in SQLite";
+        return Err(values.wrong(s::JDBC_DB_URL.key, what));
+    }
+    match &mut database {
+        Database::Postgres(settings) => {
+            settings.pool_size = values.need(&s::JDBC_POOL_SIZE)?;
+            settings.has_nodes = has_nodes;
+        }
+        Database::Sqlite(_) if has_nodes => {
+            let what = "an embedded database has one server: name a PostgreSQL database in jdbc.db.url";
+            return Err(values.wrong(s::NODE_NAME.key, what));
+        }
+        Database::Sqlite(_) => {}
     }
     Ok(database)
 }

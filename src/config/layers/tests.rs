@@ -94,9 +94,18 @@ fn defaults() {
     assert_eq!(format!("{:?}", previews.studio), format!("{studio:?}"));
     assert_eq!(
         config.storage,
-        Storage { root: "/srv/media".into(), sync: true, cache_bytes: 10 << 30, redirect_from: None }
+        Storage {
+            root: "/srv/media".into(),
+            sync: true,
+            shared: false,
+            from: None,
+            s3: None,
+            cache_bytes: 10 << 30,
+            redirect_from: None
+        }
     );
     assert_eq!(config.database, Database::Sqlite("/srv/media/metadata.sqlite".into()));
+    assert_eq!(config.node, None);
     assert_eq!(config.logging, Logging { file: None, level: log::LevelFilter::Info });
     assert!(!format!("{config:?}").contains("hunter2"));
 }
@@ -114,7 +123,10 @@ fn every_setting_reaches_its_layer() {
          xmpp.reply.timeout=8\nxmpp.cache.ttl=9\nxmpp.channel.nodes=p.q: {local}\nxmpp.confirm.stanza=auto\nxmpp.confirm.address=none\n\
          xmpp.pending.per.user.max=10\n\
          xmpp.pending.per.address.max=11\nxmpp.pending.max=12\nxmpp.lookups.per.address.max=22\n\
-         xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\n\
+         xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\nmedia.storage.shared=true\n\
+         media.storage.from=/srv/old\n\
+         media.storage.s3.endpoint=https://s3.a/b/\nmedia.storage.s3.bucket=c\nmedia.storage.s3.region=d\n\
+         media.storage.s3.access.key=e\nmedia.storage.s3.secret.key=hunter5\nmedia.storage.s3.timeout=300\n\
          media.storage.s3.cache.bytes=34G\nmedia.storage.s3.redirect=35M\n\
          media.sizelimit=13\nmedia.todisk.threshold=14K\nmedia.quota.channel=24\n\
          media.quota.user=25\nhousekeeping.interval=27\nhousekeeping.orphan.age=28m\n\
@@ -125,6 +137,7 @@ fn every_setting_reaches_its_layer() {
          upload.quota.message=34\nupload.quota.profile=35\nupload.quota.ephemeral=36\n\
          upload.quota.permanent=37\nupload.quota.all=38\nupload.quota.makes.room=on\n\
          upload.external.secret=0123456789abcdef\nupload.external.protocol=v2\njdbc.db.url=jdbc:postgresql:m\njdbc.pool.size=15\n\
+         node.name=a-1.B\n\
          preview.max.pixels=16\npreview.max.bytes=17\npreview.max.count=18\npreview.timeout=19\n\
          preview.jobs.max=20\npreview.queue.max=21\npreview.at.upload=no\npreview.ffmpeg=/f\npreview.ffprobe=/p\n\
          preview.sandbox=off\n\
@@ -209,18 +222,41 @@ fn every_setting_reaches_its_layer() {
     assert!(matches!(decoding, preview::Decoding::Child(_)), "{decoding:?}");
     assert_eq!((*max_pixels, *max_bytes, *time), (16, 17, Duration::from_secs(19)));
     assert_eq!((ffmpeg, ffprobe), (&PathBuf::from("/f"), &PathBuf::from("/p")));
+    let bucket = s3::Settings {
+        endpoint: "https://s3.a/b".to_owned(),
+        bucket: "c".to_owned(),
+        region: "d".to_owned(),
+        access_key: "e".to_owned(),
+        secret_key: Secret::new("hunter5"),
+        timeout: Duration::from_millis(300),
+    };
+    let from = Some("/srv/old".into());
     assert_eq!(
         config.storage,
         Storage {
             root: "/srv/media".into(),
             sync: false,
+            shared: true,
+            from,
+            s3: Some(bucket),
             cache_bytes: 34 << 30,
             redirect_from: Some(35 << 20)
         }
     );
+    assert!(!format!("{config:?}").contains("hunter5"));
     let Database::Postgres(database) = &config.database else { panic!("PostgreSQL") };
     assert_eq!((database.database.as_deref(), database.pool_size), (Some("m"), 15));
+    assert_eq!((config.node.as_deref(), database.has_nodes), (Some("a-1.B"), true));
     assert_eq!(config.logging, Logging { file: Some("/l".into()), level: log::LevelFilter::Trace });
+}
+
+#[test]
+fn a_node_needs_a_database_that_others_can_use_too() {
+    for text in ["node.name=a", "node.name=a\njdbc.db.url=jdbc:sqlite:x"] {
+        let error = refused(text);
+        assert!(error.contains("node.name") && error.contains("PostgreSQL"), "{error}");
+    }
+    read("node.name=a\njdbc.db.url=jdbc:postgresql:m").unwrap();
 }
 
 #[test]
@@ -351,6 +387,24 @@ fn files_are_kept_for_ever_where_the_time_is_0_unless_they_are_to_vanish() {
 }
 
 #[test]
+fn nodes_share_a_storage_by_their_names() {
+    let named = "media.storage.shared=true\njdbc.db.url=jdbc:postgresql:m";
+    assert!(read(&format!("{named}\nnode.name=a")).unwrap().storage.shared);
+    assert_eq!(
+        refused(named),
+        "f:10: media.storage.shared: each node needs a name of its own: set node.name"
+    );
+    for embedded in ["", "jdbc.db.url=jdbc:sqlite:/m"] {
+        let text = refused(&format!("media.storage.shared=true\nnode.name=a\n{embedded}"));
+        assert!(text.starts_with("f:11: node.name: ") && text.contains("PostgreSQL"), "{text}");
+    }
+    assert_eq!(
+        refused("media.storage.from=/srv/media"),
+        "f:10: media.storage.from: the same as media.storage.root"
+    );
+}
+
+#[test]
 fn the_account_is_a_local_part_or_an_address() {
     let account = |name: &str| read(&format!("xmpp.connection.username={name}"));
     for name in ["media", "Media", "media@example.com", "media@EXAMPLE.com"] {
@@ -413,21 +467,47 @@ fn every_setting_that_takes_a_restart_keeps_its_running_value() {
         "xmpp.component.servername" => "77\nxmpp.component.subdomain=media",
         "xmpp.connection.securitymode" => "required",
         "xmpp.connection.username" => "other@example.com",
-        "jdbc.db.url" => "jdbc:sqlite:/other",
+        "jdbc.db.url" => "jdbc:postgresql:other",
+        "media.storage.s3.endpoint" => "http://77",
+        "media.storage.s3.timeout" => "777",
+        "media.storage.shared" => "on",
         "admin.bind" => "127.0.0.1:77",
         "http.bind" | "http.trusted.proxies" => "::77",
         _ => "77",
     };
-    let running = read(HTTPS_ON).map(|config| format!("{config:?}")).unwrap();
+    // Several nodes and a bucket need PostgreSQL, and a shared directory several nodes.
+    let running_text = format!("{HTTPS_ON}{IN_BUCKET}node.name=a\n");
+    let running = read(&running_text).map(|config| format!("{config:?}")).unwrap();
     let restart = s::SETTINGS.iter().filter(|setting| setting.change == s::Change::Restart);
     let keys: Vec<_> = restart.map(|setting| setting.key).collect();
     for key in &keys {
         let Merged { config, waiting, .. } =
-            merged(&[HTTPS_ON, &format!("{HTTPS_ON}\n{key}={}", other(key))]);
+            merged(&[&running_text, &format!("{running_text}\n{key}={}", other(key))]);
         assert_eq!(waiting, [*key]);
         assert_eq!(format!("{config:?}"), running, "{key}");
     }
     assert!(keys.len() > 20, "{keys:?}");
+}
+
+const IN_BUCKET: &str = "jdbc.db.url=jdbc:postgresql:m\nmedia.storage.s3.endpoint=http://a\nmedia.storage.s3.bucket=b\n\
+    media.storage.s3.access.key=c\nmedia.storage.s3.secret.key=d\n";
+
+#[test]
+fn a_bucket_needs_all_its_settings_and_postgresql() {
+    read(IN_BUCKET).unwrap();
+    for (left_out, told) in [
+        ("media.storage.s3.endpoint", "media.storage.s3.bucket: media.storage.s3.endpoint is missing"),
+        ("media.storage.s3.bucket", "media.storage.s3.bucket: missing"),
+        ("media.storage.s3.access.key", "media.storage.s3.access.key: missing"),
+        ("media.storage.s3.secret.key", "media.storage.s3.secret.key: missing"),
+        ("jdbc.db.url", "need their metadata in PostgreSQL"),
+    ] {
+        let rest: Vec<_> = IN_BUCKET.lines().filter(|line| !line.starts_with(left_out)).collect();
+        let error = read(&rest.join("\n")).unwrap_err().to_string();
+        assert!(error.contains(told), "{left_out}: {error}");
+    }
+    let refused = read(&IN_BUCKET.replace("postgresql:m", "sqlite:m")).unwrap_err();
+    assert_eq!(refused.kind(), Kind::Config);
 }
 
 const HTTPS_ON: &str = "http.enabled=on\nhttps.enabled=on\nhttps.port=8443\nhttps.keystore.path=/k.p12\n\

@@ -2,6 +2,7 @@
 //! thread and ends; a server may run beside it, but for `import`.
 
 mod files;
+mod move_storage;
 mod output;
 mod purge;
 mod tickets;
@@ -9,6 +10,7 @@ mod transfer;
 mod usage;
 
 pub use files::{FileQuery, delete, list};
+pub use move_storage::move_storage;
 pub use purge::purge;
 pub use tickets::revoke_tickets;
 pub use transfer::{export, import};
@@ -53,8 +55,8 @@ struct Stored {
 impl Stored {
     /// Files and rows, if they belong together. As nothing is served, no lock is taken.
     fn open(config: &Config) -> Result<Self> {
-        open::verify_identity(config, &open::database_state(config)?)?;
-        let open::Opened { library, uploads, files, users, .. } = open::stores(config, None)?;
+        let tables = open::verified_tables(config)?;
+        let open::Opened { library, uploads, files, users, .. } = open::stores(config, None, tables)?;
         library.open()?;
         uploads.open();
         Ok(Self { library: Arc::new(library), uploads: Arc::new(uploads), files, users })

@@ -68,6 +68,7 @@ fn remove_all(stored: &Stored, user: &BareJid) -> Result<()> {
     stored.remove_files()?;
     let remains = remove_remains(stored, user)?;
     stored.users.correct_user_sums(user)?;
+    stored.users.delete_user_prompts(user)?;
     stored.users.wipe_deleted().map_err(|cause| {
         let text = "the files and rows are removed, but deleted rows may still be in unused parts of the database's file; run \
                     the command again";

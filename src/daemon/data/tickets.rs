@@ -27,8 +27,7 @@ pub fn revoke_tickets(
     form: OutputForm,
     out: &mut dyn Write,
 ) -> Result<()> {
-    open::verify_identity(config, &open::database_state(config)?)?;
-    let open::Tables { secrets, epochs, .. } = open::tables(config)?;
+    let open::Tables { secrets, epochs, .. } = open::verified_tables(config)?;
     match user {
         Some(user) => tickets::revoke_of(&*epochs, user)?,
         None => tickets::revoke_all(&*secrets)?,

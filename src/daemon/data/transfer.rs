@@ -97,7 +97,7 @@ pub fn import(config: &Config, path: &Path, form: OutputForm, out: &mut dyn Writ
 
 /// The lock of the storage, so that no server runs meanwhile. A storage that is not there yet needs none.
 fn lock(config: &Config, id: Option<&StoreId>) -> Result<Option<RootLock>> {
-    let identity = open::identity(config);
+    let identity = open::identity(config)?;
     identity.may_import(id)?;
     if !identity.root().exists() {
         return Ok(None);

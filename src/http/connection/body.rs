@@ -195,7 +195,8 @@ impl<'a> Body<'a> {
         let longest = if interest == Interest::Read { pace.left() } else { pace.left_to_write() };
         let started = Instant::now();
         let mut fds = vec![(stream.fd()?, interest), (self.halt.waker.as_fd(), Interest::Read)];
-        fds.extend(self.upload.map(|upload| (upload.waker().as_fd(), Interest::Read)));
+        let waker = self.upload.map(Upload::waker).transpose().map_err(|_| Refusal::Overloaded)?;
+        fds.extend(waker.iter().map(|waker| (waker.as_fd(), Interest::Read)));
         sys::wait(&fds, Some(started + longest))?;
         Ok(pace.waited(started.elapsed())?)
     }

@@ -2,6 +2,7 @@
 //! gives way. Worker threads that have left their turns call this, since a newcomer waits.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -27,6 +28,8 @@ struct State {
     running: HashMap<u64, Arc<Upload>>,
     each: HashMap<IpAddr, usize>,
     next: u64,
+    /// Newcomers that wait for a permit.
+    waiting: usize,
 }
 
 /// An upload that has a permit.
@@ -36,8 +39,8 @@ pub struct Upload {
     since: Instant,
     recent: Mutex<Recent>,
     gives_way: AtomicBool,
-    /// Readable once it is to give way.
-    waker: Waker,
+    /// There since it first waited for its client. Woken once it is to give way.
+    waker: Mutex<Option<Arc<Waker>>>,
 }
 
 /// A permit; it is given back when it drops.
@@ -58,7 +61,7 @@ struct Recent {
 impl Uploads {
     /// Permits for so many uploads at a time.
     pub fn new(max: usize) -> Arc<Self> {
-        let state = State { max, running: HashMap::new(), each: HashMap::new(), next: 0 };
+        let state = State { max, running: HashMap::new(), each: HashMap::new(), next: 0, waiting: 0 };
         Arc::new(Self { state: Mutex::new(state), freed: Condvar::new() })
     }
 
@@ -77,7 +80,7 @@ impl Uploads {
         let mut told = false;
         loop {
             if state.has_room(network) {
-                return self.grant(&mut state, network);
+                return Ok(self.grant(&mut state, network));
             }
             let now = Instant::now();
             told = told || state.tell_the_slowest(network, now);
@@ -85,17 +88,19 @@ impl Uploads {
             if state.max == 0 || left.is_zero() {
                 return Err(Refusal::TooManyUploads);
             }
+            state.waiting += 1;
             state = self.freed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting -= 1;
         }
     }
 
-    fn grant(self: &Arc<Self>, state: &mut State, network: Option<IpAddr>) -> Result<UploadPermit, Refusal> {
+    fn grant(self: &Arc<Self>, state: &mut State, network: Option<IpAddr>) -> UploadPermit {
         let upload = Arc::new(Upload {
             network,
             since: Instant::now(),
             recent: Mutex::default(),
             gives_way: AtomicBool::new(false),
-            waker: Waker::new().map_err(|_| Refusal::Overloaded)?,
+            waker: Mutex::default(),
         });
         let number = state.next;
         state.next += 1;
@@ -103,7 +108,7 @@ impl Uploads {
         if let Some(network) = network {
             *state.each.entry(network).or_default() += 1;
         }
-        Ok(UploadPermit { uploads: Arc::clone(self), number, upload })
+        UploadPermit { uploads: Arc::clone(self), number, upload }
     }
 
     /// How many are held.
@@ -139,8 +144,7 @@ impl State {
         };
         let slowest = candidates.max_by_key(|upload| (held(upload), std::cmp::Reverse(upload.recent(now))));
         if let Some(upload) = slowest {
-            upload.gives_way.store(true, Ordering::Release);
-            upload.waker.wake();
+            upload.give_way();
         }
         slowest.is_some()
     }
@@ -157,9 +161,25 @@ impl Upload {
         self.gives_way.load(Ordering::Acquire)
     }
 
-    /// Readable once it is to give way.
-    pub fn waker(&self) -> &Waker {
-        &self.waker
+    /// Readable once it is to give way. For an upload that has to wait: most come as a whole.
+    pub fn waker(&self) -> io::Result<Arc<Waker>> {
+        let mut waker = lock(&self.waker);
+        if let Some(waker) = &*waker {
+            return Ok(Arc::clone(waker));
+        }
+        let new = Arc::new(Waker::new()?);
+        if self.gives_way() {
+            new.wake();
+        }
+        *waker = Some(Arc::clone(&new));
+        Ok(new)
+    }
+
+    fn give_way(&self) {
+        self.gives_way.store(true, Ordering::Release);
+        if let Some(waker) = &*lock(&self.waker) {
+            waker.wake();
+        }
     }
 
     fn is_slow(&self, now: Instant) -> bool {
@@ -210,15 +230,21 @@ impl Drop for UploadPermit {
                 state.each.remove(&network);
             }
         }
-        self.uploads.freed.notify_all();
+        // A call of the kernel, even if nobody waits.
+        if state.waiting > 0 {
+            drop(state);
+            self.uploads.freed.notify_all();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
     use std::time::Duration;
 
     use super::*;
+    use crate::sys::Interest;
 
     fn address(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
@@ -234,7 +260,7 @@ mod tests {
                 since,
                 recent: Mutex::default(),
                 gives_way: AtomicBool::new(false),
-                waker: Waker::new().unwrap(),
+                waker: Mutex::default(),
             });
         }
     }
@@ -301,5 +327,20 @@ mod tests {
         assert_eq!([4, 5, 8, 9].map(|second| recent.sum(second)), [7, 4, 4, 0]);
         recent.add(5, 8);
         assert_eq!(recent.sum(5), 12);
+    }
+
+    #[test]
+    fn an_upload_that_gives_way_is_woken_whether_it_waits_before_or_after() {
+        let uploads = Uploads::new(2);
+        let [early, late] = [uploads.take(None).unwrap(), uploads.take(None).unwrap()];
+        let is_woken = |upload: &Upload| {
+            let waker = upload.waker().unwrap();
+            crate::sys::wait(&[(waker.as_fd(), Interest::Read)], Some(Instant::now())).unwrap()[0]
+        };
+        assert!(!is_woken(early.upload()));
+        for permit in [&early, &late] {
+            permit.upload().give_way();
+            assert!(is_woken(permit.upload()));
+        }
     }
 }

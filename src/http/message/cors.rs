@@ -63,9 +63,9 @@ impl Cors {
         let mut headers = vec![("Vary", "Origin".into())];
         let Some(allowed) = self.allowed(origin) else { return headers };
         // Browsers refuse `*` together with credentials, and so do we. Any origin may be named, as in the original. No page
-        // can act for its visitor by that: there are no cookies, and a page must know the credentials that it sends.
-        // Credentials that a browser remembers from its own log-in only make us ask the user about exactly that method and
-        // address.
+        // can act for its visitor by that: a ticket's cookie comes with requests of the same site alone, of which the web
+        // layer takes those of named origins, and a page must know any other credentials that it sends. Credentials that
+        // a browser remembers from its own log-in only make us ask the user about exactly that method and address.
         if allowed != "*" {
             headers.push(("Access-Control-Allow-Credentials", "true".into()));
         }

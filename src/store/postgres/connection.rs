@@ -174,14 +174,34 @@ pub(super) struct ConnectionThread {
 impl ConnectionThread {
     fn start(client: Client) -> std::io::Result<Self> {
         let (jobs, inbox) = mpsc::channel::<Job>();
-        let serve = move || {
-            let mut connection = Connection::new(client);
-            for job in inbox {
-                job(&mut connection);
+        spawn(move || serve(client, inbox))?;
+        Ok(Self { jobs, broken: false })
+    }
+
+    /// The same with a connection that the thread makes itself, at most for this long. The thread keeps `alive` to its end.
+    pub(super) fn connect(
+        within: Duration,
+        connect: impl FnOnce() -> Result<Client> + Send + 'static,
+        alive: Arc<()>,
+    ) -> Result<Self> {
+        let (jobs, inbox) = mpsc::channel::<Job>();
+        let (sender, made) = mpsc::sync_channel(1);
+        let body = move || {
+            let _alive = alive;
+            match connect() {
+                Ok(client) if sender.send(Ok(())).is_ok() => serve(client, inbox),
+                // No one waits for it any more.
+                Ok(_) => {}
+                Err(error) => drop(sender.send(Err(error))),
             }
         };
-        thread::Builder::new().name("postgres".into()).stack_size(limits::WORKER_STACK).spawn(serve)?;
+        spawn(body).map_err(no_thread)?;
+        made.recv_timeout(within).map_err(|_| silence())??;
         Ok(Self { jobs, broken: false })
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
     }
 
     /// Does the job on the connection. `None` if it takes longer than this, or ends without a result; it may
@@ -202,6 +222,22 @@ impl ConnectionThread {
         self.broken |= result.as_ref().is_none_or(|(_, closed)| *closed);
         result.map(|(result, _)| result)
     }
+}
+
+fn spawn(body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    thread::Builder::new().name("postgres".into()).stack_size(limits::WORKER_STACK).spawn(body).map(drop)
+}
+
+/// Does one job after the other, until the caller's end of the channel is gone.
+fn serve(client: Client, inbox: mpsc::Receiver<Job>) {
+    let mut connection = Connection::new(client);
+    for job in inbox {
+        job(&mut connection);
+    }
+}
+
+fn no_thread(cause: std::io::Error) -> Error {
+    Error::caused(Kind::Unavailable, "no thread", cause)
 }
 
 /// Makes and tests the pool's connections.
@@ -243,7 +279,7 @@ impl Manager {
 }
 
 fn started(client: Client) -> Result<ConnectionThread> {
-    ConnectionThread::start(client).map_err(|cause| Error::caused(Kind::Unavailable, "no thread", cause))
+    ConnectionThread::start(client).map_err(no_thread)
 }
 
 impl ManageConnection for Manager {
@@ -262,7 +298,7 @@ impl ManageConnection for Manager {
     }
 
     fn has_broken(&self, connection: &mut ConnectionThread) -> bool {
-        connection.broken
+        connection.is_broken()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The engine for PostgreSQL. A caller waits for a connection of the pool, and then for its thread.
 
 mod connection;
+mod dedicated;
 mod encoding;
 mod fault;
 mod pooler;
@@ -18,6 +19,7 @@ use r2d2::{Pool, PooledConnection};
 
 use self::connection::Manager;
 pub(super) use self::connection::{Connection, prepare};
+pub use self::dedicated::{DedicatedConnection, DedicatedConnections};
 pub(super) use self::encoding::encoding_advice;
 pub(super) use self::fault::fault;
 use self::fault::silence;
@@ -25,6 +27,7 @@ pub(super) use self::pooler::refuse_shared_sessions;
 pub use self::settings::{PostgresSettings, SslMode};
 use super::engine::{Change, Engine, Session, WriteError};
 use super::metadata;
+use super::notice::Notice;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 
@@ -35,6 +38,7 @@ pub struct Postgres {
     /// Whether there has been a connection.
     is_known: AtomicBool,
     patience: Duration,
+    has_nodes: bool,
 }
 
 impl Postgres {
@@ -57,6 +61,7 @@ impl Postgres {
             manager,
             is_known,
             patience: settings.socket_timeout.unwrap_or(limits::DATABASE_ANSWER),
+            has_nodes: settings.has_nodes,
         })
     }
 
@@ -103,6 +108,19 @@ impl Engine for Postgres {
                 self.attempt(operation).map_err(|_| WriteError::Unknown(error))
             }
             result => result,
+        }
+    }
+
+    fn notify(&self, notice: Notice) {
+        if !self.has_nodes {
+            return;
+        }
+        let sent = self.attempt(Arc::new(move |session: &mut dyn Session| {
+            session.execute("SET LOCAL synchronous_commit = off", &[])?;
+            dedicated::notify(session, notice).map(Change::Commit)
+        }));
+        if let Err(error) = sent {
+            log::warn!("other nodes are not told at once that {notice} have changed: {error}");
         }
     }
 

@@ -37,6 +37,8 @@ pub struct PostgresSettings {
     pub application_name: Option<String>,
     /// The limit of open connections.
     pub pool_size: u32,
+    /// Whether other nodes use the database, too, and are told of changes.
+    pub has_nodes: bool,
 }
 
 /// Whether connections are encrypted, in the words of libpq and of JDBC.
@@ -59,7 +61,7 @@ pub enum SslMode {
 impl PostgresSettings {
     /// A database of a test's server.
     #[cfg(test)]
-    pub(in crate::store) fn for_test(port: u16, database: &str) -> Self {
+    pub(crate) fn for_test(port: u16, database: &str) -> Self {
         Self {
             hosts: vec![("127.0.0.1".into(), port)],
             user: Some("media".into()),
@@ -72,6 +74,7 @@ impl PostgresSettings {
             socket_timeout: None,
             application_name: None,
             pool_size: 4,
+            has_nodes: false,
         }
     }
 

@@ -4,7 +4,8 @@ use std::time::Instant;
 use super::super::postgres_server::{self, Server};
 use super::super::value::Row;
 use super::super::{
-    Metadata, Schema, Store, conformance, file_conformance, operations, statements, upload_conformance,
+    ChoreTable, Metadata, Schema, Store, UserData, conformance, file_conformance, operations, statements,
+    upload_conformance,
 };
 use super::*;
 use crate::model::{Media, Page, Quotas};
@@ -308,6 +309,41 @@ fn uploads_to_one_channel_do_not_wait_for_one_another() {
     let stored = bench.store.insert(&media("c"), false, Quotas::NONE);
     client.batch_execute("ROLLBACK").unwrap();
     stored.unwrap();
+}
+
+#[test]
+fn one_node_at_a_time_has_a_chore() {
+    let bench = Bench::new();
+    let claim = |chore, node, seconds| bench.store.claim(chore, node, Duration::from_secs(seconds)).unwrap();
+    let pass = |seconds: u32| {
+        let sql = format!("UPDATE chores SET begun = begun - INTERVAL '{seconds} seconds'");
+        bench.client.lock().unwrap().batch_execute(&sql).unwrap();
+    };
+    assert!(claim("walk", "a", 100) && claim("other", "b", 100));
+    assert!(claim("walk", "a", 100), "a repeated claim holds");
+    assert!(!claim("walk", "b", 100));
+    assert!(claim("walk", "b", 0) && !claim("walk", "a", 100), "it counts as begun");
+    pass(99);
+    assert!(!claim("walk", "a", 100) && !claim("walk", "b", 100));
+    pass(1);
+    assert!(claim("walk", "a", 100) && !claim("walk", "b", 100));
+}
+
+#[test]
+fn prompts_of_a_user_are_deleted_whatever_client_was_asked() {
+    let bench = Bench::new();
+    let mut client = bench.client.lock().unwrap();
+    let asked =
+        ["alice@example.org", "alice@example.org/phone", "alice@example.org0", "alice@example.or", "bob@b/c"];
+    let sql = "INSERT INTO prompts (node, asked, stanza_id, thread, form, \"transaction\", method, url, deed, origin, \
+               shown, ends_by_bounce, deadline) VALUES ('a', $1, $1, '', 'iq', '', 'GET', '', '', false, true, true, now())";
+    for jid in asked {
+        client.execute(sql, &[&jid]).unwrap();
+    }
+    bench.store.delete_user_prompts(&"alice@example.org".parse().unwrap()).unwrap();
+    let left = client.query("SELECT asked FROM prompts ORDER BY id", &[]).unwrap();
+    let left: Vec<&str> = left.iter().map(|row| row.get(0)).collect();
+    assert_eq!(left, asked[2..]);
 }
 
 #[test]

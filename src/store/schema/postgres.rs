@@ -6,6 +6,7 @@ use super::super::operations;
 use super::super::postgres::{
     Connection, PostgresSettings, encoding_advice, fault, prepare, refuse_shared_sessions,
 };
+use super::super::stream_holder::{StreamHolder, find_holder};
 use super::{CURRENT, Upgraded, verify};
 use crate::error::{Error, Kind, Result};
 
@@ -20,6 +21,7 @@ const UPGRADES: [&str; CURRENT as usize] = [
     include_str!("../../../sql/upgrade-6.sql"),
     include_str!("../../../sql/upgrade-7.sql"),
     include_str!("../../../sql/upgrade-8.sql"),
+    include_str!("../../../sql/upgrade-9.sql"),
 ];
 const DROP: &str = include_str!("../../../sql/drop-schema.sql");
 
@@ -83,6 +85,9 @@ impl Schema {
             "secrets",
             "blocks",
             "epochs",
+            "stream_holder",
+            "prompts",
+            "chores",
         ] {
             if self.has(table)? {
                 let text = format!(
@@ -105,10 +110,11 @@ impl Schema {
             return Ok(Upgraded { from: version, copy: None, tied: None });
         };
         let tied = identity.adopt(&mut self.connection)?;
-        let lock = tied.as_ref().map(|_| RootLock::take(identity.root())).transpose()?;
-        // The root first: where the rest fails, it has the id that the database gets next time.
+        let take = || identity.make_local_root().and_then(|()| RootLock::take(identity.root()));
+        let lock = tied.as_ref().map(|_| take()).transpose()?;
+        // The files first: where the rest fails, it has the id that the database gets next time.
         if let (Some(id), Some(lock)) = (&tied, &lock) {
-            lock.mark(id)?;
+            identity.mark(id, lock)?;
         }
         self.run_upgrades(from)?;
         if let Some(id) = &tied {
@@ -138,6 +144,21 @@ impl Schema {
             .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
             .collect::<std::result::Result<_, _>>()
             .map_err(fault)
+    }
+
+    /// The holder of this component's stream, if the schema is the one needed.
+    pub fn stream_holder(&mut self, component: &str) -> Result<Option<StreamHolder>> {
+        if self.version()? != Some(CURRENT) {
+            return Ok(None);
+        }
+        find_holder(&mut self.connection, component)
+    }
+
+    /// The name of the database, as SQL has it, if every role may connect to it.
+    pub fn open_to_public(&mut self) -> Result<Option<String>> {
+        let sql = "SELECT quote_ident(current_database()) \
+                   WHERE has_database_privilege('public', current_database(), 'CONNECT')";
+        Ok(self.connection.client.query_opt(sql, &[]).map_err(fault)?.map(|row| row.get(0)))
     }
 
     fn has(&mut self, table: &str) -> Result<bool> {

@@ -110,6 +110,8 @@ impl<J, R> Drop for Batch<'_, J, R> {
         let completions = results.chain(iter::repeat_with(|| Completion::Lost));
         state.done.extend(self.others.drain(..).zip(completions));
         state.is_taken = false;
+        // Those that are woken want this lock.
+        drop(state);
         self.queue.ended.notify_all();
     }
 }

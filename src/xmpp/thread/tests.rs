@@ -55,12 +55,16 @@ struct Scene {
 
 impl Scene {
     fn new(times: Times) -> Self {
+        Self::with_lease(times, Lease::unlimited())
+    }
+
+    fn with_lease(times: Times, lease: Lease) -> Self {
         let (component, client) = (ScriptedServer::listen(), ScriptedServer::listen());
         let settings =
             Settings { component: component.component(), client: client.client(Security::Disabled), times };
         let (sender, seen) = mpsc::channel();
         let (outbox, inbox) = channel();
-        let thread = start(settings, inbox, Arc::new(Recorder(Mutex::new(sender)))).unwrap();
+        let thread = start(settings, inbox, Arc::new(Recorder(Mutex::new(sender))), lease).unwrap();
         Self { component, client, outbox, seen, thread }
     }
 
@@ -138,7 +142,7 @@ fn a_handler_that_waits_for_nothing_is_not_ticked() {
     let (sender, came) = mpsc::channel();
     let (outbox, inbox) = channel();
     let idle = Arc::new(Idle(AtomicUsize::new(0), Mutex::new(sender)));
-    let _thread = start(settings, inbox, Arc::clone(&idle) as _).unwrap();
+    let _thread = start(settings, inbox, Arc::clone(&idle) as _, Lease::unlimited()).unwrap();
     let mut conn = component.accept();
     conn.log_component_in();
     let begun = Instant::now();
@@ -150,6 +154,10 @@ fn a_handler_that_waits_for_nothing_is_not_ticked() {
     outbox.send(Link::Component, message("1"));
     conn.until("/>");
     while idle.0.load(Ordering::Relaxed) < 2 {
+        thread::yield_now();
+    }
+    outbox.tick_soon();
+    while idle.0.load(Ordering::Relaxed) < 3 {
         thread::yield_now();
     }
 }
@@ -214,7 +222,7 @@ fn a_server_that_hangs_does_not_delay_the_other_link() {
     };
     let (sender, seen) = mpsc::channel();
     let (outbox, inbox) = channel();
-    let thread = start(settings, inbox, Arc::new(Recorder(Mutex::new(sender)))).unwrap();
+    let thread = start(settings, inbox, Arc::new(Recorder(Mutex::new(sender))), Lease::unlimited()).unwrap();
     let scene = Scene { component, client, outbox, seen, thread };
     let mut client = scene.client_up();
     scene.outbox.send(Link::Component, message("dropped"));
@@ -346,4 +354,55 @@ fn stopping_ends_both_streams() {
     stopping.join().unwrap();
     let all: Vec<Seen> = scene.seen.iter().filter(|seen| *seen != Seen::Tick).collect();
     assert_eq!(all, [Seen::Down(Link::Component), Seen::Down(Link::Client)]);
+}
+
+#[test]
+fn without_a_lease_the_component_is_not_dialled() {
+    let lease = Lease::withheld();
+    let scene = Scene::with_lease(long_times(), lease.clone());
+    let mut client = scene.client_up();
+    // What the thread does with the client's stanza comes after its look at the lease.
+    client.send("<message id='1'/>");
+    assert_eq!(scene.next(), Seen::Stanza(Link::Client, message("1")));
+    assert!(!scene.component.is_dialled());
+    lease.grant(Instant::now() + PATIENCE);
+    let mut component = scene.component_up();
+    lease.revoke();
+    component.until("</stream:stream>");
+    assert_eq!(scene.next(), Seen::Down(Link::Component));
+    assert!(lease.wait_until_left(PATIENCE));
+    client.send("<message id='2'/>");
+    assert_eq!(scene.next(), Seen::Stanza(Link::Client, message("2")));
+    assert!(!scene.component.is_dialled());
+}
+
+#[test]
+fn the_stream_ends_with_its_lease_though_nothing_else_happens() {
+    let lease = Lease::withheld();
+    let scene = Scene::with_lease(long_times(), lease.clone());
+    let granted = Instant::now();
+    let (short, long) = (Duration::from_secs(1), Duration::from_secs(2));
+    lease.grant(granted + short);
+    let mut component = scene.component_up();
+    lease.grant(granted + long);
+    component.until("</stream:stream>");
+    let ended = granted.elapsed();
+    assert!(ended >= long && ended < PATIENCE / 2, "{ended:?}");
+    assert_eq!(scene.next(), Seen::Down(Link::Component));
+}
+
+#[test]
+fn a_component_that_another_one_replaces_comes_back_only_with_a_lease() {
+    let lease = Lease::withheld();
+    let scene = Scene::with_lease(long_times(), lease.clone());
+    lease.grant(Instant::now() + PATIENCE);
+    let mut component = scene.component_up();
+    lease.revoke();
+    let conflict = "<conflict xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>";
+    component.try_send(&format!("<stream:error>{conflict}</stream:error></stream:stream>"));
+    assert_eq!(scene.next(), Seen::Down(Link::Component));
+    let mut client = scene.client_up();
+    client.send("<message id='1'/>");
+    assert_eq!(scene.next(), Seen::Stanza(Link::Client, message("1")));
+    assert!(!scene.component.is_dialled());
 }

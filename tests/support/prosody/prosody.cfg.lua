@@ -1,7 +1,8 @@
 -- The XMPP site of the tests and of `make demo`, on loopback ports. What differs from run to run
 -- comes from the environment: SITE_DIR (scratch), SITE_MODULES (the folder modules beside this file),
--- C2S_PORT, COMPONENT_PORT, COMPONENT_SECRET, CERTIFICATE, KEY and DIRECT_TLS_PORT where there is TLS, and FILE_SHARE_URL
--- and FILE_SHARE_SECRET where Prosody's own upload service is to be there.
+-- C2S_PORT, COMPONENT_PORT, COMPONENT_SECRET, CERTIFICATE, KEY and DIRECT_TLS_PORT where there is TLS, FILE_SHARE_URL and
+-- FILE_SHARE_SECRET where Prosody's own upload service is to be there, and COMPONENT_CONFLICT where the media server has
+-- several nodes.
 
 run_as_root = true -- in containers the tests are root; Prosody writes to the scratch directory only
 pidfile = ENV_SITE_DIR .. "/prosody.pid"
@@ -33,6 +34,7 @@ VirtualHost "example.org"
 
 Component "media.example.org"
 	component_secret = ENV_COMPONENT_SECRET
+	component_conflict_resolve = ENV_COMPONENT_CONFLICT
 
 -- Prosody's own upload service, whose files somebody else keeps.
 if ENV_FILE_SHARE_URL then

@@ -1,0 +1,217 @@
+//! The gate's part in a cluster, where one node holds the component's stream and asks the users for all. A node without the
+//! stream hands its prompts over as rows of a table; the holder has those of all nodes in its registry. A part of the
+//! gate's state machine, without I/O: what is to be written to the table comes out as a [`NodeEvent`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use super::request::RequestId;
+use super::settings::Settings;
+use crate::limits;
+use crate::model::{PromptDecision, PromptId, Refusal, SharedPrompt};
+
+/// What the gate has for the other nodes.
+#[derive(Debug)]
+pub enum NodeEvent {
+    /// Let the holder of the stream ask for this request.
+    Ask(RequestId, SharedPrompt),
+    /// This request, which was asked for, waits no more: its client has hung up, or its time is over.
+    Abandon(RequestId),
+    /// The prompt of this row was sent.
+    Sent(PromptId),
+    /// This row is decided.
+    Decide(PromptId, PromptDecision),
+    /// The component's link is up: prompts that wait can be sent.
+    Ready,
+}
+
+/// What a node knows of the requests that cross between nodes.
+#[derive(Default)]
+pub(super) struct Nodes {
+    /// Since when this node holds the component's stream without its link being up; `None`: it does not, or the link is.
+    cut_off_since: Option<Instant>,
+    holds: bool,
+    /// Our requests about which the holder asks.
+    asked: BTreeMap<RequestId, Asked>,
+    /// The rows whose prompts are in our registry, both ways.
+    rows: BTreeMap<RequestId, PromptId>,
+    ids: BTreeMap<PromptId, RequestId>,
+    /// Rows that are decided, though the table may not say so yet.
+    decided: BTreeSet<PromptId>,
+    events: Vec<NodeEvent>,
+}
+
+/// The rows that the holder need not read again.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct KnownRows {
+    /// Those whose prompts are pending here, or decided without the table saying so yet.
+    pub all: Vec<PromptId>,
+    /// Those of them whose clients wait.
+    pub waiting: Vec<PromptId>,
+}
+
+/// A request about which another node asks.
+struct Asked {
+    client: Option<IpAddr>,
+    /// From then on no decision is expected.
+    deadline: Instant,
+}
+
+impl Nodes {
+    /// Whether this node holds the component's stream.
+    pub fn holds(&self) -> bool {
+        self.holds
+    }
+
+    /// This node holds the stream from now on.
+    pub fn hold(&mut self, now: Instant, link_is_up: bool) {
+        self.holds = true;
+        self.cut_off_since = (!link_is_up).then_some(now);
+    }
+
+    /// Another node may hold the stream from now on: what it asks about is not ours to decide.
+    pub fn release(&mut self) {
+        self.holds = false;
+        self.cut_off_since = None;
+        self.decided.clear();
+        self.forget_rows();
+    }
+
+    /// The component's link is up.
+    pub fn link_up(&mut self) {
+        self.cut_off_since = None;
+        self.events.push(NodeEvent::Ready);
+    }
+
+    /// The component's link is down. The rows wait for the next stream, which may be another node's.
+    pub fn link_down(&mut self, now: Instant) {
+        if self.holds && self.cut_off_since.is_none() {
+            self.cut_off_since = Some(now);
+        }
+        self.forget_rows();
+    }
+
+    fn forget_rows(&mut self) {
+        self.rows.clear();
+        self.ids.clear();
+    }
+
+    /// Whether this node holds the stream, but the XMPP server has been away for so long that nobody should wait for it.
+    pub fn is_cut_off(&self, now: Instant) -> bool {
+        let is_long = |since| now.saturating_duration_since(since) >= limits::STREAM_PATIENCE;
+        self.cut_off_since.is_some_and(is_long)
+    }
+
+    /// Hands a prompt over, unless too many wait. The holder decides by the same limits, over all nodes; these keep the
+    /// table small while no node holds the stream.
+    pub fn ask(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        prompt: SharedPrompt,
+        settings: &Settings,
+    ) -> Result<(), Refusal> {
+        let client = prompt.client;
+        let of_client = || self.asked.values().filter(|asked| asked.client == client).count();
+        if self.asked.len() >= settings.pending_total {
+            return Err(Refusal::TooManyPending);
+        }
+        if client.is_some() && of_client() >= settings.pending_per_address {
+            return Err(Refusal::TooManyForAddress);
+        }
+        let deadline = now + prompt.time + limits::DECISION_GRACE;
+        self.asked.insert(id, Asked { client, deadline });
+        self.events.push(NodeEvent::Ask(id, prompt));
+        Ok(())
+    }
+
+    /// Our requests about which another node asks.
+    pub fn asked(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// The decision about our request has come; `false` if the request does not wait for one.
+    pub fn answered(&mut self, id: RequestId) -> bool {
+        self.asked.remove(&id).is_some()
+    }
+
+    /// Our request waits no more.
+    pub fn abandon(&mut self, id: RequestId) {
+        if self.answered(id) {
+            self.events.push(NodeEvent::Abandon(id));
+        }
+    }
+
+    /// None of our requests waits any more.
+    pub fn abandon_all(&mut self) {
+        let all = std::mem::take(&mut self.asked).into_keys();
+        self.events.extend(all.map(NodeEvent::Abandon));
+    }
+
+    /// Our requests whose decision is late.
+    pub fn late(&self, now: Instant) -> Vec<RequestId> {
+        let late = self.asked.iter().filter(|(_, asked)| asked.deadline <= now);
+        late.map(|(id, _)| *id).collect()
+    }
+
+    /// When the first decision is late.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.asked.values().map(|asked| asked.deadline).min()
+    }
+
+    /// The registry has this row's prompt under this number.
+    pub fn keep(&mut self, id: RequestId, row: PromptId, is_sent: bool) {
+        self.rows.insert(id, row);
+        self.ids.insert(row, id);
+        if !is_sent {
+            self.events.push(NodeEvent::Sent(row));
+        }
+    }
+
+    /// The number of this row's prompt in the registry.
+    pub fn number_of(&self, row: PromptId) -> Option<RequestId> {
+        self.ids.get(&row).copied()
+    }
+
+    /// Whether this row's prompt is in the registry, or decided.
+    pub fn knows(&self, row: PromptId) -> bool {
+        self.ids.contains_key(&row) || self.decided.contains(&row)
+    }
+
+    /// The rows whose prompts are in the registry, or decided. `waits` tells whether a request waits for this number's
+    /// reply.
+    pub fn known(&self, waits: impl Fn(RequestId) -> bool) -> KnownRows {
+        let waiting = self.ids.iter().filter(|(_, id)| waits(**id));
+        KnownRows {
+            waiting: waiting.map(|(row, _)| *row).collect(),
+            all: self.ids.keys().chain(&self.decided).copied().collect(),
+        }
+    }
+
+    /// The table has the decisions about these rows.
+    pub fn written(&mut self, rows: &[PromptId]) {
+        self.decided.retain(|row| !rows.contains(row));
+    }
+
+    /// A confirmation of the registry has ended; `false` if it was no row's.
+    pub fn decide(&mut self, id: RequestId, decision: PromptDecision) -> bool {
+        let row = self.rows.remove(&id);
+        if let Some(row) = row {
+            self.ids.remove(&row);
+            self.decide_row(row, decision);
+        }
+        row.is_some()
+    }
+
+    /// A row is decided that is not in the registry.
+    pub fn decide_row(&mut self, row: PromptId, decision: PromptDecision) {
+        self.decided.insert(row);
+        self.events.push(NodeEvent::Decide(row, decision));
+    }
+
+    /// What is to be written since the last call.
+    pub fn take_events(&mut self) -> Vec<NodeEvent> {
+        std::mem::take(&mut self.events)
+    }
+}

@@ -1,0 +1,188 @@
+//! Who holds the component's stream: this node takes it, beats, and gives it up. Runs on the thread `cluster`.
+//!
+//! The session of the thread's connection has the advisory lock while this node is the holder. The lease of the stream ends
+//! [`Times::lease`](super::Times) after the last confirmed beat was sent; another node waits for [`Times::stale`](super::Times),
+//! which is longer, so there is no moment with two holders.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Settings;
+use super::status::ClusterStatus;
+use crate::error::Result;
+use crate::limits;
+use crate::store::{self, Change, DedicatedConnection, Notice, StreamHolder};
+use crate::xmpp::Lease;
+
+pub(super) struct Holding {
+    settings: Settings,
+    lease: Lease,
+    status: Arc<ClusterStatus>,
+    /// The epoch, while the session of the present connection has the lock.
+    held: Option<i64>,
+    /// The epoch that this process had last. While its lease lasts no other node can have had the stream since.
+    last: Option<i64>,
+    /// The session that keeps the lock while the holder does not beat, and since when.
+    suspect: Option<(i64, Instant)>,
+}
+
+impl Holding {
+    pub fn new(settings: Settings, lease: Lease, status: Arc<ClusterStatus>) -> Self {
+        Self { settings, lease, status, held: None, last: None, suspect: None }
+    }
+
+    /// Beats, or takes the stream where that is possible; gives the time of the next call. An error means that nothing is
+    /// known; then a lease goes on to its end.
+    pub fn step(&mut self, connection: &mut DedicatedConnection) -> Result<Instant> {
+        match self.held {
+            Some(epoch) => self.beat(connection, epoch),
+            None => self.look(connection),
+        }
+    }
+
+    /// The epoch with which this node may hold the stream now. It outlasts a connection that is lost for a moment.
+    pub fn stream(&self) -> Option<i64> {
+        self.last.filter(|_| self.lease.is_granted(Instant::now()))
+    }
+
+    /// The connection is gone, and the lock with it.
+    pub fn disconnected(&mut self) {
+        self.held = None;
+        self.status.lost();
+    }
+
+    /// Ends the stream, and gives it up so that another node can take it at once. A connection that fails ends the lock,
+    /// too, and then another node waits for an old beat.
+    pub fn give_up(&mut self, connection: Option<&mut DedicatedConnection>) {
+        self.lease.revoke();
+        let has_ended = self.lease.wait_until_left(limits::CLUSTER_END);
+        let (Some(epoch), Some(connection)) = (self.held.take(), connection) else { return };
+        self.status.lost();
+        if !has_ended {
+            return log::warn!("the XMPP stream did not end in time, so another node waits for it");
+        }
+        match self.release(connection, epoch) {
+            Ok(()) => log::info!("node {} gives the XMPP stream up", self.settings.node),
+            Err(error) => {
+                log::warn!("the XMPP stream can't be given up, so another node waits for it: {error}")
+            }
+        }
+    }
+
+    fn release(&self, connection: &mut DedicatedConnection, epoch: i64) -> Result<()> {
+        let component = self.settings.component.clone();
+        connection.run(move |session| {
+            store::give_up_stream(session, &component, epoch)?;
+            store::unlock_stream(session)
+        })?;
+        connection.notify(vec![Notice::Stream])
+    }
+
+    fn beat(&mut self, connection: &mut DedicatedConnection, epoch: i64) -> Result<Instant> {
+        let (component, sent) = (self.settings.component.clone(), Instant::now());
+        if connection.run(move |session| store::beat(session, &component, epoch))? {
+            self.confirmed(epoch, sent);
+            return Ok(sent + self.settings.times.beat);
+        }
+        log::error!("another node has the XMPP stream, though this one has its lock; the stream ends");
+        self.lease.revoke();
+        self.disconnected();
+        connection.run(store::unlock_stream)?;
+        Ok(sent + self.settings.times.retry)
+    }
+
+    fn confirmed(&mut self, epoch: i64, sent: Instant) {
+        self.lease.grant(sent + self.settings.times.lease);
+        self.status.beats(epoch, sent);
+        (self.held, self.last, self.suspect) = (Some(epoch), Some(epoch), None);
+    }
+
+    fn look(&mut self, connection: &mut DedicatedConnection) -> Result<Instant> {
+        let (component, times) = (self.settings.component.clone(), self.settings.times);
+        let found = connection.run(move |session| store::find_holder(session, &component))?;
+        self.status.saw(found.as_ref(), times.stale);
+        let now = Instant::now();
+        let own = self.last.filter(|_| self.lease.is_granted(now));
+        match &found {
+            Some(holder) if !is_free(holder, own, times.stale) => {
+                self.suspect = None;
+                let soon = times.stale.saturating_sub(holder.age) + Duration::from_millis(1);
+                Ok(now + soon.min(times.beat))
+            }
+            _ => self.take(connection, own, found.as_ref()),
+        }
+    }
+
+    fn take(
+        &mut self,
+        connection: &mut DedicatedConnection,
+        own: Option<i64>,
+        found: Option<&StreamHolder>,
+    ) -> Result<Instant> {
+        let Settings { node, component, times, .. } = self.settings.clone();
+        let sent = Instant::now();
+        let taken = connection.transact(move |session| {
+            // An epoch is never given twice, also where PostgreSQL crashes now.
+            session.execute("SET LOCAL synchronous_commit = local", &[])?;
+            store::take_stream(session, &component, &node, own, times.stale).map(Change::Commit)
+        })?;
+        match taken {
+            Some(epoch) => {
+                if own != Some(epoch) {
+                    self.status.took();
+                    log::info!("{}", told(&self.settings.node, found));
+                }
+                self.confirmed(epoch, sent);
+                Ok(sent + times.beat)
+            }
+            None => {
+                // It may have the lock all the same, if the row has changed meanwhile.
+                connection.run(store::unlock_stream)?;
+                self.end_stale_holder(connection)?;
+                Ok(sent + times.retry)
+            }
+        }
+    }
+
+    /// Ends the session that keeps the lock though its node does not beat. A node that has just taken the lock may have no
+    /// row yet: its session is ended only if it still has none after a while.
+    fn end_stale_holder(&mut self, connection: &mut DedicatedConnection) -> Result<()> {
+        let (component, stale) = (self.settings.component.clone(), self.settings.times.stale);
+        let owner = connection.run(move |session| store::lock_owner(session, &component))?;
+        let Some(pid) = owner else {
+            self.suspect = None;
+            return Ok(());
+        };
+        let since =
+            self.suspect.filter(|(known, _)| *known == pid).map_or_else(Instant::now, |(_, since)| since);
+        self.suspect = Some((pid, since));
+        let (component, is_new) = (self.settings.component.clone(), since.elapsed() < stale);
+        if connection.run(move |session| store::end_holder(session, &component, pid, stale, is_new))? {
+            log::warn!(
+                "process {pid} of PostgreSQL is told to end: it has the lock of the XMPP stream, and its node does not beat"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Whether the stream can be taken, as far as its row tells.
+fn is_free(holder: &StreamHolder, own: Option<i64>, stale: Duration) -> bool {
+    holder.node.is_none() || holder.age > stale || own == Some(holder.epoch)
+}
+
+/// The line about a takeover.
+fn told(node: &str, found: Option<&StreamHolder>) -> String {
+    match found {
+        Some(StreamHolder { node: Some(other), age, .. }) => {
+            let seconds = age.as_secs_f64();
+            format!(
+                "node {node} takes the XMPP stream over from node {other}, whose last beat is {seconds:.1} s old"
+            )
+        }
+        Some(StreamHolder { node: None, .. }) => {
+            format!("node {node} takes the XMPP stream, which its last holder has given up")
+        }
+        None => format!("node {node} takes the XMPP stream, which no node has held yet"),
+    }
+}

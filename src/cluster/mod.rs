@@ -1,0 +1,180 @@
+//! Several nodes on one PostgreSQL database. One of them holds the component's XMPP stream; the others see that it is
+//! alive, and take the stream over when it is not.
+//!
+//! Two threads: `cluster` does all database work, fed by a queue, and `notices` listens for the notices of other nodes.
+//! Each waits for PostgreSQL for a bounded time. A single node has neither.
+
+mod holding;
+mod notices;
+mod prompts;
+mod status;
+#[cfg(test)]
+mod tests;
+mod thread;
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Weak};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use crate::access::{NodeDoor, NodeEvent};
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::store::{DedicatedConnections, Notice, PostgresSettings};
+use crate::xmpp::Lease;
+
+use holding::Holding;
+use notices::Listener;
+use prompts::Prompts;
+pub use status::{ClusterState, ClusterStatus};
+use thread::ClusterThread;
+
+/// This node among the others.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The node's name, which no other node has.
+    pub node: String,
+    /// The component whose stream one node holds.
+    pub component: String,
+    /// The database that all nodes share.
+    pub database: PostgresSettings,
+    /// When what is done.
+    pub times: Times,
+}
+
+/// When what is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// Between two beats of the holder, and two looks of the others.
+    pub beat: Duration,
+    /// How long the stream may be held after a confirmed beat was sent.
+    pub lease: Duration,
+    /// How old a beat is when another node may take the stream; above `lease`.
+    pub stale: Duration,
+    /// The pause after a failure.
+    pub retry: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            beat: limits::CLUSTER_BEAT,
+            lease: limits::CLUSTER_LEASE,
+            stale: limits::CLUSTER_STALE,
+            retry: limits::CLUSTER_RETRY,
+        }
+    }
+}
+
+/// Something that the thread `cluster` does.
+#[derive(Debug)]
+pub enum Work {
+    /// A notice came.
+    Notice(Notice),
+    /// The listener is up, after notices may have been missed.
+    Listening,
+    /// The gate has this for the other nodes.
+    Gate(NodeEvent),
+    /// The thread gives the stream up and ends.
+    Stop,
+}
+
+/// What is to be read again because another node, or a command, may have changed it.
+pub type OnChange = Box<dyn Fn(Changed) + Send>;
+
+/// Rows that are kept in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// The keys of tokens.
+    Keys,
+    /// The epochs of users.
+    Epochs,
+    /// The blocks of users.
+    Blocks,
+}
+
+impl Changed {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Keys, Self::Epochs, Self::Blocks];
+}
+
+/// The work of the thread `cluster`. It is made before the thread starts, so that the gate can hand work to it.
+pub struct WorkQueue {
+    sender: Sender<Work>,
+    receiver: Receiver<Work>,
+}
+
+impl WorkQueue {
+    /// An empty queue.
+    #[allow(clippy::new_without_default, reason = "a queue is no value that something could have by default")]
+    pub fn new() -> Self {
+        let (sender, receiver) = mpsc::channel();
+        Self { sender, receiver }
+    }
+
+    /// The way to hand work to the thread.
+    pub fn sender(&self) -> Sender<Work> {
+        self.sender.clone()
+    }
+}
+
+/// The two threads.
+pub struct Cluster {
+    queue: Sender<Work>,
+    status: Arc<ClusterStatus>,
+    thread: JoinHandle<()>,
+    /// Dropped, it ends the thread `notices` within some seconds.
+    _listening: Arc<()>,
+}
+
+impl Cluster {
+    /// Starts the threads. They connect later and try for ever. `lease` is granted while this node may hold the stream, and
+    /// `door` is told; `on_change` is called on the thread `cluster`, and must not block it.
+    pub fn start(
+        settings: Settings,
+        work: WorkQueue,
+        lease: Lease,
+        door: Arc<dyn NodeDoor>,
+        on_change: OnChange,
+    ) -> Result<Self> {
+        let WorkQueue { sender: queue, receiver } = work;
+        let status = Arc::new(ClusterStatus::new(&settings.node));
+        let connections = DedicatedConnections::new(&settings.database);
+        let listening = Arc::new(());
+        let listener = Listener::new(
+            connections.clone(),
+            queue.clone(),
+            Arc::clone(&status),
+            Arc::downgrade(&listening),
+        );
+        let times = settings.times;
+        let prompts = Prompts::new(door, settings.node.clone(), settings.component.clone());
+        let holding = Holding::new(settings, lease, Arc::clone(&status));
+        let parts = (holding, prompts);
+        let thread = ClusterThread::new(connections, receiver, parts, times, Arc::clone(&status), on_change);
+        let failed = |cause| Error::io("can't start the threads of several nodes", cause);
+        let builder = |name: &str| Builder::new().name(name.to_owned()).stack_size(limits::WORKER_STACK);
+        builder("notices").spawn(move || listener.run()).map_err(failed)?;
+        let thread = builder("cluster").spawn(move || thread.run()).map_err(failed)?;
+        Ok(Self { queue, status, thread, _listening: listening })
+    }
+
+    /// What is known of the nodes.
+    pub fn status(&self) -> Arc<ClusterStatus> {
+        Arc::clone(&self.status)
+    }
+
+    /// Ends the stream and gives it up, so that another node takes it at once. Blocks for a bounded time.
+    pub fn stop(self) {
+        // A thread that has ended takes no work; then there is nothing to wait for either.
+        let _ = self.queue.send(Work::Stop);
+        if self.thread.join().is_err() {
+            log::error!("the thread cluster had panicked");
+        }
+    }
+}
+
+/// Whether the owner of the threads is still there.
+fn is_wanted(owner: &Weak<()>) -> bool {
+    owner.strong_count() > 0
+}

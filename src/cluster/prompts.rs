@@ -1,0 +1,304 @@
+//! Confirmations (XEP-0070) of several nodes through the table `prompts`. A node without the component's stream stores its
+//! prompts there; the node that holds the stream asks the users and stores the decisions. All of it runs on the thread
+//! `cluster`; the gate hands its events to that thread's queue.
+//!
+//! Notices only say when to look: what counts is the table, which is read at each beat without any notice, too.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::access::{NodeDoor, NodeEvent, RequestId};
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::model::{PromptDecision, PromptId, Refusal, SharedPrompt};
+use crate::store::{PromptTable, StreamEpoch};
+
+/// The prompts of this node in the table, and those of the others that it sends.
+pub(super) struct Prompts {
+    door: Arc<dyn NodeDoor>,
+    node: String,
+    component: String,
+    /// The component's stream, while this node holds it.
+    stream: Option<StreamEpoch>,
+    /// Whether the rows of an earlier run of this node are abandoned.
+    is_clean: bool,
+    /// Requests that are not stored yet.
+    unasked: Vec<(RequestId, SharedPrompt)>,
+    /// Stored requests that wait for a decision, both ways.
+    waiting: BTreeMap<PromptId, RequestId>,
+    rows: BTreeMap<RequestId, PromptId>,
+    /// Rows whose requests wait no more.
+    abandoned: Vec<PromptId>,
+    /// Rows whose decisions were taken.
+    taken: Vec<PromptId>,
+    /// Of the holder: rows whose prompts were sent.
+    sent: Vec<PromptId>,
+    /// Of the holder: decisions that are not stored yet.
+    decided: Vec<(PromptId, PromptDecision)>,
+    /// Whether there may be prompts to send.
+    prompts_due: bool,
+    /// Whether there may be decisions about our requests.
+    decisions_due: bool,
+    swept: Option<Instant>,
+}
+
+impl Prompts {
+    /// The prompts of the node of this name, which does not hold the stream.
+    pub fn new(door: Arc<dyn NodeDoor>, node: String, component: String) -> Self {
+        Self {
+            door,
+            node,
+            component,
+            stream: None,
+            is_clean: false,
+            unasked: Vec::new(),
+            waiting: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            abandoned: Vec::new(),
+            taken: Vec::new(),
+            sent: Vec::new(),
+            decided: Vec::new(),
+            prompts_due: false,
+            decisions_due: false,
+            swept: None,
+        }
+    }
+
+    /// Whether this node holds the component's stream from now on, and with which epoch.
+    pub fn follow(&mut self, epoch: Option<i64>) {
+        if self.stream.as_ref().map(|stream| stream.epoch) == epoch {
+            return;
+        }
+        if self.stream.is_some() {
+            self.release();
+        }
+        if let Some(epoch) = epoch {
+            self.stream = Some(StreamEpoch { component: self.component.clone(), epoch });
+            self.prompts_due = true;
+            self.door.hold();
+        }
+    }
+
+    /// What this node has not stored about the prompts of others is the next holder's.
+    fn release(&mut self) {
+        self.stream = None;
+        self.door.release();
+        self.sent.clear();
+        self.decided.clear();
+    }
+
+    /// Takes what the gate has for the other nodes. Without I/O.
+    pub fn take(&mut self, event: NodeEvent) {
+        match event {
+            NodeEvent::Ask(id, prompt) => self.unasked.push((id, prompt)),
+            NodeEvent::Abandon(id) => self.drop_request(id),
+            NodeEvent::Sent(row) if self.stream.is_some() => self.sent.push(row),
+            NodeEvent::Decide(row, decision) if self.stream.is_some() => self.decided.push((row, decision)),
+            NodeEvent::Sent(_) | NodeEvent::Decide(..) => {}
+            NodeEvent::Ready => self.prompts_due = true,
+        }
+    }
+
+    fn drop_request(&mut self, id: RequestId) {
+        self.unasked.retain(|(unasked, _)| *unasked != id);
+        if let Some(row) = self.rows.remove(&id) {
+            self.waiting.remove(&row);
+            self.abandoned.push(row);
+        }
+    }
+
+    /// Another node says that prompts were stored, or abandoned.
+    pub fn hear_of_prompts(&mut self) {
+        self.prompts_due = true;
+    }
+
+    /// The holder says that this row is decided.
+    pub fn hear_of_decision(&mut self, row: PromptId) {
+        self.decisions_due |= self.waiting.contains_key(&row);
+    }
+
+    /// Looks at everything the next time, whether or not a notice came: to be called at each beat.
+    pub fn look_again(&mut self) {
+        self.prompts_due = true;
+        self.decisions_due = true;
+    }
+
+    /// Writes and reads what is due. It may take as long as the database takes for one statement beyond `until`; then more
+    /// stays due.
+    pub fn work(&mut self, table: &mut dyn PromptTable, until: Instant) -> Result<()> {
+        const STEPS: [fn(&mut Prompts, &mut dyn PromptTable) -> Result<()>; 9] = [
+            Prompts::clean_up,
+            Prompts::store_requests,
+            Prompts::store_abandoned,
+            Prompts::store_sent,
+            Prompts::store_decisions,
+            Prompts::read_decisions,
+            Prompts::remove_taken,
+            Prompts::read_prompts,
+            Prompts::sweep,
+        ];
+        let mut steps = STEPS.iter();
+        steps.try_for_each(|step| if Instant::now() < until { step(self, table) } else { Ok(()) })
+    }
+
+    /// Nobody waits for what an earlier run of this node asked.
+    fn clean_up(&mut self, table: &mut dyn PromptTable) -> Result<()> {
+        if !self.is_clean {
+            table.abandon_of_node(&self.node)?;
+            self.is_clean = true;
+        }
+        Ok(())
+    }
+
+    fn store_requests(&mut self, table: &mut dyn PromptTable) -> Result<()> {
+        let count = self.unasked.len().min(limits::PROMPTS_STORED);
+        let batch: Vec<_> = self.unasked.drain(..count).collect();
+        if batch.is_empty() { Ok(()) } else { self.store_together(table, batch) }
+    }
+
+    /// Where the database can't hold one of several, each is stored for itself. A request that can't be stored is refused.
+    fn store_together(
+        &mut self,
+        table: &mut dyn PromptTable,
+        batch: Vec<(RequestId, SharedPrompt)>,
+    ) -> Result<()> {
+        let prompts: Vec<_> = batch.iter().map(|(_, prompt)| prompt.clone()).collect();
+        match table.ask(&self.node, &prompts) {
+            Ok(rows) => {
+                for ((id, _), row) in batch.into_iter().zip(rows) {
+                    self.waiting.insert(row, id);
+                    self.rows.insert(id, row);
+                }
+                Ok(())
+            }
+            Err(error) if batch.len() > 1 && error.kind() != Kind::Unavailable => {
+                batch.into_iter().try_for_each(|one| self.store_together(table, vec![one]))
+            }
+            Err(error) => {
+                self.refuse(&batch, &error);
+                if error.kind() == Kind::Unavailable { Err(error) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Refuses the requests that are not stored yet: the database can't be reached.
+    pub fn refuse_unasked(&mut self, error: &Error) {
+        let unasked = std::mem::take(&mut self.unasked);
+        if !unasked.is_empty() {
+            self.refuse(&unasked, error);
+        }
+    }
+
+    fn refuse(&self, batch: &[(RequestId, SharedPrompt)], error: &Error) {
+        let refusal = Refusal::from(Error::new(error.kind(), error.to_string()));
+        batch.iter().for_each(|(id, _)| self.door.answered(*id, Err(refusal)));
+    }
+
+    fn store_abandoned(&mut self, table: &mut dyn PromptTable) -> Result<()> {
+        if self.abandoned.is_empty() {
+            return Ok(());
+        }
+        table.abandon(&self.abandoned)?;
+        self.abandoned.clear();
+        Ok(())
+    }
+
+    fn store_sent(&mut self, table: &mut dyn PromptTable) -> Result<()> {
+        let Some(stream) = self.stream.as_ref().filter(|_| !self.sent.is_empty()) else { return Ok(()) };
+        table.sent(stream, &self.sent)?;
+        self.sent.clear();
+        Ok(())
+    }
+
+    fn store_decisions(&mut self, table: &mut dyn PromptTable) -> Result<()> {
+        let Some(stream) = self.stream.as_ref().filter(|_| !self.decided.is_empty()) else { return Ok(()) };
+        if !table.decide(stream, &self.decided)? {
+            log::warn!(
+                "another node has the XMPP stream: decisions about requests of other nodes are left to it"
+            );
+            self.release();
+            return Ok(());
+        }
+        let rows: Vec<_> = self.decided.drain(..).map(|(row, _)| row).collect();
+        self.door.decisions_written(&rows);
+        // Some may be our own.
+        rows.iter().for_each(|row| self.hear_of_decision(*row));
+        Ok(())
+    }
+
+    fn read_decisions(&mut self, table: &mut dyn PromptTable) -> Result<()> {
+        if !std::mem::take(&mut self.decisions_due) || self.waiting.is_empty() {
+            return Ok(());
+        }
+        let waiting: Vec<_> = self.waiting.keys().copied().collect();
+        let found = table.decisions(&waiting).inspect_err(|_| self.decisions_due = true)?;
+        let found: BTreeMap<_, _> = found.into_iter().collect();
+        for row in waiting {
+            match found.get(&row) {
+                Some(None) => {}
+                Some(Some(decision)) => self.answer(row, *decision),
+                // PostgreSQL empties the table after a crash.
+                None => self.answer(row, Err(Refusal::XmppDown)),
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, row: PromptId, decision: PromptDecision) {
+        if let Some(id) = self.waiting.remove(&row) {
+            self.rows.remove(&id);
+            self.taken.push(row);
+            self.door.answered(id, decision);
+        }
+    }
+
+    fn remove_taken(&mut self, table: &mut dyn PromptTable) -> Result<()> {
+        if self.taken.is_empty() {
+            return Ok(());
+        }
+        table.remove(&self.taken)?;
+        self.taken.clear();
+        Ok(())
+    }
+
+    /// The gate asks about the prompts that it does not know yet.
+    fn read_prompts(&mut self, table: &mut dyn PromptTable) -> Result<()> {
+        if self.stream.is_none() || !std::mem::take(&mut self.prompts_due) {
+            return Ok(());
+        }
+        let known = self.door.known_rows();
+        let undecided = table.undecided(&known.all, &known.waiting, limits::PROMPTS_READ);
+        let undecided = undecided.inspect_err(|_| self.prompts_due = true)?;
+        let is_full = undecided.len() >= limits::PROMPTS_READ;
+        for stored in undecided {
+            if known.waiting.contains(&stored.id) {
+                self.door.node_hung_up(stored.id);
+            } else {
+                self.door.ask_for_node(stored);
+            }
+        }
+        // As many again may be left, unless the gate takes none: then its link is down.
+        self.prompts_due = is_full && self.door.known_rows() != known;
+        Ok(())
+    }
+
+    /// Whether [`Prompts::work`] has more to do at once.
+    pub fn is_due(&self) -> bool {
+        let reads =
+            self.stream.is_some() && self.prompts_due || self.decisions_due && !self.waiting.is_empty();
+        reads || !self.unasked.is_empty() || !self.taken.is_empty()
+    }
+
+    fn sweep(&mut self, table: &mut dyn PromptTable) -> Result<()> {
+        let now = Instant::now();
+        if self.swept.is_none_or(|at| now.saturating_duration_since(at) >= limits::PROMPTS_SWEEP) {
+            self.swept = Some(now);
+            table.sweep()?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,257 @@
+use std::sync::Mutex;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use super::*;
+use crate::access::{KnownRows, RequestId};
+use crate::model::{BareJid, PromptDecision, PromptId, StoredPrompt};
+use crate::store::postgres_server::{self, Server};
+use crate::store::{EpochTable, Postgres, Schema, SecretTable, Store};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Times with which nobody takes the stream from a holder that is there.
+const LONG: Times = Times {
+    beat: Duration::from_millis(100),
+    lease: Duration::from_secs(90),
+    stale: Duration::from_secs(100),
+    retry: Duration::from_millis(20),
+};
+/// Times with which a holder that does not beat is soon replaced.
+const SHORT: Times = Times { lease: Duration::from_millis(1600), stale: Duration::from_secs(2), ..LONG };
+
+/// A database that nodes share.
+struct Bench<'a> {
+    server: &'a Server,
+    database: String,
+    settings: PostgresSettings,
+    times: Times,
+}
+
+impl<'a> Bench<'a> {
+    fn new(server: &'a Server, times: Times) -> Self {
+        let database = server.new_database();
+        let mut settings = PostgresSettings::for_test(server.port(), &database);
+        settings.has_nodes = true;
+        Schema::connect(&settings).unwrap().setup().unwrap();
+        Self { server, database, settings, times }
+    }
+
+    fn node(&self, name: &str) -> Node {
+        let settings = Settings {
+            node: name.to_owned(),
+            component: "media.example.com".to_owned(),
+            database: self.settings.clone(),
+            times: self.times,
+        };
+        let (lease, (sender, changes)) = (Lease::withheld(), mpsc::channel());
+        let sender = Mutex::new(sender);
+        let on_change = move |changed| {
+            // The test may not listen.
+            let _ = sender.lock().unwrap().send(changed);
+        };
+        let cluster =
+            Cluster::start(settings, WorkQueue::new(), lease.clone(), Arc::new(NoDoor), Box::new(on_change))
+                .unwrap();
+        Node { cluster, lease, changes }
+    }
+
+    fn execute(&self, sql: &str) {
+        self.server.client(&self.database).batch_execute(sql).unwrap();
+    }
+
+    /// Ends the session of the holder, as an administrator may.
+    fn end_holder(&self) {
+        self.execute("SELECT pg_terminate_backend(pid) FROM stream_holder");
+    }
+}
+
+/// A gate that has nothing for other nodes, and takes nothing of them.
+struct NoDoor;
+
+impl NodeDoor for NoDoor {
+    fn hold(&self) {}
+    fn release(&self) {}
+    fn known_rows(&self) -> KnownRows {
+        KnownRows::default()
+    }
+    fn decisions_written(&self, _: &[PromptId]) {}
+    fn ask_for_node(&self, _: StoredPrompt) {}
+    fn node_hung_up(&self, _: PromptId) {}
+    fn answered(&self, _: RequestId, _: PromptDecision) {}
+}
+
+struct Node {
+    cluster: Cluster,
+    lease: Lease,
+    changes: Receiver<Changed>,
+}
+
+impl Node {
+    fn state(&self) -> ClusterState {
+        self.cluster.status.state()
+    }
+
+    fn holds(&self) -> bool {
+        self.cluster.status.epoch().is_some() && self.lease.is_granted(Instant::now())
+    }
+}
+
+#[track_caller]
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + 60 * SECOND;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "in vain waited until {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// Waits for one holder; gives it and the others.
+fn holder(mut nodes: Vec<Node>) -> (Node, Vec<Node>) {
+    wait_until("a node holds the stream", || nodes.iter().any(Node::holds));
+    let at = nodes.iter().position(Node::holds).unwrap();
+    let holder = nodes.remove(at);
+    (holder, nodes)
+}
+
+#[test]
+fn a_node_that_stops_hands_the_stream_over_at_once() {
+    let bench = Bench::new(postgres_server::shared(), LONG);
+    let nodes = ["a", "b", "c"].map(|name| bench.node(name));
+    let (first, others) = holder(nodes.into());
+    assert!(others.iter().all(|node| !node.lease.is_granted(Instant::now())));
+    let name = first.state().node;
+    wait_until("all know the holder", || {
+        others.iter().all(|node| node.state().holder.as_ref() == Some(&name))
+    });
+    let stopped = Instant::now();
+    first.cluster.stop();
+    assert!(!first.lease.is_granted(Instant::now()));
+    let (second, others) = holder(others);
+    assert!(stopped.elapsed() < LONG.lease, "{:?}", stopped.elapsed());
+    assert_eq!((second.cluster.status.epoch(), second.state().takeovers), (Some(2), 1));
+    second.cluster.stop();
+    let (third, _) = holder(others);
+    assert_eq!(third.cluster.status.epoch(), Some(3));
+    assert!(third.state().beat_age.unwrap() < LONG.stale);
+}
+
+#[test]
+fn a_holder_whose_session_is_ended_goes_on_in_its_epoch() {
+    let bench = Bench::new(postgres_server::shared(), LONG);
+    let (holding, others) = holder(vec![bench.node("a"), bench.node("b")]);
+    for _ in 0..3 {
+        let query = "SELECT pid FROM stream_holder";
+        let pid = || bench.server.client(&bench.database).query_one(query, &[]).unwrap().get::<_, i32>(0);
+        let before = pid();
+        bench.end_holder();
+        wait_until("it has another session", || pid() != before && holding.holds());
+        assert_eq!((holding.cluster.status.epoch(), holding.state().takeovers), (Some(1), 1));
+    }
+    assert!(holding.lease.is_granted(Instant::now()) && !others[0].holds());
+}
+
+#[test]
+fn a_holder_that_does_not_beat_is_replaced() {
+    let bench = Bench::new(postgres_server::shared(), SHORT);
+    // A node that stands still: its session has the lock.
+    let mut frozen = bench.server.client(&bench.database);
+    frozen
+        .batch_execute(
+            "SELECT pg_advisory_lock(hashtextextended('stream media.example.com', 0)); INSERT INTO stream_holder \
+             VALUES ('media.example.com', 'frozen', pg_backend_pid(), 41, clock_timestamp() - INTERVAL '1500 ms')",
+        )
+        .unwrap();
+    let node = bench.node("a");
+    wait_until("the node takes the stream", || node.holds());
+    assert_eq!(node.cluster.status.epoch(), Some(42));
+    assert!(frozen.simple_query("SELECT 1").is_err(), "its session is ended");
+}
+
+#[test]
+fn the_lease_ends_while_the_database_stands_still() {
+    let server = Server::start();
+    let bench = Bench::new(&server, SHORT);
+    let (holding, others) = holder(vec![bench.node("a"), bench.node("b")]);
+    for _ in 0..2 {
+        server.freeze();
+        let frozen = Instant::now();
+        let nodes = || std::iter::once(&holding).chain(&others);
+        wait_until("the lease ends", || nodes().all(|node| !node.lease.is_granted(Instant::now())));
+        assert!(frozen.elapsed() < SHORT.stale, "{:?}", frozen.elapsed());
+        server.thaw();
+        wait_until("a node holds the stream", || nodes().any(Node::holds));
+    }
+    let frozen = Instant::now();
+    server.freeze();
+    holding.cluster.stop();
+    assert!(frozen.elapsed() < 20 * SECOND, "it hangs");
+}
+
+/// Sessions end at every moment, and there are never two leases.
+#[test]
+fn no_two_nodes_may_hold_the_stream() {
+    let bench = Bench::new(postgres_server::shared(), SHORT);
+    let nodes = ["a", "b", "c"].map(|name| bench.node(name));
+    let end = Instant::now() + 8 * SECOND;
+    let (mut samples, mut kills) = (0, 0);
+    while Instant::now() < end {
+        let granted: Vec<&Node> = nodes.iter().filter(|node| node.lease.is_granted(Instant::now())).collect();
+        if let [one, other, ..] = granted[..] {
+            // The first lease may have ended since it was looked at.
+            assert!(!one.lease.is_granted(Instant::now()), "{:?} {:?}", one.state(), other.state());
+        }
+        samples += 1;
+        if samples % 200 == 0 {
+            let which = if kills % 2 == 0 {
+                "FROM stream_holder"
+            } else {
+                "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            };
+            bench.execute(&format!("SELECT pg_terminate_backend(pid) {which}"));
+            kills += 1;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    assert!(kills > 2, "{samples} {kills}");
+    wait_until("a node holds the stream", || nodes.iter().any(Node::holds));
+}
+
+#[test]
+fn changes_are_told_to_other_nodes() {
+    let bench = Bench::new(postgres_server::shared(), LONG);
+    let node = bench.node("a");
+    wait_until("the notices come in", || node.state().is_listening);
+    for expected in Changed::ALL {
+        // What may have been missed before.
+        assert!(node.changes.iter().any(|changed| changed == expected));
+    }
+    let store = Store::new(Postgres::new(&bench.settings).unwrap());
+    let alice: BareJid = "alice@example.org".parse().unwrap();
+    while node.changes.recv_timeout(SECOND).is_ok() {}
+    store.raise_epoch(&alice).unwrap();
+    assert_eq!(node.changes.recv_timeout(60 * SECOND), Ok(Changed::Epochs));
+    store.remove_secrets("ticket", 1).unwrap();
+    assert_eq!(node.changes.recv_timeout(60 * SECOND), Ok(Changed::Keys));
+    crate::store::BlockTable::unblock(&store, &alice).unwrap();
+    assert_eq!(node.changes.recv_timeout(60 * SECOND), Ok(Changed::Blocks));
+    bench.execute("NOTIFY media_server, 'something else'; NOTIFY media_server, 'epochs'");
+    assert_eq!(node.changes.recv_timeout(60 * SECOND), Ok(Changed::Epochs));
+}
+
+#[test]
+fn without_notices_all_is_read_again_now_and_then() {
+    let server = Server::start();
+    let bench = Bench::new(&server, LONG);
+    let node = bench.node("a");
+    wait_until("the notices come in", || node.state().is_listening);
+    while node.changes.recv_timeout(SECOND).is_ok() {}
+    server.freeze();
+    wait_until("it is known that no notices come in", || !node.state().is_listening);
+    for _ in 0..3 {
+        let changed: Vec<_> = node.changes.iter().take(3).collect();
+        assert_eq!(changed, Changed::ALL);
+    }
+    server.thaw();
+    wait_until("the notices come in", || node.state().is_listening);
+}

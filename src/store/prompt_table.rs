@@ -1,0 +1,341 @@
+//! Requests for a confirmation that one node hands to the node that asks the users, on PostgreSQL alone. Called by the thread
+//! `cluster`, on its own connection.
+//!
+//! All times are those of the database's clock. Every change is told to the other nodes by a [`Notice`], in the same
+//! transaction.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::engine::{Change, Session};
+use super::notice::{CHANNEL, Notice};
+use super::postgres::DedicatedConnection;
+use super::value::{Row, Value, values};
+use crate::error::{Error, Kind, Result};
+use crate::model::{Method, PromptDecision, PromptId, Refusal, SharedPrompt, StoredPrompt};
+
+/// The rows of table `prompts`. Every call ends within [`CLUSTER_ANSWER`](crate::limits::CLUSTER_ANSWER).
+pub trait PromptTable {
+    /// Stores prompts of this node; gives the number of each. A repeated call stores nothing.
+    fn ask(&mut self, node: &str, prompts: &[SharedPrompt]) -> Result<Vec<PromptId>>;
+
+    /// At most `max` undecided prompts whose deadline is not over, the oldest first: those that are not among the known ones,
+    /// and the abandoned ones of those that wait.
+    fn undecided(
+        &mut self,
+        known: &[PromptId],
+        waiting: &[PromptId],
+        max: usize,
+    ) -> Result<Vec<StoredPrompt>>;
+
+    /// The holder of this stream has sent these prompts.
+    fn sent(&mut self, stream: &StreamEpoch, prompts: &[PromptId]) -> Result<()>;
+
+    /// The holder of this stream decides prompts. Only the first decision about a prompt counts. `false`: the node holds the
+    /// stream no longer, and decides nothing.
+    fn decide(&mut self, stream: &StreamEpoch, decisions: &[(PromptId, PromptDecision)]) -> Result<bool>;
+
+    /// Which of these prompts exist, and how they are decided.
+    fn decisions(&mut self, prompts: &[PromptId]) -> Result<Vec<(PromptId, Option<PromptDecision>)>>;
+
+    /// The clients of these prompts' requests have hung up.
+    fn abandon(&mut self, prompts: &[PromptId]) -> Result<()>;
+
+    /// Nobody waits for the prompts of this node any more: it has started anew.
+    fn abandon_of_node(&mut self, node: &str) -> Result<()>;
+
+    /// Removes prompts.
+    fn remove(&mut self, prompts: &[PromptId]) -> Result<()>;
+
+    /// Removes the prompts whose deadline was over a minute ago; gives how many.
+    fn sweep(&mut self) -> Result<u64>;
+}
+
+/// A component's stream as one node holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamEpoch {
+    /// The component's address.
+    pub component: String,
+    /// Grows each time that a node takes the stream.
+    pub epoch: i64,
+}
+
+/// $1 node, $2 prompts as JSON.
+const ASK: &str = "INSERT INTO prompts (node, asked, stanza_id, thread, form, \"transaction\", method, url, deed, source, \
+     client, origin, shown, ends_by_bounce, deadline) \
+     SELECT $1, r.asked, r.stanza_id, r.thread, r.form, r.\"transaction\", r.method, r.url, r.deed, r.source, \
+     r.client, r.origin, r.shown, r.ends_by_bounce, now() + r.micros * INTERVAL '1 microsecond' \
+     FROM json_to_recordset(CAST(CAST($2 AS TEXT) AS JSON)) AS r (asked TEXT, stanza_id TEXT, thread TEXT, form TEXT, \
+     \"transaction\" TEXT, method TEXT, url TEXT, deed TEXT, source TEXT, client TEXT, origin BOOLEAN, shown BOOLEAN, \
+     ends_by_bounce BOOLEAN, micros BIGINT) ON CONFLICT (stanza_id) DO NOTHING";
+
+/// $1 ids of stanzas as JSON.
+const NUMBERS: &str = "SELECT id, stanza_id FROM prompts \
+     WHERE stanza_id IN (SELECT json_array_elements_text(CAST(CAST($1 AS TEXT) AS JSON)))";
+
+/// The numbers of a list with commas, as parameters of statements have it.
+macro_rules! listed {
+    ($parameter:literal) => {
+        concat!("CAST(string_to_array(CAST(", $parameter, " AS TEXT), ',') AS BIGINT[])")
+    };
+}
+
+/// $1 known prompts, $2 waiting ones, $3 number.
+const UNDECIDED: &str = concat!(
+    "SELECT id, CAST(EXTRACT(EPOCH FROM now() - begun) * 1000000 AS BIGINT), \
+     CASE WHEN sent_epoch IS NULL THEN 0 ELSE 1 END, CAST(abandoned AS INTEGER), asked, stanza_id, thread, form, \
+     \"transaction\", method, url, deed, source, client, CAST(origin AS INTEGER), CAST(shown AS INTEGER), \
+     CAST(ends_by_bounce AS INTEGER), CAST(EXTRACT(EPOCH FROM deadline - now()) * 1000000 AS BIGINT) \
+     FROM prompts WHERE decision IS NULL AND deadline > now() AND (id <> ALL(",
+    listed!("$1"),
+    ") OR abandoned AND id = ANY(",
+    listed!("$2"),
+    ")) ORDER BY id LIMIT $3"
+);
+
+/// Whether the node holds the stream still. It locks nothing: a holder that stands still in the middle of a transaction must
+/// not keep the next one from taking the stream. $1 component, $2 epoch.
+macro_rules! holds {
+    () => {
+        "EXISTS (SELECT FROM stream_holder WHERE jid = $1 AND epoch = $2)"
+    };
+}
+
+/// $1 component, $2 epoch.
+const HOLDS: &str = concat!("SELECT 1 WHERE ", holds!());
+
+/// $1 component, $2 epoch, $3 prompts.
+const SENT: &str = concat!(
+    "UPDATE prompts SET sent_epoch = $2 WHERE sent_epoch IS NULL AND id = ANY(",
+    listed!("$3"),
+    ") AND ",
+    holds!()
+);
+
+/// $1 component, $2 epoch, $3 decisions as JSON.
+const DECIDE: &str = concat!(
+    "UPDATE prompts SET decision = r.decision \
+     FROM json_to_recordset(CAST(CAST($3 AS TEXT) AS JSON)) AS r (id BIGINT, decision TEXT) \
+     WHERE prompts.id = r.id AND prompts.decision IS NULL AND ",
+    holds!(),
+    " RETURNING prompts.id"
+);
+
+/// $1 prompts.
+const DECISIONS: &str = concat!("SELECT id, decision FROM prompts WHERE id = ANY(", listed!("$1"), ")");
+
+/// $1 prompts.
+const ABANDON: &str = concat!(
+    "UPDATE prompts SET abandoned = true WHERE decision IS NULL AND id = ANY(",
+    listed!("$1"),
+    ") RETURNING id"
+);
+
+/// Nobody reads these decisions any more. $1 prompts.
+const REMOVE_DECIDED: &str =
+    concat!("DELETE FROM prompts WHERE decision IS NOT NULL AND id = ANY(", listed!("$1"), ")");
+
+/// $1 node.
+const ABANDON_OF_NODE: &str =
+    "UPDATE prompts SET abandoned = true WHERE decision IS NULL AND NOT abandoned AND node = $1 RETURNING id";
+
+/// $1 prompts.
+const REMOVE: &str = concat!("DELETE FROM prompts WHERE id = ANY(", listed!("$1"), ")");
+
+const SWEEP: &str = "DELETE FROM prompts WHERE deadline < now() - INTERVAL '1 minute'";
+
+/// $1 channel, $2 payload.
+const NOTIFY: &str = "SELECT CAST(pg_notify($1, $2) AS TEXT)";
+
+impl PromptTable for DedicatedConnection {
+    fn ask(&mut self, node: &str, prompts: &[SharedPrompt]) -> Result<Vec<PromptId>> {
+        let parameters = values![node, json_of(prompts).to_string()];
+        let ids: Vec<String> = prompts.iter().map(|prompt| prompt.stanza_id.clone()).collect();
+        self.transact(move |session| {
+            session.execute(ASK, &parameters)?;
+            let rows = session.rows(NUMBERS, &values![json!(ids).to_string()])?;
+            let numbers = in_order(&ids, rows)?;
+            tell(session, numbers.first().map(|row| Notice::Prompt(*row)))?;
+            Ok(Change::Commit(numbers))
+        })
+    }
+
+    fn undecided(
+        &mut self,
+        known: &[PromptId],
+        waiting: &[PromptId],
+        max: usize,
+    ) -> Result<Vec<StoredPrompt>> {
+        let parameters = values![list(known), list(waiting), max];
+        self.run(move |session| {
+            let rows = session.rows(UNDECIDED, &parameters)?;
+            Ok(rows.into_iter().filter_map(readable).collect())
+        })
+    }
+
+    fn sent(&mut self, stream: &StreamEpoch, prompts: &[PromptId]) -> Result<()> {
+        let parameters = values![stream.component.as_str(), stream.epoch, list(prompts)];
+        self.run(move |session| session.execute(SENT, &parameters).map(drop))
+    }
+
+    fn decide(&mut self, stream: &StreamEpoch, decisions: &[(PromptId, PromptDecision)]) -> Result<bool> {
+        let rows: Vec<_> =
+            decisions.iter().map(|(id, decision)| json!({"id": id, "decision": name_of(decision)})).collect();
+        let [component, epoch] = values![stream.component.as_str(), stream.epoch];
+        let parameters = [component.clone(), epoch.clone(), json!(rows).to_string().into()];
+        self.transact(move |session| {
+            let decided = numbers(session, DECIDE, &parameters)?;
+            tell(session, decided.iter().map(|row| Notice::Decision(*row)))?;
+            let holds =
+                !decided.is_empty() || session.row(HOLDS, &[component.clone(), epoch.clone()])?.is_some();
+            Ok(Change::Commit(holds))
+        })
+    }
+
+    fn decisions(&mut self, prompts: &[PromptId]) -> Result<Vec<(PromptId, Option<PromptDecision>)>> {
+        let parameters = values![list(prompts)];
+        self.run(move |session| {
+            let rows = session.rows(DECISIONS, &parameters)?.into_iter();
+            rows.map(|mut row| {
+                let (id, decision): (PromptId, Option<String>) = (row.next()?, row.next()?);
+                Ok((id, decision.map(|name| decision_of(&name))))
+            })
+            .collect()
+        })
+    }
+
+    fn abandon(&mut self, prompts: &[PromptId]) -> Result<()> {
+        let parameters = values![list(prompts)];
+        self.transact(move |session| {
+            session.execute(REMOVE_DECIDED, &parameters)?;
+            let abandoned = numbers(session, ABANDON, &parameters)?;
+            tell(session, abandoned.first().map(|row| Notice::Prompt(*row)))?;
+            Ok(Change::Commit(()))
+        })
+    }
+
+    fn abandon_of_node(&mut self, node: &str) -> Result<()> {
+        let parameters = values![node];
+        self.transact(move |session| {
+            let abandoned = numbers(session, ABANDON_OF_NODE, &parameters)?;
+            tell(session, abandoned.first().map(|row| Notice::Prompt(*row)))?;
+            Ok(Change::Commit(()))
+        })
+    }
+
+    fn remove(&mut self, prompts: &[PromptId]) -> Result<()> {
+        let parameters = values![list(prompts)];
+        self.run(move |session| session.execute(REMOVE, &parameters).map(drop))
+    }
+
+    fn sweep(&mut self) -> Result<u64> {
+        self.run(|session| session.execute(SWEEP, &[]))
+    }
+}
+
+/// The numbers of the rows that a statement changes.
+fn numbers(session: &mut dyn Session, sql: &str, parameters: &[Value]) -> Result<Vec<PromptId>> {
+    session.rows(sql, parameters)?.into_iter().map(Row::single).collect()
+}
+
+/// Tells the other nodes at the commit. The holder reads all prompts that are new, so one notice is enough for several.
+fn tell(session: &mut dyn Session, notices: impl IntoIterator<Item = Notice>) -> Result<()> {
+    let mut notices = notices.into_iter();
+    notices.try_for_each(|notice| session.row(NOTIFY, &values![CHANNEL, notice.to_string()]).map(drop))
+}
+
+fn list(rows: &[PromptId]) -> String {
+    rows.iter().map(PromptId::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The numbers of the rows with these ids of stanzas, in the order of the ids.
+fn in_order(ids: &[String], rows: Vec<Row>) -> Result<Vec<PromptId>> {
+    let found = rows.into_iter().map(|mut row| Ok((row.next()?, row.next()?)));
+    let found: Vec<(PromptId, String)> = found.collect::<Result<_>>()?;
+    let number = |id: &String| found.iter().find(|(_, stanza_id)| stanza_id == id).map(|(number, _)| *number);
+    let missing = || Error::new(Kind::Failure, "a prompt was removed in the moment when it was stored");
+    ids.iter().map(|id| number(id).ok_or_else(missing)).collect()
+}
+
+fn json_of(prompts: &[SharedPrompt]) -> serde_json::Value {
+    let row = |prompt: &SharedPrompt| {
+        json!({
+            "asked": prompt.asked.to_string(),
+            "stanza_id": prompt.stanza_id,
+            "thread": prompt.thread,
+            "form": if prompt.by_iq { IQ } else { "message" },
+            "transaction": prompt.transaction,
+            "method": prompt.method.name(),
+            "url": prompt.url,
+            "deed": prompt.deed,
+            "source": prompt.source,
+            "client": prompt.client.map(|client| client.to_string()),
+            "origin": prompt.has_origin,
+            "shown": prompt.shown,
+            "ends_by_bounce": prompt.ends_by_bounce,
+            "micros": i64::try_from(prompt.time.as_micros()).unwrap_or(i64::MAX),
+        })
+    };
+    prompts.iter().map(row).collect()
+}
+
+const IQ: &str = "iq";
+
+/// A row that a node of another version may have written.
+fn readable(row: Row) -> Option<StoredPrompt> {
+    stored(row).map_err(|error| log::debug!("a row of the table prompts is left alone: {error}")).ok()
+}
+
+fn stored(mut row: Row) -> Result<StoredPrompt> {
+    let (id, age) = (row.next()?, micros(&mut row)?);
+    let (is_sent, is_abandoned) = (flag(&mut row)?, flag(&mut row)?);
+    let prompt = SharedPrompt {
+        asked: parsed(&row.next::<String>()?)?,
+        stanza_id: row.next()?,
+        thread: row.next()?,
+        by_iq: row.next::<String>()? == IQ,
+        transaction: row.next()?,
+        method: Method::from_name(&row.next::<String>()?),
+        url: row.next()?,
+        deed: row.next()?,
+        source: row.next()?,
+        client: row.next::<Option<String>>()?.map(|client| parsed(&client)).transpose()?,
+        has_origin: flag(&mut row)?,
+        shown: flag(&mut row)?,
+        ends_by_bounce: flag(&mut row)?,
+        time: micros(&mut row)?,
+    };
+    Ok(StoredPrompt { id, prompt, age, is_sent, is_abandoned })
+}
+
+fn flag(row: &mut Row) -> Result<bool> {
+    Ok(row.next::<i64>()? != 0)
+}
+
+/// A negative time counts as none.
+fn micros(row: &mut Row) -> Result<Duration> {
+    row.next::<u64>().map(Duration::from_micros)
+}
+
+fn parsed<T: std::str::FromStr>(text: &str) -> Result<T> {
+    text.parse().map_err(|_| Error::new(Kind::Corrupt, format!("{text:?} is not valid")))
+}
+
+const CONFIRMED: &str = "Confirmed";
+
+fn name_of(decision: &PromptDecision) -> &'static str {
+    decision.map_or_else(|refusal| refusal.row().name, |()| CONFIRMED)
+}
+
+/// A refusal that only another version knows is none of a person.
+fn decision_of(name: &str) -> PromptDecision {
+    if name == CONFIRMED {
+        return Ok(());
+    }
+    let known = Refusal::ALL.iter().copied().find(|refusal| refusal.row().name == name);
+    Err(known.unwrap_or(Refusal::NotConfirmed))
+}
+
+#[cfg(test)]
+mod tests;

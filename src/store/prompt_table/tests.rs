@@ -1,0 +1,236 @@
+use std::net::IpAddr;
+use std::thread;
+use std::time::Instant;
+
+use super::super::postgres_server::{self, Server};
+use super::super::{DedicatedConnections, PostgresSettings, Schema};
+use super::*;
+
+/// A database of the shared server, where a holder has the stream of epoch 3.
+struct Bench {
+    table: DedicatedConnection,
+    client: postgres::Client,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let server = postgres_server::shared();
+        let database = server.new_database();
+        let settings = PostgresSettings::for_test(server.port(), &database);
+        Schema::connect(&settings).unwrap().setup().unwrap();
+        let table = DedicatedConnections::new(&settings).open().unwrap();
+        let mut client = server.client(&database);
+        let sql = "INSERT INTO stream_holder (jid, node, pid, epoch, beat) VALUES ('media.example.com', 'a', 1, 3, now())";
+        client.batch_execute(sql).unwrap();
+        Self { table, client }
+    }
+
+    fn all(&mut self) -> Vec<StoredPrompt> {
+        self.table.undecided(&[], &[], 1000).unwrap()
+    }
+
+    fn run(&mut self, sql: &str) {
+        self.client.batch_execute(sql).unwrap();
+    }
+}
+
+fn stream(epoch: i64) -> StreamEpoch {
+    StreamEpoch { component: "media.example.com".to_owned(), epoch }
+}
+
+fn prompt(number: usize) -> SharedPrompt {
+    SharedPrompt {
+        asked: "alice@example.com/phone".parse().unwrap(),
+        stanza_id: format!("stanza{number}"),
+        thread: format!("thread{number}"),
+        by_iq: false,
+        transaction: format!("t{number}"),
+        method: Method::Post,
+        url: "https://media.example.com/room@example.com".to_owned(),
+        deed: "upload a file to room@example.com".to_owned(),
+        source: None,
+        client: None,
+        has_origin: false,
+        shown: true,
+        ends_by_bounce: false,
+        time: Duration::from_secs(30),
+    }
+}
+
+/// The same, but for the time, which passes.
+fn is_same(stored: &StoredPrompt, prompt: &SharedPrompt) -> bool {
+    let time = stored.prompt.time;
+    assert!(time <= prompt.time && prompt.time < time + Duration::from_secs(20), "{time:?}");
+    assert!(stored.age < Duration::from_secs(20), "{:?}", stored.age);
+    SharedPrompt { time: prompt.time, ..stored.prompt.clone() } == *prompt
+}
+
+#[test]
+fn a_prompt_comes_out_as_it_went_in() {
+    let mut bench = Bench::new();
+    let hard = SharedPrompt {
+        asked: "émile@example.com/a \u{1f4f1} \\ \" ' ,{}".parse().unwrap(),
+        by_iq: true,
+        transaction: "~~~???>>> 'é'\\".to_owned(),
+        method: Method::Delete,
+        url: "https://media.example.com/a?%00\"',{}[]\\n".to_owned(),
+        deed: "delete \u{2068}\u{5d0}@example.com\u{2069}…".to_owned(),
+        source: Some("from 192.0.2.7, by a web page".to_owned()),
+        client: Some("2001:db8::".parse().unwrap()),
+        has_origin: true,
+        shown: false,
+        ends_by_bounce: true,
+        ..prompt(2)
+    };
+    let prompts = [prompt(1), hard, SharedPrompt { client: Some(IpAddr::from([192, 0, 2, 7])), ..prompt(3) }];
+    let ids = bench.table.ask("a", &prompts).unwrap();
+    let stored = bench.all();
+    assert_eq!(stored.iter().map(|stored| stored.id).collect::<Vec<_>>(), ids);
+    for (stored, prompt) in stored.iter().zip(&prompts) {
+        assert!(is_same(stored, prompt) && !stored.is_sent && !stored.is_abandoned, "{}", prompt.stanza_id);
+    }
+    assert_eq!(bench.table.ask("a", &prompts).unwrap(), ids, "again, it stores nothing");
+    assert_eq!(bench.all().len(), 3);
+}
+
+#[test]
+fn the_holder_reads_what_it_does_not_know_and_what_was_abandoned() {
+    let mut bench = Bench::new();
+    let ids = bench.table.ask("a", &[1, 2, 3, 4].map(prompt)).unwrap();
+    let numbers = |stored: Vec<StoredPrompt>| stored.iter().map(|stored| stored.id).collect::<Vec<_>>();
+    assert_eq!(numbers(bench.table.undecided(&[], &[], 2).unwrap()), ids[..2], "the oldest first");
+    assert_eq!(numbers(bench.table.undecided(&ids[..3], &ids[..3], 9).unwrap()), ids[3..]);
+    bench.table.abandon(&ids[..1]).unwrap();
+    assert_eq!(numbers(bench.table.undecided(&ids, &ids, 9).unwrap()), ids[..1]);
+    assert_eq!(numbers(bench.table.undecided(&ids, &ids[1..], 9).unwrap()), [0; 0], "it is known already");
+    bench.table.decide(&stream(3), &[(ids[1], Ok(()))]).unwrap();
+    bench.table.sent(&stream(3), &ids[2..3]).unwrap();
+    bench.table.sent(&stream(2), &ids[3..]).unwrap();
+    let found: Vec<_> = bench.all().iter().map(|one| (one.id, one.is_sent, one.is_abandoned)).collect();
+    assert_eq!(found, [(ids[0], false, true), (ids[2], true, false), (ids[3], false, false)]);
+}
+
+#[test]
+fn only_the_first_decision_of_the_newest_holder_counts() {
+    let mut bench = Bench::new();
+    let ids = bench.table.ask("a", &[1, 2, 3].map(prompt)).unwrap();
+    assert!(!bench.table.decide(&stream(2), &[(ids[0], Ok(()))]).unwrap());
+    let elsewhere = StreamEpoch { component: "other.example.com".to_owned(), epoch: 3 };
+    assert!(!bench.table.decide(&elsewhere, &[(ids[0], Ok(()))]).unwrap());
+    let found = |bench: &mut Bench| {
+        let mut found = bench.table.decisions(&ids).unwrap();
+        found.sort_by_key(|(id, _)| *id);
+        found.into_iter().map(|(_, decision)| decision).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&mut bench), [None, None, None]);
+    assert!(bench.table.decide(&stream(3), &[(ids[0], Err(Refusal::Denied)), (ids[1], Ok(()))]).unwrap());
+    let again = [(ids[0], Ok(())), (ids[1], Err(Refusal::NotConfirmed))];
+    assert!(bench.table.decide(&stream(3), &again).unwrap(), "it holds the stream all the same");
+    assert_eq!(found(&mut bench), [Some(Err(Refusal::Denied)), Some(Ok(())), None]);
+    bench.run("UPDATE stream_holder SET epoch = 4");
+    bench.table.decide(&stream(3), &[(ids[2], Ok(()))]).unwrap();
+    assert_eq!(found(&mut bench)[2], None);
+    bench.run("UPDATE prompts SET decision = 'SomethingNew' WHERE decision IS NULL");
+    assert_eq!(found(&mut bench)[2], Some(Err(Refusal::NotConfirmed)), "of another version");
+}
+
+#[test]
+fn every_refusal_has_a_name_that_is_read_again() {
+    for refusal in Refusal::ALL {
+        assert_eq!(decision_of(name_of(&Err(*refusal))), Err(*refusal));
+    }
+    assert_eq!(decision_of(name_of(&Ok(()))), Ok(()));
+}
+
+#[test]
+fn rows_go_when_their_node_has_read_them_or_a_minute_after_their_deadline() {
+    let mut bench = Bench::new();
+    let ids = bench.table.ask("a", &[1, 2, 3].map(prompt)).unwrap();
+    bench.table.ask("b", &[prompt(4)]).unwrap();
+    bench.table.decide(&stream(3), &[(ids[0], Ok(())), (ids[1], Ok(()))]).unwrap();
+    bench.table.remove(&ids[..1]).unwrap();
+    bench.table.abandon(&ids[1..]).unwrap();
+    let left = |bench: &mut Bench| bench.table.decisions(&ids).unwrap().len();
+    assert_eq!(left(&mut bench), 1, "a decided one goes at once, and the holder must know the other");
+    bench.run("UPDATE prompts SET deadline = now() - INTERVAL '59 seconds'");
+    assert!(bench.all().is_empty(), "their time is over");
+    assert_eq!(bench.table.sweep().unwrap(), 0);
+    bench.run("UPDATE prompts SET deadline = now() - INTERVAL '61 seconds'");
+    assert_eq!((bench.table.sweep().unwrap(), left(&mut bench)), (2, 0));
+}
+
+#[test]
+fn a_node_that_starts_anew_abandons_its_prompts_and_no_others() {
+    let mut bench = Bench::new();
+    let ids = bench.table.ask("a", &[1, 2].map(prompt)).unwrap();
+    bench.table.ask("b", &[prompt(3)]).unwrap();
+    bench.table.decide(&stream(3), &[(ids[0], Ok(()))]).unwrap();
+    bench.table.abandon_of_node("a").unwrap();
+    let found: Vec<_> =
+        bench.all().into_iter().map(|one| (one.prompt.transaction, one.is_abandoned)).collect();
+    assert_eq!(found, [("t2".to_owned(), true), ("t3".to_owned(), false)]);
+}
+
+/// The notices that this connection gets until this one comes.
+fn notices_until(client: &mut postgres::Client, last: Notice) -> Vec<String> {
+    use postgres::fallible_iterator::FallibleIterator;
+    let (mut found, until) = (Vec::new(), Instant::now() + Duration::from_secs(20));
+    while Instant::now() < until {
+        let mut notices = client.notifications();
+        let mut waiting = notices.timeout_iter(Duration::from_millis(200));
+        while let Some(notice) = waiting.next().unwrap() {
+            found.push(notice.payload().to_owned());
+            if found.last() == Some(&last.to_string()) {
+                return found;
+            }
+        }
+    }
+    panic!("no notice {last}: {found:?}");
+}
+
+#[test]
+fn notices_hold_numbers_of_rows_and_nothing_else() {
+    let mut bench = Bench::new();
+    bench.run(&format!("LISTEN {CHANNEL}"));
+    let ids = bench.table.ask("a", &[1, 2, 3].map(prompt)).unwrap();
+    let first = Notice::Prompt(ids[0]);
+    assert_eq!(notices_until(&mut bench.client, first), [first.to_string()], "one for several");
+    let decisions: Vec<_> = ids.iter().map(|id| (*id, Ok(()))).collect();
+    bench.table.decide(&stream(2), &decisions).unwrap();
+    bench.table.abandon(&ids[2..]).unwrap();
+    let last = Notice::Prompt(ids[2]);
+    assert_eq!(notices_until(&mut bench.client, last), [last.to_string()], "no decision of an old holder");
+    bench.table.decide(&stream(3), &decisions[..2]).unwrap();
+    bench.table.decide(&stream(3), &decisions).unwrap();
+    let told = notices_until(&mut bench.client, Notice::Decision(ids[2]));
+    assert_eq!(told.len(), 3, "one for each decision: {told:?}");
+}
+
+#[test]
+fn a_text_that_the_database_can_not_hold_is_an_error_that_says_so() {
+    let mut bench = Bench::new();
+    let error = bench.table.ask("a", &[SharedPrompt { url: "a\0b".to_owned(), ..prompt(1) }]).unwrap_err();
+    assert_ne!(error.kind(), Kind::Unavailable, "{error}");
+    assert!(bench.all().is_empty());
+}
+
+#[test]
+fn a_holder_that_stands_still_in_its_transaction_keeps_nobody_from_the_stream() {
+    let mut server = Server::start();
+    let database = server.new_database();
+    let settings = PostgresSettings::for_test(server.port(), &database);
+    Schema::connect(&settings).unwrap().setup().unwrap();
+    let mut table = DedicatedConnections::new(&settings).open().unwrap();
+    let (mut still, mut next) = (server.client(&database), server.client(&database));
+    still.batch_execute("INSERT INTO stream_holder VALUES ('media.example.com', 'a', 1, 3, now())").unwrap();
+    let ids = table.ask("a", &[prompt(1)]).unwrap();
+    still.batch_execute("BEGIN").unwrap();
+    let decision = json!([{ "id": ids[0], "decision": CONFIRMED }]).to_string();
+    still.query(DECIDE, &[&"media.example.com", &3_i64, &decision]).unwrap();
+    let taken = thread::spawn(move || {
+        next.batch_execute("SET lock_timeout = '5s'; UPDATE stream_holder SET epoch = 4").map(|()| next)
+    });
+    assert!(taken.join().unwrap().is_ok());
+    still.batch_execute("COMMIT").unwrap();
+    server.kill();
+}

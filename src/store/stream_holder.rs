@@ -1,0 +1,131 @@
+//! The table `stream_holder` and the lock beside it, in PostgreSQL: which of several nodes holds the stream of a component.
+//! The lock is an advisory lock of the holder's session; the row tells whose session that is, and when it last beat. Called
+//! by the thread `cluster`.
+
+use std::time::Duration;
+
+use super::engine::Session;
+use super::value::{Row, values};
+use crate::error::Result;
+
+/// The row of a component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamHolder {
+    /// The node; `None` if it has given the stream up.
+    pub node: Option<String>,
+    /// One more each time that a node takes the stream.
+    pub epoch: i64,
+    /// How long ago the holder beat, by the database's clock.
+    pub age: Duration,
+}
+
+/// The key of the lock. $1 component.
+const KEY: &str = "hashtextextended('stream ' || $1, 0)";
+
+/// $1 component.
+const FIND: &str = "SELECT node, epoch, CAST(EXTRACT(EPOCH FROM clock_timestamp() - beat) * 1000 AS BIGINT) \
+     FROM stream_holder WHERE jid = $1";
+
+/// $1 component, $2 node, $3 the epoch that this process had, $4 milliseconds. The CASE keeps PostgreSQL from taking the lock
+/// before it has looked at the row; the condition at the end is for a holder who came between the two.
+fn take_statement() -> String {
+    const MAY_TAKE: &str = "held.node IS NULL OR held.epoch = $3 \
+         OR held.beat < clock_timestamp() - CAST($4 AS BIGINT) * INTERVAL '1 millisecond'";
+    format!(
+        "INSERT INTO stream_holder AS held (jid, node, pid, epoch, beat) \
+         SELECT $1, $2, pg_backend_pid(), 1, clock_timestamp() \
+         WHERE CASE WHEN EXISTS (SELECT 1 FROM stream_holder AS held WHERE jid = $1 AND NOT ({MAY_TAKE})) THEN false \
+               ELSE pg_try_advisory_lock({KEY}) END \
+         ON CONFLICT (jid) DO UPDATE SET node = excluded.node, pid = excluded.pid, beat = excluded.beat, \
+             epoch = CASE WHEN held.epoch = $3 THEN held.epoch ELSE held.epoch + 1 END WHERE {MAY_TAKE} \
+         RETURNING epoch"
+    )
+}
+
+/// $1 component, $2 epoch.
+const BEAT: &str = "UPDATE stream_holder SET beat = clock_timestamp() \
+     WHERE jid = $1 AND epoch = $2 AND pid = pg_backend_pid()";
+
+/// $1 component, $2 epoch.
+const GIVE_UP: &str =
+    "UPDATE stream_holder SET node = NULL WHERE jid = $1 AND epoch = $2 AND pid = pg_backend_pid()";
+
+/// The sessions that have the lock. $1 component.
+fn lock_rows() -> String {
+    format!(
+        "pg_locks AS locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 \
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+         AND CAST(classid AS BIGINT) = ({KEY} >> 32) & 4294967295 AND CAST(objid AS BIGINT) = {KEY} & 4294967295"
+    )
+}
+
+/// The row of this component; `None` if no node ever held its stream.
+pub fn find_holder(session: &mut dyn Session, component: &str) -> Result<Option<StreamHolder>> {
+    let read = |mut row: Row| {
+        let (node, epoch, age) = (row.next()?, row.next()?, row.next::<u64>()?);
+        Ok(StreamHolder { node, epoch, age: Duration::from_millis(age) })
+    };
+    session.row(FIND, &values![component])?.map(read).transpose()
+}
+
+/// Takes the stream, if its holder has given it up, is this process (`own` is the epoch that it had), or has not beaten for
+/// this long. Gives the epoch; `None` if another session has the lock.
+pub fn take_stream(
+    session: &mut dyn Session,
+    component: &str,
+    node: &str,
+    own: Option<i64>,
+    stale: Duration,
+) -> Result<Option<i64>> {
+    let stale = u64::try_from(stale.as_millis()).unwrap_or(u64::MAX);
+    let parameters = values![component, node, own.unwrap_or(-1), stale];
+    session.row(&take_statement(), &parameters)?.map(Row::single).transpose()
+}
+
+/// Says that the holder is alive; `false` if this session is not the holder with this epoch.
+pub fn beat(session: &mut dyn Session, component: &str, epoch: i64) -> Result<bool> {
+    Ok(session.execute(BEAT, &values![component, epoch])? > 0)
+}
+
+/// Notes that the holder has given the stream up.
+pub fn give_up_stream(session: &mut dyn Session, component: &str, epoch: i64) -> Result<()> {
+    session.execute(GIVE_UP, &values![component, epoch]).map(drop)
+}
+
+/// Releases the lock, however often this session has taken it. The session has no other advisory locks.
+pub fn unlock_stream(session: &mut dyn Session) -> Result<()> {
+    session.rows("SELECT 1 FROM (SELECT pg_advisory_unlock_all()) AS released", &[]).map(drop)
+}
+
+/// The process of the session that has the lock.
+pub fn lock_owner(session: &mut dyn Session, component: &str) -> Result<Option<i64>> {
+    session
+        .row(&format!("SELECT pid FROM {}", lock_rows()), &values![component])?
+        .map(Row::single)
+        .transpose()
+}
+
+/// Ends the session of this process, if it still has the lock and the holder has not beaten for this long; one that is
+/// new only if it is the session of the row. Says whether it was told to end.
+pub fn end_holder(
+    session: &mut dyn Session,
+    component: &str,
+    pid: i64,
+    stale: Duration,
+    is_new: bool,
+) -> Result<bool> {
+    let stale = u64::try_from(stale.as_millis()).unwrap_or(u64::MAX);
+    let sql = format!(
+        "SELECT CASE WHEN pg_terminate_backend(locks.pid) THEN 1 END FROM {} AND CAST(locks.pid AS BIGINT) = $2 \
+         AND locks.pid <> pg_backend_pid() AND NOT EXISTS (SELECT 1 FROM stream_holder WHERE jid = $1 \
+             AND (beat >= clock_timestamp() - CAST($3 AS BIGINT) * INTERVAL '1 millisecond' \
+                  OR CAST($4 AS BIGINT) = 1 AND stream_holder.pid <> locks.pid))",
+        lock_rows()
+    );
+    let row = session.row(&sql, &values![component, pid, stale, i64::from(is_new)])?;
+    Ok(row.map_or(Ok(None), Row::single::<Option<i64>>)?.is_some())
+}
+
+#[cfg(test)]
+#[path = "stream_holder_tests.rs"]
+mod tests;

@@ -1,0 +1,193 @@
+//! The command `move-storage`: files go to another place while a server serves them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use media_server::uploads::Slot;
+
+use crate::support::child::Guarded;
+use crate::support::granter::Granter;
+use crate::support::http::Request;
+use crate::support::server::{PROGRAM, Server, Xmpp, program};
+use crate::support::{free_port, wait_for};
+use crate::uploads::put;
+
+/// A server whose files are to move. What it serves here needs no XMPP.
+struct Bench {
+    server: Server,
+    slots: Granter,
+    stored: Vec<(Slot, Vec<u8>)>,
+}
+
+impl Bench {
+    /// With so many files, at most as many as a user may have unused slots.
+    fn new(files: usize) -> Self {
+        let xmpp = Xmpp { client_port: free_port(), component_port: free_port() };
+        let settings = [("upload.enabled", "true"), ("http.endpoint", "http://127.0.0.1")];
+        let server = Server::start(xmpp, &settings);
+        let slots = Granter::new(&server.configuration(), &format!("http://127.0.0.1:{}", server.port()));
+        let mut bench = Self { server, slots, stored: Vec::new() };
+        (0..files).for_each(|number| bench.store(format!("file {number}").into_bytes()));
+        bench
+    }
+
+    fn store(&mut self, bytes: Vec<u8>) {
+        let slot = self.slots.slot("a.txt", bytes.len(), "text/plain");
+        put(&slot.put_url, &bytes, &[]).expect(201);
+        self.stored.push((slot, bytes));
+    }
+
+    fn old(&self) -> PathBuf {
+        self.server.storage()
+    }
+
+    fn new_place(&self) -> PathBuf {
+        self.server.directory().join("new")
+    }
+
+    /// Starts the server again with another root, and with `media.storage.from` if `moving`.
+    fn start_again(&mut self, moving: bool) {
+        self.server.stop();
+        let file = self.server.configuration();
+        let text = fs::read_to_string(&file).expect("it has a configuration");
+        let keys = ["media.storage.root=", "media.storage.from=", "jdbc.db.url="];
+        let kept = text.lines().filter(|line| !keys.iter().any(|key| line.starts_with(key)));
+        let mut text: String = kept.map(|line| format!("{line}\n")).collect();
+        let (old, new) = (self.old(), self.new_place());
+        text += &format!("media.storage.root={}\n", new.display());
+        text += &format!("jdbc.db.url=jdbc:sqlite:{}/metadata.sqlite\n", old.display());
+        if moving {
+            text += &format!("media.storage.from={}\n", old.display());
+        }
+        fs::write(&file, text).expect("the scratch directory takes files");
+        self.server.start_again();
+    }
+
+    fn command(&self, arguments: &[&str]) -> (i32, String) {
+        let file = self.server.configuration().display().to_string();
+        program(&[&["-c", file.as_str()], arguments].concat())
+    }
+
+    fn check_all(&self) {
+        for (slot, bytes) in &self.stored {
+            assert_eq!(Request::get(&slot.get_url).send().expect(200).body, *bytes);
+        }
+    }
+}
+
+/// Files of uploads below a root.
+fn files(root: &Path) -> Vec<PathBuf> {
+    let list =
+        |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    list(root.join(".uploads")).flat_map(list).collect()
+}
+
+#[test]
+fn files_move_while_they_are_served() {
+    let mut bench = Bench::new(30);
+    let (status, printed) = bench.command(&["move-storage"]);
+    assert_eq!(status, 78, "{printed}");
+    assert!(printed.contains("media.storage.from"), "{printed}");
+    bench.start_again(true);
+    bench.check_all();
+    bench.store(b"new".to_vec());
+    assert_eq!((files(&bench.old()).len(), files(&bench.new_place()).len()), (30, 1));
+    let (status, printed) = bench.command(&["move-storage"]);
+    assert_eq!(status, 0, "{printed}");
+    assert!(printed.starts_with("30 files, "), "{printed}");
+    assert_eq!(files(&bench.old()).len(), 30, "nothing is moved without --yes");
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut rounds = 0;
+            while !ended.load(Ordering::SeqCst) {
+                bench.check_all();
+                rounds += 1;
+            }
+            rounds
+        });
+        let (status, printed) = bench.command(&["move-storage", "--yes", "--json"]);
+        ended.store(true, Ordering::SeqCst);
+        assert_eq!(status, 0, "{printed}");
+        let told: serde_json::Value = serde_json::from_str(&printed).expect("an array");
+        assert_eq!(
+            (&told[0]["moved"], &told[0]["files"], &told[0]["wrong"]),
+            (&true.into(), &30.into(), &0.into())
+        );
+        reader.join().expect("every file is served all the time");
+    });
+    assert_eq!((files(&bench.old()).len(), files(&bench.new_place()).len()), (0, 31));
+    bench.start_again(false);
+    bench.check_all();
+    let (status, printed) = bench.command(&["fsck"]);
+    assert_eq!(status, 0, "{printed}");
+}
+
+#[test]
+fn a_move_that_is_killed_goes_on_and_loses_nothing() {
+    let mut bench = Bench::new(40);
+    bench.start_again(true);
+    let file = bench.server.configuration().display().to_string();
+    let command = [PROGRAM, "-c", &file, "move-storage", "--yes"];
+    for moved in [5, 20] {
+        let mut running = Guarded::start(&command, &[], &bench.server.directory().join("moved"));
+        wait_for("some files to be moved", || (files(&bench.new_place()).len() >= moved).then_some(()));
+        running.try_signal("KILL");
+        running.wait();
+        bench.check_all();
+        // A server that starts leaves the temporary files of the command alone.
+        bench.start_again(true);
+    }
+    let (status, printed) = bench.command(&["move-storage", "--yes"]);
+    assert_eq!(status, 0, "{printed}");
+    assert_eq!((files(&bench.old()).len(), files(&bench.new_place()).len()), (0, 40));
+    bench.check_all();
+}
+
+#[test]
+fn a_file_that_is_not_what_its_row_says_stays_and_is_named() {
+    let mut bench = Bench::new(3);
+    let damaged = files(&bench.old()).remove(0);
+    fs::write(&damaged, "file X").expect("it is there");
+    bench.start_again(true);
+    let (status, printed) = bench.command(&["move-storage", "--yes"]);
+    assert_eq!(status, 1, "{printed}");
+    let name = damaged.file_name().expect("it has a name").to_string_lossy();
+    assert!(printed.contains(&format!("{name} stays: it is not what its row says")), "{printed}");
+    assert_eq!((files(&bench.old()), files(&bench.new_place()).len()), (vec![damaged], 2));
+}
+
+#[test]
+fn files_that_are_deleted_in_mid_move_are_in_neither_place() {
+    let mut bench = Bench::new(5);
+    bench.start_again(true);
+    let (status, printed) = bench.command(&["delete", "--user", "alice@example.org", "--yes"]);
+    assert_eq!(status, 0, "{printed}");
+    assert_eq!((files(&bench.old()).len(), files(&bench.new_place()).len()), (0, 0));
+    for (slot, _) in &bench.stored {
+        wait_for("the file to be gone", || (Request::get(&slot.get_url).send().status == 404).then_some(()));
+    }
+}
+
+#[test]
+fn a_storage_of_another_site_is_no_place_to_move_from() {
+    let mut bench = Bench::new(1);
+    let other = Bench::new(1);
+    bench.start_again(true);
+    bench.server.stop();
+    let file = bench.server.configuration();
+    let text = fs::read_to_string(&file).expect("it has a configuration");
+    let own = format!("media.storage.from={}\n", bench.old().display());
+    for wrong in [other.old(), bench.server.directory().join("missing")] {
+        let text = text.replace(&own, &format!("media.storage.from={}\n", wrong.display()));
+        fs::write(&file, text).expect("the scratch directory takes files");
+        for command in ["serve", "move-storage"] {
+            let (status, printed) = bench.command(&[command]);
+            assert_eq!(status, 78, "{printed}");
+            assert!(printed.contains("media.storage.from"), "{printed}");
+        }
+    }
+    assert_eq!(files(&bench.old()).len(), 1);
+}

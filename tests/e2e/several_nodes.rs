@@ -1,0 +1,163 @@
+//! Several servers as the nodes of one site: one PostgreSQL, one directory, one Prosody that replaces the older of two
+//! streams. One node holds the component's stream, and another takes it over whatever happens to the first.
+
+use std::time::{Duration, Instant};
+
+use crate::schema::succeed;
+use crate::site::{Site, photo, xmpp_of};
+use crate::support::http::Request;
+use crate::support::prosody::Prosody;
+use crate::support::relay::Relay;
+use crate::support::scratch::Scratch;
+use crate::support::server::{Server, program};
+use crate::support::xmpp_client::Client;
+use crate::support::{postgres, wait_for};
+use crate::watching::{ANY, admin_url};
+
+/// The longest takeover.
+const TAKEOVER: Duration = Duration::from_secs(10);
+/// The log's line about a component that is logged in.
+const CONNECTED: &str = "XMPP component connected as ";
+
+/// Two nodes; the first holds the stream.
+struct Nodes {
+    site: Site,
+    second: Server,
+    /// Between the first node and PostgreSQL.
+    relay: Relay,
+    user: Client,
+    channel: String,
+    _storage: Scratch,
+}
+
+impl Nodes {
+    fn start() -> Self {
+        let (storage, relay) = (Scratch::new(), Relay::listen());
+        let server = postgres::shared();
+        let database = server.new_database();
+        let direct = server.jdbc_url(&database);
+        succeed(&direct, &["setup-schema"]);
+        relay.relay_to(server.port());
+        let relayed = direct.replace(&format!(":{}/", server.port()), &format!(":{}/", relay.port()));
+        let root = storage.path().display().to_string();
+        let prosody = Prosody::start_replacing_components();
+        let site = Site::start_on(prosody, &settings("first", &relayed, &root));
+        site.server.wait_log(CONNECTED);
+        let second = Server::start(xmpp_of(&site.prosody), &settings("second", &direct, &root));
+        let (user, channel) = site.public_channel();
+        Self { site, second, relay, user, channel, _storage: storage }
+    }
+
+    /// Uploads through this node, with a confirmation.
+    #[track_caller]
+    fn upload(&self, node: &Server) {
+        let url = format!("http://127.0.0.1:{}/{}", node.port(), self.channel);
+        let confirmed = || {
+            let request = Request::new("POST", &url).basic(self.user.jid()).file(&photo(), "image/jpeg");
+            request.try_send().ok().filter(|answer| answer.status == 201)
+        };
+        wait_for("a confirmed upload", confirmed);
+    }
+
+    /// Waits until the second node has the stream; its log says why.
+    #[track_caller]
+    fn wait_for_takeover(&self, since: Instant, within: Duration, why: &str) {
+        self.second.wait_log(CONNECTED);
+        assert!(since.elapsed() < within, "{:?}\n{}", since.elapsed(), self.second.log());
+        assert!(self.second.log().contains(why), "{}", self.second.log());
+        self.upload(&self.second);
+        wait_for("the node to be healthy", || {
+            (holder(&self.second) == (200, "second".to_owned())).then_some(())
+        });
+    }
+}
+
+fn settings<'a>(node: &'a str, url: &'a str, root: &'a str) -> [(&'a str, &'a str); 5] {
+    [
+        ("node.name", node),
+        ("jdbc.db.url", url),
+        ("media.storage.root", root),
+        ("media.storage.shared", "true"),
+        ANY,
+    ]
+}
+
+/// The status of `/healthz`, and which node it says to be the holder.
+fn holder(node: &Server) -> (u16, String) {
+    let answer = Request::get(&admin_url(node, "healthz")).send();
+    let holder = answer.json()["parts"]["xmpp_component"]["holder"].as_str().unwrap_or_default().to_owned();
+    (answer.status, holder)
+}
+
+fn count(log: &str, text: &str) -> usize {
+    log.matches(text).count()
+}
+
+#[test]
+fn one_node_holds_the_stream_and_another_takes_it_over_after_a_crash() {
+    let mut nodes = Nodes::start();
+    nodes.upload(&nodes.site.server);
+    for node in [&nodes.site.server, &nodes.second] {
+        wait_for("the node to know the holder", || (holder(node) == (200, "first".to_owned())).then_some(()));
+    }
+    assert!(!nodes.second.log().contains(CONNECTED));
+    let configuration = nodes.second.configuration().display().to_string();
+    let (status, printed) = program(&["-c", &configuration, "check"]);
+    assert_eq!(status, 0, "{printed}");
+    assert!(printed.contains("this is node second; node first holds the XMPP stream"), "{printed}");
+    assert!(printed.contains("REVOKE CONNECT ON DATABASE"), "{printed}");
+    assert!(printed.contains("component: ok: not tried, because node first is connected"), "{printed}");
+    let killed = Instant::now();
+    nodes.site.server.kill();
+    nodes.wait_for_takeover(
+        killed,
+        TAKEOVER,
+        "takes the XMPP stream over from node first, whose last beat is ",
+    );
+    nodes.site.server.start_again();
+    wait_for("the node to know the holder", || {
+        (holder(&nodes.site.server) == (200, "second".to_owned())).then_some(())
+    });
+    assert_eq!(count(&nodes.second.log(), CONNECTED), 1, "{}", nodes.second.log());
+}
+
+#[test]
+fn a_node_that_stood_still_gives_way() {
+    let nodes = Nodes::start();
+    let stopped = Instant::now();
+    nodes.site.server.signal("STOP");
+    nodes.wait_for_takeover(stopped, TAKEOVER, "takes the XMPP stream over from node first");
+    nodes.site.server.signal("CONT");
+    wait_for("the node to know the holder", || {
+        (holder(&nodes.site.server) == (200, "second".to_owned())).then_some(())
+    });
+    nodes.upload(&nodes.second);
+    let (first, second) = (nodes.site.server.log(), nodes.second.log());
+    assert_eq!((count(&first, CONNECTED), count(&second, CONNECTED)), (1, 1), "{first}\n{second}");
+    assert!(!second.contains("XMPP component is down"), "{second}");
+}
+
+#[test]
+fn a_node_that_stops_hands_the_stream_over_at_once() {
+    let mut nodes = Nodes::start();
+    let stopped = Instant::now();
+    nodes.site.server.signal("TERM");
+    nodes.wait_for_takeover(stopped, Duration::from_secs(4), "which its last holder has given up");
+    assert_eq!(nodes.site.server.wait(), 0);
+    assert!(nodes.site.server.log().contains("node first gives the XMPP stream up"));
+}
+
+#[test]
+fn a_node_without_its_database_gives_way() {
+    let nodes = Nodes::start();
+    let parted = Instant::now();
+    nodes.relay.stand_still(true);
+    nodes.wait_for_takeover(parted, TAKEOVER, "takes the XMPP stream over from node first");
+    let first = nodes.site.server.log();
+    assert!(first.contains("XMPP component closed"), "it closed its stream before: {first}");
+    nodes.relay.stand_still(false);
+    wait_for("the node to know the holder", || (holder(&nodes.site.server).1 == "second").then_some(()));
+    nodes.upload(&nodes.second);
+    assert_eq!(count(&nodes.second.log(), CONNECTED), 1, "{}", nodes.second.log());
+    assert!(!nodes.second.log().contains("XMPP component is down"), "{}", nodes.second.log());
+}
