@@ -59,12 +59,13 @@ impl Holding {
         let (Some(epoch), Some(connection)) = (self.held.take(), connection) else { return };
         self.status.lost();
         if !has_ended {
-            return log::warn!("the XMPP stream did not end in time, so another node waits for it");
+            log::warn!("the XMPP stream did not end in time, so another node waits for it");
+            return;
         }
         match self.release(connection, epoch) {
             Ok(()) => log::info!("node {} gives the XMPP stream up", self.settings.node),
             Err(error) => {
-                log::warn!("the XMPP stream can't be given up, so another node waits for it: {error}")
+                log::warn!("the XMPP stream can't be given up, so another node waits for it: {error}");
             }
         }
     }

@@ -266,7 +266,7 @@ mod tests {
                 assert_eq!(bench.uploads.head(&file).unwrap(), found.map(|_| 3));
                 assert_eq!(bench.uploads.list().unwrap().count(), places.len());
                 assert_eq!(bench.uploads.remove(&file).unwrap(), !places.is_empty());
-                bench.uploads.settle_removals(&[file.clone()]).unwrap();
+                bench.uploads.settle_removals(std::slice::from_ref(&file)).unwrap();
                 assert!(!bench.is_there("old", &name) && !bench.is_there("new", &name));
             }
         }

@@ -138,7 +138,7 @@ impl Mover {
                         return Ok(());
                     }
                 }
-                DepotEntry::Foreign(path) => state.stays(step, &path.display(), Stay::Foreign),
+                DepotEntry::Foreign(path) => state.stays(step, &path.display(), &Stay::Foreign),
             }
         }
         Ok(())
@@ -146,7 +146,7 @@ impl Mover {
 
     fn one(&self, state: &State<'_>, step: Step, name: &DepotName, size: u64) -> Result<()> {
         let Some(content) = name.content(&*self.table)? else {
-            state.stays(step, name, Stay::Unnamed);
+            state.stays(step, name, &Stay::Unnamed);
             return Ok(());
         };
         let copied = if step == Step::Look { Copied::Now } else { self.copy(state, name, &content)? };
@@ -156,7 +156,7 @@ impl Mover {
         match copied {
             Copied::Now => state.moved(step, name, size),
             Copied::Before => state.there(step, name),
-            Copied::Stays(why) => state.stays(step, name, why),
+            Copied::Stays(why) => state.stays(step, name, &why),
             Copied::Gone => {}
         }
         Ok(())
@@ -389,7 +389,7 @@ impl<'a> State<'a> {
     }
 
     /// The first of two passes leaves it to the second to tell what stays.
-    fn stays(&self, step: Step, name: &dyn fmt::Display, why: Stay) {
+    fn stays(&self, step: Step, name: &dyn fmt::Display, why: &Stay) {
         if step == Step::Copy {
             return;
         }

@@ -4,14 +4,16 @@
 use std::time::{Duration, Instant};
 
 use crate::schema::succeed;
-use crate::site::{Site, photo, xmpp_of};
+use crate::site::{Site, flush, photo, unique, xmpp_of};
+use crate::support::ejabberd::Ejabberd;
 use crate::support::http::Request;
-use crate::support::prosody::Prosody;
+use crate::support::prosody::{DOMAIN, Prosody};
 use crate::support::relay::Relay;
 use crate::support::scratch::Scratch;
 use crate::support::server::{Server, program};
-use crate::support::xmpp_client::Client;
+use crate::support::xmpp_client::{Client, Policy};
 use crate::support::{postgres, wait_for};
+use crate::tickets::{bearer, ticket};
 use crate::watching::{ANY, admin_url};
 
 /// The longest takeover.
@@ -19,33 +21,56 @@ const TAKEOVER: Duration = Duration::from_secs(10);
 /// The log's line about a component that is logged in.
 const CONNECTED: &str = "XMPP component connected as ";
 
+/// A database and a directory for nodes.
+struct Shared {
+    storage: Scratch,
+    /// Between the first node and PostgreSQL.
+    relay: Relay,
+    direct: String,
+    relayed: String,
+}
+
+impl Shared {
+    fn new() -> Self {
+        let (storage, relay, server) = (Scratch::new(), Relay::listen(), postgres::shared());
+        let direct = server.jdbc_url(&server.new_database());
+        succeed(&direct, &["setup-schema"]);
+        relay.relay_to(server.port());
+        let relayed = direct.replace(&format!(":{}/", server.port()), &format!(":{}/", relay.port()));
+        Self { storage, relay, direct, relayed }
+    }
+
+    /// The settings of the first node or of the second.
+    fn with_settings<T>(&self, is_first: bool, start: impl FnOnce(&[(&str, &str)]) -> T) -> T {
+        let (node, url) = if is_first { ("first", &self.relayed) } else { ("second", &self.direct) };
+        let root = self.storage.path().display().to_string();
+        start(&[
+            ("node.name", node),
+            ("jdbc.db.url", url),
+            ("media.storage.root", &root),
+            ("media.storage.shared", "true"),
+            ANY,
+        ])
+    }
+}
+
 /// Two nodes; the first holds the stream.
 struct Nodes {
     site: Site,
     second: Server,
-    /// Between the first node and PostgreSQL.
-    relay: Relay,
     user: Client,
     channel: String,
-    _storage: Scratch,
+    shared: Shared,
 }
 
 impl Nodes {
     fn start() -> Self {
-        let (storage, relay) = (Scratch::new(), Relay::listen());
-        let server = postgres::shared();
-        let database = server.new_database();
-        let direct = server.jdbc_url(&database);
-        succeed(&direct, &["setup-schema"]);
-        relay.relay_to(server.port());
-        let relayed = direct.replace(&format!(":{}/", server.port()), &format!(":{}/", relay.port()));
-        let root = storage.path().display().to_string();
-        let prosody = Prosody::start_replacing_components();
-        let site = Site::start_on(prosody, &settings("first", &relayed, &root));
+        let (shared, prosody) = (Shared::new(), Prosody::start_replacing_components());
+        let site = shared.with_settings(true, |settings| Site::start_on(prosody, settings));
         site.server.wait_log(CONNECTED);
-        let second = Server::start(xmpp_of(&site.prosody), &settings("second", &direct, &root));
+        let second = shared.with_settings(false, |settings| Server::start(xmpp_of(&site.prosody), settings));
         let (user, channel) = site.public_channel();
-        Self { site, second, relay, user, channel, _storage: storage }
+        Self { site, second, user, channel, shared }
     }
 
     /// Uploads through this node, with a confirmation.
@@ -72,19 +97,9 @@ impl Nodes {
     }
 }
 
-fn settings<'a>(node: &'a str, url: &'a str, root: &'a str) -> [(&'a str, &'a str); 5] {
-    [
-        ("node.name", node),
-        ("jdbc.db.url", url),
-        ("media.storage.root", root),
-        ("media.storage.shared", "true"),
-        ANY,
-    ]
-}
-
-/// The status of `/healthz`, and which node it says to be the holder.
+/// The status of `/healthz`, and which node it says to be the holder. A node that has just been started may not answer yet.
 fn holder(node: &Server) -> (u16, String) {
-    let answer = Request::get(&admin_url(node, "healthz")).send();
+    let Ok(answer) = Request::get(&admin_url(node, "healthz")).try_send() else { return (0, String::new()) };
     let holder = answer.json()["parts"]["xmpp_component"]["holder"].as_str().unwrap_or_default().to_owned();
     (answer.status, holder)
 }
@@ -151,13 +166,65 @@ fn a_node_that_stops_hands_the_stream_over_at_once() {
 fn a_node_without_its_database_gives_way() {
     let nodes = Nodes::start();
     let parted = Instant::now();
-    nodes.relay.stand_still(true);
+    nodes.shared.relay.stand_still(true);
     nodes.wait_for_takeover(parted, TAKEOVER, "takes the XMPP stream over from node first");
     let first = nodes.site.server.log();
     assert!(first.contains("XMPP component closed"), "it closed its stream before: {first}");
-    nodes.relay.stand_still(false);
+    nodes.shared.relay.stand_still(false);
     wait_for("the node to know the holder", || (holder(&nodes.site.server).1 == "second").then_some(()));
     nodes.upload(&nodes.second);
     assert_eq!(count(&nodes.second.log(), CONNECTED), 1, "{}", nodes.second.log());
     assert!(!nodes.second.log().contains("XMPP component is down"), "{}", nodes.second.log());
+}
+
+#[test]
+fn tickets_that_are_revoked_are_refused_by_all_nodes_within_two_seconds() {
+    let nodes = Nodes::start();
+    let member = nodes.site.user();
+    let channel = nodes.site.channel("whitelist", &[(member.bare(), "member")]);
+    let ports = [nodes.site.server.port(), nodes.second.port()];
+    let urls = ports.map(|port| format!("http://127.0.0.1:{port}/{channel}"));
+    let configuration = nodes.second.configuration().display().to_string();
+    for whose in [&["--user", member.bare()][..], &["--all"]] {
+        let given = ticket(&nodes.site, &member, &channel, "read");
+        for url in &urls {
+            bearer(Request::get(url), &given).send().expect(200);
+        }
+        let (status, printed) = program(&[&["-c", &configuration, "tickets", "revoke"], whose].concat());
+        assert_eq!(status, 0, "{printed}");
+        let revoked = Instant::now();
+        for url in &urls {
+            wait_for("the ticket to be refused", || {
+                (bearer(Request::get(url), &given).send().status == 401).then_some(())
+            });
+        }
+        assert!(revoked.elapsed() < Duration::from_secs(2), "{:?}", revoked.elapsed());
+    }
+}
+
+/// ejabberd takes any number of streams of a component, and would send a part of the stanzas to one that is left over.
+#[test]
+fn on_ejabberd_the_component_answers_after_a_crash_and_after_the_loss_of_the_database() {
+    let ejabberd = Ejabberd::start();
+    let user = ejabberd.login(&format!("{}@{DOMAIN}", unique("user")), Policy::Ignore);
+    for is_crash in [true, false] {
+        let shared = Shared::new();
+        let start =
+            |is_first| shared.with_settings(is_first, |settings| Server::start(ejabberd.xmpp(), settings));
+        let mut first = start(true);
+        first.wait_log(CONNECTED);
+        let second = start(false);
+        let begun = Instant::now();
+        if is_crash {
+            first.kill();
+        } else {
+            shared.relay.stand_still(true);
+        }
+        second.wait_log(CONNECTED);
+        assert!(begun.elapsed() < TAKEOVER, "{:?}\n{}", begun.elapsed(), second.log());
+        for _ in 0..20 {
+            flush(&user);
+        }
+        shared.relay.stand_still(false);
+    }
 }

@@ -33,7 +33,8 @@ impl Carrier {
     }
 }
 
-fn bearer(request: Request, ticket: &str) -> Request {
+/// The request with this ticket.
+pub fn bearer(request: Request, ticket: &str) -> Request {
     Carrier::Bearer.put(request, ticket)
 }
 
@@ -42,8 +43,9 @@ fn asked(site: &Site, user: &Client, channel: &str, scope: &str) -> Request {
     Request::new("POST", &site.url(&format!("{channel}/ticket/{scope}"))).basic(user.jid())
 }
 
+/// A ticket, which the user confirms.
 #[track_caller]
-fn ticket(site: &Site, user: &Client, channel: &str, scope: &str) -> String {
+pub fn ticket(site: &Site, user: &Client, channel: &str, scope: &str) -> String {
     asked(site, user, channel, scope).send().expect(201).member("ticket")
 }
 

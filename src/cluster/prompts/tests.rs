@@ -618,7 +618,8 @@ fn whatever_happens_each_request_is_decided_once_and_none_without_its_user() {
         let mut world = World::with(3, roomy);
         let mut requests: BTreeMap<u32, Known> = BTreeMap::new();
         let mut agreed: BTreeSet<String> = BTreeSet::new();
-        world.take_stream(0);
+        let mut holder = 0;
+        world.take_stream(holder);
         for mark in 0..200 {
             let number = dice.below(3);
             let lives = world.nodes[number].is_some();
@@ -636,7 +637,8 @@ fn whatever_happens_each_request_is_decided_once_and_none_without_its_user() {
                     let (_, prompt) = world.inbox[dice.below(world.inbox.len())].clone();
                     let confirm = prompt.child("confirm", crate::xmpp::ns::HTTP_AUTH).unwrap();
                     agreed.insert(confirm.attribute("id").unwrap().to_owned());
-                    world.reply(number, &echo(&prompt));
+                    // Some replies still go to a node that held the stream before.
+                    world.reply(if dice.below(4) == 0 { number } else { holder }, &echo(&prompt));
                 }
                 5 => world.wait(Duration::from_millis(dice.below(9000) as u64)),
                 6 if lives && dice.below(3) == 0 => {
@@ -648,11 +650,12 @@ fn whatever_happens_each_request_is_decided_once_and_none_without_its_user() {
                 }
                 6 if !lives => world.start(number),
                 // The other holder learns of it only now and again.
-                7 if lives => {
+                7 if lives && dice.below(3) == 0 => {
                     if dice.below(2) == 0 {
                         (0..3).for_each(|other| world.release(other));
                     }
-                    world.take_stream(number);
+                    holder = number;
+                    world.take_stream(holder);
                 }
                 8 if lives => {
                     let waiting =
@@ -690,7 +693,7 @@ fn whatever_happens_each_request_is_decided_once_and_none_without_its_user() {
             );
         }
     }
-    assert!(confirmed > 1000, "{confirmed} of the requests were confirmed");
+    assert!(confirmed > 300, "{confirmed} of the requests were confirmed");
 }
 
 fn take_decisions(

@@ -220,6 +220,14 @@ fn another_schema_of_the_database_is_used_where_it_is_named() {
 }
 
 #[test]
+fn a_database_that_every_role_may_connect_to_is_named() {
+    let scratch = Scratch::new();
+    assert_eq!(scratch.schema().open_to_public().unwrap().as_deref(), Some(scratch.database.as_str()));
+    scratch.execute(&format!("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", scratch.database));
+    assert_eq!(scratch.schema().open_to_public().unwrap(), None);
+}
+
+#[test]
 fn a_refused_log_in_is_told_from_a_server_that_is_not_there() {
     let mut scratch = Scratch::new();
     scratch.settings.database = Some("nothing".into());
