@@ -286,9 +286,15 @@ fn confirm(browser: &Browser, user: &Client, number: usize, path: &str) {
 /// The status that the page tells.
 #[track_caller]
 fn wait_status(browser: &Browser, text: &str) {
+    wait_told(browser, "status", text);
+}
+
+/// What the page tells in the element of this name.
+#[track_caller]
+fn wait_told(browser: &Browser, name: &str, text: &str) {
     wait_for(&format!("{text:?} on the page: {}", browser.text()), || {
-        let status = browser.find("[data-testid=status]");
-        browser.text_of(&status).contains(text).then_some(())
+        let told = browser.find(&format!("[data-testid={name}]"));
+        browser.text_of(&told).contains(text).then_some(())
     });
 }
 
@@ -406,7 +412,7 @@ fn an_upload_is_stopped_and_a_revoked_ticket_is_asked_for_again() {
     confirm(&browser, &gallery.user, asked, "/ticket/post");
     browser.see("progress");
     browser.click(&browser.find("#stop"));
-    wait_status(&browser, "Adding files: cancelled.");
+    wait_told(&browser, "error", "Adding files: cancelled.");
     assert!(!browser.sees("progress"));
     look(&browser, "stopped");
     network(-1);
@@ -419,13 +425,12 @@ fn an_upload_is_stopped_and_a_revoked_ticket_is_asked_for_again() {
     assert_eq!(status, 0, "{printed}");
     wait_for("the ticket to be refused", || {
         drop_note(&browser);
-        let status = browser.find("[data-testid=status]");
         wait_for("the page to be done", || {
             (browser.run("return document.querySelector('[data-testid=progress]').checkVisibility()")
                 == false)
                 .then_some(())
         });
-        browser.text_of(&status).contains("your sign-in has ended").then_some(())
+        browser.text().contains("your sign-in has ended").then_some(())
     });
     look(&browser, "revoked");
     let asked = gallery.user.confirms().len();
