@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_nobody_reads_delays_nobody_and_tells_what_was_dropped() {
+    fn a_log_that_is_not_read_delays_no_thread_and_reports_dropped_lines() {
         let (mut reader, writer) = io::pipe().unwrap();
         let queue = queue(std::os::fd::OwnedFd::from(writer).into());
         let line = [b"x".repeat(999).as_slice(), b"\n"].concat();

@@ -411,7 +411,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_number_has_its_place() {
+    fn every_metric_is_in_the_exposition() {
         let (requests, previews) = (Requests::default(), PreviewCounts::default());
         let download = requests.of(Route::Download);
         download.count(206);

@@ -81,7 +81,7 @@ fn valid_command_lines() {
 }
 
 #[test]
-fn command_lines_about_what_is_stored() {
+fn command_lines_about_stored_files() {
     let (text, json) = (OutputForm::Text, OutputForm::Json);
     let user = || "a@b".parse().unwrap();
     let of_user = || FileQuery { user: Some(user()), ..FileQuery::default() };
@@ -121,7 +121,7 @@ fn command_lines_about_what_is_stored() {
 }
 
 #[test]
-fn invalid_command_lines_about_what_is_stored() {
+fn invalid_command_lines_about_stored_files() {
     let age =
         |text: &str| format!("--older-than: \"{text}\" is not a time with a unit, such as 30d, 12h or 90m");
     let filter = "delete needs an option that says which files, such as --user JID or --older-than 30d";

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn other_forms_are_none_and_large_ones_are_refused() {
+    fn forms_of_other_types_are_ignored_and_large_ones_are_refused() {
         for kind in ["cancel", "form", "result", ""] {
             assert_eq!(Submission::read(&command(kind, vec![field("a", &["b"])])), Ok(None), "{kind}");
         }

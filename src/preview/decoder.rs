@@ -234,7 +234,7 @@ mod tests {
     const BOX: Bounds = Bounds { height: 20, width: 20 };
 
     #[test]
-    fn what_is_told_is_understood() {
+    fn the_arguments_of_a_child_are_read_back() {
         for task in [Task::Probe, Task::Preview(Bounds { height: 3, width: 4 }), Task::Avatar] {
             let work = Work { task, sandbox: Sandbox::Required, pixels: 5, bytes: 6, milliseconds: 7 };
             assert_eq!(Work::read(&work.arguments()[2..]), Some(work));

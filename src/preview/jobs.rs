@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn more_places_are_taken_by_those_who_wait() {
+    fn a_waiting_request_takes_a_place_that_a_resize_adds() {
         let jobs = Jobs::new(1, 1);
         let _first = jobs.begin("a", None, later()).unwrap();
         thread::scope(|scope| {

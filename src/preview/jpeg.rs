@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_little_is_decoded_as_is_enough() {
+    fn no_more_pixels_are_decoded_than_needed() {
         let of = |size, target| {
             let factor = factor(size, target);
             (factor.num(), factor.denom())

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn twice_what_is_wanted_is_left() {
+    fn a_picture_is_shrunk_to_no_less_than_twice_the_target() {
         for (size, target, expected) in [
             ((4000, 3000), (200, 150), 10),
             ((4000, 3000), (201, 150), 9),

@@ -306,7 +306,7 @@ fn a_jpeg_is_read_in_one_way() {
 
 /// Programs may write more behind what tells the colours.
 #[test]
-fn of_an_adobe_segment_only_the_colours_stay() {
+fn only_the_colour_bytes_of_an_adobe_segment_stay() {
     let (adobe, secret) = (&b"Adobe\0\x64\0\0\0\0\x01"[..], b"secret");
     let plain = encoded(&picture(9, 6), ImageFormat::Jpeg);
     let cleaned = clean(&[b"\xFF\xD8\xFF\xEE\0\x14", adobe, secret, &plain[2..]].concat()).unwrap();
@@ -454,7 +454,7 @@ fn a_decoder_ends_at_the_deadline() {
 }
 
 #[test]
-fn what_is_no_picture_has_no_preview() {
+fn files_that_are_not_pictures_have_no_preview() {
     for bytes in [&b""[..], b"text", b"<svg/>", b"%PDF-1.7", b"\0\0\0\x18ftypavif", b"\x1A\x45\xDF\xA3"] {
         assert_eq!(rendered(bytes, 9, 9), Err(Refusal::NoPreview));
         assert_eq!(properties(bytes), Properties::default());

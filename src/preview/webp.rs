@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn twice_of_what_is_wanted_is_decoded() {
+    fn a_webp_is_decoded_at_twice_the_target_at_least() {
         for (size, target, expected) in [
             ((4000, 3000), (200, 150), (400, 300)),
             ((400, 300), (200, 150), (400, 300)),

@@ -52,7 +52,7 @@ fn read(stored: Option<StoredFile>) -> Vec<u8> {
 }
 
 #[test]
-fn what_has_run_out_is_told_from_other_failures() {
+fn exhausted_resources_have_kinds_of_their_own() {
     let kind = |errno: rustix::io::Errno| storage_error("storage failed", errno.into()).kind();
     assert_eq!(kind(rustix::io::Errno::MFILE), Kind::Exhausted);
     assert_eq!(kind(rustix::io::Errno::NOSPC), Kind::Full);
@@ -144,7 +144,7 @@ fn a_taken_id_is_told_and_nothing_replaced() {
 }
 
 #[test]
-fn what_is_no_directory_is_no_channel() {
+fn a_file_in_the_place_of_a_channel_folder_is_an_error() {
     let bench = Bench::new();
     fs::write(bench.root.join(channel().as_str()), "a file").unwrap();
     assert!(bench.files.put(bench.sealed(b"bytes"), &channel(), &id("a")).is_err());

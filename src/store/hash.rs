@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sends_slowly_leaves_the_thread_to_others() {
+    fn a_slow_upload_leaves_the_hash_thread_to_others() {
         let (large, helpers) = (large(), helpers(1, Duration::from_millis(1)));
         let [mut slow, mut other] = [(); 2].map(|()| Hasher::new(Algorithm::Sha1AndSha256, helpers.clone()));
         slow.update(&large);

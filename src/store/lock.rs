@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_share_a_root_that_nobody_else_may_have() {
+    fn nodes_share_a_root_and_a_single_server_is_refused() {
         let scratch = Scratch::new();
         let single = RootLock::take(scratch.path()).unwrap();
         let text = refused(RootLock::share(scratch.path(), "a"));

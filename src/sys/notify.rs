@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_manager_nobody_is_told() {
+    fn without_a_service_manager_no_notification_is_sent() {
         for socket in [None, Some(OsString::new())] {
             Notifier::new(socket).unwrap().ready().unwrap();
         }

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_takes_something_of_everything() {
+    fn the_usage_of_the_process_is_read() {
         let usage = Usage::now();
         assert!(
             usage.cpu > Duration::ZERO && usage.open_files > Some(2) && usage.most_files > usage.open_files

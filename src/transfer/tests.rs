@@ -129,7 +129,7 @@ fn an_imported_file_is_exported_byte_for_byte() {
 }
 
 #[test]
-fn a_file_without_rows_fills_nothing() {
+fn an_export_without_rows_imports_nothing() {
     let bench = Bench::new();
     let empty = bench.export().unwrap();
     assert_eq!(

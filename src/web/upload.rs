@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_type_is_what_is_said_first_and_else_what_can_be_told() {
+    fn the_type_is_the_announced_one_or_else_is_detected() {
         const PNG: &str = "\u{89}";
         let field = ("name=content-type", " image/gif ");
         let empty = ("name=content-type", " ");

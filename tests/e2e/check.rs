@@ -38,7 +38,7 @@ fn check_local(settings: &[(&str, &str)]) -> (i32, String) {
 }
 
 #[test]
-fn what_takes_no_connection_is_checked_alone() {
+fn a_local_check_makes_no_connections() {
     let (status, printed) = check_local(&[]);
     assert_eq!(status, 0, "{printed}");
     for part in ["configuration", "storage", "previews", "database", "http", "https", "endpoint"] {

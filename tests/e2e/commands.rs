@@ -59,7 +59,7 @@ fn check_refuses_unknown_keys_only_when_it_is_strict() {
 }
 
 #[test]
-fn d28_what_has_no_counterpart_is_found_and_mended() {
+fn d28_files_without_rows_and_rows_without_files_are_repaired() {
     let site = Site::start(&[]);
     let (user, channel) = site.public_channel();
     let [good, lost] = [(); 2].map(|()| site.upload(&user, &channel));

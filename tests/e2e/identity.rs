@@ -502,7 +502,7 @@ fn a_second_server_of_a_storage_ends_before_it_touches_anything() {
 
 /// A port that is taken ends the start before anything is cleaned up.
 #[test]
-fn what_uploads_left_is_removed_once_the_port_is_bound() {
+fn leftovers_of_uploads_are_removed_after_the_port_is_bound() {
     let site = Stopped::on_sqlite("room@example.org");
     write_aged(&site.root().join(".upload-x"));
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");

@@ -198,7 +198,7 @@ fn numbers(object: &Value) -> [u64; 4] {
 }
 
 #[test]
-fn usage_and_lists_tell_what_is_stored() {
+fn usage_and_list_show_stored_files() {
     let bytes = photo_bytes().len() as u64 + "A title".len() as u64 + "photo.jpg".len() as u64;
     for stage in Stage::both() {
         let site = &stage.site;
@@ -699,7 +699,7 @@ fn an_import_that_is_killed_leaves_an_empty_database() {
 }
 
 #[test]
-fn an_export_takes_little_memory_whatever_there_is() {
+fn an_export_of_any_size_takes_little_memory() {
     const ROWS: usize = 20_000;
     let scratch = Scratch::new();
     let (base, (database, url)) = (empty_site(&scratch), new_database());

@@ -257,7 +257,7 @@ fn a_full_address_is_asked_by_iq_where_so_set() {
 }
 
 #[test]
-fn a_stranger_who_writes_is_told_what_this_is() {
+fn a_stranger_who_writes_gets_an_explanation_of_the_service() {
     let site = Site::shared();
     let stranger = site.user();
     say(&stranger, "hello?", "");

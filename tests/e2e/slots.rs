@@ -147,7 +147,7 @@ fn requests_that_make_no_sense_are_refused_with_words() {
 }
 
 #[test]
-fn a_file_that_is_too_large_is_refused_with_the_size_that_is_not() {
+fn a_file_that_is_too_large_is_refused_with_the_maximum_size() {
     let user = site().user();
     assert!(ask_for(&user, COMPONENT, "a", MAX, "image/jpeg").is_ok());
     let sizes = ["1018", "1000000000000000000", "18446744073709551615", "99999999999999999999999999"];

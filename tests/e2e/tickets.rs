@@ -273,7 +273,7 @@ fn every_response_to_a_ticket_is_confined() {
 }
 
 #[test]
-fn a_challenge_asks_no_browser_for_a_password_that_a_script_started() {
+fn a_challenge_to_a_script_makes_no_browser_ask_for_a_password() {
     let site = Site::shared();
     let Gallery { media, .. } = gallery(site);
     let get = || Request::get(&media);

@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_confirmed_nothing_are_forgotten_first() {
+    fn users_who_confirmed_nothing_are_forgotten_first() {
         let start = Instant::now();
         let mut people = People::default();
         people.of(start, &user(0)).confirmed_for(start, None);

@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_says_what_is_done_to_which_channel() {
+    fn the_first_line_names_the_action_and_the_channel() {
         let media = || Item::Media("lETuJi8rPE4IfQrygN6r".parse().unwrap());
         for (intent, deed) in [
             (Intent::Upload, "upload a file to room@topics.example.com"),

@@ -610,7 +610,7 @@ struct Known {
 }
 
 #[test]
-fn whatever_happens_each_request_is_decided_once_and_none_without_its_user() {
+fn each_request_is_decided_once_and_by_its_user_in_every_order_of_events() {
     let mut confirmed = 0;
     for round in 0..300 {
         let mut dice = Random::new(0x00c1_0573 + round);

@@ -92,7 +92,7 @@ fn a_list_is_read_from_its_index() {
 }
 
 #[test]
-fn it_comes_back_by_itself_after_the_server_does() {
+fn connections_are_restored_after_a_restart_of_the_server() {
     let mut server = Server::start();
     let database = server.new_database();
     let store = store(&server, &database, |_| {});

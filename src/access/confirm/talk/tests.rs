@@ -165,7 +165,7 @@ fn a_text_decides_the_only_prompt() {
 }
 
 #[test]
-fn a_text_counts_only_from_whom_was_asked() {
+fn a_text_counts_only_from_the_jid_that_was_asked() {
     for (asked, sender, counts) in [
         (ALICE, ALICE, true),
         (ALICE, TABLET, false),

@@ -88,7 +88,7 @@ fn says(text: &str) -> Element {
 }
 
 #[test]
-fn a_gate_that_is_alone_tells_nobody_anything() {
+fn a_single_node_sends_nothing_to_other_nodes() {
     let mut test = GateTest::dark(settings());
     test.ask(1, own(1));
     assert_eq!(test.decided(), [(1, Err(Refusal::XmppDown))]);
@@ -392,7 +392,7 @@ fn stopping_abandons_what_others_ask_about() {
 }
 
 #[test]
-fn credentials_name_who_confirmed() {
+fn credentials_name_the_user_who_confirmed() {
     let mut test = node(settings());
     let bob = Request { credentials: credentials("bob@example.com/x", "t"), ..own(1) };
     let channel = "bob@example.com".parse::<BareJid>().unwrap().try_into().unwrap();
