@@ -300,7 +300,7 @@ fn the_next_holder_goes_on_with_the_prompts_of_others() {
 }
 
 #[test]
-fn a_new_holder_takes_no_bare_yes_for_a_prompt_while_others_may_be_unknown_to_it() {
+fn a_new_holder_takes_no_bare_yes_while_prompts_may_be_unknown_to_it() {
     let mut test = holder();
     test.gate.hold(test.now);
     give(&mut test, StoredPrompt { age: 20 * SECOND, is_sent: true, ..stored(7, prompt_of(own(1))) });
