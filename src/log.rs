@@ -102,7 +102,7 @@ impl Switch {
     pub fn set(&self, level: LevelFilter, destination: Destination) {
         match destination.into_file() {
             Ok(file) => self.0.switch(file),
-            Err(error) => log::error!("the log goes on where it went: {error}"),
+            Err(error) => log::error!("the log stays in its old place: {error}"),
         }
         log::set_max_level(level);
     }

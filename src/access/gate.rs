@@ -305,7 +305,7 @@ impl<P> Gate<P> {
         let known_open = how.access.is_none() && self.channels.is_known_open(now, &request.channel);
         if !how.shown {
             log::debug!(
-                "{} has no right to this at {}: not asked",
+                "{} has no right to do this at {}, so the user is not asked",
                 credentials.jid().bare(),
                 request.channel
             );

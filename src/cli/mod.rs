@@ -52,16 +52,16 @@ usage: buddycloud-media-server [-c FILE] [COMMAND]
   setup-schema        create the tables of the metadata
   upgrade-schema      bring the tables up to date
   drop-schema --yes   remove the tables and all metadata in them
-  fsck [--repair]     compare files and metadata; --repair: mend what differs,
-                      not more than 5 % of either; --force: more, too
+  fsck [--repair]     compare files and metadata; --repair: repair differences,
+                      at most 5 % of files and rows; --force: no limit
   channel create C --owner JID [--private] [--as JID --password-file F]
                       make the pubsub node of the channel C
   tickets revoke --all | --user JID       revoke all tickets, or a user's
-  usage               show who stores how much; of one: --user JID, --channel C
+  usage               show stored files and bytes; --user JID, --channel C
   list [FILTERS]      files, newest first; FILTERS: --user JID, --channel C,
                       --older-than 30d, --purpose P, --kind media|upload
-  delete FILTERS      delete files; without --yes: show which they are
-  purge --user JID    remove all of a user; without --yes: show how much
+  delete FILTERS      delete files; without --yes: only list them
+  purge --user JID    remove all data of a user; without --yes: show how much
   export FILE         write the metadata to a new file
   import FILE         fill an empty database with the metadata of that file
   move-storage        move files from media.storage.from; without --yes: count

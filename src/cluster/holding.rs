@@ -160,7 +160,7 @@ impl Holding {
         let (component, is_new) = (self.settings.component.clone(), since.elapsed() < stale);
         if connection.run(move |session| store::end_holder(session, &component, pid, stale, is_new))? {
             log::warn!(
-                "process {pid} of PostgreSQL is told to end: it has the lock of the XMPP stream, and its node does not beat"
+                "process {pid} of PostgreSQL is terminated: it has the lock of the XMPP stream, and its node does not beat"
             );
         }
         Ok(())

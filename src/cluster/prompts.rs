@@ -214,9 +214,7 @@ impl Prompts {
     fn store_decisions(&mut self, table: &mut dyn PromptTable) -> Result<()> {
         let Some(stream) = self.stream.as_ref().filter(|_| !self.decided.is_empty()) else { return Ok(()) };
         if !table.decide(stream, &self.decided)? {
-            log::warn!(
-                "another node has the XMPP stream: decisions about requests of other nodes are left to it"
-            );
+            log::warn!("another node has the XMPP stream; it decides about requests of other nodes");
             self.release();
             return Ok(());
         }

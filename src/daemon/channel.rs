@@ -123,7 +123,7 @@ impl Making<'_> {
 
 fn not_made(channel: &Channel, service: &Jid, creator: &str, condition: &str) -> Error {
     let text = match condition {
-        "conflict" => format!("{service} has the channel {channel} already; it stays as it is"),
+        "conflict" => format!("{service} has the channel {channel} already; nothing is changed"),
         "forbidden" | "not-allowed" | "not-authorized" => format!(
             "{service} does not let {creator} make channels ({condition}): in Prosody name the account in the admins of {service}, \
              in ejabberd in access_createnode; or use an account that may, with --as"

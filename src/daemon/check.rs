@@ -119,7 +119,10 @@ fn check_storage(storage: &Storage) -> Result<CheckedPart> {
     let metadata = match fs::metadata(root) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             may_write(existing(root)).map_err(refused)?;
-            return good(format!("{} is not there yet; the server makes it for a new site", root.display()));
+            return good(format!(
+                "{} does not exist yet; the server creates it for a new site",
+                root.display()
+            ));
         }
         result => result.map_err(refused)?,
     };
@@ -138,7 +141,7 @@ fn check_storage(storage: &Storage) -> Result<CheckedPart> {
 /// Advice to root, who may do more than the server's user.
 fn as_owner(metadata: &Metadata) -> String {
     format!(
-        "root may do more than the user of the server: run this command as user {}, who owns it",
+        "root has more permissions than the server's user: run this command as user {}, its owner",
         metadata.uid()
     )
 }
@@ -196,13 +199,13 @@ fn check_database(config: &Config, report: &mut Report<'_>, local: bool) {
 fn check_schema(database: &Database, state: &DatabaseState, advice: Option<String>) -> Result<CheckedPart> {
     if let Database::Sqlite(path) = database {
         if state.version.is_none() {
-            return good(format!("{database} is not there yet; the server makes it at its start"));
+            return good(format!("{database} does not exist yet; the server creates it when it starts"));
         }
         verify(state.version)?;
         may_change(path)?;
     }
     verify(state.version)?;
-    let text = format!("{database}, the schema is the one needed");
+    let text = format!("{database}, with the required schema");
     match advice {
         Some(advice) => Ok(CheckedPart::Doubtful(format!("{text}, but {advice}"))),
         None => good(text),

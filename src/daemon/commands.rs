@@ -32,7 +32,7 @@ pub fn setup_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
             schema.set_up()?
         }
     };
-    say(out, if made { "the schema is set up" } else { "the tables are there and up to date" });
+    say(out, if made { "the schema is set up" } else { "the tables exist and are up to date" });
     if let Some(advice) = advice {
         say(out, &format!("WARNING: {advice}"));
     }
@@ -75,7 +75,7 @@ fn told(Upgraded { from, copy, tied }: &Upgraded) -> Vec<String> {
     };
     let kept = copy.iter().map(|copy| {
         let copy = copy.display();
-        format!("{copy} is the database as it was; remove it when the new program does what it should")
+        format!("{copy} is a copy of the old database; remove it when the new program works")
     });
     let tied = tied.iter().map(|id| format!("storage and database belong together from now on (id {id})"));
     std::iter::once(schema).chain(kept).chain(tied).collect()

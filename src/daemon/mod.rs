@@ -95,7 +95,7 @@ fn run(start: Start<'_>) -> Result<()> {
     }
     log_panics();
     if !config.storage.sync {
-        warn!("media.storage.sync is off: a crash of the machine may lose what was answered 201");
+        warn!("media.storage.sync is off: a crash of the machine may lose uploads that were answered 201");
     }
     let (sender, events) = mpsc::channel();
     catch_signals(sender.clone())?;
@@ -148,7 +148,7 @@ fn run(start: Start<'_>) -> Result<()> {
         config,
         Admin::new(Arc::clone(web.door()), library, uploads, nodes, server.monitor(), started),
     )?;
-    notifier.ready().unwrap_or_else(|cause| warn!("can't tell the service manager: {cause}"));
+    notifier.ready().unwrap_or_else(|cause| warn!("can't notify the service manager: {cause}"));
     let (config, source) = (config.clone(), source.clone());
     let reload = Reload { config, source, reread, log, web: Arc::clone(&web), component, server: &server };
     let end = wait(&events, reload, &notifier);
@@ -174,9 +174,9 @@ fn run(start: Start<'_>) -> Result<()> {
 fn told(result: io::Result<()>) {
     match result {
         Err(cause) if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-            debug!("nobody listens at NOTIFY_SOCKET any more: {cause}");
+            debug!("no process listens at NOTIFY_SOCKET any more: {cause}");
         }
-        Err(cause) => warn!("can't tell the service manager: {cause}"),
+        Err(cause) => warn!("can't notify the service manager: {cause}"),
         Ok(()) => {}
     }
 }
@@ -278,7 +278,7 @@ fn open_stores(
     let open = opener(uploads);
     let opened = match open(library) {
         Err(error) if error.kind() == Kind::Unavailable => {
-            warn!("{error}; answering 503 until it can be");
+            warn!("{error}; the server answers 503 until the database can be used");
             false
         }
         result => result.map(|()| true)?,
@@ -323,7 +323,7 @@ fn watch_schema(
         match open(&library) {
             Ok(()) => {
                 opened = true;
-                info!("the database is there");
+                info!("the database is connected");
             }
             Err(error) if error.kind() == Kind::Unavailable => {}
             Err(error) => return Err(error),
@@ -346,7 +346,7 @@ fn connections(config: &Config) -> usize {
     let possible = possible_connections(allowed);
     if possible < wanted {
         warn!(
-            "{allowed} open files are allowed, so {possible} connections are taken, not http.connections.max={wanted}; \
+            "the limit of {allowed} open files permits {possible} connections, not http.connections.max={wanted}; \
              raise the limit"
         );
     }

@@ -74,10 +74,10 @@ impl Listen {
     pub fn refused(&self, cause: io::Error) -> Error {
         let Self { address, keys, .. } = self;
         let (kind, advice) = match cause.kind() {
-            ErrorKind::AddrInUse => (Kind::Failure, "stop the program that does, or change"),
+            ErrorKind::AddrInUse => (Kind::Failure, "stop the program that uses it, or change"),
             ErrorKind::PermissionDenied => (
                 Kind::Config,
-                "ports below 1024 take a privilege: let a web server in front use it, and change",
+                "ports below 1024 need a privilege: let a reverse proxy listen there, and change",
             ),
             ErrorKind::AddrNotAvailable => (Kind::Config, "this machine has no such address: change"),
             _ => (Kind::Failure, "look at"),
@@ -171,7 +171,7 @@ mod tests {
         let listen =
             Listen { address: ([0, 0, 0, 0], 80).into(), tls: false, optional: true, keys: "http.port" };
         for (cause, kind, words) in [
-            (ErrorKind::AddrInUse, Kind::Failure, "stop the program that does, or change http.port"),
+            (ErrorKind::AddrInUse, Kind::Failure, "stop the program that uses it, or change http.port"),
             (ErrorKind::PermissionDenied, Kind::Config, "ports below 1024"),
             (ErrorKind::AddrNotAvailable, Kind::Config, "no such address: change http.port"),
             (ErrorKind::Other, Kind::Failure, "look at http.port"),

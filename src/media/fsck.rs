@@ -56,7 +56,7 @@ impl fmt::Display for Finding {
             Self::FileWithoutRow(channel, id) => write!(f, "{channel}/{id}: a file without a row"),
             Self::RowWithoutFile(channel, id) => write!(f, "{channel}/{id}: a row without a file"),
             Self::PreviewWithoutFile(id) => write!(f, "preview {id}: a row without a file or a media"),
-            Self::Temporary(name) => write!(f, "{name}: the file of an upload that never ended"),
+            Self::Temporary(name) => write!(f, "{name}: the file of an unfinished upload"),
             Self::WrongSize(channel, id) => {
                 write!(f, "{channel}/{id}: the file is not as long as its row says")
             }
@@ -182,7 +182,7 @@ impl fmt::Display for Report {
 
 fn by_hand(left: u64) -> String {
     format!(
-        "{} can't be repaired automatically: restore lost bytes from a backup, and rename what no request can name",
+        "{} can't be repaired automatically: restore lost bytes from a backup, and correct names that no request can address",
         problems(left)
     )
 }

@@ -198,7 +198,7 @@ impl Library {
     pub(super) fn clean_up(&self) -> Result<()> {
         let removed = self.uploads.remove_temporaries()?;
         if removed > 0 {
-            log::info!("removed {removed} files of uploads that never ended");
+            log::info!("removed {removed} files of unfinished uploads");
         }
         Ok(())
     }

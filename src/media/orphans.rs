@@ -149,7 +149,7 @@ impl Walker {
     fn remove_temporaries(&self) -> Result<()> {
         for (name, modified) in self.library.uploads.temporaries()? {
             if self.is_old(modified) && self.library.uploads.remove_temporary(&name)? {
-                log::info!("removed {name}: the file of an upload that never ended");
+                log::info!("removed {name}: the file of an unfinished upload");
             }
         }
         Ok(())

@@ -106,7 +106,11 @@ impl Library {
             return Ok(None);
         };
         let Some(file) = self.files.get(&media.channel, &preview.id, preview.size)? else {
-            log::warn!("{}/{}: the file of a preview is gone; it is made anew", media.channel, preview.id);
+            log::warn!(
+                "{}/{}: the file of a preview is gone; the preview is made again",
+                media.channel,
+                preview.id
+            );
             self.metadata()?.delete_preview(preview.id.as_str())?;
             return Ok(None);
         };

@@ -211,7 +211,7 @@ pub(super) fn believed(printed: io::Result<Vec<u8>>, task: Task) -> Result<Rende
         Some(Reply::Refused(refusal)) => Err(refusal),
         Some(Reply::Ready) if task == Task::Probe => Ok(Rendered { bytes: Vec::new(), format: Format::Png }),
         _ => {
-            log::warn!("the decoder of a picture gave something else than a picture");
+            log::warn!("the decoder of a picture did not return a picture");
             Err(Refusal::Undecodable)
         }
     }

@@ -158,7 +158,7 @@ fn try_lock(file: &File, operation: FlockOperation, root: &Path) -> Result<Locke
         Err(Errno::WOULDBLOCK) => Ok(Locked::ByOther),
         Err(cause) => {
             let doing = format!(
-                "can't lock {}: its file system must know flock(2), on NFS version 4, or version 3 with lockd",
+                "can't lock {}: its file system must support flock(2), such as NFS version 4, or version 3 with lockd",
                 root.join(STORE).display()
             );
             Err(Error::io(doing, cause.into()))
@@ -208,8 +208,10 @@ pub(super) fn mark(root: &Path) -> Result<Option<StoreId>> {
     match text.lines().next() {
         None | Some("") => Ok(None),
         Some(id) => id.parse().map(Some).map_err(|_| {
-            let text =
-                format!("the first line of {} is no store's id; restore it from a backup", path.display());
+            let text = format!(
+                "the first line of {} is not the id of a store; restore it from a backup",
+                path.display()
+            );
             Error::new(Kind::Config, text)
         }),
     }

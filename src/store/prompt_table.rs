@@ -254,7 +254,7 @@ fn in_order(ids: &[String], rows: Vec<Row>) -> Result<Vec<PromptId>> {
     let found = rows.into_iter().map(|mut row| Ok((row.next()?, row.next()?)));
     let found: Vec<(PromptId, String)> = found.collect::<Result<_>>()?;
     let number = |id: &String| found.iter().find(|(_, stanza_id)| stanza_id == id).map(|(number, _)| *number);
-    let missing = || Error::new(Kind::Failure, "a prompt was removed in the moment when it was stored");
+    let missing = || Error::new(Kind::Failure, "a prompt was removed at the moment when it was stored");
     ids.iter().map(|id| number(id).ok_or_else(missing)).collect()
 }
 
@@ -284,7 +284,7 @@ const IQ: &str = "iq";
 
 /// A row that a node of another version may have written.
 fn readable(row: Row) -> Option<StoredPrompt> {
-    stored(row).map_err(|error| log::debug!("a row of the table prompts is left alone: {error}")).ok()
+    stored(row).map_err(|error| log::debug!("a row of the table prompts is ignored: {error}")).ok()
 }
 
 fn stored(mut row: Row) -> Result<StoredPrompt> {

@@ -208,7 +208,7 @@ impl Mover {
         // What no row vouches for is read again.
         if hash(content).is_none() && !self.is_right(name, read)? {
             self.to.remove(name)?;
-            let text = format!("the new place does not give {name} back as it was stored");
+            let text = format!("the new place returns {name} changed");
             return Err(Error::new(Kind::Corrupt, text));
         }
         Ok(Copied::Now)

@@ -375,8 +375,8 @@ fn a_bad_line_ends_an_import_with_its_number_and_nothing_is_written() {
             }),
             "the file is not whole: it has 8 sums",
         ),
-        ("no end", change(|lines| drop(lines.pop())), "the file is not whole: it ends after line 18"),
-        ("nothing", change(Vec::clear), "the file is not whole: it ends after line 0"),
+        ("no end", change(|lines| drop(lines.pop())), "the file is incomplete: it ends after line 18"),
+        ("nothing", change(Vec::clear), "the file is incomplete: it ends after line 0"),
         (
             "a line missing",
             change(|lines| drop(lines.remove(8))),

@@ -130,7 +130,7 @@ fn check_size(settings: &Settings, size: u64) -> Result<(), SlotRefusal> {
         return Err(bad_request("An empty file can't be uploaded."));
     }
     if size > max {
-        let text = format!("The file is larger than {}, the most that this server takes.", shown_size(max));
+        let text = format!("The file is larger than {}, the limit of this server.", shown_size(max));
         return Err(SlotRefusal::TooLarge { max, text });
     }
     Ok(())

@@ -154,7 +154,7 @@ fn a_service_that_refuses_our_account_is_told_to_users_and_operators() {
         assert!(answer.text().contains("does not tell this server who may do what"), "{}", answer.text());
     }
     server.wait_log(
-        "does not tell mediaserver@example.org who may do what in the node /user/room@example.org/posts",
+        "does not give mediaserver@example.org the affiliations of the node /user/room@example.org/posts",
     );
     assert_eq!(server.log().matches("who may do what").count(), 1, "one line a minute");
     assert!(health().contains("a channel service refuses this server's account"), "{}", health());

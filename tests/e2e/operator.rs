@@ -534,7 +534,7 @@ fn an_export_goes_to_the_other_database_and_back_without_a_change() {
     for secret in ["secret", "removal", "slot\""] {
         assert!(!exported.contains(secret), "{secret} is in the export");
     }
-    fails(&stage.configuration(), &["export", &path(&first)], 1, "is there already: name a new file");
+    fails(&stage.configuration(), &["export", &path(&first)], 1, "exists already: name a new file");
     assert_eq!(fs::read_to_string(&first).expect("it is text"), exported);
     let store =
         fs::read_to_string(stage.site.server.storage().join(".store")).expect("the storage is marked");
@@ -620,7 +620,7 @@ fn a_bad_file_fills_no_database() {
         ),
         (
             vec![good[0].clone(), good[1].clone(), good[2].clone()],
-            "the file is not whole: it ends after line 3",
+            "the file is incomplete: it ends after line 3",
         ),
         (vec![good[0].clone(), good[1].clone(), end(3)], "line 3: it counts 3 lines before it"),
         (vec![store.replace(":1,", ":2,")], "line 1: the export has format 2"),

@@ -299,7 +299,7 @@ fn account(values: &Values<'_>, domain: &BareJid) -> Result<String> {
     let username = values.need(&s::XMPP_CONNECTION_USERNAME)?;
     let whole = if username.contains('@') { username } else { format!("{username}@{domain}") };
     let jid: BareJid =
-        whole.parse().map_err(|_| wrong("neither the local part of an XMPP address nor a bare one"))?;
+        whole.parse().map_err(|_| wrong("neither the local part of an XMPP address nor a bare JID"))?;
     if jid.domain() != domain.as_str() {
         return Err(wrong("its domain is not xmpp.connection.servicename"));
     }

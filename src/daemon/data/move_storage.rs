@@ -97,7 +97,7 @@ fn told(doing: Doing, counts: MoveCounts) -> String {
     let unnamed = match counts.unnamed {
         0 => String::new(),
         unnamed => format!(
-            "; {} without a row: run the command again in an hour, and then look at what is left",
+            "; {} without a row: run the command again in an hour, and then check the remaining files",
             counted(unnamed, "file stays", "files stay")
         ),
     };

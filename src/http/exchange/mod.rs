@@ -304,7 +304,7 @@ impl Exchange {
         outcome.end(&self.shared, sending.sent().saturating_sub(head));
         match progress {
             Ok(_) => flow::after(&self.shared, connection, then),
-            Err(error) => log::debug!("a response was not sent whole: {error}"),
+            Err(error) => log::debug!("a response was not sent completely: {error}"),
         }
     }
 

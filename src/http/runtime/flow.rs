@@ -176,7 +176,7 @@ fn send_on(shared: &Arc<Shared>, mut connection: Box<Connection>) {
         }
         Ok(Progress::Waits) => await_room(shared, connection, sending),
         Err(error) => {
-            log::debug!("a response was not sent whole: {error}");
+            log::debug!("a response was not sent completely: {error}");
             if Refusal::in_io(&error).is_some() {
                 connection.reset();
             }

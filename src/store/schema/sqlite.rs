@@ -257,8 +257,7 @@ fn version(mut connection: &Connection) -> Result<Option<i32>> {
 
 /// The embedded database begins with version 3.
 fn too_old_for_sqlite(version: i32) -> Error {
-    let text =
-        format!("no program has made version {version} of the embedded database, so it can't be upgraded");
+    let text = format!("version {version} of the embedded database is not known, so it can't be upgraded");
     Error::caused(Kind::Corrupt, text, too_old(version))
 }
 
