@@ -38,7 +38,7 @@ pub const UPLOAD_WAIT: Duration = Duration::from_secs(2);
 pub const SLOW_UPLOAD_TIME: Duration = Duration::from_secs(5);
 /// Bytes per second below which an upload may have to give way to another: a bad mobile network is faster.
 pub const SLOW_UPLOAD_RATE: u64 = 64 * 1024;
-/// What `http.rate.limit` lets a client save up: a page full of pictures is asked for at once.
+/// Burst of `http.rate.limit`: a browser requests a page full of pictures at once.
 pub const RATE_BURST: Duration = Duration::from_secs(10);
 /// Client addresses whose rates are known, 5 MB of them; those beyond share one.
 pub const RATE_ADDRESSES: usize = 65_536;
@@ -66,9 +66,9 @@ pub const LOG_END: Duration = Duration::from_secs(1);
 pub const LOG_STACK: usize = 64 * 1024;
 /// Requests that may wait for a thread of their own. Beyond: 503.
 pub const DEFERRED_REQUESTS: usize = 4096;
-/// The fewest threads that handle events: one may be at a long event while the other handles what comes.
+/// Minimum number of threads that handle events: one may be busy with a long event while the other handles new ones.
 pub const TURNS_MIN: usize = 2;
-/// The fewest that `http.threads` may be.
+/// Minimum of `http.threads`.
 pub const WORKERS_MIN: usize = 3;
 /// Idle worker threads that are kept.
 pub const WORKERS_IDLE: usize = 1;
@@ -167,7 +167,7 @@ pub const ELEMENT_ATTRIBUTES: usize = 64;
 /// Bytes of namespace declarations that a stanza may have copied: at each element the parser copies those in scope, and
 /// each element holds its own namespace, so that a long one with many elements in it takes their product.
 pub const STANZA_COPIES: usize = 16 * 1024 * 1024;
-/// What copying a declaration costs besides its bytes, in bytes.
+/// Cost of copying a declaration in addition to its bytes, in bytes.
 pub const DECLARATION_BYTES: usize = 64;
 /// Bytes of a stanza that is dropped. Larger: the stream is closed and opened anew; no server lets such a one pass.
 pub const STANZA_SKIP_BYTES: usize = 16 * 1024 * 1024;
@@ -243,7 +243,7 @@ pub const COMMAND_PAGES: usize = 100;
 pub const FORM_FIELDS: usize = 16;
 /// How long one request deletes the files of a user. Clients wait about a minute for a reply.
 pub const DELETE_ALL_TIME: Duration = Duration::from_secs(20);
-/// Users with the most files that an administrator is told.
+/// Number of the largest users in an administrator's list.
 pub const LARGEST_USERS: usize = 10;
 /// Files of a list that is sent as a text.
 pub const TEXT_FILES: usize = 10;
@@ -255,7 +255,7 @@ pub const TEXT_LIST_FRESH: Duration = Duration::from_secs(5);
 pub const TEXT_BURST: u32 = 20;
 /// After that, the time from one such text to the next. Each has a reply, and another service may reply to that.
 pub const TEXT_TOKEN: Duration = Duration::from_secs(3);
-/// The fewest bytes of the secret that is shared with an XMPP server which hands out slots: 128 bits.
+/// Minimum length in bytes of the secret that is shared with an XMPP server which hands out slots: 128 bits.
 pub const EXTERNAL_SECRET_BYTES: usize = 16;
 /// Pages of one affiliation list that are read (XEP-0059).
 pub const AFFILIATION_PAGES: usize = 200;
@@ -356,7 +356,7 @@ pub const CLUSTER_ANSWER: Duration = Duration::from_secs(2);
 pub const CLUSTER_CONNECTIONS: usize = 8;
 /// Pieces of work that the thread `cluster` takes in hand before it looks at the clock again.
 pub const CLUSTER_WORK: usize = 256;
-/// How long nobody may hold the stream before /healthz tells: longer than a takeover takes.
+/// How long the stream may have no holder before /healthz reports it: longer than a takeover takes.
 pub const CLUSTER_UNHELD: Duration = Duration::from_secs(10);
 /// How long a node that stops waits for the end of its stream, and then for the thread `cluster`.
 pub const CLUSTER_END: Duration = Duration::from_secs(2);
@@ -471,7 +471,7 @@ pub const TICKET_TTL: Duration = Duration::from_secs(3);
 pub const TICKETS_VERIFIED: usize = 4096;
 /// Bytes of the form by which a ticket is asked for.
 pub const TICKET_FORM_BYTES: u64 = 1024;
-/// Such forms that are read at a time. Each may be slow, and nobody has confirmed it yet.
+/// Such forms that are read at a time. Each may be slow, and is not confirmed yet.
 pub const TICKET_FORMS: usize = 4;
 /// Bytes of the path of a cookie with a ticket: browsers drop cookies whose attributes are longer.
 pub const COOKIE_PATH_BYTES: usize = 1000;
@@ -493,7 +493,7 @@ pub const DATABASE_RETRY: Duration = Duration::from_secs(1);
 /// Between two looks of a running server for a schema that is newer than it knows: soon after an upgrade that was made
 /// beside it, and too seldom to cost anything.
 pub const SCHEMA_WATCH: Duration = Duration::from_secs(30);
-/// What the resource of the client's XMPP session begins with.
+/// Beginning of the resource of the client's XMPP session.
 pub const XMPP_RESOURCE: &str = "media-server";
 /// Open files besides those of connections and transfers: listeners, XMPP, databases, logs.
 pub const OTHER_FILES: usize = 128;

@@ -1,5 +1,5 @@
 //! The log: one line a record, to stderr or a file that can be reopened, whatever a client put into it. Any thread may log;
-//! the thread `log` writes the lines, so that a log that nobody reads delays nobody.
+//! the thread `log` writes the lines, so that a log without a reader delays no other thread.
 
 mod limit;
 

@@ -55,7 +55,7 @@ pub struct ConfirmationCounts {
     pub denied: u64,
     /// No reply came in time.
     pub late: u64,
-    /// Too many were pending, so nobody was asked.
+    /// Too many were pending, so the user was not asked.
     pub limited: u64,
     /// The link broke, the client hung up, or the server stopped.
     pub abandoned: u64,

@@ -1,5 +1,5 @@
-//! Channel services that refuse our account the list of a channel's affiliations: users are refused for it, and only the
-//! operator can mend it.
+//! Channel services that refuse our account the list of a channel's affiliations. Users are refused then, and only the
+//! operator can correct it.
 
 use std::time::Instant;
 

@@ -16,7 +16,7 @@ pub struct Settings {
     pub cache_ttl: Duration,
     /// The stanza that asks a user.
     pub confirm_stanza: ConfirmStanza,
-    /// What a prompt tells of the client's address.
+    /// How much of the client's address a prompt shows.
     pub confirm_address: ConfirmAddress,
     /// Confirmations that may be pending at one bare JID.
     pub pending_per_user: usize,
@@ -53,7 +53,7 @@ pub enum ConfirmStanza {
     Auto,
 }
 
-/// What a prompt tells of the address of the client that sent the request.
+/// How much of the client's address a prompt shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfirmAddress {
     /// All of it for a request that changes something, its network for one that reads.

@@ -24,13 +24,13 @@ pub(super) struct Snapshot<'a> {
     pub server: Activity,
     pub requests: &'a Requests,
     pub gate: Counts,
-    /// Of several nodes.
+    /// Metrics of several nodes.
     pub nodes: Option<ClusterState>,
     pub pool: Pool,
     /// Previews under way, and requests that wait for theirs.
     pub preview_jobs: (usize, usize),
     pub previews: &'a PreviewCounts,
-    /// Of files of media and of uploads.
+    /// Metrics of the files of media and of uploads.
     pub chores: [(&'static str, &'a ChoreCounts); 2],
     pub slots: &'a SlotCounts,
     pub health: HealthReport,

@@ -1,4 +1,4 @@
-//! The command line: argv parsed without I/O, and the program's ends.
+//! The command line: argv parsed without I/O, and the exit statuses of the program.
 
 mod arguments;
 mod command;
@@ -21,7 +21,7 @@ use crate::secret::Secret;
 /// Runs the program: exit status 0, 1 (failure), 2 (usage) or 78 (configuration).
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
-    // The program starts itself with this word to decode a picture; hidden, as nobody else has a use for it.
+    // The program starts itself with this word to decode a picture. It is hidden because it is of no use to people.
     if arguments.next_if(|first| first == "preview-child").is_some() {
         return preview::child_main(arguments);
     }
@@ -166,7 +166,7 @@ fn show(text: &str) -> ExitCode {
     }
 }
 
-/// Writes to standard error; a failure can be told to nobody.
+/// Writes to standard error; a failure can't be reported.
 fn complain(text: &dyn fmt::Display) {
     let _ = writeln!(io::stderr(), "{NAME}: {text}");
 }

@@ -193,7 +193,7 @@ mod tests {
                 field("both", &["true", "true"]),
                 field("capital", &["TRUE"]),
                 field("none", &[]),
-                // Of a repeated field the first counts.
+                // The first of repeated fields counts.
                 field("yes", &["false"]),
                 Element::new("field", ns::DATA_FORMS),
                 Element::new("field", "other").with("var", "foreign"),

@@ -168,7 +168,7 @@ fn requests_refused_from_memory_use_no_worker_thread() {
     assert!(test.begun.try_recv().is_err());
 }
 
-/// What a stranger can send besides requests: none of it gets a reply from here.
+/// Other stanzas that a stranger can send: none of them gets a reply from here.
 #[test]
 fn everything_else_is_for_the_gate() {
     let test = Test::new(None);

@@ -38,7 +38,7 @@ pub struct Setting {
     pub(super) same: fn(Option<&str>, Option<&str>) -> bool,
 }
 
-/// What a setting is where it is not set.
+/// The value of a setting that is not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DefaultValue {
     /// It has this value.

@@ -28,7 +28,7 @@ pub struct NewChannel {
 /// its owners, for some services tell affiliations to owners only.
 ///
 /// # Errors
-/// When it is not made: then there is none, or it is as it was.
+/// If the channel is not made: it does not exist, or has not changed.
 pub fn create_channel(config: &Config, new: &NewChannel, out: &mut dyn Write) -> Result<()> {
     sight::serves(config, &new.channel)?;
     let mut conversation = Conversation::log_in(account(config, new), Times::default())?;

@@ -1,4 +1,4 @@
-//! The command `check`: tries the configuration and everything that it points to, and changes nothing on the disk. Runs on
+//! The command `check`: checks the configuration and everything it refers to, and changes nothing on the disk. Runs on
 //! the main thread.
 
 use std::fs::{self, Metadata};
@@ -19,7 +19,7 @@ use crate::sys::fs::Dir;
 use crate::sys::listening;
 use crate::xmpp::{self, Checked, Conversation, LinkSettings, Times};
 
-/// What is checked besides the configuration and this machine.
+/// The checks besides those of the configuration and this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckExtent {
     /// Nothing that takes a connection: neither PostgreSQL nor XMPP.
@@ -28,7 +28,7 @@ pub struct CheckExtent {
     pub right: Option<(Channel, BareJid)>,
 }
 
-/// What was found of a part that did not fail.
+/// The result of a part that did not fail.
 pub(super) enum CheckedPart {
     /// It is in order.
     Good(String),
@@ -91,7 +91,7 @@ fn good(text: impl Into<String>) -> Result<CheckedPart> {
     Ok(CheckedPart::Good(text.into()))
 }
 
-/// Who may read the files that hold secrets.
+/// The permissions of the files that hold secrets.
 fn check_modes(source: &Source, config: &Config) -> Result<CheckedPart> {
     let keystore = config.keystore.as_ref().map(|keystore| keystore.path.as_path());
     let open = source.file().into_iter().chain(keystore).find_map(|path| {

@@ -66,7 +66,7 @@ pub(super) fn upgrade_embedded(config: &Config, lock: &RootLock) -> Result<()> {
     Ok(())
 }
 
-/// What an upgrade has done, in lines for the operator.
+/// The result of an upgrade, in lines for the operator.
 fn told(Upgraded { from, copy, tied }: &Upgraded) -> Vec<String> {
     let schema = match from {
         None => "the schema is set up".to_owned(),
@@ -96,7 +96,7 @@ pub fn drop_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// Compares files and metadata; with a repair, mends what can be.
+/// Compares files and metadata, and repairs differences if the command says so.
 ///
 /// # Errors
 /// When something is left that is not as it must be, or when a repair would remove suspiciously much.

@@ -1,4 +1,4 @@
-//! The daemon: what starts what, in which order, and how it ends.
+//! The daemon: its start, in order, and its end.
 
 mod channel;
 mod check;
@@ -51,20 +51,20 @@ use crate::uploads::UploadService;
 use crate::web::{Parked, Web};
 use crate::xmpp::{self, Outbox};
 
-/// What the main thread waits for.
+/// An event for the main thread.
 enum Event {
     Signal(i32),
     /// The daemon can't go on.
     Fatal(Error),
 }
 
-/// What the daemon starts with.
+/// The parameters of the daemon's start.
 pub struct Start<'a> {
     /// The configuration as it was written.
     pub source: &'a Source,
     /// The same, understood.
     pub config: &'a Config,
-    /// What the operator should know about it.
+    /// Notices for the operator about it.
     pub notices: &'a [Notice],
     /// Reads the configuration again from where it was found.
     pub reread: &'a dyn Fn() -> Result<Source>,
@@ -143,7 +143,7 @@ fn run(start: Start<'_>) -> Result<()> {
     let housekeeper = Housekeeper::start(housekeeper::chores(&library, &uploads, &tickets, &claims, forget))?;
     let cluster = nodes::start(config, queue, lease, Arc::clone(web.door()) as _, &tickets, &uploads)?;
     let nodes = cluster.as_ref().map(Cluster::status);
-    // Until the end: while the others stop, too, somebody may want to know how they are.
+    // It runs to the end: monitoring may ask for the state of the other parts while they stop.
     let _admin = admin(
         config,
         Admin::new(Arc::clone(web.door()), library, uploads, nodes, server.monitor(), started),

@@ -1,4 +1,4 @@
-//! A server as its operator sees it. Any thread may look.
+//! The state of a server, for its operator. Any thread may read it.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct Activity {
     pub uploads: (usize, usize),
     /// Responses that rest half sent.
     pub half_sent: usize,
-    /// Threads that wait for events or handle them, those that are lent included.
+    /// Threads that wait for events or handle them, including lent turns.
     pub turns: usize,
     /// Those of them that are lent, because others are stuck.
     pub turns_lent: usize,

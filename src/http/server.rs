@@ -1,4 +1,4 @@
-//! The server as its owner sees it: start, addresses, new certificate, stop.
+//! The server for its owner: start, addresses, new certificate, stop.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};

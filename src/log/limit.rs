@@ -30,7 +30,7 @@ struct Repeats {
     left_out: u64,
 }
 
-/// What becomes of a line.
+/// The fate of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
     /// It is written.

@@ -22,7 +22,7 @@ use crate::sys::faults::{self, Fault};
 use crate::sys::fs::FsCall;
 use crate::testing::Scratch;
 
-/// What may be asked of a library, and what it is to change.
+/// An operation of a library, and its expected effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
     /// Uploads text that is held in memory.

@@ -38,7 +38,7 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// What a repair would do about it; `None` if it leaves it.
+    /// The repair; `None` if there is none.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::FileWithoutRow(..) => Some("move it to .lost"),
@@ -80,7 +80,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What becomes of a finding.
+/// The handling of a finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deed {
     /// Nothing: it can't be repaired.
@@ -338,7 +338,7 @@ impl Check<'_> {
         }
     }
 
-    /// What knows a file of this id in the channel.
+    /// The row that names a file of this id in the channel.
     fn known_as(&self, channel: &Channel, id: &MediaId) -> Result<KnownAs> {
         let known = self.library.metadata()?.known_as(&[(channel.clone(), id.clone())])?;
         Ok(known.first().copied().unwrap_or(KnownAs::Nothing))

@@ -63,7 +63,7 @@ impl Library {
         Ok(ChoreProgress::Done)
     }
 
-    /// Forgets cached rows that nobody has asked for lately: a chore of the housekeeper.
+    /// Forgets cached rows that were not used lately: a chore of the housekeeper.
     pub fn forget_idle_rows(&self) {
         self.rows.forget_expired(Instant::now());
     }

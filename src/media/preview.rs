@@ -14,7 +14,7 @@ use crate::model::{Media, MediaId, Preview, Refusal};
 use crate::preview::{Bounds, Rendered};
 use crate::store::{Metadata, PreviewInsert, Published, Sealed, StoredFile, WriteError, storage_error};
 
-/// What a preview is made for: no two at a time for the same.
+/// The key of a preview job: never two at a time for the same key.
 pub(super) type Key = (MediaId, Bounds);
 
 /// A stored preview, and its bytes.
@@ -27,7 +27,7 @@ pub(super) enum Origin {
 }
 
 impl Library {
-    /// The preview of a media that fits into these bounds. Made if there is none; the same bytes ever after.
+    /// The preview of a media that fits into these bounds. It is made at the first call; later calls give the same bytes.
     /// `network` is the client's, whose requests have their turn.
     pub fn preview(
         &self,
@@ -61,7 +61,7 @@ impl Library {
         Ok((found, origin))
     }
 
-    /// What the same request got lately, unless its use must be noted.
+    /// The recent result for the same request, unless its use must be noted.
     fn kept_preview(&self, media: &Media, key: &Key) -> Result<Option<Found>> {
         let kept = self.rows.preview(Instant::now(), key);
         let Some(preview) = kept.filter(|preview| self.is_fresh(preview)) else { return Ok(None) };

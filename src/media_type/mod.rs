@@ -8,7 +8,7 @@ use crate::model::Refusal;
 
 pub use self::sniff::{Content, Format, Kind, Outline, sniff, tag_end};
 
-/// What bytes are of which nothing is known.
+/// The type of bytes without a known type.
 pub const OCTET_STREAM: &str = "application/octet-stream";
 
 /// A media type as it is stored and sent again: the text without the white space around it. It must be

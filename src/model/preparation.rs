@@ -20,7 +20,7 @@ pub(super) enum Profile {
     Resource,
 }
 
-/// What the ASCII form of a label begins with (RFC 3490 section 5).
+/// The prefix of the ASCII form of a label (RFC 3490 section 5).
 const ACE_PREFIX: &str = "xn--";
 /// Bytes of a label in the DNS (RFC 1035 section 2.3.4).
 const LABEL_BYTES: usize = 63;

@@ -1,4 +1,4 @@
-//! `quota`: the command of the server that tells how much one uses (XEP-0050).
+//! `quota`: the command of the server that shows how much the user stores (XEP-0050).
 
 use media_server::xmpp::{Element, ns};
 use serde_json::{Map, Value};

@@ -140,7 +140,7 @@ fn type_of(path: &Path) -> &'static str {
     media_type::type_for(&extension.to_ascii_lowercase()).unwrap_or(BYTES)
 }
 
-/// The slot of a reply, or why there is none.
+/// The slot of a reply, or the reason why there is none.
 fn slot_of(reply: &Element) -> Result<Slot> {
     if reply.attribute("type") != Some("result") {
         return Err(refusal(reply));

@@ -134,7 +134,7 @@ pub(super) fn read(iq: &Element, is_admin: bool) -> Result<CommandRequest, Stanz
     Ok(CommandRequest { command, action, session: request.attribute("sessionid").map(str::to_owned), form })
 }
 
-/// The command that an IQ runs, by its node and its session; `None` if it names no session, or one that is no id of ours.
+/// The command that an IQ runs, by its node and its session; `None` if it names no session, or not an id of ours.
 pub(super) fn named(iq: &Element) -> Option<Element> {
     let request = iq.child("command", ns::COMMANDS)?;
     let session = request.attribute("sessionid").filter(|id| id.len() <= limits::COMMAND_SESSION_ID)?;

@@ -68,7 +68,7 @@ pub struct Storage {
     pub from: Option<PathBuf>,
 }
 
-/// What is logged, and where.
+/// The level and the place of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logging {
     /// `logging.file`; none: standard error.
@@ -86,7 +86,7 @@ pub struct Merged {
     pub source: Source,
     /// The keys whose new values take effect when the server is restarted.
     pub waiting: Vec<&'static str>,
-    /// What the operator should know about the new configuration.
+    /// Notices for the operator about the new configuration.
     pub notices: Vec<Notice>,
 }
 

@@ -1,4 +1,4 @@
-//! The command `purge`: all that is stored of a user goes. What stays is in `man/buddycloud-media-server-privacy.7`.
+//! The command `purge`: removes the data of a user. `man/buddycloud-media-server-privacy.7` lists the data that stay.
 
 use std::io::Write;
 

@@ -35,7 +35,7 @@ pub trait Service: Send + Sync + 'static {
     /// Must end in [`Exchange::answer`], now or, once parked, later.
     fn serve(self: Arc<Self>, exchange: Exchange);
 
-    /// What the access log shows instead of this path, if the path alone gives access.
+    /// The text in the access log instead of this path, if the path alone gives access.
     fn shown_path(&self, _path: &str) -> Option<String> {
         None
     }
@@ -59,7 +59,7 @@ pub struct Exchange {
     refused: Option<&'static str>,
     /// The readers of the response, if it is not for everybody.
     confinement: Option<Confinement>,
-    /// What the access log shows instead of the path.
+    /// The text in the access log instead of the path.
     shown_path: Option<String>,
     watch: Option<Watch>,
     /// Whether a client that ended its half was found to be there all the same.

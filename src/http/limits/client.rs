@@ -1,4 +1,4 @@
-//! The client of a request, which may have come through a front web server.
+//! The client of a request, which may have come through a reverse proxy.
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -1,4 +1,4 @@
-//! Permits: how many connections there may be.
+//! Permits: the limit of open connections.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

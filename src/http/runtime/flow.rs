@@ -1,4 +1,4 @@
-//! The way of a connection from one event to the next. Threads that hold turns call these functions, those that have left theirs, and the
+//! The way of a connection from one event to the next. Threads with and without turns call these functions, and the
 //! clock thread; none of the functions waits.
 
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! Clients that leave while their exchanges are parked, and those that only seem to.
+//! Clients that disconnect while their exchanges are parked, and clients that only half-close.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};

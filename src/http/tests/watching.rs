@@ -1,4 +1,4 @@
-//! What is counted, and what is seen of what goes on.
+//! Counters and gauges.
 
 use std::sync::mpsc;
 
