@@ -60,7 +60,7 @@ fn convert(source: &ColorProfile, pixels: &[u8], samples: usize) -> Option<Vec<u
     Some(converted)
 }
 
-/// What inks without a profile look like.
+/// The colours of inks without a profile.
 fn mixed(inks: &[u8]) -> Vec<u8> {
     let (pixels, _) = inks.as_chunks::<4>();
     let mix = |ink: u8, black: u8| {

@@ -26,12 +26,12 @@ pub(super) fn size(source: &(impl ReadAt + ?Sized), outline: Outline) -> Option<
     size.filter(is_credible)
 }
 
-/// What a HEIF file says of its primary item.
+/// The properties of the primary item of a HEIF file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Item {
     /// Width and height as stored.
     pub size: (u32, u32),
-    /// What must be done to the stored picture to show it, in this order.
+    /// The transformations that show the stored picture, in this order.
     pub turned: Vec<Orientation>,
     /// The ICC profile of its colours.
     pub profile: Option<Vec<u8>>,

@@ -27,7 +27,7 @@ pub(super) fn shrink(
         return Ok(None);
     }
     let mut shrinker = Shrinker::new(size, reader.output_color_type().0.samples(), factor);
-    // What ends early is shown as far as it goes.
+    // A truncated picture is shown as far as it goes.
     let mut rows = 0_u64;
     loop {
         match reader.next_row() {

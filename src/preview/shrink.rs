@@ -1,4 +1,4 @@
-//! Averages boxes of pixels as their rows come: of a large picture next to nothing is in memory.
+//! Averages boxes of pixels row by row, so only a small part of a large picture is in memory.
 
 use image::{DynamicImage, GrayAlphaImage, GrayImage, RgbImage, RgbaImage};
 
@@ -37,7 +37,7 @@ pub(super) struct Shrinker {
     source: (u32, u32),
     channels: usize,
     factor: usize,
-    /// Of the rows since the last boxes, sample by sample.
+    /// Sums of the rows since the last boxes, sample by sample.
     sums: Vec<u32>,
     rows: usize,
     boxes: Vec<u8>,

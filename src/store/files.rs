@@ -1,4 +1,4 @@
-//! Where complete files are kept: media and previews, by channel and id. The only place so far is a directory.
+//! The storage of complete files: media and previews, by channel and id.
 
 use std::fs::File;
 use std::io::Write;
@@ -51,7 +51,7 @@ pub trait Files: Send + Sync {
     fn list_of(&self, channel: &Channel) -> Result<FileList>;
 }
 
-/// What [`Files::list`] gives, one after the other.
+/// An entry of [`Files::list`].
 pub type FileList = Box<dyn Iterator<Item = Result<Listed>> + Send>;
 
 /// A store that is far away, of which parts of files are fetched into local files. Any thread may call.

@@ -198,7 +198,7 @@ fn a_node_removes_leftovers_of_its_own_and_of_no_other_node() {
         upload
     };
     let _uploads = [under_way(&one), under_way(&other)];
-    // Of a server that had the root for itself.
+    // The temporary file of a server that had the root for itself.
     fs::write(bench.root.join(".upload-1"), "").unwrap();
     assert_eq!(one.temporaries().unwrap().len(), 3);
     assert_eq!(one.remove_temporaries().unwrap(), 2);

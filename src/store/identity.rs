@@ -50,7 +50,7 @@ impl FromStr for StoreId {
     }
 }
 
-/// What a database tells about the store that it belongs to.
+/// The store identity of a database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DatabaseState {
     /// The version of its schema; see [`Metadata::store_state`].
@@ -61,7 +61,7 @@ pub struct DatabaseState {
     pub has_media: bool,
 }
 
-/// What a storage root tells about the store that it belongs to.
+/// The store identity of a storage root.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct RootState {
     /// Whether the directory is there.
@@ -168,7 +168,7 @@ impl Identity {
         Self { old: Some(old.to_owned()), ..self }
     }
 
-    /// What the root tells, together with the directory that files move from.
+    /// The identity of the root, together with the directory that files move from.
     fn look(&self) -> Result<RootState> {
         let new = RootState::look(&self.root)?;
         let Some(path) = &self.old else { return Ok(new) };

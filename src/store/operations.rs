@@ -302,12 +302,12 @@ fn exceeded(
     Ok(None)
 }
 
-/// What so many files of so many bytes take of a quota.
+/// The share of a quota that so many files of so many bytes take.
 fn used(files: u64, bytes: u64) -> u64 {
     files.saturating_mul(limits::MEDIA_COST).saturating_add(bytes)
 }
 
-/// What is stored decides whether the texts grow, not what the caller read before.
+/// The stored row decides whether the texts grow, not the row that the caller read before.
 fn update(
     session: &mut dyn Session,
     media: &Media,

@@ -42,7 +42,7 @@ pub trait PromptTable {
     /// The clients of these prompts' requests have hung up.
     fn abandon(&mut self, prompts: &[PromptId]) -> Result<()>;
 
-    /// Nobody waits for the prompts of this node any more: it has started anew.
+    /// Marks the prompts of this node as abandoned after its restart.
     fn abandon_of_node(&mut self, node: &str) -> Result<()>;
 
     /// Removes prompts.
@@ -132,7 +132,7 @@ const ABANDON: &str = concat!(
     ") RETURNING id"
 );
 
-/// Nobody reads these decisions any more. $1 prompts.
+/// Removes read decisions. $1 prompts.
 const REMOVE_DECIDED: &str =
     concat!("DELETE FROM prompts WHERE decision IS NOT NULL AND id = ANY(", listed!("$1"), ")");
 
@@ -328,7 +328,7 @@ fn name_of(decision: &PromptDecision) -> &'static str {
     decision.map_or_else(|refusal| refusal.row().name, |()| CONFIRMED)
 }
 
-/// A refusal that only another version knows is none of a person.
+/// A refusal that only another version knows does not count as a person's denial.
 fn decision_of(name: &str) -> PromptDecision {
     if name == CONFIRMED {
         return Ok(());

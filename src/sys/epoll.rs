@@ -20,7 +20,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug)]
 pub struct Epoll(OwnedFd);
 
-/// What one [`Epoll::wait`] found.
+/// The result of one [`Epoll::wait`].
 pub struct Events(Vec<epoll::Event>);
 
 impl Events {

@@ -64,7 +64,7 @@ pub enum SlotRefusal {
     },
 }
 
-/// Requests for slots that were decided, by outcome. A request that came too fast is none of them.
+/// Requests for slots that were decided, by outcome. Requests that came too fast are not counted.
 #[derive(Debug, Default)]
 pub struct SlotCounts {
     granted: Counter,

@@ -1,4 +1,4 @@
-//! The chore of uploads: what has expired or was deleted goes. The housekeeper's thread runs it, a batch at a time.
+//! The chore of uploads: removes expired and deleted ones. The housekeeper's thread runs it, a batch at a time.
 
 use std::sync::Arc;
 use std::time::Instant;

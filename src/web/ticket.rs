@@ -86,7 +86,7 @@ impl Web {
         self.tickets.issue(ticket)?.ok_or(Refusal::TicketTooLong)
     }
 
-    /// Pages of the endpoint's own origin get tickets, and those that are named; requests of programs have no origin.
+    /// Pages of the endpoint's own origin and of named origins get tickets; requests of programs have no origin.
     fn check_origin(&self, origin: Option<&str>) -> Result<(), Refusal> {
         let Some(origin) = origin else { return Ok(()) };
         let settings = self.settings();

@@ -81,7 +81,7 @@ impl Web {
     }
 }
 
-/// The fewest bytes that an upload can come to, as far as its head tells.
+/// The minimum size of an upload, as far as its head says.
 fn least_data(exchange: &Exchange, avatar: bool) -> u64 {
     match (exchange.body_length(), Encoding::of(exchange.header("Content-Type"))) {
         // A picture that is made square may become any number of bytes smaller.

@@ -262,7 +262,7 @@ fn a_write_that_hides_a_failed_statement_is_not_committed() {
     bench.store.media_rows(None, 1).unwrap();
 }
 
-/// A deletion that nobody heard of is made again, and its files can go.
+/// A deletion whose reply was lost runs again, and its files can be removed.
 #[test]
 fn a_second_attempt_knows_what_the_first_one_deleted() {
     let bench = Bench::new();

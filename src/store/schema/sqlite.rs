@@ -43,7 +43,7 @@ impl<'a> SqliteSchema<'a> {
         self.look(version)
     }
 
-    /// What the file tells about the store that it belongs to: nothing if there is no file.
+    /// The store identity of the file: nothing if there is no file.
     pub fn state(&self) -> Result<DatabaseState> {
         self.look(|mut connection| operations::store_state(&mut connection))
     }
@@ -236,7 +236,7 @@ fn tie(mut connection: &Connection, id: &StoreId, lock: &RootLock) -> Result<()>
     lock.mark(id)
 }
 
-/// Makes the tables if there are none; says whether there were none. Another process may do the same.
+/// Creates the tables if there are none; returns whether it created them. Another process may do the same.
 fn set_up(connection: &mut Connection) -> rusqlite::Result<bool> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let sql = "SELECT COUNT(*) FROM sqlite_schema";

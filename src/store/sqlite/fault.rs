@@ -1,4 +1,4 @@
-//! What an error of SQLite means to us.
+//! The meaning of errors of SQLite.
 
 use rusqlite::ErrorCode;
 

@@ -37,7 +37,7 @@ pub(in super::super) struct ClientLogin {
     stage: ClientStage,
 }
 
-/// What the server must send next.
+/// The element that the server must send next.
 enum ClientStage {
     Header {
         authenticated: bool,
