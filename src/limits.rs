@@ -400,7 +400,7 @@ pub const STORE_BYTES: usize = 512;
 pub const IDENTITY_SAMPLE: usize = 100;
 /// Files, or rows, that may go at once without being a suspicious number; see [`LOSSES_PERCENT`].
 pub const LOSSES: u64 = 10;
-/// Of all files, or of all rows, how many in a hundred may go at once: a crash leaves fewer, and the wrong database or a file
+/// Percentage of all files, or of all rows, that may go at once: a crash leaves fewer, and the wrong database or a file
 /// system that is not mounted leaves more.
 pub const LOSSES_PERCENT: u64 = 5;
 /// Files of one name and channel that are set aside on one day.

@@ -1,5 +1,5 @@
-//! The lookups of the gate for commands, which send one IQ after the other and wait for each reply. Without I/O: the caller
-//! sends the IQs.
+//! The lookups of the gate for commands, which send one IQ after the other and wait for each reply. Without I/O: the
+//! caller sends the IQs.
 
 use std::collections::VecDeque;
 

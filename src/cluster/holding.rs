@@ -1,4 +1,4 @@
-//! The holder of the component's stream: this node takes the stream, beats, and gives it up. Runs on the thread `cluster`.
+//! The holder of the component's stream: this node takes the stream, beats, and gives it up. Runs on thread `cluster`.
 //!
 //! The session of the thread's connection has the advisory lock while this node is the holder. The lease of the stream ends
 //! [`Times::lease`](super::Times) after the last confirmed beat was sent; another node waits for [`Times::stale`](super::Times),

@@ -154,8 +154,8 @@ const FAULTS: [Fault; 9] = [
     Fault::Short,
 ];
 
-/// What a client is told of a fault: to come back, or to wait for the operator. A disk that fails is no load that
-/// passes, so 500 it is; no client can bring it about.
+/// The refusal that a client gets after a fault: to try again, or to wait for the operator. A broken disk does not recover
+/// by itself, so the response is 500; no client can cause it.
 fn status(fault: Fault) -> u16 {
     match fault {
         Fault::Error(Errno::NOSPC | Errno::DQUOT) | Fault::Torn(Errno::NOSPC | Errno::DQUOT) => 507,

@@ -376,8 +376,8 @@ fn reachable(name: &str) -> Option<Channel> {
     name.parse::<Channel>().ok().filter(|channel| channel.as_str() == name)
 }
 
-/// Where requests look for the channel of this name instead: one with upper-case letters, or with a domain as the DNS has it
-/// (`xn--`), has another name in XMPP.
+/// The channel that requests use instead of this name: a name with upper-case letters, or with a domain in its ASCII form
+/// (`xn--`), is another name in XMPP.
 fn looked_for_as(name: &str) -> String {
     let prepared = name.parse::<Channel>().ok().filter(|channel| channel.as_str() != name);
     prepared.map(|channel| format!("; they mean the channel {channel}")).unwrap_or_default()

@@ -1,4 +1,5 @@
-//! The library's settings and counters for the housekeeper. The thread itself is in `daemon/housekeeper.rs`; the chores are [`Remover`](super::Remover) and [`Walker`](super::Walker).
+//! The library's settings and counters for the housekeeper. The thread itself is in `daemon/housekeeper.rs`; the chores
+//! are [`Remover`](super::Remover) and [`Walker`](super::Walker).
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

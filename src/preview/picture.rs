@@ -48,8 +48,8 @@ impl Budget {
         BufReader::new(Timed { source: Cursor::new(bytes), deadline: self.deadline })
     }
 
-    /// What a decoder's error tells the client. After the deadline any error may be the one of [`Timed`], however the
-    /// decoder put it.
+    /// The refusal for a decoder's error. After the deadline any error may come from [`Timed`], whatever the decoder made
+    /// of it.
     pub fn refusal(&self, error: &dyn std::error::Error) -> Refusal {
         log::debug!("a picture can't be decoded: {error}");
         undecodable(self.deadline)

@@ -32,7 +32,7 @@ pub enum PutTarget<'a> {
     Foreign {
         /// The path of the URL.
         path: &'a ForeignPath,
-        /// The signed slot of this server.
+        /// The proof that the XMPP server signed.
         proof: Proof<'a>,
     },
 }

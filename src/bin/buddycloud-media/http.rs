@@ -133,7 +133,7 @@ impl Trouble {
             ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
                 Self::Unreachable("the HTTP server can't be reached in time".to_owned())
             }
-            ureq::Error::Timeout(_) => Self::Lost("the HTTP server sends nothing any more".to_owned()),
+            ureq::Error::Timeout(_) => Self::Lost("the HTTP server stopped sending".to_owned()),
             ureq::Error::HostNotFound => {
                 Self::Unreachable("the HTTP server's name is not in the DNS".to_owned())
             }
