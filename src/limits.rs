@@ -384,6 +384,26 @@ pub const ROW_READERS: usize = 4;
 pub const ROWS: usize = 1024;
 /// Bytes of the texts of a row that is kept; of a longer one the texts would cost more than the query.
 pub const ROW_BYTES: usize = 1024;
+/// Bytes of a block, in which files of a store that is far away are fetched and kept.
+pub const BLOCK_BYTES: u64 = 8 * 1024 * 1024;
+/// Threads that fetch blocks, at most; they end when they are idle. One stream seldom fills the line to such a store.
+pub const BLOCK_FETCHERS: usize = 8;
+/// Bytes that the cache of blocks has at least: room for twice what the threads fetch at a time.
+pub const CACHE_LEAST_BYTES: u64 = 16 * BLOCK_BYTES;
+/// Blocks that wait to be fetched because a request needs them; each is fetched once for all that wait for it.
+pub const BLOCKS_WANTED: usize = 4096;
+/// Blocks that wait to be fetched because they will be needed next.
+pub const BLOCKS_AHEAD: usize = 64;
+/// Threads that wait for a block, to make a preview or to tell the character set of a text.
+pub const BLOCK_WAITERS: usize = 32;
+/// How long a response that has begun waits for its next block. A line of 1 Mbit/s takes 67 s for one.
+pub const BLOCK_TIME: Duration = Duration::from_secs(180);
+/// Bytes that are copied at a time of a file whose blocks are put together.
+pub const BLOCK_COPY_STEP: usize = 256 * 1024;
+/// Blocks for which room is made where the disk is full before the cache is.
+pub const ROOM_BLOCKS: u64 = 4;
+/// The log is told once in this time that a store that is far away still fails.
+pub const STORE_REMINDER: Duration = Duration::from_secs(60);
 /// Bytes of an upload that are written to the disk at a time while the rest still comes.
 pub const WRITE_OUT_BYTES: NonZeroU64 = NonZeroU64::new(1024 * 1024).unwrap();
 /// Bytes of an upload that its worker hashes before a thread of its own may do the rest; 8 MiB are as fast without one.
@@ -584,3 +604,31 @@ pub const TRANSFER_LINE_BYTES: usize = 2 * 1024 * 1024;
 pub const IMPORT_BATCH: usize = 100;
 /// Files that a list reads at a time. Without an index by date each time costs a walk through the table.
 pub const LISTED_FILES: usize = 10_000;
+
+/// Bytes of a file that is stored in an S3 bucket by one request. A larger one goes in parts of this size or more: a
+/// connection that breaks then costs a part.
+pub const S3_PART_BYTES: u64 = 64 * 1024 * 1024;
+/// Parts of one file, as S3 has it.
+pub const S3_PARTS: u64 = 10_000;
+/// Bytes that S3 copies by one request.
+pub const S3_COPY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+/// Attempts at a request to the store, the first included.
+pub const S3_ATTEMPTS: u32 = 4;
+/// The time since the first attempt after which no other one begins: a thread waits for the store meanwhile.
+pub const S3_RETRY_TIME: Duration = Duration::from_secs(10);
+/// The pause behind the first attempt; it doubles each time.
+pub const S3_PAUSE: Duration = Duration::from_millis(100);
+/// Seconds that the signature of a request counts. Stores allow clocks to differ by as much.
+pub const S3_SIGNED_SECONDS: u64 = 900;
+/// The longest that an address counts which leads a client to the store itself.
+pub const S3_PRESIGNED: Duration = Duration::from_secs(60);
+/// Bytes of a reply of the store: a page of a list has 1000 keys of 1 KiB at most.
+pub const S3_REPLY_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes that are read of a refusal of the store.
+pub const S3_REFUSAL_BYTES: u64 = 64 * 1024;
+/// Bytes of a small object that is read at once, such as `.store`.
+pub const S3_SMALL_BYTES: u64 = 64 * 1024;
+/// Idle connections to the store that are kept.
+pub const S3_IDLE: usize = 32;
+/// Bytes that a connection to the store buffers in each direction.
+pub const S3_BUFFER_BYTES: usize = 64 * 1024;

@@ -32,6 +32,8 @@ mod properties;
 mod replies;
 #[path = "../fuzz/targets/requests.rs"]
 mod requests;
+#[path = "../fuzz/targets/s3.rs"]
+mod s3;
 #[path = "../fuzz/targets/slots.rs"]
 mod slots;
 #[path = "../fuzz/targets/srv.rs"]
@@ -78,6 +80,7 @@ const TARGETS: &[Target] = &[
     ("properties", properties::hold),
     ("replies", replies::hold),
     ("requests", requests::hold),
+    ("s3", s3::hold),
     ("slots", slots::hold),
     ("srv", srv::hold),
     ("stream", stream::hold),

@@ -15,7 +15,7 @@ use crate::model::{PromptDecision, PromptId, Refusal, SharedPrompt};
 #[derive(Debug)]
 pub enum NodeEvent {
     /// Let the holder of the stream ask for this request.
-    Ask(RequestId, SharedPrompt),
+    Ask(RequestId, Box<SharedPrompt>),
     /// This request, which was asked for, waits no more: its client has hung up, or its time is over.
     Abandon(RequestId),
     /// The prompt of this row was sent.
@@ -122,7 +122,7 @@ impl Nodes {
         }
         let deadline = now + prompt.time + limits::DECISION_GRACE;
         self.asked.insert(id, Asked { client, deadline });
-        self.events.push(NodeEvent::Ask(id, prompt));
+        self.events.push(NodeEvent::Ask(id, Box::new(prompt)));
         Ok(())
     }
 

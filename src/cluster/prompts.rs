@@ -43,6 +43,9 @@ pub(super) struct Prompts {
     swept: Option<Instant>,
 }
 
+/// A part of what is due.
+type PromptStep = fn(&mut Prompts, &mut dyn PromptTable) -> Result<()>;
+
 impl Prompts {
     /// The prompts of the node of this name, which does not hold the stream.
     pub fn new(door: Arc<dyn NodeDoor>, node: String, component: String) -> Self {
@@ -91,7 +94,7 @@ impl Prompts {
     /// Takes what the gate has for the other nodes. Without I/O.
     pub fn take(&mut self, event: NodeEvent) {
         match event {
-            NodeEvent::Ask(id, prompt) => self.unasked.push((id, prompt)),
+            NodeEvent::Ask(id, prompt) => self.unasked.push((id, *prompt)),
             NodeEvent::Abandon(id) => self.drop_request(id),
             NodeEvent::Sent(row) if self.stream.is_some() => self.sent.push(row),
             NodeEvent::Decide(row, decision) if self.stream.is_some() => self.decided.push((row, decision)),
@@ -127,7 +130,7 @@ impl Prompts {
     /// Writes and reads what is due. It may take as long as the database takes for one statement beyond `until`; then more
     /// stays due.
     pub fn work(&mut self, table: &mut dyn PromptTable, until: Instant) -> Result<()> {
-        const STEPS: [fn(&mut Prompts, &mut dyn PromptTable) -> Result<()>; 9] = [
+        const STEPS: [PromptStep; 9] = [
             Prompts::clean_up,
             Prompts::store_requests,
             Prompts::store_abandoned,

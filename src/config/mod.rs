@@ -21,4 +21,5 @@ pub use nearest::nearest;
 pub use properties::{Entry, parse};
 pub use settings::{Change, DefaultValue, SETTINGS, Setting};
 pub use source::Places;
+pub use types::OldStorage;
 pub use values::{Notice, Source};

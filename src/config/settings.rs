@@ -9,8 +9,8 @@ use super::list::{
     BareJids, BindAddresses, DomainList, JidList, Networks, NodeList, OriginList, SocketAddresses,
 };
 use super::types::{
-    Boolean, Choice, Domain, Endpoint, FilePath, Host, Jdbc, KeystoreType, LongSecret, NodeName, NotEmpty,
-    Number, Password, SECURITY, Size, Text, Time, ValueType,
+    Boolean, BucketName, Choice, Domain, Endpoint, FilePath, Host, Jdbc, KeystoreType, LongSecret, NodeName,
+    NotEmpty, Number, OldPlace, Password, SECURITY, Size, Text, Time, ValueType,
 };
 use crate::access::{ConfirmAddress, ConfirmStanza};
 use crate::limits;
@@ -257,8 +257,26 @@ settings! {
         "Whether a file is on the disk before its upload is answered; off only for benchmarks.";
     MEDIA_STORAGE_SHARED: Boolean = Boolean, "media.storage.shared", Fixed("false"), Restart,
         "Whether several servers, the nodes of one site, share media.storage.root.";
-    MEDIA_STORAGE_FROM: FilePath = FilePath, "media.storage.from", Derived("none"), Restart,
-        "The place that move-storage moves all files from: the directory that was media.storage.root.";
+    MEDIA_STORAGE_FROM: OldPlace = OldPlace, "media.storage.from", Derived("none"), Restart,
+        "The place that move-storage moves all files from: the old directory, or s3 for the bucket.";
+    MEDIA_STORAGE_S3_ENDPOINT: Endpoint = Endpoint, "media.storage.s3.endpoint",
+        Derived("none: files are in media.storage.root"), Restart,
+        "The URL of the S3 store that keeps the files; the metadata must be in PostgreSQL then.";
+    MEDIA_STORAGE_S3_BUCKET: BucketName = BucketName, "media.storage.s3.bucket", Derived("none"), Restart,
+        "The bucket of the files; it must be there, and be for this site alone.";
+    MEDIA_STORAGE_S3_REGION: Text = Text, "media.storage.s3.region", Fixed("us-east-1"), Restart,
+        "The region that requests to the store are signed for.";
+    MEDIA_STORAGE_S3_ACCESS_KEY: Text = Text, "media.storage.s3.access.key", Derived("none"), Restart,
+        "The name of the key that requests to the store are signed with.";
+    MEDIA_STORAGE_S3_SECRET_KEY: Password = Password, "media.storage.s3.secret.key", Derived("none"), Restart,
+        "That key.";
+    MEDIA_STORAGE_S3_TIMEOUT: Time = Time::milliseconds(100, 600_000), "media.storage.s3.timeout", Fixed("10s"),
+        Restart, "How long a request to the store may make no progress.";
+    MEDIA_STORAGE_S3_CACHE_BYTES: Size<u64> = Size { min: limits::CACHE_LEAST_BYTES, max: i64::MAX.unsigned_abs() },
+        "media.storage.s3.cache.bytes", Fixed("10G"), Restart,
+        "How much of the local disk the files that were read from the bucket lately may take.";
+    MEDIA_STORAGE_S3_REDIRECT: Size<u64> = QUOTA, "media.storage.s3.redirect", Fixed("0"), Restart,
+        "The size from which downloads of open channels are led to the bucket; 0 means never.";
     MEDIA_SIZELIMIT: Size<u64> = FILE_SIZE, "media.sizelimit", Fixed("100M"), Reload,
         "The size of the largest file that is accepted.";
     MEDIA_TODISK_THRESHOLD: Size<usize> = Size { min: 0, max: 1 << 30 }, "media.todisk.threshold",

@@ -310,6 +310,30 @@ impl ValueType for NodeName {
     }
 }
 
+/// Where files were before they moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OldStorage {
+    /// The bucket of `media.storage.s3.bucket`.
+    Bucket,
+    /// This directory.
+    Directory(PathBuf),
+}
+
+/// A directory or `s3`.
+pub(super) struct OldPlace;
+
+impl ValueType for OldPlace {
+    type Value = OldStorage;
+
+    fn parse(&self, text: &str) -> Result<OldStorage, String> {
+        if text == "s3" { Ok(OldStorage::Bucket) } else { FilePath.parse(text).map(OldStorage::Directory) }
+    }
+
+    fn describe(&self) -> String {
+        "path, or s3".to_owned()
+    }
+}
+
 /// A host's name or address.
 pub(super) struct Host;
 
@@ -363,6 +387,25 @@ impl ValueType for Endpoint {
 
     fn describe(&self) -> String {
         "http:// or https:// URL without query".to_owned()
+    }
+}
+
+/// The name of a bucket. Stores differ in what they take; none takes other characters.
+pub(super) struct BucketName;
+
+impl ValueType for BucketName {
+    type Value = String;
+
+    fn parse(&self, text: &str) -> Result<String, String> {
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        if matches!(text, "." | "..") || !text.bytes().all(valid) {
+            return Err(format!("not a {}", self.describe()));
+        }
+        Ok(text.to_owned())
+    }
+
+    fn describe(&self) -> String {
+        "name of letters, digits, dots, hyphens and underscores".to_owned()
     }
 }
 
@@ -511,6 +554,10 @@ mod tests {
         check(
             &Domain,
             &[("Example.com", "example.com"), ("a@example.com", "-"), ("a..b", "-"), ("a/b", "-")],
+        );
+        check(
+            &BucketName,
+            &[("my-media.1_a", "\"my-media.1_a\""), ("a/b", "-"), ("..", "-"), ("a b", "-"), ("é", "-")],
         );
         check(&Endpoint, &[("https://a/b/", "\"https://a/b/\""), ("http://a:1", "\"http://a:1\"")]);
         check(

@@ -14,6 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::http::Listen;
 use crate::model::{BareJid, Channel};
 use crate::preview::{Sandbox, Studio};
+use crate::s3::{self, Client};
 use crate::store::{DatabaseState, RootLock, Schema, SqliteSchema, verify};
 use crate::sys::fs::Dir;
 use crate::sys::listening;
@@ -44,6 +45,9 @@ pub fn check(source: &Source, config: &Config, extent: &CheckExtent, out: &mut d
     let mut report = Report { out, failed: Vec::new(), kind: None };
     report.part("configuration", check_modes(source, config));
     report.part("storage", check_storage(&config.storage));
+    if let Some(settings) = &config.storage.s3 {
+        report.part("bucket", check_bucket(settings, extent.local));
+    }
     report.part("previews", check_previews(config));
     check_database(config, &mut report, extent.local);
     report.part("http", check_listening(config, false));
@@ -159,6 +163,16 @@ fn existing(path: &Path) -> &Path {
     path.ancestors().skip(1).find(|path| path.exists()).unwrap_or(Path::new("/"))
 }
 
+/// Stores a small object, reads it and removes it.
+fn check_bucket(settings: &s3::Settings, local: bool) -> Result<CheckedPart> {
+    let name = format!("the bucket {} of {}", settings.bucket, settings.endpoint);
+    if local {
+        return good(format!("{name} is not tried"));
+    }
+    Client::new(settings)?.try_out()?;
+    good(format!("{name} stores, gives and removes"))
+}
+
 fn check_previews(config: &Config) -> Result<CheckedPart> {
     let studio = Studio::new(config.previews.studio.clone());
     let what = "the child that decodes pictures can't be confined: this system has no seccomp, or forbids it; preview.sandbox";
@@ -214,7 +228,7 @@ fn check_schema(database: &Database, state: &DatabaseState, advice: Option<Strin
 
 fn check_identity(config: &Config, state: &DatabaseState) -> Result<CheckedPart> {
     match &config.database {
-        Database::Sqlite(_) if state.version.is_none() => open::identity(config).verify(state)?,
+        Database::Sqlite(_) if state.version.is_none() => open::identity(config)?.verify(state)?,
         _ => open::verify_identity(config, state)?,
     }
     good(match &state.id {

@@ -28,7 +28,7 @@ pub fn setup_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
         Database::Sqlite(path) => {
             let schema = SqliteSchema::new(path);
             // The root has to be there, as the file is usually in it.
-            open::identity(config).make_root(&schema.state()?)?;
+            open::identity(config)?.make_root(&schema.state()?)?;
             schema.set_up()?
         }
     };
@@ -41,7 +41,7 @@ pub fn setup_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
 
 /// Brings the tables up to date, and ties database and storage together where that is not done yet.
 pub fn upgrade_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
-    let identity = open::identity(config);
+    let identity = open::identity(config)?;
     let upgraded = match &config.database {
         Database::Postgres(settings) => Schema::connect(settings)?.upgrade(&identity)?,
         Database::Sqlite(path) => SqliteSchema::new(path).upgrade(&identity, None)?,
@@ -58,7 +58,7 @@ pub(super) fn upgrade_embedded(config: &Config, lock: &RootLock) -> Result<()> {
     let Database::Sqlite(path) = &config.database else { return Ok(()) };
     let schema = SqliteSchema::new(path);
     if schema.version()? < Some(CURRENT) {
-        let upgraded = schema.upgrade(&open::identity(config), Some(lock))?;
+        let upgraded = schema.upgrade(&open::identity(config)?, Some(lock))?;
         if upgraded.from.is_some() {
             told(&upgraded).iter().for_each(|line| log::info!("{line}"));
         }

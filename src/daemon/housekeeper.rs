@@ -5,13 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::chore::{ChoreProgress, Claim, always};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::media::{Library, Remover, Walker};
-use crate::store::ChoreTable;
+use crate::store::{ChoreTable, S3Files};
 use crate::tickets::TicketService;
 use crate::uploads::{Sweeper, UploadService, UploadWalker};
 
@@ -93,6 +93,17 @@ pub(super) fn chores(
             }),
         },
     ]
+}
+
+/// The chore of the bucket of this library: an upload in parts that never ended takes room that no list of objects shows.
+pub(super) fn bucket_chore(library: &Arc<Library>, bucket: S3Files) -> Chore {
+    let (interval, age) = (Arc::clone(library), Arc::clone(library));
+    let run = move || {
+        let oldest = SystemTime::now().checked_sub(age.housekeeping().orphan_age);
+        bucket.abort_unfinished(oldest.unwrap_or(UNIX_EPOCH)).map(|_| ChoreProgress::Done)
+    };
+    let every = Box::new(move || interval.housekeeping().interval);
+    Chore { name: "aborting uploads to the store that never ended", every, run: Box::new(run) }
 }
 
 /// The thread, until it is stopped.

@@ -108,7 +108,7 @@ fn run(start: Start<'_>) -> Result<()> {
     commands::upgrade_embedded(config, &lock)?;
     let tables = tables.map_or_else(|| open::tables(config), Ok)?;
     let opened = open::stores(config, Some(lock), tables)?;
-    let open::Opened { library, uploads, tickets, files, claims, .. } = opened;
+    let open::Opened { library, uploads, tickets, files, claims, bucket, .. } = opened;
     let (library, uploads, tickets) = (Arc::new(library), Arc::new(uploads), Arc::new(tickets));
     library.set_housekeeping(config.housekeeping);
     library.log_missing_programs();
@@ -140,7 +140,9 @@ fn run(start: Start<'_>) -> Result<()> {
 
     let door = Arc::clone(web.door());
     let forget = move || door.forget_expired();
-    let housekeeper = Housekeeper::start(housekeeper::chores(&library, &uploads, &tickets, &claims, forget))?;
+    let mut chores = housekeeper::chores(&library, &uploads, &tickets, &claims, forget);
+    chores.extend(bucket.map(|bucket| housekeeper::bucket_chore(&library, bucket)));
+    let housekeeper = Housekeeper::start(chores)?;
     let cluster = nodes::start(config, queue, lease, Arc::clone(web.door()) as _, &tickets, &uploads)?;
     let nodes = cluster.as_ref().map(Cluster::status);
     // It runs to the end: monitoring may ask for the state of the other parts while they stop.

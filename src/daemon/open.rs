@@ -5,26 +5,69 @@ use std::sync::Arc;
 
 use super::housekeeper::Claims;
 use crate::clock::SystemClock;
-use crate::config::{Config, Database, Storage};
+use crate::config::{Config, Database, OldStorage, Storage};
 use crate::error::{Error, Kind, Result};
 use crate::http;
 use crate::media::Library;
+use crate::s3::{self, Client};
 use crate::store::{
     BlockTable, CURRENT, ChoreTable, Console, ContentTable, DatabaseState, Directory, Engine, EpochTable,
-    FileTable, Files, Identity, MOVER, Metadata, Moving, NearPlace, Postgres, RootLock, SecretTable, Sqlite,
-    SqliteSchema, Store, UploadDirectory, UploadFiles, UploadTable, Uploads, UserData, verify,
+    FileTable, Files, Identity, MOVER, Metadata, Moving, NearPlace, Postgres, RootLock, S3Files, SecretTable,
+    Sqlite, SqliteSchema, Store, UploadDirectory, UploadFiles, UploadTable, Uploads, UserData, verify,
 };
 use crate::sys::Mount;
 use crate::tickets::TicketService;
 use crate::transfer::{Depot, Leaving, Mover};
 use crate::uploads::{Stores, UploadService};
 
-/// The storage root and the database, as the two halves that must belong together.
-pub(super) fn identity(config: &Config) -> Identity {
-    let identity = Identity::new(&config.storage.root, config.database.to_string());
-    match &config.storage.from {
-        Some(old) => identity.moving_from(old),
-        None => identity,
+/// The files and the database, as the two halves that must belong together.
+pub(super) fn identity(config: &Config) -> Result<Identity> {
+    let Storage { root, from, s3, .. } = &config.storage;
+    let (client, database) = (s3.as_ref().map(Client::new).transpose()?, config.database.to_string());
+    Ok(match (&client, from) {
+        (Some(client), Some(OldStorage::Bucket)) => Identity::new(root, database).moving_from_bucket(client),
+        (Some(client), Some(OldStorage::Directory(old))) => {
+            Identity::in_bucket(client, root, database).moving_from(old)
+        }
+        (Some(client), None) => Identity::in_bucket(client, root, database),
+        (None, Some(OldStorage::Directory(old))) => Identity::new(root, database).moving_from(old),
+        (None, _) => Identity::new(root, database),
+    })
+}
+
+/// The places of the files of a site.
+struct DepotPair {
+    /// Where new files go.
+    to: Depot,
+    /// Where files still are, if they move.
+    from: Option<Depot>,
+    /// The one of the two that is in a bucket.
+    bucket: Option<S3Files>,
+}
+
+impl DepotPair {
+    /// Opens them; the storage root must be there. A server has a disk cache of the bucket.
+    fn open(config: &Config, is_server: bool) -> Result<Self> {
+        let Storage { root, from, s3, .. } = &config.storage;
+        let bucket = s3.as_ref().map(|settings| open_bucket(config, settings, is_server)).transpose()?;
+        let in_bucket = bucket
+            .as_ref()
+            .map(|bucket| Depot { media: Arc::new(bucket.clone()), uploads: Arc::new(bucket.clone()) });
+        let (to, from) = match from {
+            Some(OldStorage::Bucket) => (None, in_bucket),
+            Some(OldStorage::Directory(old)) => (in_bucket, Some(directory(config, old)?)),
+            None => (in_bucket, None),
+        };
+        Ok(Self { to: to.map_or_else(|| directory(config, root), Ok)?, from, bucket })
+    }
+
+    /// Both together while files move.
+    fn together(self, near: NearPlace) -> Depot {
+        let Some(from) = self.from else { return self.to };
+        Depot {
+            media: Arc::new(Moving::<dyn Files>::new(from.media, self.to.media, near)),
+            uploads: Arc::new(Moving::<dyn UploadFiles>::new(from.uploads, self.to.uploads, near)),
+        }
     }
 }
 
@@ -37,31 +80,31 @@ fn directory(config: &Config, root: &Path) -> Result<Depot> {
     })
 }
 
-/// The place of the files; while they move, both places together.
-fn depot(config: &Config) -> Result<Depot> {
-    let to = directory(config, &config.storage.root)?;
-    let Some(old) = &config.storage.from else { return Ok(to) };
-    let from = directory(config, old)?;
-    Ok(Depot {
-        media: Arc::new(Moving::<dyn Files>::new(from.media, to.media, NearPlace::From)),
-        uploads: Arc::new(Moving::<dyn UploadFiles>::new(from.uploads, to.uploads, NearPlace::From)),
-    })
+fn open_bucket(config: &Config, settings: &s3::Settings, is_server: bool) -> Result<S3Files> {
+    let Storage { root, cache_bytes, redirect_from, .. } = &config.storage;
+    let bucket = S3Files::open(Client::new(settings)?, root)?.direct_from(*redirect_from);
+    if is_server { bucket.with_cache(*cache_bytes) } else { Ok(bucket) }
+}
+
+/// Files on their way, by the name of this node or command. A bucket has the bytes before anything is answered, so what is
+/// here meanwhile need not outlive a crash.
+fn incoming(config: &Config, name: Option<&str>) -> Result<Uploads> {
+    let Storage { root, sync, .. } = &config.storage;
+    Uploads::open_as(name, root, *sync && config.storage.bucket().is_none())
 }
 
 /// Moves the files to their new place.
 pub(super) fn mover(config: &Config, tables: Tables) -> Result<Mover> {
-    let Storage { root, sync, from, .. } = &config.storage;
-    let Some(old) = from else {
+    let DepotPair { to, from, .. } = DepotPair::open(config, false)?;
+    let Some(from) = from else {
         let text = "media.storage.from is not set: name the place there that files are moved from";
         return Err(Error::new(Kind::Config, text));
     };
-    Ok(Mover {
-        from: directory(config, old)?,
-        to: directory(config, root)?,
-        incoming: Uploads::open_as(Some(MOVER), root, *sync)?,
-        table: tables.contents,
-        leaving: Leaving::AtOnce,
-    })
+    let leaving = match config.storage.from {
+        Some(OldStorage::Bucket) => Leaving::AtTheEnd,
+        _ => Leaving::AtOnce,
+    };
+    Ok(Mover { from, to, incoming: incoming(config, Some(MOVER))?, table: tables.contents, leaving })
 }
 
 /// What the database tells about the store that it belongs to. A missing SQLite file tells nothing, and is not made. Gives
@@ -78,7 +121,7 @@ pub(super) fn look(config: &Config) -> Result<(DatabaseState, Option<Tables>)> {
 
 /// Fails unless the schema is the one needed and the database belongs to the storage root. Changes nothing.
 pub(super) fn verify_identity(config: &Config, state: &DatabaseState) -> Result<()> {
-    let identity = identity(config);
+    let identity = identity(config)?;
     if state.version.is_none() {
         // An empty database beside files is the wrong one: then tables should not be made in it.
         identity.compare(state)?;
@@ -94,34 +137,42 @@ pub(super) fn verified_tables(config: &Config) -> Result<Tables> {
     opened.map_or_else(|| tables(config), Ok)
 }
 
-/// The lock of the storage root, for a server that starts. Before it is taken, the root is compared with the database if
-/// that can be reached; a missing root is made for a new site. Gives the tables of PostgreSQL, too, if it was reached.
+/// The lock of the storage root, for a server that starts. Before it is taken, files and database are compared if
+/// both can be reached; a missing root is made for a new site. Gives the tables of PostgreSQL, too, if it was reached.
 pub(super) fn lock_root(config: &Config) -> Result<(RootLock, Option<Tables>)> {
-    let identity = identity(config);
-    let mut opened = None;
-    match look(config) {
-        Ok((state, tables)) => {
-            match &config.database {
-                // It is made or upgraded under the lock.
-                Database::Sqlite(path) if state.version < Some(CURRENT) => {
-                    SqliteSchema::new(path).may_belong_to(&identity)?;
-                }
-                _ => verify_identity(config, &state)?,
-            }
-            identity.make_root(&state)?;
-            opened = tables;
-        }
-        Err(error) if error.kind() == Kind::Unavailable && config.storage.root.exists() => {}
+    let identity = identity(config)?;
+    let opened = match look(config).and_then(|seen| check_start(config, &identity, seen)) {
         Err(error) if error.kind() == Kind::Unavailable => {
-            let text = format!(
-                "the storage {} does not exist, and it is not known whether this is a new site",
-                identity.root().display()
-            );
-            return Err(Error::caused(Kind::Unavailable, text, error));
+            identity.make_local_root()?;
+            if !identity.root().exists() {
+                let text = format!(
+                    "the storage {} does not exist, and it is not known whether this is a new site",
+                    identity.root().display()
+                );
+                return Err(Error::caused(Kind::Unavailable, text, error));
+            }
+            None
         }
-        Err(error) => return Err(error),
-    }
+        result => result?,
+    };
     Ok((lock(config, identity.root())?, opened))
+}
+
+/// Compares files and database, and makes a missing root for a new site.
+fn check_start(
+    config: &Config,
+    identity: &Identity,
+    (state, tables): (DatabaseState, Option<Tables>),
+) -> Result<Option<Tables>> {
+    match &config.database {
+        // It is made or upgraded under the lock.
+        Database::Sqlite(path) if state.version < Some(CURRENT) => {
+            SqliteSchema::new(path).may_belong_to(identity)?;
+        }
+        _ => verify_identity(config, &state)?,
+    }
+    identity.make_root(&state)?;
+    Ok(tables)
 }
 
 /// Advice for the operator if the locks of a shared root do not work between machines.
@@ -136,7 +187,10 @@ pub(super) fn local_locks(storage: &Storage) -> Option<String> {
 
 /// The lock of the directory that files move from: no server may run that does not know where they go.
 pub(super) fn lock_old(config: &Config) -> Result<Option<RootLock>> {
-    config.storage.from.as_ref().map(|old| lock(config, old)).transpose()
+    match &config.storage.from {
+        Some(OldStorage::Directory(old)) if *old != config.storage.root => lock(config, old).map(Some),
+        _ => Ok(None),
+    }
 }
 
 fn lock(config: &Config, root: &Path) -> Result<RootLock> {
@@ -162,23 +216,28 @@ pub(super) struct Opened {
     pub users: Arc<dyn UserData>,
     /// The claims of this node to chores.
     pub claims: Claims,
+    /// The bucket of the files, if they are or were in one.
+    pub bucket: Option<S3Files>,
 }
 
 /// Opens the files that belong to these tables. With the lock of the root they are a server's.
 pub(super) fn stores(config: &Config, lock: Option<RootLock>, tables: Tables) -> Result<Opened> {
-    let Storage { root, sync, .. } = &config.storage;
-    let incoming = Uploads::open_as(sharing_node(config), root, *sync)?;
-    let depot = depot(config)?;
+    let incoming = incoming(config, sharing_node(config))?;
+    let pair = DepotPair::open(config, lock.is_some())?;
+    let bucket = pair.bucket.clone();
+    // A bucket may give a file that it turns out not to have.
+    let near = if config.storage.from == Some(OldStorage::Bucket) { NearPlace::To } else { NearPlace::From };
+    let depot = pair.together(near);
     let Tables { metadata, uploads: table, secrets, blocks, files: rows, users, epochs, chores, .. } = tables;
     let tickets = TicketService::new(Arc::clone(&secrets), epochs, Arc::new(SystemClock));
     let stores = Stores { table, secrets, blocks, files: depot.uploads, incoming: incoming.clone() };
     let uploads = UploadService::new(stores, Arc::new(SystemClock), config.uploads.clone());
     let clock = Arc::new(SystemClock);
     let (media, previews) = (config.media, config.previews.clone());
-    let site = (identity(config), lock);
+    let site = (identity(config)?, lock);
     let library = Library::new(incoming, depot.media, metadata, site, clock, media, previews);
     let claims = Claims::new(config.node.clone(), chores);
-    Ok(Opened { library, uploads, tickets, files: rows, users, claims })
+    Ok(Opened { library, uploads, tickets, files: rows, users, claims, bucket })
 }
 
 /// The same database, as each layer knows it.

@@ -46,7 +46,9 @@ impl Monitor {
             connections: (shared.connections.held(), shared.connections.max()),
             idle: shared.table.count(|connection| connection.stage == Stage::Head { begun: false }),
             uploads: (shared.uploads.held(), shared.uploads.max()),
-            half_sent: shared.table.count(|connection| connection.stage == Stage::Response),
+            half_sent: shared
+                .table
+                .count(|connection| matches!(connection.stage, Stage::Response | Stage::Fetch)),
             turns: pool.turns,
             turns_lent: pool.lent,
             left: (pool.left, shared.settings.threads),

@@ -23,8 +23,8 @@ use crate::media_type;
 use crate::model::{BareJid, Channel, Description, Media, MediaId, Page, Quotas, Refusal};
 use crate::preview::{Format, Jobs, Properties, Sandbox, Studio};
 use crate::store::{
-    Files, Identity, MediaInsert, MediaPage, MediaUpdate, Metadata, Published, RootLock, Sealed, StoredFile,
-    Upload, Uploads, WriteError, verify,
+    Files, Identity, MediaInsert, MediaPage, MediaUpdate, Metadata, Presented, Published, RootLock, Sealed,
+    StoredFile, Upload, Uploads, WriteError, verify,
 };
 
 /// The settings of uploads.
@@ -374,6 +374,22 @@ impl Library {
             log::error!("{name} has a row but no file, unless it was deleted a moment ago");
         }
         Ok(file)
+    }
+
+    /// Whether reading a media may wait for another machine.
+    pub fn is_far(&self) -> bool {
+        self.files.is_far()
+    }
+
+    /// An address at which clients get a media from the store itself, where the operator wants that.
+    pub fn direct_address(&self, media: &Media, presented: &Presented) -> Option<String> {
+        self.files.direct_address(&media.channel, &media.id, media.size, presented)
+    }
+
+    /// Whether the first bytes of a media can be read without waiting for another machine.
+    pub fn begins_here(&self, media: &Media) -> bool {
+        !self.is_far()
+            || self.bytes(media).is_ok_and(|stored| stored.is_none_or(|stored| stored.begins_here()))
     }
 
     /// A part of a channel's list.

@@ -85,19 +85,23 @@ impl Library {
         }
         let source = self.bytes(media)?.ok_or(Refusal::NoSuchMedia)?;
         let studio = self.studio();
-        let file = source.whole()?;
-        let size = studio.picture_size(&file).or_else(|| media.width.zip(media.height));
+        let beginning = source.beginning()?;
+        let size = studio.picture_size(&beginning).or_else(|| media.width.zip(media.height));
         let bounds = asked.clamp(size.unwrap_or((limits::FILM_SIDE, limits::FILM_SIDE)));
         if let Some(found) = self.stored_preview(media, bounds)? {
             return Ok((found, Origin::Stored));
         }
-        studio.check(&file)?;
+        match studio.check(&beginning) {
+            // What tells more of it may come later in the file.
+            Err(Refusal::Undecodable) if source.size() > limits::BLOCK_BYTES => {}
+            checked => checked?,
+        }
         let _job = self.jobs.begin((media.id.clone(), bounds), network, studio.deadline())?;
         // The request that held the place before may have made it.
         if let Some(found) = self.stored_preview(media, bounds)? {
             return Ok((found, Origin::Stored));
         }
-        let rendered = studio.render(&file, bounds)?;
+        let rendered = studio.render(&*source.whole()?, bounds)?;
         Ok((self.keep_preview(media, bounds, &rendered)?, Origin::Made))
     }
 
@@ -226,7 +230,7 @@ mod tests {
 
     fn bytes((_, stored): Found) -> Vec<u8> {
         let mut bytes = Vec::new();
-        stored.into_file().read_to_end(&mut bytes).unwrap();
+        (&*stored.whole().unwrap()).read_to_end(&mut bytes).unwrap();
         bytes
     }
 
@@ -296,6 +300,32 @@ mod tests {
         assert_ne!(again.0.id, first.id);
         let size = again.0.size;
         assert_eq!(bytes(again).len() as u64, size);
+    }
+
+    #[test]
+    fn a_preview_is_made_of_a_picture_that_is_far_away() {
+        let bench = Bench::far();
+        let media = picture(&bench);
+        let near = Bench::new();
+        let expected = bytes(near.library.preview(&picture(&near), bounds(10, 20), None).unwrap());
+        assert!(!bench.library.begins_here(&media));
+        assert!(bytes(bench.library.preview(&media, bounds(10, 20), None).unwrap()) == expected);
+        assert!(bench.library.begins_here(&media));
+        std::fs::remove_file(bench.file(&media)).unwrap();
+        bench.library.preview(&media, bounds(9, 9), None).expect("its blocks are here");
+        bench.library.delete(&media).unwrap();
+        assert!(!bench.library.begins_here(&media));
+    }
+
+    #[test]
+    fn a_picture_that_cannot_be_fetched_is_told() {
+        let bench = Bench::far();
+        let (gone, cut) = (picture(&bench), picture(&bench));
+        std::fs::remove_file(bench.file(&gone)).unwrap();
+        std::fs::write(bench.file(&cut), "cut").unwrap();
+        for (media, expected) in [(gone, Refusal::NoSuchMedia), (cut, Refusal::StoreDown)] {
+            assert_eq!(bench.library.preview(&media, bounds(9, 9), None).err(), Some(expected));
+        }
     }
 
     #[test]

@@ -9,8 +9,12 @@ use std::time::{Duration, SystemTime};
 
 use super::{Library, New, PreviewSettings, Settings};
 use crate::clock::{Clock, Timestamp};
-use crate::model::{Channel, Description, Media, Quotas, Refusal};
-use crate::store::{Directory, Identity, Metadata, Sealed, Sqlite, SqliteSchema, Store, Uploads};
+use crate::error::{self, Error, Kind};
+use crate::model::{Channel, Description, Media, MediaId, Quotas, Refusal};
+use crate::store::{
+    BlockCache, BlockSource, Directory, FetchError, FileList, Files, Identity, Metadata, Part, Published,
+    Sealed, Sqlite, SqliteSchema, Store, StoredFile, Uploads,
+};
 use crate::testing::Scratch;
 
 pub(super) struct Bench {
@@ -34,6 +38,15 @@ impl Bench {
         Self::with(scratch, Box::new(metadata), true)
     }
 
+    /// The same whose files must be fetched before they are read.
+    pub(super) fn far() -> Self {
+        let scratch = Scratch::new();
+        let metadata = Box::new(Store::new(sqlite(&scratch)));
+        let bench = Self::over(FarFiles::open(&scratch), scratch, metadata, false);
+        bench.library.open().unwrap();
+        bench
+    }
+
     /// The same over other metadata, where files are brought to the disk if `sync`.
     pub(super) fn with(scratch: Scratch, metadata: Box<dyn Metadata>, sync: bool) -> Self {
         let bench = Self::closed(scratch, metadata, sync);
@@ -43,8 +56,13 @@ impl Bench {
 
     /// The same, not yet open.
     pub(super) fn closed(scratch: Scratch, metadata: Box<dyn Metadata>, sync: bool) -> Self {
+        let files = Arc::new(Directory::open(scratch.path(), sync).unwrap());
+        Self::over(files, scratch, metadata, sync)
+    }
+
+    fn over(files: Arc<dyn Files>, scratch: Scratch, metadata: Box<dyn Metadata>, sync: bool) -> Self {
         let clock = Arc::new(HandClock(AtomicI64::new(Timestamp::from(SystemTime::now()).as_micros())));
-        let library = library(&scratch, metadata, Arc::clone(&clock) as _, sync);
+        let library = library(&scratch, files, metadata, Arc::clone(&clock) as _, sync);
         Self { library: Arc::new(library), clock, scratch }
     }
 
@@ -52,7 +70,8 @@ impl Bench {
     pub(super) fn other_node(&self) -> Library {
         let path = self.scratch.join("metadata.sqlite");
         let metadata = Box::new(Store::new(Sqlite::new(&path, false)));
-        let library = library(&self.scratch, metadata, Arc::clone(&self.clock) as _, false);
+        let files = Arc::new(Directory::open(self.scratch.path(), false).unwrap());
+        let library = library(&self.scratch, files, metadata, Arc::clone(&self.clock) as _, false);
         library.open().unwrap();
         library
     }
@@ -143,14 +162,98 @@ impl Bench {
     }
 }
 
-fn library(scratch: &Scratch, metadata: Box<dyn Metadata>, clock: Arc<dyn Clock>, sync: bool) -> Library {
+fn library(
+    scratch: &Scratch,
+    files: Arc<dyn Files>,
+    metadata: Box<dyn Metadata>,
+    clock: Arc<dyn Clock>,
+    sync: bool,
+) -> Library {
     let uploads = Uploads::open(scratch.path(), sync).unwrap();
-    let files = Arc::new(Directory::open(scratch.path(), sync).unwrap());
     let settings = Settings { size_limit: 1000, to_disk_threshold: 10, quotas: Quotas::NONE };
     let studio = crate::preview::Settings::default();
     let previews = PreviewSettings { count: 3, jobs: 1, queue: 1, ahead: true, studio };
     let site = (Identity::new(scratch.path(), "the database".into()), None);
     Library::new(uploads, files, metadata, site, clock, settings, previews)
+}
+
+/// A directory that is read as a store is that lies far away. A key is a channel and an id.
+struct FarFiles {
+    directory: Directory,
+    cache: BlockCache,
+}
+
+impl FarFiles {
+    fn open(scratch: &Scratch) -> Arc<Self> {
+        let source = Arc::new(Source(scratch.path().to_owned()));
+        let cache = BlockCache::open(scratch.path(), source, 0).unwrap();
+        Arc::new(Self { directory: Directory::open(scratch.path(), false).unwrap(), cache })
+    }
+}
+
+struct Source(PathBuf);
+
+impl BlockSource for Source {
+    fn fetch(&self, part: &Part, sink: &mut dyn Write) -> Result<(), FetchError> {
+        let bytes = fs::read(self.0.join(part.key)).map_err(|_| FetchError::Missing)?;
+        if bytes.len() as u64 != part.size {
+            let other = || Error::new(Kind::Unavailable, "the file has another size");
+            return Err(FetchError::Failed(other()));
+        }
+        let range = usize::try_from(part.range.start).unwrap()..usize::try_from(part.range.end).unwrap();
+        sink.write_all(&bytes[range]).map_err(|cause| FetchError::Failed(Error::io("can't write", cause)))
+    }
+}
+
+impl Files for FarFiles {
+    fn get(&self, channel: &Channel, id: &MediaId, size: u64) -> error::Result<Option<StoredFile>> {
+        Ok(Some(StoredFile::Blocks(self.cache.file(&format!("{channel}/{id}"), size))))
+    }
+
+    fn is_far(&self) -> bool {
+        true
+    }
+
+    fn remove(&self, channel: &Channel, id: &MediaId) -> error::Result<bool> {
+        self.cache.forget(&format!("{channel}/{id}"));
+        self.directory.remove(channel, id)
+    }
+
+    fn put(&self, sealed: Sealed, channel: &Channel, id: &MediaId) -> error::Result<Published> {
+        self.directory.put(sealed, channel, id)
+    }
+
+    fn head(&self, channel: &Channel, id: &MediaId) -> error::Result<Option<u64>> {
+        self.directory.head(channel, id)
+    }
+
+    fn set_aside(&self, channel: &Channel, id: &MediaId, now: Timestamp) -> error::Result<Option<PathBuf>> {
+        self.directory.set_aside(channel, id, now)
+    }
+
+    fn forget_set_aside(&self, before: Timestamp) -> error::Result<Vec<PathBuf>> {
+        self.directory.forget_set_aside(before)
+    }
+
+    fn forget_set_aside_of(&self, channel: &Channel) -> error::Result<Vec<PathBuf>> {
+        self.directory.forget_set_aside_of(channel)
+    }
+
+    fn remove_place(&self, channel: &Channel) -> error::Result<bool> {
+        self.directory.remove_place(channel)
+    }
+
+    fn settle_removals(&self, channel: &Channel) -> error::Result<()> {
+        self.directory.settle_removals(channel)
+    }
+
+    fn list(&self) -> error::Result<FileList> {
+        self.directory.list()
+    }
+
+    fn list_of(&self, channel: &Channel) -> error::Result<FileList> {
+        self.directory.list_of(channel)
+    }
 }
 
 /// An empty embedded database.

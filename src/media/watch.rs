@@ -40,7 +40,8 @@ impl Library {
 
     /// Whether files can be stored: stores one, and removes it.
     pub fn try_storage(&self) -> Result<()> {
-        self.uploads.try_out()
+        self.uploads.try_out()?;
+        self.files.try_out()
     }
 
     /// Bytes that may still be stored.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::error::{Error, Kind};
+use crate::remote::NotFetched;
 
 /// Declares [`Refusal`] and its rows: name, status, title, detail, seconds for `Retry-After`.
 macro_rules! refusals {
@@ -123,7 +124,8 @@ refusals! {
     XmppDown = 503 "XMPP unavailable", "The XMPP server can't be reached now.", retry 10;
     ChannelServiceDown = 503 "Channel service unavailable", "The channel's service did not answer.", retry 10;
     RightsUntold = 503 "Rights unknown", "The channel service does not give this server the affiliations of the channel; ask its operator.", retry 300;
-    DatabaseDown = 503 "Database unavailable", "The database can't be reached now.", retry 10;
+    StoreDown = 503 "Storage unavailable", "The file can't be read now.", retry 10;
+    DatabaseDown = 503 "Store unavailable", "The database or the store of the files can't be reached now.", retry 10;
     TooManyPending = 503 "Overloaded", "Too many requests wait to be confirmed.", retry 10;
     TooManyUploads = 503 "Overloaded", "Too many uploads are under way.", retry 5;
     TooManyDownloads = 503 "Overloaded", "Too many downloads are under way.", retry 5;
@@ -182,6 +184,18 @@ impl From<Error> for Refusal {
                 log::error!("{error}");
                 Self::Internal
             }
+        }
+    }
+}
+
+/// What a client is told of a file that lies in another place, unless there is a better word for a missing one.
+impl From<NotFetched> for Refusal {
+    fn from(error: NotFetched) -> Self {
+        match error {
+            NotFetched::Missing => Self::NoSuchMedia,
+            NotFetched::Failed => Self::StoreDown,
+            NotFetched::Busy => Self::Overloaded,
+            NotFetched::TooLarge => Self::TooManyPixels,
         }
     }
 }

@@ -80,7 +80,7 @@ impl Files for Directory {
 
     fn get(&self, channel: &Channel, id: &MediaId, _size: u64) -> Result<Option<StoredFile>> {
         let opened = self.root.open_regular_in(channel.as_str(), id.as_str()).map_err(failure)?;
-        Ok(opened.map(|(file, size)| StoredFile::local(file, size)))
+        Ok(opened.map(|(file, size)| StoredFile::Local(file, size)))
     }
 
     fn head(&self, channel: &Channel, id: &MediaId) -> Result<Option<u64>> {

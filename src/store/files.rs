@@ -2,14 +2,17 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::ops::{Deref, Range};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use super::cache::{BlockFile, LocalFile};
 use super::upload::Sealed;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::{Channel, MediaId};
+use crate::remote::{NotFetched, RemoteFile};
 
 /// A place for files. A file is there whole or not at all, and never changes.
 pub trait Files: Send + Sync {
@@ -21,6 +24,23 @@ pub trait Files: Send + Sync {
     /// no such file. Does not wait for another machine. `size` is the size that its row tells, in bytes: a store that is
     /// far away is not asked for it.
     fn get(&self, channel: &Channel, id: &MediaId, size: u64) -> Result<Option<StoredFile>>;
+
+    /// Whether reading what [`Files::get`] gives may wait for another machine.
+    fn is_far(&self) -> bool {
+        false
+    }
+
+    /// An address at which clients get this file from the store itself, for at most a minute, without a right of their own;
+    /// `None` where they get it from us alone, as all do unless the operator wants it otherwise.
+    fn direct_address(
+        &self,
+        _channel: &Channel,
+        _id: &MediaId,
+        _size: u64,
+        _presented: &Presented,
+    ) -> Option<String> {
+        None
+    }
 
     /// The size of a file in bytes; `None` if there is no such file.
     fn head(&self, channel: &Channel, id: &MediaId) -> Result<Option<u64>>;
@@ -44,6 +64,11 @@ pub trait Files: Send + Sync {
     /// Brings what [`Files::remove`] did in this channel to the disk: no crash brings those files back afterwards.
     fn settle_removals(&self, channel: &Channel) -> Result<()>;
 
+    /// Fails if another machine keeps the files and can't be reached. The local part is tried elsewhere.
+    fn try_out(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Every file, in no order.
     fn list(&self) -> Result<FileList>;
 
@@ -53,6 +78,15 @@ pub trait Files: Send + Sync {
 
 /// An entry of [`Files::list`].
 pub type FileList = Box<dyn Iterator<Item = Result<Listed>> + Send>;
+
+/// The fields of a response that a store must send with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presented<'a> {
+    /// The value of `Content-Type`.
+    pub content_type: &'a str,
+    /// The value of `Content-Disposition`.
+    pub content_disposition: &'a str,
+}
 
 /// A store that is far away, of which parts of files are fetched into local files. Any thread may call.
 pub trait BlockSource: Send + Sync {
@@ -92,42 +126,54 @@ impl From<Error> for FetchError {
 
 /// A stored file, open for reading.
 #[derive(Debug)]
-pub struct StoredFile {
-    file: File,
-    size: u64,
+pub enum StoredFile {
+    /// A local file, so that the kernel can send any range of it, and its size in bytes.
+    Local(File, u64),
+    /// A file of a store that is far away.
+    Blocks(BlockFile),
 }
 
 impl StoredFile {
-    /// A local file, at its start, of this size in bytes.
-    pub fn local(file: File, size: u64) -> Self {
-        Self { file, size }
-    }
-
     /// Its size in bytes.
     pub fn size(&self) -> u64 {
-        self.size
+        match self {
+            Self::Local(_, size) => *size,
+            Self::Blocks(blocks) => blocks.size(),
+        }
     }
 
-    /// The whole file as a local one, at its start. May wait for another machine.
-    pub fn whole(&self) -> Result<WholeFile<'_>> {
-        Ok(WholeFile(&self.file))
+    /// Whether its first bytes are read without waiting for another machine.
+    pub fn begins_here(&self) -> bool {
+        match self {
+            Self::Local(..) => true,
+            Self::Blocks(blocks) => blocks.size() == 0 || blocks.local(0).is_some(),
+        }
     }
 
-    /// The file itself.
-    pub fn into_file(self) -> File {
-        self.file
+    /// Reads its first bytes into `buffer`; gives how many it has read. May wait for another machine.
+    pub fn read_first(&self, buffer: &mut [u8]) -> std::result::Result<usize, NotFetched> {
+        match self {
+            Self::Local(file, _) => Ok(file.read_at(buffer, 0)?),
+            Self::Blocks(blocks) if blocks.size() == 0 => Ok(0),
+            Self::Blocks(blocks) => Ok(blocks.wait(0)?.file().read_at(buffer, 0)?),
+        }
     }
-}
 
-/// A local file with all bytes of a [`StoredFile`].
-#[derive(Debug)]
-pub struct WholeFile<'a>(&'a File);
+    /// A local file with at least the first [`limits::BLOCK_BYTES`](crate::limits::BLOCK_BYTES), if there are so many. May wait
+    /// for another machine.
+    pub fn beginning(&self) -> std::result::Result<LocalFile<'_>, NotFetched> {
+        match self {
+            Self::Local(file, _) => Ok(LocalFile::Borrowed(file)),
+            Self::Blocks(blocks) => blocks.beginning(),
+        }
+    }
 
-impl Deref for WholeFile<'_> {
-    type Target = File;
-
-    fn deref(&self) -> &File {
-        self.0
+    /// The whole file as a local one. May wait for another machine.
+    pub fn whole(&self) -> std::result::Result<LocalFile<'_>, NotFetched> {
+        match self {
+            Self::Local(file, _) => Ok(LocalFile::Borrowed(file)),
+            Self::Blocks(blocks) => blocks.whole(),
+        }
     }
 }
 

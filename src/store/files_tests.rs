@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use sha1::{Digest, Sha1};
 
 use super::super::upload::{Body, Uploads};
+use super::super::{UploadDirectory, place_conformance};
 use super::*;
 use crate::limits;
 use crate::model::Refusal;
@@ -37,6 +38,16 @@ impl Bench {
     }
 }
 
+fn place() -> (place_conformance::Bench, Scratch) {
+    let root = Scratch::new();
+    let uploads = Uploads::open(root.path(), true).unwrap();
+    let files = Arc::new(Directory::open(root.path(), true).unwrap());
+    let slots = Arc::new(UploadDirectory::open(root.path(), true).unwrap());
+    (place_conformance::Bench { uploads, files, slots }, root)
+}
+
+place_conformance::place_suite!(place());
+
 fn channel() -> Channel {
     "room@example.org".parse().unwrap()
 }
@@ -47,7 +58,7 @@ fn id(text: &str) -> MediaId {
 
 fn read(stored: Option<StoredFile>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    stored.unwrap().into_file().read_to_end(&mut bytes).unwrap();
+    (&*stored.unwrap().whole().unwrap()).read_to_end(&mut bytes).unwrap();
     bytes
 }
 

@@ -1,23 +1,24 @@
-//! Files and metadata belong together: the file `.store` in the storage root begins with a random id, and the table `store`
-//! of the database holds the same one. A command that would serve, compare or delete one half by the other compares the ids
+//! Files and metadata belong together: the file `.store` beside the files, in the storage root or the bucket, begins with a
+//! random id, and the table `store` of the database holds the same one. A command that would serve, compare or delete one half by the other compares the ids
 //! first. The main thread does so at the start; the thread `schema` where the database is reached later.
 
 use std::fmt;
 use std::fs;
-use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::engine::Session;
-use super::lock::{self, RootLock};
+use super::lock::RootLock;
 use super::metadata::Metadata;
+use super::place::{BucketPlace, DirectoryPlace, Place, PlaceState, Words};
 use super::upload::unusable;
+use super::value::{Row, values};
 use super::{operations, statements};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::model::MediaId;
-use crate::store::value::{Row, values};
-use crate::sys::fs::Dir;
+use crate::s3;
 
 /// The id of a store: letters and digits, as many as of a new media's id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,51 +62,6 @@ pub struct DatabaseState {
     pub has_media: bool,
 }
 
-/// The store identity of a storage root.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct RootState {
-    /// Whether the directory is there.
-    is_there: bool,
-    /// The id that it is marked with.
-    id: Option<StoreId>,
-    /// A folder of a channel that holds something, if there is one.
-    channel: Option<String>,
-}
-
-impl RootState {
-    /// Looks at a root, and changes nothing. Empty folders of channels don't count: the last media may be deleted.
-    fn look(root: &Path) -> Result<Self> {
-        let entries = match fs::read_dir(root) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(unusable(root, error)),
-        };
-        let channel = used_channel(entries).map_err(|cause| unusable(root, cause))?;
-        Ok(Self { is_there: true, id: lock::mark(root)?, channel })
-    }
-}
-
-fn used_channel(entries: fs::ReadDir) -> io::Result<Option<String>> {
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        // Every channel's name, and no other, holds this; files of ours begin with a dot.
-        if !name.starts_with('.') && name.contains('@') && is_used(&entry.path())? {
-            return Ok(Some(name));
-        }
-    }
-    Ok(None)
-}
-
-/// Whether this is a directory that holds something.
-fn is_used(folder: &Path) -> io::Result<bool> {
-    match fs::read_dir(folder) {
-        Ok(mut entries) => entries.next().transpose().map(|entry| entry.is_some()),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 /// How a storage root and a database fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Match {
@@ -127,7 +83,7 @@ enum Mismatch {
     DatabaseEmpty(String),
 }
 
-fn compare(root: &RootState, database: &DatabaseState) -> std::result::Result<Match, Mismatch> {
+fn compare(root: &PlaceState, database: &DatabaseState) -> std::result::Result<Match, Mismatch> {
     match (&root.id, &database.id) {
         (Some(root), Some(database)) if root == database => return Ok(Match::Same),
         (Some(root), Some(database)) => return Err(Mismatch::Ids(root.clone(), database.clone())),
@@ -145,56 +101,74 @@ fn compare(root: &RootState, database: &DatabaseState) -> std::result::Result<Ma
     }
 }
 
-/// A storage root and a database that have to belong together.
+/// Files and a database that have to belong together.
 #[derive(Clone, Debug)]
 pub struct Identity {
+    /// Where the files are.
+    place: Arc<dyn Place>,
     root: PathBuf,
-    /// Where files are on their way from, if they move to the root.
-    old: Option<PathBuf>,
+    /// Where files are on their way from, if they move.
+    old: Option<Arc<dyn Place>>,
     /// How messages name the database.
     database: String,
 }
 
 impl Identity {
-    /// The identity of this storage root and the database of this name.
+    /// The identity of the files in this storage root and the database of this name.
     pub fn new(root: &Path, database: String) -> Self {
-        let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
-        Self { root, old: None, database }
+        Self::of(root, database, |root| Arc::new(DirectoryPlace::new(root)))
     }
 
-    /// The same while files move to the root from this directory. Then the two together belong to the database.
+    /// The same of files in this bucket; the storage root has the lock and what does not last.
+    pub fn in_bucket(client: &s3::Client, root: &Path, database: String) -> Self {
+        Self::of(root, database, |_| Arc::new(BucketPlace::new(client.clone())))
+    }
+
+    fn of(root: &Path, database: String, place: impl FnOnce(&Path) -> Arc<dyn Place>) -> Self {
+        let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+        Self { place: place(&root), root, old: None, database }
+    }
+
+    /// The same while files move here from this directory. Then the two together belong to the database.
     #[must_use]
     pub fn moving_from(self, old: &Path) -> Self {
-        Self { old: Some(old.to_owned()), ..self }
+        Self { old: Some(Arc::new(DirectoryPlace::new(old))), ..self }
     }
 
-    /// The identity of the root, together with the directory that files move from.
-    fn look(&self) -> Result<RootState> {
-        let new = RootState::look(&self.root)?;
-        let Some(path) = &self.old else { return Ok(new) };
-        let old = RootState::look(path)?;
+    /// The same while files move here from this bucket.
+    #[must_use]
+    pub fn moving_from_bucket(self, client: &s3::Client) -> Self {
+        Self { old: Some(Arc::new(BucketPlace::new(client.clone()))), ..self }
+    }
+
+    /// The state of the place of the files, together with the place that they move from.
+    fn look(&self) -> Result<PlaceState> {
+        let new = self.place.look()?;
+        let Some(place) = &self.old else { return Ok(new) };
+        let old = place.look()?;
         if !old.is_there {
             let text = format!(
                 "{}, which media.storage.from names, does not exist: if all files are moved, remove the setting; else check \
-                 whether its file system is mounted",
-                path.display()
+                 {}",
+                place.words().place,
+                place.words().there
             );
             return Err(Error::new(Kind::Config, text));
         }
         match (&new.id, &old.id) {
-            (Some(id), Some(other)) if id != other => Err(self.other_place(path, id, other)),
+            (Some(id), Some(other)) if id != other => Err(self.other_place(&**place, id, other)),
             _ => {
-                Ok(RootState { is_there: true, id: old.id.or(new.id), channel: old.channel.or(new.channel) })
+                Ok(PlaceState { is_there: true, id: old.id.or(new.id), channel: old.channel.or(new.channel) })
             }
         }
     }
 
-    fn other_place(&self, old: &Path, id: &StoreId, other: &StoreId) -> Error {
+    fn other_place(&self, old: &dyn Place, id: &StoreId, other: &StoreId) -> Error {
+        let Words { place, setting, .. } = self.place.words();
         let text = format!(
-            "the storage {} (id {id}) and {} (id {other}), which files move from, belong to different sites: check \
-             media.storage.root and media.storage.from; nothing is changed",
-            self.root.display(),
-            old.display()
+            "{place} (id {id}) and {} (id {other}), which files move from, belong to different sites: check {setting} and \
+             media.storage.from; nothing is changed",
+            old.words().place
         );
         Error::new(Kind::Config, text)
     }
@@ -227,28 +201,33 @@ impl Identity {
     ) -> Result<()> {
         let id = match (self.compare(database)?, &database.id) {
             (Match::New(id), _) => id,
-            // Files may move to a root that is new.
-            (Match::Same, Some(id)) if self.old.is_some() && lock::mark(&self.root)?.is_none() => {
-                return lock.mark(id);
+            // Files may move to a place that is new.
+            (Match::Same, Some(id)) if self.old.is_some() && self.place.id()?.is_none() => {
+                return self.mark(id, lock);
             }
             _ => return self.verify(database),
         };
         // Another server, with a root of its own, may be as fast.
         let id = metadata.set_store_id(&id)?;
-        match lock::mark(&self.root)? {
+        match self.place.id()? {
             Some(root) if root != id => Err(self.refusal(&Mismatch::Ids(root, id))),
-            _ => lock.mark(&id),
+            _ => self.mark(&id, lock),
         }
+    }
+
+    /// Marks the files with this id, so that no crash takes the mark away.
+    pub(super) fn mark(&self, id: &StoreId, lock: &RootLock) -> Result<()> {
+        self.place.mark(id, lock)
     }
 
     /// Fails if the root belongs to another store than the metadata that an import brings, whose id is this. Changes nothing.
     pub fn may_import(&self, id: Option<&StoreId>) -> Result<()> {
-        let root = RootState::look(&self.root)?;
+        let root = self.place.look()?;
         match (root.id, id) {
             (Some(root), Some(id)) if root != *id => {
+                let Words { place, setting, .. } = self.place.words();
                 let text = format!(
-                    "the storage {} (id {root}) and the export (id {id}) belong to different sites: check media.storage.root",
-                    self.root.display()
+                    "{place} (id {root}) and the export (id {id}) belong to different sites: check {setting}"
                 );
                 Err(Error::new(Kind::Config, text))
             }
@@ -258,10 +237,19 @@ impl Identity {
 
     /// Makes a missing root for a new site. Fails as [`Identity::compare`] where the site is not new.
     pub fn make_root(&self, database: &DatabaseState) -> Result<()> {
-        if RootState::look(&self.root)?.is_there {
+        if self.root.is_dir() {
             return Ok(());
         }
         self.compare(database)?;
+        self.make_directory()
+    }
+
+    /// Makes the directory of a missing root. Only where that has no files that a missing file system could hide.
+    pub fn make_local_root(&self) -> Result<()> {
+        if self.place.is_root() || self.root.is_dir() { Ok(()) } else { self.make_directory() }
+    }
+
+    fn make_directory(&self) -> Result<()> {
         fs::create_dir_all(&self.root).map_err(|cause| unusable(&self.root, cause))
     }
 
@@ -273,7 +261,7 @@ impl Identity {
             Match::Same | Match::New(_) => Ok(None),
             Match::Untied => {
                 self.compare_files(session)?;
-                let known = lock::mark(&self.root)?.or(database.id);
+                let known = self.place.id()?.or(database.id);
                 Ok(Some(known.unwrap_or_else(StoreId::random)))
             }
         }
@@ -282,53 +270,51 @@ impl Identity {
     /// Fails unless at least 9 of 10 media of a random sample have a file of the right size here.
     fn compare_files(&self, session: &mut dyn Session) -> Result<()> {
         let rows = session.rows(statements::SAMPLE, &values![limits::IDENTITY_SAMPLE])?;
-        let root = Dir::open(&self.root).map_err(|cause| unusable(&self.root, cause))?;
         let (all, mut missing) = (rows.len(), Vec::new());
         for row in rows {
-            missing.extend(missing_file(&root, row)?);
+            missing.extend(missing_file(&*self.place, row)?);
         }
         let Some(example) = missing.first().filter(|_| missing.len() * 10 > all) else { return Ok(()) };
-        let (root, database, fit) = (self.root.display(), &self.database, all - missing.len());
+        let (database, fit) = (&self.database, all - missing.len());
+        let Words { place, setting, there, .. } = self.place.words();
         let text = format!(
-            "the storage {root} and {database} don't fit: of {all} media of the database that were looked at, {fit} have \
-             their file there ({example} has none of the right size); check media.storage.root and jdbc.db.url, and \
-             whether the file system of the storage is mounted; nothing is changed"
+            "{place} and {database} don't fit: of {all} media of the database that were looked at, {fit} have \
+             their file there ({example} has none of the right size); check {setting} and jdbc.db.url, and \
+             {there}; nothing is changed"
         );
         Err(Error::new(Kind::Config, text))
     }
 
     fn untied(&self, database: &DatabaseState) -> Error {
-        let (root, name) = (self.root.display(), &self.database);
+        let (Words { place, setting, right, .. }, name) = (self.place.words(), &self.database);
         let without = if database.id.is_some() {
-            format!("the storage {root} has no file .store with the id of {name}")
+            format!("{place} has no file .store with the id of {name}")
         } else {
-            format!("{name} has no id that ties it to the storage {root}")
+            format!("{name} has no id that ties it to {place}")
         };
         let text = format!(
-            "{without}: check media.storage.root and jdbc.db.url, and whether the right file system is mounted there; if \
+            "{without}: check {setting} and jdbc.db.url, and {right}; if \
              they are right, `buddycloud-media-server upgrade-schema` compares files and metadata and gives both the same id"
         );
         Error::new(Kind::Config, text)
     }
 
     fn refusal(&self, mismatch: &Mismatch) -> Error {
-        let (root, database) = (self.root.display(), &self.database);
+        let (Words { place, setting, right, there }, database) = (self.place.words(), &self.database);
         let found = match mismatch {
             Mismatch::Ids(of_root, of_database) => format!(
-                "the storage {root} (id {of_root}) and {database} (id {of_database}) belong to different sites: check \
-                 media.storage.root and jdbc.db.url, and whether the right file system is mounted there"
+                "{place} (id {of_root}) and {database} (id {of_database}) belong to different sites: check \
+                 {setting} and jdbc.db.url, and {right}"
             ),
-            Mismatch::RootMissing => format!(
-                "{database} holds media, but the storage {root} does not exist: check media.storage.root, and whether \
-                 its file system is mounted"
-            ),
-            Mismatch::RootEmpty => format!(
-                "{database} holds media, but the storage {root} holds none: check media.storage.root, and whether its \
-                 file system is mounted"
-            ),
+            Mismatch::RootMissing => {
+                format!("{database} holds media, but {place} does not exist: check {setting}, and {there}")
+            }
+            Mismatch::RootEmpty => {
+                format!("{database} holds media, but {place} holds none: check {setting}, and {there}")
+            }
             Mismatch::DatabaseEmpty(channel) => format!(
-                "the storage {root} holds files (of {channel}), but {database} holds no media: check jdbc.db.url and \
-                 media.storage.root; if the database was lost, restore it from a backup"
+                "{place} holds files (of {channel}), but {database} holds no media: check jdbc.db.url and \
+                 {setting}; if the database was lost, restore it from a backup"
             ),
         };
         Error::new(Kind::Config, format!("{found}; nothing is changed"))
@@ -337,15 +323,11 @@ impl Identity {
 
 /// The name of the media of this row, unless its file is there and as long as the row says. Names are compared as they are
 /// stored.
-fn missing_file(root: &Dir, mut row: Row) -> Result<Option<String>> {
+fn missing_file(place: &dyn Place, mut row: Row) -> Result<Option<String>> {
     let (id, channel, size): (String, String, u64) = (row.next()?, row.next()?, row.next()?);
     let is_name = |name: &str| !name.contains(['/', '\0']) && !matches!(name, "" | "." | "..");
-    let found = if is_name(&id) && is_name(&channel) {
-        root.open_regular_in(&channel, &id).map_err(|cause| unusable(root.path(), cause))?
-    } else {
-        None
-    };
-    Ok(if found.is_some_and(|(_, found)| found == size) { None } else { Some(format!("{channel}/{id}")) })
+    let found = if is_name(&id) && is_name(&channel) { place.size(&channel, &id)? } else { None };
+    Ok(if found == Some(size) { None } else { Some(format!("{channel}/{id}")) })
 }
 
 #[cfg(test)]

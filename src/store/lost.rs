@@ -10,7 +10,7 @@ use crate::limits;
 use crate::sys::fs::Dir;
 
 /// The folder of files that were set aside. Its folders are named by the date (UTC), and in these by the channel.
-const LOST: &str = ".lost";
+pub(super) const LOST: &str = ".lost";
 /// How a day is written.
 const PATTERN: &str = "yyyy-mm-dd";
 
@@ -60,17 +60,24 @@ pub(super) fn set_aside_from(
     name: &str,
     now: Timestamp,
 ) -> io::Result<Option<PathBuf>> {
-    let date = date(now);
-    let to = made(&made(&made(root, LOST)?, &date)?, folder)?;
-    let numbered = (1..limits::LOST_NAMES).map(|number| format!("{name}.{number}"));
-    for new in std::iter::once(name.to_owned()).chain(numbered) {
+    let to = made(&made(&made(root, LOST)?, &date(now))?, folder)?;
+    for path in paths(folder, name, now) {
+        let new = path.file_name().unwrap_or_default().to_string_lossy();
         match from.rename_new(name, &to, &new) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            result => return result.map(|()| Some(Path::new(LOST).join(date).join(folder).join(new))),
+            result => return result.map(|()| Some(path)),
         }
     }
     Err(ErrorKind::AlreadyExists.into())
+}
+
+/// The paths that a file may get, below the root, in the order in which they are tried.
+pub(super) fn paths(folder: &str, name: &str, now: Timestamp) -> impl Iterator<Item = PathBuf> {
+    let folder = Path::new(LOST).join(date(now)).join(folder);
+    let numbered = (1..limits::LOST_NAMES).map(move |number| format!(".{number}"));
+    let name = name.to_owned();
+    std::iter::once(String::new()).chain(numbered).map(move |suffix| folder.join(format!("{name}{suffix}")))
 }
 
 /// Removes the folders of the days before this one; gives their paths below the root.
@@ -107,12 +114,12 @@ pub(super) fn forget_of(root: &Dir, channel: &str) -> io::Result<Vec<PathBuf>> {
 }
 
 /// The day (UTC), as the folders are named. The names are in the order of the days.
-fn date(time: Timestamp) -> String {
+pub(super) fn date(time: Timestamp) -> String {
     time.to_string().chars().take(PATTERN.len()).collect()
 }
 
 /// Whether a folder has a name that [`date`] gives. Others are not ours to remove.
-fn is_date(name: &str) -> bool {
+pub(super) fn is_date(name: &str) -> bool {
     let fits = |(have, want): (u8, u8)| if want == b'-' { have == b'-' } else { have.is_ascii_digit() };
     name.len() == PATTERN.len() && name.bytes().zip(PATTERN.bytes()).all(fits)
 }

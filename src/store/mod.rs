@@ -4,6 +4,7 @@
 //! database. `operations` writes each of these operations once, over an [`Engine`]: `postgres` or `sqlite`.
 
 mod block_table;
+mod cache;
 mod chore_table;
 mod columns;
 #[cfg(test)]
@@ -27,6 +28,9 @@ mod metadata;
 mod moving;
 mod notice;
 mod operations;
+mod place;
+#[cfg(test)]
+mod place_conformance;
 #[cfg(test)]
 #[path = "../../tests/support/port.rs"]
 mod port;
@@ -35,7 +39,11 @@ mod postgres;
 #[path = "../../tests/support/postgres.rs"]
 pub(crate) mod postgres_server;
 mod prompt_table;
+mod s3_files;
 mod schema;
+#[cfg(test)]
+#[path = "../../tests/support/seaweedfs.rs"]
+mod seaweedfs;
 mod sqlite;
 mod statements;
 mod stream_holder;
@@ -50,6 +58,7 @@ mod value;
 mod walk;
 
 pub use self::block_table::{Block, BlockTable};
+pub use self::cache::{BlockCache, BlockFile, LocalFile};
 pub use self::chore_table::ChoreTable;
 pub use self::console::{Console, EmptiedUpload, Import, NamedSums, StoredRow, UsageSum};
 pub use self::content_table::{ContentTable, FileContent};
@@ -58,7 +67,7 @@ pub use self::engine::{Change, Engine, Session, WriteError};
 pub use self::epochs::EpochTable;
 pub use self::file_table::{FileFilter, FilePlace, FileRow, FileSum, FileTable};
 pub use self::files::{
-    BlockSource, FetchError, FileList, Files, Listed, Part, Published, StoredFile, WholeFile,
+    BlockSource, FetchError, FileList, Files, Listed, Part, Presented, Published, StoredFile,
 };
 pub use self::hash::Algorithm;
 pub use self::identity::{DatabaseState, Identity, Match, StoreId};
@@ -73,6 +82,7 @@ pub use self::notice::{Notice, UnknownNotice};
 pub use self::operations::Store;
 pub use self::postgres::{DedicatedConnection, DedicatedConnections, Postgres, PostgresSettings, SslMode};
 pub use self::prompt_table::{PromptTable, StreamEpoch};
+pub use self::s3_files::S3Files;
 pub use self::schema::{CURRENT, Schema, SqliteSchema, Upgraded, refuse_newer, verify};
 pub use self::sqlite::Sqlite;
 pub use self::statements::list as list_statement;

@@ -78,6 +78,10 @@ impl Files for Moving<dyn Files> {
         self.find(|place| place.get(channel, id, size))
     }
 
+    fn is_far(&self) -> bool {
+        self.from.is_far() || self.to.is_far()
+    }
+
     fn head(&self, channel: &Channel, id: &MediaId) -> Result<Option<u64>> {
         self.find(|place| place.head(channel, id))
     }
@@ -104,6 +108,10 @@ impl Files for Moving<dyn Files> {
 
     fn settle_removals(&self, channel: &Channel) -> Result<()> {
         self.both(|place| place.settle_removals(channel)).map(drop)
+    }
+
+    fn try_out(&self) -> Result<()> {
+        self.both(Files::try_out).map(drop)
     }
 
     /// A file that moves meanwhile may be listed twice, but is not left out.
@@ -210,7 +218,7 @@ mod tests {
 
     fn text(file: Option<StoredFile>) -> Option<String> {
         let mut text = String::new();
-        file?.into_file().read_to_string(&mut text).unwrap();
+        (&*file?.whole().unwrap()).read_to_string(&mut text).unwrap();
         Some(text)
     }
 

@@ -153,7 +153,7 @@ impl UploadFiles for UploadDirectory {
     }
 
     fn get(&self, file: &UploadFile, _size: u64) -> Result<Option<StoredFile>> {
-        Ok(self.open_file(file)?.map(|(file, size)| StoredFile::local(file, size)))
+        Ok(self.open_file(file)?.map(|(file, size)| StoredFile::Local(file, size)))
     }
 
     fn head(&self, file: &UploadFile) -> Result<Option<u64>> {

@@ -254,7 +254,9 @@ fn each_part(
     file: &StoredFile,
     take: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> std::result::Result<(), ReadError> {
-    let whole = file.whole().map_err(ReadError::Other)?;
+    let whole = file.whole().map_err(|_| {
+        ReadError::Other(Error::new(Kind::Unavailable, "a file can't be fetched from the store now"))
+    })?;
     let mut buffer = vec![0; limits::MOVE_BUFFER];
     loop {
         match (&*whole).read(&mut buffer) {

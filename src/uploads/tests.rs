@@ -14,7 +14,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 fn content(bench: &Bench, uploaded: &Uploaded) -> Vec<u8> {
     let mut bytes = Vec::new();
-    bench.service.bytes(uploaded).unwrap().unwrap().into_file().read_to_end(&mut bytes).unwrap();
+    (&*bench.service.bytes(uploaded).unwrap().unwrap().whole().unwrap()).read_to_end(&mut bytes).unwrap();
     bytes
 }
 

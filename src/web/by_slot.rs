@@ -13,6 +13,7 @@ use crate::http::{BodyLength, Exchange, Response, target};
 use crate::limits;
 use crate::metrics;
 use crate::model::{Method, Refusal, UploadId, Uploaded};
+use crate::remote::NotFetched;
 use crate::store::storage_error;
 use crate::uploads::{ForeignPath, Proof, PutTarget};
 
@@ -195,7 +196,7 @@ impl Web {
 
     /// Sends the response, with what every response here has. The addresses hold no secrets of a browser's, so every page
     /// may use them.
-    fn answer_by_slot(&self, exchange: Exchange, answer: Result<Response, Refusal>) {
+    fn answer_by_slot(self: &Arc<Self>, exchange: Exchange, answer: Result<Response, Refusal>) {
         let is_preflight = exchange.method() == Method::Options;
         let response = answer.unwrap_or_else(|refusal| refused(&exchange, refusal));
         let response = response.header("Access-Control-Allow-Origin", "*");
@@ -210,7 +211,18 @@ impl Web {
                 "Content-Length, Content-Disposition, Content-Range, ETag, Retry-After",
             )
         };
-        exchange.answer(response);
+        let web = Arc::clone(self);
+        exchange.answer_or(response, move |exchange, error| {
+            let refusal = match error {
+                NotFetched::Missing => {
+                    let path = shown_path(exchange.path()).unwrap_or_default();
+                    log::error!("{path} has a row but no file, unless it was deleted a moment ago");
+                    Refusal::NoSuchUpload
+                }
+                other => other.into(),
+            };
+            web.answer_by_slot(exchange, Err(refusal));
+        });
     }
 }
 

@@ -1,16 +1,16 @@
 //! `GET /{channel}/{id}`: the bytes of a media, whole or in part (RFC 9110 sections 13 and 14).
 
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
+use std::sync::Arc;
 
 use super::Web;
 use crate::access::Granted;
 use crate::http::conditional::{self, Validators};
 use crate::http::{Exchange, Response, disposition, range, target};
 use crate::media::Name;
-use crate::model::{Media, Preview, Refusal};
+use crate::model::{Media, Method, Preview, Refusal};
 use crate::preview::Bounds;
-use crate::store::StoredFile;
+use crate::store::{Presented, StoredFile};
 use crate::{limits, media_type};
 
 impl Web {
@@ -34,7 +34,10 @@ impl Web {
             // The row alone says so: what the client has are the bytes of this SHA-1, whatever became of our file. One
             // without them is told that it is gone.
             conditional::Outcome::NotModified => Response::new(304),
-            conditional::Outcome::Proceed => content.answer(exchange, self.opened(media, stored)?),
+            conditional::Outcome::Proceed => match self.led_away(exchange, media, name, granted) {
+                Some(response) => return Ok(response),
+                None => content.answer(exchange, self.opened(media, stored)?),
+            },
         };
         Ok(response
             .header("ETag", content.validators.etag().to_owned())
@@ -42,12 +45,37 @@ impl Web {
             .header("Cache-Control", self.cache_control(name, granted)))
     }
 
-    /// Whether a download of this media needs no preview that must be looked up or made.
+    /// Whether a download of this media needs no preview that must be looked up or made, and no text that must be fetched.
     pub(super) fn is_ready(&self, media: &Media, exchange: &Exchange) -> bool {
         match preview_bounds(exchange.query()) {
             Ok(Some(bounds)) => self.library.knows_preview(media, bounds),
-            Ok(None) | Err(_) => true,
+            Ok(None) => !is_text(&media.mime_type) || self.library.begins_here(media),
+            Err(_) => true,
         }
+    }
+
+    /// The response that leads the client to the store, if the operator wants that. Only a whole file that is saved and not
+    /// shown: the store does not send the fields that keep a file from acting as a page.
+    fn led_away(
+        &self,
+        exchange: &Exchange,
+        media: &Media,
+        name: &Name,
+        granted: &Granted,
+    ) -> Option<Response> {
+        let is_open = matches!((name, granted), (Name::Id(_), Granted::Public));
+        if !(self.library.is_far() && is_open && asks_for_whole(exchange)) {
+            return None;
+        }
+        let disposition =
+            disposition::content_disposition(&media.mime_type, media.description.file_name.as_deref());
+        if !disposition.starts_with("attachment") {
+            return None;
+        }
+        let presented =
+            Presented { content_type: &plain_type(&media.mime_type), content_disposition: &disposition };
+        let address = self.library.direct_address(media, &presented)?;
+        Some(Response::new(302).header("Location", address).header("Cache-Control", "no-store"))
     }
 
     /// The file that is to be sent: a preview's, or that of the media.
@@ -134,14 +162,20 @@ pub(super) fn range_of(
     stored: StoredFile,
 ) -> Result<Response, String> {
     let size = stored.size();
-    let file = stored.into_file();
     match range::evaluate(validators, |name| exchange.header(name), exchange.method(), size) {
-        range::Outcome::Whole => Ok(Response::file(200, file, 0..size)),
+        range::Outcome::Whole => Ok(part_of(stored, 200, 0..size)),
         range::Outcome::Part(part) => {
             let field = range::content_range(&part, size);
-            Ok(Response::file(206, file, part).header("Content-Range", field))
+            Ok(part_of(stored, 206, part).header("Content-Range", field))
         }
         range::Outcome::Unsatisfiable => Err(range::unsatisfied_range(size)),
+    }
+}
+
+fn part_of(stored: StoredFile, status: u16, part: Range<u64>) -> Response {
+    match stored {
+        StoredFile::Local(file, _) => Response::file(status, file, part),
+        StoredFile::Blocks(blocks) => Response::remote(status, Arc::new(blocks), part),
     }
 }
 
@@ -156,16 +190,33 @@ fn name_for(name: &str, mime_type: &str) -> String {
 
 /// The type that is sent: the one stored, with the character set of a text in UTF-8.
 fn served_type(mime_type: &str, stored: &StoredFile) -> String {
-    // The original took any text for a type.
-    let mime_type = media_type::parse(mime_type).unwrap_or_else(|_| media_type::OCTET_STREAM.to_owned());
-    if !mime_type.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/")) {
+    let mime_type = plain_type(mime_type);
+    if !is_text(&mime_type) {
         return mime_type;
     }
     let mut first = vec![0; limits::TEXT_BYTES];
-    match stored.whole().map_err(io::Error::other).and_then(|file| file.read_at(&mut first, 0)) {
+    match stored.read_first(&mut first) {
         Ok(length) => media_type::with_charset(&mime_type, &first[..length], length < first.len()),
+        // Where the file can't be read at all, its bytes are refused.
         Err(_) => mime_type,
     }
+}
+
+/// Whether a request wants all bytes of the media itself.
+fn asks_for_whole(exchange: &Exchange) -> bool {
+    exchange.method() == Method::Get
+        && exchange.header("Range").is_none()
+        && preview_bounds(exchange.query()) == Ok(None)
+}
+
+/// The type that is stored, if it is one: the original took any text for a type.
+fn plain_type(mime_type: &str) -> String {
+    media_type::parse(mime_type).unwrap_or_else(|_| media_type::OCTET_STREAM.to_owned())
+}
+
+/// Whether this is the type of a text, whose character set is told by its first bytes.
+fn is_text(mime_type: &str) -> bool {
+    mime_type.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/"))
 }
 
 /// Adds the fields that describe the bytes, and those that restrict browsers.

@@ -31,6 +31,7 @@ use crate::http::{Exchange, Response, Service};
 use crate::media::{Library, Name};
 use crate::metrics;
 use crate::model::{BareJid, Channel, Media, MediaId, Method, Refusal};
+use crate::remote::NotFetched;
 use crate::tickets::TicketService;
 use crate::uploads::UploadService;
 use paid::{PaidHead, PaidHeads};
@@ -253,7 +254,7 @@ impl Web {
     }
 
     /// Performs the action and answers; `known` is the media that it reads, if that is known already.
-    fn perform(&self, mut parked: Parked, granted: &Granted, known: Option<&Arc<Media>>) {
+    fn perform(self: &Arc<Self>, mut parked: Parked, granted: &Granted, known: Option<&Arc<Media>>) {
         let answer = self.performed(&mut parked, granted, known);
         self.answer_parked(parked, answer);
     }
@@ -288,7 +289,7 @@ impl Web {
     }
 
     /// Sends the answer to a request about a channel. People who want a page get one in the place of a refusal, too.
-    fn answer_parked(&self, parked: Parked, answer: Result<Response, Refusal>) {
+    fn answer_parked(self: &Arc<Self>, parked: Parked, answer: Result<Response, Refusal>) {
         let Parked { exchange, channel, action, .. } = parked;
         let answer = match answer {
             Err(refusal) if action == Action::List => self.refusal_page(&exchange, &channel, refusal),
@@ -298,7 +299,7 @@ impl Web {
     }
 
     /// Sends the answer, with what every answer has.
-    fn answer(&self, exchange: Exchange, answer: Result<Response, Refusal>) {
+    fn answer(self: &Arc<Self>, exchange: Exchange, answer: Result<Response, Refusal>) {
         let (settings, origin) = (self.settings(), exchange.header("Origin"));
         let challenge = sender::bearer_challenge(&exchange, answer.as_ref().err().copied());
         let mut response =
@@ -313,7 +314,13 @@ impl Web {
         if let Some(challenge) = challenge.filter(|_| response.status() == 401) {
             response = response.set("WWW-Authenticate", challenge);
         }
-        exchange.answer(response);
+        let web = Arc::clone(self);
+        exchange.answer_or(response, move |exchange, error| {
+            if error == NotFetched::Missing {
+                log::error!("{} has a row but no file, unless it was deleted a moment ago", exchange.path());
+            }
+            web.answer(exchange, Err(error.into()));
+        });
     }
 }
 

@@ -46,6 +46,7 @@ mod rate;
 mod reload;
 mod removals;
 mod replies;
+mod s3;
 mod schema;
 mod self_service;
 mod several_nodes;

@@ -7,11 +7,13 @@ use std::thread;
 
 use media_server::uploads::Slot;
 
+use crate::schema::succeed;
 use crate::support::child::Guarded;
 use crate::support::granter::Granter;
 use crate::support::http::Request;
+use crate::support::seaweedfs::{self, ACCESS_KEY, SECRET_KEY};
 use crate::support::server::{PROGRAM, Server, Xmpp, program};
-use crate::support::{free_port, wait_for};
+use crate::support::{free_port, postgres, wait_for};
 use crate::uploads::put;
 
 /// A server whose files are to move. What it serves here needs no XMPP.
@@ -24,9 +26,13 @@ struct Bench {
 impl Bench {
     /// With so many files, at most as many as a user may have unused slots.
     fn new(files: usize) -> Self {
+        Self::with(files, &[])
+    }
+
+    fn with(files: usize, settings: &[(&str, &str)]) -> Self {
         let xmpp = Xmpp { client_port: free_port(), component_port: free_port() };
-        let settings = [("upload.enabled", "true"), ("http.endpoint", "http://127.0.0.1")];
-        let server = Server::start(xmpp, &settings);
+        let usual = [("upload.enabled", "true"), ("http.endpoint", "http://127.0.0.1")];
+        let server = Server::start(xmpp, &[&usual[..], settings].concat());
         let slots = Granter::new(&server.configuration(), &format!("http://127.0.0.1:{}", server.port()));
         let mut bench = Self { server, slots, stored: Vec::new() };
         (0..files).for_each(|number| bench.store(format!("file {number}").into_bytes()));
@@ -49,18 +55,25 @@ impl Bench {
 
     /// Starts the server again with another root, and with `media.storage.from` if `moving`.
     fn start_again(&mut self, moving: bool) {
+        let (old, new) = (self.old().display().to_string(), self.new_place().display().to_string());
+        let database = format!("jdbc:sqlite:{old}/metadata.sqlite");
+        let from = if moving { old.as_str() } else { "" };
+        self.start_again_with(&[
+            ("media.storage.root", &new),
+            ("jdbc.db.url", &database),
+            ("media.storage.from", from),
+        ]);
+    }
+
+    /// Starts the server again with these settings; an empty value is none.
+    fn start_again_with(&mut self, settings: &[(&str, &str)]) {
         self.server.stop();
         let file = self.server.configuration();
         let text = fs::read_to_string(&file).expect("it has a configuration");
-        let keys = ["media.storage.root=", "media.storage.from=", "jdbc.db.url="];
-        let kept = text.lines().filter(|line| !keys.iter().any(|key| line.starts_with(key)));
-        let mut text: String = kept.map(|line| format!("{line}\n")).collect();
-        let (old, new) = (self.old(), self.new_place());
-        text += &format!("media.storage.root={}\n", new.display());
-        text += &format!("jdbc.db.url=jdbc:sqlite:{}/metadata.sqlite\n", old.display());
-        if moving {
-            text += &format!("media.storage.from={}\n", old.display());
-        }
+        let is_other = |line: &str| !settings.iter().any(|(key, _)| line.starts_with(&format!("{key}=")));
+        let kept = text.lines().filter(|line| is_other(line)).map(|line| format!("{line}\n"));
+        let set = settings.iter().filter(|(_, value)| !value.is_empty());
+        let text: String = kept.chain(set.map(|(key, value)| format!("{key}={value}\n"))).collect();
         fs::write(&file, text).expect("the scratch directory takes files");
         self.server.start_again();
     }
@@ -126,6 +139,54 @@ fn files_move_while_they_are_served() {
 }
 
 #[test]
+fn files_move_to_a_bucket_and_back() {
+    let server = postgres::shared();
+    let url = server.jdbc_url(&server.new_database());
+    succeed(&url, &["setup-schema"]);
+    let mut bench = Bench::with(12, &[("jdbc.db.url", &url)]);
+    let (bucket, endpoint) = (seaweedfs::shared().new_bucket(), seaweedfs::shared().endpoint());
+    let root = bench.old().display().to_string();
+    let store = |from| {
+        [
+            ("media.storage.s3.endpoint", endpoint.as_str()),
+            ("media.storage.s3.bucket", &bucket),
+            ("media.storage.s3.access.key", ACCESS_KEY),
+            ("media.storage.s3.secret.key", SECRET_KEY),
+            ("media.storage.from", from),
+        ]
+    };
+    let objects = || {
+        let keys = seaweedfs::shared().keys(&bucket).into_iter();
+        keys.filter(|key| key.starts_with("uploads/") && !key.ends_with('/')).count()
+    };
+    let moves = |bench: &Bench| {
+        let (status, printed) = bench.command(&["move-storage", "--yes"]);
+        assert_eq!(status, 0, "{printed}");
+        bench.check_all();
+    };
+    // There.
+    bench.start_again_with(&store(&root));
+    bench.check_all();
+    bench.store(b"new".to_vec());
+    assert_eq!((files(&bench.old()).len(), objects()), (12, 1));
+    moves(&bench);
+    assert_eq!((files(&bench.old()).len(), objects()), (0, 13));
+    bench.start_again_with(&store(""));
+    bench.check_all();
+    // And back.
+    bench.start_again_with(&store("s3"));
+    bench.check_all();
+    bench.store(b"newer".to_vec());
+    assert_eq!((files(&bench.old()).len(), objects()), (1, 13));
+    moves(&bench);
+    assert_eq!((files(&bench.old()).len(), objects()), (14, 0));
+    bench.start_again_with(&store("").map(|(key, _)| (key, "")));
+    bench.check_all();
+    let (status, printed) = bench.command(&["fsck"]);
+    assert_eq!(status, 0, "{printed}");
+}
+
+#[test]
 fn a_move_that_is_killed_goes_on_and_loses_nothing() {
     let mut bench = Bench::new(40);
     bench.start_again(true);
@@ -181,6 +242,7 @@ fn a_storage_of_another_site_is_no_place_to_move_from() {
     let text = fs::read_to_string(&file).expect("it has a configuration");
     let own = format!("media.storage.from={}\n", bench.old().display());
     for wrong in [other.old(), bench.server.directory().join("missing")] {
+        assert!(text.contains(&own), "{text}");
         let text = text.replace(&own, &format!("media.storage.from={}\n", wrong.display()));
         fs::write(&file, text).expect("the scratch directory takes files");
         for command in ["serve", "move-storage"] {

@@ -20,15 +20,17 @@ const SEEN: Duration = Duration::from_secs(2);
 /// A directory and a database for several nodes. What they serve here needs no XMPP.
 struct Bench {
     root: Scratch,
+    database: String,
     url: String,
 }
 
 impl Bench {
     fn new() -> Self {
         let server = postgres::shared();
-        let url = server.jdbc_url(&server.new_database());
+        let database = server.new_database();
+        let url = server.jdbc_url(&database);
         succeed(&url, &["setup-schema"]);
-        Self { root: Scratch::new(), url }
+        Self { root: Scratch::new(), database, url }
     }
 
     /// Starts a node of this name.
@@ -162,6 +164,15 @@ fn commands_that_need_the_storage_alone_name_the_nodes_to_stop() {
     }
     let (status, printed) = run(&one, &["fsck"]);
     assert_eq!(status, 0, "it runs beside them: {printed}");
+    // The database tells it, too, where each node has a storage root of its own.
+    let locks = "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database \
+                 WHERE locktype = 'advisory' AND mode = 'ShareLock' AND datname = current_database()";
+    let mut client = postgres::shared().client(&bench.database);
+    let mut serving = || client.query_one(locks, &[]).expect("an answer").get::<_, i64>(0);
+    wait_for("both nodes to listen", || (serving() == 2).then_some(()));
+    let (status, printed) = run(&one, &["drop-schema", "--yes"]);
+    assert_eq!(status, 1, "{printed}");
+    assert!(printed.contains("2 running servers"), "{printed}");
     one.stop();
     let (status, printed) = run(&one, &["import", &export]);
     assert_eq!(status, 1, "{printed}");

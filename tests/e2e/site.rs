@@ -130,7 +130,7 @@ impl Site {
 }
 
 /// Makes every panic show the end of this log: what is shared is never dropped, so it can't show its own.
-fn show_on_panic(log: PathBuf) {
+pub fn show_on_panic(log: PathBuf) {
     const BYTES: usize = 4000;
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -1,20 +1,16 @@
 //! HTTP requests: one connection pool for all threads, TLS by the system's authorities and the user's.
 
-use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread;
 
-use media_server::error::{Error, Kind};
+use media_server::https::{Authorities, Tls, TlsTrouble};
 use media_server::limits;
-use native_tls::{Certificate, HandshakeError, TlsConnector, TlsStream};
+use native_tls::Certificate;
 use ureq::http::{self, Response};
 use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, TcpConnector, Transport,
-    TransportAdapter,
-};
+use ureq::unversioned::transport::{Connector, TcpConnector};
 use ureq::{Agent, Body, SendBody, Timeout};
 
 use crate::exit::{Exit, Failure, Result};
@@ -64,7 +60,7 @@ impl Http {
     /// A client that trusts these authorities, too.
     pub fn new(ca: Option<&Path>) -> Result<Self> {
         let extra = ca.map(read_authorities).transpose()?.unwrap_or_default();
-        let authorities = Arc::new(Authorities { extra, connector: OnceLock::new() });
+        let authorities = Arc::new(Authorities::new(extra, "that the system or tls.ca trusts"));
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -77,7 +73,7 @@ impl Http {
             .timeout_per_read(Some(limits::CLIENT_HTTP_TIME))
             .timeout_per_write(Some(limits::CLIENT_HTTP_TIME))
             .build();
-        let connector = TcpConnector::default().chain(Tls(Arc::clone(&authorities)));
+        let connector = TcpConnector::default().chain(Tls::new(Arc::clone(&authorities)));
         let agent = Agent::with_parts(config, connector, DefaultResolver::default());
         Ok(Self { agent, authorities })
     }
@@ -86,8 +82,7 @@ impl Http {
     pub fn warm_up(&self) {
         let authorities = Arc::clone(&self.authorities);
         // Without the thread, the first request does it.
-        let _ =
-            thread::Builder::new().name("tls".to_owned()).spawn(move || authorities.connector().map(drop));
+        let _ = thread::Builder::new().name("tls".to_owned()).spawn(move || authorities.read());
     }
 
     /// Sends a request, and reads the head of its response, whatever its status.
@@ -178,118 +173,4 @@ fn read_authorities(path: &Path) -> Result<Vec<Certificate>> {
         return Err(wrong("it holds no certificate in PEM format".to_owned()));
     }
     Ok(certificates)
-}
-
-/// The trusted authorities. Those of the system are read once.
-struct Authorities {
-    extra: Vec<Certificate>,
-    connector: OnceLock<std::result::Result<TlsConnector, String>>,
-}
-
-impl Authorities {
-    fn connector(&self) -> std::result::Result<&TlsConnector, TlsTrouble> {
-        let make = || {
-            let mut builder = TlsConnector::builder();
-            for authority in &self.extra {
-                builder.add_root_certificate(authority.clone());
-            }
-            builder.build().map_err(|error| error.to_string())
-        };
-        self.connector.get_or_init(make).as_ref().map_err(|error| TlsTrouble(error.clone()))
-    }
-}
-
-/// Puts TLS on a connection to an https URL.
-struct Tls(Arc<Authorities>);
-
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tls")
-    }
-}
-
-#[derive(Debug)]
-struct TlsTrouble(String);
-
-impl fmt::Display for TlsTrouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for TlsTrouble {}
-
-impl<In: Transport> Connector<In> for Tls {
-    type Out = Either<In, TlsTransport>;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails<'_>,
-        chained: Option<In>,
-    ) -> std::result::Result<Option<Self::Out>, ureq::Error> {
-        let Some(transport) = chained else { return Ok(None) };
-        if !details.needs_tls() {
-            return Ok(Some(Either::A(transport)));
-        }
-        let host = details.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        let connector = self.0.connector().map_err(|error| ureq::Error::Other(error.into()))?;
-        let mut adapter = TransportAdapter::new(transport.boxed(), Arc::clone(&details.current_time));
-        adapter.set_timeout(details.timeout);
-        let stream = connector.connect(host, adapter).map_err(|error| failed_handshake(host, error))?;
-        let (input, output) = (details.config.input_buffer_size(), details.config.output_buffer_size());
-        Ok(Some(Either::B(TlsTransport { buffers: LazyBuffers::new(input, output), stream })))
-    }
-}
-
-fn failed_handshake<S>(host: &str, error: HandshakeError<S>) -> ureq::Error {
-    let what = format!(
-        "TLS with {host} failed; its certificate must come from an authority that the system or tls.ca trusts"
-    );
-    let told = match error {
-        HandshakeError::Failure(error) => Error::tls(Kind::Unavailable, what, &error),
-        HandshakeError::WouldBlock(_) => Error::new(Kind::Unavailable, what),
-    };
-    ureq::Error::Other(TlsTrouble(told.to_string()).into())
-}
-
-/// A connection under TLS.
-struct TlsTransport {
-    buffers: LazyBuffers,
-    stream: TlsStream<TransportAdapter>,
-}
-
-impl fmt::Debug for TlsTransport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("TlsTransport")
-    }
-}
-
-impl Transport for TlsTransport {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(
-        &mut self,
-        amount: usize,
-        timeout: NextTimeout,
-    ) -> std::result::Result<(), ureq::Error> {
-        self.stream.get_mut().set_timeout(timeout);
-        Ok(self.stream.write_all(&self.buffers.output()[..amount])?)
-    }
-
-    fn await_input(&mut self, timeout: NextTimeout) -> std::result::Result<bool, ureq::Error> {
-        self.stream.get_mut().set_timeout(timeout);
-        let count = self.stream.read(self.buffers.input_append_buf())?;
-        self.buffers.input_appended(count);
-        Ok(count > 0)
-    }
-
-    fn is_open(&mut self) -> bool {
-        self.stream.get_mut().get_mut().is_open()
-    }
-
-    fn is_tls(&self) -> bool {
-        true
-    }
 }

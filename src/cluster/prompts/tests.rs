@@ -500,6 +500,8 @@ fn a_decision_after_the_hang_up_is_for_nobody() {
         }
         assert_eq!(world.hang_up(1, id), Some(1));
         world.work_all();
+        let pending = world.door(0).act(|test| test.gate.counts().pending);
+        assert_eq!(pending, 0, "it takes no place of all that may be pending");
         world.reply(0, &echo(&prompt));
         world.wait(REPLY_TIMEOUT);
         world.wait_for_sweep();
@@ -674,7 +676,7 @@ fn each_request_is_decided_once_and_by_its_user_in_every_order_of_events() {
         world.table.0.is_down = false;
         (0..3).for_each(|number| {
             if world.nodes[number].is_none() {
-                world.start(number)
+                world.start(number);
             }
         });
         for _ in 0..3 {

@@ -11,13 +11,13 @@ use std::thread;
 use super::keystore::convert;
 use super::list::Bind;
 use super::settings::{self as s, TypedSetting};
-use super::types::{KeystoreFormat, Size};
+use super::types::{KeystoreFormat, OldStorage, Size};
 use super::values::{Notice, Source, Values};
 use super::{Database, Keystore};
 use crate::error::{Error, Kind, Result};
 use crate::model::{BareJid, Quotas};
 use crate::uploads::Settings as UploadSettings;
-use crate::{access, component, http, limits, media, preview, web, xmpp};
+use crate::{access, component, http, limits, media, preview, s3, web, xmpp};
 
 /// A valid configuration: what each layer is given.
 #[derive(Clone, Debug)]
@@ -65,7 +65,20 @@ pub struct Storage {
     /// `media.storage.shared`
     pub shared: bool,
     /// `media.storage.from`
-    pub from: Option<PathBuf>,
+    pub from: Option<OldStorage>,
+    /// `media.storage.s3.*`; none if no files are or were in a bucket.
+    pub s3: Option<s3::Settings>,
+    /// `media.storage.s3.cache.bytes`
+    pub cache_bytes: u64,
+    /// `media.storage.s3.redirect`; none: never.
+    pub redirect_from: Option<u64>,
+}
+
+impl Storage {
+    /// The bucket that new files go to, unless that is the root.
+    pub fn bucket(&self) -> Option<&s3::Settings> {
+        self.s3.as_ref().filter(|_| self.from != Some(OldStorage::Bucket))
+    }
 }
 
 /// The level and the place of the log.
@@ -381,16 +394,50 @@ fn previews(values: &Values<'_>, threads: usize) -> Result<media::PreviewSetting
 }
 
 fn storage(values: &Values<'_>) -> Result<Storage> {
-    let (root, from) = (values.need(&s::MEDIA_STORAGE_ROOT)?, values.get(&s::MEDIA_STORAGE_FROM)?);
-    if from.as_ref() == Some(&root) {
-        return Err(values.wrong(s::MEDIA_STORAGE_FROM.key, "the same as media.storage.root"));
-    }
-    Ok(Storage {
-        root,
+    let storage = Storage {
+        root: values.need(&s::MEDIA_STORAGE_ROOT)?,
         sync: values.need(&s::MEDIA_STORAGE_SYNC)?,
         shared: values.need(&s::MEDIA_STORAGE_SHARED)?,
-        from,
-    })
+        from: values.get(&s::MEDIA_STORAGE_FROM)?,
+        s3: bucket(values)?,
+        cache_bytes: values.need(&s::MEDIA_STORAGE_S3_CACHE_BYTES)?,
+        redirect_from: Some(values.need(&s::MEDIA_STORAGE_S3_REDIRECT)?).filter(|bytes| *bytes > 0),
+    };
+    let wrong = |what| Err(values.wrong(s::MEDIA_STORAGE_FROM.key, what));
+    match &storage.from {
+        Some(OldStorage::Directory(old)) if *old == storage.root && storage.s3.is_none() => {
+            wrong("the same as media.storage.root")
+        }
+        Some(OldStorage::Bucket) if storage.s3.is_none() => wrong("media.storage.s3.endpoint is missing"),
+        _ => Ok(storage),
+    }
+}
+
+/// The bucket of the files, if there is one.
+fn bucket(values: &Values<'_>) -> Result<Option<s3::Settings>> {
+    let (name, access) =
+        (values.get(&s::MEDIA_STORAGE_S3_BUCKET)?, values.get(&s::MEDIA_STORAGE_S3_ACCESS_KEY)?);
+    let secret = values.get(&s::MEDIA_STORAGE_S3_SECRET_KEY)?;
+    let Some(endpoint) = values.get(&s::MEDIA_STORAGE_S3_ENDPOINT)? else {
+        // Files would go to another place than the operator thinks.
+        let lonely = [
+            (name.is_some(), s::MEDIA_STORAGE_S3_BUCKET.key),
+            (access.is_some(), s::MEDIA_STORAGE_S3_ACCESS_KEY.key),
+        ];
+        return match lonely.iter().find(|(is_set, _)| *is_set) {
+            Some((_, key)) => Err(values.wrong(key, "media.storage.s3.endpoint is missing")),
+            None => Ok(None),
+        };
+    };
+    let missing = |key| values.wrong(key, "missing: media.storage.s3.endpoint needs it");
+    Ok(Some(s3::Settings {
+        endpoint: endpoint.trim_end_matches('/').to_owned(),
+        bucket: name.ok_or_else(|| missing(s::MEDIA_STORAGE_S3_BUCKET.key))?,
+        region: values.need(&s::MEDIA_STORAGE_S3_REGION)?,
+        access_key: access.ok_or_else(|| missing(s::MEDIA_STORAGE_S3_ACCESS_KEY.key))?,
+        secret_key: secret.ok_or_else(|| missing(s::MEDIA_STORAGE_S3_SECRET_KEY.key))?,
+        timeout: values.need(&s::MEDIA_STORAGE_S3_TIMEOUT)?,
+    }))
 }
 
 fn database(values: &Values<'_>, storage: &Storage) -> Result<Database> {
@@ -400,6 +447,11 @@ fn database(values: &Values<'_>, storage: &Storage) -> Result<Database> {
     if storage.shared && !has_nodes {
         let what = "each node needs a name of its own: set node.name";
         return Err(values.wrong(s::MEDIA_STORAGE_SHARED.key, what));
+    }
+    if storage.s3.is_some() && matches!(database, Database::Sqlite(_)) {
+        let what =
+            "files in an S3 store need their metadata in PostgreSQL (jdbc:postgresql:...), not in SQLite";
+        return Err(values.wrong(s::JDBC_DB_URL.key, what));
     }
     match &mut database {
         Database::Postgres(settings) => {

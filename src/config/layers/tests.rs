@@ -92,7 +92,18 @@ fn defaults() {
     let decoding = preview::Decoding::Child(preview::own_program());
     let studio = preview::Settings { decoding, ..preview::Settings::default() };
     assert_eq!(format!("{:?}", previews.studio), format!("{studio:?}"));
-    assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: true, shared: false, from: None });
+    assert_eq!(
+        config.storage,
+        Storage {
+            root: "/srv/media".into(),
+            sync: true,
+            shared: false,
+            from: None,
+            s3: None,
+            cache_bytes: 10 << 30,
+            redirect_from: None
+        }
+    );
     assert_eq!(config.database, Database::Sqlite("/srv/media/metadata.sqlite".into()));
     assert_eq!(config.node, None);
     assert_eq!(config.logging, Logging { file: None, level: log::LevelFilter::Info });
@@ -113,7 +124,11 @@ fn every_setting_reaches_its_layer() {
          xmpp.pending.per.user.max=10\n\
          xmpp.pending.per.address.max=11\nxmpp.pending.max=12\nxmpp.lookups.per.address.max=22\n\
          xmpp.lookups.max=23\nmedia.domains=*\nmedia.storage.sync=off\nmedia.storage.shared=true\n\
-         media.storage.from=/srv/old\nmedia.sizelimit=13\nmedia.todisk.threshold=14K\nmedia.quota.channel=24\n\
+         media.storage.from=/srv/old\n\
+         media.storage.s3.endpoint=https://s3.a/b/\nmedia.storage.s3.bucket=c\nmedia.storage.s3.region=d\n\
+         media.storage.s3.access.key=e\nmedia.storage.s3.secret.key=hunter5\nmedia.storage.s3.timeout=300\n\
+         media.storage.s3.cache.bytes=34G\nmedia.storage.s3.redirect=35M\n\
+         media.sizelimit=13\nmedia.todisk.threshold=14K\nmedia.quota.channel=24\n\
          media.quota.user=25\nhousekeeping.interval=27\nhousekeeping.orphan.age=28m\n\
          housekeeping.lost.keep=29d\n\
          upload.enabled=on\nupload.sizelimit=27\nupload.allow=a.b *.c.d\n\
@@ -207,8 +222,28 @@ fn every_setting_reaches_its_layer() {
     assert!(matches!(decoding, preview::Decoding::Child(_)), "{decoding:?}");
     assert_eq!((*max_pixels, *max_bytes, *time), (16, 17, Duration::from_secs(19)));
     assert_eq!((ffmpeg, ffprobe), (&PathBuf::from("/f"), &PathBuf::from("/p")));
-    let from = Some("/srv/old".into());
-    assert_eq!(config.storage, Storage { root: "/srv/media".into(), sync: false, shared: true, from });
+    let bucket = s3::Settings {
+        endpoint: "https://s3.a/b".to_owned(),
+        bucket: "c".to_owned(),
+        region: "d".to_owned(),
+        access_key: "e".to_owned(),
+        secret_key: Secret::new("hunter5"),
+        timeout: Duration::from_millis(300),
+    };
+    let from = Some(OldStorage::Directory("/srv/old".into()));
+    assert_eq!(
+        config.storage,
+        Storage {
+            root: "/srv/media".into(),
+            sync: false,
+            shared: true,
+            from,
+            s3: Some(bucket),
+            cache_bytes: 34 << 30,
+            redirect_from: Some(35 << 20)
+        }
+    );
+    assert!(!format!("{config:?}").contains("hunter5"));
     let Database::Postgres(database) = &config.database else { panic!("PostgreSQL") };
     assert_eq!((database.database.as_deref(), database.pool_size), (Some("m"), 15));
     assert_eq!((config.node.as_deref(), database.has_nodes), (Some("a-1.B"), true));
@@ -363,10 +398,20 @@ fn nodes_share_a_storage_by_their_names() {
         let text = refused(&format!("media.storage.shared=true\nnode.name=a\n{embedded}"));
         assert!(text.starts_with("f:11: node.name: ") && text.contains("PostgreSQL"), "{text}");
     }
-    assert_eq!(
-        refused("media.storage.from=/srv/media"),
-        "f:10: media.storage.from: the same as media.storage.root"
-    );
+}
+
+#[test]
+fn files_move_from_one_place_to_another() {
+    let from = |text: &str| format!("media.storage.from={text}\n");
+    assert_eq!(refused(&from("/srv/media")), "f:10: media.storage.from: the same as media.storage.root");
+    assert_eq!(refused(&from("s3")), "f:10: media.storage.from: media.storage.s3.endpoint is missing");
+    for (text, bucket) in [("/srv/media", true), ("/srv/old", true), ("s3", false)] {
+        let storage = read(&format!("{}{IN_BUCKET}", from(text))).unwrap().storage;
+        assert_eq!(storage.bucket().is_some(), bucket, "{text}");
+    }
+    let storage = read(&from("/srv/old")).unwrap().storage;
+    assert!(storage.bucket().is_none());
+    assert_eq!(storage.from, Some(OldStorage::Directory("/srv/old".into())));
 }
 
 #[test]
@@ -426,19 +471,22 @@ fn a_reload_changes_only_what_may_change_and_names_the_rest() {
 fn every_setting_that_takes_a_restart_keeps_its_running_value() {
     let other = |key| match key {
         "http.enabled" | "media.storage.sync" | "https.enabled" => "off",
+        "media.storage.s3.cache.bytes" => "77G",
         "xmpp.component.subdomain" => "77.example.com",
         // Beside a server name, the subdomain is not a whole name.
         "xmpp.component.servername" => "77\nxmpp.component.subdomain=media",
         "xmpp.connection.securitymode" => "required",
         "xmpp.connection.username" => "other@example.com",
         "jdbc.db.url" => "jdbc:postgresql:other",
+        "media.storage.s3.endpoint" => "http://77",
+        "media.storage.s3.timeout" => "777",
         "media.storage.shared" => "on",
         "admin.bind" => "127.0.0.1:77",
         "http.bind" | "http.trusted.proxies" => "::77",
         _ => "77",
     };
-    // Several nodes need PostgreSQL, and a shared directory several nodes.
-    let running_text = format!("{HTTPS_ON}jdbc.db.url=jdbc:postgresql:m\nnode.name=a\n");
+    // Several nodes and a bucket need PostgreSQL, and a shared directory several nodes.
+    let running_text = format!("{HTTPS_ON}{IN_BUCKET}node.name=a\n");
     let running = read(&running_text).map(|config| format!("{config:?}")).unwrap();
     let restart = s::SETTINGS.iter().filter(|setting| setting.change == s::Change::Restart);
     let keys: Vec<_> = restart.map(|setting| setting.key).collect();
@@ -449,6 +497,27 @@ fn every_setting_that_takes_a_restart_keeps_its_running_value() {
         assert_eq!(format!("{config:?}"), running, "{key}");
     }
     assert!(keys.len() > 20, "{keys:?}");
+}
+
+const IN_BUCKET: &str = "jdbc.db.url=jdbc:postgresql:m\nmedia.storage.s3.endpoint=http://a\nmedia.storage.s3.bucket=b\n\
+    media.storage.s3.access.key=c\nmedia.storage.s3.secret.key=d\n";
+
+#[test]
+fn a_bucket_needs_all_its_settings_and_postgresql() {
+    read(IN_BUCKET).unwrap();
+    for (left_out, told) in [
+        ("media.storage.s3.endpoint", "media.storage.s3.bucket: media.storage.s3.endpoint is missing"),
+        ("media.storage.s3.bucket", "media.storage.s3.bucket: missing"),
+        ("media.storage.s3.access.key", "media.storage.s3.access.key: missing"),
+        ("media.storage.s3.secret.key", "media.storage.s3.secret.key: missing"),
+        ("jdbc.db.url", "need their metadata in PostgreSQL"),
+    ] {
+        let rest: Vec<_> = IN_BUCKET.lines().filter(|line| !line.starts_with(left_out)).collect();
+        let error = read(&rest.join("\n")).unwrap_err().to_string();
+        assert!(error.contains(told), "{left_out}: {error}");
+    }
+    let refused = read(&IN_BUCKET.replace("postgresql:m", "sqlite:m")).unwrap_err();
+    assert_eq!(refused.kind(), Kind::Config);
 }
 
 const HTTPS_ON: &str = "http.enabled=on\nhttps.enabled=on\nhttps.port=8443\nhttps.keystore.path=/k.p12\n\

@@ -77,6 +77,7 @@ pub fn import(config: &Config, path: &Path, form: OutputForm, out: &mut dyn Writ
     console.may_import()?;
     let id = transfer::store_of(&mut BufReader::new(&file)).map_err(|cause| within(path, cause))?;
     let lock = lock(config, id.as_ref())?;
+    console.refuse_serving_nodes()?;
     file.rewind().map_err(failed)?;
     let (mut lines, mut counts) = (BufReader::new(file), TransferCounts::default());
     console
@@ -97,7 +98,7 @@ pub fn import(config: &Config, path: &Path, form: OutputForm, out: &mut dyn Writ
 
 /// The lock of the storage, so that no server runs meanwhile. A storage that is not there yet needs none.
 fn lock(config: &Config, id: Option<&StoreId>) -> Result<Option<RootLock>> {
-    let identity = open::identity(config);
+    let identity = open::identity(config)?;
     identity.may_import(id)?;
     if !identity.root().exists() {
         return Ok(None);

@@ -59,6 +59,8 @@ pub enum Stage {
     Pipelined,
     /// The client, to take more of a response.
     Response,
+    /// The next block of a response, which is being fetched; meanwhile the client may hang up.
+    Fetch,
     /// The client's end, while so many bytes more are read and dropped.
     Linger(u64),
 }

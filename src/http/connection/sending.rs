@@ -1,5 +1,6 @@
 //! A response on its way: bytes that are ready, and a part of a file behind them. Sending never waits for the client; what
-//! the client does not take rests as state of its connection, under the two clocks of [`Pace`].
+//! the client does not take rests as state of its connection, under the two clocks of [`Pace`]. Nor does it wait for the
+//! next block of a file that lies in another place.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,6 +13,7 @@ use super::pace::Pace;
 use super::stream::Stream;
 use crate::http::settings::Clocks;
 use crate::limits;
+use crate::remote::{FileBlock, OnFetched, RemotePart};
 use crate::sys::Interest;
 
 /// Bytes of a file that are in memory at a time where TLS keeps the kernel from sending it: one record.
@@ -34,6 +36,36 @@ pub enum Rest {
     Nothing,
     Bytes(Vec<u8>),
     File(File, Range<u64>),
+    Remote(RemotePart),
+}
+
+impl Rest {
+    /// The local file that holds the next bytes, and where in it they are, if they are in one.
+    fn file(&mut self) -> Option<(&File, Range<u64>)> {
+        match self {
+            Self::File(file, range) => Some((&*file, range.clone())),
+            Self::Remote(part) => part.open(),
+            Self::Nothing | Self::Bytes(_) => None,
+        }
+    }
+
+    /// So many bytes of that file were used.
+    fn advance(&mut self, count: u64) {
+        let left = match self {
+            Self::File(_, range) => {
+                range.start += count;
+                range.end.saturating_sub(range.start)
+            }
+            Self::Remote(part) => {
+                part.advance(count);
+                part.left()
+            }
+            Self::Nothing | Self::Bytes(_) => return,
+        };
+        if left == 0 {
+            *self = Self::Nothing;
+        }
+    }
 }
 
 /// How far a response has come.
@@ -43,6 +75,8 @@ pub enum Progress {
     Sent,
     /// The client must take some of it first, or others have their turn.
     Waits,
+    /// The next bytes must be fetched.
+    Fetches,
 }
 
 /// Called once, with the bytes that went out.
@@ -106,6 +140,9 @@ impl Sending {
             if self.full || self.sent >= end {
                 return Ok(Progress::Waits);
             }
+            if self.must_fetch() {
+                return Ok(Progress::Fetches);
+            }
             match self.step(stream, end - self.sent) {
                 Ok(count) => self.sent += count,
                 Err(error) => match error.kind() {
@@ -118,6 +155,23 @@ impl Sending {
         Ok(Progress::Sent)
     }
 
+    /// What fetches the next bytes, if the rest is in another place.
+    pub fn fetch(&self) -> Option<impl FnOnce(OnFetched) + Send + use<>> {
+        if let Rest::Remote(part) = &self.rest { Some(part.fetch()) } else { None }
+    }
+
+    /// The same after the next bytes were fetched: the client is not to blame for that time.
+    ///
+    /// # Errors
+    /// As [`Sending::send`].
+    pub fn send_fetched(&mut self, block: FileBlock, stream: &mut Stream) -> io::Result<Progress> {
+        if let Rest::Remote(part) = &mut self.rest {
+            part.give(block);
+        }
+        self.tried = Instant::now();
+        self.send(stream)
+    }
+
     /// The same after a rest.
     ///
     /// # Errors
@@ -128,6 +182,12 @@ impl Sending {
         let progress = self.send(stream)?;
         if progress == Progress::Waits {
             self.pace.passed(waited, self.sent - before)?;
+            if let Rest::Remote(part) = &mut self.rest
+                && self.sent == before
+            {
+                // A client that stands still does not keep an evicted block on the disk.
+                part.let_go();
+            }
         }
         Ok(progress)
     }
@@ -144,6 +204,13 @@ impl Sending {
 
     fn is_done(&self) -> bool {
         self.ready.is_empty() && matches!(&self.rest, Rest::Nothing)
+    }
+
+    fn must_fetch(&mut self) -> bool {
+        match &mut self.rest {
+            Rest::Remote(part) => self.ready.is_empty() && part.open().is_none(),
+            _ => false,
+        }
     }
 
     fn step(&mut self, stream: &mut Stream, most: u64) -> io::Result<u64> {
@@ -168,26 +235,21 @@ impl Sending {
 
     /// Makes the next bytes ready, unless the kernel sends them from the file.
     fn refill(&mut self, tls: bool) -> io::Result<()> {
-        match &mut self.rest {
-            Rest::Bytes(bytes) => {
-                self.ready = std::mem::take(bytes).into();
-                self.rest = Rest::Nothing;
-            }
-            Rest::File(file, range) if tls => {
-                let length = (range.end - range.start).min(TLS_RECORD);
-                let mut record = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-                file.read_exact_at(&mut record, range.start)?;
-                range.start += length;
-                self.ready = record.into();
-                self.drop_empty_rest();
-            }
-            Rest::File(..) | Rest::Nothing => {}
+        if let Rest::Bytes(bytes) = &mut self.rest {
+            self.ready = std::mem::take(bytes).into();
+            self.rest = Rest::Nothing;
+        } else if tls && let Some((file, range)) = self.rest.file() {
+            let length = (range.end - range.start).min(TLS_RECORD);
+            let mut record = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+            file.read_exact_at(&mut record, range.start)?;
+            self.ready = record.into();
+            self.rest.advance(length);
         }
         Ok(())
     }
 
     fn send_file(&mut self, stream: &mut Stream, most: u64) -> io::Result<u64> {
-        let Rest::File(file, range) = &mut self.rest else { return Ok(0) };
+        let Some((file, mut range)) = self.rest.file() else { return Ok(0) };
         let most = usize::try_from((range.end - range.start).min(most)).map_err(io::Error::other)?;
         let count = stream.send_file(file, &mut range.start, most)?;
         if count == 0 {
@@ -195,14 +257,8 @@ impl Sending {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.full = count < most;
-        self.drop_empty_rest();
+        self.rest.advance(count as u64);
         Ok(count as u64)
-    }
-
-    fn drop_empty_rest(&mut self) {
-        if matches!(&self.rest, Rest::File(_, range) if range.start >= range.end) {
-            self.rest = Rest::Nothing;
-        }
     }
 }
 

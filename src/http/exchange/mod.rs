@@ -2,6 +2,7 @@
 
 pub mod access_line;
 pub mod dispatch;
+mod fetch;
 mod outcome;
 mod send;
 
@@ -27,6 +28,7 @@ use crate::http::runtime::shared::Shared;
 use crate::http::runtime::{flow, turns};
 use crate::metrics::Route;
 use crate::model::{BareJid, Jid, Method, Refusal};
+use crate::remote::NotFetched;
 use crate::sys::Interest;
 
 /// A service that answers requests.
@@ -271,8 +273,22 @@ impl Exchange {
 
     /// Sends the response, and then gives the connection to its next request or closes it. Never waits: what the client
     /// does not take at once is sent when it does.
-    pub fn answer(mut self, response: Response) {
-        self.finish(response, true);
+    pub fn answer(self, response: Response) {
+        self.answer_or(response, |exchange, error| exchange.answer(Response::refusal(error.into())));
+    }
+
+    /// The same. If the beginning of the body must be fetched first and can't be, `refuse` answers instead, on a thread that
+    /// it must not block.
+    pub fn answer_or(
+        mut self,
+        mut response: Response,
+        refuse: impl FnOnce(Self, NotFetched) + Send + 'static,
+    ) {
+        let fetch = if self.method() == Method::Head { None } else { response.must_fetch() };
+        match fetch {
+            Some(fetch) => fetch::park(self, response, Box::new(refuse), fetch),
+            None => self.finish(response, true),
+        }
     }
 
     fn finish(&mut self, response: Response, reusable: bool) {
@@ -292,14 +308,17 @@ impl Exchange {
         let outcome = self.outcome(connection.since, status);
         let mut sending = Sending::new(ready, rest, then, self.shared.settings.pace);
         let progress = sending.send(&mut connection.stream);
-        if matches!(progress, Ok(Progress::Waits)) {
+        if let Ok(progress @ (Progress::Waits | Progress::Fetches)) = progress {
             let (outcome, shared) = (outcome.into_owned(), Arc::downgrade(&self.shared));
             sending.on_end(Box::new(move |sent| {
                 if let Some(shared) = shared.upgrade() {
                     outcome.end(&shared, sent.saturating_sub(head));
                 }
             }));
-            return flow::await_room(&self.shared, connection, Box::new(sending));
+            return match progress {
+                Progress::Fetches => flow::await_block(&self.shared, connection, Box::new(sending)),
+                _ => flow::await_room(&self.shared, connection, Box::new(sending)),
+            };
         }
         outcome.end(&self.shared, sending.sent().saturating_sub(head));
         match progress {

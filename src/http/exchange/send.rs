@@ -68,6 +68,13 @@ impl Outgoing {
                 read(&file, range.start, first, &mut ready)?;
                 if first == length { Rest::Nothing } else { Rest::File(file, range.start + first..range.end) }
             }
+            Payload::Remote(mut part) => {
+                let (file, range) = part.open().ok_or(io::ErrorKind::NotFound)?;
+                let first = first.min(range.end - range.start);
+                read(file, range.start, first, &mut ready)?;
+                part.advance(first);
+                if part.left() == 0 { Rest::Nothing } else { Rest::Remote(part) }
+            }
         };
         Ok(Self { status, head: bytes, keep, ready, rest })
     }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use httpdate::HttpDate;
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 use crate::clock::Timestamp;
 use crate::model::Refusal;
+use crate::remote::{FileBlock, OnFetched, RemoteFile, RemotePart};
 
 /// The value of `Server`, as the original sent it.
 const SERVER: &str = "buddycloud media server";
@@ -40,6 +42,7 @@ pub enum Confinement {
 pub(in crate::http) enum Payload {
     Bytes(Vec<u8>),
     File(File, Range<u64>),
+    Remote(RemotePart),
 }
 
 impl Response {
@@ -128,6 +131,13 @@ impl Response {
         response
     }
 
+    /// A response with a part of a file that lies in another place; the caller adds `Content-Type`.
+    pub fn remote(status: u16, file: Arc<dyn RemoteFile>, range: Range<u64>) -> Self {
+        let mut response = Self::new(status);
+        response.payload = Payload::Remote(RemotePart::new(file, range));
+        response
+    }
+
     /// A refusal as a problem (RFC 9457).
     pub fn refusal(refusal: Refusal) -> Self {
         Self::refusal_of(refusal, "the media server")
@@ -166,6 +176,20 @@ impl Response {
         self.payload
     }
 
+    /// What fetches the beginning of the body, if that is not local.
+    pub(in crate::http) fn must_fetch(&mut self) -> Option<impl FnOnce(OnFetched) + Send + use<>> {
+        let has_body = self.has_body();
+        let Payload::Remote(part) = &mut self.payload else { return None };
+        (has_body && part.left() > 0 && part.open().is_none()).then(|| part.fetch())
+    }
+
+    /// The beginning of the body was fetched.
+    pub(in crate::http) fn give(&mut self, block: FileBlock) {
+        if let Payload::Remote(part) = &mut self.payload {
+            part.give(block);
+        }
+    }
+
     /// The whole response that closes the connection, if its body is in memory.
     pub(in crate::http) fn into_bytes(self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -182,6 +206,7 @@ impl Response {
             _ if !self.has_body() => 0,
             Payload::Bytes(bytes) => bytes.len() as u64,
             Payload::File(_, range) => range.end.saturating_sub(range.start),
+            Payload::Remote(part) => part.left(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The way of a connection from one event to the next. Threads with and without turns call these functions, and the
 //! clock thread; none of the functions waits.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
@@ -11,7 +11,9 @@ use super::turns;
 use crate::http::connection::sending::{Progress, Sending, Then};
 use crate::http::connection::{Collected, Connection, Stage};
 use crate::http::message::response::Response;
+use crate::limits;
 use crate::model::Refusal;
+use crate::remote::Fetched;
 use crate::sys::Interest;
 
 /// Lets a connection rest until the event that its stage waits for.
@@ -27,6 +29,7 @@ pub fn rest(shared: &Shared, connection: Box<Connection>) {
 /// Something came for a connection, or it broke.
 pub fn event(shared: &Arc<Shared>, token: u64, ended: bool) {
     match shared.table.take(token, ended) {
+        Found::Connection(connection) if connection.stage == Stage::Fetch && ended => drop(connection),
         Found::Connection(connection) => go_on(shared, connection),
         Found::HungUp(hung_up) => hung_up(),
         Found::Nobody => {}
@@ -39,6 +42,8 @@ fn go_on(shared: &Arc<Shared>, mut connection: Box<Connection>) {
         Stage::Head { .. } => collect(shared, connection),
         Stage::Pipelined => serve(shared, connection),
         Stage::Response => send_on(shared, connection),
+        // An event that is meant for a stage before.
+        Stage::Fetch => fetch_again(shared, connection),
         Stage::Linger(_) => {
             if connection.drain() {
                 rest(shared, connection);
@@ -53,7 +58,7 @@ pub fn expire(shared: &Arc<Shared>, connection: Box<Connection>) {
         Stage::Head { begun: true } => refuse(shared, connection, Refusal::TooSlow),
         // Linux reports a socket writable only when a third of its buffer is free. So it is tried now and then.
         Stage::Response => send_on(shared, connection),
-        Stage::Pipelined => connection.reset(),
+        Stage::Pipelined | Stage::Fetch => connection.reset(),
         Stage::Handshake | Stage::Head { begun: false } | Stage::Linger(_) => {}
     }
 }
@@ -165,16 +170,70 @@ pub fn await_room(shared: &Shared, mut connection: Box<Connection>, sending: Box
     rest(shared, connection);
 }
 
+/// Lets a response rest with its connection while its next bytes are fetched.
+pub fn await_block(shared: &Arc<Shared>, mut connection: Box<Connection>, sending: Box<Sending>) {
+    let Some(fetch) = sending.fetch() else { return };
+    connection.stage = Stage::Fetch;
+    connection.interest = Interest::Break;
+    connection.deadline = Instant::now() + limits::BLOCK_TIME;
+    connection.sending = Some(sending);
+    let token = connection.token();
+    // It rests before it can be called.
+    rest(shared, connection);
+    let shared = Arc::downgrade(shared);
+    fetch(Box::new(move |fetched| {
+        if let Some(shared) = shared.upgrade() {
+            let resumed = shared.resumed.clone();
+            resumed.run(move || block_came(&shared, token, fetched));
+        }
+    }));
+}
+
+/// The next bytes of a response were fetched, or could not be.
+fn block_came(shared: &Arc<Shared>, token: u64, fetched: Fetched) {
+    let Found::Connection(mut connection) = shared.table.take(token, false) else { return };
+    if connection.stage != Stage::Fetch {
+        // It has got its block by another call.
+        return go_on(shared, connection);
+    }
+    let Some(mut sending) = connection.sending.take() else { return };
+    match fetched {
+        Ok(block) => {
+            let progress = sending.send_fetched(block, &mut connection.stream);
+            progressed(shared, connection, sending, progress);
+        }
+        // The connection is cut, so the client knows that it has not got all.
+        Err(error) => log::debug!("a response ends early, for its next block was not fetched: {error:?}"),
+    }
+}
+
+fn fetch_again(shared: &Arc<Shared>, mut connection: Box<Connection>) {
+    if let Some(sending) = connection.sending.take() {
+        await_block(shared, connection, sending);
+    }
+}
+
 /// Sends on what rests of a response.
 fn send_on(shared: &Arc<Shared>, mut connection: Box<Connection>) {
     let Some(mut sending) = connection.sending.take() else { return };
-    match sending.send_on(&mut connection.stream) {
+    let progress = sending.send_on(&mut connection.stream);
+    progressed(shared, connection, sending, progress);
+}
+
+fn progressed(
+    shared: &Arc<Shared>,
+    connection: Box<Connection>,
+    sending: Box<Sending>,
+    progress: io::Result<Progress>,
+) {
+    match progress {
         Ok(Progress::Sent) => {
             let then = sending.then();
             drop(sending);
             after(shared, connection, then);
         }
         Ok(Progress::Waits) => await_room(shared, connection, sending),
+        Ok(Progress::Fetches) => await_block(shared, connection, sending),
         Err(error) => {
             log::debug!("a response was not sent completely: {error}");
             if Refusal::in_io(&error).is_some() {

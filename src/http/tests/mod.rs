@@ -3,6 +3,7 @@
 mod bodies;
 mod clocks;
 mod downloads;
+mod fetching;
 mod hang_up;
 mod https;
 mod requests;

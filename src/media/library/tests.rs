@@ -19,7 +19,7 @@ fn an_added_media_is_found_with_its_bytes() {
     let elsewhere = "other@example.org".parse().unwrap();
     assert_eq!(library.find(&elsewhere, &Name::Id(media.id.clone())).unwrap(), None);
     let mut bytes = String::new();
-    library.bytes(&media).unwrap().unwrap().into_file().read_to_string(&mut bytes).unwrap();
+    (&*library.bytes(&media).unwrap().unwrap().whole().unwrap()).read_to_string(&mut bytes).unwrap();
     assert_eq!(bytes, "bytes");
 }
 

@@ -1,6 +1,6 @@
 //! Fills an empty database with the rows of an export.
 
-use super::{Console, EmptiedUpload, StoredRow, UsageSum};
+use super::{Console, EmptiedUpload, Link, StoredRow, UsageSum};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::model::{Channel, Media, MediaId, Preview, Uploaded};
@@ -8,6 +8,7 @@ use crate::store::columns::{self, COLUMNS, SELECTED};
 use crate::store::engine::Session;
 use crate::store::identity::StoreId;
 use crate::store::operations::{set_store_id, version};
+use crate::store::postgres;
 use crate::store::schema::verify;
 use crate::store::statements;
 use crate::store::upload_operations::{UPLOAD_COLUMNS, upload_values};
@@ -56,6 +57,14 @@ impl Console {
     /// Fails unless the tables are there and empty. Changes nothing.
     pub fn may_import(&mut self) -> Result<()> {
         self.snapshot(refuse_if_filled)
+    }
+
+    /// Fails while several nodes serve with this database, wherever their storage roots are.
+    pub fn refuse_serving_nodes(&mut self) -> Result<()> {
+        match &mut self.0 {
+            Link::Postgres(connection) => postgres::refuse_serving_nodes(&mut connection.client),
+            Link::Sqlite(_) => Ok(()),
+        }
     }
 }
 

@@ -105,7 +105,7 @@ fn a_root_and_a_database_go_together_if_their_ids_match_or_both_are_new() {
         (&a, &room, &None, false, "database"),
         (&None, &room, &b, false, "database"),
     ] {
-        let root = RootState { is_there: true, id: root_id.clone(), channel: channel.clone() };
+        let root = PlaceState { is_there: true, id: root_id.clone(), channel: channel.clone() };
         let database = DatabaseState { version: Some(5), id: database_id.clone(), has_media };
         let found = match compare(&root, &database) {
             Ok(Match::Same) => "same",
@@ -131,12 +131,12 @@ fn dot_files_and_empty_folders_are_no_media() {
     for file in [".store", ".upload-x@y", ".lost/x", "lost+found/x@y", "metadata.sqlite", "notes@home"] {
         fs::write(root.join(file), "").unwrap();
     }
-    let empty = RootState { is_there: true, id: None, channel: None };
-    assert_eq!(RootState::look(&root).unwrap(), empty);
-    assert_eq!(RootState::look(&root.join("missing")).unwrap(), RootState::default());
+    let empty = PlaceState { is_there: true, id: None, channel: None };
+    assert_eq!(DirectoryPlace::new(&root).look().unwrap(), empty);
+    assert_eq!(DirectoryPlace::new(&root.join("missing")).look().unwrap(), PlaceState::default());
     fs::write(root.join("room@example.org/id"), "").unwrap();
-    assert_eq!(RootState::look(&root).unwrap().channel.as_deref(), Some("room@example.org"));
-    let error = RootState::look(&root.join("metadata.sqlite")).unwrap_err().to_string();
+    assert_eq!(DirectoryPlace::new(&root).look().unwrap().channel.as_deref(), Some("room@example.org"));
+    let error = DirectoryPlace::new(&root.join("metadata.sqlite")).look().unwrap_err().to_string();
     assert!(error.contains("media.storage.root"), "{error}");
 }
 
@@ -150,7 +150,7 @@ fn a_new_site_gets_one_id_once() {
     establish().unwrap();
     let given = bench.store.store_state().unwrap().id;
     assert!(given.is_some());
-    assert_eq!(lock::mark(&bench.root()).unwrap(), given);
+    assert_eq!(super::super::lock::mark(&bench.root()).unwrap(), given);
     establish().unwrap();
     assert_eq!(bench.store.store_state().unwrap().id, given);
     assert_eq!(bench.store.set_store_id(&id("z")).unwrap(), given.unwrap(), "an id is never replaced");
@@ -168,7 +168,7 @@ fn a_site_whose_start_was_cut_off_gets_the_id_that_one_half_has() {
         let state = bench.store.store_state().unwrap();
         bench.identity().establish(&state, &bench.store, &lock).unwrap();
         assert_eq!(bench.store.store_state().unwrap().id, Some(id("k")), "{half}");
-        assert_eq!(lock::mark(&bench.root()).unwrap(), Some(id("k")), "{half}");
+        assert_eq!(super::super::lock::mark(&bench.root()).unwrap(), Some(id("k")), "{half}");
     }
 }
 
@@ -181,7 +181,7 @@ fn two_servers_that_begin_one_database_do_not_both_get_it() {
     bench.store.set_store_id(&id("b")).unwrap();
     let error = bench.identity().establish(&before, &bench.store, &lock).unwrap_err();
     assert_eq!(error.kind(), Kind::Config);
-    assert_eq!(lock::mark(&bench.root()).unwrap(), Some(id("a")));
+    assert_eq!(super::super::lock::mark(&bench.root()).unwrap(), Some(id("a")));
 }
 
 #[test]

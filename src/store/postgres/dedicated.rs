@@ -12,6 +12,7 @@ use super::super::engine::{Change, Session};
 use super::super::notice::{CHANNEL, Notice};
 use super::connection::{Connection, ConnectionThread, prepare};
 use super::fault::{fault, silence};
+use super::serving;
 use super::settings::PostgresSettings;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -73,10 +74,12 @@ impl DedicatedConnection {
         })
     }
 
-    /// Has the server send the notices of other nodes, and this one's own, from now on.
+    /// Has the server send the notices of other nodes, and this one's own, from now on. A command that must be alone knows by
+    /// this connection that a node serves.
     pub fn listen(&mut self) -> Result<()> {
         self.on_thread(|connection| {
-            connection.client.batch_execute(&format!("LISTEN {CHANNEL}")).map_err(fault)
+            connection.client.batch_execute(&format!("LISTEN {CHANNEL}")).map_err(fault)?;
+            serving::serve(&mut connection.client)
         })
     }
 

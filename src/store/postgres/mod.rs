@@ -5,6 +5,7 @@ mod dedicated;
 mod encoding;
 mod fault;
 mod pooler;
+mod serving;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ pub(super) use self::encoding::encoding_advice;
 pub(super) use self::fault::fault;
 use self::fault::silence;
 pub(super) use self::pooler::refuse_shared_sessions;
+pub(super) use self::serving::refuse_serving_nodes;
 pub use self::settings::{PostgresSettings, SslMode};
 use super::engine::{Change, Engine, Session, WriteError};
 use super::metadata;

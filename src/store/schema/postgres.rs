@@ -4,7 +4,8 @@ use super::super::identity::Identity;
 use super::super::lock::RootLock;
 use super::super::operations;
 use super::super::postgres::{
-    Connection, PostgresSettings, encoding_advice, fault, prepare, refuse_shared_sessions,
+    Connection, PostgresSettings, encoding_advice, fault, prepare, refuse_serving_nodes,
+    refuse_shared_sessions,
 };
 use super::super::stream_holder::{StreamHolder, find_holder};
 use super::{CURRENT, Upgraded, verify};
@@ -110,10 +111,11 @@ impl Schema {
             return Ok(Upgraded { from: version, copy: None, tied: None });
         };
         let tied = identity.adopt(&mut self.connection)?;
-        let lock = tied.as_ref().map(|_| RootLock::take(identity.root())).transpose()?;
-        // The root first: where the rest fails, it has the id that the database gets next time.
+        let take = || identity.make_local_root().and_then(|()| RootLock::take(identity.root()));
+        let lock = tied.as_ref().map(|_| take()).transpose()?;
+        // The files first: where the rest fails, it has the id that the database gets next time.
         if let (Some(id), Some(lock)) = (&tied, &lock) {
-            lock.mark(id)?;
+            identity.mark(id, lock)?;
         }
         self.run_upgrades(from)?;
         if let Some(id) = &tied {
@@ -130,8 +132,9 @@ impl Schema {
         Ok(())
     }
 
-    /// Removes the schema with all metadata; the table `configuration` stays.
+    /// Removes the schema with all metadata; the table `configuration` stays. Fails while several nodes serve.
     pub fn drop(&mut self) -> Result<()> {
+        refuse_serving_nodes(&mut self.connection.client)?;
         self.run(DROP)
     }
 

@@ -48,7 +48,7 @@ fn prompt_of(request: Request) -> SharedPrompt {
     let mut test = node(settings());
     test.ask(1, request);
     match test.gate.take_node_events().pop() {
-        Some(NodeEvent::Ask(_, prompt)) => prompt,
+        Some(NodeEvent::Ask(_, prompt)) => *prompt,
         _ => panic!("the request is handed over"),
     }
 }

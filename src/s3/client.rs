@@ -1,0 +1,280 @@
+//! The objects of a bucket: put, get, head, remove, copy. Each call ends in bounded time where the store does nothing.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::ops::Range;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rusty_s3::Method;
+use sha2::{Digest, Sha256};
+use ureq::Body;
+use ureq::http::Response;
+
+use super::failure::Failure;
+use super::request::{FilePart, Payload, Request, Sender, field, length};
+use super::settings::Settings;
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+
+/// The characters of a key that stand for themselves in a URL; the slash separates its parts.
+const KEY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// The client of one bucket; cheap to clone.
+///
+/// Errors have [`Kind::Unavailable`], or [`Kind::Full`] where the store has no room, and say what the operator can do. They
+/// hold no secret.
+#[derive(Clone)]
+pub struct Client(pub(super) Arc<Sender>);
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.settings())
+    }
+}
+
+/// An object of the bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Its key.
+    pub key: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was stored, by the clock of the store.
+    pub modified: SystemTime,
+}
+
+impl Client {
+    /// A client with these settings; connects to nothing yet. [`Kind::Config`] if the endpoint can't be one.
+    pub fn new(settings: &Settings) -> Result<Self> {
+        Ok(Self(Arc::new(Sender::new(settings)?)))
+    }
+
+    /// A client that stores in smaller parts, for tests.
+    #[cfg(test)]
+    pub(crate) fn with_parts_of(settings: &Settings, part_bytes: u64) -> Self {
+        let mut sender = Sender::new(settings).unwrap();
+        sender.part_bytes = part_bytes;
+        Self(Arc::new(sender))
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// Stores the first `size` bytes of a file, whose SHA-256 is this in hexadecimal; replaces an object of this key. After
+    /// an error, what may have been stored is removed.
+    pub fn put(&self, key: &str, file: &File, size: u64, sha256: &str) -> Result<()> {
+        let stored = if size <= self.0.part_bytes {
+            let checksum = STANDARD.encode(bytes_of(sha256));
+            let doing = format!("can't store {key}");
+            self.repeat(&doing, |_| {
+                self.put_once(key, Payload::Part(FilePart::new(file, 0..size)), &checksum)
+            })
+        } else {
+            self.put_parts(key, file, size)
+        };
+        stored.inspect_err(|_| self.remove_once(key))
+    }
+
+    /// Stores a few bytes; replaces an object of this key.
+    pub fn put_bytes(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        let checksum = STANDARD.encode(Sha256::digest(bytes));
+        self.repeat(&format!("can't store {key}"), |_| self.put_once(key, Payload::Bytes(bytes), &checksum))
+    }
+
+    /// The store compares the bytes with the checksum. A response without an `ETag` comes from something else than a store.
+    fn put_once(&self, key: &str, payload: Payload<'_>, checksum: &str) -> std::result::Result<(), Failure> {
+        let request = Request::new(Method::Put, key).signed("x-amz-checksum-sha256", checksum);
+        let response = self.0.send(&request, payload)?;
+        stored_tag(&response, checksum)?;
+        self.0.read(response, limits::S3_REFUSAL_BYTES).map(drop)
+    }
+
+    /// Writes a range of an object of this size to `sink`; `false` if there is none of this key. Fails if the object has
+    /// another size; some bytes may be written then.
+    pub fn get(&self, key: &str, range: Range<u64>, size: u64, sink: &mut dyn Write) -> Result<bool> {
+        let (length, mut count) = (range.end.saturating_sub(range.start), 0);
+        self.repeat(&format!("can't read {key}"), |_| {
+            if length == 0 {
+                return Ok(true);
+            }
+            // What came before the connection broke is written already.
+            let response = match self.get_once(key, range.start + count..range.end, size) {
+                Err(failure) if failure.is("NoSuchKey") => return Ok(false),
+                result => result?,
+            };
+            self.0.copy(response, length, sink, &mut count)?;
+            if count == length { Ok(true) } else { Err(shorter()) }
+        })
+    }
+
+    fn get_once(
+        &self,
+        key: &str,
+        range: Range<u64>,
+        size: u64,
+    ) -> std::result::Result<Response<Body>, Failure> {
+        let (first, last) = (range.start, range.end - 1);
+        let request = Request::new(Method::Get, key).field("range", format!("bytes={first}-{last}"));
+        let response = self.0.send(&request, Payload::Nothing)?;
+        let is_part = match response.status().as_u16() {
+            206 => field(&response, "content-range") == Some(format!("bytes {first}-{last}/{size}").as_str()),
+            _ => first == 0 && range.end == size,
+        };
+        if is_part && length(&response) == Some(range.end - first) { Ok(response) } else { Err(shorter()) }
+    }
+
+    /// The whole of a small object; `None` if there is none of this key.
+    pub fn read(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        self.repeat(&format!("can't read {key}"), |_| {
+            let response = match self.0.send(&Request::new(Method::Get, key), Payload::Nothing) {
+                Err(failure) if failure.is("NoSuchKey") => return Ok(None),
+                result => result?,
+            };
+            self.0.read(response, limits::S3_SMALL_BYTES).map(Some)
+        })
+    }
+
+    /// Size and date of an object; `None` if there is none of this key.
+    pub fn head(&self, key: &str) -> Result<Option<Object>> {
+        self.repeat(&format!("can't look for {key}"), |_| self.head_once(key))
+    }
+
+    pub(super) fn head_once(&self, key: &str) -> std::result::Result<Option<Object>, Failure> {
+        let response = match self.0.send(&Request::new(Method::Head, key), Payload::Nothing) {
+            // A response to HEAD has no body that tells whether the object or the bucket is missing.
+            Err(Failure::Refused(refused)) if refused.status == 404 => return self.is_missing(key),
+            result => result?,
+        };
+        let size =
+            length(&response).ok_or_else(|| Failure::Wrong("its response tells no length".to_owned()))?;
+        let modified =
+            field(&response, "last-modified").and_then(|date| httpdate::parse_http_date(date).ok());
+        let modified = modified.ok_or_else(|| Failure::Wrong("its response tells no date".to_owned()))?;
+        Ok(Some(Object { key: key.to_owned(), size, modified }))
+    }
+
+    fn is_missing(&self, key: &str) -> std::result::Result<Option<Object>, Failure> {
+        let request = Request::new(Method::Get, key).field("range", "bytes=0-0");
+        match self.0.send(&request, Payload::Nothing) {
+            Err(failure) if failure.is("NoSuchKey") => Ok(None),
+            Err(failure) => Err(failure),
+            Ok(_) => Err(Failure::Wrong("it denies an object that it has".to_owned())),
+        }
+    }
+
+    /// Removes an object; one that is missing is no error.
+    pub fn remove(&self, key: &str) -> Result<()> {
+        self.repeat(&format!("can't remove {key}"), |_| self.try_remove(key))
+    }
+
+    fn try_remove(&self, key: &str) -> std::result::Result<(), Failure> {
+        match self.0.send(&Request::new(Method::Delete, key), Payload::Nothing) {
+            Err(failure) if failure.is("NoSuchKey") => Ok(()),
+            result => self.0.read(result?, limits::S3_REFUSAL_BYTES).map(drop),
+        }
+    }
+
+    /// Tries to remove what a failed attempt may have stored. What stays has no row, and a walk of the store finds it.
+    fn remove_once(&self, key: &str) {
+        if let Err(failure) = self.try_remove(key) {
+            log::debug!("{}", failure.into_error(&format!("can't remove {key}"), self.settings()));
+        }
+    }
+
+    /// Fails where nothing can be stored: stores a small object, reads it, and removes it.
+    pub fn try_out(&self) -> Result<()> {
+        let number = getrandom::u64()
+            .map_err(|cause| Error::new(Kind::Failure, format!("no random number: {cause}")))?;
+        let (key, bytes) = (format!(".check-{number:016x}"), b"stored by a check; may be removed");
+        let stored = self.put_bytes(&key, bytes).and_then(|()| self.read(&key));
+        let removed = self.remove(&key);
+        if stored?.as_deref() != Some(bytes.as_slice()) {
+            let wrong = Failure::Wrong("it gives other bytes than were stored".to_owned());
+            return Err(wrong.into_error("can't try it out", self.settings()));
+        }
+        removed
+    }
+
+    /// Copies an object within the bucket; `false` if there is none of this key.
+    pub fn copy(&self, from: &str, to: &str) -> Result<bool> {
+        let Some(Object { size, .. }) = self.head(from)? else { return Ok(false) };
+        if size > limits::S3_COPY_BYTES {
+            self.copy_parts(from, to, size)?;
+            return Ok(true);
+        }
+        let request = || Request::new(Method::Put, to).signed("x-amz-copy-source", self.source(from));
+        self.repeat(&format!("can't copy {from} to {to}"), |_| {
+            match self.0.ask(&request(), Payload::Bytes(&[]), "CopyObjectResult") {
+                Err(failure) if failure.is("NoSuchKey") => Ok(false),
+                result => result.map(|_| true),
+            }
+        })
+    }
+
+    /// How a copy names its source.
+    pub(super) fn source(&self, key: &str) -> String {
+        format!("/{}/{}", self.settings().bucket, utf8_percent_encode(key, KEY))
+    }
+
+    /// An address that gives this object to anybody for so long, [`limits::S3_PRESIGNED`] at most. The store sends the
+    /// response with these values of its header fields, which are named `response-content-type` and the like.
+    pub fn presigned(&self, key: &str, lifetime: Duration, response: &[(&'static str, &str)]) -> String {
+        let request = Request::new(Method::Get, key);
+        let request = response.iter().fold(request, |request, (name, value)| request.query(name, *value));
+        self.0.address(&request, lifetime.min(limits::S3_PRESIGNED).as_secs().max(1))
+    }
+
+    /// Makes attempts until one succeeds or no other one may. An attempt is told whether it is the first.
+    pub(super) fn repeat<T>(
+        &self,
+        doing: &str,
+        mut attempt: impl FnMut(bool) -> std::result::Result<T, Failure>,
+    ) -> Result<T> {
+        let (begun, mut pause) = (Instant::now(), limits::S3_PAUSE);
+        for number in 1.. {
+            match attempt(number == 1) {
+                Ok(done) => return Ok(done),
+                Err(failure)
+                    if failure.may_pass()
+                        && number < limits::S3_ATTEMPTS
+                        && begun.elapsed() < limits::S3_RETRY_TIME =>
+                {
+                    log::debug!("attempt {number}: {}", failure.into_error(doing, self.settings()));
+                    thread::sleep(pause);
+                    pause *= 2;
+                }
+                Err(failure) => return Err(failure.into_error(doing, self.settings())),
+            }
+        }
+        Err(Error::new(Kind::Failure, "no attempt was made"))
+    }
+}
+
+/// The `ETag` of a response that says that something is stored. If it has a checksum, that must be ours.
+pub(super) fn stored_tag(response: &Response<Body>, checksum: &str) -> std::result::Result<String, Failure> {
+    if field(response, "x-amz-checksum-sha256").is_some_and(|told| told != checksum) {
+        return Err(Failure::Wrong("it has stored other bytes than it was sent".to_owned()));
+    }
+    let tag = field(response, "etag").filter(|tag| !tag.is_empty());
+    tag.map(str::to_owned).ok_or_else(|| {
+        Failure::Wrong("its response has no ETag, so nothing proves that the bytes are stored".to_owned())
+    })
+}
+
+fn shorter() -> Failure {
+    Failure::Wrong("it sends other bytes, or fewer, than were asked for".to_owned())
+}
+
+/// The bytes of a hash in hexadecimal.
+fn bytes_of(hexadecimal: &str) -> Vec<u8> {
+    let pair = |at: usize| hexadecimal.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+    (0..hexadecimal.len()).step_by(2).filter_map(pair).collect()
+}

@@ -1,0 +1,379 @@
+//! The blocks that are to be fetched, and the threads `blocks` that fetch them. A thread is started when one is needed, and
+//! ends when it has been idle for a while.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, Write};
+use std::ops::Range;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use super::index::{BlockId, BlockName, KeyHash};
+use super::{Inner, State};
+use crate::error::{Error, Kind};
+use crate::limits;
+use crate::remote::{Fetched, FileBlock, NotFetched, OnFetched};
+use crate::store::files::{FetchError, Part};
+use crate::sys::fs::NewFile;
+
+/// A block that somebody wants.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub id: BlockId,
+    pub key: Arc<str>,
+    /// The bytes of the file that it holds.
+    pub range: Range<u64>,
+    /// The size of the whole file.
+    pub size: u64,
+}
+
+impl Wanted {
+    fn bytes(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+}
+
+/// The blocks that are to be fetched.
+#[derive(Default)]
+pub(super) struct Fetches {
+    pending: HashMap<BlockId, Pending>,
+    /// Those that somebody waits for. It may name some that are fetched already.
+    wanted: VecDeque<BlockId>,
+    /// Those that somebody will want next. Likewise.
+    ahead: VecDeque<BlockId>,
+    threads: usize,
+    idle: usize,
+    /// When the log was last told that the store fails, while it does.
+    complained: Option<Instant>,
+}
+
+struct Pending {
+    wanted: Wanted,
+    waiters: Vec<OnFetched>,
+    stage: Stage,
+    /// Whether the file was removed meanwhile: the block is not kept.
+    forgotten: bool,
+}
+
+impl Pending {
+    /// Tells all who wait for it.
+    fn tell(self, fetched: &Fetched) {
+        self.waiters.into_iter().for_each(|then| then(fetched.clone()));
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It waits behind all that are waited for.
+    Ahead,
+    Queued,
+    Running,
+}
+
+impl Fetches {
+    /// Keeps none of the blocks of this file that are on their way.
+    pub fn forget(&mut self, file: KeyHash) {
+        for (_, pending) in self.pending.iter_mut().filter(|(id, _)| id.file == file) {
+            pending.forgotten = true;
+        }
+    }
+
+    /// Lets `then` wait for a block that is to be fetched already; gives it back if it is not.
+    fn join(&mut self, id: BlockId, then: OnFetched) -> Option<OnFetched> {
+        let Some(pending) = self.pending.get_mut(&id) else { return Some(then) };
+        pending.waiters.push(then);
+        if pending.stage == Stage::Ahead {
+            pending.stage = Stage::Queued;
+            self.wanted.push_back(id);
+        }
+        None
+    }
+
+    fn add(&mut self, wanted: Wanted, then: Option<OnFetched>) {
+        let (id, stage) = (wanted.id, if then.is_some() { Stage::Queued } else { Stage::Ahead });
+        let queue = if then.is_some() { &mut self.wanted } else { &mut self.ahead };
+        queue.push_back(id);
+        let waiters = then.into_iter().collect();
+        self.pending.insert(id, Pending { wanted, waiters, stage, forgotten: false });
+    }
+
+    /// The next block to fetch.
+    fn next(&mut self) -> Option<Wanted> {
+        while let Some(id) = self.wanted.pop_front().or_else(|| self.ahead.pop_front()) {
+            if let Some(pending) = self.pending.get_mut(&id).filter(|pending| pending.stage != Stage::Running)
+            {
+                pending.stage = Stage::Running;
+                return Some(pending.wanted.clone());
+            }
+        }
+        None
+    }
+
+    fn is_empty(&self) -> bool {
+        self.wanted.is_empty() && self.ahead.is_empty()
+    }
+}
+
+impl Inner {
+    /// Has a block fetched, unless it is kept, and `then` told.
+    pub(super) fn want(self: &Arc<Self>, wanted: Wanted, then: OnFetched) {
+        let mut state = self.lock();
+        let Some(then) = state.fetches.join(wanted.id, then) else { return };
+        if let Some(name) = state.index.used(wanted.id) {
+            drop(state);
+            if let Some(block) = self.open_block(name, wanted.range.clone()) {
+                return then(Ok(block));
+            }
+            state = self.lock();
+            if state.index.used(wanted.id).is_some() {
+                drop(state);
+                return then(Err(NotFetched::Failed));
+            }
+            // It was evicted a moment ago.
+            let Some(then) = state.fetches.join(wanted.id, then) else { return };
+            return self.enqueue(state, wanted, then);
+        }
+        self.enqueue(state, wanted, then);
+    }
+
+    fn enqueue(self: &Arc<Self>, mut state: MutexGuard<'_, State>, wanted: Wanted, then: OnFetched) {
+        if state.fetches.wanted.len() >= self.bounds.wanted {
+            drop(state);
+            return then(Err(NotFetched::Busy));
+        }
+        let id = wanted.id;
+        state.fetches.add(wanted, Some(then));
+        if !self.call(&mut state) {
+            let pending = state.fetches.pending.remove(&id);
+            drop(state);
+            pending.into_iter().for_each(|pending| pending.tell(&Err(NotFetched::Failed)));
+        }
+    }
+
+    /// Has a block fetched that will be wanted next, unless it is kept or much else is to be fetched.
+    pub(super) fn want_ahead(self: &Arc<Self>, wanted: Wanted) {
+        let mut state = self.lock();
+        let is_known =
+            state.fetches.pending.contains_key(&wanted.id) || state.index.used(wanted.id).is_some();
+        if !is_known && state.fetches.ahead.len() < limits::BLOCKS_AHEAD {
+            state.fetches.add(wanted, None);
+            // Without a thread the one that needs the block is told.
+            self.call(&mut state);
+        }
+    }
+
+    /// Calls a thread to the queue; whether there is one.
+    fn call(self: &Arc<Self>, state: &mut State) -> bool {
+        let fetches = &mut state.fetches;
+        let busy = fetches.wanted.len() + fetches.ahead.len() > fetches.idle;
+        if busy && fetches.threads < self.bounds.fetchers {
+            let cache = Arc::clone(self);
+            let thread = thread::Builder::new().name("blocks".to_owned()).stack_size(limits::WORKER_STACK);
+            match thread.spawn(move || cache.work()) {
+                Ok(_) => fetches.threads += 1,
+                Err(error) => log::warn!("can't start a thread that fetches blocks: {error}"),
+            }
+        }
+        self.called.notify_one();
+        // A cache without threads is a test's, which fetches by itself.
+        fetches.threads > 0 || self.bounds.fetchers == 0
+    }
+
+    /// The life of a thread `blocks`.
+    fn work(&self) {
+        while let Some(wanted) = self.next() {
+            self.run(&wanted);
+        }
+    }
+
+    fn next(&self) -> Option<Wanted> {
+        let mut state = self.lock();
+        state.fetches.idle += 1;
+        let empty = |state: &mut State| state.fetches.is_empty();
+        let waited = self.called.wait_timeout_while(state, limits::WORKER_IDLE, empty);
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.fetches.idle -= 1;
+        let next = state.fetches.next();
+        if next.is_none() {
+            state.fetches.threads -= 1;
+        }
+        next
+    }
+
+    /// Fetches a block and tells those who wait for it.
+    pub(super) fn run(&self, wanted: &Wanted) {
+        self.reserve(wanted.bytes());
+        let mut running = Running { cache: self, wanted, outcome: Err(NotFetched::Failed) };
+        running.outcome = self.fetched(wanted);
+    }
+
+    fn fetched(&self, wanted: &Wanted) -> Result<(BlockName, FileBlock), NotFetched> {
+        match self.attempt(wanted) {
+            // What other programs left us of the disk is less than our setting.
+            Err(Failure::DiskFull(_)) if self.make_room(wanted.bytes()) => self.attempt(wanted),
+            result => result,
+        }
+        .inspect(|_| self.recovered())
+        .map_err(|failure| self.told(wanted, failure))
+    }
+
+    fn attempt(&self, wanted: &Wanted) -> Result<(BlockName, FileBlock), Failure> {
+        let name = BlockName { id: wanted.id, serial: self.next_serial() };
+        let file = self.directory.create(name.serial).map_err(Failure::of_disk)?;
+        let opened = self.fill(wanted, file).and_then(|()| {
+            let file = self.directory.publish(&name).map_err(Failure::of_disk)?;
+            Ok((name, FileBlock::new(file, wanted.range.clone())))
+        });
+        if opened.is_err() {
+            self.directory.discard(name.serial);
+            self.directory.remove(&[name]);
+        }
+        opened
+    }
+
+    fn fill(&self, wanted: &Wanted, file: NewFile) -> Result<(), Failure> {
+        let mut sink = Sink { file, left: wanted.bytes(), failed: None };
+        let part = Part { key: &wanted.key, range: wanted.range.clone(), size: wanted.size };
+        let fetched = self.source.fetch(&part, &mut sink);
+        if let Some(error) = sink.failed {
+            return Err(Failure::of_disk(error));
+        }
+        fetched?;
+        if sink.left > 0 {
+            let text = format!("the store sent {} bytes too few of {}", sink.left, wanted.key);
+            return Err(Failure::Other(Error::new(Kind::Corrupt, text)));
+        }
+        Ok(())
+    }
+
+    /// Frees some of the disk; whether there was anything to free.
+    fn make_room(&self, bytes: u64) -> bool {
+        let gone = self.lock().index.evict(bytes.saturating_mul(limits::ROOM_BLOCKS));
+        self.directory.remove(&gone);
+        !gone.is_empty()
+    }
+
+    /// Tells the log why a block was not fetched: at once, and then once in a while.
+    fn told(&self, wanted: &Wanted, failure: Failure) -> NotFetched {
+        let (what, start) = (&wanted.key, wanted.range.start);
+        let text = match failure {
+            // Its reader knows what the file is.
+            Failure::Missing => return NotFetched::Missing,
+            Failure::DiskFull(error) => {
+                format!(
+                    "no block can be fetched, for the disk of the cache is full even without the cache: {error}"
+                )
+            }
+            Failure::Other(error) => format!("{what} can't be fetched from byte {start} on: {error}"),
+        };
+        let now = Instant::now();
+        let mut state = self.lock();
+        let last = &mut state.fetches.complained;
+        if last.is_none_or(|last| now >= last + limits::STORE_REMINDER) {
+            *last = Some(now);
+            log::error!("{text}");
+        } else {
+            log::debug!("{text}");
+        }
+        NotFetched::Failed
+    }
+
+    fn recovered(&self) {
+        if self.lock().fetches.complained.take().is_some() {
+            log::info!("blocks are fetched again");
+        }
+    }
+
+    /// Fetches the next block on this thread.
+    #[cfg(test)]
+    pub(super) fn run_one(&self) {
+        let next = self.lock().fetches.next();
+        self.run(&next.expect("a block to fetch"));
+    }
+}
+
+/// A block that is being fetched. Dropped, also by a panic, it tells those who wait for the block.
+struct Running<'a> {
+    cache: &'a Inner,
+    wanted: &'a Wanted,
+    outcome: Result<(BlockName, FileBlock), NotFetched>,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let (cache, bytes) = (self.cache, self.wanted.bytes());
+        let mut gone = None;
+        let pending = {
+            let mut state = cache.lock();
+            if thread::panicking() {
+                state.fetches.threads -= 1;
+            }
+            let pending = state.fetches.pending.remove(&self.wanted.id);
+            match &self.outcome {
+                Ok((name, _)) if !pending.as_ref().is_some_and(|pending| pending.forgotten) => {
+                    gone = state.index.keep(*name, bytes);
+                }
+                Ok((name, _)) => {
+                    gone = Some(*name);
+                    state.index.release(bytes);
+                }
+                Err(_) => state.index.release(bytes),
+            }
+            pending
+        };
+        cache.directory.remove(gone.as_slice());
+        let fetched: Fetched = self.outcome.as_ref().map(|(_, block)| block.clone()).map_err(|error| *error);
+        pending.into_iter().for_each(|pending| pending.tell(&fetched));
+    }
+}
+
+enum Failure {
+    Missing,
+    DiskFull(Error),
+    Other(Error),
+}
+
+impl Failure {
+    fn of_disk(cause: io::Error) -> Self {
+        let error = Error::io("can't store a block", cause);
+        if error.kind() == Kind::Full { Self::DiskFull(error) } else { Self::Other(error) }
+    }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Missing => Self::Missing,
+            FetchError::Failed(error) => Self::Other(error),
+        }
+    }
+}
+
+/// Where the bytes of a block go: no more than are due.
+struct Sink {
+    file: NewFile,
+    left: u64,
+    /// The error of our own disk.
+    failed: Option<io::Error>,
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.left = self
+            .left
+            .checked_sub(bytes.len() as u64)
+            .ok_or_else(|| io::Error::other("the store sends more bytes than were asked for"))?;
+        match self.file.write_all(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(error) => {
+                let kind = error.kind();
+                self.failed = Some(error);
+                Err(kind.into())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

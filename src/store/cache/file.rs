@@ -1,0 +1,241 @@
+//! A file of the store, as its readers see it: block by block, or whole.
+
+use std::fmt;
+use std::fs::File;
+use std::ops::{Deref, Range};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::sync_channel;
+
+use super::Inner;
+use super::fetch::Wanted;
+use super::index::{BlockId, BlockName, KeyHash};
+use crate::limits;
+use crate::remote::{Fetched, FileBlock, NotFetched, OnFetched, RemoteFile};
+
+/// A file of a store that is far away, open for reading.
+#[derive(Clone)]
+pub struct BlockFile {
+    cache: Arc<Inner>,
+    key: Arc<str>,
+    hash: KeyHash,
+    size: u64,
+}
+
+impl fmt::Debug for BlockFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} bytes)", self.key, self.size)
+    }
+}
+
+impl RemoteFile for BlockFile {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn local(&self, position: u64) -> Option<FileBlock> {
+        let wanted = self.block_at(position)?;
+        let name = self.cache.lock().index.used(wanted.id)?;
+        self.cache.open_block(name, wanted.range)
+    }
+
+    fn fetch(&self, bytes: Range<u64>, then: OnFetched) {
+        let Some(wanted) = self.block_at(bytes.start) else { return then(Err(NotFetched::Missing)) };
+        let next = wanted.range.end;
+        self.cache.want(wanted, then);
+        if next < bytes.end {
+            self.fetch_ahead(next);
+        }
+    }
+
+    fn fetch_ahead(&self, position: u64) {
+        if let Some(wanted) = self.block_at(position) {
+            self.cache.want_ahead(wanted);
+        }
+    }
+}
+
+impl BlockFile {
+    pub(super) fn new(cache: Arc<Inner>, key: &str, size: u64) -> Self {
+        Self { cache, key: key.into(), hash: KeyHash::of(key), size }
+    }
+
+    /// The first block as a local file. Waits for the store.
+    ///
+    /// # Errors
+    /// Besides those of fetching, [`NotFetched::Busy`] if too many threads wait.
+    pub fn beginning(&self) -> Result<LocalFile<'static>, NotFetched> {
+        if self.size == 0 {
+            return empty();
+        }
+        reopen(&self.wait(0)?)
+    }
+
+    /// The whole file as a local one. Waits for the store. A file of several blocks is copied to a file without a name,
+    /// which counts as blocks do while it is open.
+    ///
+    /// # Errors
+    /// Besides those of [`BlockFile::beginning`], [`NotFetched::TooLarge`].
+    pub fn whole(&self) -> Result<LocalFile<'static>, NotFetched> {
+        if self.size <= self.cache.bounds.block {
+            return self.beginning();
+        }
+        if self.size > self.cache.bounds.total {
+            log::warn!("{} has {} bytes, more than media.storage.s3.cache.bytes", self.key, self.size);
+            return Err(NotFetched::TooLarge);
+        }
+        let space = Space::take(&self.cache, self.size);
+        Ok(LocalFile::Owned(self.copy()?, Some(space)))
+    }
+
+    /// A file without a name that holds all blocks.
+    fn copy(&self) -> Result<File, NotFetched> {
+        let serial = self.cache.next_serial();
+        let mut copy = self.cache.directory.create(serial)?;
+        let opened = self.cache.directory.take(serial);
+        if opened.is_err() {
+            self.cache.directory.discard(serial);
+        }
+        let mut step = vec![0; limits::BLOCK_COPY_STEP];
+        let mut position = 0;
+        while position < self.size {
+            let block = self.wait(position)?;
+            let bytes = block.bytes();
+            if bytes.end < self.size {
+                self.fetch_ahead(bytes.end);
+            }
+            while position < bytes.end {
+                let count = (bytes.end - position).min(limits::BLOCK_COPY_STEP as u64) as usize;
+                let step = &mut step[..count];
+                block.file().read_exact_at(step, position - bytes.start)?;
+                copy.write_all(step)?;
+                position += count as u64;
+            }
+        }
+        Ok(opened?)
+    }
+
+    /// The block that holds this byte. Waits for the store, if the block is not kept.
+    ///
+    /// # Errors
+    /// As of [`BlockFile::beginning`].
+    pub fn wait(&self, position: u64) -> Fetched {
+        if let Some(block) = self.local(position) {
+            return Ok(block);
+        }
+        let _waiting = Waiting::begin(&self.cache)?;
+        let (sender, receiver) = sync_channel(1);
+        let then = move |fetched| {
+            // The receiver waits.
+            let _ = sender.send(fetched);
+        };
+        self.fetch(position..position + 1, Box::new(then));
+        receiver.recv().unwrap_or(Err(NotFetched::Failed))
+    }
+
+    /// The block that holds this byte; `None` behind the end.
+    fn block_at(&self, position: u64) -> Option<Wanted> {
+        if position >= self.size {
+            return None;
+        }
+        let number = position / self.cache.bounds.block;
+        let start = number * self.cache.bounds.block;
+        let range = start..self.size.min(start + self.cache.bounds.block);
+        let id = BlockId { file: self.hash, number };
+        Some(Wanted { id, key: Arc::clone(&self.key), range, size: self.size })
+    }
+}
+
+impl Inner {
+    /// Opens a block that is kept; `None` if it is gone meanwhile.
+    pub(super) fn open_block(&self, name: BlockName, bytes: Range<u64>) -> Option<FileBlock> {
+        match self.directory.open_block(&name) {
+            Ok(Some((file, size))) if size == bytes.end - bytes.start => Some(FileBlock::new(file, bytes)),
+            Ok(_) => {
+                self.lose(name);
+                None
+            }
+            Err(error) => {
+                log::warn!("a block is not read: {error}");
+                None
+            }
+        }
+    }
+}
+
+/// A stored file, or its beginning, as a local file. Dereferences to it.
+#[derive(Debug)]
+pub enum LocalFile<'a> {
+    /// It is local by nature.
+    Borrowed(&'a File),
+    /// It was fetched.
+    Owned(File, Option<Space>),
+}
+
+impl Deref for LocalFile<'_> {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        match self {
+            Self::Borrowed(file) => file,
+            Self::Owned(file, _) => file,
+        }
+    }
+}
+
+/// Bytes of the cache's disk that something else than its blocks takes.
+pub struct Space {
+    cache: Arc<Inner>,
+    bytes: u64,
+}
+
+impl fmt::Debug for Space {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.bytes)
+    }
+}
+
+impl Space {
+    fn take(cache: &Arc<Inner>, bytes: u64) -> Self {
+        cache.reserve(bytes);
+        Self { cache: Arc::clone(cache), bytes }
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        self.cache.lock().index.release(self.bytes);
+    }
+}
+
+/// A thread that waits for a block.
+struct Waiting<'a>(&'a Inner);
+
+impl<'a> Waiting<'a> {
+    fn begin(cache: &'a Inner) -> Result<Self, NotFetched> {
+        let max = cache.bounds.waiting;
+        let more = |waiting| (waiting < max).then_some(waiting + 1);
+        match cache.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+            Ok(_) => Ok(Self(cache)),
+            Err(_) => Err(NotFetched::Busy),
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The block's file with a cursor of its own.
+fn reopen(block: &FileBlock) -> Result<LocalFile<'static>, NotFetched> {
+    let path = format!("/proc/self/fd/{}", block.file().as_raw_fd());
+    Ok(LocalFile::Owned(File::open(path)?, None))
+}
+
+fn empty() -> Result<LocalFile<'static>, NotFetched> {
+    Ok(LocalFile::Owned(File::open("/dev/null")?, None))
+}

@@ -1,0 +1,141 @@
+//! The disk cache of a store that is far away. Files are fetched in blocks of [`limits::BLOCK_BYTES`]; the blocks that were
+//! used least recently go when others need their room.
+//!
+//! A block is fetched by one thread `blocks` at a time, however many wait for it (`fetch.rs`). Reading a block that is kept
+//! opens a file, and waits for nothing: any thread may do so.
+
+mod directory;
+mod fetch;
+mod file;
+mod index;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use self::directory::CacheDirectory;
+use self::fetch::Fetches;
+pub use self::file::{BlockFile, LocalFile};
+use self::index::{BlockName, Index, KeyHash};
+use super::files::BlockSource;
+use crate::error::Result;
+use crate::limits;
+
+/// The bounds of a cache.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// Bytes of a block.
+    block: u64,
+    /// Bytes of all blocks, those to come included: `media.storage.s3.cache.bytes`.
+    total: u64,
+    /// Threads that fetch.
+    fetchers: usize,
+    /// Blocks that wait to be fetched because somebody wants them.
+    wanted: usize,
+    /// Threads that wait for a block.
+    waiting: usize,
+}
+
+/// The blocks of a store that is far away; cheap to clone.
+#[derive(Clone)]
+pub struct BlockCache(Arc<Inner>);
+
+struct Inner {
+    source: Arc<dyn BlockSource>,
+    directory: CacheDirectory,
+    bounds: Bounds,
+    state: Mutex<State>,
+    /// A block is to be fetched.
+    called: Condvar,
+    /// Threads that wait for a block.
+    waiting: AtomicUsize,
+}
+
+struct State {
+    index: Index,
+    fetches: Fetches,
+    /// The serial of the block that was fetched last.
+    serial: u64,
+}
+
+impl BlockCache {
+    /// The cache of this source, in a directory below `root`, for at most `bytes` bytes. Only the process that holds the
+    /// lock of the root may open it. The blocks of the process before are still there.
+    pub fn open(root: &Path, source: Arc<dyn BlockSource>, bytes: u64) -> Result<Self> {
+        let bounds = Bounds {
+            block: limits::BLOCK_BYTES,
+            total: bytes.max(limits::CACHE_LEAST_BYTES),
+            fetchers: limits::BLOCK_FETCHERS,
+            wanted: limits::BLOCKS_WANTED,
+            waiting: limits::BLOCK_WAITERS,
+        };
+        Self::open_with(root, source, bounds)
+    }
+
+    fn open_with(root: &Path, source: Arc<dyn BlockSource>, bounds: Bounds) -> Result<Self> {
+        let (directory, blocks) = CacheDirectory::open(root)?;
+        let mut state = State { index: Index::new(bounds.total), fetches: Fetches::default(), serial: 0 };
+        let mut gone = Vec::new();
+        for (name, bytes) in blocks {
+            gone.extend(state.index.reserve(bytes));
+            gone.extend(state.index.keep(name, bytes));
+            state.serial = state.serial.max(name.serial);
+        }
+        directory.remove(&gone);
+        let (state, waiting) = (Mutex::new(state), AtomicUsize::new(0));
+        Ok(Self(Arc::new(Inner { source, directory, bounds, state, called: Condvar::new(), waiting })))
+    }
+
+    /// The file of this key, which must have this size in bytes. Asks nobody whether there is one.
+    pub fn file(&self, key: &str, size: u64) -> BlockFile {
+        BlockFile::new(Arc::clone(&self.0), key, size)
+    }
+
+    /// Forgets the blocks of a file that was removed.
+    pub fn forget(&self, key: &str) {
+        let file = KeyHash::of(key);
+        let gone = {
+            let mut state = self.0.lock();
+            state.fetches.forget(file);
+            state.index.remove_file(file)
+        };
+        self.0.directory.remove(&gone);
+    }
+
+    /// Bytes of the blocks that are kept, and of those that are being fetched.
+    pub fn bytes(&self) -> u64 {
+        self.0.lock().index.bytes()
+    }
+}
+
+impl Inner {
+    /// A panic leaves no state half changed.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The name of a new block.
+    fn next_serial(&self) -> u64 {
+        let mut state = self.lock();
+        state.serial += 1;
+        state.serial
+    }
+
+    /// Counts bytes that are to come, and removes the blocks that must go for them.
+    fn reserve(&self, bytes: u64) {
+        let gone = self.lock().index.reserve(bytes);
+        self.directory.remove(&gone);
+    }
+
+    /// A block's file is not as it should be: somebody else was at the directory. The block is fetched again.
+    fn lose(&self, name: BlockName) {
+        let mut state = self.lock();
+        if state.index.used(name.id) == Some(name) {
+            state.index.remove(name.id);
+            drop(state);
+            self.directory.remove(&[name]);
+        }
+    }
+}
