@@ -1,4 +1,4 @@
-//! Who may do what in a channel that is not public.
+//! The rights in a channel that is not public.
 
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -281,7 +281,7 @@ fn an_album_is_sent_at_once_and_a_flood_is_slowed_down() {
     assert!(ask_for(&site().user(), COMPONENT, "a", 5, "image/jpeg").is_ok(), "others are not slowed down");
 }
 
-/// A slot is all in its address.
+/// The address holds the whole slot.
 #[test]
 fn a_slot_writes_nothing_to_the_disk_before_its_put() {
     let site = Site::start(&UPLOADS);

@@ -161,7 +161,7 @@ fn only_those_who_may_do_it_get_a_ticket() {
     asked(site, &member, &channel, "read").send().expect(403);
 }
 
-/// The table of who may do what with which carrier.
+/// The table of rights, by scope and carrier of a ticket.
 #[test]
 fn a_ticket_does_what_its_scope_and_its_carrier_allow() {
     let site = Site::shared();
