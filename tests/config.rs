@@ -80,7 +80,7 @@ fn manual() -> Vec<(String, String)> {
     items.map(item).collect()
 }
 
-/// What the manual says about a setting besides its purpose.
+/// The text of the manual about a setting besides its purpose.
 fn facts(setting: &Setting) -> String {
     let default = match setting.default {
         DefaultValue::Fixed(text) => format!("default {text}"),

@@ -1,4 +1,4 @@
-//! The release checklist refuses what is not ready: `scripts/release --look` in a repository made for the test.
+//! The release checklist refuses a tree that is not ready: `scripts/release --look` in a repository made for the test.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Tests of who is asked to confirm a request, how often, and of the refusals.
+//! Prompts: which users are asked to confirm a request, how often, and the refusals.
 
 use std::time::Duration;
 

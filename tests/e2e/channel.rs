@@ -1,4 +1,4 @@
-//! `channel create`, on a real Prosody and a real ejabberd, over TLS; and what other users may do to the nodes there.
+//! `channel create`, on a real Prosody and a real ejabberd, over TLS; and the rights of other users on the nodes there.
 
 use std::fs;
 use std::path::PathBuf;

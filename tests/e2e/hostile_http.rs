@@ -1,4 +1,4 @@
-//! HTTP clients, and rows of old databases, that mean no good.
+//! Hostile HTTP clients, and hostile rows of old databases.
 
 use std::time::Duration;
 

@@ -23,7 +23,7 @@ use crate::watching::NO_XMPP;
 const MEDIA: usize = 21;
 const LONG: Duration = Duration::from_secs(2 * 3600);
 
-/// What a command may do with files and rows.
+/// The allowed effect of a command on files and rows.
 const COMMANDS: [&[&str]; 5] =
     [&["serve"], &["check"], &["fsck"], &["fsck", "--repair"], &["fsck", "--repair", "--force"]];
 

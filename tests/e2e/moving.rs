@@ -1,4 +1,4 @@
-//! Moving from the original: what `check --from-java` tells, and the schema by hand.
+//! Moving from the original: the report of `check --from-java`, and the schema by hand.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The operator's commands about what is stored, beside a running server, on both databases.
+//! The operator's commands about stored files, beside a running server, on both databases.
 
 use std::collections::BTreeSet;
 use std::fs;

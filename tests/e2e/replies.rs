@@ -1,4 +1,4 @@
-//! People whose clients know no XEP-0070 say yes and no in plain words.
+//! Users whose clients do not support XEP-0070 confirm and deny by texts.
 
 use std::thread::JoinHandle;
 

@@ -265,7 +265,7 @@ impl Embedded {
         connection.query_row(sql, [], |row| row.get(0)).expect("the rows are there")
     }
 
-    /// What is in the root, but for the folders of channels.
+    /// The content of the root without the folders of channels.
     fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.root()).expect("the storage can be read").flatten();
         let mut names: Vec<String> =

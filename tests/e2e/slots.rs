@@ -1,4 +1,4 @@
-//! Requests for upload slots as clients of XMPP make them, and as nobody should make them, through Prosody.
+//! Requests for upload slots by XMPP clients, and malformed ones, through Prosody.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::support::stanza::Stanza;
 use crate::support::wait_for;
 use crate::support::xmpp_client::{Client, Policy};
 
-/// What a site needs for uploads by slot.
+/// The settings of a site for uploads by slot.
 pub const UPLOADS: [(&str, &str); 2] =
     [("upload.enabled", "true"), ("http.endpoint", "http://127.0.0.1:@PORT@")];
 /// The size that the site announces: its limit of 1000 bytes and 17.

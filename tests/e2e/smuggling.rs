@@ -1,4 +1,4 @@
-//! What could be read in two ways: requests within requests, paths that climb, values that break out of their field.
+//! Ambiguous requests: request smuggling, path traversal, values that break out of their field.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,4 +1,4 @@
-//! Tickets: one confirmation for many requests, and what a ticket is good for, by how it comes.
+//! Tickets: one confirmation for many requests, and the rights of a ticket by its carrier.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! `/metrics` and `/healthz`: what those who watch are told, and that it is true.
+//! `/metrics` and `/healthz`: their content, and that it is true.
 
 use std::fs;
 use std::net::TcpListener;
@@ -17,7 +17,7 @@ use crate::support::{postgres, wait_for};
 /// An address of the kernel's choice.
 pub const ANY: (&str, &str) = ("admin.bind", "127.0.0.1:0");
 
-/// Nobody there.
+/// An address without a server.
 pub const NO_XMPP: Xmpp = Xmpp { client_port: 1, component_port: 1 };
 
 /// An address on the listener for those who watch; that of the last start.
