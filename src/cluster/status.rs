@@ -41,7 +41,7 @@ pub struct ClusterState {
     pub unheld: Duration,
     /// How often this node took the stream.
     pub takeovers: u64,
-    /// Whether the notices of other nodes come in.
+    /// Whether this node receives the notices of other nodes.
     pub is_listening: bool,
 }
 

@@ -372,7 +372,7 @@ settings! {
 
     ADMIN_BIND: SocketAddresses = SocketAddresses, "admin.bind", Derived("not served"), Restart,
         "Where /metrics and /healthz are served; unencrypted, and to everybody.";
-    ADMIN_JIDS: BareJids = BareJids, "admin.jids", Derived("nobody"), Reload,
+    ADMIN_JIDS: BareJids = BareJids, "admin.jids", Derived("none"), Reload,
         "The users who may look after other users by commands over XMPP.";
 
     LOGGING_FILE: FilePath = FilePath, "logging.file", Derived("standard error"), Reload,

@@ -16,7 +16,7 @@ pub struct Activity {
     pub connections: (usize, usize),
     /// Those of them that wait for a request.
     pub idle: usize,
-    /// Requests whose bodies are read.
+    /// Requests whose bodies are being read.
     pub uploads: (usize, usize),
     /// Responses that rest half sent.
     pub half_sent: usize,
@@ -28,7 +28,7 @@ pub struct Activity {
     pub left: (usize, usize),
     /// Requests that wait for such a thread.
     pub deferred: usize,
-    /// Decided requests that wait for a turn.
+    /// Requests that the gate has decided and that wait for a thread.
     pub resumed: usize,
 }
 
