@@ -32,7 +32,7 @@ pub struct Settings {
     pub nodes: NodeNames,
     /// The public URL of the HTTP interface, for disco#info.
     pub endpoint: Option<String>,
-    /// Bytes of the largest file that the upload service takes, for disco#info; none if there is no such service.
+    /// Bytes of the largest file that the upload service accepts, for disco#info; `None` without this service.
     pub upload_size: Option<u64>,
     /// The domain of the client's account. Its channel service is looked up when the link comes up.
     pub service_name: BareJid,

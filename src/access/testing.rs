@@ -310,7 +310,7 @@ pub(crate) struct FakeService {
 pub(crate) const CHANNELS: Identities = &[("pubsub", "channels"), ("pubsub", "inbox")];
 
 impl FakeService {
-    /// A private channel of which Alice is no part.
+    /// A private channel with which Alice has no affiliation.
     pub(crate) fn new() -> Self {
         Self {
             items: vec![(SERVICE, Manner::Answers, CHANNELS)],

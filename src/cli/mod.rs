@@ -154,7 +154,7 @@ fn status(kind: Kind) -> ExitCode {
     }
 }
 
-/// Writes to standard output. It is no failure if its reader has gone.
+/// Writes to standard output. A closed pipe is not an error.
 fn show(text: &str) -> ExitCode {
     let mut out = io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -318,7 +318,7 @@ fn watch_schema(
         thread::sleep(if opened { limits::SCHEMA_WATCH } else { limits::DATABASE_RETRY });
         let Some(library) = library.upgrade() else { return Ok(()) };
         if opened {
-            // A database that can't be asked now is no reason to end.
+            // The server does not end because the database can't be read now.
             library.schema_version().map_or(Ok(()), refuse_newer)?;
             continue;
         }
@@ -333,7 +333,7 @@ fn watch_schema(
     }
 }
 
-/// Prints a line for the operator. A closed pipe is no error.
+/// Prints a line for the operator. A closed pipe is not an error.
 fn say(out: &mut dyn Write, line: &str) {
     let _ = writeln!(out, "{line}");
 }

@@ -26,7 +26,7 @@ pub struct Settings {
     pub threads: usize,
     /// Requests that may wait for such a thread.
     pub max_deferred: usize,
-    /// Front web servers and facades: not limited themselves, and believed about `X-Forwarded-For`.
+    /// Reverse proxies: not limited themselves, and trusted about `X-Forwarded-For`.
     pub trusted_proxies: Vec<Network>,
     /// See [`limits::HEAD_TIME`].
     pub head_time: Duration,
@@ -85,7 +85,7 @@ impl Listen {
         Error::caused(kind, format!("can't listen on {address}; {advice} {keys}"), cause)
     }
 
-    /// Tries to listen there for a moment. An optional address that the system lacks is no error.
+    /// Tries to listen there for a moment. An optional address that the system lacks is not an error.
     pub fn try_out(&self) -> io::Result<()> {
         match sys::listen(self.address, 1) {
             Err(error) if self.is_lacking(&error) => Ok(()),

@@ -122,7 +122,7 @@ impl Library {
         Ok(Some((Arc::new(preview), file)))
     }
 
-    /// Notes that a preview is used, if that was noted last a while ago. Nobody waits for it in vain.
+    /// Stores that a preview is used, unless that was stored recently. A failure delays no request.
     fn note_use(&self, preview: &Preview) {
         let note = |metadata: &dyn Metadata| metadata.use_preview(&preview.id, self.clock.now());
         if !self.is_fresh(preview)

@@ -48,7 +48,7 @@ pub struct UploadId(String);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UploadFile(String);
 
-/// The text is no id or file name of an upload.
+/// The text is not an id or file name of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadIdError;
 

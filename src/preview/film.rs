@@ -22,7 +22,7 @@ const PACKETS: u32 = 600;
 /// Seconds that keep a seek to a frame's own time from ending at the frame before.
 const NUDGE: f64 = 0.001;
 
-/// How wide pixels are that are believed to be 1 high.
+/// Plausible ratios of the width of pixels to their height.
 const PIXEL_SHAPES: std::ops::RangeInclusive<f64> = 0.1..=10.0;
 /// From the tones of high dynamic range to those of BT.709. zscale takes no odd sides with fewer samples of colour.
 const TONES: &str = "format=yuv444p10le,zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=hable:desat=0,\

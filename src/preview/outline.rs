@@ -14,7 +14,7 @@ const SVG_BYTES: usize = 16 * 1024;
 const SVG_START: usize = 64;
 /// Bytes of the longest ICC profile that is read.
 const PROFILE_BYTES: usize = 4 * 1024 * 1024;
-/// The longest side that is believed, in pixels.
+/// The longest plausible side, in pixels.
 const LONGEST: u32 = 1 << 30;
 
 /// Width and height as shown.

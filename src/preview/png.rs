@@ -44,7 +44,7 @@ pub(super) fn shrink(
     Ok(shrinker.finish().map(|shrunk| Shrunk { profile, ..shrunk }))
 }
 
-/// Whether the source failed, or the time was over. A source that ends early is no failure.
+/// Whether the source failed, or the time was over. A source that ends early is not a failure.
 fn is_of_source(error: &DecodingError) -> bool {
     matches!(error, DecodingError::IoError(cause) if cause.kind() != std::io::ErrorKind::UnexpectedEof)
 }

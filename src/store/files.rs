@@ -200,6 +200,6 @@ pub enum Listed {
         /// When it was last written to.
         modified: SystemTime,
     },
-    /// Something among our files that no request can reach: it is no regular file or has no valid name.
+    /// An entry among our files that no request can reach: it is not a regular file or has no valid name.
     Foreign(PathBuf),
 }

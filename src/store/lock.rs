@@ -104,7 +104,7 @@ impl RootLock {
     }
 
     /// Writes this line, which names the holder, behind an id that is there. Where that fails, for want of room, another
-    /// process is refused all the same. What is there and is no id, or can't be read, stays: an operator may mend it.
+    /// process is refused all the same. A first line that is not an id, or can't be read, stays: an operator may repair it.
     fn sign(&self, line: &str) {
         if let Some(own) = &self.node {
             let _ = write(own, line);

@@ -94,7 +94,7 @@ const UNDECIDED: &str = concat!(
     ")) ORDER BY id LIMIT $3"
 );
 
-/// Whether the node holds the stream still. It locks nothing: a holder that stands still in the middle of a transaction must
+/// Whether the node still holds the stream. It locks nothing: a holder that freezes in the middle of a transaction must
 /// not keep the next one from taking the stream. $1 component, $2 epoch.
 macro_rules! holds {
     () => {

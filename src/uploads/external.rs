@@ -19,7 +19,7 @@ use crate::model::{BareJid, Refusal, UploadId};
 pub struct ForeignPath(String);
 
 impl ForeignPath {
-    /// The path of these decoded segments; `None` if they are no path of a file.
+    /// The path of these decoded segments; `None` if it is not the path of a file.
     pub fn of(segments: &[String]) -> Option<Self> {
         let path = segments.join("/");
         let is_file = segments.last().is_some_and(|name| !name.is_empty());

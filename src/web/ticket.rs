@@ -42,7 +42,7 @@ struct TicketJson<'a> {
 }
 
 impl Web {
-    /// Reads what is asked for, and refuses what would be in vain. Reads the body, so it may wait for the client.
+    /// Reads the parameters, and refuses a request that can't succeed. Reads the body, so it may wait for the client.
     pub(super) fn ticket_terms(&self, exchange: &mut Exchange) -> Result<TicketTerms, Refusal> {
         self.check_origin(exchange.header("Origin"))?;
         let form = form(exchange, &self.forms)?;

@@ -103,7 +103,7 @@ pub enum Security {
     Disabled,
     /// STARTTLS is used if the server offers it.
     Enabled,
-    /// Without STARTTLS there is no log-in.
+    /// Log in only with STARTTLS.
     Required,
     /// The connection begins with TLS (XEP-0368).
     Direct,

@@ -52,7 +52,7 @@ pub enum Trouble {
     Unreachable(String),
     /// The server's certificate is not trusted, or it speaks no TLS.
     Tls(String),
-    /// It is no HTTP, or the request can't be sent.
+    /// The reply is not HTTP, or the request can't be sent.
     Fatal(String),
 }
 

@@ -160,7 +160,7 @@ fn slot_of(reply: &Element) -> Result<Slot> {
     let fields = headers.filter(|child| child.is("header", ns::UPLOAD)).filter_map(|header| {
         let name = header.attribute("name")?;
         let name = FIELDS.into_iter().find(|known| known.eq_ignore_ascii_case(name))?;
-        // "MUST strip newlines"; and what else is no text.
+        // "MUST strip newlines"; other control characters are stripped, too.
         let value: String = header.text().chars().filter(|c| !c.is_control()).collect();
         Some((name, value))
     });

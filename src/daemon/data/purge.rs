@@ -113,7 +113,7 @@ fn delete_uploads(stored: &Stored, user: &BareJid) -> Result<()> {
 fn remove_remains(stored: &Stored, user: &BareJid) -> Result<ChannelRemains> {
     match Channel::try_from(user.clone()) {
         Ok(channel) => stored.library.remove_remains(&channel),
-        // A domain is no channel.
+        // A domain is not a channel.
         Err(_) => Ok(ChannelRemains::default()),
     }
 }

@@ -1,4 +1,4 @@
-//! An exchange: a request that is owed a response. The thread that has it works on it; parked, it is on no thread.
+//! An exchange: a request that needs a response. The thread that has it works on it; a parked one is on no thread.
 
 pub mod access_line;
 pub mod dispatch;
@@ -46,7 +46,7 @@ pub trait Service: Send + Sync + 'static {
 /// The status that is logged of a request whose client did not wait for the answer: nginx's.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// A request that is owed a response. It owns the connection and may be parked: moved into a closure, kept, and answered
+/// A request that needs a response. It owns the connection and may be parked: moved into a closure, kept, and answered
 /// later on any thread. Dropped without a response (by a panic, say), it responds 500 and closes.
 pub struct Exchange {
     shared: Arc<Shared>,

@@ -45,7 +45,7 @@ impl Question {
         &self.bytes
     }
 
-    /// Reads a message; `None` if it is no reply to this question.
+    /// Parses a message; `None` if it is not a reply to this query.
     pub fn read(&self, message: &[u8]) -> Option<Reply> {
         let packet = Packet::parse(message).ok()?;
         let [question] = &packet.questions[..] else { return None };
