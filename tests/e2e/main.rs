@@ -47,6 +47,7 @@ mod reload;
 mod removals;
 mod replies;
 mod s3;
+mod s3_reads;
 mod schema;
 mod self_service;
 mod several_nodes;

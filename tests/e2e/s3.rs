@@ -21,9 +21,10 @@ const TIMEOUT: &str = "1000";
 const BACK: Duration = Duration::from_secs(20);
 
 /// A bucket behind a proxy, and a database.
-struct Store {
+pub struct Store {
     bucket: String,
-    proxy: S3Proxy,
+    /// The way to the store.
+    pub proxy: S3Proxy,
     endpoint: String,
     database: String,
 }
@@ -61,13 +62,16 @@ impl Store {
 }
 
 /// A site and its store.
-struct Bench {
-    store: Store,
-    site: Site,
+pub struct Bench {
+    /// Its store.
+    pub store: Store,
+    /// The site itself.
+    pub site: Site,
 }
 
 impl Bench {
-    fn start(settings: &[(&str, &str)]) -> Self {
+    /// A site with these settings and a bucket of its own.
+    pub fn start(settings: &[(&str, &str)]) -> Self {
         let store = Store::new();
         let site = Site::start(&store.settings(settings));
         Self { store, site }
@@ -91,7 +95,8 @@ impl Bench {
         self.site.upload_request(channel).basic(user.jid()).send().status
     }
 
-    fn url(&self, channel: &str, id: &str) -> String {
+    /// The address of a media.
+    pub fn url(&self, channel: &str, id: &str) -> String {
         self.site.url(&format!("{channel}/{id}"))
     }
 

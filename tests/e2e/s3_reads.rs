@@ -1,0 +1,137 @@
+//! How files of an S3 store are read: in blocks, through the disk cache, or by the store itself.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::s3::Bench;
+use crate::site::unique;
+use crate::support::http::Request;
+use crate::support::s3_proxy::Fault;
+use crate::support::scratch::Scratch;
+use crate::support::wait_for;
+
+/// Bytes of a block.
+const BLOCK: usize = 8 * 1024 * 1024;
+
+/// Bytes that differ from place to place.
+fn bytes(size: usize) -> Vec<u8> {
+    (0..size).map(|at| (at ^ (at >> 8) ^ (at >> 16)).to_le_bytes()[0]).collect()
+}
+
+/// A channel with a media of these bytes: its path.
+fn upload(bench: &Bench, content: &[u8], name: &str, mime_type: &str) -> String {
+    let (user, channel) = bench.site.public_channel();
+    let scratch = Scratch::new();
+    let file = scratch.join(name);
+    fs::write(&file, content).expect("the scratch directory takes files");
+    let request = Request::new("POST", &bench.site.url(&channel)).file(&file, mime_type).basic(user.jid());
+    let id = request.send().expect(201).member("id");
+    format!("{channel}/{id}")
+}
+
+/// Requests for the bytes of this media that have come to the store.
+fn fetched(bench: &Bench, path: &str) -> usize {
+    let path = path.replace('@', "%40");
+    let is_it = |line: &&String| line.starts_with("GET ") && line.contains(&path);
+    bench.store.proxy.requests().iter().filter(is_it).count()
+}
+
+fn blocks(bench: &Bench) -> Vec<PathBuf> {
+    let entries = fs::read_dir(bench.site.server.storage().join(".blocks")).expect("the cache is there");
+    let paths = entries.map(|entry| entry.expect("it can be read").path());
+    paths.filter(|path| !path.ends_with("boot")).collect()
+}
+
+#[test]
+fn a_file_is_fetched_once_in_blocks_and_then_read_from_the_disk() {
+    let mut bench = Bench::start(&[("media.storage.s3.timeout", "20s")]);
+    let content = bytes(2 * BLOCK + 70_003);
+    let path = upload(&bench, &content, "data.bin", "application/octet-stream");
+    let url = bench.site.url(&path);
+    assert_eq!(Request::new("HEAD", &url).send().expect(200).header("content-length"), Some("16847219"));
+    assert_eq!(fetched(&bench, &path), 0, "a head takes no bytes");
+    for (first, last) in [(BLOCK - 5, BLOCK + 4), (2 * BLOCK - 1, 2 * BLOCK - 1), (0, 0)] {
+        let part = Request::get(&url).header("Range", &format!("bytes={first}-{last}")).send().expect(206);
+        assert!(part.body == content[first..=last], "{first}-{last}");
+    }
+    let whole = Request::get(&url).send().expect(200);
+    assert!(whole.body == content);
+    assert_eq!(fetched(&bench, &path), 3, "each block once");
+
+    bench.site.server.stop();
+    bench.site.server.start_again();
+    wait_for("the site", || (Request::new("HEAD", &url).try_send().ok()?.status == 200).then_some(()));
+    bench.store.proxy.go_down();
+    let again = Request::get(&url).send().expect(200);
+    assert!(again.body == content && blocks(&bench).len() == 3);
+    let tag = again.header("etag").expect("an entity tag").to_owned();
+    Request::get(&url).header("If-None-Match", &tag).send().expect(304);
+    bench.store.proxy.heal();
+    assert_eq!(fetched(&bench, &path), 3, "they outlive a restart");
+}
+
+#[test]
+fn what_cannot_be_fetched_is_told_or_cut() {
+    let bench = Bench::start(&[]);
+    let content = bytes(BLOCK + 1000);
+    let path = upload(&bench, &content, "data.bin", "application/octet-stream");
+    let url = bench.site.url(&path);
+    Request::get(&url).header("Range", "bytes=0-0").send().expect(206);
+    let key = path.replace('@', "%40");
+    bench.store.proxy.play(Fault::Refuse(503, "SlowDown"), "GET", &key, 1000);
+    let cut = Request::get(&url).send();
+    assert_eq!((cut.status, cut.header("content-length")), (200, Some("8389608")));
+    assert!(cut.body == content[..BLOCK], "{} bytes", cut.body.len());
+    let refused = Request::get(&url).header("Range", &format!("bytes={BLOCK}-")).send().expect(503);
+    assert!(refused.header("retry-after").is_some() && refused.header("content-range").is_none());
+    bench.site.server.wait_log("can't be fetched from byte 8388608 on");
+    bench.store.proxy.heal();
+    assert!(Request::get(&url).send().expect(200).body == content);
+    bench.site.server.wait_log("blocks are fetched again");
+}
+
+#[test]
+fn the_blocks_of_a_deleted_media_go_and_texts_keep_their_character_set() {
+    let bench = Bench::start(&[]);
+    let (user, channel) = bench.site.public_channel();
+    let scratch = Scratch::new();
+    let file = scratch.join(&unique("text"));
+    fs::write(&file, "žluťoučký kůň").expect("the scratch directory takes files");
+    let request = Request::new("POST", &bench.site.url(&channel)).file(&file, "text/plain").basic(user.jid());
+    let url = bench.url(&channel, &request.send().expect(201).member("id"));
+    for _ in 0..2 {
+        let text = Request::get(&url).send().expect(200);
+        assert_eq!(text.header("content-type"), Some("text/plain; charset=utf-8"));
+        assert_eq!(text.text(), "žluťoučký kůň");
+    }
+    assert_eq!(blocks(&bench).len(), 1);
+    Request::new("DELETE", &url).basic(user.jid()).send().expect(200);
+    Request::get(&url).send().expect(404);
+    assert_eq!(blocks(&bench), [PathBuf::new(); 0]);
+}
+
+#[test]
+fn large_downloads_of_open_channels_may_be_led_to_the_store() {
+    let bench = Bench::start(&[("media.storage.s3.redirect", "1M")]);
+    let content = bytes(1024 * 1024);
+    let path = upload(&bench, &content, "data.bin", "application/octet-stream");
+    let url = bench.site.url(&path);
+    let led = Request::get(&url).send().expect(302);
+    assert_eq!(led.header("cache-control"), Some("no-store"));
+    let address = led.header("location").expect("an address").to_owned();
+    assert!(address.contains("X-Amz-Expires=60"), "{address}");
+    let direct = Request::get(&address).send().expect(200);
+    assert!(direct.body == content);
+    assert_eq!(direct.header("content-disposition"), Some("attachment; filename=\"data.bin\""));
+    assert_eq!(direct.header("content-type"), Some("application/octet-stream"));
+    Request::new("HEAD", &url).send().expect(200);
+    assert!(Request::get(&url).header("Range", "bytes=1-2").send().expect(206).body == content[1..3]);
+    let tag = Request::new("HEAD", &url).send().header("etag").expect("an entity tag").to_owned();
+    Request::get(&url).header("If-None-Match", &tag).send().expect(304);
+    for (content, name, mime_type) in
+        [(&content[1..], "small.bin", "application/octet-stream"), (&content[..], "shown.mp4", "video/mp4")]
+    {
+        let url = bench.site.url(&upload(&bench, content, name, mime_type));
+        assert!(Request::get(&url).send().expect(200).body == content, "{name}");
+    }
+}
