@@ -161,10 +161,10 @@ settings! {
     HTTP_ENDPOINT: Endpoint = Endpoint, "http.endpoint", Derived("not announced"), Reload,
         "The URL under which clients reach the server: shown in discovery and in confirmations.";
     HTTP_THREADS: Number<usize> = Number { min: limits::WORKERS_MIN, max: 1024 }, "http.threads", Fixed("128"), Restart,
-        "Requests at a time that may wait for a body, the disk or the database, each on its own worker thread.";
+        "Requests at a time that may wait for a body, the disk or the database, each on its own thread.";
     HTTP_UPLOADS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "http.uploads.max",
         Derived("three eighths of http.threads: 48"), ReloadWith("http.threads"),
-        "Uploads at a time; one client address may have a quarter of them, but at least 8; more are answered 503.";
+        "Uploads at a time; one client address may have a quarter, but at least 8; more are answered 503.";
     HTTP_DOWNLOADS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "http.downloads.max",
         Derived("none"), Reload,
         "Without effect: a slow download holds no thread.";
@@ -312,7 +312,7 @@ settings! {
     UPLOAD_KEEP_PERMANENT: Time = KEEP, "upload.keep.permanent", Fixed("0"), Reload,
         "How long published files are kept; 0 means for ever.";
     UPLOAD_PURPOSE_PREFIXES: Boolean = Boolean, "upload.purpose.prefixes", Fixed("false"), Reload,
-        "Whether the prefixes chat_, post_ and story_ of a file name stand for a purpose, as Movim uses them.";
+        "Whether prefixes of file names, such as chat_, stand for a purpose, as Movim uses them.";
     UPLOAD_QUOTA_USER: Size<u64> = QUOTA, "upload.quota.user", Fixed("0"), Reload,
         "The size of all uploads of one user together; 0 means unlimited.";
     UPLOAD_QUOTA_DAY: Size<u64> = QUOTA, "upload.quota.day", Fixed("0"), Reload,
