@@ -373,7 +373,7 @@ fn a_bad_line_ends_an_import_with_its_number_and_nothing_is_written() {
                 lines.remove(10);
                 lines[17]["records"] = json!(17);
             }),
-            "the file is not whole: it has 8 sums",
+            "the file is incomplete: it has 8 sums",
         ),
         ("no end", change(|lines| drop(lines.pop())), "the file is incomplete: it ends after line 18"),
         ("nothing", change(Vec::clear), "the file is incomplete: it ends after line 0"),
