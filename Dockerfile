@@ -24,9 +24,9 @@ COPY --from=build /src/target/release/buddycloud-media-server /usr/local/sbin/
 USER buddycloud
 VOLUME ["/config/media-server", "/media"]
 EXPOSE 8080
-# SIGTERM lets what is under way end within 20 seconds: docker stop -t 30.
+# After SIGTERM the server finishes requests within 20 seconds: docker stop -t 30.
 STOPSIGNAL SIGTERM
-# Any answer will do: it is alive, whatever it can't reach. Where it listens elsewhere, set HEALTH_URL.
+# Any response means that the server is alive, even if it can't reach other services. Set HEALTH_URL if it listens elsewhere.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s \
     CMD curl -sS -k -o /dev/null --max-time 8 "${HEALTH_URL:-http://127.0.0.1:8080/}"
 ENTRYPOINT ["/usr/local/sbin/buddycloud-media-server"]

@@ -29,10 +29,10 @@ deps: ## install the Debian packages that are missing (with apt, as root or by s
 build: ## build server and client for development
 	$(CARGO) build --locked
 
-release: ## build what is installed: target/release/buddycloud-media-server and buddycloud-media
+release: ## build both programs for installation: target/release/buddycloud-media-server and buddycloud-media
 	$(CARGO) build --locked --release
 
-check: deps ## everything that must pass before a change is merged; installs what is missing first
+check: deps ## run everything that must pass before a change is merged; first installs missing packages
 	@$(MAKE) format lint docs manual test packaging
 
 format: ## check the formatting
@@ -50,17 +50,17 @@ manual: ## check the manual pages
 test: ## run all tests, end-to-end ones with real Prosody, PostgreSQL and curl too
 	$(CARGO) test --locked --workspace
 
-packaging: ## build the Debian package and the container's build stage, as far as that takes no chroot
+packaging: ## check the Debian package and the container's build stage, as far as possible without a chroot
 	@scripts/test-package here
 	@scripts/test-docker here
 
-soak: ## run what can run long for SOAK_SECONDS (3600): kills, faults, load; prints figures
+soak: ## run the long tests for SOAK_SECONDS (3600): kills, faults, load; prints figures
 	@SOAK_SECONDS=$(SOAK_SECONDS) scripts/soak
 
 fuzz: ## fuzz each parser of hostile input for FUZZ_SECONDS (60); see fuzz/README.md
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run
 
-check-package: ## build the Debian package, check it, and live through its life in a chroot (as root; downloads Debian)
+check-package: ## build, check, install, upgrade and remove the Debian package in a chroot (as root; downloads Debian)
 	@scripts/test-package
 
 check-docker: ## run the steps of the Dockerfile in a chroot, without a container engine (as root; downloads Debian)
@@ -75,7 +75,7 @@ uninstall: ## remove what was installed; configuration, media and logs stay
 deb: ## build the Debian packages in target/debian; needs debhelper
 	debian/rules clean binary
 
-demo: ## do the main job before your eyes; installs what is missing; KEEP=1 leaves the site running
+demo: ## show the main functions; installs missing packages; KEEP=1 keeps the site running
 	@KEEP=$(KEEP) scripts/demo.sh
 
 bench: ## compare the speed with nginx, Prosody, ejabberd and vips; BENCH_ROWS=name,... BENCH_SECONDS=2, see bench/README.md
@@ -85,5 +85,5 @@ bench: ## compare the speed with nginx, Prosody, ejabberd and vips; BENCH_ROWS=n
 bench-preview: ## compare previews with vipsthumbnail (Debian's libvips-tools), in turns
 	$(CARGO) run --locked --release --example bench-preview
 
-clean: ## remove what was built
+clean: ## remove the build results
 	$(CARGO) clean

@@ -20,7 +20,7 @@ const FIELDS: usize = 64;
 /// Writes the next request.
 pub type Requests = Box<dyn FnMut(&mut Vec<u8>)>;
 
-/// What is asked, and by how many.
+/// The requests, and the number of clients.
 pub struct Load {
     /// Where the server listens on 127.0.0.1.
     pub port: u16,
@@ -110,7 +110,7 @@ impl Load {
     }
 }
 
-/// What 99 of 100 are not above.
+/// The 99th percentile.
 pub fn p99(mut took: Vec<Duration>) -> Duration {
     took.sort();
     took.get((took.len() * 99 / 100).min(took.len().saturating_sub(1))).copied().unwrap_or_default()
@@ -120,7 +120,7 @@ struct Connection {
     socket: TcpStream,
     request: Vec<u8>,
     since: Instant,
-    /// What came of the response's head.
+    /// The bytes of the response's head so far.
     begun: Vec<u8>,
     head: Option<Head>,
     body: u64,

@@ -1,4 +1,4 @@
-//! What is measured, and for how long: from the environment, so that `make bench` passes it on.
+//! The rows to measure and their duration, from the environment, so that `make bench` passes them on.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::report::Report;
 pub struct Row {
     /// Its name in `BENCH_ROWS`.
     pub name: &'static str,
-    /// What it is, in a few words.
+    /// A short description.
     pub about: &'static str,
     /// Measures it.
     pub run: fn(&Options, &mut Report),
 }
 
-/// What the user asked for.
+/// The user's choice.
 pub struct Options {
     /// The rows to measure.
     pub rows: Vec<&'static Row>,

@@ -1,4 +1,4 @@
-//! What a server costs: its processor time and its memory, with its children's.
+//! The processor time and memory of a server and its children.
 
 use std::fs;
 

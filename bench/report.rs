@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::rounds::{Measured, ROUNDS, Ratio, Turn};
 
-/// What a result should be.
+/// The goal of a result.
 #[derive(Clone, Copy)]
 pub enum Goal {
     /// This much or more.
@@ -39,13 +39,13 @@ impl Goal {
 
 /// One line of the table.
 pub struct Line {
-    /// What was done, and by how many at a time.
+    /// The measured action, and the number of clients.
     pub case: String,
     /// The unit of `ours` and `theirs`.
     pub unit: &'static str,
     /// The median of the media server's.
     pub ours: f64,
-    /// Who it is compared with.
+    /// The server that it is compared with.
     pub peer: String,
     /// The median of the peer's.
     pub theirs: Option<f64>,
@@ -53,11 +53,11 @@ pub struct Line {
     pub ratio: Option<Ratio>,
     /// Of the ratio, or of `ours` if there is none.
     pub goal: Goal,
-    /// What the servers spent; zero where nobody looked.
+    /// The cost of the servers; zero if it was not measured.
     pub costs: Option<[Cost; 2]>,
 }
 
-/// What a server spent.
+/// The cost of a server.
 pub struct Cost {
     /// Milliseconds of processor time per unit of work.
     pub cpu: f64,
@@ -72,7 +72,7 @@ impl Cost {
 }
 
 impl Line {
-    /// What the goal is about.
+    /// The value that has the goal.
     pub fn judged(&self) -> f64 {
         self.ratio.map_or(self.ours, |ratio| ratio.median)
     }
@@ -176,7 +176,7 @@ impl Report {
     }
 }
 
-/// What the numbers depend on.
+/// The conditions of the measurement.
 pub fn conditions(time: Duration) -> String {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     format!(

@@ -11,7 +11,7 @@ const WARM_UP: f64 = 0.15;
 
 /// One side of a comparison.
 pub struct Side<'a> {
-    /// Who it is.
+    /// Its name.
     pub name: &'static str,
     /// The server, if its costs are looked at.
     pub server: Option<Tree>,
@@ -26,7 +26,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// What was done in a turn.
+/// The work of a turn.
 pub struct Done {
     /// How much, in the row's unit.
     pub units: f64,
@@ -36,7 +36,7 @@ pub struct Done {
     pub p99: Duration,
 }
 
-/// What a turn showed.
+/// The result of a turn.
 #[derive(Clone, Copy)]
 pub struct Turn {
     /// Units per second.
@@ -53,7 +53,7 @@ pub struct Turn {
 
 /// A side's name and what its turns showed.
 pub struct Measured {
-    /// Who it is.
+    /// Its name.
     pub name: &'static str,
     /// One for each round.
     pub turns: Vec<Turn>,

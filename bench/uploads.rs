@@ -21,7 +21,7 @@ const SLOT: &str = "urn:xmpp:http:upload:0";
 pub const PEER_SERVICE: &str = "upload.example.org";
 /// Users of a peer who ask for slots, `user0` and so on.
 pub const SLOT_USERS: usize = 8;
-/// What stands around the data of our form.
+/// The bytes around the data of our form.
 const FORM_START: &str = "--frontier\r\nContent-Disposition: form-data; name=\"data\"; filename=\"file.bin\"\r\n\
                           Content-Type: application/octet-stream\r\n\r\n";
 const FORM_END: &str = "\r\n--frontier--\r\n";

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Uploads files to a channel with curl, and prints where each is.
+# Uploads files to a channel with curl, and prints the URL of each.
 #   JID=alice@example.com/laptop media-upload.sh https://media.example.com room@example.com FILE...
-# An XMPP client that is logged in as JID has to confirm each upload (XEP-0070). CURL_OPTIONS go to curl.
+# An XMPP client that is logged in as JID must confirm each upload (XEP-0070). CURL_OPTIONS are options for curl.
 set -eu
 
 if [ $# -lt 3 ] || [ -z "${JID:-}" ]; then

@@ -1,8 +1,8 @@
 #!/bin/sh
-# The main job before your eyes: a private XMPP server, the media server, a photo that is uploaded,
-# confirmed over XMPP, listed, downloaded, refused to strangers, retitled and deleted; one that an XMPP client
-# uploads by a slot, one from the command line's client; and a gallery.
-# KEEP=1 leaves the site running. Everything is in one scratch directory and on loopback ports.
+# Shows the main functions with a private XMPP server and the media server. A photo is uploaded, confirmed over XMPP,
+# listed, downloaded, refused to strangers, retitled and deleted. Other photos are uploaded by a slot and by the
+# command-line client. At the end there is a gallery.
+# KEEP=1 keeps the site running. Everything is in one scratch directory and on loopback ports.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -95,7 +95,7 @@ sign() {
 confirmations() { grep -c '^confirmed' "$scratch/alice.log" || :; }
 asked_once() { [ "$(confirmations)" = 1 ]; }
 
-say 'Installing what is missing, and building (the first time takes some minutes)'
+say 'Installing missing packages, and building (the first time takes some minutes)'
 scripts/install-dependencies
 # The development profile: the first release build would take much longer, for no visible difference here.
 cargo build --locked --quiet --bins --example xmpp-confirm
@@ -178,7 +178,7 @@ found=$("$client" "alice@$domain" "$password" "$xmpp" --discover "$domain")
 echo "  -> $found"
 [ "$found" = "$endpoint" ] || fail "expected $endpoint"
 
-say 'Alice and Mallory log in to XMPP; their clients confirm what the media server asks them (XEP-0070)'
+say 'Alice and Mallory log in to XMPP; their clients confirm the requests of the media server (XEP-0070)'
 for user in alice mallory; do
 	"$client" "$user@$domain/laptop" "$password" "$xmpp" >"$scratch/$user.log" 2>&1 &
 	pids="$! $pids"
@@ -201,7 +201,7 @@ request 200 "$url"
 grep -q "\"$id\"" "$scratch/body" || fail 'the list lacks the photo'
 request 200 "$url/$id"
 cmp "$photo" "$scratch/body" || fail 'other bytes came down'
-echo '  the same bytes came down, and nobody was asked'
+echo '  the downloaded bytes are the same, and no user was asked'
 asked_once || fail 'Alice was asked for a public download'
 
 say 'Previews: any box, made once'
@@ -229,7 +229,7 @@ request 201 -X PUT -H "Authorization: Basic $token" -F "data=@$picture;type=imag
 grep -q '"height":200,"width":200' "$scratch/body" || fail 'the avatar is not square'
 request 200 "$url/avatar?maxheight=64&maxwidth=64"
 
-say 'XMPP clients upload by slots (XEP-0363): here slixmpp, which asks nobody to confirm and finds the service itself'
+say 'XMPP clients upload by slots (XEP-0363): here slixmpp, which needs no confirmation and finds the service itself'
 upload_by_slot() { # FILE [PURPOSE]: leaves the address in $slot_url
 	echo "\$ upload-by-slot.py alice@$domain PASSWORD $xmpp $*"
 	slot_url=$("$python" examples/upload-by-slot.py "alice@$domain" "$password" "$xmpp" "$@") || fail 'no upload'
@@ -238,7 +238,7 @@ upload_by_slot() { # FILE [PURPOSE]: leaves the address in $slot_url
 upload_by_slot "$photo"
 request 200 "$slot_url"
 cmp "$photo" "$scratch/body" || fail 'other bytes came down'
-echo '  the same bytes came down'
+echo '  the downloaded bytes are the same'
 upload_by_slot "$photo" ephemeral
 request 200 "$slot_url"
 grep -i '^cache-control:' "$scratch/head" | sed 's/^/  a story is gone tomorrow: /'
@@ -266,14 +266,14 @@ from_shell get "$shell_url" -o "$scratch/from-shell.jpg" >/dev/null
 cmp "$photo" "$scratch/from-shell.jpg" || fail 'other bytes came down'
 from_shell rm "$shell_url"
 [ "$(confirmations)" = "$asked" ] || fail "Alice's other client was asked"
-echo "  the same bytes came down, and Alice's other client was not asked"
+echo "  the downloaded bytes are the same, and Alice's other client was not asked"
 
-say 'Nobody else changes it'
+say 'Other users can not change it'
 request 401 -X DELETE "$url/$id"
 sign "$mallory"
 request 403 -X DELETE -H "Authorization: Basic $token" "$url/$id"
 
-say 'A private channel is for its members: strangers are asked who they are, and refused'
+say 'Only members can read a private channel: strangers are refused'
 private=$found/diary@$domain
 sign "$alice"
 request 201 -H "Authorization: Basic $token" -F "data=@$photo;type=image/jpeg" "$private"
@@ -310,7 +310,7 @@ grep -q 'rel="enclosure"' "$scratch/body" || fail 'the feed has no file'
 
 failed=0
 if [ -n "${KEEP:-}" ] && [ "$KEEP" != 0 ]; then
-	say 'The site is left running, until you press Ctrl-C here (or send SIGTERM to process '"$$"')'
+	say 'The site runs until you press Ctrl-C here (or send SIGTERM to process '"$$"')'
 	cat <<END
 HTTP endpoint    $found
 XMPP             $xmpp, accounts admin, alice and mallory @$domain, password $password

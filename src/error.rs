@@ -6,7 +6,7 @@ use std::fmt;
 /// A result that fails with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Who has to act on an error.
+/// The kind of an error, which says who must act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The configuration must change: exit status 78.
@@ -76,7 +76,7 @@ impl Error {
         }
     }
 
-    /// Who has to act.
+    /// The kind, which says who must act.
     pub fn kind(&self) -> Kind {
         self.0.kind
     }

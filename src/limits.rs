@@ -13,14 +13,14 @@ pub const HEAD_TIME: Duration = Duration::from_secs(10);
 pub const TLS_HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// How long an idle kept-alive connection is held.
 pub const KEEP_ALIVE_TIME: Duration = Duration::from_secs(30);
-/// How long a body or an answer may stand still.
+/// How long a body or a response may make no progress.
 pub const TRANSFER_IDLE_TIME: Duration = Duration::from_secs(30);
 /// Bytes per second that a transfer must reach on average after its grace time; slower costs it the connection.
 pub const TRANSFER_MIN_RATE: u64 = 1024;
-/// How long the minimum rate is not asked of a new transfer.
+/// Grace time of a new transfer, without a minimum rate.
 pub const TRANSFER_GRACE_TIME: Duration = Duration::from_secs(30);
-/// After an answer that leaves a body unread: how long, and for how many bytes, we read on, so that the
-/// client sees the answer and not a reset (RFC 9112 section 9.6).
+/// After a response that leaves a body unread: how long, and for how many bytes, we read on, so that the
+/// client sees the response and not a reset (RFC 9112 section 9.6).
 pub const LINGER_TIME: Duration = Duration::from_secs(2);
 /// See [`LINGER_TIME`].
 pub const LINGER_BYTES: u64 = 4 * 1024 * 1024;
@@ -32,13 +32,13 @@ pub const SEND_STEP: u64 = 1024 * 1024;
 pub const UNSENT_BYTES: u32 = 512 * 1024;
 /// Uploads that one client network may have at a time, even if that is more than a quarter of all.
 pub const UPLOADS_EACH: usize = 8;
-/// How long a new upload waits for a permit where there is none.
+/// How long a new upload waits for a permit if none is free.
 pub const UPLOAD_WAIT: Duration = Duration::from_secs(2);
 /// How long an upload is left alone, and over which time its rate is taken, before it may have to give way to another.
 pub const SLOW_UPLOAD_TIME: Duration = Duration::from_secs(5);
 /// Bytes per second below which an upload may have to give way to another: a bad mobile network is faster.
 pub const SLOW_UPLOAD_RATE: u64 = 64 * 1024;
-/// What `http.rate.limit` lets a client save up: a page full of pictures is asked for at once.
+/// Burst of `http.rate.limit`: a browser requests a page full of pictures at once.
 pub const RATE_BURST: Duration = Duration::from_secs(10);
 /// Client addresses whose rates are known, 5 MB of them; those beyond share one.
 pub const RATE_ADDRESSES: usize = 65_536;
@@ -46,7 +46,7 @@ pub const RATE_ADDRESSES: usize = 65_536;
 pub const RATE_SWEEP: Duration = Duration::from_secs(1);
 /// Pause after the process ran out of file descriptors or memory for a connection, before the next accept.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-/// How often the log repeats that they run out.
+/// Time between two log lines that file descriptors ran out.
 pub const ACCEPT_REMINDER: Duration = Duration::from_secs(60);
 /// Connections the kernel may hold for us before we accept them.
 pub const LISTEN_BACKLOG: i32 = 1024;
@@ -54,9 +54,9 @@ pub const LISTEN_BACKLOG: i32 = 1024;
 pub const ACCEPTS: usize = 16;
 /// Access lines, and other lines, that may wait to be written to the log. Those beyond are dropped and counted.
 pub const LOG_LINES: [usize; 2] = [4096, 1024];
-/// Lines that one place in the code may log in [`LOG_REPEAT_TIME`]: enough to see what they have in common.
+/// Lines that one place in the code may log in [`LOG_REPEAT_TIME`]: enough to find their cause.
 pub const LOG_REPEATS: u32 = 20;
-/// How long they count.
+/// The time in which [`LOG_REPEATS`] lines may be logged.
 pub const LOG_REPEAT_TIME: Duration = Duration::from_secs(60);
 /// How long the log's thread lets more access lines come before it writes the first.
 pub const LOG_GATHER: Duration = Duration::from_millis(5);
@@ -66,9 +66,9 @@ pub const LOG_END: Duration = Duration::from_secs(1);
 pub const LOG_STACK: usize = 64 * 1024;
 /// Requests that may wait for a thread of their own. Beyond: 503.
 pub const DEFERRED_REQUESTS: usize = 4096;
-/// The fewest threads that handle events: one may be at a long event while the other handles what comes.
+/// Minimum number of threads that handle events: one may be busy with a long event while the other handles new ones.
 pub const TURNS_MIN: usize = 2;
-/// The fewest that `http.threads` may be.
+/// Minimum of `http.threads`.
 pub const WORKERS_MIN: usize = 3;
 /// Idle worker threads that are kept.
 pub const WORKERS_IDLE: usize = 1;
@@ -78,7 +78,7 @@ pub const WORKER_IDLE: Duration = Duration::from_secs(10);
 pub const TURN_EVENTS: usize = 16;
 /// How long all turns may be at one event each before another one is lent.
 pub const STUCK_TIME: Duration = Duration::from_millis(5);
-/// After so many looks at the turns in a row that found one free, the clock thread looks at them only when it is told to.
+/// Checks in a row that found a free turn, after which the clock thread checks the turns only when it is notified.
 pub const CALM_LOOKS: u32 = 20;
 /// How long a server that ends waits for the threads that handle events.
 pub const TURNS_END: Duration = Duration::from_secs(1);
@@ -103,7 +103,7 @@ pub const TITLE_BYTES: usize = 1024;
 pub const DESCRIPTION_BYTES: usize = 16 * 1024;
 /// Bytes of any other text field, such as the file name.
 pub const FIELD_BYTES: usize = 64 * 1024;
-/// Bytes of all that a form holds besides its data; above it a body is refused unread.
+/// Bytes of a form besides its data; a larger body is refused unread.
 pub const FORM_OVERHEAD_BYTES: u64 = 512 * 1024;
 /// Bytes of a form's data that go on to memory or a file at a time: in whole pages, and as many as a file system likes to
 /// take at once.
@@ -114,15 +114,15 @@ pub const FORM_WINDOW: usize = FORM_STEP + 2 * PART_HEAD_BYTES;
 pub const PART_FIELDS: usize = 16;
 /// Bytes of a multipart boundary (RFC 2046 section 5.1.1).
 pub const BOUNDARY_BYTES: usize = 70;
-/// Bytes of white space after a boundary, in its line; with more it is no boundary.
+/// Bytes of white space after a boundary, in its line; with more it is not a boundary.
 pub const BOUNDARY_PADDING: usize = 128;
 /// Bytes of a stored file name.
 pub const FILE_NAME_BYTES: usize = 255;
-/// Bytes at a file's beginning that tell its type; more are not looked at.
+/// Bytes at the beginning of a file that are read to detect its type.
 pub const SNIFF_BYTES: usize = 512;
-/// Bytes at a text's beginning that tell whether it is in UTF-8; they are read for each response.
+/// Bytes at the beginning of a text that are read to detect UTF-8, for each response.
 pub const TEXT_BYTES: usize = 16 * 1024;
-/// Bytes of an extension that a file name keeps when it is cut; a longer one is no extension.
+/// Bytes of an extension that a file name keeps when it is shortened; a longer one does not count as an extension.
 pub const EXTENSION_BYTES: usize = 32;
 /// Bytes of a stored media type.
 pub const MIME_TYPE_BYTES: usize = 255;
@@ -139,7 +139,7 @@ pub const MEDIA_ID_NEW: usize = 20;
 pub const TOKEN_BYTES: usize = 4096;
 /// Bytes of a transaction id.
 pub const TRANSACTION_ID_BYTES: usize = 255;
-/// Longest that caches keep an avatar unasked: its address stays when it changes.
+/// How long caches may keep an avatar without asking: its address does not change with the avatar.
 pub const AVATAR_MAX_AGE: Duration = Duration::from_secs(300);
 /// Entries of a list without `max`, or with a larger one.
 pub const LIST_ENTRIES: usize = 1000;
@@ -167,9 +167,9 @@ pub const ELEMENT_ATTRIBUTES: usize = 64;
 /// Bytes of namespace declarations that a stanza may have copied: at each element the parser copies those in scope, and
 /// each element holds its own namespace, so that a long one with many elements in it takes their product.
 pub const STANZA_COPIES: usize = 16 * 1024 * 1024;
-/// What copying a declaration costs besides its bytes, in bytes.
+/// Cost of copying a declaration in addition to its bytes, in bytes.
 pub const DECLARATION_BYTES: usize = 64;
-/// Bytes of a stanza that is dropped. Larger: the stream is closed and opened anew; no server lets such a one pass.
+/// Bytes of a stanza that is dropped. Larger: the stream is closed and opened again; no server lets such a stanza pass.
 pub const STANZA_SKIP_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of an element's or attribute's qualified name in a stanza; see [`STANZA_BYTES`].
 pub const XML_NAME_BYTES: usize = 256;
@@ -183,7 +183,7 @@ pub const XMPP_READ_BYTES: usize = 16 * 1024;
 pub const XMPP_READS: usize = 16;
 /// Bytes that may wait to be written to an XMPP socket. Beyond: the link counts as broken.
 pub const XMPP_OUTBOUND_BYTES: usize = 4 * 1024 * 1024;
-/// Of these, bytes beyond which answers to strangers' questions are left out: they must not break the link.
+/// Bytes that wait beyond which replies to strangers are omitted: they must not break the link.
 pub const XMPP_ANSWER_BYTES: usize = 1024 * 1024;
 /// Time for resolving, connecting and logging in to the XMPP server.
 pub const XMPP_LOGIN_TIME: Duration = Duration::from_secs(20);
@@ -195,9 +195,9 @@ pub const XMPP_BACKOFF_MIN: Duration = Duration::from_millis(500);
 pub const XMPP_BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Longest attempt to connect to one address: a host that is down does not answer.
 pub const XMPP_CONNECT_TIME: Duration = Duration::from_secs(5);
-/// How finely the XMPP thread lets the gate look at its clocks, while something waits there.
+/// Time between two checks of the gate's deadlines by the XMPP thread, while a request waits.
 pub const XMPP_TICK: Duration = Duration::from_millis(100);
-/// How many characters of the reason why a link is down /healthz tells: a sentence or two.
+/// Characters of the reason why a link is down in /healthz: a sentence or two.
 pub const LINK_FAILURE_CHARS: usize = 300;
 /// How often the log repeats that a link is still down.
 pub const XMPP_REMINDER: Duration = Duration::from_secs(60);
@@ -206,23 +206,23 @@ pub const XMPP_CLOSE_TIME: Duration = Duration::from_secs(1);
 /// SCRAM iterations a server may ask for: fewer are unsafe, more are an attack on our time (RFC 5802).
 pub const SCRAM_ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=1_000_000;
 
-/// The log is told of a domain's channel service when it changes, and again after this time.
+/// Time after which the log names an unchanged channel service of a domain again.
 pub const REPORT_REMINDER: Duration = Duration::from_secs(86_400);
 /// Channels whose affiliations `check` asks a service for: enough to see one that the account may not read.
 pub const CHECKED_CHANNELS: usize = 5;
-/// Items of a domain that are asked who they are.
+/// Items of a domain whose identities are queried.
 pub const DISCOVERY_ITEMS: usize = 1000;
-/// Items of other domains that are asked; they are asked over the network.
+/// Items of other domains whose identities are queried, over the network.
 pub const DISCOVERY_FOREIGN_ITEMS: usize = 50;
-/// Items that are asked at a time.
+/// Items that are queried at a time.
 pub const DISCOVERY_WINDOW: usize = 50;
-/// Requests that one bare JID may make of the component at once: a person who sends an album makes 20.
+/// Requests to the component that one bare JID may send at once: a person who sends an album makes 20.
 pub const COMPONENT_BURST: u32 = 20;
 /// After that, the time from one request to the next: a client on a fast network uploads small files as fast.
 pub const COMPONENT_TOKEN: Duration = Duration::from_millis(100);
-/// Bare JIDs whose rates are known, 1 MB of them; beyond, those that asked longest ago are forgotten.
+/// Bare JIDs whose rates are tracked, 1 MB of them; beyond, the least recent ones are forgotten.
 pub const COMPONENT_RATES: usize = 10_000;
-/// Of so many worker threads of the HTTP server, one may be busy with requests to the component.
+/// Divisor of the HTTP server's worker threads: this share may be busy with requests to the component.
 pub const COMPONENT_SHARE: usize = 8;
 /// Requests to the component that may wait for such a thread. Beyond: `resource-constraint`.
 pub const COMPONENT_JOBS: usize = 256;
@@ -243,7 +243,7 @@ pub const COMMAND_PAGES: usize = 100;
 pub const FORM_FIELDS: usize = 16;
 /// How long one request deletes the files of a user. Clients wait about a minute for a reply.
 pub const DELETE_ALL_TIME: Duration = Duration::from_secs(20);
-/// Users with the most files that an administrator is told.
+/// Number of the largest users in an administrator's list.
 pub const LARGEST_USERS: usize = 10;
 /// Files of a list that is sent as a text.
 pub const TEXT_FILES: usize = 10;
@@ -255,7 +255,7 @@ pub const TEXT_LIST_FRESH: Duration = Duration::from_secs(5);
 pub const TEXT_BURST: u32 = 20;
 /// After that, the time from one such text to the next. Each has a reply, and another service may reply to that.
 pub const TEXT_TOKEN: Duration = Duration::from_secs(3);
-/// The fewest bytes of the secret that is shared with an XMPP server which hands out slots: 128 bits.
+/// Minimum length in bytes of the secret that is shared with an XMPP server which hands out slots: 128 bits.
 pub const EXTERNAL_SECRET_BYTES: usize = 16;
 /// Pages of one affiliation list that are read (XEP-0059).
 pub const AFFILIATION_PAGES: usize = 200;
@@ -265,7 +265,7 @@ pub const LOOKUP_WAITERS: usize = 1024;
 pub const CACHE_ENTRIES: usize = 10_000;
 /// Longest wait for a confirmation or a reply, whatever `xmpp.reply.timeout` says: no HTTP client waits longer.
 pub const REPLY_TIME: Duration = Duration::from_secs(3600);
-/// How much longer than the user has a node waits for the decision of the node that asks the user: a decision made at the
+/// How long after the user's deadline a node waits for the decision of the node that asks the user: a decision at the
 /// deadline takes some time through the database.
 pub const DECISION_GRACE: Duration = Duration::from_secs(5);
 /// How long prompts of other nodes wait for a component's stream that is down. While a node takes the stream over, the XMPP
@@ -279,15 +279,15 @@ pub const PROMPTS_READ: usize = 256;
 pub const PROMPTS_SWEEP: Duration = Duration::from_secs(60);
 /// How long a failed lookup is remembered, unless `xmpp.cache.ttl` is shorter.
 pub const FAILURE_TTL: Duration = Duration::from_secs(5);
-/// How often the log tells that a channel service refuses our account.
+/// Time between two log lines that a channel service refuses our account.
 pub const RIGHTS_WARNING: Duration = Duration::from_secs(60);
-/// How long `/healthz` tells it.
+/// How long `/healthz` reports that a channel service refused our account.
 pub const RIGHTS_REFUSED: Duration = Duration::from_secs(600);
 /// The share of `xmpp.pending.per.user.max` that one client network may have: 3 of 8. At least one prompt.
 pub const PROMPTS_OF_NETWORK: (usize, usize) = (3, 8);
 /// The share that is kept for networks for which the user has confirmed a request: 2 of 8.
 pub const PROMPTS_KEPT: (usize, usize) = (2, 8);
-/// Prompts that expire in a row before the user is asked only once in [`RARE_PROMPT`] for networks never confirmed for.
+/// Prompts that expire in a row before the user is asked only once in [`RARE_PROMPT`] for unconfirmed networks.
 pub const UNANSWERED_PROMPTS: u32 = 5;
 /// See [`UNANSWERED_PROMPTS`].
 pub const RARE_PROMPT: Duration = Duration::from_secs(600);
@@ -295,7 +295,7 @@ pub const RARE_PROMPT: Duration = Duration::from_secs(600);
 pub const PLACES_OPEN: Duration = Duration::from_secs(120);
 /// How long a network counts as one for which the user has confirmed a request.
 pub const NETWORK_CONFIRMED: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Networks of one user that are known to be such.
+/// Networks of one user that count as confirmed.
 pub const NETWORKS_CONFIRMED: usize = 8;
 /// Users whose networks, unanswered prompts and ended prompts are known: up to 7 KB each, but few have that much.
 pub const PEOPLE: usize = 8192;
@@ -305,7 +305,7 @@ pub const PROMPTS_ENDED: usize = 16;
 pub const PROMPT_NAMED: Duration = Duration::from_secs(600);
 /// A yes that comes so soon after a prompt may have been meant for another one.
 pub const PROMPT_FRESH: Duration = Duration::from_secs(5);
-/// How long after its end a prompt is one that such a yes may have been meant for.
+/// How long after the end of a prompt such a yes may have been meant for it.
 pub const PROMPT_RECENT: Duration = Duration::from_secs(60);
 /// Entries of a list of prompts.
 pub const LISTED_PROMPTS: usize = 20;
@@ -315,7 +315,7 @@ pub const LIST_NUMBERS: u32 = 900;
 pub const LISTS: u32 = 10;
 /// Clients of one user that have lists of their own.
 pub const LISTS_KEPT: usize = 4;
-/// How long one user is not told the same again: what to reply, that a request has ended, that we read no encrypted texts.
+/// Time before a user gets the same explanation again: how to reply, or that encrypted texts are not read.
 pub const TEXT_PAUSE: Duration = Duration::from_secs(60);
 /// Such texts to all users together in that time. Services that reply to each other must not make more of them.
 pub const TEXTS: u32 = 1000;
@@ -337,7 +337,7 @@ pub const DATABASE_PING: Duration = Duration::from_secs(1);
 /// How long we wait for the database to do an operation. Above [`DATABASE_STATEMENT`], so that only a server
 /// that hangs, and not one that is slow, costs the connection.
 pub const DATABASE_ANSWER: Duration = Duration::from_secs(20);
-/// How often the node that holds the component's stream says that it is alive, and the others look.
+/// Time between two beats of the node that holds the component's stream, and between two checks by the others.
 pub const CLUSTER_BEAT: Duration = Duration::from_secs(1);
 /// How long the stream may be held after a confirmed beat, counted from before it was sent.
 pub const CLUSTER_LEASE: Duration = Duration::from_secs(4);
@@ -356,7 +356,7 @@ pub const CLUSTER_ANSWER: Duration = Duration::from_secs(2);
 pub const CLUSTER_CONNECTIONS: usize = 8;
 /// Pieces of work that the thread `cluster` takes in hand before it looks at the clock again.
 pub const CLUSTER_WORK: usize = 256;
-/// How long nobody may hold the stream before /healthz tells: longer than a takeover takes.
+/// How long the stream may have no holder before /healthz reports it: longer than a takeover takes.
 pub const CLUSTER_UNHELD: Duration = Duration::from_secs(10);
 /// How long a node that stops waits for the end of its stream, and then for the thread `cluster`.
 pub const CLUSTER_END: Duration = Duration::from_secs(2);
@@ -412,28 +412,28 @@ pub const HASHED_HERE: u64 = 16 * 1024 * 1024;
 pub const HASH_BLOCK: usize = 256 * 1024;
 /// How long it waits for the next block: beyond that, the upload is slower than 25 MiB/s, and hashing does not delay it.
 pub const HASH_PATIENCE: Duration = Duration::from_millis(10);
-/// Files younger than this are left alone by `fsck`: a running server may be about to give them their rows.
+/// Age up to which `fsck` ignores a file without a row: a running server may be about to write the row.
 pub const FSCK_AGE: Duration = Duration::from_secs(3600);
 /// Bytes of the file `.store` that are read: an id, and the name of a process and its host.
 pub const STORE_BYTES: usize = 512;
-/// Media whose files are looked for before a storage root and a database are tied together.
+/// Media whose files are checked before a storage root and a database get the same id.
 pub const IDENTITY_SAMPLE: usize = 100;
-/// Files, or rows, that may go at once without being a suspicious number; see [`LOSSES_PERCENT`].
+/// Number of files, or rows, that may always go at once; see [`LOSSES_PERCENT`].
 pub const LOSSES: u64 = 10;
-/// Of all files, or of all rows, how many in a hundred may go at once: a crash leaves fewer, and the wrong database or a file
+/// Percentage of all files, or of all rows, that may go at once: a crash leaves fewer, and the wrong database or a file
 /// system that is not mounted leaves more.
 pub const LOSSES_PERCENT: u64 = 5;
-/// Files of one name and channel that are set aside on one day.
+/// Files of one name and channel that are moved to `.lost` on one day.
 pub const LOST_NAMES: u32 = 1000;
 /// Files that `move-storage` moves at a time: a store that is far away needs several to be busy.
 pub const MOVE_THREADS: usize = 4;
 /// Bytes of a file that it reads at once.
 pub const MOVE_BUFFER: usize = 256 * 1024;
-/// Time between two lines that tell how far it is.
+/// Time between two progress lines.
 pub const MOVE_NEWS: Duration = Duration::from_secs(10);
 /// Files that the housekeeper removes, moves or looks at before another chore may go first.
 pub const HOUSEKEEPING_BATCH: usize = 100;
-/// Rest of a walk of the store after each batch: a million files take an hour and a half, and slow nobody down.
+/// Pause of a walk of the store after each batch: a million files take an hour and a half, and delay no requests.
 pub const WALK_PAUSE: Duration = Duration::from_millis(500);
 /// Time between two walks of the store without a crash.
 pub const WALK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
@@ -457,15 +457,15 @@ pub const UPLOAD_ID_CHARS: usize = 24;
 pub const UPLOAD_ID_SHOWN: usize = 6;
 /// Uploads that are expired, emptied or let go in one transaction, so that others need not wait long.
 pub const UPLOAD_BATCH: usize = 100;
-/// Expiring uploads that are read to tell when there will be room.
+/// Expiring uploads that are read to find out when there will be room.
 pub const EXPIRIES: usize = 10_000;
-/// The time of which `upload.quota.day` has one sum. The sums of a day are read one by one.
+/// The period of one sum of `upload.quota.day`. The sums of a day are read one by one.
 pub const DAY_STEP: Duration = Duration::from_secs(600);
 /// Rows of uploads that are kept for readers.
 pub const UPLOAD_ROWS: usize = 4096;
-/// How long it counts whether a user is blocked: so late a block that another process makes takes effect.
+/// How long the blocked state of a user is cached: a block by another process takes effect after this time.
 pub const BLOCK_TTL: Duration = Duration::from_secs(5);
-/// Users of whom that is known, 1 MB of them.
+/// Users in this cache, 1 MB of them.
 pub const BLOCKS_KNOWN: usize = 10_000;
 /// Slots of one user that wait for their PUT.
 pub const SLOTS_PER_USER: usize = 50;
@@ -479,19 +479,19 @@ pub const SECRETS_READ: Duration = Duration::from_secs(5);
 pub const SECRETS_SEARCH: Duration = Duration::from_secs(1);
 /// How long before its day a key is made, so that all nodes know it when the first one uses it.
 pub const SECRETS_EARLY: Duration = Duration::from_secs(3600);
-/// The longest that a ticket counts.
+/// Maximum validity of a ticket.
 pub const TICKET_LIFE: Duration = Duration::from_secs(3600);
-/// How long a ticket counts if nothing else is asked for.
+/// Default validity of a ticket.
 pub const TICKET_USUAL: Duration = Duration::from_secs(900);
 /// Tickets expire at a multiple of this, so that those of one channel and user are the same for a while.
 pub const TICKET_GRID: Duration = Duration::from_secs(300);
-/// How long a verified ticket is known. With [`SECRETS_READ`] it must be less than the 10 seconds of a revocation.
+/// How long a verified ticket is cached. With [`SECRETS_READ`] it must be less than the 10 seconds of a revocation.
 pub const TICKET_TTL: Duration = Duration::from_secs(3);
 /// Tickets that are known at a time; each takes some hundred bytes.
 pub const TICKETS_VERIFIED: usize = 4096;
-/// Bytes of the form by which a ticket is asked for.
+/// Bytes of the form that requests a ticket.
 pub const TICKET_FORM_BYTES: u64 = 1024;
-/// Such forms that are read at a time. Each may be slow, and nobody has confirmed it yet.
+/// Such forms that are read at a time. Each may be slow, and is not confirmed yet.
 pub const TICKET_FORMS: usize = 4;
 /// Bytes of the path of a cookie with a ticket: browsers drop cookies whose attributes are longer.
 pub const COOKIE_PATH_BYTES: usize = 1000;
@@ -513,16 +513,16 @@ pub const DATABASE_RETRY: Duration = Duration::from_secs(1);
 /// Between two looks of a running server for a schema that is newer than it knows: soon after an upgrade that was made
 /// beside it, and too seldom to cost anything.
 pub const SCHEMA_WATCH: Duration = Duration::from_secs(30);
-/// What the resource of the client's XMPP session begins with.
+/// Beginning of the resource of the client's XMPP session.
 pub const XMPP_RESOURCE: &str = "media-server";
 /// Open files besides those of connections and transfers: listeners, XMPP, databases, logs.
 pub const OTHER_FILES: usize = 128;
 
-/// How long those who watch wait for a part of the server that is tried out; above [`DATABASE_PING`].
+/// How long `/healthz` waits for the check of a part; above [`DATABASE_PING`].
 pub const PROBE_WAIT: Duration = Duration::from_secs(2);
-/// How long what was found is told again, and the part not asked.
+/// How long the result of a check is reused.
 pub const PROBE_AGE: Duration = Duration::from_secs(1);
-/// Connections to `admin.bind`, and requests and answers there at a time. A site has a few that watch.
+/// Connections to `admin.bind`, and requests and responses there at a time. A site has a few monitors.
 pub const ADMIN_CONNECTIONS: usize = 32;
 
 /// Stack of a thread that decodes a picture, in bytes.
@@ -531,13 +531,13 @@ pub const PREVIEW_STACK: usize = 4 * 1024 * 1024;
 pub const PREVIEWS_QUEUED: usize = 2;
 /// Pixels of a side of the box that the previews of the page fit into: twice the height of its rows, for sharp screens.
 pub const PAGE_PREVIEW_SIDE: u32 = 640;
-/// New media that wait for the preview that is made ahead; that of more is made when it is asked for.
+/// New media that wait for their preview for the page; those of further media are made at the first request.
 pub const PREVIEWS_AHEAD: usize = 256;
 /// How often such a preview is tried while the queue of previews is full.
 pub const PREVIEW_AHEAD_TRIES: u32 = 30;
 /// The time between these.
 pub const PREVIEW_AHEAD_PAUSE: Duration = Duration::from_secs(1);
-/// How long a preview counts as just used: the row of one that is asked for often is seldom written.
+/// How long a preview counts as just used, so that the row of a popular preview is seldom written.
 pub const PREVIEW_USED: Duration = Duration::from_secs(3600);
 /// Pixels of a side of a preview of a film whose size is not known.
 pub const FILM_SIDE: u32 = 4096;
@@ -553,7 +553,7 @@ pub const CHILD_READ_BYTES: usize = 16 * 1024;
 pub const PROBE_BYTES: u64 = 64 * 1024;
 /// Bytes of a line in the head of a frame that ffmpeg hands over.
 pub const PPM_LINE: usize = 32;
-/// Longest playing time that is believed, in milliseconds: ten years.
+/// Longest plausible playing time, in milliseconds: ten years.
 pub const LONGEST_PLAY: u64 = 10 * 366 * 24 * 3600 * 1000;
 
 /// Bytes of a configuration file.
@@ -618,9 +618,9 @@ pub const S3_ATTEMPTS: u32 = 4;
 pub const S3_RETRY_TIME: Duration = Duration::from_secs(10);
 /// The pause behind the first attempt; it doubles each time.
 pub const S3_PAUSE: Duration = Duration::from_millis(100);
-/// Seconds that the signature of a request counts. Stores allow clocks to differ by as much.
+/// Validity of the signature of a request, in seconds. Stores allow clocks to differ by as much.
 pub const S3_SIGNED_SECONDS: u64 = 900;
-/// The longest that an address counts which leads a client to the store itself.
+/// Maximum validity of a URL that redirects a client to the store.
 pub const S3_PRESIGNED: Duration = Duration::from_secs(60);
 /// Bytes of a reply of the store: a page of a list has 1000 keys of 1 KiB at most.
 pub const S3_REPLY_BYTES: u64 = 4 * 1024 * 1024;

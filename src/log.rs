@@ -1,5 +1,5 @@
 //! The log: one line a record, to stderr or a file that can be reopened, whatever a client put into it. Any thread may log;
-//! the thread `log` writes the lines, so that a log that nobody reads delays nobody.
+//! the thread `log` writes the lines, so that a log without a reader delays no other thread.
 
 mod limit;
 
@@ -102,7 +102,7 @@ impl Switch {
     pub fn set(&self, level: LevelFilter, destination: Destination) {
         match destination.into_file() {
             Ok(file) => self.0.switch(file),
-            Err(error) => log::error!("the log goes on where it went: {error}"),
+            Err(error) => log::error!("the log stays in its old place: {error}"),
         }
         log::set_max_level(level);
     }
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_nobody_reads_delays_nobody_and_tells_what_was_dropped() {
+    fn a_log_that_is_not_read_delays_no_thread_and_reports_dropped_lines() {
         let (mut reader, writer) = io::pipe().unwrap();
         let queue = queue(std::os::fd::OwnedFd::from(writer).into());
         let line = [b"x".repeat(999).as_slice(), b"\n"].concat();

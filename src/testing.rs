@@ -1,4 +1,4 @@
-//! What the unit tests of several layers need.
+//! Helpers for the unit tests of several layers.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,7 +29,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What is left over of a test hurts nobody.
+        // Leftovers of a test do no harm.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

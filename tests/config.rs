@@ -44,7 +44,7 @@ fn the_example_has_every_setting_once() {
 }
 
 #[test]
-fn the_example_shows_defaults_in_comments_and_what_is_mandatory_without() {
+fn the_example_comments_out_defaults_and_sets_mandatory_keys() {
     for (key, value, commented) in example() {
         let setting = SETTINGS.iter().find(|setting| setting.key == key).expect("known");
         assert_eq!(commented, setting.default != DefaultValue::Mandatory, "{key}");
@@ -80,7 +80,7 @@ fn manual() -> Vec<(String, String)> {
     items.map(item).collect()
 }
 
-/// What the manual says about a setting besides its purpose.
+/// The text of the manual about a setting besides its purpose.
 fn facts(setting: &Setting) -> String {
     let default = match setting.default {
         DefaultValue::Fixed(text) => format!("default {text}"),

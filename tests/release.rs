@@ -1,4 +1,4 @@
-//! The release checklist refuses what is not ready: `scripts/release --look` in a repository made for the test.
+//! The release checklist refuses a tree that is not ready: `scripts/release --look` in a repository made for the test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ fn today() -> String {
 }
 
 #[test]
-fn what_is_ready_is_not_refused() {
+fn a_tree_that_is_ready_is_not_refused() {
     let repository = Repository::ready("ready");
     assert_eq!(repository.look("1.2.3"), (Some(0), Vec::new()));
     repository.git(&["tag", "v1.2.2"]);
@@ -83,7 +83,7 @@ fn what_is_ready_is_not_refused() {
 }
 
 #[test]
-fn each_thing_that_is_amiss_is_refused_by_its_name() {
+fn each_missing_condition_is_named() {
     type Break = fn(&Repository);
     let cases: &[(&str, Break, &str)] = &[
         ("dirty", |it| it.write("new", ""), "nothing is uncommitted"),

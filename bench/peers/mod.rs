@@ -1,4 +1,4 @@
-//! What one would use instead, each with a configuration that does not hold it back.
+//! The servers to compare with, each with a configuration that does not limit it.
 
 pub mod ejabberd;
 pub mod nginx;

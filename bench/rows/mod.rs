@@ -1,4 +1,4 @@
-//! What is measured.
+//! The rows of the benchmark.
 
 mod client;
 mod confirm;

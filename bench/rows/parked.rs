@@ -1,4 +1,4 @@
-//! What very many requests that wait for their users cost.
+//! The cost of very many requests that wait for their users.
 
 use std::fmt::Write as _;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! What a server costs that does nothing yet: the time to its first response, its memory, its size.
+//! The cost of an idle server: the time to its first response, its memory, its size.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -22,7 +22,7 @@ const LARGEST: u64 = 1 << 30;
 const LARGEST_OF_MANY: u64 = 256 << 20;
 /// The setting that leaves the fsyncs out.
 const UNSYNCED: &[(&str, &str)] = &[("media.storage.sync", "off")];
-/// What an upload may hold in memory: `media.todisk.threshold`'s default, and what goes on beside it.
+/// The memory limit of an upload: the default of `media.todisk.threshold`, and the buffers beside it.
 const HELD_MIB: f64 = 1.0 + 16.0;
 
 /// Uploads as a side of a comparison; what it stored there is removed after each turn. Small files stay: ext4 takes long
@@ -47,13 +47,13 @@ fn ours(name: &'static str, site: &Site, count: usize, bytes: u64) -> Side<'stat
     side(name, site.server.pid(), uploaders, bytes, stored)
 }
 
-/// What confirms an upload, without the upload.
+/// The confirmation of an upload, without the upload.
 fn confirmations<'a>(component: &'a mut Component, jid: &'a str, count: usize) -> Side<'a> {
     let run = move |time: Duration| component.ask(jid, count, time);
     Side { name: "a bare confirmation", server: None, run: Box::new(run) }
 }
 
-/// What an upload's `shaChecksum` takes by itself; nobody else has one.
+/// The cost of an upload's `shaChecksum` alone; the other servers have none.
 fn hashes(count: usize, bytes: u64) -> Side<'static> {
     let mut uploaders = ToNobody::several(count);
     let run = move |time: Duration| crowd(&mut uploaders, bytes, time);

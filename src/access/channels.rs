@@ -20,7 +20,7 @@ use crate::limits;
 use crate::model::{AccessModel, Channel, Jid, NodeNames, Refusal};
 use crate::xmpp::{Element, ns};
 
-/// What comes out of [`Channels`].
+/// An output of [`Channels`].
 pub(super) enum LookupEvent {
     /// A stanza for the client's link.
     Send(Element),

@@ -16,7 +16,7 @@ pub struct Counts {
     pub parked: usize,
     /// Confirmations that requests wait for; at the node that asks the users, those of all nodes.
     pub pending: usize,
-    /// Requests about which another node asks the user.
+    /// Requests whose users are asked by the node that holds the stream.
     pub handed_over: usize,
     /// Confirmations that have ended, or were refused.
     pub confirmations: ConfirmationCounts,
@@ -55,7 +55,7 @@ pub struct ConfirmationCounts {
     pub denied: u64,
     /// No reply came in time.
     pub late: u64,
-    /// Too many were pending, so nobody was asked.
+    /// Too many were pending, so the user was not asked.
     pub limited: u64,
     /// The link broke, the client hung up, or the server stopped.
     pub abandoned: u64,

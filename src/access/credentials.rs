@@ -23,7 +23,7 @@ impl Credentials {
         &self.jid
     }
 
-    /// The transaction id, for the prompt and nothing else.
+    /// The transaction id, only for the prompt.
     pub(super) fn transaction(&self) -> &str {
         &self.transaction
     }

@@ -12,7 +12,7 @@ const API_FORM: &str = "http://buddycloud.org/v1/api";
 /// The purposes of uploads that are kept (XEP-0363 version 1.2.0 section 6).
 const PURPOSES: [&str; 4] = ["message", "profile", "ephemeral", "permanent"];
 
-/// What the replies tell.
+/// The facts in the replies.
 #[derive(Clone, Debug)]
 pub struct About<'a> {
     /// The link that the IQ came on.

@@ -27,7 +27,7 @@ struct Candidate {
 enum CandidateState {
     /// Not asked yet, or without a reply.
     Unknown,
-    /// A plain pubsub service: taken if there is no channel service.
+    /// A plain pubsub service: used if there is no channel service.
     PubSub,
     Other,
 }

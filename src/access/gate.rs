@@ -18,7 +18,7 @@ use crate::limits;
 use crate::model::{Channel, Jid, Refusal};
 use crate::xmpp::{Element, Link, ns};
 
-/// What is to be done for the gate.
+/// An action that the gate's owner must carry out.
 pub enum GateOutput<P> {
     /// Send this stanza.
     Send(Link, Element),
@@ -120,7 +120,7 @@ impl<P> Gate<P> {
         (id, out)
     }
 
-    /// What is parked for a request that waits.
+    /// The parked value of a request that waits.
     pub fn parked(&mut self, id: RequestId) -> Option<&mut P> {
         self.requests.get_mut(&id).map(|request| &mut request.parked)
     }
@@ -305,7 +305,7 @@ impl<P> Gate<P> {
         let known_open = how.access.is_none() && self.channels.is_known_open(now, &request.channel);
         if !how.shown {
             log::debug!(
-                "{} has no right to this at {}: not asked",
+                "{} has no right to do this at {}, so the user is not asked",
                 credentials.jid().bare(),
                 request.channel
             );
@@ -328,7 +328,7 @@ impl<P> Gate<P> {
         self.refuse(pending, Refusal::XmppDown, out);
     }
 
-    /// Takes a stanza of the component's link that is no request.
+    /// Handles a stanza of the component's link that is not a request to the component.
     fn take_reply(&mut self, now: Instant, stanza: &Element, out: &mut Vec<GateOutput<P>>) {
         let Some(component) = &self.component else { return };
         let reaction = self.confirmations.take(now, &component.jid, stanza);

@@ -11,13 +11,13 @@ use crate::model::{AccessModel, Affiliation, BareJid, Channel, Jid, Refusal};
 pub(super) enum Lookup {
     /// Which entity is the channel service of this domain?
     Service(String),
-    /// Who may read this channel?
+    /// The access model of this channel.
     Access(Channel),
-    /// What is this user's affiliation with this channel?
+    /// The affiliation of this user with this channel.
     Affiliation(Channel, BareJid),
 }
 
-/// What a [`Lookup`] found: the variant of the same name.
+/// The result of a [`Lookup`]: the variant of the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LookupValue {
     /// The domain's channel service, if it has one.
@@ -26,11 +26,11 @@ pub(super) enum LookupValue {
     Affiliation(Affiliation),
 }
 
-/// What a [`Lookup`] found, or why it found nothing.
+/// The result of a [`Lookup`], or the reason why there is none.
 pub(super) type LookupResult = Result<LookupValue, Refusal>;
 
 impl Lookup {
-    /// The result where the domain has no channel service: no channel is public, and nobody tells who may do what.
+    /// The result if the domain has no channel service: no channel is public, and no affiliation is known.
     pub(super) fn without_service(&self) -> LookupResult {
         match self {
             Self::Service(_) => Ok(LookupValue::Service(None)),
@@ -59,7 +59,7 @@ pub(super) trait LookupProtocol: Send {
     fn reply(&mut self, number: usize, reply: IqReply<'_>) -> LookupStep;
 }
 
-/// What follows from a reply.
+/// The next step after a reply.
 pub(super) enum LookupStep {
     Send(Vec<IqRequest>),
     /// Other replies are still to come.

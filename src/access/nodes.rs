@@ -11,7 +11,7 @@ use super::settings::Settings;
 use crate::limits;
 use crate::model::{PromptDecision, PromptId, Refusal, SharedPrompt};
 
-/// What the gate has for the other nodes.
+/// An event of the gate for the other nodes.
 #[derive(Debug)]
 pub enum NodeEvent {
     /// Let the holder of the stream ask for this request.
@@ -26,7 +26,7 @@ pub enum NodeEvent {
     Ready,
 }
 
-/// What a node knows of the requests that cross between nodes.
+/// The state of the requests that cross between nodes.
 #[derive(Default)]
 pub(super) struct Nodes {
     /// Since when this node holds the component's stream without its link being up; `None`: it does not, or the link is.
@@ -143,7 +143,7 @@ impl Nodes {
         }
     }
 
-    /// None of our requests waits any more.
+    /// No request of this node waits any more.
     pub fn abandon_all(&mut self) {
         let all = std::mem::take(&mut self.asked).into_keys();
         self.events.extend(all.map(NodeEvent::Abandon));
@@ -210,7 +210,7 @@ impl Nodes {
         self.events.push(NodeEvent::Decide(row, decision));
     }
 
-    /// What is to be written since the last call.
+    /// The events to write since the last call.
     pub fn take_events(&mut self) -> Vec<NodeEvent> {
         std::mem::take(&mut self.events)
     }

@@ -1,5 +1,5 @@
-//! Channel services that refuse our account the list of a channel's affiliations: users are refused for it, and only the
-//! operator can mend it.
+//! Channel services that refuse our account the list of a channel's affiliations. Users are refused then, and only the
+//! operator can correct it.
 
 use std::time::Instant;
 
@@ -30,7 +30,7 @@ impl RefusedRights {
         self.warned = Some(now);
         let own = own.bare();
         log::warn!(
-            "{service} does not tell {own} who may do what in the node {node}: make {own} an owner of the node, or an \
+            "{service} does not give {own} the affiliations of the node {node}: make {own} an owner of the node, or an \
              administrator of the service"
         );
     }

@@ -12,7 +12,7 @@ use crate::model::{AccessModel, Affiliation, BareJid, Channel, MediaId, Method, 
 pub struct Request {
     /// The channel in the path.
     pub channel: Channel,
-    /// What is to be done to the channel.
+    /// The action on the channel.
     pub need: Need,
     /// The credentials, or why there are none. The gate uses them only if a user must be asked.
     pub credentials: Result<Credentials, Refusal>,
@@ -26,7 +26,7 @@ pub struct Request {
     pub method: Method,
     /// The URL that the user is asked to confirm, without its query.
     pub url: String,
-    /// What the user is told that the request does.
+    /// The action as the prompt describes it.
     pub intent: Intent,
     /// The client's address, to be told to the user; `None` if it is not known.
     pub address: Option<IpAddr>,
@@ -34,7 +34,7 @@ pub struct Request {
     pub origin: Option<String>,
 }
 
-/// What a request does, for people.
+/// The action of a request, in words for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Intent {
     /// Read the list of the channel's files.
@@ -72,7 +72,7 @@ pub enum Item {
 /// Why a request is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Granted {
-    /// The channel is public; nobody was asked.
+    /// The channel is public; no user was asked.
     Public,
     /// This user confirmed the request and has the right.
     Owned(BareJid),
@@ -96,7 +96,7 @@ pub(super) struct ParkedRequest<P> {
     confirmed_by: Option<BareJid>,
 }
 
-/// What a request needs next.
+/// The next step of a request.
 pub(super) enum RequestStep {
     LookUp(Lookup),
     Confirm(Confirmation),

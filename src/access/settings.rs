@@ -16,7 +16,7 @@ pub struct Settings {
     pub cache_ttl: Duration,
     /// The stanza that asks a user.
     pub confirm_stanza: ConfirmStanza,
-    /// What a prompt tells of the client's address.
+    /// How much of the client's address a prompt shows.
     pub confirm_address: ConfirmAddress,
     /// Confirmations that may be pending at one bare JID.
     pub pending_per_user: usize,
@@ -32,7 +32,7 @@ pub struct Settings {
     pub nodes: NodeNames,
     /// The public URL of the HTTP interface, for disco#info.
     pub endpoint: Option<String>,
-    /// Bytes of the largest file that the upload service takes, for disco#info; none if there is no such service.
+    /// Bytes of the largest file that the upload service accepts, for disco#info; `None` without this service.
     pub upload_size: Option<u64>,
     /// The domain of the client's account. Its channel service is looked up when the link comes up.
     pub service_name: BareJid,
@@ -53,7 +53,7 @@ pub enum ConfirmStanza {
     Auto,
 }
 
-/// What a prompt tells of the address of the client that sent the request.
+/// How much of the client's address a prompt shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfirmAddress {
     /// All of it for a request that changes something, its network for one that reads.

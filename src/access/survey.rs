@@ -1,5 +1,5 @@
-//! The lookups of the gate for commands, which ask one IQ after the other and wait for each reply. Without I/O: the caller
-//! asks.
+//! The lookups of the gate for commands, which send one IQ after the other and wait for each reply. Without I/O: the
+//! caller sends the IQs.
 
 use std::collections::VecDeque;
 
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_is_found_past_what_does_not_reply() {
+    fn a_service_is_found_although_other_items_do_not_reply() {
         let domain = jid("example.com");
         let listed = items(&[("away.example.com", ""), ("channels.example.com", "")]);
         let channels = result(&iq(), &[info(&[("pubsub", "channels")])]);

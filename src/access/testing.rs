@@ -256,7 +256,7 @@ fn form(kind: &str, fields: &[(&str, &str)]) -> Element {
     element("x", ns::DATA_FORMS, &[("type", kind)], &fields)
 }
 
-/// What the double does with a question.
+/// How the double handles a query.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
     Answers,
@@ -277,7 +277,7 @@ pub(crate) enum Paging {
     Miscounts(usize),
     /// Pages of this many people, never a count.
     Uncounted(usize),
-    /// Always another page, with nobody on it.
+    /// Always another page, without entries.
     Endless,
     /// Always another page, with a stranger on it.
     Crowd,
@@ -289,9 +289,9 @@ pub(crate) type Identities = &'static [(&'static str, &'static str)];
 /// A domain with a channel service, which can behave like each of the known ones.
 #[derive(Clone)]
 pub(crate) struct FakeService {
-    /// What the domains list, with what each item says of itself.
+    /// The items of the domains, with the identities of each item.
     pub(crate) items: Vec<(&'static str, Manner, Identities)>,
-    /// What a domain says of itself.
+    /// The identities of a domain.
     pub(crate) domain: (Manner, Identities),
     pub(crate) listing: Manner,
     pub(crate) node: Manner,
@@ -310,7 +310,7 @@ pub(crate) struct FakeService {
 pub(crate) const CHANNELS: Identities = &[("pubsub", "channels"), ("pubsub", "inbox")];
 
 impl FakeService {
-    /// A private channel of which Alice is no part.
+    /// A private channel with which Alice has no affiliation.
     pub(crate) fn new() -> Self {
         Self {
             items: vec![(SERVICE, Manner::Answers, CHANNELS)],

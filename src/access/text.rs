@@ -26,7 +26,7 @@ pub enum Text {
     Other,
 }
 
-/// A request of a user by a text that is no reply to a prompt.
+/// A command of a user by a text that is not a reply to a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextCommand {
     /// The list of the user's files.
@@ -108,7 +108,7 @@ fn is_distinct(id: &str) -> bool {
     is_shown(id) && id.len() >= limits::DISTINCT_ID_CHARS && digits >= 2
 }
 
-/// What a text names of a list.
+/// The entries of a list that a text names.
 enum Target {
     Number(u32),
     All,

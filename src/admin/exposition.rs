@@ -24,13 +24,13 @@ pub(super) struct Snapshot<'a> {
     pub server: Activity,
     pub requests: &'a Requests,
     pub gate: Counts,
-    /// Of several nodes.
+    /// Metrics of several nodes.
     pub nodes: Option<ClusterState>,
     pub pool: Pool,
     /// Previews under way, and requests that wait for theirs.
     pub preview_jobs: (usize, usize),
     pub previews: &'a PreviewCounts,
-    /// Of files of media and of uploads.
+    /// Metrics of the files of media and of uploads.
     pub chores: [(&'static str, &'a ChoreCounts); 2],
     pub slots: &'a SlotCounts,
     pub health: HealthReport,
@@ -69,7 +69,7 @@ impl Snapshot<'_> {
         let mut durations = text.family(
             "mediaserver_http_request_duration_seconds",
             Histogram,
-            "From the end of a request's head to the end of its answer, without the time parked.",
+            "Time from the end of a request's head to the end of its response, without the time parked.",
         );
         for route in Route::ALL {
             durations.histogram(&[("route", route.name())], &self.requests.of(route).served);
@@ -93,18 +93,18 @@ impl Snapshot<'_> {
         };
         by_route(
             "mediaserver_http_request_body_bytes_total",
-            "Bytes of requests' bodies that were read, counted when the request is answered.",
+            "Bytes of request bodies read, counted when the response begins.",
             |answered| answered.received.get(),
         );
         by_route(
             "mediaserver_http_response_body_bytes_total",
-            "Bytes of answers' bodies that were sent, counted at the end of the answer.",
+            "Bytes of response bodies sent, counted at the end of the response.",
             |answered| answered.sent.get(),
         );
         let server = &self.server;
         let (open, idle) = (server.connections.0, server.idle);
         let mut connections =
-            text.family("mediaserver_http_connections", Gauge, "Open connections, idle or at a request.");
+            text.family("mediaserver_http_connections", Gauge, "Open connections, idle or active.");
         connections.sample(&[("state", "idle")], idle.min(open));
         connections.sample(&[("state", "active")], open.saturating_sub(idle));
         gauges(
@@ -112,24 +112,24 @@ impl Snapshot<'_> {
             [
                 (
                     "mediaserver_http_connections_limit",
-                    "Open connections that are taken.",
+                    "Maximum number of open connections.",
                     server.connections.1,
                 ),
-                ("mediaserver_http_uploads", "Requests whose bodies are read.", server.uploads.0),
+                ("mediaserver_http_uploads", "Requests whose bodies are being read.", server.uploads.0),
                 ("mediaserver_http_uploads_limit", "Uploads that are taken at a time.", server.uploads.1),
                 (
                     "mediaserver_http_responses_half_sent",
-                    "Responses that wait for their clients to take more.",
+                    "Responses that wait for a slow client.",
                     server.half_sent,
                 ),
                 (
                     "mediaserver_http_downloads",
-                    "The same, under the name of older versions; it will be removed.",
+                    "Old name of mediaserver_http_responses_half_sent; it will be removed.",
                     server.half_sent,
                 ),
                 (
                     "mediaserver_http_downloads_limit",
-                    "The limit of connections, under the name of older versions; it will be removed.",
+                    "Old name of mediaserver_http_connections_limit; it will be removed.",
                     server.connections.1,
                 ),
             ],
@@ -144,28 +144,32 @@ impl Snapshot<'_> {
             [
                 (
                     "mediaserver_http_turns",
-                    "Threads that wait for events and handle them, those that are lent included.",
+                    "Threads that wait for network events and handle them, including lent ones.",
                     server.turns,
                 ),
                 (
                     "mediaserver_http_turns_lent",
-                    "Turns that are lent because all others are stuck at an event.",
+                    "Such threads that were added because all others are stuck.",
                     server.turns_lent,
                 ),
                 (
                     "mediaserver_http_requests_left",
-                    "Requests that may wait, each on a thread of its own.",
+                    "Requests that have a worker thread of their own, because they may wait.",
                     left,
                 ),
-                ("mediaserver_http_requests_left_limit", "How many there may be: http.threads.", max),
+                (
+                    "mediaserver_http_requests_left_limit",
+                    "Maximum number of such requests: http.threads.",
+                    max,
+                ),
                 (
                     "mediaserver_http_requests_deferred",
-                    "Requests that wait for a thread of their own.",
+                    "Requests that wait for a worker thread.",
                     server.deferred,
                 ),
                 (
                     "mediaserver_http_requests_resumed",
-                    "Decided requests that wait for a turn.",
+                    "Requests that the gate has decided and that wait for a thread.",
                     server.resumed,
                 ),
                 (
@@ -175,12 +179,12 @@ impl Snapshot<'_> {
                 ),
                 (
                     "mediaserver_workers_busy",
-                    "Requests that have left their turn, under the name of older versions; it will be removed.",
+                    "Old name of mediaserver_http_requests_left; it will be removed.",
                     left,
                 ),
                 (
                     "mediaserver_workers_queue",
-                    "Requests deferred and resumed, under the name of older versions; it will be removed.",
+                    "Old metric: deferred and resumed requests together; it will be removed.",
                     server.deferred + server.resumed,
                 ),
             ],
@@ -200,13 +204,13 @@ impl Snapshot<'_> {
                 ("mediaserver_confirmations_pending", "Confirmations that requests wait for.", gate.pending),
                 (
                     "mediaserver_confirmations_handed_over",
-                    "Requests about which another node asks the user.",
+                    "Requests whose users are asked by the node that holds the stream.",
                     gate.handed_over,
                 ),
             ],
         );
         let mut outcomes =
-            text.family("mediaserver_confirmations_total", Counter, "Confirmations, by what came of them.");
+            text.family("mediaserver_confirmations_total", Counter, "Confirmations, by outcome.");
         let done = &gate.confirmations;
         for (outcome, count) in [
             ("confirmed", done.confirmed),
@@ -228,7 +232,7 @@ impl Snapshot<'_> {
         let mut reconnects = text.family(
             "mediaserver_xmpp_reconnects_total",
             Counter,
-            "How often the XMPP link was logged in again after it broke.",
+            "How often the XMPP link logged in again after a failure.",
         );
         for (link, LinkCounts { logins, .. }) in links {
             reconnects.sample(&[("link", link)], logins.saturating_sub(1));
@@ -247,7 +251,7 @@ impl Snapshot<'_> {
         single(
             "mediaserver_stream_holder",
             Gauge,
-            "Whether this node of several holds the component's stream.",
+            "Whether this node holds the component's stream.",
             nodes.map(|nodes| nodes.is_holder.into()),
         );
         single(
@@ -259,13 +263,13 @@ impl Snapshot<'_> {
         single(
             "mediaserver_stream_beat_age_seconds",
             Gauge,
-            "How long ago the holder of the stream last said that it is alive.",
+            "Age of the last beat of the node that holds the stream.",
             nodes.and_then(|nodes| nodes.beat_age).map(|age| age.as_secs_f64().into()),
         );
         single(
             "mediaserver_notices_up",
             Gauge,
-            "Whether the notices of other nodes come in.",
+            "Whether this node receives the notices of other nodes.",
             nodes.map(|nodes| nodes.is_listening.into()),
         );
     }
@@ -280,11 +284,9 @@ impl Snapshot<'_> {
                 family.sample(&[("kind", kind)], count(counts));
             }
         };
-        by_kind("mediaserver_lookups_total", "Questions to channel services, by kind.", |counts| {
-            counts.asked
-        });
-        by_kind("mediaserver_lookup_failures_total", "Questions without an answer.", |counts| counts.failed);
-        by_kind("mediaserver_lookup_cache_hits_total", "Questions whose answer was known.", |counts| {
+        by_kind("mediaserver_lookups_total", "Queries to channel services, by kind.", |counts| counts.asked);
+        by_kind("mediaserver_lookup_failures_total", "Queries without a reply.", |counts| counts.failed);
+        by_kind("mediaserver_lookup_cache_hits_total", "Lookups that the cache answered.", |counts| {
             counts.cached
         });
         let help = "Lists of affiliations that a channel service refused to the server's account.";
@@ -297,15 +299,12 @@ impl Snapshot<'_> {
         gauges(
             text,
             [
-                ("mediaserver_previews_running", "Previews, and looks at uploads, under way.", running),
-                ("mediaserver_previews_queue", "Requests that wait for their preview.", waiting),
+                ("mediaserver_previews_running", "Previews being made, and uploads being measured.", running),
+                ("mediaserver_previews_queue", "Requests that wait for a preview to be made.", waiting),
             ],
         );
-        let mut previews = text.family(
-            "mediaserver_previews_total",
-            Counter,
-            "Requests for previews, by what came of them.",
-        );
+        let mut previews =
+            text.family("mediaserver_previews_total", Counter, "Requests for previews, by outcome.");
         let counts = self.previews;
         for (outcome, count) in [
             ("made", &counts.made),
@@ -335,7 +334,7 @@ impl Snapshot<'_> {
         by_kind(
             "mediaserver_removals_total",
             Counter,
-            "Files that the housekeeper removed: deleted media that were still there, and uploads.",
+            "Files that the housekeeper removed: leftovers of deleted media, and uploads.",
             |counts| counts.removed.get(),
         );
         by_kind(
@@ -353,8 +352,7 @@ impl Snapshot<'_> {
     }
 
     fn storage(&self, text: &mut MetricsText) {
-        let mut free =
-            text.family("mediaserver_storage_free_bytes", Gauge, "Bytes that may still be stored.");
+        let mut free = text.family("mediaserver_storage_free_bytes", Gauge, "Free bytes of the storage.");
         if let Some(bytes) = self.health.free_space() {
             free.value(bytes);
         }
@@ -363,10 +361,9 @@ impl Snapshot<'_> {
             text.family("mediaserver_database_connections", Gauge, "Connections to the database.");
         connections.sample(&[("state", "idle")], idle);
         connections.sample(&[("state", "used")], open.saturating_sub(idle));
-        let help = "Connections to the database that there may be.";
+        let help = "Maximum number of connections to the database.";
         text.family("mediaserver_database_connections_limit", Gauge, help).value(most);
-        let mut health =
-            text.family("mediaserver_healthy", Gauge, "Whether a part is in order, as /healthz tells.");
+        let mut health = text.family("mediaserver_healthy", Gauge, "Whether /healthz reports a part as ok.");
         for (part, ok) in self.health.parts() {
             health.sample(&[("part", part)], ok);
         }
@@ -386,7 +383,7 @@ impl Snapshot<'_> {
             ("process_resident_memory_bytes", "Memory in RAM.", usage.resident),
             ("process_virtual_memory_bytes", "Address space.", usage.virtual_memory),
             ("process_open_fds", "Open file descriptors.", usage.open_files),
-            ("process_max_fds", "File descriptors that there may be.", usage.most_files),
+            ("process_max_fds", "Maximum number of open file descriptors.", usage.most_files),
         ] {
             let mut family = text.family(name, Gauge, help);
             if let Some(value) = value {
@@ -411,7 +408,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_number_has_its_place() {
+    fn every_metric_is_in_the_exposition() {
         let (requests, previews) = (Requests::default(), PreviewCounts::default());
         let download = requests.of(Route::Download);
         download.count(206);

@@ -1,4 +1,4 @@
-//! `/healthz`: whether each part that the server needs works.
+//! `/healthz`: the state of each part that the server needs.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(super) struct HealthReport {
     /// Whether all parts work.
     ok: bool,
     parts: PartsHealth,
-    /// What operators should know though all parts work.
+    /// Problems that operators should know about although all parts work.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<&'static str>,
 }
@@ -137,7 +137,7 @@ impl PartHealth {
         Self { ok: finding.is_ok(), reason: finding.err().map(Cow::Borrowed), bytes: None, holder: None }
     }
 
-    /// Of several nodes one holds the stream; to the others it is enough that one does.
+    /// Only one of several nodes holds the stream; on the others the part is ok if any node does.
     fn of_component(link: &LinkCounts, nodes: Option<&ClusterState>) -> Self {
         match nodes {
             None => Self::of_link(link),

@@ -1,4 +1,4 @@
-//! Tries whether a part of the server works, in bounded time. Each attempt runs on a thread of its own, which may hang;
+//! Checks a part of the server in bounded time. Each attempt runs on a thread of its own, which may hang;
 //! a fresh result is used again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::error::{Kind, Result};
 use crate::limits;
 
-/// A value, or the reason why there is none, in words that clients may read.
+/// A value, or the reason for its absence, in words that clients may read.
 pub(super) type ProbeResult<T> = std::result::Result<T, &'static str>;
 
 /// The reason of an attempt that takes too long.

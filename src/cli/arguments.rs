@@ -313,7 +313,7 @@ fn any_of(words: &[&str]) -> String {
 /// An address of XMPP; `place` says where it stands.
 fn address<T: FromStr>(place: &str, value: &OsStr) -> Result<T, UsageError> {
     let parsed = value.to_str().and_then(|text| text.parse().ok());
-    parsed.ok_or_else(|| UsageError(format!("{place}: {value:?} is no address such as name@example.com")))
+    parsed.ok_or_else(|| UsageError(format!("{place}: {value:?} is not an address such as name@example.com")))
 }
 
 fn unknown(what: &str, argument: &OsStr, known: impl Iterator<Item = &'static str>) -> UsageError {

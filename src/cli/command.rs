@@ -1,4 +1,4 @@
-//! The commands, and what a valid command line says.
+//! The commands, as a valid command line gives them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ pub enum Command {
     Serve,
     /// Check the configuration and what it points to.
     Check {
-        /// First tell what differs from the original server.
+        /// First list the differences from the original server.
         from_java: bool,
         /// Refuse unknown keys.
         strict: bool,
@@ -35,7 +35,7 @@ pub enum Command {
     CreateChannel {
         /// The channel's address.
         channel: Channel,
-        /// Who owns it.
+        /// The owner of the channel.
         owner: BareJid,
         /// Whether only those with an affiliation may read it.
         private: bool,
@@ -53,7 +53,7 @@ pub enum Command {
     },
     /// Tell how much is stored.
     Usage {
-        /// Of whom.
+        /// The user.
         of: UsageOf,
         /// How it is printed.
         form: OutputForm,

@@ -1,4 +1,4 @@
-//! The command line: argv parsed without I/O, and the program's ends.
+//! The command line: argv parsed without I/O, and the exit statuses of the program.
 
 mod arguments;
 mod command;
@@ -21,7 +21,7 @@ use crate::secret::Secret;
 /// Runs the program: exit status 0, 1 (failure), 2 (usage) or 78 (configuration).
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
-    // The program starts itself with this word to decode a picture; hidden, as nobody else has a use for it.
+    // The program starts itself with this word to decode a picture. It is hidden because it is of no use to people.
     if arguments.next_if(|first| first == "preview-child").is_some() {
         return preview::child_main(arguments);
     }
@@ -52,16 +52,16 @@ usage: buddycloud-media-server [-c FILE] [COMMAND]
   setup-schema        create the tables of the metadata
   upgrade-schema      bring the tables up to date
   drop-schema --yes   remove the tables and all metadata in them
-  fsck [--repair]     compare files and metadata; --repair: mend what differs,
-                      not more than 5 % of either; --force: more, too
+  fsck [--repair]     compare files and metadata; --repair: repair differences,
+                      at most 5 % of files and rows; --force: no limit
   channel create C --owner JID [--private] [--as JID --password-file F]
                       make the pubsub node of the channel C
   tickets revoke --all | --user JID       revoke all tickets, or a user's
-  usage               show who stores how much; of one: --user JID, --channel C
+  usage               show stored files and bytes; --user JID, --channel C
   list [FILTERS]      files, newest first; FILTERS: --user JID, --channel C,
                       --older-than 30d, --purpose P, --kind media|upload
-  delete FILTERS      delete files; without --yes: show which they are
-  purge --user JID    remove all of a user; without --yes: show how much
+  delete FILTERS      delete files; without --yes: only list them
+  purge --user JID    remove all data of a user; without --yes: show how much
   export FILE         write the metadata to a new file
   import FILE         fill an empty database with the metadata of that file
   move-storage        move files from media.storage.from; without --yes: count
@@ -154,7 +154,7 @@ fn status(kind: Kind) -> ExitCode {
     }
 }
 
-/// Writes to standard output. It is no failure if its reader has gone.
+/// Writes to standard output. A closed pipe is not an error.
 fn show(text: &str) -> ExitCode {
     let mut out = io::stdout();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -166,7 +166,7 @@ fn show(text: &str) -> ExitCode {
     }
 }
 
-/// Writes to standard error; a failure can be told to nobody.
+/// Writes to standard error; a failure can't be reported.
 fn complain(text: &dyn fmt::Display) {
     let _ = writeln!(io::stderr(), "{NAME}: {text}");
 }

@@ -81,7 +81,7 @@ fn valid_command_lines() {
 }
 
 #[test]
-fn command_lines_about_what_is_stored() {
+fn command_lines_about_stored_files() {
     let (text, json) = (OutputForm::Text, OutputForm::Json);
     let user = || "a@b".parse().unwrap();
     let of_user = || FileQuery { user: Some(user()), ..FileQuery::default() };
@@ -121,7 +121,7 @@ fn command_lines_about_what_is_stored() {
 }
 
 #[test]
-fn invalid_command_lines_about_what_is_stored() {
+fn invalid_command_lines_about_stored_files() {
     let age =
         |text: &str| format!("--older-than: \"{text}\" is not a time with a unit, such as 30d, 12h or 90m");
     let filter = "delete needs an option that says which files, such as --user JID or --older-than 30d";
@@ -131,7 +131,7 @@ fn invalid_command_lines_about_what_is_stored() {
         ("usage --yes", "--yes belongs to drop-schema, delete, purge or move-storage".to_owned()),
         ("usage --older-than 1d", "--older-than belongs to list or delete".to_owned()),
         ("list more", "more than one command".to_owned()),
-        ("list --user a@b/c", "--user: \"a@b/c\" is no address such as name@example.com".to_owned()),
+        ("list --user a@b/c", "--user: \"a@b/c\" is not an address such as name@example.com".to_owned()),
         ("list --older-than 30", age("30")),
         ("list --older-than d", age("d")),
         ("list --older-than -1d", age("-1d")),
@@ -190,20 +190,20 @@ fn invalid_command_lines() {
         ("check --user", "--user needs the address of a user"),
         ("check --user a@b", "--channel and --user go together"),
         ("check --user a@b --user a@b", "--user is given twice"),
-        ("check --user a@b --channel x", "--channel: \"x\" is no address such as name@example.com"),
+        ("check --user a@b --channel x", "--channel: \"x\" is not an address such as name@example.com"),
         ("check --local --user a@b --channel c@d", "--local asks no channel service: leave it out"),
         ("--owner a@b fsck", "--owner belongs to channel"),
         ("tickets", "usage: tickets revoke --all | --user JID"),
         ("tickets revoke", "usage: tickets revoke --all | --user JID"),
         ("tickets revoke --all --user a@b", "usage: tickets revoke --all | --user JID"),
         ("tickets revoke all --all", "usage: tickets revoke --all | --user JID"),
-        ("tickets revoke --user a@", "--user: \"a@\" is no address such as name@example.com"),
+        ("tickets revoke --user a@", "--user: \"a@\" is not an address such as name@example.com"),
         ("serve --all", "--all belongs to tickets"),
         ("channel", "usage: channel create CHANNEL --owner JID"),
         ("channel make c@d", "unknown command \"make\""),
         ("channel create c@d", "channel create needs --owner JID"),
-        ("channel create c --owner a@b", "CHANNEL: \"c\" is no address such as name@example.com"),
-        ("channel create c@d --owner a@b/r", "--owner: \"a@b/r\" is no address such as name@example.com"),
+        ("channel create c --owner a@b", "CHANNEL: \"c\" is not an address such as name@example.com"),
+        ("channel create c@d --owner a@b/r", "--owner: \"a@b/r\" is not an address such as name@example.com"),
         ("channel create c@d --owner a@b --password-file p", "--password-file goes together with --as"),
     ];
     for (line, expected) in table {

@@ -1,4 +1,4 @@
-//! Who holds the component's stream: this node takes it, beats, and gives it up. Runs on the thread `cluster`.
+//! The holder of the component's stream: this node takes the stream, beats, and gives it up. Runs on thread `cluster`.
 //!
 //! The session of the thread's connection has the advisory lock while this node is the holder. The lease of the stream ends
 //! [`Times::lease`](super::Times) after the last confirmed beat was sent; another node waits for [`Times::stale`](super::Times),
@@ -160,7 +160,7 @@ impl Holding {
         let (component, is_new) = (self.settings.component.clone(), since.elapsed() < stale);
         if connection.run(move |session| store::end_holder(session, &component, pid, stale, is_new))? {
             log::warn!(
-                "process {pid} of PostgreSQL is told to end: it has the lock of the XMPP stream, and its node does not beat"
+                "process {pid} of PostgreSQL is terminated: it has the lock of the XMPP stream, and its node does not beat"
             );
         }
         Ok(())

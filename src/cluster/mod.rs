@@ -1,5 +1,5 @@
-//! Several nodes on one PostgreSQL database. One of them holds the component's XMPP stream; the others see that it is
-//! alive, and take the stream over when it is not.
+//! Several nodes on one PostgreSQL database. One of them holds the component's XMPP stream. The others check that it is
+//! alive; if it is not, one of them takes the stream over.
 //!
 //! Two threads: `cluster` does all database work, fed by a queue, and `notices` listens for the notices of other nodes.
 //! Each waits for PostgreSQL for a bounded time. A single node has neither.
@@ -79,7 +79,7 @@ pub enum Work {
     Stop,
 }
 
-/// What is to be read again because another node, or a command, may have changed it.
+/// Data to read again because another node, or a command, may have changed it.
 pub type OnChange = Box<dyn Fn(Changed) + Send>;
 
 /// Rows that are kept in memory.
@@ -159,7 +159,7 @@ impl Cluster {
         Ok(Self { queue, status, thread, _listening: listening })
     }
 
-    /// What is known of the nodes.
+    /// The status of the nodes.
     pub fn status(&self) -> Arc<ClusterStatus> {
         Arc::clone(&self.status)
     }

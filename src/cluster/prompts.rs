@@ -32,9 +32,9 @@ pub(super) struct Prompts {
     abandoned: Vec<PromptId>,
     /// Rows whose decisions were taken.
     taken: Vec<PromptId>,
-    /// Of the holder: rows whose prompts were sent.
+    /// On the holder: rows whose prompts were sent.
     sent: Vec<PromptId>,
-    /// Of the holder: decisions that are not stored yet.
+    /// On the holder: decisions that are not stored yet.
     decided: Vec<(PromptId, PromptDecision)>,
     /// Whether there may be prompts to send.
     prompts_due: bool,
@@ -83,7 +83,7 @@ impl Prompts {
         }
     }
 
-    /// What this node has not stored about the prompts of others is the next holder's.
+    /// Decisions that this node has not stored are left to the next holder.
     fn release(&mut self) {
         self.stream = None;
         self.door.release();
@@ -145,7 +145,7 @@ impl Prompts {
         steps.try_for_each(|step| if Instant::now() < until { step(self, table) } else { Ok(()) })
     }
 
-    /// Nobody waits for what an earlier run of this node asked.
+    /// No client waits for the prompts of an earlier run of this node.
     fn clean_up(&mut self, table: &mut dyn PromptTable) -> Result<()> {
         if !self.is_clean {
             table.abandon_of_node(&self.node)?;
@@ -217,9 +217,7 @@ impl Prompts {
     fn store_decisions(&mut self, table: &mut dyn PromptTable) -> Result<()> {
         let Some(stream) = self.stream.as_ref().filter(|_| !self.decided.is_empty()) else { return Ok(()) };
         if !table.decide(stream, &self.decided)? {
-            log::warn!(
-                "another node has the XMPP stream: decisions about requests of other nodes are left to it"
-            );
+            log::warn!("another node has the XMPP stream; it decides about requests of other nodes");
             self.release();
             return Ok(());
         }

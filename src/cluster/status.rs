@@ -1,4 +1,4 @@
-//! What this node knows of the holder of the stream. The thread `cluster` writes it; those who watch read it.
+//! This node's view of the holder of the stream. The thread `cluster` writes it; `/healthz` and `/metrics` read it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ struct SeenHolder {
     node: Option<String>,
     /// When it last beat.
     beat: Option<Instant>,
-    /// When somebody last held the stream. At the start it is taken that somebody does.
+    /// When a node last held the stream. At the start, one is assumed to hold it.
     held: Instant,
     /// The epoch, if this node is the holder.
     epoch: Option<i64>,
@@ -37,11 +37,11 @@ pub struct ClusterState {
     pub is_holder: bool,
     /// How old the holder's last beat is.
     pub beat_age: Option<Duration>,
-    /// For how long nobody has held the stream, as far as is known.
+    /// For how long no node has held the stream, as far as this node knows.
     pub unheld: Duration,
     /// How often this node took the stream.
     pub takeovers: u64,
-    /// Whether the notices of other nodes come in.
+    /// Whether this node receives the notices of other nodes.
     pub is_listening: bool,
 }
 

@@ -10,7 +10,7 @@ use crate::store::{EpochTable, Postgres, Schema, SecretTable, Store};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Times with which nobody takes the stream from a holder that is there.
+/// Times with which no node takes the stream from a live holder.
 const LONG: Times = Times {
     beat: Duration::from_millis(100),
     lease: Duration::from_secs(90),
@@ -239,7 +239,7 @@ fn changes_are_told_to_other_nodes() {
     let node = bench.node("a");
     wait_until("the notices come in", || node.state().is_listening);
     for expected in Changed::ALL {
-        // What may have been missed before.
+        // Notices that may have been missed before.
         assert!(node.changes.iter().any(|changed| changed == expected));
     }
     let store = Store::new(Postgres::new(&bench.settings).unwrap());

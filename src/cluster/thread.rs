@@ -54,7 +54,7 @@ impl ClusterThread {
         }
     }
 
-    /// Works until it is told to stop, or nobody can hand it work any more.
+    /// Works until it is stopped, or its queue is closed.
     pub fn run(mut self) {
         let mut due = Instant::now();
         while let Some(batch) = self.next_batch(due) {
@@ -119,7 +119,7 @@ impl ClusterThread {
         }
     }
 
-    /// Stores and reads prompts; what is not done by then stays due, so that no beat is late.
+    /// Stores and reads prompts; work that is not done by then stays due, so that no beat is late.
     fn work_on_prompts(&mut self, until: Instant) {
         let done = match &mut self.connection {
             Some(connection) => self.prompts.work(connection, until),

@@ -258,7 +258,7 @@ fn a_session_is_of_one_client_and_one_command() {
 }
 
 #[test]
-fn nobody_sees_or_deletes_what_is_not_theirs() {
+fn users_see_and_delete_only_their_own_files() {
     let test = DeskTest::new(FakeDesk::with("alice@example.org", 2));
     let file = "upload/000000000000000000000001";
     let mallory = "mallory@example.org/x";

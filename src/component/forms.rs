@@ -193,7 +193,7 @@ mod tests {
                 field("both", &["true", "true"]),
                 field("capital", &["TRUE"]),
                 field("none", &[]),
-                // Of a repeated field the first counts.
+                // The first of repeated fields counts.
                 field("yes", &["false"]),
                 Element::new("field", ns::DATA_FORMS),
                 Element::new("field", "other").with("var", "foreign"),
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn other_forms_are_none_and_large_ones_are_refused() {
+    fn forms_of_other_types_are_ignored_and_large_ones_are_refused() {
         for kind in ["cancel", "form", "result", ""] {
             assert_eq!(Submission::read(&command(kind, vec![field("a", &["b"])])), Ok(None), "{kind}");
         }

@@ -10,7 +10,7 @@ use crate::limits;
 /// A job. It is told `false` where the worker threads have no time for it; then it must end without waiting.
 type Job = Box<dyn FnOnce(bool) + Send>;
 
-/// The jobs that run and those that wait; cheap to clone.
+/// The running and the waiting jobs; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Jobs {
     workers: ResumeQueue,
@@ -32,7 +32,7 @@ impl Jobs {
         Self { workers, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Has a job done: now, or after those that wait. If too many wait, it is told so at once, on this thread.
+    /// Runs a job now, or after the waiting ones. If too many wait, the job is refused at once, on this thread.
     pub(super) fn run(&self, job: impl FnOnce(bool) + Send + 'static) {
         let mut state = self.lock();
         if state.running < state.max {

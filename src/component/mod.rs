@@ -139,7 +139,7 @@ impl Component {
         }
     }
 
-    /// The user who asks, if they do not ask too fast.
+    /// The sender, unless they send requests too fast.
     fn user(&self, iq: &Element) -> Result<Jid, StanzaError> {
         let jid = iq.attribute("from").and_then(|from| from.parse::<Jid>().ok());
         let malformed = || StanzaError::new("modify", "jid-malformed", "Your address is not valid.");
@@ -239,7 +239,7 @@ impl Handler for Component {
                 }
                 LinkEvent::Up(_) | LinkEvent::Down => {
                     self.stream.fetch_add(1, Ordering::AcqRel);
-                    // Some may be lost with the stream: their numbers must not mean what nobody was shown.
+                    // Lists may be lost with the stream, so their numbers must not count any more.
                     lock(&self.lists).clear();
                 }
                 LinkEvent::Failed(_) => {}

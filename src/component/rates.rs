@@ -1,4 +1,4 @@
-//! How fast one address may ask: a bucket of tokens for each bare JID. No I/O; the time is handed in.
+//! The rate of requests of one address: a token bucket for each bare JID. No I/O; the caller gives the time.
 
 use std::time::{Duration, Instant};
 

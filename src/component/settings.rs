@@ -25,7 +25,7 @@ impl Settings {
         match &self.endpoint {
             Some(endpoint) => format!("{endpoint}{path}"),
             None => {
-                log::warn!("users are shown paths, not links, to their files: set http.endpoint");
+                log::warn!("lists of files have paths instead of links: set http.endpoint");
                 path
             }
         }

@@ -1,4 +1,4 @@
-//! Files as people are shown them: one line of plain text for each, and its address. Pure functions.
+//! Files as text for people: one line for each, and its address. Pure functions.
 
 use crate::clock::Timestamp;
 use crate::http::target;

@@ -18,7 +18,7 @@ pub(super) fn is_request(iq: &Element) -> bool {
 pub(super) fn read(iq: &Element, owner: BareJid) -> Result<SlotRequest, StanzaError> {
     let request = only_child(iq)?;
     if iq.attribute("type") != Some("get") {
-        return Err(StanzaError::bad_request("A slot is asked for by an IQ of type get."));
+        return Err(StanzaError::bad_request("A request for a slot must be an IQ of type get."));
     }
     let (purpose, expire_before) = purpose(request)?.unzip();
     Ok(SlotRequest {
@@ -36,7 +36,7 @@ fn only_child(iq: &Element) -> Result<&Element, StanzaError> {
     let mut children = iq.children();
     match (children.next(), children.next()) {
         (Some(child), None) => Ok(child),
-        _ => Err(StanzaError::bad_request("An IQ holds one request.")),
+        _ => Err(StanzaError::bad_request("An IQ must hold exactly one request.")),
     }
 }
 
@@ -56,7 +56,7 @@ fn purpose(request: &Element) -> Result<Option<(Purpose, Option<Timestamp>)>, St
     let mut given = request.children().filter(|child| child.namespace() == ns::UPLOAD_PURPOSE);
     let Some(element) = given.next() else { return Ok(None) };
     if given.next().is_some() {
-        return Err(StanzaError::bad_request("An upload has one purpose."));
+        return Err(StanzaError::bad_request("An upload can have only one purpose."));
     }
     let purpose = Purpose::from_name(element.name());
     let purpose = purpose.ok_or_else(|| StanzaError::bad_request("The purpose of the upload is unknown."))?;

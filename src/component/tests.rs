@@ -157,7 +157,7 @@ fn a_slot_is_granted_on_a_worker_thread() {
 }
 
 #[test]
-fn what_memory_refuses_reaches_no_worker_thread() {
+fn requests_refused_from_memory_use_no_worker_thread() {
     let test = Test::new(Some(SlotRefusal::Forbidden { text: "No.".to_owned() }));
     test.send(request("i1", "a.jpg"));
     let (_, reply) = test.inbox.take().expect("at once");
@@ -168,7 +168,7 @@ fn what_memory_refuses_reaches_no_worker_thread() {
     assert!(test.begun.try_recv().is_err());
 }
 
-/// What a stranger can send besides requests: none of it gets a reply from here.
+/// Other stanzas that a stranger can send: none of them gets a reply from here.
 #[test]
 fn everything_else_is_for_the_gate() {
     let test = Test::new(None);
@@ -207,7 +207,7 @@ fn without_uploads_the_gate_replies_to_requests() {
 }
 
 #[test]
-fn an_address_that_is_none_is_refused() {
+fn a_malformed_jid_is_refused() {
     let test = Test::new(None);
     for from in ["@", "a@b@c", "a b@c", "/x"] {
         test.send(request("i", "a").with("from", from));
@@ -217,7 +217,7 @@ fn an_address_that_is_none_is_refused() {
 }
 
 #[test]
-fn who_asks_too_fast_is_told_when_to_ask_again() {
+fn requests_that_come_too_fast_are_told_when_to_retry() {
     let test = Test::new(Some(SlotRefusal::Forbidden { text: "No.".to_owned() }));
     let refusals = |from: &str| {
         let replies = (0..limits::COMPONENT_BURST * 2).map(|_| {

@@ -102,7 +102,7 @@ fn the_usage_is_told_in_two_sentences() {
     assert_eq!(test.say(PHONE, "quota"), expected);
 }
 
-/// All other words tell what can be written, and delete nothing.
+/// All other words get the help, and delete nothing.
 #[test]
 fn there_is_no_text_that_deletes_all() {
     let test = DeskTest::new(FakeDesk::with("alice@example.org", 2));

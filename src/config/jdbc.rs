@@ -216,7 +216,7 @@ fn ssl_mode(value: &str) -> Result<SslMode, String> {
     })
 }
 
-/// A time in whole seconds; 0 is none.
+/// A time in whole seconds; 0 means no limit.
 fn seconds(name: &str, value: &str) -> Result<Option<Duration>, String> {
     let seconds: u32 = number(value).ok_or_else(|| format!("{name} is a number of seconds"))?;
     Ok((seconds > 0).then(|| Duration::from_secs(seconds.into())))

@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_word_is_found_or_none() {
+    fn the_nearest_word_is_found() {
         let known = ["http.port", "http.bind", "https.port", "jdbc.db.url", "xmpp.reply.timeout"];
         let table = [
             ("http.prot", Some("http.port")),

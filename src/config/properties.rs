@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_escaped_is_read_back() {
+    fn escaped_characters_are_read_back() {
         let mut random = crate::testing::Random::new(2);
         for _ in 0..5_000 {
             let text = random.text(b"a\\ =:\t\n\r#!u0", 12);

@@ -38,7 +38,7 @@ pub struct Setting {
     pub(super) same: fn(Option<&str>, Option<&str>) -> bool,
 }
 
-/// What a setting is where it is not set.
+/// The value of a setting that is not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DefaultValue {
     /// It has this value.
@@ -153,7 +153,7 @@ fn same<T: ValueType>(setting: &TypedSetting<T>, one: Option<&str>, other: Optio
 
 settings! {
     HTTP_ENABLED: Boolean = Boolean, "http.enabled", Derived("true unless https.enabled is"), Restart,
-        "Whether HTTP is served in the clear.";
+        "Whether HTTP is served without TLS.";
     HTTP_PORT: Number<u16> = LISTENING_PORT, "http.port", Fixed("8080"), Restart,
         "The TCP port of HTTP; 0 lets the system choose a free one.";
     HTTP_BIND: BindAddresses = BindAddresses, "http.bind", Fixed("*"), Restart,
@@ -161,10 +161,10 @@ settings! {
     HTTP_ENDPOINT: Endpoint = Endpoint, "http.endpoint", Derived("not announced"), Reload,
         "The URL under which clients reach the server: shown in discovery and in confirmations.";
     HTTP_THREADS: Number<usize> = Number { min: limits::WORKERS_MIN, max: 1024 }, "http.threads", Fixed("128"), Restart,
-        "Requests that may wait at a time, for their bodies, the disk or the database, each on a thread.";
+        "Requests at a time that may wait for a body, the disk or the database, each on its own thread.";
     HTTP_UPLOADS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "http.uploads.max",
         Derived("three eighths of http.threads: 48"), ReloadWith("http.threads"),
-        "Uploads at a time, of which one client address has a quarter or 8; more are answered 503.";
+        "Uploads at a time; one client address may have a quarter, but at least 8; more are answered 503.";
     HTTP_DOWNLOADS_MAX: Number<usize> = Number { min: 1, max: 1023 }, "http.downloads.max",
         Derived("none"), Reload,
         "Without effect: a slow download holds no thread.";
@@ -177,7 +177,7 @@ settings! {
     HTTP_RATE_LIMIT: Number<u32> = Number { min: 0, max: 1_000_000 }, "http.rate.limit", Fixed("0"), Reload,
         "Requests a second of one client address; more are answered 429; 0 means unlimited.";
     HTTP_TRUSTED_PROXIES: Networks = Networks, "http.trusted.proxies", Derived("none"), Restart,
-        "Front web servers and their networks, whose X-Forwarded-For is trusted.";
+        "Reverse proxies and their networks, whose X-Forwarded-For is trusted.";
     HTTP_CORS_ORIGINS: OriginList = OriginList, "http.cors.origins", Fixed("*"), Reload,
         "The origins whose web pages may read responses (CORS); * means all, an empty value none.";
     CACHE_MAX_AGE: Time = Time::seconds(0, 31_536_000), "cache.max.age", Fixed("1d"), Reload,
@@ -186,7 +186,7 @@ settings! {
         "Whether search engines may list the pages and feeds of public channels.";
 
     HTTPS_ENABLED: Boolean = Boolean, "https.enabled", Fixed("false"), Restart,
-        "Whether HTTPS is served; instead of HTTP, unless http.enabled says otherwise.";
+        "Whether HTTPS is served; it replaces HTTP unless http.enabled is true.";
     HTTPS_PORT: Number<u16> = LISTENING_PORT, "https.port", MandatoryForHttps, Restart,
         "The TCP port of HTTPS; 0 lets the system choose a free one.";
     HTTPS_KEYSTORE_PATH: FilePath = FilePath, "https.keystore.path", MandatoryForHttps, ReloadWith("https.enabled"),
@@ -228,7 +228,7 @@ settings! {
     XMPP_CACHE_TTL: Time = Time::seconds(0, 86_400), "xmpp.cache.ttl", Fixed("30s"), Reload,
         "How long discovered services, access models and affiliations are cached; 0 means not at all.";
     XMPP_CHANNEL_NODES: NodeList = NodeList, "xmpp.channel.nodes", Derived("/user/{channel}/posts for each"), Reload,
-        "The pubsub nodes of channels, by domain, where they are not named as those of buddycloud.";
+        "The pubsub nodes of channels, by domain, if their names differ from those of buddycloud.";
     XMPP_CONFIRM_STANZA: Choice<ConfirmStanza> = Choice(CONFIRM_STANZAS), "xmpp.confirm.stanza",
         Fixed("message"), Reload,
         "The stanza that asks a user to confirm a request.";
@@ -289,7 +289,7 @@ settings! {
         "The size of all media of one uploader together, in all channels; 0 means unlimited.";
 
     HOUSEKEEPING_INTERVAL: Time = Time::seconds(1, 3600), "housekeeping.interval", Fixed("60s"), Reload,
-        "How often files that must go are removed.";
+        "How often the server removes files that must be deleted.";
     HOUSEKEEPING_ORPHAN_AGE: Time = Time::seconds(900, 30 * 86_400), "housekeeping.orphan.age", Fixed("1h"), Reload,
         "How old a file without metadata must be before it is moved to .lost.";
     HOUSEKEEPING_LOST_KEEP: Time = Time::seconds(0, 3650 * 86_400), "housekeeping.lost.keep", Fixed("30d"), Reload,
@@ -308,11 +308,11 @@ settings! {
     UPLOAD_KEEP_PROFILE: Time = KEEP, "upload.keep.profile", Fixed("0"), Reload,
         "How long files of profiles, such as avatars, are kept; 0 means for ever.";
     UPLOAD_KEEP_EPHEMERAL: Time = Time::seconds(1, 3_153_600_000), "upload.keep.ephemeral", Fixed("1d"), Reload,
-        "How long files are kept that are to vanish, unless their date is earlier.";
+        "How long ephemeral files are kept, unless the client names an earlier date.";
     UPLOAD_KEEP_PERMANENT: Time = KEEP, "upload.keep.permanent", Fixed("0"), Reload,
-        "How long files are kept that are published; 0 means for ever.";
+        "How long published files are kept; 0 means for ever.";
     UPLOAD_PURPOSE_PREFIXES: Boolean = Boolean, "upload.purpose.prefixes", Fixed("false"), Reload,
-        "Whether chat_, post_ and story_ before a file name stand for a purpose, as Movim writes them.";
+        "Whether prefixes of file names, such as chat_, stand for a purpose, as Movim uses them.";
     UPLOAD_QUOTA_USER: Size<u64> = QUOTA, "upload.quota.user", Fixed("0"), Reload,
         "The size of all uploads of one user together; 0 means unlimited.";
     UPLOAD_QUOTA_DAY: Size<u64> = QUOTA, "upload.quota.day", Fixed("0"), Reload,
@@ -322,13 +322,13 @@ settings! {
     UPLOAD_QUOTA_PROFILE: Size<u64> = QUOTA, "upload.quota.profile", Fixed("0"), Reload,
         "The size of the files of one user's profile together; 0 means unlimited.";
     UPLOAD_QUOTA_EPHEMERAL: Size<u64> = QUOTA, "upload.quota.ephemeral", Fixed("0"), Reload,
-        "The size of one user's files that are to vanish together; 0 means unlimited.";
+        "The size of one user's ephemeral files together; 0 means unlimited.";
     UPLOAD_QUOTA_PERMANENT: Size<u64> = QUOTA, "upload.quota.permanent", Fixed("0"), Reload,
         "The size of one user's published files together; 0 means unlimited.";
     UPLOAD_QUOTA_ALL: Size<u64> = QUOTA, "upload.quota.all", Fixed("0"), Reload,
         "The size of all uploads of all users together; 0 means unlimited.";
     UPLOAD_QUOTA_MAKES_ROOM: Boolean = Boolean, "upload.quota.makes.room", Fixed("false"), Reload,
-        "Whether the oldest files of a user's messages are deleted when a new upload needs their room.";
+        "Whether the oldest files of a user's messages are deleted when a new upload needs room.";
     UPLOAD_EXTERNAL_SECRET: LongSecret = LongSecret { min: limits::EXTERNAL_SECRET_BYTES }, "upload.external.secret",
         Derived("none"), Reload,
         "The secret shared with an XMPP server that hands out slots of its own.";
@@ -351,13 +351,13 @@ settings! {
         "Previews that are made at a time.";
     PREVIEW_QUEUE_MAX: Number<usize> = Number { min: 0, max: 1023 }, "preview.queue.max",
         Derived("a sixteenth of http.threads: 8"), ReloadWith("http.threads"),
-        "Requests that wait for a preview to be made, or a film to be measured; more are answered 503.";
+        "Requests that may wait for a preview to be made, or a film to be measured; more are answered 503.";
     PREVIEW_AT_UPLOAD: Boolean = Boolean, "preview.at.upload", Fixed("true"), Reload,
         "Whether the preview for a channel's page is made right after an upload, in the background.";
     PREVIEW_FFMPEG: FilePath = FilePath, "preview.ffmpeg", Fixed("ffmpeg"), Reload,
-        "The program that extracts frames from films: a path, or a name to be found in PATH.";
+        "The program that extracts frames from films: a path, or a name to look up in PATH.";
     PREVIEW_FFPROBE: FilePath = FilePath, "preview.ffprobe", Fixed("ffprobe"), Reload,
-        "The program that measures films and sounds: a path, or a name to be found in PATH.";
+        "The program that measures films and sounds: a path, or a name to look up in PATH.";
     PREVIEW_SANDBOX: Choice<Sandbox> = Choice(SANDBOXES), "preview.sandbox",
         Derived("required on x86_64, aarch64 and riscv64, else off"), Reload,
         "Whether the child processes that decode media run behind a filter of system calls.";
@@ -372,7 +372,7 @@ settings! {
 
     ADMIN_BIND: SocketAddresses = SocketAddresses, "admin.bind", Derived("not served"), Restart,
         "Where /metrics and /healthz are served; unencrypted, and to everybody.";
-    ADMIN_JIDS: BareJids = BareJids, "admin.jids", Derived("nobody"), Reload,
+    ADMIN_JIDS: BareJids = BareJids, "admin.jids", Derived("none"), Reload,
         "The users who may look after other users by commands over XMPP.";
 
     LOGGING_FILE: FilePath = FilePath, "logging.file", Derived("standard error"), Reload,

@@ -36,7 +36,7 @@ pub(super) const SECURITY: &[(&str, Security)] =
 /// Formats of key files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeystoreFormat {
-    /// The only one that is supported.
+    /// The only supported type.
     Pkcs12,
     /// The original server's. It is accepted as a word, so that advice can be given where HTTPS is enabled.
     Jks,

@@ -28,7 +28,7 @@ pub struct NewChannel {
 /// its owners, for some services tell affiliations to owners only.
 ///
 /// # Errors
-/// When it is not made: then there is none, or it is as it was.
+/// If the channel is not made: it does not exist, or has not changed.
 pub fn create_channel(config: &Config, new: &NewChannel, out: &mut dyn Write) -> Result<()> {
     sight::serves(config, &new.channel)?;
     let mut conversation = Conversation::log_in(account(config, new), Times::default())?;
@@ -123,7 +123,7 @@ impl Making<'_> {
 
 fn not_made(channel: &Channel, service: &Jid, creator: &str, condition: &str) -> Error {
     let text = match condition {
-        "conflict" => format!("{service} has the channel {channel} already; it stays as it is"),
+        "conflict" => format!("{service} has the channel {channel} already; nothing is changed"),
         "forbidden" | "not-allowed" | "not-authorized" => format!(
             "{service} does not let {creator} make channels ({condition}): in Prosody name the account in the admins of {service}, \
              in ejabberd in access_createnode; or use an account that may, with --as"

@@ -1,4 +1,4 @@
-//! The command `check`: tries the configuration and everything that it points to, and changes nothing on the disk. Runs on
+//! The command `check`: checks the configuration and everything it refers to, and changes nothing on the disk. Runs on
 //! the main thread.
 
 use std::fs::{self, Metadata};
@@ -20,7 +20,7 @@ use crate::sys::fs::Dir;
 use crate::sys::listening;
 use crate::xmpp::{self, Checked, Conversation, LinkSettings, Times};
 
-/// What is checked besides the configuration and this machine.
+/// The checks besides those of the configuration and this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckExtent {
     /// Nothing that takes a connection: neither PostgreSQL nor XMPP.
@@ -29,7 +29,7 @@ pub struct CheckExtent {
     pub right: Option<(Channel, BareJid)>,
 }
 
-/// What was found of a part that did not fail.
+/// The result of a part that did not fail.
 pub(super) enum CheckedPart {
     /// It is in order.
     Good(String),
@@ -95,7 +95,7 @@ fn good(text: impl Into<String>) -> Result<CheckedPart> {
     Ok(CheckedPart::Good(text.into()))
 }
 
-/// Who may read the files that hold secrets.
+/// The permissions of the files that hold secrets.
 fn check_modes(source: &Source, config: &Config) -> Result<CheckedPart> {
     let keystore = config.keystore.as_ref().map(|keystore| keystore.path.as_path());
     let open = source.file().into_iter().chain(keystore).find_map(|path| {
@@ -123,7 +123,10 @@ fn check_storage(storage: &Storage) -> Result<CheckedPart> {
     let metadata = match fs::metadata(root) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             may_write(existing(root)).map_err(refused)?;
-            return good(format!("{} is not there yet; the server makes it for a new site", root.display()));
+            return good(format!(
+                "{} does not exist yet; the server creates it for a new site",
+                root.display()
+            ));
         }
         result => result.map_err(refused)?,
     };
@@ -142,7 +145,7 @@ fn check_storage(storage: &Storage) -> Result<CheckedPart> {
 /// Advice to root, who may do more than the server's user.
 fn as_owner(metadata: &Metadata) -> String {
     format!(
-        "root may do more than the user of the server: run this command as user {}, who owns it",
+        "root has more permissions than the server's user: run this command as user {}, its owner",
         metadata.uid()
     )
 }
@@ -210,13 +213,13 @@ fn check_database(config: &Config, report: &mut Report<'_>, local: bool) {
 fn check_schema(database: &Database, state: &DatabaseState, advice: Option<String>) -> Result<CheckedPart> {
     if let Database::Sqlite(path) = database {
         if state.version.is_none() {
-            return good(format!("{database} is not there yet; the server makes it at its start"));
+            return good(format!("{database} does not exist yet; the server creates it when it starts"));
         }
         verify(state.version)?;
         may_change(path)?;
     }
     verify(state.version)?;
-    let text = format!("{database}, the schema is the one needed");
+    let text = format!("{database}, with the required schema");
     match advice {
         Some(advice) => Ok(CheckedPart::Doubtful(format!("{text}, but {advice}"))),
         None => good(text),

@@ -32,7 +32,7 @@ pub fn setup_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
             schema.set_up()?
         }
     };
-    say(out, if made { "the schema is set up" } else { "the tables are there and up to date" });
+    say(out, if made { "the schema is set up" } else { "the tables exist and are up to date" });
     if let Some(advice) = advice {
         say(out, &format!("WARNING: {advice}"));
     }
@@ -66,7 +66,7 @@ pub(super) fn upgrade_embedded(config: &Config, lock: &RootLock) -> Result<()> {
     Ok(())
 }
 
-/// What an upgrade has done, in lines for the operator.
+/// The result of an upgrade, in lines for the operator.
 fn told(Upgraded { from, copy, tied }: &Upgraded) -> Vec<String> {
     let schema = match from {
         None => "the schema is set up".to_owned(),
@@ -75,7 +75,7 @@ fn told(Upgraded { from, copy, tied }: &Upgraded) -> Vec<String> {
     };
     let kept = copy.iter().map(|copy| {
         let copy = copy.display();
-        format!("{copy} is the database as it was; remove it when the new program does what it should")
+        format!("{copy} is a copy of the old database; remove it when the new program works")
     });
     let tied = tied.iter().map(|id| format!("storage and database belong together from now on (id {id})"));
     std::iter::once(schema).chain(kept).chain(tied).collect()
@@ -96,7 +96,7 @@ pub fn drop_schema(config: &Config, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-/// Compares files and metadata; with a repair, mends what can be.
+/// Compares files and metadata, and repairs differences if the command says so.
 ///
 /// # Errors
 /// When something is left that is not as it must be, or when a repair would remove suspiciously much.

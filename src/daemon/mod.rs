@@ -1,4 +1,4 @@
-//! The daemon: what starts what, in which order, and how it ends.
+//! The daemon: its start, in order, and its end.
 
 mod channel;
 mod check;
@@ -51,20 +51,20 @@ use crate::uploads::UploadService;
 use crate::web::{Parked, Web};
 use crate::xmpp::{self, Outbox};
 
-/// What the main thread waits for.
+/// An event for the main thread.
 enum Event {
     Signal(i32),
     /// The daemon can't go on.
     Fatal(Error),
 }
 
-/// What the daemon starts with.
+/// The parameters of the daemon's start.
 pub struct Start<'a> {
     /// The configuration as it was written.
     pub source: &'a Source,
     /// The same, understood.
     pub config: &'a Config,
-    /// What the operator should know about it.
+    /// Notices for the operator about it.
     pub notices: &'a [Notice],
     /// Reads the configuration again from where it was found.
     pub reread: &'a dyn Fn() -> Result<Source>,
@@ -95,7 +95,7 @@ fn run(start: Start<'_>) -> Result<()> {
     }
     log_panics();
     if !config.storage.sync {
-        warn!("media.storage.sync is off: a crash of the machine may lose what was answered 201");
+        warn!("media.storage.sync is off: a crash of the machine may lose uploads that were answered 201");
     }
     let (sender, events) = mpsc::channel();
     catch_signals(sender.clone())?;
@@ -145,12 +145,12 @@ fn run(start: Start<'_>) -> Result<()> {
     let housekeeper = Housekeeper::start(chores)?;
     let cluster = nodes::start(config, queue, lease, Arc::clone(web.door()) as _, &tickets, &uploads)?;
     let nodes = cluster.as_ref().map(Cluster::status);
-    // Until the end: while the others stop, too, somebody may want to know how they are.
+    // It runs to the end: monitoring may ask for the state of the other parts while they stop.
     let _admin = admin(
         config,
         Admin::new(Arc::clone(web.door()), library, uploads, nodes, server.monitor(), started),
     )?;
-    notifier.ready().unwrap_or_else(|cause| warn!("can't tell the service manager: {cause}"));
+    notifier.ready().unwrap_or_else(|cause| warn!("can't notify the service manager: {cause}"));
     let (config, source) = (config.clone(), source.clone());
     let reload = Reload { config, source, reread, log, web: Arc::clone(&web), component, server: &server };
     let end = wait(&events, reload, &notifier);
@@ -176,9 +176,9 @@ fn run(start: Start<'_>) -> Result<()> {
 fn told(result: io::Result<()>) {
     match result {
         Err(cause) if matches!(cause.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-            debug!("nobody listens at NOTIFY_SOCKET any more: {cause}");
+            debug!("no process listens at NOTIFY_SOCKET any more: {cause}");
         }
-        Err(cause) => warn!("can't tell the service manager: {cause}"),
+        Err(cause) => warn!("can't notify the service manager: {cause}"),
         Ok(()) => {}
     }
 }
@@ -280,7 +280,7 @@ fn open_stores(
     let open = opener(uploads);
     let opened = match open(library) {
         Err(error) if error.kind() == Kind::Unavailable => {
-            warn!("{error}; answering 503 until it can be");
+            warn!("{error}; the server answers 503 until the database can be used");
             false
         }
         result => result.map(|()| true)?,
@@ -318,14 +318,14 @@ fn watch_schema(
         thread::sleep(if opened { limits::SCHEMA_WATCH } else { limits::DATABASE_RETRY });
         let Some(library) = library.upgrade() else { return Ok(()) };
         if opened {
-            // A database that can't be asked now is no reason to end.
+            // The server does not end because the database can't be read now.
             library.schema_version().map_or(Ok(()), refuse_newer)?;
             continue;
         }
         match open(&library) {
             Ok(()) => {
                 opened = true;
-                info!("the database is there");
+                info!("the database is connected");
             }
             Err(error) if error.kind() == Kind::Unavailable => {}
             Err(error) => return Err(error),
@@ -333,7 +333,7 @@ fn watch_schema(
     }
 }
 
-/// Prints a line for the operator. A closed pipe is no error.
+/// Prints a line for the operator. A closed pipe is not an error.
 fn say(out: &mut dyn Write, line: &str) {
     let _ = writeln!(out, "{line}");
 }
@@ -348,7 +348,7 @@ fn connections(config: &Config) -> usize {
     let possible = possible_connections(allowed);
     if possible < wanted {
         warn!(
-            "{allowed} open files are allowed, so {possible} connections are taken, not http.connections.max={wanted}; \
+            "the limit of {allowed} open files permits {possible} connections, not http.connections.max={wanted}; \
              raise the limit"
         );
     }

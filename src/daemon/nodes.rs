@@ -61,7 +61,7 @@ pub(super) fn start(
     Cluster::start(settings, queue, lease, door, Box::new(reread)).map(Some)
 }
 
-/// What there is to know about the nodes; nothing of a single one.
+/// Facts about the nodes; nothing for a single one.
 pub(super) fn check(config: &Config, schema: &mut Schema) -> Result<Option<CheckedPart>> {
     let Some((node, _)) = named(config) else { return Ok(None) };
     let holder = holder(config, schema)?.map_or_else(

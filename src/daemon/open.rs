@@ -175,7 +175,7 @@ fn check_start(
     Ok(tables)
 }
 
-/// What the operator should know of a shared root on which locks are those of one machine alone.
+/// Advice for the operator if the locks of a shared root do not work between machines.
 pub(super) fn local_locks(storage: &Storage) -> Option<String> {
     let mount = Mount::of(&storage.root).filter(|_| storage.shared)?;
     let option = mount.local_locks()?;

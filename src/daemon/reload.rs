@@ -43,7 +43,7 @@ impl Reload<'_> {
         // Steps that may fail come first: a configuration is taken completely or not at all.
         let destination = Destination::open(merged.config.logging.file.as_deref())?;
         let old_certificate = match self.renew_certificate(&merged) {
-            // The new configuration does not want HTTPS any more: its keystore is no reason to refuse the rest.
+            // The new configuration has no HTTPS any more, so an error in its keystore does not refuse the rest.
             Err(error) if merged.waiting.contains(&"https.enabled") => Some(error),
             result => result.map(|()| None)?,
         };

@@ -122,8 +122,8 @@ fn services_channels(
         }
     }
     Ok(match channels.first() {
-        Some(channel) => format!("{found}, which tells {account} the affiliations with {channel}"),
-        None => format!("{found}, which lists no channel to try"),
+        Some(channel) => format!("{found}, which gives {account} the affiliations of {channel}"),
+        None => format!("{found}, which lists no channel to check"),
     })
 }
 
@@ -141,7 +141,7 @@ fn refused(service: &Jid, account: &BareJid, (channel, node): (&Channel, &str), 
         format!("{service} has no channel {channel}; `buddycloud-media-server channel create` makes channels")
     } else {
         format!(
-            "{service} does not tell {account} who may do what in {channel} ({condition}): make {account} an owner of the node \
+            "{service} does not give {account} the affiliations of {channel} ({condition}): make {account} an owner of the node \
              {node}, or in Prosody an admin of {service}"
         )
     };

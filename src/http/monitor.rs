@@ -1,4 +1,4 @@
-//! A server as its operator sees it. Any thread may look.
+//! The state of a server, for its operator. Any thread may read it.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ pub struct Activity {
     pub connections: (usize, usize),
     /// Those of them that wait for a request.
     pub idle: usize,
-    /// Requests whose bodies are read.
+    /// Requests whose bodies are being read.
     pub uploads: (usize, usize),
     /// Responses that rest half sent.
     pub half_sent: usize,
-    /// Threads that wait for events or handle them, those that are lent included.
+    /// Threads that wait for events or handle them, including lent turns.
     pub turns: usize,
     /// Those of them that are lent, because others are stuck.
     pub turns_lent: usize,
@@ -28,7 +28,7 @@ pub struct Activity {
     pub left: (usize, usize),
     /// Requests that wait for such a thread.
     pub deferred: usize,
-    /// Decided requests that wait for a turn.
+    /// Requests that the gate has decided and that wait for a thread.
     pub resumed: usize,
 }
 

@@ -1,4 +1,4 @@
-//! The server as its owner sees it: start, addresses, new certificate, stop.
+//! The server for its owner: start, addresses, new certificate, stop.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -109,12 +109,12 @@ impl Server {
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.bell.ring();
         if !self.shared.connections.wait_empty(within) {
-            log::warn!("{} connections are cut off by the stop", self.connections());
+            log::warn!("{} connections were cut off at the stop", self.connections());
         }
         self.shared.halt.set();
         self.shared.bell.ring();
         if clock.join().is_err() {
-            log::error!("the clock thread ended in a panic");
+            log::error!("the clock thread panicked");
         }
         self.shared.turns.end(|| self.end.wake(), limits::TURNS_END);
     }
@@ -160,7 +160,7 @@ fn bind(listen: &Listen) -> Option<Result<(TcpListener, bool)>> {
 }
 
 fn bound((listener, _): &(TcpListener, bool)) -> Result<SocketAddr> {
-    listener.local_addr().map_err(|error| Error::io("can't tell the address that is bound", error))
+    listener.local_addr().map_err(|error| Error::io("can't read the bound address", error))
 }
 
 fn shared(

@@ -26,7 +26,7 @@ pub struct Settings {
     pub threads: usize,
     /// Requests that may wait for such a thread.
     pub max_deferred: usize,
-    /// Front web servers and facades: not limited themselves, and believed about `X-Forwarded-For`.
+    /// Reverse proxies: not limited themselves, and trusted about `X-Forwarded-For`.
     pub trusted_proxies: Vec<Network>,
     /// See [`limits::HEAD_TIME`].
     pub head_time: Duration,
@@ -74,10 +74,10 @@ impl Listen {
     pub fn refused(&self, cause: io::Error) -> Error {
         let Self { address, keys, .. } = self;
         let (kind, advice) = match cause.kind() {
-            ErrorKind::AddrInUse => (Kind::Failure, "stop the program that does, or change"),
+            ErrorKind::AddrInUse => (Kind::Failure, "stop the program that uses it, or change"),
             ErrorKind::PermissionDenied => (
                 Kind::Config,
-                "ports below 1024 take a privilege: let a web server in front use it, and change",
+                "ports below 1024 need a privilege: let a reverse proxy listen there, and change",
             ),
             ErrorKind::AddrNotAvailable => (Kind::Config, "this machine has no such address: change"),
             _ => (Kind::Failure, "look at"),
@@ -85,7 +85,7 @@ impl Listen {
         Error::caused(kind, format!("can't listen on {address}; {advice} {keys}"), cause)
     }
 
-    /// Tries to listen there for a moment. An optional address that the system lacks is no error.
+    /// Tries to listen there for a moment. An optional address that the system lacks is not an error.
     pub fn try_out(&self) -> io::Result<()> {
         match sys::listen(self.address, 1) {
             Err(error) if self.is_lacking(&error) => Ok(()),
@@ -171,7 +171,7 @@ mod tests {
         let listen =
             Listen { address: ([0, 0, 0, 0], 80).into(), tls: false, optional: true, keys: "http.port" };
         for (cause, kind, words) in [
-            (ErrorKind::AddrInUse, Kind::Failure, "stop the program that does, or change http.port"),
+            (ErrorKind::AddrInUse, Kind::Failure, "stop the program that uses it, or change http.port"),
             (ErrorKind::PermissionDenied, Kind::Config, "ports below 1024"),
             (ErrorKind::AddrNotAvailable, Kind::Config, "no such address: change http.port"),
             (ErrorKind::Other, Kind::Failure, "look at http.port"),

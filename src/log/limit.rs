@@ -30,7 +30,7 @@ struct Repeats {
     left_out: u64,
 }
 
-/// What becomes of a line.
+/// The fate of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admission {
     /// It is written.
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_told_and_counted() {
+    fn omitted_lines_are_reported_and_counted() {
         let (limit, start) = (RepeatLimit::default(), Instant::now());
         let record = line(HERE, Level::Error, 1);
         for _ in 1..limits::LOG_REPEATS {

@@ -39,7 +39,7 @@ impl Ahead {
         let may_have = media_type::may_have_preview(&media.mime_type);
         let Some(sender) = self.sender.get() else { return };
         if may_have && self.wanted.load(Ordering::Relaxed) && sender.try_send(media.clone()).is_err() {
-            log::debug!("{}/{}: its preview is made when it is asked for", media.channel, media.id);
+            log::debug!("{}/{}: its preview will be made at the first request", media.channel, media.id);
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::sys::faults::{self, Fault};
 use crate::sys::fs::FsCall;
 use crate::testing::Scratch;
 
-/// What may be asked of a library, and what it is to change.
+/// An operation of a library, and its expected effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
     /// Uploads text that is held in memory.
@@ -154,8 +154,8 @@ const FAULTS: [Fault; 9] = [
     Fault::Short,
 ];
 
-/// What a client is told of a fault: to come back, or to wait for the operator. A disk that fails is no load that
-/// passes, so 500 it is; no client can bring it about.
+/// The refusal that a client gets after a fault: to try again, or to wait for the operator. A broken disk does not recover
+/// by itself, so the response is 500; no client can cause it.
 fn status(fault: Fault) -> u16 {
     match fault {
         Fault::Error(Errno::NOSPC | Errno::DQUOT) | Fault::Torn(Errno::NOSPC | Errno::DQUOT) => 507,

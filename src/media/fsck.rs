@@ -38,7 +38,7 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// What a repair would do about it; `None` if it leaves it.
+    /// The repair; `None` if there is none.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::FileWithoutRow(..) => Some("move it to .lost"),
@@ -56,7 +56,7 @@ impl fmt::Display for Finding {
             Self::FileWithoutRow(channel, id) => write!(f, "{channel}/{id}: a file without a row"),
             Self::RowWithoutFile(channel, id) => write!(f, "{channel}/{id}: a row without a file"),
             Self::PreviewWithoutFile(id) => write!(f, "preview {id}: a row without a file or a media"),
-            Self::Temporary(name) => write!(f, "{name}: the file of an upload that never ended"),
+            Self::Temporary(name) => write!(f, "{name}: the file of an unfinished upload"),
             Self::WrongSize(channel, id) => {
                 write!(f, "{channel}/{id}: the file is not as long as its row says")
             }
@@ -80,7 +80,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What becomes of a finding.
+/// The handling of a finding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deed {
     /// Nothing: it can't be repaired.
@@ -182,7 +182,7 @@ impl fmt::Display for Report {
 
 fn by_hand(left: u64) -> String {
     format!(
-        "{} can't be repaired automatically: restore lost bytes from a backup, and rename what no request can name",
+        "{} can't be repaired automatically: restore lost bytes from a backup, and correct names that no request can address",
         problems(left)
     )
 }
@@ -338,7 +338,7 @@ impl Check<'_> {
         }
     }
 
-    /// What knows a file of this id in the channel.
+    /// The row that names a file of this id in the channel.
     fn known_as(&self, channel: &Channel, id: &MediaId) -> Result<KnownAs> {
         let known = self.library.metadata()?.known_as(&[(channel.clone(), id.clone())])?;
         Ok(known.first().copied().unwrap_or(KnownAs::Nothing))
@@ -376,8 +376,8 @@ fn reachable(name: &str) -> Option<Channel> {
     name.parse::<Channel>().ok().filter(|channel| channel.as_str() == name)
 }
 
-/// Where requests look for the channel of this name instead: one with upper-case letters, or with a domain as the DNS has it
-/// (`xn--`), has another name in XMPP.
+/// The channel that requests use instead of this name: a name with upper-case letters, or with a domain in its ASCII form
+/// (`xn--`), is another name in XMPP.
 fn looked_for_as(name: &str) -> String {
     let prepared = name.parse::<Channel>().ok().filter(|channel| channel.as_str() != name);
     prepared.map(|channel| format!("; they mean the channel {channel}")).unwrap_or_default()

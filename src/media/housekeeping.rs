@@ -1,4 +1,5 @@
-//! The library's settings and counters for the housekeeper. The thread itself is in `daemon/housekeeper.rs`; the chores are [`Remover`](super::Remover) and [`Walker`](super::Walker).
+//! The library's settings and counters for the housekeeper. The thread itself is in `daemon/housekeeper.rs`; the chores
+//! are [`Remover`](super::Remover) and [`Walker`](super::Walker).
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -63,7 +64,7 @@ impl Library {
         Ok(ChoreProgress::Done)
     }
 
-    /// Forgets cached rows that nobody has asked for lately: a chore of the housekeeper.
+    /// Forgets cached rows that were not used lately: a chore of the housekeeper.
     pub fn forget_idle_rows(&self) {
         self.rows.forget_expired(Instant::now());
     }

@@ -49,7 +49,7 @@ pub struct PreviewSettings {
     pub queue: usize,
     /// Whether the previews of the page are made right after an upload.
     pub ahead: bool,
-    /// What one preview may cost.
+    /// The limits of one preview.
     pub studio: crate::preview::Settings,
 }
 
@@ -115,7 +115,7 @@ pub struct Library {
     pub(super) uploads: Uploads,
     pub(super) files: Arc<dyn Files>,
     pub(super) metadata: Arc<dyn Metadata>,
-    /// What ties files and metadata together.
+    /// The identity that files and metadata share.
     pub(super) identity: Identity,
     /// The lock of the storage root, in a server.
     pub(super) lock: Option<RootLock>,
@@ -198,7 +198,7 @@ impl Library {
     pub(super) fn clean_up(&self) -> Result<()> {
         let removed = self.uploads.remove_temporaries()?;
         if removed > 0 {
-            log::info!("removed {removed} files of uploads that never ended");
+            log::info!("removed {removed} files of unfinished uploads");
         }
         Ok(())
     }
@@ -449,9 +449,9 @@ impl Library {
     }
 }
 
-/// What becomes of a file that has a removal.
+/// The fate of a file that has a removal.
 pub(super) const REMOVAL: &str = "the housekeeper tries again";
-/// What becomes of a file without a row or a removal.
+/// The fate of a file without a row or a removal.
 pub(super) const ORPHAN: &str = "a walk of the store will move it to .lost";
 
 /// The media of this name in this channel.

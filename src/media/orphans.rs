@@ -23,7 +23,7 @@ pub struct Walker {
 enum Walk {
     /// It looks for files without a row.
     Looking(Look),
-    /// It moves those that it found.
+    /// It moves the files that it found.
     Moving { orphans: Vec<FileName>, moved: u64 },
 }
 
@@ -105,7 +105,7 @@ impl Walker {
         if is_last { self.looked(look) } else { Ok(Some(Walk::Looking(look))) }
     }
 
-    /// What comes after the last file was looked at.
+    /// The step after the last file was checked.
     fn looked(&self, look: Look) -> Result<Option<Walk>> {
         self.remove_temporaries()?;
         let Look { orphans, losses, .. } = look;
@@ -149,7 +149,7 @@ impl Walker {
     fn remove_temporaries(&self) -> Result<()> {
         for (name, modified) in self.library.uploads.temporaries()? {
             if self.is_old(modified) && self.library.uploads.remove_temporary(&name)? {
-                log::info!("removed {name}: the file of an upload that never ended");
+                log::info!("removed {name}: the file of an unfinished upload");
             }
         }
         Ok(())

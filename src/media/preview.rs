@@ -14,7 +14,7 @@ use crate::model::{Media, MediaId, Preview, Refusal};
 use crate::preview::{Bounds, Rendered};
 use crate::store::{Metadata, PreviewInsert, Published, Sealed, StoredFile, WriteError, storage_error};
 
-/// What a preview is made for: no two at a time for the same.
+/// The key of a preview job: never two at a time for the same key.
 pub(super) type Key = (MediaId, Bounds);
 
 /// A stored preview, and its bytes.
@@ -27,7 +27,7 @@ pub(super) enum Origin {
 }
 
 impl Library {
-    /// The preview of a media that fits into these bounds. Made if there is none; the same bytes ever after.
+    /// The preview of a media that fits into these bounds. It is made at the first call; later calls give the same bytes.
     /// `network` is the client's, whose requests have their turn.
     pub fn preview(
         &self,
@@ -61,7 +61,7 @@ impl Library {
         Ok((found, origin))
     }
 
-    /// What the same request got lately, unless its use must be noted.
+    /// The recent result for the same request, unless its use must be noted.
     fn kept_preview(&self, media: &Media, key: &Key) -> Result<Option<Found>> {
         let kept = self.rows.preview(Instant::now(), key);
         let Some(preview) = kept.filter(|preview| self.is_fresh(preview)) else { return Ok(None) };
@@ -110,7 +110,11 @@ impl Library {
             return Ok(None);
         };
         let Some(file) = self.files.get(&media.channel, &preview.id, preview.size)? else {
-            log::warn!("{}/{}: the file of a preview is gone; it is made anew", media.channel, preview.id);
+            log::warn!(
+                "{}/{}: the file of a preview is gone; the preview is made again",
+                media.channel,
+                preview.id
+            );
             self.metadata()?.delete_preview(preview.id.as_str())?;
             return Ok(None);
         };
@@ -118,7 +122,7 @@ impl Library {
         Ok(Some((Arc::new(preview), file)))
     }
 
-    /// Notes that a preview is used, if that was noted last a while ago. Nobody waits for it in vain.
+    /// Stores that a preview is used, unless that was stored recently. A failure delays no request.
     fn note_use(&self, preview: &Preview) {
         let note = |metadata: &dyn Metadata| metadata.use_preview(&preview.id, self.clock.now());
         if !self.is_fresh(preview)

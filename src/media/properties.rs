@@ -1,4 +1,4 @@
-//! What is found out about a media before it is stored, and what is done to avatars.
+//! Measuring a media before it is stored, and preparing avatars.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -25,7 +25,7 @@ impl Library {
         }
     }
 
-    /// What is stored of a file that is to be an avatar, and its format: a square without metadata.
+    /// The stored form of a new avatar, and its format: a square without metadata.
     pub(super) fn as_avatar(&self, sealed: Sealed) -> std::result::Result<(Sealed, Format), Refusal> {
         let (file, studio) = (sealed.open()?, self.studio());
         let _job = self.jobs.begin_upload(studio.deadline())?;

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_panics_is_over() {
+    fn a_read_that_panics_has_ended() {
         let refresher = Arc::new(Refresher::default());
         refresher.refresh(&wanted("a"), || panic!("on purpose"));
         while refresher.is_stuck(&wanted("a"), Instant::now() + limits::ROW_PATIENCE) {

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_removed_stays_a_removal_and_hinders_no_other() {
+    fn a_file_that_can_not_be_removed_keeps_its_removal_and_blocks_no_other() {
         let bench = Bench::new();
         let media = [bench.add("one"), bench.add("two"), bench.add("three")];
         media.iter().for_each(|media| delete_without_its_file(&bench, media));

@@ -32,7 +32,7 @@ struct Kept {
     read: Instant,
 }
 
-/// What the cache knows of a row.
+/// The state of a row in the cache.
 #[derive(Clone, Debug)]
 pub(super) enum Known {
     /// The row as it was less than [`limits::ROW_TTL`] ago.
@@ -119,7 +119,7 @@ impl Rows {
         self.lock().previews.remove(key);
     }
 
-    /// Forgets what nobody has asked for lately.
+    /// Forgets rows that were not used lately.
     pub fn forget_expired(&self, now: Instant) {
         let mut state = self.lock();
         state.media.forget_expired(now);

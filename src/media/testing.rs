@@ -268,7 +268,7 @@ pub(super) fn channel() -> Channel {
     "room@example.org".parse().unwrap()
 }
 
-/// What is said of every upload.
+/// The properties of every upload.
 pub(super) fn new(avatar: bool) -> New {
     New {
         channel: channel(),

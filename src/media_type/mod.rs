@@ -8,7 +8,7 @@ use crate::model::Refusal;
 
 pub use self::sniff::{Content, Format, Kind, Outline, sniff, tag_end};
 
-/// What bytes are of which nothing is known.
+/// The type of bytes without a known type.
 pub const OCTET_STREAM: &str = "application/octet-stream";
 
 /// A media type as it is stored and sent again: the text without the white space around it. It must be
@@ -52,7 +52,7 @@ pub fn says_nothing(mime_type: &str) -> bool {
 }
 
 /// The type with `charset=utf-8`, if it is one of text that names no character set and the text, which begins with
-/// `first`, is in UTF-8. `whole` says that there is no more of it.
+/// `first`, is in UTF-8. `whole` says that this is the whole text.
 pub fn with_charset(mime_type: &str, first: &[u8], whole: bool) -> String {
     let (essence, parameters) = parameters::split(mime_type);
     let is_text = essence.len() > 5 && essence.as_bytes()[..5].eq_ignore_ascii_case(b"text/");

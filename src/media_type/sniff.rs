@@ -1,13 +1,13 @@
-//! What a file is, by its first bytes. Names and announced types count for nothing here.
+//! The type of a file by its first bytes. Names and announced types are ignored here.
 
 use crate::limits;
 
-/// What the first bytes of a file tell.
+/// The type that the first bytes of a file indicate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Content {
     /// Its media type; [`super::OCTET_STREAM`] where only its container is known.
     pub mime_type: &'static str,
-    /// What can read it.
+    /// Its reader.
     pub kind: Kind,
 }
 
@@ -18,7 +18,7 @@ impl Content {
     }
 }
 
-/// What can read a file.
+/// A reader of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A picture of a format that we decode.

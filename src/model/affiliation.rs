@@ -35,7 +35,7 @@ impl Affiliation {
     }
 }
 
-/// Who may read a channel without an affiliation.
+/// The access model of a channel: whether users without an affiliation may read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AccessModel {
     /// Everyone.

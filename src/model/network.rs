@@ -9,7 +9,7 @@ use std::str::FromStr;
 pub struct Network {
     /// IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2), so that both are compared in one way.
     bits: u128,
-    /// Of `bits`, how many count.
+    /// Length of the prefix in bits.
     length: u32,
 }
 

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_no_channel_has_leads_to_none() {
+    fn a_node_that_is_not_of_a_channel_gives_no_channel() {
         let domain = "pubsub.example.com";
         for (name, node) in [
             ("{local}", "Cats"),

@@ -2,7 +2,7 @@
 
 use super::{Affiliation, BareJid};
 
-/// What a request wants to do to a channel or one of its media.
+/// The action of a request on a channel or one of its media.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Need {
     /// Read the list, a media file, its preview or its metadata.

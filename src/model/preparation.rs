@@ -20,7 +20,7 @@ pub(super) enum Profile {
     Resource,
 }
 
-/// What the ASCII form of a label begins with (RFC 3490 section 5).
+/// The prefix of the ASCII form of a label (RFC 3490 section 5).
 const ACE_PREFIX: &str = "xn--";
 /// Bytes of a label in the DNS (RFC 1035 section 2.3.4).
 const LABEL_BYTES: usize = 63;
@@ -176,7 +176,7 @@ mod tests {
             ("xn--11b5bs3a9aj6g.xn--11b5bs3a9aj6g", Some("परीक्षा.परीक्षा")),
             ("xn--4dbrk0ce.example", Some("ישראל.example")),
             ("l·l.example", Some("l·l.example")),
-            // Not the ASCII form of a prepared label: "faß" is not prepared, the others stand for nothing.
+            // Not the ASCII form of a prepared label: "faß" is not prepared, the others are invalid.
             ("xn--fa-hia.example", Some("xn--fa-hia.example")),
             ("faß.example", Some("fass.example")),
             ("xn--a.example", Some("xn--a.example")),

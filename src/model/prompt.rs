@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 /// The number of a row of the table `prompts`.
 pub type PromptId = i64;
 
-/// The decision about a prompt: the asked user confirmed, or why nobody did.
+/// The decision about a prompt: the asked user confirmed, or the reason why not.
 pub type PromptDecision = Result<(), Refusal>;
 
 /// A prompt that another node is to send.
@@ -31,7 +31,7 @@ pub struct SharedPrompt {
     pub method: Method,
     /// The URL of the request, without its query.
     pub url: String,
-    /// What the request does, for people.
+    /// The action of the request, in words for people.
     pub deed: String,
     /// Where the request comes from, for people.
     pub source: Option<String>,

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_for_no_text_is_refused() {
+    fn invalid_ascii_forms_are_refused() {
         for encoded in ["é", "a-é", "kv", "kva!", "99999999999999", "bcher-KVA"] {
             assert_eq!(decode(encoded), None, "{encoded}");
         }

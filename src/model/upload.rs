@@ -7,7 +7,7 @@ use super::Refusal;
 use crate::clock::Timestamp;
 use crate::limits;
 
-/// What a file is for, which decides how long it is kept (XEP-0363 section 4.1).
+/// The purpose of a file, which decides how long it is kept (XEP-0363 section 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Purpose {
     /// Part of a message.
@@ -48,7 +48,7 @@ pub struct UploadId(String);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UploadFile(String);
 
-/// The text is no id or file name of an upload.
+/// The text is not an id or file name of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadIdError;
 
@@ -197,13 +197,13 @@ impl From<UploadQuota> for Refusal {
 /// The quotas of one upload in bytes; `None`: unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UploadLimits {
-    /// Of the user's uploads.
+    /// The quota of the user's uploads.
     pub user: Option<u64>,
-    /// Of the user's uploads within a day.
+    /// The quota of the user's uploads within a day.
     pub day: Option<u64>,
-    /// Of the user's uploads of its purpose.
+    /// The quota of the user's uploads of its purpose.
     pub purpose: Option<u64>,
-    /// Of all uploads.
+    /// The quota of all uploads.
     pub all: Option<u64>,
 }
 

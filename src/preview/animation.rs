@@ -1,4 +1,4 @@
-//! Avatars that move: cut to their square and turned frame by frame, in their own format, without metadata.
+//! Animated avatars: cropped to their square and turned frame by frame, in their own format, without metadata.
 
 use std::io;
 use std::time::Instant;

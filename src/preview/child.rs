@@ -1,4 +1,4 @@
-//! Programs that read hostile files: run with next to nothing, for a limited time, and not believed.
+//! Programs that read hostile files: they run with minimal rights, for a limited time, and their output is checked.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
@@ -16,13 +16,13 @@ use crate::limits;
 use crate::model::MediaId;
 use crate::sys::{Interest, wait};
 
-/// What starts programs under resource limits: util-linux has it.
+/// The program that starts others under resource limits; util-linux has it.
 pub(super) const LIMITER: &str = "prlimit";
 
 /// How a program is run.
 #[derive(Debug)]
 pub(super) struct Run<'a> {
-    /// What sets its limits; none for a program that sets its own.
+    /// The program that sets its limits; none for a program that sets its own.
     pub limiter: Option<&'a Limiter>,
     pub program: &'a Path,
     pub arguments: &'a [String],
@@ -80,7 +80,7 @@ pub(super) fn run(run: &Run<'_>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// What starts programs under limits.
+/// Starts programs under limits.
 #[derive(Clone, Debug)]
 pub(super) enum Limiter {
     /// `prlimit` of util-linux.
@@ -250,7 +250,7 @@ mod tests {
         assert!(!child.contains(&open.as_raw_fd().to_string()) || open.as_raw_fd() == 3, "{child:?}");
         let env = find(Path::new("env")).unwrap();
         let printed = shell(&format!("exec {}", env.display()), 1000, LONG).unwrap();
-        // What the shell itself sets.
+        // Variables that the shell itself sets.
         let left = printed
             .lines()
             .filter(|line| !["PWD=", "OLDPWD=", "SHLVL=", "_="].iter().any(|own| line.starts_with(own)));

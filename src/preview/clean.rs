@@ -1,4 +1,4 @@
-//! Containers of pictures without what says more than the picture: no EXIF, XMP, IPTC, comments, thumbnails or data
+//! Containers of pictures without other content than the picture: no EXIF, XMP, IPTC, comments, thumbnails or data
 //! behind the end. What shows the picture stays, bit by bit; colour profiles do, too.
 
 use super::header;

@@ -60,7 +60,7 @@ fn convert(source: &ColorProfile, pixels: &[u8], samples: usize) -> Option<Vec<u
     Some(converted)
 }
 
-/// What inks without a profile look like.
+/// The colours of inks without a profile.
 fn mixed(inks: &[u8]) -> Vec<u8> {
     let (pixels, _) = inks.as_chunks::<4>();
     let mix = |ink: u8, black: u8| {
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_that_is_none_changes_nothing() {
+    fn an_invalid_colour_profile_changes_nothing() {
         let image: DynamicImage = image::RgbImage::from_pixel(2, 2, image::Rgb([1, 2, 3])).into();
         for profile in [None, Some(&b""[..]), Some(b"no profile")] {
             assert_eq!(to_srgb(image.clone(), profile), image);

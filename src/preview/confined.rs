@@ -169,8 +169,8 @@ impl Sandbox {
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// What a decoder needs: its input, its output, memory that is not run, clocks, random numbers, its end. Every other
-/// descriptor that it may have been left is of no use to it.
+/// The system calls that a decoder needs: for its input and output, memory that is not executable, clocks, random numbers
+/// and its end. It can't use any other descriptor that it may have inherited.
 fn picture_filter() -> Result<BpfProgram, seccompiler::BackendError> {
     let argument = |index, operator, value| {
         SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)

@@ -1,4 +1,4 @@
-//! Pictures are decoded by a child process: what it is told, and what is believed of its reply.
+//! Pictures are decoded by a child process: its arguments, and the checks of its reply.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use crate::error::{Error, Kind};
 use crate::media_type::Format;
 use crate::model::Refusal;
 
-/// What is done with a picture.
+/// The task of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Task {
     /// Nothing: whether the child can be confined is tried out.
@@ -87,11 +87,11 @@ impl Work {
 const SPARE_MEMORY: u64 = 256 * 1024 * 1024;
 /// Bytes of a reply besides those of its pixels.
 const SPARE_OUTPUT: u64 = 64 * 1024;
-/// What a reply begins with.
+/// The beginning of a reply.
 const MAGIC: &[u8; 4] = b"bcm1";
 const FORMATS: [Format; 6] =
     [Format::Jpeg, Format::Png, Format::Gif, Format::WebP, Format::Bmp, Format::Tiff];
-/// What a child may refuse.
+/// The refusals that a child may send.
 const REFUSALS: [Refusal; 6] = [
     Refusal::Undecodable,
     Refusal::TooManyPixels,
@@ -101,7 +101,7 @@ const REFUSALS: [Refusal; 6] = [
     Refusal::NoSandbox,
 ];
 
-/// What comes back: a magic number, a kind, a number, the length of what follows as 8 bytes, and that.
+/// A reply: a magic number, a kind, a number, the length of the rest as 8 bytes, and the rest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     Ready,
@@ -128,7 +128,7 @@ impl Reply {
         out.flush()
     }
 
-    /// Reads a reply that is there as a whole; `None` if it is none.
+    /// Parses a complete reply; `None` if it is invalid.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let ([kind, number], rest) = bytes.strip_prefix(MAGIC)?.split_first_chunk()?;
         let (length, rest) = rest.split_first_chunk()?;
@@ -151,7 +151,7 @@ fn is_credible(made: &Rendered, task: Task) -> bool {
     header.is_some_and(|header| match task {
         Task::Probe => false,
         Task::Preview(bounds) => header.width <= bounds.width && header.height <= bounds.height,
-        // What moves and can't be cut is kept as it is.
+        // An animation that can't be cropped is kept unchanged.
         Task::Avatar => header.width == header.height || matches!(made.format, Format::Png | Format::WebP),
     })
 }
@@ -193,7 +193,7 @@ pub(super) fn run(program: &Path, file: &File, task: Task, settings: &Settings) 
 /// The beginning of the message when the child could not be run.
 const NOT_RUN: &str = "can't run the child that decodes pictures";
 
-/// What a child printed, if it is what it was run for.
+/// The output of a child, if it is a valid reply to its task.
 pub(super) fn believed(printed: io::Result<Vec<u8>>, task: Task) -> Result<Rendered, Refusal> {
     let printed = printed.map_err(|error| match error.kind() {
         io::ErrorKind::TimedOut => Refusal::PreviewTooSlow,
@@ -211,7 +211,7 @@ pub(super) fn believed(printed: io::Result<Vec<u8>>, task: Task) -> Result<Rende
         Some(Reply::Refused(refusal)) => Err(refusal),
         Some(Reply::Ready) if task == Task::Probe => Ok(Rendered { bytes: Vec::new(), format: Format::Png }),
         _ => {
-            log::warn!("the decoder of a picture gave something else than a picture");
+            log::warn!("the decoder of a picture did not return a picture");
             Err(Refusal::Undecodable)
         }
     }
@@ -234,7 +234,7 @@ mod tests {
     const BOX: Bounds = Bounds { height: 20, width: 20 };
 
     #[test]
-    fn what_is_told_is_understood() {
+    fn the_arguments_of_a_child_are_read_back() {
         for task in [Task::Probe, Task::Preview(Bounds { height: 3, width: 4 }), Task::Avatar] {
             let work = Work { task, sandbox: Sandbox::Required, pixels: 5, bytes: 6, milliseconds: 7 };
             assert_eq!(Work::read(&work.arguments()[2..]), Some(work));

@@ -1,4 +1,4 @@
-//! Films and sounds: what ffprobe says of them, and the frame that ffmpeg takes out.
+//! Films and sounds: ffprobe's description of them, and a frame extracted by ffmpeg.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ const PACKETS: u32 = 600;
 /// Seconds that keep a seek to a frame's own time from ending at the frame before.
 const NUDGE: f64 = 0.001;
 
-/// How wide pixels are that are believed to be 1 high.
+/// Plausible ratios of the width of pixels to their height.
 const PIXEL_SHAPES: std::ops::RangeInclusive<f64> = 0.1..=10.0;
 /// From the tones of high dynamic range to those of BT.709. zscale takes no odd sides with fewer samples of colour.
 const TONES: &str = "format=yuv444p10le,zscale=t=linear:npl=100,format=gbrpf32le,zscale=p=bt709,tonemap=hable:desat=0,\
@@ -53,7 +53,7 @@ pub(super) struct Tools {
 }
 
 impl Tools {
-    /// Finds them, or names the one that is missing.
+    /// Finds the programs, or names the missing one.
     pub fn find(settings: &Settings) -> Result<Self, String> {
         let found = |name: &std::path::Path| {
             let path = child::find(name).ok_or_else(|| name.display().to_string())?;
@@ -70,7 +70,7 @@ impl Tools {
     }
 }
 
-/// What the reader of one film is told.
+/// The arguments for the reader of one film.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Film<'a> {
     pub tools: &'a Tools,
@@ -140,7 +140,7 @@ impl Film<'_> {
         let middle = length.unwrap_or_default() / 2.0;
         let at = self.key_frame(start + middle).map_or(middle, |time| time - start + NUDGE);
         let mut filters = film.filters(bounds);
-        // What can't be sought in may still have a beginning, and ffmpeg may lack zscale.
+        // A film without seeking may still have a first frame, and ffmpeg may lack zscale.
         let frame = loop {
             let Some(filter) = filters.pop() else { break None };
             let grab = |time| self.grab(time, &filter, &[]);
@@ -293,7 +293,7 @@ impl Stream {
         shape.filter(|shape| PIXEL_SHAPES.contains(shape)).unwrap_or(1.0)
     }
 
-    /// What makes a small picture of 8 bits of a frame; of several the last one is the best.
+    /// The filters that make a small picture of 8 bits of a frame; the last one is the best.
     fn filters(&self, bounds: Bounds) -> Vec<String> {
         // Players take BT.709 for films of high definition that say nothing.
         let is_large = self.width > Some(1024) || self.height > Some(576);
@@ -321,7 +321,7 @@ impl Stream {
     }
 }
 
-/// A time that ffprobe printed; negative or endless ones are none.
+/// A time that ffprobe printed; `None` if it is negative or infinite.
 fn seconds(text: Option<&str>) -> Option<f64> {
     text?.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0)
 }
@@ -335,7 +335,7 @@ fn nearest_key(lines: &str, middle: f64) -> Option<f64> {
     keys.min_by(|one, other| (one - middle).abs().total_cmp(&(other - middle).abs()))
 }
 
-/// What ffprobe tells of a film.
+/// ffprobe's description of a film.
 pub(super) fn told(printed: &[u8]) -> Option<Properties> {
     serde_json::from_slice::<Probe>(printed).ok().map(|probe| probe.properties())
 }

@@ -14,7 +14,7 @@ const STRAY_BYTES: usize = 4096;
 /// Bytes of Exif data that are read; in JPEG it can't be more.
 const EXIF_BYTES: usize = 65_533;
 
-/// What a header says.
+/// The content of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub format: Format,
@@ -22,7 +22,7 @@ pub(super) struct Header {
     pub width: u32,
     /// Rows as stored.
     pub height: u32,
-    /// What must be done to the stored picture to show it.
+    /// How the stored picture must be turned to show it.
     pub orientation: Orientation,
 }
 
@@ -213,7 +213,7 @@ fn webp_chunks(
         }
         at += 8 + u64::from(length) + u64::from(length % 2);
     }
-    // Of an animation only the first frame is looked at.
+    // Only the first frame of an animation is read.
     (animated && !first).then_some(orientation)
 }
 
@@ -245,7 +245,7 @@ fn larger(one: Option<(u32, u32)>, other: Option<(u32, u32)>) -> Option<(u32, u3
     if pixels(other) > pixels(one) { other } else { one }
 }
 
-/// What a directory of a TIFF says.
+/// The content of a directory of a TIFF.
 #[derive(Default)]
 struct Directory {
     size: Option<(u32, u32)>,

@@ -1,4 +1,4 @@
-//! How many previews are made at a time, how many may wait, and that each is made once.
+//! Limits of previews: how many are made at a time, and how many may wait. Each is made once.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
@@ -20,11 +20,11 @@ pub struct Jobs<K> {
 struct State<K> {
     max: usize,
     max_waiting: usize,
-    /// What is being made; never twice at a time.
+    /// The jobs in progress; never two with the same key.
     keys: HashSet<K>,
     /// Places taken.
     running: usize,
-    /// Who waits, the oldest first.
+    /// The waiting requests, the oldest first.
     waiting: Vec<Waiter<K>>,
     /// The networks of those who wait, in the order of their turns.
     turns: VecDeque<Option<IpAddr>>,
@@ -154,7 +154,7 @@ impl<K: Eq + Hash> State<K> {
         Ok(self.tickets)
     }
 
-    /// Whose turn it is: the oldest that can go on of the first network that has one.
+    /// The next request: the oldest that can run, of the first network that has one.
     fn next(&self) -> Option<u64> {
         self.turns.iter().find_map(|network| {
             let mut waiters = self.waiting.iter().filter(|waiter| waiter.network == *network);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn more_places_are_taken_by_those_who_wait() {
+    fn a_waiting_request_takes_a_place_that_a_resize_adds() {
         let jobs = Jobs::new(1, 1);
         let _first = jobs.begin("a", None, later()).unwrap();
         thread::scope(|scope| {
@@ -270,7 +270,7 @@ mod tests {
                 wait_for_waiting(jobs, waiting + 1);
             }
             assert_eq!(jobs.begin("e", network(1), later()).unwrap_err(), Refusal::TooManyPreviews);
-            // What is being made for somebody is waited for.
+            // A request waits if the same preview is being made for another one.
             assert_eq!(
                 jobs.begin("running", network(1), Instant::now()).unwrap_err(),
                 Refusal::TooManyPreviews

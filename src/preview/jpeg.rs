@@ -31,7 +31,7 @@ pub(super) fn decode(bytes: &[u8], size: (u32, u32), target: (u32, u32)) -> Resu
 fn try_decode(bytes: &[u8], size: (u32, u32), target: (u32, u32)) -> turbojpeg::Result<Shrunk> {
     let mut decoder = Decompressor::new()?;
     let header = decoder.read_header(bytes)?;
-    // What was read as its size decided that it may be decoded.
+    // The size in the header decided that the picture may be decoded.
     if (header.width as u64, header.height as u64) != (size.0.into(), size.1.into()) {
         return Err(turbojpeg::Error::TurboJpegError("its size can be read in two ways".to_owned()));
     }
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_little_is_decoded_as_is_enough() {
+    fn no_more_pixels_are_decoded_than_needed() {
         let of = |size, target| {
             let factor = factor(size, target);
             (factor.num(), factor.denom())

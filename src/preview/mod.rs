@@ -1,4 +1,4 @@
-//! Properties and previews of pictures, films and sounds. Every file is taken for hostile.
+//! Properties and previews of pictures, films and sounds. Every file is treated as hostile.
 //!
 //! Pictures are measured by their headers here, and decoded in a child process that has the file and nothing else, within
 //! limits of pixels, bytes, memory and time; films and sounds are read by ffprobe and ffmpeg in such a child. The first
@@ -45,7 +45,7 @@ pub use crate::media_type::Format;
 use crate::media_type::{self, Kind, Outline};
 use crate::model::Refusal;
 
-/// What previews may cost, and where the programs for films are.
+/// The limits of previews, and the programs for films.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Pixels of the largest picture that is decoded.
@@ -60,7 +60,7 @@ pub struct Settings {
     pub ffprobe: PathBuf,
     /// Where pictures are decoded.
     pub decoding: Decoding,
-    /// What children that read media are kept from.
+    /// The sandbox of the children that read media.
     pub sandbox: Sandbox,
 }
 
@@ -83,7 +83,7 @@ pub enum Sandbox {
 }
 
 impl Sandbox {
-    /// What is right where nothing is said: the filter, on the machines that have one.
+    /// The default: the filter, on machines that have one.
     pub const STANDARD: Self = if cfg!(all(
         target_endian = "little",
         any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")
@@ -119,7 +119,7 @@ impl Default for Settings {
     }
 }
 
-/// What is known of a media by its content.
+/// The properties of a media by its content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Properties {
     /// Pixels of a row, as shown.
@@ -130,7 +130,7 @@ pub struct Properties {
     pub length: Option<u64>,
 }
 
-/// What a preview must fit into, in pixels; both sides are at least 1.
+/// The box that a preview must fit into, in pixels; both sides are at least 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Bounds {
     /// Its height.
@@ -171,10 +171,10 @@ pub struct Rendered {
     pub format: Format,
 }
 
-/// What makes previews.
+/// Makes previews.
 pub struct Studio {
     settings: Settings,
-    /// Or the name of one that is missing.
+    /// Or the name of a missing program.
     tools: Result<Tools, String>,
 }
 
@@ -185,7 +185,7 @@ impl Studio {
         Self { settings, tools }
     }
 
-    /// What keeps films from being read, if something does: a program that is not there, or no place for temporary files.
+    /// The reason why films can't be read, if there is one: a missing program, or no place for temporary files.
     pub fn missing_for_films(&self) -> Option<String> {
         match &self.tools {
             Err(program) => Some(format!("{program} is not installed")),
@@ -258,7 +258,7 @@ impl Studio {
         }
     }
 
-    /// What becomes of a file that is to be an avatar: the square in the middle of a picture, without metadata.
+    /// Makes an avatar of a file: the square in the middle of a picture, without metadata.
     pub fn avatar(&self, file: &File) -> Result<Rendered, Refusal> {
         match kind_of(file) {
             Some(Kind::Picture(format)) => {
@@ -345,7 +345,7 @@ struct Still {
     demuxer: &'static str,
     /// Width and height as stored.
     size: Option<(u32, u32)>,
-    /// What must be done to show it, in this order.
+    /// The transformations that show it, in this order.
     turned: Vec<Orientation>,
     profile: Option<Vec<u8>>,
 }
@@ -406,12 +406,12 @@ pub fn clean(bytes: &[u8]) -> Option<Vec<u8>> {
     clean::clean(bytes, format).map(|cleaned| cleaned.bytes)
 }
 
-/// What is believed of the reply that a child printed which was to make a preview within these bounds.
+/// Parses and checks the reply of a child that was to make a preview within these bounds.
 pub fn believe_reply(printed: &[u8], bounds: Bounds) -> Result<Rendered, Refusal> {
     decoder::believed(Ok(printed.to_vec()), Task::Preview(bounds))
 }
 
-/// What is believed of ffprobe's description of a film.
+/// Parses and checks ffprobe's description of a film.
 pub fn believe_probe(printed: &[u8]) -> Properties {
     film::told(printed).unwrap_or_default()
 }

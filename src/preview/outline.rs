@@ -14,7 +14,7 @@ const SVG_BYTES: usize = 16 * 1024;
 const SVG_START: usize = 64;
 /// Bytes of the longest ICC profile that is read.
 const PROFILE_BYTES: usize = 4 * 1024 * 1024;
-/// The longest side that is believed, in pixels.
+/// The longest plausible side, in pixels.
 const LONGEST: u32 = 1 << 30;
 
 /// Width and height as shown.
@@ -26,12 +26,12 @@ pub(super) fn size(source: &(impl ReadAt + ?Sized), outline: Outline) -> Option<
     size.filter(is_credible)
 }
 
-/// What a HEIF file says of its primary item.
+/// The properties of the primary item of a HEIF file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Item {
     /// Width and height as stored.
     pub size: (u32, u32),
-    /// What must be done to the stored picture to show it, in this order.
+    /// The transformations that show the stored picture, in this order.
     pub turned: Vec<Orientation>,
     /// The ICC profile of its colours.
     pub profile: Option<Vec<u8>>,

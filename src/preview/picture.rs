@@ -30,7 +30,7 @@ const SAMPLES: usize = 4;
 /// How well an encoder of GIF may look for colours: 1 is best, 30 fastest.
 pub(super) const GIF_SPEED: i32 = 10;
 
-/// What a picture may cost.
+/// The limits of a picture.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
     pub pixels: u64,
@@ -48,8 +48,8 @@ impl Budget {
         BufReader::new(Timed { source: Cursor::new(bytes), deadline: self.deadline })
     }
 
-    /// What a decoder's error tells the client. After the deadline any error may be the one of [`Timed`], however the
-    /// decoder put it.
+    /// The refusal for a decoder's error. After the deadline any error may come from [`Timed`], whatever the decoder made
+    /// of it.
     pub fn refusal(&self, error: &dyn std::error::Error) -> Refusal {
         log::debug!("a picture can't be decoded: {error}");
         undecodable(self.deadline)
@@ -65,7 +65,7 @@ pub(super) fn preview(
 ) -> Result<Rendered, Refusal> {
     let target = stored(bounds.fit(header.shown()), header.orientation);
     let picture = decode(bytes, header, target, budget)?;
-    // Of a raw photo it is the thumbnail.
+    // For a raw photo it is the thumbnail.
     let target = match header.format {
         Format::Tiff => {
             let size = stored((picture.image.width(), picture.image.height()), header.orientation);

@@ -27,7 +27,7 @@ pub(super) fn shrink(
         return Ok(None);
     }
     let mut shrinker = Shrinker::new(size, reader.output_color_type().0.samples(), factor);
-    // What ends early is shown as far as it goes.
+    // A truncated picture is shown as far as it goes.
     let mut rows = 0_u64;
     loop {
         match reader.next_row() {
@@ -44,7 +44,7 @@ pub(super) fn shrink(
     Ok(shrinker.finish().map(|shrunk| Shrunk { profile, ..shrunk }))
 }
 
-/// Whether the source failed, or the time was over. A source that ends early is no failure.
+/// Whether the source failed, or the time was over. A source that ends early is not a failure.
 fn is_of_source(error: &DecodingError) -> bool {
     matches!(error, DecodingError::IoError(cause) if cause.kind() != std::io::ErrorKind::UnexpectedEof)
 }

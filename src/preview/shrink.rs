@@ -1,4 +1,4 @@
-//! Averages boxes of pixels as their rows come: of a large picture next to nothing is in memory.
+//! Averages boxes of pixels row by row, so only a small part of a large picture is in memory.
 
 use image::{DynamicImage, GrayAlphaImage, GrayImage, RgbImage, RgbaImage};
 
@@ -37,7 +37,7 @@ pub(super) struct Shrinker {
     source: (u32, u32),
     channels: usize,
     factor: usize,
-    /// Of the rows since the last boxes, sample by sample.
+    /// Sums of the rows since the last boxes, sample by sample.
     sums: Vec<u32>,
     rows: usize,
     boxes: Vec<u8>,
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn twice_what_is_wanted_is_left() {
+    fn a_picture_is_shrunk_to_no_less_than_twice_the_target() {
         for (size, target, expected) in [
             ((4000, 3000), (200, 150), 10),
             ((4000, 3000), (201, 150), 9),

@@ -131,7 +131,7 @@ fn transparency_is_kept_as_png() {
         assert_eq!(preview.format, Format::Png, "{kind:?}");
         let small = decoded(&preview).to_rgba8();
         assert_eq!((small.get_pixel(1, 5)[3], small.get_pixel(8, 5)[3]), (0, 255), "{kind:?}");
-        // What was transparent lends its colour to nobody.
+        // The colour of transparent pixels does not affect others.
         assert!(small.get_pixel(7, 5)[0] > 190, "{kind:?}");
     }
 }
@@ -242,7 +242,7 @@ fn zeros(count: usize) -> Vec<u8> {
     png[at + 4..at + 4 + length as usize].to_vec()
 }
 
-/// Whatever comes of it, it comes soon, and nothing panics.
+/// The result may be anything, but it comes soon, and nothing panics.
 #[track_caller]
 fn survives(what: &str, bytes: &[u8]) -> Result<Rendered, Refusal> {
     let begun = Instant::now();
@@ -306,7 +306,7 @@ fn a_jpeg_is_read_in_one_way() {
 
 /// Programs may write more behind what tells the colours.
 #[test]
-fn of_an_adobe_segment_only_the_colours_stay() {
+fn only_the_colour_bytes_of_an_adobe_segment_stay() {
     let (adobe, secret) = (&b"Adobe\0\x64\0\0\0\0\x01"[..], b"secret");
     let plain = encoded(&picture(9, 6), ImageFormat::Jpeg);
     let cleaned = clean(&[b"\xFF\xD8\xFF\xEE\0\x14", adobe, secret, &plain[2..]].concat()).unwrap();
@@ -386,7 +386,7 @@ fn thin_pictures_are_scaled() {
         size(survives("a line", &jpeg));
     }
     let stripe = png(&[(b"IHDR", &ihdr(1, 40_000_000)), (b"IDAT", &zeros(300)), (b"IEND", b"")]);
-    // Of which most are missing: shown as far as they go, or refused.
+    // Files with most frames missing: shown as far as they go, or refused.
     let _ = survives("a line of 40 million pixels", &stripe);
 }
 
@@ -454,7 +454,7 @@ fn a_decoder_ends_at_the_deadline() {
 }
 
 #[test]
-fn what_is_no_picture_has_no_preview() {
+fn files_that_are_not_pictures_have_no_preview() {
     for bytes in [&b""[..], b"text", b"<svg/>", b"%PDF-1.7", b"\0\0\0\x18ftypavif", b"\x1A\x45\xDF\xA3"] {
         assert_eq!(rendered(bytes, 9, 9), Err(Refusal::NoPreview));
         assert_eq!(properties(bytes), Properties::default());
@@ -545,7 +545,7 @@ fn an_animation_is_cut_frame_by_frame_or_kept_whole() {
     let frames = image::AnimationDecoder::into_frames(decoder).collect_frames().unwrap();
     assert_eq!(frames.len(), 3);
     assert!(frames.iter().all(|frame| frame.buffer().dimensions() == (20, 20)));
-    // Of 16 bits a sample.
+    // With 16 bits per sample.
     let small = encoded(&picture(30, 20).into_rgb16().into(), ImageFormat::Png);
     let moving = [&small[..33], b"\0\0\0\x08acTL\0\0\0\x01\0\0\0\0\0\0\0\0", &small[33..]].concat();
     assert_eq!(avatar(&moving, MOST, TIME).unwrap().bytes, moving);
@@ -659,7 +659,7 @@ fn a_lossy_webp_is_cut_with_losses() {
     assert!(lossy.len() < lossless.len() * 2 / 3, "{} {}", lossy.len(), lossless.len());
 }
 
-/// What browsers show although it is not quite right.
+/// Slightly damaged files that browsers show.
 #[test]
 fn what_browsers_show_has_a_preview() {
     let jpeg = encoded(&picture(320, 240), ImageFormat::Jpeg);

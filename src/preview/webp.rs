@@ -41,7 +41,7 @@ pub(super) fn encode(image: &RgbaImage, lossless: bool) -> Result<Vec<u8>, Refus
     })
 }
 
-/// Twice what is wanted, for the resampler, if there is more.
+/// Twice the target size, for the resampler, if the picture is larger.
 fn reduced(size: (u32, u32), target: (u32, u32)) -> (u32, u32) {
     let twice = (target.0.saturating_mul(2), target.1.saturating_mul(2));
     if twice.0 < size.0 && twice.1 < size.1 { twice } else { size }
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn twice_of_what_is_wanted_is_decoded() {
+    fn a_webp_is_decoded_at_twice_the_target_at_least() {
         for (size, target, expected) in [
             ((4000, 3000), (200, 150), (400, 300)),
             ((400, 300), (200, 150), (400, 300)),

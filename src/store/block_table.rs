@@ -86,7 +86,8 @@ impl<E: Engine> BlockTable for Store<E> {
 pub(super) fn block(mut row: Row) -> Result<Block> {
     let (jid, since, by): (String, _, String) = (row.next()?, row.next()?, row.next()?);
     let parsed = |text: &str| {
-        let corrupt = |_| Error::new(Kind::Corrupt, format!("{text:?} in the table blocks is no bare JID"));
+        let corrupt =
+            |_| Error::new(Kind::Corrupt, format!("{text:?} in the table blocks is not a bare JID"));
         text.parse::<BareJid>().map_err(corrupt)
     };
     Ok(Block { jid: parsed(&jid)?, since, by: parsed(&by)? })

@@ -1,4 +1,4 @@
-//! The columns of table `medias`, each once: its name, what is written to it, and what is read from it.
+//! The columns of table `medias`, each once: its name, its written value, and its reader.
 
 use std::sync::LazyLock;
 
@@ -44,7 +44,7 @@ fn put_if_possible<T: TryFrom<i64>>(field: &mut Option<T>, row: &mut Row) -> Res
     Ok(())
 }
 
-/// What a statement that gives media selects: the id, then all columns.
+/// The columns of a statement that selects media: the id, then all others.
 pub(super) static SELECTED: LazyLock<String> =
     LazyLock::new(|| COLUMNS.iter().fold("id".to_owned(), |list, column| list + ", " + column.name));
 

@@ -349,7 +349,7 @@ pub(super) fn previews_are_found_by_their_size(bench: &impl Bench) {
     assert_eq!(store.insert_preview(&media, &first, 9).unwrap(), PreviewInsert::NoMedia);
     store.insert(&media, false, Quotas::NONE).unwrap();
     assert_eq!(store.preview(&media.id, 50, 51).unwrap(), None);
-    // Twice, as after a commit that nobody heard of.
+    // Twice, as after a commit whose reply was lost.
     for _ in 0..2 {
         assert_eq!(store.insert_preview(&media, &first, 9).unwrap(), PreviewInsert::Stored(Vec::new()));
     }
@@ -774,7 +774,7 @@ fn assert_sums(store: &dyn Metadata) {
     }
 }
 
-/// What a channel has room for with no byte to spare: so many files of so many bytes together.
+/// A quota that exactly so many files of so many bytes together fill.
 #[track_caller]
 fn assert_used(store: &dyn Metadata, room_of: &str, author: &str, files: u64, bytes: u64) {
     let exceeded = |quotas| store.exceeded(&channel(room_of), author, 0, quotas).unwrap();

@@ -1,4 +1,4 @@
-//! What the rows tell of the bytes of files, for a command that moves files. Any thread may ask.
+//! The sizes and hashes of files in the rows, for a command that moves files. Any thread may call.
 
 use super::engine::Engine;
 use super::metadata::FileName;

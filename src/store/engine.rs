@@ -1,4 +1,4 @@
-//! What the metadata operations need of a database. PostgreSQL and SQLite are the two engines; the tests of failures
+//! The database interface of the metadata operations. PostgreSQL and SQLite are the two engines; the tests of failures
 //! have a third. An operation is written once, in [`super::operations`], and runs on any of them.
 //!
 //! Any thread may call an engine. The operation itself may run on another one: PostgreSQL's connections live on
@@ -86,12 +86,12 @@ pub trait Session {
     }
 }
 
-/// What becomes of a transaction.
+/// The end of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change<T> {
     /// It is committed.
     Commit(T),
-    /// It is rolled back, and that is no failure.
+    /// It is rolled back without an error.
     RollBack(T),
 }
 

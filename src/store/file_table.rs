@@ -176,7 +176,7 @@ impl Query {
         }
     }
 
-    /// Of one date, media are the last.
+    /// Among files of one date, media are last.
     fn after(&mut self, kind: FileKind, place: &FilePlace, date: &str, byte_order: &str) {
         if kind == place.kind {
             self.parameters.extend(values![place.created, place.id.as_str()]);

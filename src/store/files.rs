@@ -1,4 +1,4 @@
-//! Where complete files are kept: media and previews, by channel and id. The only place so far is a directory.
+//! The storage of complete files: media and previews, by channel and id.
 
 use std::fs::File;
 use std::io::Write;
@@ -76,7 +76,7 @@ pub trait Files: Send + Sync {
     fn list_of(&self, channel: &Channel) -> Result<FileList>;
 }
 
-/// What [`Files::list`] gives, one after the other.
+/// An entry of [`Files::list`].
 pub type FileList = Box<dyn Iterator<Item = Result<Listed>> + Send>;
 
 /// The fields of a response that a store must send with a file.
@@ -200,6 +200,6 @@ pub enum Listed {
         /// When it was last written to.
         modified: SystemTime,
     },
-    /// Something among our files that no request can reach: it is no regular file or has no valid name.
+    /// An entry among our files that no request can reach: it is not a regular file or has no valid name.
     Foreign(PathBuf),
 }

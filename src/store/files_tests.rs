@@ -63,7 +63,7 @@ fn read(stored: Option<StoredFile>) -> Vec<u8> {
 }
 
 #[test]
-fn what_has_run_out_is_told_from_other_failures() {
+fn exhausted_resources_have_kinds_of_their_own() {
     let kind = |errno: rustix::io::Errno| storage_error("storage failed", errno.into()).kind();
     assert_eq!(kind(rustix::io::Errno::MFILE), Kind::Exhausted);
     assert_eq!(kind(rustix::io::Errno::NOSPC), Kind::Full);
@@ -155,7 +155,7 @@ fn a_taken_id_is_told_and_nothing_replaced() {
 }
 
 #[test]
-fn what_is_no_directory_is_no_channel() {
+fn a_file_in_the_place_of_a_channel_folder_is_an_error() {
     let bench = Bench::new();
     fs::write(bench.root.join(channel().as_str()), "a file").unwrap();
     assert!(bench.files.put(bench.sealed(b"bytes"), &channel(), &id("a")).is_err());
@@ -209,7 +209,7 @@ fn a_node_removes_leftovers_of_its_own_and_of_no_other_node() {
         upload
     };
     let _uploads = [under_way(&one), under_way(&other)];
-    // Of a server that had the root for itself.
+    // The temporary file of a server that had the root for itself.
     fs::write(bench.root.join(".upload-1"), "").unwrap();
     assert_eq!(one.temporaries().unwrap().len(), 3);
     assert_eq!(one.remove_temporaries().unwrap(), 2);

@@ -167,7 +167,7 @@ impl Hasher {
 /// A thread that hashes, and the blocks that go to it and come back. It ends by itself when this is dropped, or when no block
 /// comes for long: a slow upload needs none, and another may.
 struct Apart {
-    /// What is not handed over yet.
+    /// The bytes that are not handed over yet.
     block: Vec<u8>,
     full: Sender<Vec<u8>>,
     empty: Receiver<Vec<u8>>,
@@ -175,7 +175,7 @@ struct Apart {
 }
 
 impl Apart {
-    /// A thread that goes on with this. Fails if the system has none for us.
+    /// A thread that continues this hash. Fails if the system can't start one.
     fn begin(mut hash: Hash, permit: Permit, patience: Duration) -> io::Result<Self> {
         let ((full, blocks), (done, empty)) = (channel::<Vec<u8>>(), channel());
         // The upload may have ended; then the block is dropped.
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sends_slowly_leaves_the_thread_to_others() {
+    fn a_slow_upload_leaves_the_hash_thread_to_others() {
         let (large, helpers) = (large(), helpers(1, Duration::from_millis(1)));
         let [mut slow, mut other] = [(); 2].map(|()| Hasher::new(Algorithm::Sha1AndSha256, helpers.clone()));
         slow.update(&large);

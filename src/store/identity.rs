@@ -51,7 +51,7 @@ impl FromStr for StoreId {
     }
 }
 
-/// What a database tells about the store that it belongs to.
+/// The store identity of a database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DatabaseState {
     /// The version of its schema; see [`Metadata::store_state`].
@@ -141,7 +141,7 @@ impl Identity {
         Self { old: Some(Arc::new(BucketPlace::new(client.clone()))), ..self }
     }
 
-    /// What the place of the files tells, together with the one that they move from.
+    /// The state of the place of the files, together with the place that they move from.
     fn look(&self) -> Result<PlaceState> {
         let new = self.place.look()?;
         let Some(place) = &self.old else { return Ok(new) };

@@ -104,7 +104,7 @@ impl RootLock {
     }
 
     /// Writes this line, which names the holder, behind an id that is there. Where that fails, for want of room, another
-    /// process is refused all the same. What is there and is no id, or can't be read, stays: an operator may mend it.
+    /// process is refused all the same. A first line that is not an id, or can't be read, stays: an operator may repair it.
     fn sign(&self, line: &str) {
         if let Some(own) = &self.node {
             let _ = write(own, line);
@@ -158,7 +158,7 @@ fn try_lock(file: &File, operation: FlockOperation, root: &Path) -> Result<Locke
         Err(Errno::WOULDBLOCK) => Ok(Locked::ByOther),
         Err(cause) => {
             let doing = format!(
-                "can't lock {}: its file system must know flock(2), on NFS version 4, or version 3 with lockd",
+                "can't lock {}: its file system must support flock(2), such as NFS version 4, or version 3 with lockd",
                 root.join(STORE).display()
             );
             Err(Error::io(doing, cause.into()))
@@ -208,8 +208,10 @@ pub(super) fn mark(root: &Path) -> Result<Option<StoreId>> {
     match text.lines().next() {
         None | Some("") => Ok(None),
         Some(id) => id.parse().map(Some).map_err(|_| {
-            let text =
-                format!("the first line of {} is no store's id; restore it from a backup", path.display());
+            let text = format!(
+                "the first line of {} is not the id of a store; restore it from a backup",
+                path.display()
+            );
             Error::new(Kind::Config, text)
         }),
     }
@@ -380,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_share_a_root_that_nobody_else_may_have() {
+    fn nodes_share_a_root_and_a_single_server_is_refused() {
         let scratch = Scratch::new();
         let single = RootLock::take(scratch.path()).unwrap();
         let text = refused(RootLock::share(scratch.path(), "a"));

@@ -139,7 +139,7 @@ mod tests {
     use crate::testing::Scratch;
 
     #[test]
-    fn a_file_that_is_set_aside_replaces_none() {
+    fn a_file_that_is_moved_to_lost_replaces_no_other() {
         let scratch = Scratch::new();
         let root = Dir::open(scratch.path()).unwrap();
         let set_aside =
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn days_go_by_their_date_and_nothing_else_goes() {
+    fn only_folders_of_old_dates_are_removed() {
         let scratch = Scratch::new();
         let root = Dir::open(scratch.path()).unwrap();
         let day = |day: i64| Timestamp::from_micros(day * 24 * 3600 * 1_000_000);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hinders_it_is_an_error_and_the_file_stays() {
+    fn a_failed_move_to_lost_is_an_error_and_the_file_stays() {
         let scratch = Scratch::new();
         let root = Dir::open(scratch.path()).unwrap();
         fs::create_dir(scratch.join("room@example.org")).unwrap();

@@ -1,4 +1,4 @@
-//! What the rest of the server asks of a metadata store, whichever database is behind it. Any thread may ask.
+//! The interface of a metadata store, for either database. Any thread may call it.
 
 use super::engine::WriteError;
 use super::identity::{DatabaseState, StoreId};
@@ -80,7 +80,7 @@ pub trait Metadata: Send + Sync {
     /// Deletes the removals of these ids: their files are gone, or stay.
     fn end_removals(&self, ids: &[i64]) -> Result<()>;
 
-    /// What names each of these files, in their order.
+    /// The rows that name each of these files, in their order.
     fn known_as(&self, files: &[FileName]) -> Result<Vec<KnownAs>>;
 
     /// The sums of this kind that differ from what the rows say.
@@ -95,7 +95,7 @@ pub trait Metadata: Send + Sync {
     /// The version of the schema: `None` if there is none, 0 for the original's without a table of versions.
     fn schema_version(&self) -> Result<Option<i32>>;
 
-    /// What the database tells about the store that it belongs to.
+    /// The store identity of the database.
     fn store_state(&self) -> Result<DatabaseState>;
 
     /// Gives the database the id of its store, unless it has one; the id that it has then.
@@ -132,16 +132,16 @@ pub struct MediaPage {
     pub more: bool,
 }
 
-/// What the sums of table `usage` are kept of.
+/// The kinds of sums in table `usage`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UsageKind {
     /// The media of a channel.
     Channel,
     /// All media.
     Total,
-    /// What a user uploaded by slot within a day: a sum for each ten minutes of each user.
+    /// The uploads by slot of a user within a day: a sum for each ten minutes of each user.
     UploadDay,
-    /// What a user uploaded by slot, by its purpose.
+    /// The uploads by slot of a user, by purpose.
     Upload(Purpose),
     /// All that was uploaded by slot.
     UploadTotal,
@@ -199,7 +199,7 @@ impl UsageKind {
 /// A part of a sum of table `usage` that differs from what the rows of the media say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrongSum {
-    /// What it is kept of.
+    /// Its kind.
     pub kind: UsageKind,
     /// The name of the channel or of the user; nothing for all media.
     pub name: String,
@@ -212,7 +212,7 @@ pub struct WrongSum {
     pub bytes: i64,
 }
 
-/// What a deletion leaves to be removed.
+/// The files that a deletion leaves to be removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deleted {
     /// The previews' ids, which are the names of their files in the channel's directory.

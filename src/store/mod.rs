@@ -1,6 +1,6 @@
 //! The store: files, and their metadata in PostgreSQL or SQLite.
 //!
-//! [`Files`] keeps complete files, [`Uploads`] those that come; [`Metadata`] is what the rest of the server asks of a
+//! [`Files`] keeps complete files, [`Uploads`] unfinished ones; [`Metadata`] is the interface of a
 //! database. `operations` writes each of these operations once, over an [`Engine`]: `postgres` or `sqlite`.
 
 mod block_table;

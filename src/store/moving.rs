@@ -51,7 +51,7 @@ impl<F: ?Sized> Moving<F> {
 
     /// Does it in both places. A failure in one does not keep the other from it.
     fn both<T>(&self, act: impl Fn(&F) -> Result<T>) -> Result<(T, T)> {
-        // What moves meanwhile goes from the first to the second.
+        // A file that moves meanwhile goes from the first to the second.
         let (from, to) = (act(&*self.from), act(&*self.to));
         Ok((from?, to?))
     }

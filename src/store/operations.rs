@@ -237,7 +237,8 @@ const FIRST_WITH_ID: i32 = 5;
 pub(super) fn store_id(session: &mut dyn Session) -> Result<Option<StoreId>> {
     let Some(row) = session.row(statements::STORE_ID, &[])? else { return Ok(None) };
     let id: String = row.single()?;
-    let corrupt = |()| Error::new(Kind::Corrupt, format!("{id:?} in the table store is no store's id"));
+    let corrupt =
+        |()| Error::new(Kind::Corrupt, format!("{id:?} in the table store is not the id of a store"));
     id.parse().map(Some).map_err(corrupt)
 }
 
@@ -301,12 +302,12 @@ fn exceeded(
     Ok(None)
 }
 
-/// What so many files of so many bytes take of a quota.
+/// The share of a quota that so many files of so many bytes take.
 fn used(files: u64, bytes: u64) -> u64 {
     files.saturating_mul(limits::MEDIA_COST).saturating_add(bytes)
 }
 
-/// What is stored decides whether the texts grow, not what the caller read before.
+/// The stored row decides whether the texts grow, not the row that the caller read before.
 fn update(
     session: &mut dyn Session,
     media: &Media,
@@ -404,7 +405,7 @@ fn fitting(sizes: Vec<Row>) -> Result<usize> {
 /// The media of a row, unless it can't be read.
 fn readable(mut row: Row, channel: &Channel) -> Option<Media> {
     let media = columns::media(&mut row, channel);
-    media.inspect_err(|error| log::warn!("a row of {channel} is left out: {error}")).ok()
+    media.inspect_err(|error| log::warn!("a row of {channel} is omitted: {error}")).ok()
 }
 
 /// The ids in rows of one column.

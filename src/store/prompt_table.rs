@@ -42,7 +42,7 @@ pub trait PromptTable {
     /// The clients of these prompts' requests have hung up.
     fn abandon(&mut self, prompts: &[PromptId]) -> Result<()>;
 
-    /// Nobody waits for the prompts of this node any more: it has started anew.
+    /// Marks the prompts of this node as abandoned after its restart.
     fn abandon_of_node(&mut self, node: &str) -> Result<()>;
 
     /// Removes prompts.
@@ -94,7 +94,7 @@ const UNDECIDED: &str = concat!(
     ")) ORDER BY id LIMIT $3"
 );
 
-/// Whether the node holds the stream still. It locks nothing: a holder that stands still in the middle of a transaction must
+/// Whether the node still holds the stream. It locks nothing: a holder that freezes in the middle of a transaction must
 /// not keep the next one from taking the stream. $1 component, $2 epoch.
 macro_rules! holds {
     () => {
@@ -132,7 +132,7 @@ const ABANDON: &str = concat!(
     ") RETURNING id"
 );
 
-/// Nobody reads these decisions any more. $1 prompts.
+/// Removes read decisions. $1 prompts.
 const REMOVE_DECIDED: &str =
     concat!("DELETE FROM prompts WHERE decision IS NOT NULL AND id = ANY(", listed!("$1"), ")");
 
@@ -254,7 +254,7 @@ fn in_order(ids: &[String], rows: Vec<Row>) -> Result<Vec<PromptId>> {
     let found = rows.into_iter().map(|mut row| Ok((row.next()?, row.next()?)));
     let found: Vec<(PromptId, String)> = found.collect::<Result<_>>()?;
     let number = |id: &String| found.iter().find(|(_, stanza_id)| stanza_id == id).map(|(number, _)| *number);
-    let missing = || Error::new(Kind::Failure, "a prompt was removed in the moment when it was stored");
+    let missing = || Error::new(Kind::Failure, "a prompt was removed at the moment when it was stored");
     ids.iter().map(|id| number(id).ok_or_else(missing)).collect()
 }
 
@@ -284,7 +284,7 @@ const IQ: &str = "iq";
 
 /// A row that a node of another version may have written.
 fn readable(row: Row) -> Option<StoredPrompt> {
-    stored(row).map_err(|error| log::debug!("a row of the table prompts is left alone: {error}")).ok()
+    stored(row).map_err(|error| log::debug!("a row of the table prompts is ignored: {error}")).ok()
 }
 
 fn stored(mut row: Row) -> Result<StoredPrompt> {
@@ -328,7 +328,7 @@ fn name_of(decision: &PromptDecision) -> &'static str {
     decision.map_or_else(|refusal| refusal.row().name, |()| CONFIRMED)
 }
 
-/// A refusal that only another version knows is none of a person.
+/// A refusal that only another version knows does not count as a person's denial.
 fn decision_of(name: &str) -> PromptDecision {
     if name == CONFIRMED {
         return Ok(());

@@ -24,7 +24,7 @@ pub(super) const SAME: &str = "SELECT 1 FROM medias WHERE id = $1 AND entityId =
 pub(super) const USAGE: &str = "SELECT CAST(COALESCE(SUM(files), 0) AS BIGINT), \
      CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM usage WHERE kind = $1 AND name = $2";
 
-/// What the sums of `usage` have too much, compared with what the rows say: only where the two differ.
+/// The excess of the sums of `usage` over the rows: only where the two differ.
 macro_rules! wrong_usage {
     ($condition:literal) => {
         concat!(

@@ -18,8 +18,8 @@ use crate::sys::fs::{Dir, NewFile};
 /// The name, in the place of a node's, by which `move-storage` has temporary files beside those of a server.
 pub const MOVER: &str = "move=storage";
 
-/// Where uploads are until they are complete. Their files lie in the storage root as `.upload-*`, wherever complete ones
-/// are stored.
+/// The place of uploads until they are complete. Their files are in the storage root as `.upload-*`, wherever complete
+/// files are stored.
 #[derive(Clone)]
 pub struct Uploads {
     root: Arc<Dir>,

@@ -11,7 +11,7 @@ use crate::limits;
 use crate::model::{Purpose, Quotas, UploadFile, UploadId, UploadLimits, UploadQuota, Uploaded};
 use crate::secret::Secret;
 
-/// What a case needs of a store with an empty database.
+/// A store with an empty database, for a case.
 pub(super) trait Tables: Metadata + UploadTable + SecretTable + EpochTable {}
 impl<T: Metadata + UploadTable + SecretTable + EpochTable> Tables for T {}
 

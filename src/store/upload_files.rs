@@ -48,7 +48,7 @@ pub trait UploadFiles: Send + Sync {
     fn list(&self) -> Result<UploadList>;
 }
 
-/// What [`UploadFiles::list`] gives, one after the other.
+/// An entry of [`UploadFiles::list`].
 pub type UploadList = Box<dyn Iterator<Item = Result<ListedUpload>> + Send>;
 
 /// An entry of [`UploadFiles::list`].

@@ -38,7 +38,7 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// What was stored by a slot. $1 id.
+/// The stored upload of a slot. $1 id.
 const COMMITTED: &str = "SELECT file, sha256, fileSize FROM uploads WHERE id = $1";
 
 /// Bytes of all uploads.
@@ -352,7 +352,7 @@ fn insert(
     })
 }
 
-/// What became of a slot that has a row already: of this upload, by an earlier run of the write, or of another one.
+/// The outcome for a slot that has a row already: of this upload, by an earlier run of the write, or of another one.
 fn committed(session: &mut dyn Session, upload: &Uploaded) -> Result<UploadInsert> {
     let Some(mut row) = session.row(COMMITTED, &values![upload.id.as_str()])? else {
         return Ok(UploadInsert::Taken);

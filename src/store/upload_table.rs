@@ -21,7 +21,7 @@ pub trait UploadTable: Send + Sync {
         limits: UploadLimits,
     ) -> std::result::Result<UploadInsert, WriteError>;
 
-    /// What is stored of an owner and of all, as far as a limit is set for it.
+    /// The stored sums of an owner and of all users, as far as they have limits.
     fn upload_sums(
         &self,
         owner: Option<&str>,
@@ -64,7 +64,7 @@ pub trait UploadTable: Send + Sync {
     /// Deletes the removals of these ids: their files are gone, or stay.
     fn end_upload_removals(&self, ids: &[i64]) -> Result<()>;
 
-    /// Of these files, those that no row of any table names.
+    /// The ones of these files that no row of any table names.
     fn unnamed_uploads(&self, files: &[UploadFile]) -> Result<Vec<UploadFile>>;
 }
 
@@ -116,15 +116,15 @@ pub enum UploadInsert {
 /// Bytes that are stored, as far as a limit is set for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UploadSums {
-    /// Of the user.
+    /// The sum of the user.
     pub user: u64,
-    /// Of the user, with the purpose that was asked for.
+    /// The sum of the user with the requested purpose.
     pub purpose: u64,
-    /// Of the user within a day: when they count no more, and how many, soonest first.
+    /// The sums of the user within a day: when they expire and how many bytes, soonest first.
     pub day: Vec<(Timestamp, u64)>,
     /// Of the user's messages, if the user has a limit: they may go for other files.
     pub message: u64,
-    /// Of all users.
+    /// The sum of all users.
     pub all: u64,
 }
 

@@ -25,7 +25,7 @@ pub trait UserData: Send + Sync {
     /// At most `max` uploads of the user with ids after this one, in the same order. Emptied ones name nobody.
     fn user_uploads(&self, user: &BareJid, after: &str, max: usize) -> Result<Vec<UploadRow>>;
 
-    /// Makes the sums of the user what the rows say, and removes those that count nothing.
+    /// Sets the sums of the user to those of the rows, and removes empty sums.
     fn correct_user_sums(&self, user: &BareJid) -> Result<()>;
 
     /// Removes the requests that wait for the user's confirmation, or were confirmed lately, on any node.

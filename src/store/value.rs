@@ -16,7 +16,7 @@ pub enum Value {
     Int(i64),
     /// A date.
     Time(Timestamp),
-    /// What a column holds that none of the above can be; why not.
+    /// The reason why a column's value is none of the above.
     Unreadable(String),
 }
 

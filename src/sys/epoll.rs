@@ -20,7 +20,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug)]
 pub struct Epoll(OwnedFd);
 
-/// What one [`Epoll::wait`] found.
+/// The result of one [`Epoll::wait`].
 pub struct Events(Vec<epoll::Event>);
 
 impl Events {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_watched_is_reported_as_long_as_it_is_ready() {
+    fn a_watched_descriptor_is_reported_as_long_as_it_is_ready() {
         let (epoll, waker) = (Epoll::new().unwrap(), Waker::new().unwrap());
         epoll.watch(&waker, 7).unwrap();
         assert!(ready(&epoll).is_empty());
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_armed_is_reported_once_for_each_time() {
+    fn an_armed_descriptor_is_reported_once_each_time() {
         let (epoll, waker) = (Epoll::new().unwrap(), Waker::new().unwrap());
         waker.wake();
         epoll.arm(&waker, u64::MAX, Interest::Read).unwrap();

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::fs::FsCall;
 
-/// What goes wrong at a call.
+/// The failure of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing of it is done.

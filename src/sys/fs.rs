@@ -259,7 +259,7 @@ pub struct NewFile {
     path: PathBuf,
     /// Bytes that were written.
     written: u64,
-    /// Of these, the first that the kernel was told to write to the disk.
+    /// The number of these bytes that the kernel was told to write to the disk.
     on_its_way: u64,
 }
 

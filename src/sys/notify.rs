@@ -1,4 +1,4 @@
-//! What a service manager is told of our state: the protocol of sd_notify(3), datagrams on a Unix socket.
+//! Notifications of a service manager: the protocol of sd_notify(3), datagrams on a Unix socket.
 
 use std::ffi::OsString;
 use std::io;
@@ -8,7 +8,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// Tells a service manager how we are; without one, nobody.
+/// Notifies a service manager, if there is one.
 #[derive(Debug)]
 pub struct Notifier(Option<(UnixDatagram, SocketAddr)>);
 
@@ -52,7 +52,7 @@ impl Notifier {
 mod tests {
     use super::*;
 
-    /// What arrives at the socket, of all that we can tell.
+    /// The datagrams that arrive at the socket for all notifications.
     fn told(socket: &UnixDatagram, name: &str) -> Vec<String> {
         let notifier = Notifier::new(Some(name.into())).unwrap();
         notifier.ready().unwrap();
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_manager_nobody_is_told() {
+    fn without_a_service_manager_no_notification_is_sent() {
         for socket in [None, Some(OsString::new())] {
             Notifier::new(socket).unwrap().ready().unwrap();
         }

@@ -1,4 +1,4 @@
-//! What the system allows the process, and what the process takes.
+//! The limits of the process, and its use of resources.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ pub fn raise_file_limit() -> io::Result<u64> {
     Ok(maximum.unwrap_or(u64::MAX))
 }
 
-/// What the process takes at the moment.
+/// The current use of resources by the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Time of all its threads on a processor, in it and in the kernel.
@@ -30,7 +30,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// What the calling process takes now.
+    /// Reads the use of resources by the calling process.
     pub fn now() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         Self {
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_takes_something_of_everything() {
+    fn the_usage_of_the_process_is_read() {
         let usage = Usage::now();
         assert!(
             usage.cpu > Duration::ZERO && usage.open_files > Some(2) && usage.most_files > usage.open_files

@@ -10,12 +10,12 @@ use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
 use socket2::SockRef;
 
-/// What [`accept`] brought.
+/// The result of [`accept`].
 #[derive(Debug)]
 pub enum Accepted {
     /// A connection, non-blocking and without Nagle's delay, and its other end.
     Connection(TcpStream, SocketAddr),
-    /// Nobody waits.
+    /// No connection waits.
     Nobody,
     /// That one was gone before we came; there may be more.
     Gone,

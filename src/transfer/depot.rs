@@ -44,7 +44,7 @@ impl fmt::Display for DepotName {
 }
 
 impl DepotName {
-    /// What the row of this file tells; `None` if no row names it.
+    /// The size and hash in the row of this file; `None` if no row names it.
     pub fn content(&self, table: &dyn ContentTable) -> Result<Option<FileContent>> {
         let mut found = match self {
             Self::Media(name) => table.contents(std::slice::from_ref(name))?,

@@ -35,6 +35,6 @@ fn unfit(text: &str, reason: &str) -> Error {
         Ok(line) => format!("{} {}", line["record"], line["id"]),
         Err(_) => "a row".to_owned(),
     };
-    let text = format!("an import would refuse {name}: {reason}; mend or delete that row first");
+    let text = format!("an import would refuse {name}: {reason}; correct or delete that row first");
     Error::new(Kind::Corrupt, text)
 }

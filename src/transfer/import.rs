@@ -50,7 +50,7 @@ impl Reading<'_> {
     fn next(&mut self) -> Result<Line> {
         let bytes = self.read()?;
         if bytes.is_empty() {
-            let text = format!("the file is not whole: it ends after line {}", self.number);
+            let text = format!("the file is incomplete: it ends after line {}", self.number);
             return Err(Error::new(Kind::Failure, text));
         }
         self.number += 1;

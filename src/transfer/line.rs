@@ -135,7 +135,7 @@ pub fn parse(text: &str) -> Result<Line, String> {
     match record {
         Record::End { records } => Ok(Line::End { records }),
         Record::Store { format, .. } if format != FORMAT => {
-            Err(format!("the export has format {format}, and this program knows format {FORMAT} only"))
+            Err(format!("the export has format {format}, but this program supports only format {FORMAT}"))
         }
         record => values::row(record).map(|row| Line::Row(Box::new(row))),
     }

@@ -42,7 +42,7 @@ pub struct MoveCounts {
     pub wrong: u64,
 }
 
-/// What a move tells.
+/// A report of a move.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MoveNews {
     /// A file stays in the old place.
@@ -67,7 +67,7 @@ pub struct Mover {
     pub to: Depot,
     /// Where a file is on its way.
     pub incoming: Uploads,
-    /// What the rows tell.
+    /// The sizes and hashes in the rows.
     pub table: Arc<dyn ContentTable>,
     /// When files leave the old place.
     pub leaving: Leaving,
@@ -105,7 +105,7 @@ impl Mover {
             let work = || {
                 let next = || names.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 let mut end = Ok(());
-                // After a failure the rest is taken and left, so that nobody waits for this thread.
+                // After a failure the rest is taken and dropped, so that no sender waits for this thread.
                 while let Ok((name, size)) = next() {
                     if !failed.load(Ordering::Relaxed) {
                         end = self.one(state, step, &name, size);
@@ -182,7 +182,7 @@ impl Mover {
             if self.is_right(name, &read)? {
                 return Ok(Copied::Before);
             }
-            // Another program left it there. Its bytes are worth nothing beside those that were just read.
+            // Another program left it there. The bytes that were just read replace it.
             self.to.remove(name)?;
         }
         self.put(sealed, name, content, &read)
@@ -205,10 +205,10 @@ impl Mover {
             self.to.remove(name)?;
             return Ok(Copied::Gone);
         }
-        // What no row vouches for is read again.
+        // A copy without a hash in its row is read again.
         if hash(content).is_none() && !self.is_right(name, read)? {
             self.to.remove(name)?;
-            let text = format!("the new place does not give {name} back as it was stored");
+            let text = format!("the new place returns {name} changed");
             return Err(Error::new(Kind::Corrupt, text));
         }
         Ok(Copied::Now)
@@ -294,7 +294,7 @@ fn hexadecimal(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a pass does with each file.
+/// The action of a pass on each file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// It counts the file.
@@ -343,7 +343,7 @@ impl fmt::Display for Stay {
     }
 }
 
-/// What the threads of a move share.
+/// The state that the threads of a move share.
 struct State<'a>(Mutex<Shared<'a>>);
 
 struct Shared<'a> {
@@ -360,7 +360,7 @@ impl<'a> State<'a> {
         Self(Mutex::new(Shared { counts, copied, told: Instant::now(), tell }))
     }
 
-    /// What it holds is whole between any two statements.
+    /// A panic can't leave it inconsistent, so a poisoned lock is used.
     fn lock(&self) -> MutexGuard<'_, Shared<'a>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -134,7 +134,7 @@ fn named(files: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn all_files_are_in_the_new_place_then_and_none_in_the_old_one() {
+fn a_move_leaves_all_files_in_the_new_place_and_none_in_the_old_one() {
     for leaving in [Leaving::AtOnce, Leaving::AtTheEnd] {
         let bench = Bench::new(leaving);
         let all = [(UPLOAD, "upload"), ("a@b/one", ""), ("a@b/two", "two"), ("c@d/one", "bytes")];

@@ -129,7 +129,7 @@ fn an_imported_file_is_exported_byte_for_byte() {
 }
 
 #[test]
-fn a_file_without_rows_fills_nothing() {
+fn an_export_without_rows_imports_nothing() {
     let bench = Bench::new();
     let empty = bench.export().unwrap();
     assert_eq!(
@@ -373,10 +373,10 @@ fn a_bad_line_ends_an_import_with_its_number_and_nothing_is_written() {
                 lines.remove(10);
                 lines[17]["records"] = json!(17);
             }),
-            "the file is not whole: it has 8 sums",
+            "the file is incomplete: it has 8 sums",
         ),
-        ("no end", change(|lines| drop(lines.pop())), "the file is not whole: it ends after line 18"),
-        ("nothing", change(Vec::clear), "the file is not whole: it ends after line 0"),
+        ("no end", change(|lines| drop(lines.pop())), "the file is incomplete: it ends after line 18"),
+        ("nothing", change(Vec::clear), "the file is incomplete: it ends after line 0"),
         (
             "a line missing",
             change(|lines| drop(lines.remove(8))),

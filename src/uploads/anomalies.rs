@@ -17,7 +17,7 @@ use crate::sys::faults::{self, Fault};
 use crate::sys::fs::FsCall;
 use crate::testing::Scratch;
 
-/// What may be asked of the service, and what it is to change.
+/// An operation of the service, and its expected effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Task {
     /// Sends a file that is held in memory.

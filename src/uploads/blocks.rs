@@ -1,5 +1,5 @@
-//! Users whom an administrator has blocked: they may send no files, by whatever way. Rows are read by threads that may
-//! wait; the XMPP thread asks memory only.
+//! Users whom an administrator has blocked: they may not send files in any way. Rows are read by threads that may
+//! wait; the XMPP thread reads memory only.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;

@@ -19,7 +19,7 @@ use crate::model::{BareJid, Refusal, UploadId};
 pub struct ForeignPath(String);
 
 impl ForeignPath {
-    /// The path of these decoded segments; `None` if they are no path of a file.
+    /// The path of these decoded segments; `None` if it is not the path of a file.
     pub fn of(segments: &[String]) -> Option<Self> {
         let path = segments.join("/");
         let is_file = segments.last().is_some_and(|name| !name.is_empty());
@@ -43,7 +43,7 @@ impl ForeignPath {
     }
 }
 
-/// What a PUT to a foreign slot brings as its proof.
+/// The proof in a PUT to a foreign slot.
 #[derive(Clone, Copy, Debug)]
 pub struct Proof<'a> {
     /// The field `Authorization`.
@@ -56,10 +56,10 @@ pub struct Proof<'a> {
     pub content_type: Option<&'a str>,
 }
 
-/// What a foreign slot allows.
+/// The upload that a foreign slot allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ForeignTerms {
-    /// Who may send the file, if the proof says so.
+    /// The user who may send the file, if the proof names one.
     pub owner: Option<BareJid>,
     /// The file's type.
     pub mime_type: Option<String>,
@@ -78,7 +78,7 @@ pub(super) enum Keeps {
     AsMessage,
 }
 
-/// What the proof of a PUT of `size` bytes allows.
+/// Checks the proof of a PUT of `size` bytes, and returns the upload that it allows.
 pub(super) fn verify(
     external: &External,
     path: &ForeignPath,

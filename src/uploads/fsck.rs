@@ -26,7 +26,7 @@ pub enum UploadFinding {
 }
 
 impl UploadFinding {
-    /// What a repair would do about it; `None` if it leaves it.
+    /// The repair; `None` if there is none.
     pub fn remedy(&self) -> Option<&'static str> {
         match self {
             Self::FileWithoutRow(_) => Some("move it to .lost"),
@@ -50,7 +50,7 @@ impl fmt::Display for UploadFinding {
     }
 }
 
-/// What a check of uploads found.
+/// The result of a check of uploads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UploadReport {
     /// Findings that were repaired, or would be.

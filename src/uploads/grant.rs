@@ -1,4 +1,4 @@
-//! Whether a user has a slot.
+//! Grants or refuses slots.
 
 use super::name::{encoded, purpose_by_prefix, slot_name};
 use super::room::{Demand, sentence, shown_size};
@@ -102,7 +102,7 @@ impl UploadService {
         let limits = self.limits(demand.owner, demand.purpose);
         let (shortages, sums) = self.shortages(demand, limits).map_err(failed)?;
         let Some(first) = shortages.first() else { return Ok(()) };
-        // Its own reservation is none of those that end and give room.
+        // Its own reservation does not count as one that ends and makes room.
         self.reservations.release(id);
         let retry = self.room_at(demand, &shortages, &sums).map_err(failed)?;
         Err(SlotRefusal::NoRoom { text: sentence(demand, first, retry), retry })
@@ -130,7 +130,7 @@ fn check_size(settings: &Settings, size: u64) -> Result<(), SlotRefusal> {
         return Err(bad_request("An empty file can't be uploaded."));
     }
     if size > max {
-        let text = format!("The file is larger than {}, the most that this server takes.", shown_size(max));
+        let text = format!("The file is larger than {}, the limit of this server.", shown_size(max));
         return Err(SlotRefusal::TooLarge { max, text });
     }
     Ok(())

@@ -114,7 +114,7 @@ impl UploadService {
         let Losses { all, lost } = found.losses;
         if found.losses.are_too_many() {
             log::error!(
-                "{lost} of {all} files of uploads have no row: that is no crash, and they stay; is it the right database?"
+                "{lost} of {all} files of uploads have no row: too many for a crash, so they stay; is this the right database?"
             );
             return Ok(());
         }

@@ -32,7 +32,7 @@ pub enum PutTarget<'a> {
     Foreign {
         /// The path of the URL.
         path: &'a ForeignPath,
-        /// What the server signed.
+        /// The proof that the XMPP server signed.
         proof: Proof<'a>,
     },
 }
@@ -41,14 +41,14 @@ pub enum PutTarget<'a> {
 pub struct Put {
     upload: Upload,
     terms: Terms,
-    /// What it reserves.
+    /// Its reservation.
     arriving: Option<Arriving>,
     /// The SHA-256 of what was stored by its slot before: the client did not see our response, and tries again.
     stored: Option<String>,
 }
 
 impl Put {
-    /// Who sends the file, if that is known.
+    /// The user who sends the file, if known.
     pub fn owner(&self) -> Option<&BareJid> {
         self.terms.owner.as_ref()
     }
@@ -64,7 +64,7 @@ impl Write for Put {
     }
 }
 
-/// What a slot allows, ours or a foreign one.
+/// The upload that a slot allows, ours or a foreign one.
 #[derive(Clone, Debug)]
 struct Terms {
     id: UploadId,
@@ -173,7 +173,7 @@ impl UploadService {
         self.undo(&uploaded, committed)
     }
 
-    /// What a slot of ours allows: its token is looked at before anything else.
+    /// The upload that a slot of ours allows: its token is checked before anything else.
     fn slot(
         &self,
         id: &UploadId,
@@ -197,7 +197,7 @@ impl UploadService {
         }
     }
 
-    /// What a foreign slot allows.
+    /// The upload that a foreign slot allows.
     fn foreign(&self, path: &ForeignPath, proof: Proof<'_>, length: Option<u64>) -> Result<Terms, Refusal> {
         let settings = self.settings();
         let external = settings.external.as_ref().ok_or(Refusal::NoSuchRoute)?;

@@ -1,5 +1,5 @@
-//! What slots and PUTs that are under way will take, so that a quota which several slots were granted for holds when their
-//! files come. In memory, so each server counts its own. Any thread may call; nothing waits.
+//! The bytes that open slots and PUTs will take, so that the quota still holds when the files of several granted slots
+//! arrive. In memory, so each server counts its own. Any thread may call; nothing waits.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +28,7 @@ struct State {
 
 /// The reservation of a slot.
 struct Reserved {
-    /// Who has it, if that is known.
+    /// The user who has it, if known.
     owner: Option<BareJid>,
     purpose: Purpose,
     size: u64,

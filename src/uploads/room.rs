@@ -1,4 +1,4 @@
-//! Whether there is room for a file, and what a user is told where there is none.
+//! Whether there is room for a file, and the message for the user if there is none.
 
 use super::service::UploadService;
 use crate::clock::Timestamp;
@@ -152,7 +152,7 @@ impl MaxWith for Option<Timestamp> {
     }
 }
 
-/// What a user is told.
+/// The message for a user.
 pub(super) fn sentence(demand: Demand<'_>, shortage: &Shortage, room: Option<Timestamp>) -> String {
     let Shortage { quota, max, used, .. } = shortage;
     let (max_shown, used) = (shown_size(*max), shown_size(*used));

@@ -1,4 +1,4 @@
-//! The upload service: its parts, and what readers ask of it.
+//! The upload service: its parts, and its operations for readers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -162,7 +162,7 @@ impl UploadService {
         Ok(Some(uploaded))
     }
 
-    /// Forgets cached rows that nobody has asked for lately: a chore of the housekeeper.
+    /// Forgets cached rows that were not used lately: a chore of the housekeeper.
     pub fn forget_idle_rows(&self) {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner).forget_expired(Instant::now());
     }

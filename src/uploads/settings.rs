@@ -10,7 +10,7 @@ use crate::secret::Secret;
 /// See the keys `upload.*`.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `upload.enabled`: whether slots are granted, and their PUT is taken. What is stored is served in any case.
+    /// `upload.enabled`: whether slots are granted and their PUTs are accepted. Stored files are served in any case.
     pub enabled: bool,
     /// `http.endpoint` without a slash at its end: what the URLs of a slot begin with.
     pub endpoint: String,
@@ -110,7 +110,7 @@ impl UploadQuotas {
     }
 }
 
-/// Whom `upload.allow` or `upload.deny` names.
+/// An entry of `upload.allow` or `upload.deny`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JidRule {
     /// `example.com`: all users of exactly this domain, and the domain itself.

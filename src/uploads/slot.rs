@@ -21,7 +21,7 @@ pub struct SlotRequest {
     pub expire_before: Option<Timestamp>,
 }
 
-/// A slot. There are no header fields to be sent.
+/// A slot. It has no header fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
     /// Where the file is to be sent, within [`SLOT_TIME`](crate::limits::SLOT_TIME).
@@ -64,7 +64,7 @@ pub enum SlotRefusal {
     },
 }
 
-/// Requests for slots that were decided, by outcome. A request that came too fast is none of them.
+/// Requests for slots that were decided, by outcome. Requests that came too fast are not counted.
 #[derive(Debug, Default)]
 pub struct SlotCounts {
     granted: Counter,

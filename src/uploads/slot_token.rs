@@ -1,4 +1,4 @@
-//! The token in the URL of a slot's PUT. A slot is in it whole: nothing else knows of the slot before its PUT.
+//! The token in the URL of a slot's PUT. It holds the whole slot; nothing else is stored about the slot before its PUT.
 
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -9,14 +9,14 @@ use crate::tokens::{Fields, Keys, TokenError, TokenKind};
 /// The tokens of slots.
 pub(super) const SLOTS: TokenKind = TokenKind { name: "slot", life: limits::SLOT_TIME };
 
-/// What a slot allows, besides its id and its file name, to which its token is bound.
+/// The fields of a slot besides its id and its file name, to which its token is bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SlotTerms {
     /// When the PUT must have begun.
     pub ends: Timestamp,
     /// The size of the file in bytes.
     pub size: u64,
-    /// Who may send it.
+    /// The user who may send the file.
     pub owner: BareJid,
     /// Its purpose.
     pub purpose: Purpose,
@@ -43,7 +43,7 @@ impl SlotTerms {
         keys.sign(&[id.as_str().as_bytes(), name.as_bytes()], &fields)
     }
 
-    /// What a token allows to the PUT of this id and name. An error means that this can't be said now.
+    /// The slot of a token, for the PUT of this id and name. An error means that the token can't be checked now.
     pub(super) fn verify(
         token: &str,
         keys: &Keys,

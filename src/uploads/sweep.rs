@@ -1,4 +1,4 @@
-//! The chore of uploads: what has expired or was deleted goes. The housekeeper's thread runs it, a batch at a time.
+//! The chore of uploads: removes expired and deleted ones. The housekeeper's thread runs it, a batch at a time.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -69,7 +69,7 @@ impl Sweeper {
         let (mut ended, mut gone) = (Vec::new(), Vec::new());
         for removal in batch {
             let Ok(file) = removal.file.parse() else {
-                log::warn!("{:?} is no name of an upload's file: nothing is removed", removal.file);
+                log::warn!("{:?} is not the name of an upload's file: nothing is removed", removal.file);
                 ended.push(removal.id);
                 continue;
             };

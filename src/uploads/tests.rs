@@ -19,7 +19,7 @@ fn content(bench: &Bench, uploaded: &Uploaded) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_put_into_a_slot_is_served() {
+fn a_file_that_was_put_to_a_slot_is_served() {
     let bench = Bench::new(settings());
     let slot = bench.slot(500);
     assert!(!bench.is_there(&slot));

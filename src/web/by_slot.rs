@@ -1,6 +1,6 @@
 //! `/upload/<id>/<name>` and `/external/...`: files that are sent by slot (XEP-0363), and how they are served.
 //!
-//! The address alone gives access to the file: nobody is asked for credentials, and logs show its beginning only.
+//! The address alone gives access to the file: no credentials are needed, and logs show only its beginning.
 //! Clients show the text of a refusal to people, so it is one sentence, unless JSON is asked for.
 
 use std::io::Write;
@@ -32,9 +32,9 @@ pub(super) struct SlotRoute {
 /// The address of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Address {
-    /// Of a slot of ours: its id and the file name.
+    /// A slot of ours: its id and the file name.
     Slot(UploadId, String),
-    /// Of a foreign slot.
+    /// A foreign slot.
     Foreign(ForeignPath),
 }
 
@@ -70,7 +70,7 @@ pub(super) fn route(method: Method, path: &str) -> Option<Result<SlotRoute, Refu
     Some(address.map(|address| SlotRoute { address, action }).ok_or(Refusal::NoSuchUpload))
 }
 
-/// What the access log shows of a path: of the address of such a file its first characters.
+/// The form of a path in the access log: only the first characters of the address of such a file.
 pub(super) fn shown_path(path: &str) -> Option<String> {
     let (first, rest) = path.strip_prefix('/')?.split_once('/')?;
     let first = target::segments(first).ok()?.pop()?;

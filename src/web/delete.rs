@@ -1,4 +1,4 @@
-//! `DELETE /{channel}/{id}`: away with a media.
+//! `DELETE /{channel}/{id}`: deletes a media.
 
 use serde::Serialize;
 

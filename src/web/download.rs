@@ -219,7 +219,7 @@ fn is_text(mime_type: &str) -> bool {
     mime_type.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/"))
 }
 
-/// Adds the fields that tell what the bytes are, and browsers what not to do with them.
+/// Adds the fields that describe the bytes, and those that restrict browsers.
 pub(super) fn described(response: Response, mime_type: &str, file_name: Option<&str>) -> Response {
     let response = response
         .header("Content-Disposition", disposition::content_disposition(mime_type, file_name))
@@ -230,7 +230,7 @@ pub(super) fn described(response: Response, mime_type: &str, file_name: Option<&
         .header("Content-Type", mime_type.to_owned())
 }
 
-/// The bounds that a preview must fit into; one side alone counts for both. A value that is no number is ignored.
+/// The bounds that a preview must fit into; one side alone counts for both. A value that is not a number is ignored.
 fn preview_bounds(query: Option<&str>) -> Result<Option<Bounds>, Refusal> {
     let side = |name| target::parameter(query, name).and_then(|text| text.parse::<i64>().ok());
     let (height, width) = match (side("maxheight"), side("maxwidth")) {

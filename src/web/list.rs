@@ -123,7 +123,7 @@ fn json_length(text: &str) -> usize {
 fn page(query: Option<&str>, usual: usize) -> Result<Option<Page>, Refusal> {
     let max = match target::parameter(query, "max").map(|max| max.parse::<i64>()) {
         Some(Ok(max)) => usize::try_from(max).map_err(|_| Refusal::BadMax)?,
-        // A value that is no number is ignored, as by the original.
+        // A value that is not a number is ignored, as by the original.
         Some(Err(_)) | None => usual,
     };
     let id = |name| target::parameter(query, name).map(|id| id.parse::<MediaId>()).transpose();

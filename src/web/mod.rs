@@ -1,6 +1,6 @@
 //! From requests to operations and back: the routes, and one file per action.
 //!
-//! A request is routed to an action, asked through the gate, performed, and answered. While the gate waits for somebody's
+//! A request is routed to an action, decided by the gate, performed, and answered. While the gate waits for a user's
 //! confirmation the request is [`Parked`]: in the gate's hands, on no thread. A request begins and resumes on a worker
 //! thread that holds a turn. Before it may wait for its body, the disk or the database, it leaves the turn; reading a
 //! cached row and its file does not.
@@ -46,7 +46,7 @@ pub struct Settings {
     pub endpoint: Option<String>,
     /// How long caches may keep public media: `cache.max.age`.
     pub cache_max_age: Duration,
-    /// Whose pages may use us from a browser: `http.cors.origins`.
+    /// The origins whose pages may read responses: `http.cors.origins`.
     pub cors: Cors,
     /// Whether search engines may list pages and feeds: `page.indexed`.
     pub page_indexed: bool,
@@ -360,7 +360,7 @@ fn note_outcome(exchange: &mut Exchange, refusal: Refusal) {
     exchange.note_refused(outcome);
 }
 
-/// The user of an action that the gate lets nobody do unnamed.
+/// The user of an action that needs one.
 fn user(granted: &Granted) -> Result<&BareJid, Refusal> {
     match granted {
         Granted::Owned(user) => Ok(user),

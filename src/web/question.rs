@@ -39,7 +39,7 @@ impl Web {
                 need_to_modify(&sender, media.as_ref())?
             }
         };
-        // Nobody is asked to confirm what can't succeed.
+        // A request that can't succeed causes no prompt.
         match action {
             Action::Upload | Action::SetAvatar | Action::Update(_) if sender.is_named() => {
                 self.check_form(exchange)?;

@@ -15,7 +15,7 @@ pub(super) enum Route {
     Options(&'static str),
 }
 
-/// What is to be done to a channel.
+/// The action on a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     List,

@@ -61,7 +61,7 @@ impl Proof {
         }
     }
 
-    /// Whether somebody is named, as far as can be told without the database.
+    /// Whether the request names a sender, as far as is known without the database.
     pub(super) fn is_readable(&self) -> bool {
         !matches!(self, Self::Credentials(Err(_)))
     }
@@ -69,9 +69,9 @@ impl Proof {
 
 /// The sender of a request, as far as it is known.
 pub(super) struct Sender {
-    /// The credentials that the user is asked about, or why there are none.
+    /// The credentials in the prompt, or the reason why there are none.
     pub credentials: Result<Credentials, Refusal>,
-    /// The user whom nobody has to ask.
+    /// The user who needs no prompt.
     pub known: Option<BareJid>,
     /// The HEAD that pays for a GET once it is confirmed.
     pub head: Option<PaidHead>,

@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_that_name_it_get_it_and_browsers_do_not() {
+    fn xml_is_sent_to_programs_that_name_it_and_not_to_browsers() {
         for (accept, expected) in [
             (&["application/xml"][..], true),
             (&["application/json;q=0.5", "application/xml;q=0.1"], true),

@@ -42,7 +42,7 @@ struct TicketJson<'a> {
 }
 
 impl Web {
-    /// Reads what is asked for, and refuses what would be in vain. Reads the body, so it may wait for the client.
+    /// Reads the parameters, and refuses a request that can't succeed. Reads the body, so it may wait for the client.
     pub(super) fn ticket_terms(&self, exchange: &mut Exchange) -> Result<TicketTerms, Refusal> {
         self.check_origin(exchange.header("Origin"))?;
         let form = form(exchange, &self.forms)?;
@@ -86,7 +86,7 @@ impl Web {
         self.tickets.issue(ticket)?.ok_or(Refusal::TicketTooLong)
     }
 
-    /// Pages of the endpoint's own origin get tickets, and those that are named; requests of programs have no origin.
+    /// Pages of the endpoint's own origin and of named origins get tickets; requests of programs have no origin.
     fn check_origin(&self, origin: Option<&str>) -> Result<(), Refusal> {
         let Some(origin) = origin else { return Ok(()) };
         let settings = self.settings();

@@ -1,4 +1,4 @@
-//! `POST /{channel}/{id}`: changes what is said of a media.
+//! `POST /{channel}/{id}`: changes file name, title and description of a media.
 
 use std::io::{self, Write};
 

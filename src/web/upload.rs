@@ -81,7 +81,7 @@ impl Web {
     }
 }
 
-/// The fewest bytes that an upload can come to, as far as its head tells.
+/// The minimum size of an upload, as far as its head says.
 fn least_data(exchange: &Exchange, avatar: bool) -> u64 {
     match (exchange.body_length(), Encoding::of(exchange.header("Content-Type"))) {
         // A picture that is made square may become any number of bytes smaller.
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_type_is_what_is_said_first_and_else_what_can_be_told() {
+    fn the_type_is_the_announced_one_or_else_is_detected() {
         const PNG: &str = "\u{89}";
         let field = ("name=content-type", " image/gif ");
         let empty = ("name=content-type", " ");

@@ -70,7 +70,7 @@ impl PersistentLink {
             LinkState::Live(session, up) => {
                 session.end();
                 if up.is_some() {
-                    log::info!("{} closed: from now on another node may hold its stream", self.link);
+                    log::info!("{} closed: another node may now hold its stream", self.link);
                     sink(LinkEvent::Down);
                 }
                 None

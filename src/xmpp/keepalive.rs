@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Element, ns};
 
-/// What is to be done now.
+/// The action that is due now.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum KeepaliveStep {
     /// Nothing.

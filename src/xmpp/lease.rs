@@ -10,7 +10,7 @@ use crate::sys::Waker;
 #[derive(Clone)]
 pub struct Lease(Option<Arc<SharedLease>>);
 
-/// What the XMPP thread may do now.
+/// The permission of the XMPP thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LeaseTerm {
     /// It may hold the stream as long as it likes.
@@ -77,7 +77,7 @@ impl Lease {
         !waited.unwrap_or_else(PoisonError::into_inner).0.is_in_use
     }
 
-    /// What the XMPP thread may do now. Where it may hold the stream, it is taken to do so until [`Lease::leave`].
+    /// The permission of the XMPP thread. Where it may hold the stream, it is taken to do so until [`Lease::leave`].
     pub(super) fn claim(&self, now: Instant) -> LeaseTerm {
         let Some(shared) = &self.0 else { return LeaseTerm::Unlimited };
         let mut state = shared.lock();

@@ -56,7 +56,7 @@ impl Link {
     }
 }
 
-/// What happens on a link.
+/// An event of a link.
 #[derive(Debug, PartialEq, Eq)]
 pub enum LinkEvent {
     /// It is logged in, under this address.

@@ -52,7 +52,7 @@ pub const DELAY: &str = "urn:xmpp:delay";
 pub const OLD_DELAY: &str = "jabber:x:delay";
 /// Replies to messages (XEP-0461).
 pub const REPLY: &str = "urn:xmpp:reply:0";
-/// What clients show that do not know another element (XEP-0428).
+/// A text for clients that do not support another element (XEP-0428).
 pub const FALLBACK: &str = "urn:xmpp:fallback:0";
 /// Messages that are encrypted by OpenPGP (XEP-0027).
 pub const ENCRYPTED_PGP: &str = "jabber:x:encrypted";

@@ -71,7 +71,7 @@ impl ScriptedServer {
         }
     }
 
-    /// Makes new connections hang: the kernel has no room for them and nobody accepts any.
+    /// Makes new connections hang: the kernel has no room for them, and none is accepted.
     pub fn fill_backlog(&self) -> Vec<TcpStream> {
         rustix::net::listen(&self.0, 0).expect("listening");
         let address = self.0.local_addr().expect("an address");
@@ -79,7 +79,7 @@ impl ScriptedServer {
         std::iter::from_fn(|| connect().ok()).take(10).collect()
     }
 
-    /// Whether somebody connects.
+    /// Whether a client connects.
     pub fn is_dialled(&self) -> bool {
         wait(&[(self.0.as_fd(), Interest::Read)], Some(Instant::now())).expect("waiting")[0]
     }

@@ -17,7 +17,7 @@ impl SendBuffer {
     /// Adds a text. Fails if it does not fit because the server reads too little.
     pub fn push(&mut self, text: &str) -> Result<()> {
         if self.bytes.len() - self.sent + text.len() > limits::XMPP_OUTBOUND_BYTES {
-            return Err(Error::new(Kind::Unavailable, "the XMPP server takes no more stanzas"));
+            return Err(Error::new(Kind::Unavailable, "the XMPP server accepts no more stanzas"));
         }
         self.bytes.drain(..self.sent);
         self.sent = 0;

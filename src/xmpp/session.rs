@@ -20,7 +20,7 @@ use super::tls::Tls;
 use super::transport::Transport;
 use super::{Element, LinkEvent, ns};
 
-/// What all sessions of a link have in common.
+/// The data that all sessions of a link share.
 pub(super) struct LinkPlan {
     /// Where to connect and who we are.
     pub settings: LinkSettings,

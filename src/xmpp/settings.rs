@@ -11,9 +11,9 @@ use crate::secret::Secret;
 /// Settings of both links.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Of the component's link.
+    /// The settings of the component's link.
     pub component: ComponentSettings,
-    /// Of the client's link.
+    /// The settings of the client's link.
     pub client: ClientSettings,
     /// Time limits.
     pub times: Times,
@@ -103,7 +103,7 @@ pub enum Security {
     Disabled,
     /// STARTTLS is used if the server offers it.
     Enabled,
-    /// Without STARTTLS there is no log-in.
+    /// Log in only with STARTTLS.
     Required,
     /// The connection begins with TLS (XEP-0368).
     Direct,

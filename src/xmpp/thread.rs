@@ -86,7 +86,7 @@ struct Loop {
     component: PersistentLink,
     client: PersistentLink,
     lease: Lease,
-    /// What the lease allowed when it was last looked at.
+    /// The permission of the lease when it was last read.
     term: LeaseTerm,
     inbox: Inbox,
     handler: Arc<dyn Handler>,

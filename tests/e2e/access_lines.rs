@@ -1,4 +1,4 @@
-//! Access lines: they tell the operator who was asked, and why a request was refused.
+//! Access lines: they name the asked user, and the reason of a refusal.
 
 use crate::site::Site;
 use crate::support::http::Request;

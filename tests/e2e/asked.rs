@@ -1,4 +1,4 @@
-//! Tests of who is asked to confirm a request, how often, and of the refusals.
+//! Prompts: which users are asked to confirm a request, how often, and the refusals.
 
 use std::time::Duration;
 
@@ -151,12 +151,12 @@ fn a_service_that_refuses_our_account_is_told_to_users_and_operators() {
     for channel in ["room@example.org", "other@example.org"] {
         let request = Request::new("DELETE", &url(&format!("{channel}/x"))).basic("alice@example.org/phone");
         let answer = request.send().expect(503);
-        assert!(answer.text().contains("does not tell this server who may do what"), "{}", answer.text());
+        assert!(answer.text().contains("does not give this server the affiliations"), "{}", answer.text());
     }
     server.wait_log(
-        "does not tell mediaserver@example.org who may do what in the node /user/room@example.org/posts",
+        "does not give mediaserver@example.org the affiliations of the node /user/room@example.org/posts",
     );
-    assert_eq!(server.log().matches("who may do what").count(), 1, "one line a minute");
+    assert_eq!(server.log().matches("the affiliations of the node").count(), 1, "one line a minute");
     assert!(health().contains("a channel service refuses this server's account"), "{}", health());
     let asked = |stanza: &Stanza| stanza.child("confirm", "http://jabber.org/protocol/http-auth").is_some();
     assert!(!peer.seen(Side::Component).iter().any(asked), "somebody was asked");

@@ -27,7 +27,7 @@ fn commands(subsection: &str) -> String {
     display.lines().map(line).collect()
 }
 
-/// What stands in for the machine of the manual.
+/// The stand-in for the machine of the manual.
 struct Machine<'a> {
     site: &'a Site,
     backup: Scratch,

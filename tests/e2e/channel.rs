@@ -1,4 +1,4 @@
-//! `channel create`, on a real Prosody and a real ejabberd, over TLS; and what other users may do to the nodes there.
+//! `channel create`, on a real Prosody and a real ejabberd, over TLS; and the rights of other users on the nodes there.
 
 use std::fs;
 use std::path::PathBuf;
@@ -122,8 +122,8 @@ fn a_channel_is_made_on_ejabberd_and_its_owner_uploads() {
     configured.create(0, &["room@example.com", "--owner", alice.bare()]);
     let (status, printed) = configured.run(&["check", "--channel", "room@example.com", "--user", bob.bare()]);
     assert_eq!(status, 0, "{printed}");
-    let tells = "channels: ok: the channel service of example.com is pubsub.example.com, which tells \
-                 mediaserver@example.com the affiliations with room@example.com";
+    let tells = "channels: ok: the channel service of example.com is pubsub.example.com, which gives \
+                 mediaserver@example.com the affiliations of room@example.com";
     assert!(printed.contains(tells) && printed.contains("bob@example.com is none: "), "{printed}");
 
     let authority = ejabberd.authority();

@@ -38,7 +38,7 @@ fn check_local(settings: &[(&str, &str)]) -> (i32, String) {
 }
 
 #[test]
-fn what_takes_no_connection_is_checked_alone() {
+fn a_local_check_makes_no_connections() {
     let (status, printed) = check_local(&[]);
     assert_eq!(status, 0, "{printed}");
     for part in ["configuration", "storage", "previews", "database", "http", "https", "endpoint"] {
@@ -181,7 +181,7 @@ fn an_account_that_may_not_read_affiliations_is_told_with_the_cure() {
     let (status, printed) = check(&file, &["--channel", &channel, "--user", "alice@example.org"]);
     assert_eq!(status, 1, "{printed}");
     let refused =
-        format!("{CHANNELS} does not tell stranger@{DOMAIN} who may do what in {channel} (forbidden)");
+        format!("{CHANNELS} does not give stranger@{DOMAIN} the affiliations of {channel} (forbidden)");
     assert!(
         printed.contains(&format!("right: FAILED: {refused}: make stranger@{DOMAIN} an owner")),
         "{printed}"

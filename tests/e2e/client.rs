@@ -610,7 +610,7 @@ fn quota_tells_what_the_command_of_the_server_tells() {
     let condition = "<item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>";
     site.refuse(&asked, &format!("<error type='cancel'>{condition}</error>"));
     let run = running.join().expect("no panic");
-    assert!(run.status == 69 && run.stderr.contains("does not tell how much is used"), "{run:?}");
+    assert!(run.status == 69 && run.stderr.contains("does not report the usage"), "{run:?}");
 }
 
 #[test]

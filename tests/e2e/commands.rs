@@ -59,7 +59,7 @@ fn check_refuses_unknown_keys_only_when_it_is_strict() {
 }
 
 #[test]
-fn d28_what_has_no_counterpart_is_found_and_mended() {
+fn d28_files_without_rows_and_rows_without_files_are_repaired() {
     let site = Site::start(&[]);
     let (user, channel) = site.public_channel();
     let [good, lost] = [(); 2].map(|()| site.upload(&user, &channel));
@@ -78,7 +78,7 @@ fn d28_what_has_no_counterpart_is_found_and_mended() {
     let row = format!("{lost}: a row without a file; would delete the row");
     for word in [
         "orphan: a file without a row; would move it to .lost",
-        ".upload-x: the file of an upload that never ended; would remove it",
+        ".upload-x: the file of an unfinished upload; would remove it",
         &row,
         "3 problems would be repaired, 0 left",
         "`fsck --repair` moves files without a row to .lost, and deletes rows without a file",

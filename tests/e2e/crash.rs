@@ -228,7 +228,7 @@ pub fn mend(site: &Site) -> usize {
     let mended = findings.len();
     for finding in findings {
         let is_orphan = finding.contains(": a file without a row; moved to .lost/");
-        let is_temporary = finding.ends_with(": the file of an upload that never ended; removed");
+        let is_temporary = finding.ends_with(": the file of an unfinished upload; removed");
         assert!(is_orphan || is_temporary, "{finding}");
         soak::count("orphans mended", 1);
     }

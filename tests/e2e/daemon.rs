@@ -78,7 +78,7 @@ fn a_configuration_that_is_wrong_is_told_with_its_line() {
 }
 
 #[test]
-fn all_that_is_missing_is_told_at_once() {
+fn all_missing_settings_are_named_at_once() {
     let scratch = Scratch::new();
     let file = scratch.join("mediaserver.properties");
     fs::write(&file, "http.port=8080\n").expect("the scratch directory takes files");
@@ -95,7 +95,7 @@ fn all_that_is_missing_is_told_at_once() {
 }
 
 #[test]
-fn usage_is_told() {
+fn the_help_and_the_version_are_printed() {
     let (status, printed) = program(&["--no-such-option"]);
     assert_eq!(status, 2, "{printed}");
     let (status, printed) = program(&["-h"]);

@@ -335,7 +335,7 @@ fn d16_first_avatars_at_the_same_time_are_all_kept() {
 }
 
 #[test]
-fn d18_what_does_not_exist_is_not_found() {
+fn d18_missing_media_and_paths_are_not_found() {
     let site = Site::shared();
     let (user, channel) = site.public_channel();
     for path in [format!("{channel}/unknown"), format!("{channel}/avatar")] {

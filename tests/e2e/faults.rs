@@ -63,7 +63,7 @@ fn survive_faults(settings: &[(&str, &str)], moment: Duration) {
 }
 
 #[test]
-fn a_full_disk_takes_nothing_and_gives_everything() {
+fn a_full_disk_refuses_uploads_and_serves_stored_files() {
     let mut site = site(&[]);
     site.server.stop();
     let flags = ["-m", "-rm"]

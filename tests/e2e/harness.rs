@@ -92,7 +92,7 @@ fn the_peer_checks_the_components_secret() {
 }
 
 #[test]
-fn children_end_with_whoever_started_them() {
+fn child_processes_end_with_their_parent() {
     let scratch = Scratch::new();
     let child = Guarded::start(&["sleep", "600"], &[], &scratch.join("output"));
     let pid = child.pid().to_string();

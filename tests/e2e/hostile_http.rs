@@ -1,4 +1,4 @@
-//! HTTP clients, and rows of old databases, that mean no good.
+//! Hostile HTTP clients, and hostile rows of old databases.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ fn an_avatar_that_was_replaced_meanwhile_is_not_deleted() {
 }
 
 #[test]
-fn a_domain_that_is_not_served_is_404_whatever_else_is_wrong() {
+fn a_domain_that_is_not_served_is_404_before_any_other_error() {
     let site = Site::shared();
     let user = site.user();
     let stranger = site.url("someone@elsewhere.example");
@@ -136,7 +136,7 @@ fn ask_without_reading(site: &Site, path: &str, times: usize) -> Raw {
 }
 
 #[test]
-fn clients_that_do_not_read_hold_up_nobody() {
+fn clients_that_do_not_read_delay_no_other_client() {
     let site = Site::start(&[("http.threads", "3")]);
     let (user, channel) = site.public_channel();
     let file = site.server.directory().join("small");

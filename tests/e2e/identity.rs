@@ -23,7 +23,7 @@ use crate::watching::NO_XMPP;
 const MEDIA: usize = 21;
 const LONG: Duration = Duration::from_secs(2 * 3600);
 
-/// What a command may do with files and rows.
+/// The allowed effect of a command on files and rows.
 const COMMANDS: [&[&str]; 5] =
     [&["serve"], &["check"], &["fsck"], &["fsck", "--repair"], &["fsck", "--repair", "--force"]];
 
@@ -502,7 +502,7 @@ fn a_second_server_of_a_storage_ends_before_it_touches_anything() {
 
 /// A port that is taken ends the start before anything is cleaned up.
 #[test]
-fn what_uploads_left_is_removed_once_the_port_is_bound() {
+fn leftovers_of_uploads_are_removed_after_the_port_is_bound() {
     let site = Stopped::on_sqlite("room@example.org");
     write_aged(&site.root().join(".upload-x"));
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
@@ -515,7 +515,7 @@ fn what_uploads_left_is_removed_once_the_port_is_bound() {
     assert_eq!(temporaries(&site.root()), 1, "{printed}");
     let root = site.root().display().to_string();
     let server = Server::start(NO_XMPP, &[("media.storage.root", &root)]);
-    server.wait_log("removed 1 files of uploads that never ended");
+    server.wait_log("removed 1 files of unfinished uploads");
     assert_eq!(temporaries(&site.root()), 0);
 }
 
@@ -541,7 +541,7 @@ fn a_database_that_comes_back_and_is_the_wrong_one_ends_the_server() {
     write_aged(&root.join(".upload-x"));
     let settings = [("jdbc.db.url", url.as_str()), ("media.storage.root", root_text.as_str())];
     let mut server = Server::start(NO_XMPP, &settings);
-    server.wait_log("answering 503 until it can be");
+    server.wait_log("the server answers 503 until the database can be used");
     database.restart();
     assert_eq!(server.wait(), 78, "{}", server.log());
     assert!(server.log().contains("holds no media"), "{}", server.log());

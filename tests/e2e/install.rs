@@ -198,7 +198,7 @@ fn a_wrong_configuration_neither_stops_a_running_server_nor_is_reloaded_in_silen
 }
 
 #[test]
-fn what_is_installed_is_removed_again_but_for_what_was_configured() {
+fn uninstall_removes_everything_but_the_configuration() {
     let site = Installation::new();
     for file in ["usr/sbin/", "etc/init.d/", "etc/logrotate.d/", "usr/share/bash-completion/completions/"] {
         assert!(site.path(file).join(NAME).is_file(), "{file}");

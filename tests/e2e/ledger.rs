@@ -1,4 +1,4 @@
-//! A client that writes down what it was promised, and looks whether the server keeps it.
+//! A client that records the server's promises, and checks whether the server keeps them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,7 +18,7 @@ use crate::support::xmpp_client::Client;
 /// Media of one client; with more, it deletes rather than uploads.
 const MANY: usize = 24;
 
-/// What the server may answer when it has a reason: nothing that blames the client.
+/// The responses that the server may give after a fault: none that blames the client.
 const EXCUSES: &[u16] = &[503, 507];
 /// The same where the disk fails, too.
 pub const FAILURES: &[u16] = &[500, 503, 507];
@@ -31,13 +31,13 @@ pub struct Ledger {
     channel: String,
     random: Random,
     scratch: Scratch,
-    /// What is there, or may be if it was to be deleted when the server failed.
+    /// The files that exist, or may exist if the server failed during their deletion.
     media: BTreeMap<String, Entry>,
-    /// What was deleted, and may not come back.
+    /// The deleted files, which must not come back.
     deleted: BTreeSet<String>,
     /// Checksums of all that was ever sent.
     sent: BTreeSet<String>,
-    /// What the avatar may be.
+    /// The possible avatars.
     avatar: BTreeSet<Option<String>>,
     /// The addresses of files that were sent by slot, their checksums, and whether the server has confirmed them.
     by_slot: BTreeMap<String, (String, bool)>,
@@ -48,7 +48,7 @@ pub struct Ledger {
 
 struct Entry {
     sha1: String,
-    /// What its title may be.
+    /// Its possible titles.
     titles: BTreeSet<String>,
     may_be_gone: bool,
 }
@@ -64,7 +64,7 @@ fn square(bytes: &[u8]) -> Vec<u8> {
     encoded.into_inner()
 }
 
-/// What a client may do.
+/// The actions of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
     /// Uploads so many bytes.

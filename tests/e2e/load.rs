@@ -46,7 +46,7 @@ struct Rig {
     _peer: Peer,
 }
 
-/// What the server holds.
+/// The resources that the server holds.
 #[derive(Clone, Copy)]
 struct Held {
     descriptors: usize,

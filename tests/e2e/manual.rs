@@ -54,7 +54,7 @@ fn its_curl_lines_do_what_they_say() {
 }
 
 #[test]
-fn it_has_every_status_of_a_refusal() {
+fn the_manual_has_every_status_of_a_refusal() {
     let page = page();
     let (_, rest) = page.split_once("\n.Sh REFUSALS\n").expect("the section");
     let (section, _) = rest.split_once("\n.Sh ").expect("another one behind it");
@@ -86,7 +86,7 @@ fn tests_in(folder: &Path, names: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn every_test_that_the_security_page_names_is_there() {
+fn every_test_that_the_security_page_names_exists() {
     let mut known = BTreeSet::new();
     tests_in(&in_tree("src"), &mut known);
     tests_in(&in_tree("tests"), &mut known);
@@ -109,7 +109,7 @@ fn every_test_that_the_security_page_names_is_there() {
 }
 
 #[test]
-fn it_has_every_number_that_is_told() {
+fn the_manual_has_every_metric() {
     let page = fs::read_to_string(in_tree("man/buddycloud-media-server.8")).expect("it is in the tree");
     let (_, rest) = page.split_once("\n.Sh WATCHING\n").expect("the section");
     let (section, _) = rest.split_once("\n.Sh ").expect("another one behind it");

@@ -1,4 +1,4 @@
-//! Moving from the original: what `check --from-java` tells, and the schema by hand.
+//! Moving from the original: the report of `check --from-java`, and the schema by hand.
 
 use std::fs;
 use std::path::Path;
@@ -68,7 +68,7 @@ fn an_original_configuration_is_told_what_changes() {
 }
 
 #[test]
-fn its_database_is_named_with_what_mends_it() {
+fn a_database_of_the_original_is_reported_with_the_command_that_upgrades_it() {
     let server = postgres::shared();
     let database = server.new_database();
     server

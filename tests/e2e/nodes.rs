@@ -1,4 +1,4 @@
-//! Channels whose nodes are not named as buddycloud names them: `xmpp.channel.nodes`.
+//! Channels whose nodes have other names than those of buddycloud: `xmpp.channel.nodes`.
 
 use crate::private_channels::IMPATIENCE;
 use crate::site::{Site, flush, photo, photo_bytes};

@@ -1,4 +1,4 @@
-//! The operator's commands about what is stored, beside a running server, on both databases.
+//! The operator's commands about stored files, beside a running server, on both databases.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -198,7 +198,7 @@ fn numbers(object: &Value) -> [u64; 4] {
 }
 
 #[test]
-fn usage_and_lists_tell_what_is_stored() {
+fn usage_and_list_show_stored_files() {
     let bytes = photo_bytes().len() as u64 + "A title".len() as u64 + "photo.jpg".len() as u64;
     for stage in Stage::both() {
         let site = &stage.site;
@@ -534,7 +534,7 @@ fn an_export_goes_to_the_other_database_and_back_without_a_change() {
     for secret in ["secret", "removal", "slot\""] {
         assert!(!exported.contains(secret), "{secret} is in the export");
     }
-    fails(&stage.configuration(), &["export", &path(&first)], 1, "is there already: name a new file");
+    fails(&stage.configuration(), &["export", &path(&first)], 1, "exists already: name a new file");
     assert_eq!(fs::read_to_string(&first).expect("it is text"), exported);
     let store =
         fs::read_to_string(stage.site.server.storage().join(".store")).expect("the storage is marked");
@@ -620,7 +620,7 @@ fn a_bad_file_fills_no_database() {
         ),
         (
             vec![good[0].clone(), good[1].clone(), good[2].clone()],
-            "the file is not whole: it ends after line 3",
+            "the file is incomplete: it ends after line 3",
         ),
         (vec![good[0].clone(), good[1].clone(), end(3)], "line 3: it counts 3 lines before it"),
         (vec![store.replace(":1,", ":2,")], "line 1: the export has format 2"),
@@ -699,7 +699,7 @@ fn an_import_that_is_killed_leaves_an_empty_database() {
 }
 
 #[test]
-fn an_export_takes_little_memory_whatever_there_is() {
+fn an_export_of_any_size_takes_little_memory() {
     const ROWS: usize = 20_000;
     let scratch = Scratch::new();
     let (base, (database, url)) = (empty_site(&scratch), new_database());

@@ -171,7 +171,7 @@ fn boxes_are_clamped_and_the_least_used_preview_goes() {
 }
 
 #[test]
-fn what_has_no_preview_is_412_with_a_reason() {
+fn files_without_a_preview_are_412_with_a_reason() {
     let site = Site::start(&[("preview.max.pixels", "5000"), ("preview.max.bytes", "100000")]);
     let (user, channel) = site.public_channel();
     let cut = fs::read(picture("a.png", 70, 70).path()).expect("a picture");
@@ -222,7 +222,7 @@ fn without_ffmpeg_films_are_kept_and_have_no_preview() {
 }
 
 #[test]
-fn what_there_is_no_time_for_is_not_called_damaged() {
+fn a_preview_that_runs_out_of_time_is_not_called_damaged() {
     let studio = Studio::new(Settings { time: Duration::ZERO, ..Settings::default() });
     for made in [film("a.mp4", 96, 64), picture("a.png", 90, 60)] {
         let file = fs::File::open(made.path()).expect("a file of ours");

@@ -1,4 +1,4 @@
-//! Who may do what in a channel that is not public.
+//! The rights in a channel that is not public.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -151,7 +151,7 @@ fn a_user_who_does_not_reply_is_refused_in_time() {
 }
 
 #[test]
-fn a_channel_without_a_node_is_private_and_nobodys_but_its_owners() {
+fn a_channel_without_a_node_is_private_and_only_for_its_owner() {
     let site = impatient();
     let (owner, stranger) = (site.user(), site.user());
     let url = site.url(owner.bare());

@@ -143,7 +143,7 @@ fn race(users: &[Client], url: impl Fn(usize) -> String) {
 }
 
 #[test]
-fn what_can_not_fit_is_refused_unread() {
+fn an_upload_that_can_not_fit_is_refused_unread() {
     let site = Site::start(&[("media.quota.channel", &room(1, 1000))]);
     let (user, channel) = site.public_channel();
     // curl waits for 100 Continue, and is refused instead: it sends no byte of the file.

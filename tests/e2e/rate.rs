@@ -1,4 +1,4 @@
-//! `http.rate.limit`: who makes too many requests is told to wait, and who doesn't is not.
+//! `http.rate.limit`: a client with too many requests must wait; others need not.
 
 use crate::site::Site;
 use crate::support::http::{Raw, Request};

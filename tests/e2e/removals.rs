@@ -1,4 +1,4 @@
-//! Files that must go, and files that no metadata name: the housekeeper removes the former and sets the latter aside.
+//! Files of deleted media, and files without metadata: the housekeeper removes the former and moves the latter to `.lost`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! People whose clients know no XEP-0070 say yes and no in plain words.
+//! Users whose clients do not support XEP-0070 confirm and deny by texts.
 
 use std::thread::JoinHandle;
 
@@ -257,7 +257,7 @@ fn a_full_address_is_asked_by_iq_where_so_set() {
 }
 
 #[test]
-fn a_stranger_who_writes_is_told_what_this_is() {
+fn a_stranger_who_writes_gets_an_explanation_of_the_service() {
     let site = Site::shared();
     let stranger = site.user();
     say(&stranger, "hello?", "");

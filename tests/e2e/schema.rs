@@ -62,7 +62,7 @@ fn the_schema_is_made_and_dropped_by_commands() {
 
     succeed(&url, &["setup-schema"]);
     let (status, printed) = command(&url, &["setup-schema"]);
-    assert_eq!((status, printed.trim()), (0, "the tables are there and up to date"));
+    assert_eq!((status, printed.trim()), (0, "the tables exist and are up to date"));
     succeed(&url, &["upgrade-schema"]);
     let versions = "SELECT max(version) FROM schema_version";
     let version: i32 = server.client(&database).query_one(versions, &[]).expect("a version").get(0);
@@ -265,7 +265,7 @@ impl Embedded {
         connection.query_row(sql, [], |row| row.get(0)).expect("the rows are there")
     }
 
-    /// What is in the root, but for the folders of channels.
+    /// The content of the root without the folders of channels.
     fn files(&self) -> Vec<String> {
         let entries = fs::read_dir(self.root()).expect("the storage can be read").flatten();
         let mut names: Vec<String> =
@@ -283,15 +283,15 @@ fn the_embedded_database_has_the_same_commands() {
     assert!(status == 1 && printed.contains("setup-schema"), "{printed}");
     assert!(!site.database().exists(), "a command that only looks has made a database");
     let (_, printed) = site.command("check");
-    assert!(printed.contains("database: ok: ") && printed.contains("not there yet"), "{printed}");
+    assert!(printed.contains("database: ok: ") && printed.contains("does not exist yet"), "{printed}");
     let (status, printed) = site.command("setup-schema");
     assert_eq!((status, printed.trim()), (0, "the schema is set up"));
     let (status, printed) = site.command("setup-schema");
-    assert_eq!((status, printed.trim()), (0, "the tables are there and up to date"));
+    assert_eq!((status, printed.trim()), (0, "the tables exist and are up to date"));
     let (status, printed) = site.command("upgrade-schema");
     assert!(status == 0 && printed.contains("already"), "{printed}");
     let (_, printed) = site.command("check");
-    assert!(printed.contains("the schema is the one needed"), "{printed}");
+    assert!(printed.contains("with the required schema"), "{printed}");
 }
 
 #[test]

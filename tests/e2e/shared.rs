@@ -125,7 +125,7 @@ fn a_node_that_is_killed_leaves_nothing_when_it_is_back_and_harms_no_other() {
     one.kill();
     assert_eq!(bench.under_way().len(), 2);
     one.start_again();
-    one.wait_log("removed 1 files of uploads that never ended");
+    one.wait_log("removed 1 files of unfinished uploads");
     let left = bench.under_way();
     assert!(left.len() == 1 && left[0].starts_with(".upload-other-"), "{left:?}");
     going_on.send("x");
@@ -139,7 +139,7 @@ fn a_node_that_is_killed_leaves_nothing_when_it_is_back_and_harms_no_other() {
 }
 
 #[test]
-fn what_needs_the_storage_for_itself_is_told_which_nodes_to_stop() {
+fn commands_that_need_the_storage_alone_name_the_nodes_to_stop() {
     let bench = Bench::new();
     let (mut one, mut other) = (bench.node("one"), bench.node("other"));
     let export = bench.root.join("export").display().to_string();

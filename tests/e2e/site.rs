@@ -1,4 +1,4 @@
-//! A Prosody, a media server, and what tests do with them again and again.
+//! A Prosody, a media server, and common steps of tests with them.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -17,7 +17,7 @@ pub struct Site {
     pub prosody: Prosody,
     /// The media server.
     pub server: Server,
-    /// Who makes channels.
+    /// The user who creates channels.
     pub admin: Client,
 }
 

@@ -1,4 +1,4 @@
-//! Requests for upload slots as clients of XMPP make them, and as nobody should make them, through Prosody.
+//! Requests for upload slots by XMPP clients, and malformed ones, through Prosody.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::support::stanza::Stanza;
 use crate::support::wait_for;
 use crate::support::xmpp_client::{Client, Policy};
 
-/// What a site needs for uploads by slot.
+/// The settings of a site for uploads by slot.
 pub const UPLOADS: [(&str, &str); 2] =
     [("upload.enabled", "true"), ("http.endpoint", "http://127.0.0.1:@PORT@")];
 /// The size that the site announces: its limit of 1000 bytes and 17.
@@ -147,7 +147,7 @@ fn requests_that_make_no_sense_are_refused_with_words() {
 }
 
 #[test]
-fn a_file_that_is_too_large_is_refused_with_the_size_that_is_not() {
+fn a_file_that_is_too_large_is_refused_with_the_maximum_size() {
     let user = site().user();
     assert!(ask_for(&user, COMPONENT, "a", MAX, "image/jpeg").is_ok());
     let sizes = ["1018", "1000000000000000000", "18446744073709551615", "99999999999999999999999999"];
@@ -281,7 +281,7 @@ fn an_album_is_sent_at_once_and_a_flood_is_slowed_down() {
     assert!(ask_for(&site().user(), COMPONENT, "a", 5, "image/jpeg").is_ok(), "others are not slowed down");
 }
 
-/// A slot is all in its address.
+/// The address holds the whole slot.
 #[test]
 fn a_slot_writes_nothing_to_the_disk_before_its_put() {
     let site = Site::start(&UPLOADS);

@@ -1,4 +1,4 @@
-//! What could be read in two ways: requests within requests, paths that climb, values that break out of their field.
+//! Ambiguous requests: request smuggling, path traversal, values that break out of their field.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -83,7 +83,7 @@ fn heads_that_frame_their_body_in_two_ways_end_the_connection() {
 }
 
 #[test]
-fn request_lines_that_are_none_end_the_connection() {
+fn malformed_request_lines_end_the_connection() {
     let site = Site::shared();
     let (_user, channel) = site.public_channel();
     for line in [
@@ -143,7 +143,7 @@ fn a_body_is_never_a_request() {
 }
 
 #[test]
-fn chunks_that_are_none_end_the_connection() {
+fn malformed_chunks_end_the_connection() {
     let site = Site::shared();
     let (_user, channel) = site.public_channel();
     for chunks in [
@@ -299,7 +299,7 @@ fn numbers_without_end_do_no_harm() {
 }
 
 #[test]
-fn what_is_not_utf_8_is_refused_or_ignored() {
+fn bytes_that_are_not_utf_8_are_refused_or_ignored() {
     let site = Site::shared();
     let (user, channel) = site.public_channel();
     let post = |fields: &[u8], body: &[u8]| {

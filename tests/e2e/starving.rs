@@ -72,7 +72,7 @@ fn base64(text: &str) -> String {
 }
 
 #[test]
-fn a_log_that_nobody_reads_delays_nothing() {
+fn a_log_that_is_not_read_delays_no_request() {
     let scratch = crate::support::scratch::Scratch::new();
     let fifo = scratch.join("log");
     assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());

@@ -1,4 +1,4 @@
-//! Tickets: one confirmation for many requests, and what a ticket is good for, by how it comes.
+//! Tickets: one confirmation for many requests, and the rights of a ticket by its carrier.
 
 use std::time::{Duration, Instant};
 
@@ -161,7 +161,7 @@ fn only_those_who_may_do_it_get_a_ticket() {
     asked(site, &member, &channel, "read").send().expect(403);
 }
 
-/// The table of who may do what with which carrier.
+/// The table of rights, by scope and carrier of a ticket.
 #[test]
 fn a_ticket_does_what_its_scope_and_its_carrier_allow() {
     let site = Site::shared();
@@ -273,7 +273,7 @@ fn every_response_to_a_ticket_is_confined() {
 }
 
 #[test]
-fn a_challenge_asks_no_browser_for_a_password_that_a_script_started() {
+fn a_challenge_to_a_script_makes_no_browser_ask_for_a_password() {
     let site = Site::shared();
     let Gallery { media, .. } = gallery(site);
     let get = || Request::get(&media);

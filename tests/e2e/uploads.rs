@@ -355,7 +355,7 @@ fn slots_of_prosody_are_served() {
 }
 
 #[test]
-fn what_was_answered_201_outlives_the_server() {
+fn an_upload_answered_201_outlives_the_server() {
     let mut bench = Bench::start(&[]);
     let slot = bench.store("a.txt", b"bytes", "text/plain");
     let unused = bench.slots.slot("b.txt", 3, "text/plain");

@@ -1,4 +1,4 @@
-//! Requests that wait for people hold up nobody else.
+//! Requests that wait for users delay no other requests.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! `/metrics` and `/healthz`: what those who watch are told, and that it is true.
+//! `/metrics` and `/healthz`: their content, and that it is true.
 
 use std::fs;
 use std::net::TcpListener;
@@ -17,7 +17,7 @@ use crate::support::{postgres, wait_for};
 /// An address of the kernel's choice.
 pub const ANY: (&str, &str) = ("admin.bind", "127.0.0.1:0");
 
-/// Nobody there.
+/// An address without a server.
 pub const NO_XMPP: Xmpp = Xmpp { client_port: 1, component_port: 1 };
 
 /// An address on the listener for those who watch; that of the last start.
@@ -50,7 +50,7 @@ fn wait_part(server: &Server, part: &str, ok: bool) -> Answer {
 }
 
 #[test]
-fn what_happens_is_counted_exactly() {
+fn requests_and_confirmations_are_counted_exactly() {
     let site = Site::start(&[ANY]);
     let (user, channel) = site.public_channel();
     // A channel service's first answer is not to be counted.
@@ -117,7 +117,7 @@ fn what_happens_is_counted_exactly() {
 }
 
 #[test]
-fn what_goes_on_is_shown() {
+fn gauges_show_waiting_requests() {
     let site = Site::start(&[ANY, ("http.threads", "8"), ("xmpp.pending.per.user.max", "6")]);
     let (user, channel) = site.public_channel();
     user.set_policy(Policy::Ignore);
@@ -251,7 +251,7 @@ fn a_storage_that_takes_nothing_is_told() {
 }
 
 #[test]
-fn it_is_served_there_and_nowhere_else() {
+fn health_and_metrics_are_served_on_admin_bind_only() {
     let server = Server::start(NO_XMPP, &[ANY]);
     let public = |path: &str| format!("http://127.0.0.1:{}/{path}", server.port());
     for path in ["metrics", "healthz"] {

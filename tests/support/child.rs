@@ -1,4 +1,4 @@
-//! Programs that end with the test that started them, whatever way it ends.
+//! Programs that end with the test that started them, however it ends.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -114,7 +114,7 @@ impl Guarded {
         wait_for(&format!("the end of process {}", self.pid), || self.ended())
     }
 
-    /// What it has printed so far.
+    /// Its output so far.
     pub fn printed(&self) -> String {
         fs::read(&self.output).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
     }

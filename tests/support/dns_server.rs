@@ -1,4 +1,4 @@
-//! A name server that knows what a test says.
+//! A name server with the records of a test.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};

@@ -18,10 +18,10 @@ pub const PUBSUB: &str = "pubsub.example.com";
 /// The secret of the media server's component, as the example has it.
 pub const SECRET: &str = "a long secret";
 
-/// Who may create nodes.
+/// The users who may create nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Creators {
-    /// Whom the shipped example names.
+    /// The users that the shipped example names.
     OfTheExample,
     /// Every local user, as Debian has it.
     Everybody,

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeSet;
 
-/// What belongs to one name.
+/// The family of one name.
 #[derive(Debug)]
 pub struct Family {
     /// The name.
     pub name: String,
     /// `counter`, `gauge` or `histogram`.
     pub kind: String,
-    /// What it is.
+    /// Its type.
     pub help: String,
     /// The numbers.
     pub samples: Vec<Sample>,
@@ -158,7 +158,7 @@ fn named(name: &str, metric: bool) -> Result<String, String> {
     Err(format!("not a name: {name}"))
 }
 
-/// What holds for a family as a whole.
+/// The rules for a whole family.
 fn check(family: &Family) -> Result<(), String> {
     let Family { name, kind, help, samples } = family;
     if !help.ends_with('.') {

@@ -28,7 +28,7 @@ impl Granter {
         Self(service)
     }
 
-    /// What is said to a request.
+    /// The reply to a request.
     pub fn ask(&self, request: SlotRequest) -> Result<Slot, SlotRefusal> {
         self.0.grant(request)
     }

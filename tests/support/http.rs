@@ -1,4 +1,4 @@
-//! Requests as users make them, by curl; and as nobody should make them, byte by byte.
+//! Requests by curl, and malformed requests byte by byte.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};

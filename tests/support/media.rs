@@ -57,7 +57,7 @@ pub fn file(name: &str, bytes: &[u8]) -> Made {
     Made { _scratch: scratch, path }
 }
 
-/// What ffmpeg makes with these arguments.
+/// The output of ffmpeg with these arguments.
 pub fn ffmpeg(name: &str, arguments: &[&str]) -> Made {
     let scratch = Scratch::new();
     let path = scratch.join(name);

@@ -1,4 +1,4 @@
-//! What the end-to-end tests stand on: a real XMPP server, the media server, curl, and clients of our own.
+//! The helpers of the end-to-end tests: a real XMPP server, the media server, curl, and our own clients.
 
 #![allow(dead_code, reason = "no test uses all of it")]
 

@@ -70,7 +70,7 @@ impl Server {
         self.connect(database).expect("a connection")
     }
 
-    /// What `jdbc.db.url` is for this database.
+    /// The value of `jdbc.db.url` for this database.
     pub fn jdbc_url(&self, database: &str) -> String {
         format!("jdbc:postgresql://127.0.0.1:{}/{database}?user={USER}", self.port)
     }

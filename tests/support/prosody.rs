@@ -142,7 +142,7 @@ impl Prosody {
         self.authority.as_deref()
     }
 
-    /// What it has logged since it was started.
+    /// Its log since its start.
     pub fn log(&self) -> String {
         fs::read_to_string(self.scratch.join("prosody.log")).unwrap_or_default()
     }

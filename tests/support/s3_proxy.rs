@@ -76,7 +76,7 @@ impl S3Proxy {
         Self { port, shared }
     }
 
-    /// What `media.storage.s3.endpoint` is.
+    /// The value of `media.storage.s3.endpoint`.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }

@@ -21,7 +21,7 @@ pub enum Side {
     Client,
 }
 
-/// What the peer sends for a stanza it got.
+/// The peer's reply to a stanza.
 pub type Script = Box<dyn FnMut(Side, &Stanza) -> Vec<String> + Send>;
 
 /// The peer. It takes one connection of each side at a time; a newer one takes the older one's place.

@@ -66,7 +66,7 @@ impl Store {
         self.ports[6]
     }
 
-    /// What `media.storage.s3.endpoint` is for this store.
+    /// The value of `media.storage.s3.endpoint` for this store.
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port())
     }

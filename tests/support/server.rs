@@ -64,7 +64,7 @@ impl Server {
         self.scratch.path()
     }
 
-    /// What it has printed and logged to standard error.
+    /// Its output and log on standard error.
     pub fn log(&self) -> String {
         fs::read_to_string(self.scratch.join("stderr")).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! How long the tests that can run long do: a moment in `make check`, in turns of a minute or so in `make soak`.
+//! The duration of the long tests: a moment in `make check`, turns of about a minute in `make soak`.
 //!
 //! Such a test has `for_a_while` in its name, by which `scripts/soak` finds it, goes on for [`time`], and hands
 //! its figures in with [`count`] and [`worst`].

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// More than a century.
 const FOR_EVER: Duration = Duration::from_secs(1 << 32);
 
-/// What a client does with confirm requests.
+/// How a client handles confirm requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// Sends the stanza back with `to` and `from` swapped, as buddycloud's http-api does.
@@ -111,7 +111,7 @@ impl Client {
         self.ask("get", domain, "<ping xmlns='urn:xmpp:ping'/>").map(|_| ())
     }
 
-    /// What is done with confirm requests from now on.
+    /// Sets how confirm requests are handled from now on.
     pub fn set_policy(&self, policy: Policy) {
         self.shared.lock().policy = policy;
     }
@@ -310,7 +310,7 @@ impl Shared {
     }
 }
 
-/// What a client of this policy sends for a confirm request.
+/// The reply of a client with this policy to a confirm request.
 pub fn answer(policy: Policy, request: &Stanza, confirm: &Stanza) -> Option<String> {
     let to = escape(request.attribute("from"));
     let thread = request.child("thread", CLIENT).map(|thread| thread.to_xml(CLIENT)).unwrap_or_default();

@@ -302,7 +302,7 @@ fn a_plain_pubsub_service_is_taken_where_there_is_no_channel_service() {
 }
 
 #[test]
-fn without_a_service_nothing_is_public_and_nobody_tells_who_may_do_what() {
+fn without_a_channel_service_no_channel_is_public_and_no_affiliation_is_known() {
     let service =
         FakeService { items: vec![("chat.example.com", Manner::Answers, OTHER)], ..FakeService::public() };
     assert_eq!(decision(Need::Read, &service), Err(Refusal::RightsUntold));

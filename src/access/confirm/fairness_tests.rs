@@ -1,4 +1,4 @@
-//! Nobody locks another user out, or pesters one; and nobody learns who is a member.
+//! A client can't lock a user out, flood a user with prompts, or find out the members of a channel.
 
 use std::time::Duration;
 

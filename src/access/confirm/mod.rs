@@ -24,10 +24,10 @@ use reply::{PromptReply, TextMessage, Verdict};
 use talk::Told;
 pub use text_request::TextRequest;
 
-/// The user who confirmed, or why nobody did.
+/// The user who confirmed, or the reason why the request was not confirmed.
 pub(super) type ConfirmationResult = Result<BareJid, Refusal>;
 
-/// What follows from a stanza.
+/// The effects of a stanza.
 #[derive(Default)]
 pub(super) struct Reaction {
     /// The requests that it decides, with the result.
@@ -38,7 +38,7 @@ pub(super) struct Reaction {
     pub(super) commands: Vec<TextRequest>,
 }
 
-/// The requests that wait for a confirmation. Some of them nobody was asked about: see [`Confirmation`].
+/// The requests that wait for a confirmation. For some of them no user was asked: see [`Confirmation`].
 pub(super) struct Confirmations {
     settings: Settings,
     /// By number, hence by age.
@@ -232,7 +232,7 @@ impl Confirmations {
         }
     }
 
-    /// The prompt came back: the client does not know that IQ, or nobody is there.
+    /// The prompt bounced: the client does not support that IQ, or no client is online.
     fn bounced(&mut self, now: Instant, component: &Jid, id: RequestId, reaction: &mut Reaction) {
         let Some(pending) = self.pending.get_mut(&id) else { return };
         if pending.prompt.form == PromptForm::Iq {
@@ -276,7 +276,7 @@ impl Confirmations {
         late.into_iter().filter_map(|id| self.expire_one(now, id)).collect()
     }
 
-    /// Nobody has replied in time.
+    /// The user has not replied in time.
     fn expire_one(&mut self, now: Instant, id: RequestId) -> Option<RequestId> {
         let user = self.pending.get(&id)?.prompt.asked.bare().clone();
         self.people.of(now, &user).left_unanswered();

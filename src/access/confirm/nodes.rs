@@ -11,7 +11,7 @@ use crate::model::{Jid, Refusal, SharedPrompt, StoredPrompt};
 use crate::xmpp::Element;
 
 impl Confirmations {
-    /// Another node may have asked users until now, by prompts that have no rows. So no text is taken for a yes to the one
+    /// Another node may have asked users until now, by prompts that have no rows. So no text counts as a yes to the one
     /// prompt that is known here until those prompts have ended.
     pub(in crate::access) fn follow_another_node(&mut self, now: Instant) {
         self.cautious_until = Some(now + self.settings.reply_timeout);

@@ -11,20 +11,20 @@ use super::reply::may_reply;
 use crate::limits;
 use crate::model::{BareJid, Jid};
 
-/// The users of whom something is known, at most [`limits::PEOPLE`].
+/// The known users, at most [`limits::PEOPLE`].
 #[derive(Default)]
 pub(super) struct People {
     by_jid: HashMap<BareJid, Person>,
 }
 
-/// What is known of one user.
+/// The facts about one user.
 pub(super) struct Person {
     touched: Instant,
-    /// For which client networks the user confirmed a request, and when the last time; the oldest first.
+    /// The client networks for which the user confirmed a request, with the date of the last time; the oldest first.
     confirmed: Vec<(Option<IpAddr>, Instant)>,
-    /// Prompts that expired, since the user was last heard of.
+    /// Prompts that expired since the user's last message.
     unanswered: u32,
-    /// When the last prompt was sent although too many had expired.
+    /// The date of the last prompt that was sent although too many had expired.
     rare: Option<Instant>,
     /// When the user last wrote or replied.
     heard: Option<Instant>,
@@ -68,7 +68,7 @@ impl People {
         self.by_jid.get_mut(user)
     }
 
-    /// The user, who need not be known yet.
+    /// The facts about this user; a new entry if the user is not known.
     pub fn of(&mut self, now: Instant, user: &BareJid) -> &mut Person {
         if self.by_jid.len() >= limits::PEOPLE && !self.by_jid.contains_key(user) {
             self.forget_half();
@@ -78,7 +78,7 @@ impl People {
         person
     }
 
-    /// Forgets those of whom nothing was heard for longest; those who have confirmed something last.
+    /// Forgets half of the users: first those who confirmed nothing, and of these the ones who were silent for longest.
     fn forget_half(&mut self) {
         let rank = |person: &Person| (!person.confirmed.is_empty(), person.touched);
         let mut ranks: Vec<_> = self.by_jid.values().map(rank).collect();
@@ -129,17 +129,17 @@ impl Person {
         self.unanswered = self.unanswered.saturating_add(1);
     }
 
-    /// Whether so many prompts have expired that networks never confirmed for have to wait.
+    /// Whether so many prompts have expired that unconfirmed networks must wait.
     pub fn is_silent(&self) -> bool {
         self.unanswered >= limits::UNANSWERED_PROMPTS
     }
 
-    /// Whether a silent user may be asked for a network never confirmed for.
+    /// Whether a silent user may be asked for an unconfirmed network.
     pub fn may_be_asked(&self, now: Instant) -> bool {
         self.rare.is_none_or(|last| now.saturating_duration_since(last) >= limits::RARE_PROMPT)
     }
 
-    /// A silent user is asked for a network never confirmed for.
+    /// A silent user is asked for an unconfirmed network.
     pub fn asked_rarely(&mut self, now: Instant) {
         self.rare = Some(now);
     }
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_confirmed_nothing_are_forgotten_first() {
+    fn users_who_confirmed_nothing_are_forgotten_first() {
         let start = Instant::now();
         let mut people = People::default();
         people.of(start, &user(0)).confirmed_for(start, None);

@@ -38,7 +38,7 @@ pub(super) struct Prompt {
 }
 
 impl Prompt {
-    /// The prompt for this request, with a stanza id and a thread that nobody can guess.
+    /// The prompt for this request, with an unguessable stanza id and thread.
     pub fn new(request: &Request, credentials: &Credentials, settings: &Settings) -> Self {
         let is_iq = settings.confirm_stanza == ConfirmStanza::Auto && credentials.jid().resource().is_some();
         Self {
@@ -116,7 +116,7 @@ impl Prompt {
         self.form = PromptForm::Message;
     }
 
-    /// What was asked, in one line for a list.
+    /// The request in one line, for a list.
     pub fn summary(&self) -> String {
         let mut line = self.deed.clone();
         self.source.iter().for_each(|source| line = format!("{line} ({source})"));
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_says_what_is_done_to_which_channel() {
+    fn the_first_line_names_the_action_and_the_channel() {
         let media = || Item::Media("lETuJi8rPE4IfQrygN6r".parse().unwrap());
         for (intent, deed) in [
             (Intent::Upload, "upload a file to room@topics.example.com"),

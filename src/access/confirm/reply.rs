@@ -44,7 +44,7 @@ impl<'a> PromptReply<'a> {
         })
     }
 
-    /// What it says to this prompt, if it is a reply to it.
+    /// Its decision about this prompt, if it is a reply to it.
     pub fn to(&self, prompt: &Prompt) -> Option<Verdict> {
         let names = self.has_id_of(prompt) || self.repeats(prompt);
         match self.verdict {
@@ -116,7 +116,7 @@ pub(super) struct TextMessage<'a> {
     pub from: Jid,
     /// `chat` or `normal`.
     pub kind: &'static str,
-    /// What was written, without a quoted message before it. `None`: it is encrypted.
+    /// The text, without a quoted message before it. `None`: it is encrypted.
     pub body: Option<String>,
     pub thread: Option<&'a str>,
     /// The stanza id of the message that it replies to (XEP-0461).

@@ -14,7 +14,7 @@ use crate::cache::Cache;
 use crate::limits;
 use crate::model::{BareJid, Jid};
 
-/// What follows from a text.
+/// The effects of a text.
 enum TextStep {
     /// The user confirms, or denies, these prompts.
     Decide(Vec<RequestId>, bool),
@@ -26,12 +26,12 @@ enum TextStep {
     Serve(TextCommand),
 }
 
-/// What users are told, each at most once in [`limits::TEXT_PAUSE`].
+/// Explanations for users, each sent at most once in [`limits::TEXT_PAUSE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Telling {
-    /// What to reply to a prompt.
+    /// How to reply to a prompt.
     Help,
-    /// What this address is for.
+    /// The purpose of this address.
     Purpose,
     /// The prompt that is meant has ended.
     Ended,
@@ -39,7 +39,7 @@ enum Telling {
     Encrypted,
 }
 
-/// Who was told what a moment ago.
+/// The explanations that users were sent recently.
 pub(super) struct Told {
     users: Cache<(BareJid, Telling), ()>,
     /// When the first text of the last [`limits::TEXT_PAUSE`] was sent, and how many have been since.

@@ -34,7 +34,7 @@ impl<P> Gate<P> {
         out
     }
 
-    /// What is to be told to the other nodes since the last call.
+    /// The events for the other nodes since the last call.
     pub fn take_node_events(&mut self) -> Vec<NodeEvent> {
         self.nodes.as_mut().map(Nodes::take_events).unwrap_or_default()
     }

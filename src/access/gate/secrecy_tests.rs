@@ -43,10 +43,10 @@ impl Kind {
     }
 }
 
-/// What becomes of the prompts.
+/// The fate of the prompts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mailbox {
-    /// Nobody replies.
+    /// The user does not reply.
     Silent,
     /// The server sends them back at once, with an error of this type.
     Bounces(&'static str),

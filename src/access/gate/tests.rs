@@ -554,7 +554,7 @@ fn a_known_user_is_not_asked_but_rights_are_looked_up() {
 }
 
 #[test]
-fn a_known_user_who_is_thrown_out_is_refused_when_the_cache_has_expired() {
+fn a_known_user_who_lost_the_affiliation_is_refused_when_the_cache_has_expired() {
     let member = FakeService::where_alice_is("member");
     let mut test = GateTest::with(settings(), &member);
     assert_eq!(test.decision_of(known(Need::Read), &member), alices());

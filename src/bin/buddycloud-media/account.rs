@@ -81,7 +81,7 @@ impl Account {
             let iq =
                 Element::new("iq", ns::CLIENT).with("type", kind).with("id", &id).with("to", to.to_string());
             state.outgoing.push(iq.with_child(payload));
-            // Without a session nobody replies, and the receiver is told so.
+            // Without a session there is no reply, and the receiver gets an error.
             if state.ended.is_none() {
                 state.asked.insert(id, Asked { of: to, number, reply: reply.clone() });
             }
@@ -182,7 +182,7 @@ impl State {
         let is_reply = self.asked.get(id).is_some_and(|asked| conversation.is_reply(stanza, id, &asked.of));
         if is_reply {
             if let Some(asked) = self.asked.remove(id) {
-                // Nobody waits any more if the time is over.
+                // The receiver no longer waits if the time is over.
                 let _ = asked.reply.send((asked.number, stanza.clone()));
             }
             return;

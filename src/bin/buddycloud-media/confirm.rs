@@ -8,7 +8,7 @@ use media_server::xmpp::{Element, ns};
 pub struct Expected {
     /// The server that was asked.
     pub service: BareJid,
-    /// The transaction id, which nobody else knows.
+    /// The transaction id, which is secret.
     pub transaction: String,
     /// The method.
     pub method: &'static str,

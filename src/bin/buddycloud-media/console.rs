@@ -13,7 +13,7 @@ use crate::exit::{Exit, Failure, Result, is_hidden, shown};
 
 /// The bar: what it is about, how far it is, the rate, and the time left.
 const BAR: &str = "{msg} [{wide_bar}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
-/// The same where nobody knows the size.
+/// The same if the size is not known.
 const COUNTER: &str = "{msg} {binary_bytes} {binary_bytes_per_sec}";
 /// How often the bar is drawn though nothing moves: the rate goes down.
 const TICK: Duration = Duration::from_millis(250);
@@ -68,7 +68,7 @@ impl Console {
 
     fn tell(&self, text: &str) {
         let line = format!("buddycloud-media: {}\n", shown(text));
-        // Without an error output nobody can be told.
+        // If standard error fails, nothing can be reported.
         self.above_the_bar(|| drop(io::stderr().write_all(line.as_bytes())));
     }
 

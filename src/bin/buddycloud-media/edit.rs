@@ -35,7 +35,7 @@ pub fn remove(config: &Config, console: &Console, http: &Http, targets: &[Target
             console.detail(format!("{target} is deleted"));
             Ok(url)
         });
-        // Only JSON tells what is gone.
+        // Only the JSON output lists deleted media.
         told.take(removed.map(|url| match console.is_json() {
             true => json!({"url": url, "id": target.id}),
             false => Value::Null,

@@ -1,4 +1,4 @@
-//! How the program ends: the statuses of sysexits.h, and what is told to the user.
+//! How the program ends: the statuses of sysexits.h, and the message for the user.
 
 use std::fmt;
 
@@ -56,7 +56,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A text of somebody else, without what could move the cursor of a terminal or turn the direction of writing.
+/// A foreign text, without characters that move the cursor of a terminal or reverse the direction of writing.
 pub fn shown(text: &str) -> String {
     let visible = text.chars().map(|c| if c == '\n' || c == '\t' { ' ' } else { c });
     visible.filter(|c| !is_hidden(*c)).collect()

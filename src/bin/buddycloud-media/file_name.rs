@@ -91,7 +91,7 @@ mod tests {
         }
     }
 
-    /// Whatever a name says, the file is in the present folder, and nothing that is there is run or read by its name.
+    /// A name never leads out of the current folder, and is never an option or a hidden file.
     #[test]
     fn no_name_leads_out_of_the_folder() {
         for (name, expected) in [

@@ -52,7 +52,7 @@ pub enum Trouble {
     Unreachable(String),
     /// The server's certificate is not trusted, or it speaks no TLS.
     Tls(String),
-    /// It is no HTTP, or the request can't be sent.
+    /// The reply is not HTTP, or the request can't be sent.
     Fatal(String),
 }
 
@@ -128,7 +128,7 @@ impl Trouble {
             ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
                 Self::Unreachable("the HTTP server can't be reached in time".to_owned())
             }
-            ureq::Error::Timeout(_) => Self::Lost("the HTTP server sends nothing any more".to_owned()),
+            ureq::Error::Timeout(_) => Self::Lost("the HTTP server stopped sending".to_owned()),
             ureq::Error::HostNotFound => {
                 Self::Unreachable("the HTTP server's name is not in the DNS".to_owned())
             }

@@ -1,4 +1,4 @@
-//! Logging in: which places are tried, and which failure is told.
+//! Logging in: which servers are tried, and which failure is reported.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Ok(invocation) => invocation,
         Err(text) => {
             let line = format!("buddycloud-media: {}\nTry buddycloud-media --help.\n", exit::shown(&text));
-            // Without an error output nobody can be told.
+            // If standard error fails, nothing can be reported.
             let _ = io::stderr().write_all(line.as_bytes());
             return ExitCode::from(Exit::Usage as u8);
         }

@@ -1,4 +1,4 @@
-//! `quota`: the command of the server that tells how much one uses (XEP-0050).
+//! `quota`: the command of the server that shows how much the user stores (XEP-0050).
 
 use media_server::xmpp::{Element, ns};
 use serde_json::{Map, Value};
@@ -23,7 +23,7 @@ pub fn quota(config: &Config, console: &Console) -> Result<Exit> {
     let command = Element::new("command", COMMANDS).with("node", NODE).with("action", "execute");
     let reply = account.ask_one("set", &jid, command)?;
     let told = read(&reply)
-        .ok_or_else(|| Failure::new(Exit::NoService, format!("{jid} does not tell how much is used")))?;
+        .ok_or_else(|| Failure::new(Exit::NoService, format!("{jid} does not report the usage")))?;
     if console.is_json() {
         let members = told.into_iter().map(|told| (told.name, Value::String(told.value)));
         console.print_json(&[Value::Object(members.collect::<Map<_, _>>())])?;

@@ -1,4 +1,4 @@
-//! Attempts: what is tried again, after which pause, and what is told of it.
+//! Attempts: which failures are tried again, after which pause, and the message about it.
 
 use std::thread;
 use std::time::Duration;

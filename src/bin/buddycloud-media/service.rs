@@ -99,7 +99,7 @@ fn first_of<T>(account: &Account, jids: Vec<Jid>, read: &impl Fn(&Element) -> Op
     Some((jids.into_iter().nth(number)?, value))
 }
 
-/// The addresses of the items; a node of another entity is none.
+/// The addresses of the items, without nodes of other entities.
 fn items_of(reply: &Element) -> Vec<Jid> {
     let query = reply.child("query", ns::DISCO_ITEMS).filter(|_| reply.attribute("type") == Some("result"));
     let items = query.into_iter().flat_map(Element::children).filter(|item| item.attribute("node").is_none());

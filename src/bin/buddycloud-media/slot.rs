@@ -140,7 +140,7 @@ fn type_of(path: &Path) -> &'static str {
     media_type::type_for(&extension.to_ascii_lowercase()).unwrap_or(BYTES)
 }
 
-/// The slot of a reply, or why there is none.
+/// The slot of a reply, or the reason why there is none.
 fn slot_of(reply: &Element) -> Result<Slot> {
     if reply.attribute("type") != Some("result") {
         return Err(refusal(reply));
@@ -160,7 +160,7 @@ fn slot_of(reply: &Element) -> Result<Slot> {
     let fields = headers.filter(|child| child.is("header", ns::UPLOAD)).filter_map(|header| {
         let name = header.attribute("name")?;
         let name = FIELDS.into_iter().find(|known| known.eq_ignore_ascii_case(name))?;
-        // "MUST strip newlines"; and what else is no text.
+        // "MUST strip newlines"; other control characters are stripped, too.
         let value: String = header.text().chars().filter(|c| !c.is_control()).collect();
         Some((name, value))
     });

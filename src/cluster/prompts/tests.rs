@@ -305,7 +305,7 @@ impl World {
         }
     }
 
-    /// A minute later the nodes have removed the rows that nobody else removes.
+    /// A minute later the nodes have removed the rows of dead nodes.
     fn wait_for_sweep(&mut self) {
         self.wait(61 * SECOND);
         self.nodes.iter_mut().flatten().for_each(|node| node.prompts.swept = None);
@@ -379,7 +379,7 @@ fn a_new_holder_serves_its_own_rows_too() {
     assert_eq!((world.decided(0), world.rows()), (vec![(1, alices())], 0));
 }
 
-/// What happens to a request at node 1, with node 0 as the holder.
+/// The events of a request at node 1, with node 0 as the holder.
 const STEPS: [fn(&mut World); 7] = [
     |world| {
         world.ask(1, 1, own(1));
@@ -604,7 +604,7 @@ fn a_table_that_is_lost_or_away_ends_what_it_held() {
     assert_eq!(world.decided(1), [(3, alices())], "a decision that could not be stored is stored later");
 }
 
-/// What the test knows of a request.
+/// The test's record of a request.
 struct Known {
     node: usize,
     id: RequestId,
@@ -612,7 +612,7 @@ struct Known {
 }
 
 #[test]
-fn whatever_happens_each_request_is_decided_once_and_none_without_its_user() {
+fn each_request_is_decided_once_and_by_its_user_in_every_order_of_events() {
     let mut confirmed = 0;
     for round in 0..300 {
         let mut dice = Random::new(0x00c1_0573 + round);

@@ -112,10 +112,10 @@ pub(super) fn is_request(iq: &Element) -> bool {
 pub(super) fn read(iq: &Element, is_admin: bool) -> Result<CommandRequest, StanzaError> {
     let mut children = iq.children();
     let (Some(request), None) = (children.next(), children.next()) else {
-        return Err(StanzaError::bad_request("An IQ holds one request."));
+        return Err(StanzaError::bad_request("An IQ must hold exactly one request."));
     };
     if iq.attribute("type") != Some("set") {
-        return Err(StanzaError::bad_request("A command is run by an IQ of type set."));
+        return Err(StanzaError::bad_request("A command must be an IQ of type set."));
     }
     let command = Command::find(request.attribute("node").unwrap_or_default(), is_admin);
     let unknown = || StanzaError::new("cancel", "item-not-found", "There is no such command.");
@@ -134,7 +134,7 @@ pub(super) fn read(iq: &Element, is_admin: bool) -> Result<CommandRequest, Stanz
     Ok(CommandRequest { command, action, session: request.attribute("sessionid").map(str::to_owned), form })
 }
 
-/// The command that an IQ runs, by its node and its session; `None` if it names no session, or one that is no id of ours.
+/// The command that an IQ runs, by its node and its session; `None` if it names no session, or not an id of ours.
 pub(super) fn named(iq: &Element) -> Option<Element> {
     let request = iq.child("command", ns::COMMANDS)?;
     let session = request.attribute("sessionid").filter(|id| id.len() <= limits::COMMAND_SESSION_ID)?;

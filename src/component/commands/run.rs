@@ -12,7 +12,7 @@ use crate::model::{BareJid, FileKey, Jid};
 use crate::store::{Block, FilePlace, FileRow, FileSum};
 use crate::uploads::shown_size;
 
-/// The target of the lines that tell what administrators did: none of them is left out.
+/// The log target of the actions of administrators: none of these lines is omitted.
 const AUDIT: &str = "media_server::component::audit";
 
 /// A request with all that its step needs.

@@ -1,4 +1,4 @@
-//! Sessions of commands (XEP-0050 section 4): what a step needs of the steps before it. No I/O; the time is handed in.
+//! Sessions of commands (XEP-0050 section 4): the state between two steps. No I/O; the caller gives the time.
 
 use std::collections::HashMap;
 use std::time::Instant;

@@ -103,8 +103,14 @@ fn a_request_has_one_purpose_that_is_known() {
         (plain().with_child(purpose("archive")), "The purpose of the upload is unknown."),
         (plain().with_child(purpose("")), "The purpose of the upload is unknown."),
         (plain().with_child(purpose("Message")), "The purpose of the upload is unknown."),
-        (plain().with_child(purpose("message")).with_child(purpose("message")), "An upload has one purpose."),
-        (plain().with_child(purpose("profile")).with_child(purpose("x")), "An upload has one purpose."),
+        (
+            plain().with_child(purpose("message")).with_child(purpose("message")),
+            "An upload can have only one purpose.",
+        ),
+        (
+            plain().with_child(purpose("profile")).with_child(purpose("x")),
+            "An upload can have only one purpose.",
+        ),
     ] {
         assert_eq!(read(element), Err(format!("modify bad-request: text:{what}")));
     }
@@ -158,11 +164,11 @@ fn an_iq_holds_one_request_and_is_of_type_get() {
     for iq in [&twice, &beside] {
         assert!(is_request(iq));
         let text = shown(read(iq, alice()).unwrap_err());
-        assert_eq!(text, "modify bad-request: text:An IQ holds one request.");
+        assert_eq!(text, "modify bad-request: text:An IQ must hold exactly one request.");
     }
     let set = iq(plain()).with("type", "set");
     let text = shown(read(&set, alice()).unwrap_err());
-    assert_eq!(text, "modify bad-request: text:A slot is asked for by an IQ of type get.");
+    assert_eq!(text, "modify bad-request: text:A request for a slot must be an IQ of type get.");
     for other in ["urn:xmpp:http:upload", "urn:xmpp:http:upload:1", "jabber:client", ""] {
         assert!(!is_request(&iq(Element::new("request", other))), "{other}");
     }

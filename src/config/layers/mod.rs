@@ -81,7 +81,7 @@ impl Storage {
     }
 }
 
-/// What is logged, and where.
+/// The level and the place of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logging {
     /// `logging.file`; none: standard error.
@@ -99,7 +99,7 @@ pub struct Merged {
     pub source: Source,
     /// The keys whose new values take effect when the server is restarted.
     pub waiting: Vec<&'static str>,
-    /// What the operator should know about the new configuration.
+    /// Notices for the operator about the new configuration.
     pub notices: Vec<Notice>,
 }
 
@@ -312,7 +312,7 @@ fn account(values: &Values<'_>, domain: &BareJid) -> Result<String> {
     let username = values.need(&s::XMPP_CONNECTION_USERNAME)?;
     let whole = if username.contains('@') { username } else { format!("{username}@{domain}") };
     let jid: BareJid =
-        whole.parse().map_err(|_| wrong("neither the local part of an XMPP address nor a bare one"))?;
+        whole.parse().map_err(|_| wrong("neither the local part of an XMPP address nor a bare JID"))?;
     if jid.domain() != domain.as_str() {
         return Err(wrong("its domain is not xmpp.connection.servicename"));
     }

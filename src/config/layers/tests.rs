@@ -422,9 +422,9 @@ fn the_account_is_a_local_part_or_an_address() {
     }
     for (name, what) in [
         ("media@example.org", "its domain is not xmpp.connection.servicename"),
-        ("media@example.com/x", "neither the local part of an XMPP address nor a bare one"),
-        ("a b", "neither the local part of an XMPP address nor a bare one"),
-        ("@example.com", "neither the local part of an XMPP address nor a bare one"),
+        ("media@example.com/x", "neither the local part of an XMPP address nor a bare JID"),
+        ("a b", "neither the local part of an XMPP address nor a bare JID"),
+        ("@example.com", "neither the local part of an XMPP address nor a bare JID"),
     ] {
         assert_eq!(account(name).unwrap_err().to_string(), format!("f:10: xmpp.connection.username: {what}"));
     }

@@ -28,7 +28,7 @@ pub(super) fn settings(values: &Values<'_>) -> Result<Settings> {
     })
 }
 
-/// Clients take only slots whose URLs are https; on loopback there is nobody to be protected from.
+/// Clients accept only slots with https URLs; on loopback, TLS is not needed.
 fn upload_endpoint(values: &Values<'_>) -> Result<String> {
     let endpoint = endpoint(values)?.unwrap_or_default();
     if values.need(&s::UPLOAD_ENABLED)? && !endpoint.starts_with("https://") && !is_loopback(&endpoint) {

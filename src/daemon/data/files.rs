@@ -1,4 +1,4 @@
-//! The commands `list` and `delete`: files of both kinds, by what is known of them.
+//! The commands `list` and `delete`: files of both kinds, found by filters.
 
 use std::io::Write;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::model::{BareJid, Channel, FileKey, FileKind, Purpose, UploadId};
 use crate::store::{FileFilter, FileRow, FileSum, FileTable};
 use crate::uploads::shown_size;
 
-/// The files that a command works on: those that meet all of these conditions.
+/// The files that a command works on: those that match all of these filters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileQuery {
     /// The uploader.

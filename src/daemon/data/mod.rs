@@ -26,10 +26,10 @@ use crate::media::{Library, Remover};
 use crate::store::{FileTable, UserData};
 use crate::uploads::{Sweeper, UploadService};
 
-/// Whether a command does it, or only tells what it would do.
+/// Whether a command changes data, or only shows the changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doing {
-    /// It tells what it would do.
+    /// It only shows the changes.
     Trial,
     /// It does it: `--yes`.
     Really,

@@ -1,4 +1,4 @@
-//! The command `move-storage`: all files go from their old place to the new one, while servers run.
+//! The command `move-storage`: moves all files from their old place to the new one, while servers run.
 
 use std::io::Write;
 use std::sync::mpsc;
@@ -55,7 +55,7 @@ fn run(mover: &Mover, doing: Doing, tell: &mut dyn FnMut(MoveNews)) -> Result<Mo
     let (sender, news) = mpsc::channel();
     thread::scope(|scope| {
         let work = move || {
-            // Nobody has gone: the receiver is read to its end.
+            // The receiver is read to its end, so a send can't fail.
             let tell = &mut |news| drop(sender.send(news));
             if doing == Doing::Really { mover.run(tell) } else { mover.look(tell) }
         };
@@ -97,7 +97,7 @@ fn told(doing: Doing, counts: MoveCounts) -> String {
     let unnamed = match counts.unnamed {
         0 => String::new(),
         unnamed => format!(
-            "; {} without a row: run the command again in an hour, and then look at what is left",
+            "; {} without a row: run the command again in an hour, and then check the remaining files",
             counted(unnamed, "file stays", "files stay")
         ),
     };

@@ -1,4 +1,4 @@
-//! The command `purge`: all that is stored of a user goes. What stays is in `man/buddycloud-media-server-privacy.7`.
+//! The command `purge`: removes the data of a user. `man/buddycloud-media-server-privacy.7` lists the data that stay.
 
 use std::io::Write;
 
@@ -113,7 +113,7 @@ fn delete_uploads(stored: &Stored, user: &BareJid) -> Result<()> {
 fn remove_remains(stored: &Stored, user: &BareJid) -> Result<ChannelRemains> {
     match Channel::try_from(user.clone()) {
         Ok(channel) => stored.library.remove_remains(&channel),
-        // A domain is no channel.
+        // A domain is not a channel.
         Err(_) => Ok(ChannelRemains::default()),
     }
 }

@@ -48,7 +48,7 @@ fn create(path: &Path) -> Result<File> {
     let opened = File::options().write(true).create_new(true).mode(0o600).open(path);
     opened.map_err(|cause| match cause.kind() {
         ErrorKind::AlreadyExists => {
-            let text = format!("{} is there already: name a new file", path.display());
+            let text = format!("{} exists already: name a new file", path.display());
             Error::new(Kind::Failure, text)
         }
         _ => Error::io(format!("can't make the file {}", path.display()), cause),

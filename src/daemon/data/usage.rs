@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::model::{BareJid, Channel};
 use crate::store::{NamedSums, UsageKind};
 
-/// Whose files are counted.
+/// The user or channel whose files are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UsageOf {
     /// Those of each user, of each channel, and all.
@@ -92,7 +92,7 @@ fn heading(kind: &str) -> String {
 }
 
 fn tell(output: &mut Output<'_>, kind: &str, NamedSums { name, media, uploads }: &NamedSums) {
-    // Of a channel, both kinds of sums are that of its media.
+    // For a channel, both kinds of sums are those of its media.
     let uploads = if kind == CHANNELS.2 { Default::default() } else { *uploads };
     let json = UsageJson {
         id: name,

@@ -12,7 +12,7 @@ pub struct AccessLine<'a> {
     pub client: IpAddr,
     /// The user who confirmed the request.
     pub user: Option<&'a str>,
-    /// The address that the request names as its sender, which nobody has confirmed.
+    /// The sender address in the request, which is not confirmed.
     pub claimed: Option<&'a str>,
     /// Why the sender or their right was not accepted, in one word.
     pub outcome: Option<&'static str>,

@@ -1,4 +1,4 @@
-//! From a whole head to an exchange. Runs on a thread that holds a turn.
+//! Makes an exchange of a complete head. Runs on a thread that holds a turn.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! An exchange: a request that is owed a response. The thread that has it works on it; parked, it is on no thread.
+//! An exchange: a request that needs a response. The thread that has it works on it; a parked one is on no thread.
 
 pub mod access_line;
 pub mod dispatch;
@@ -37,7 +37,7 @@ pub trait Service: Send + Sync + 'static {
     /// Must end in [`Exchange::answer`], now or, once parked, later.
     fn serve(self: Arc<Self>, exchange: Exchange);
 
-    /// What the access log shows instead of this path, if the path alone gives access.
+    /// The text in the access log instead of this path, if the path alone gives access.
     fn shown_path(&self, _path: &str) -> Option<String> {
         None
     }
@@ -46,7 +46,7 @@ pub trait Service: Send + Sync + 'static {
 /// The status that is logged of a request whose client did not wait for the answer: nginx's.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// A request that is owed a response. It owns the connection and may be parked: moved into a closure, kept, and answered
+/// A request that needs a response. It owns the connection and may be parked: moved into a closure, kept, and answered
 /// later on any thread. Dropped without a response (by a panic, say), it responds 500 and closes.
 pub struct Exchange {
     shared: Arc<Shared>,
@@ -61,7 +61,7 @@ pub struct Exchange {
     refused: Option<&'static str>,
     /// The readers of the response, if it is not for everybody.
     confinement: Option<Confinement>,
-    /// What the access log shows instead of the path.
+    /// The text in the access log instead of the path.
     shown_path: Option<String>,
     watch: Option<Watch>,
     /// Whether a client that ended its half was found to be there all the same.
@@ -323,7 +323,7 @@ impl Exchange {
         outcome.end(&self.shared, sending.sent().saturating_sub(head));
         match progress {
             Ok(_) => flow::after(&self.shared, connection, then),
-            Err(error) => log::debug!("a response was not sent whole: {error}"),
+            Err(error) => log::debug!("a response was not sent completely: {error}"),
         }
     }
 

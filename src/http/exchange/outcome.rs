@@ -1,4 +1,4 @@
-//! What is told of an exchange when its response has ended: its line in the access log, and the counters.
+//! The report about an exchange when its response has ended: its access line and the counters.
 
 use std::borrow::Cow;
 use std::net::IpAddr;

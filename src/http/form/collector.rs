@@ -16,7 +16,7 @@ pub(super) enum Field {
     Unwanted,
 }
 
-/// A field that is no data.
+/// A field other than `data`.
 pub(super) struct Text {
     /// In lower case.
     name: String,

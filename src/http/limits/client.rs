@@ -1,4 +1,4 @@
-//! The client of a request, which may have come through a front web server.
+//! The client of a request, which may have come through a reverse proxy.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -20,7 +20,7 @@ impl Client {
         network(self.address)
     }
 
-    /// The last address of `X-Forwarded-For` that is no trusted proxy's, if `peer` is one; else `peer`. If that address
+    /// The last address of `X-Forwarded-For` that is not a trusted proxy, if `peer` is one; else `peer`. If that address
     /// can't be read, the request counts for the proxy: so all such requests of it are limited together.
     pub fn of(head: &Head, peer: IpAddr, trusted: &[Network]) -> Self {
         let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));

@@ -1,4 +1,4 @@
-//! Permits: how many connections there may be.
+//! Permits: the limit of open connections.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_to_leave_is_noticed() {
+    fn waiting_for_empty_ends_when_the_last_permit_is_returned() {
         let permits = Permits::new(1, 1);
         assert!(permits.wait_empty(Duration::ZERO));
         let permit = permits.take(None).unwrap();

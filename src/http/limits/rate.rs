@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_of_0_is_none_and_another_begins_anew() {
+    fn a_rate_of_0_is_unlimited_and_a_new_rate_starts_full() {
         let (rates, now) = (Rates::new(0), Instant::now());
         assert_eq!(admitted(&rates, "192.0.2.1", 1000, now), 1000);
         rates.set(2);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn those_without_a_place_share_one_bucket_until_there_is_room() {
+    fn addresses_beyond_the_table_share_one_bucket() {
         let (rates, start) = (Rates::with_places(1, 2), Instant::now());
         for place in ["192.0.2.1", "192.0.2.2"] {
             assert_eq!(admitted(&rates, place, 1000, start), BURST);

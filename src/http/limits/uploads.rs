@@ -230,7 +230,7 @@ impl Drop for UploadPermit {
                 state.each.remove(&network);
             }
         }
-        // A call of the kernel, even if nobody waits.
+        // This costs a system call, even if no thread waits.
         if state.waiting > 0 {
             drop(state);
             self.uploads.freed.notify_all();

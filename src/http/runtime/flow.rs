@@ -1,4 +1,4 @@
-//! The way of a connection from one event to the next. Threads that hold turns call these functions, those that have left theirs, and the
+//! The way of a connection from one event to the next. Threads with and without turns call these functions, and the
 //! clock thread; none of the functions waits.
 
 use std::io::{self, Write};
@@ -235,7 +235,7 @@ fn progressed(
         Ok(Progress::Waits) => await_room(shared, connection, sending),
         Ok(Progress::Fetches) => await_block(shared, connection, sending),
         Err(error) => {
-            log::debug!("a response was not sent whole: {error}");
+            log::debug!("a response was not sent completely: {error}");
             if Refusal::in_io(&error).is_some() {
                 connection.reset();
             }

@@ -24,7 +24,7 @@ pub struct Pool<J, W> {
     bounds: Bounds,
     /// Threads, whatever they do.
     threads: usize,
-    /// Turns, those that are lent included.
+    /// Turns, including lent ones.
     turns: usize,
     /// Turns that are lent besides the usual ones.
     lent: usize,
@@ -70,7 +70,7 @@ pub enum Next<J> {
 /// The numbers of turns and jobs at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolState {
-    /// Turns, those that are lent included.
+    /// Turns, including lent ones.
     pub turns: usize,
     /// Turns that are lent.
     pub lent: usize,

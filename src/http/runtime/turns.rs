@@ -344,6 +344,6 @@ impl Mailbox {
 /// dropped.
 pub fn guard(work: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(work)).is_err() {
-        log::error!("a connection or a request ended in a panic; its thread goes on");
+        log::error!("a connection or a request panicked; its thread continues");
     }
 }

@@ -32,7 +32,7 @@ fn a_large_body_comes_whole() {
 }
 
 #[test]
-fn a_cut_body_is_no_whole_one() {
+fn a_truncated_body_is_incomplete() {
     for body in ["Content-Length: 5\r\n\r\nhell", "Transfer-Encoding: chunked\r\n\r\n4\r\nhell\r\n"] {
         let server = server();
         let mut peer = Peer::to(&server);
@@ -63,7 +63,7 @@ fn a_body_is_asked_for_only_when_it_is_read() {
 }
 
 #[test]
-fn nothing_is_asked_for_of_a_body_that_comes_unasked() {
+fn no_100_continue_is_sent_for_a_body_that_is_here_already() {
     let server = server();
     let mut peer = Peer::to(&server);
     peer.send("POST /echo HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nok");

@@ -13,7 +13,7 @@ fn half_a_head_is_answered_408_in_time() {
 }
 
 #[test]
-fn drops_do_not_lengthen_the_time_for_a_head() {
+fn a_dripped_head_gets_no_extra_time() {
     let server = start(Settings { head_time: SHORT, linger_time: SHORT, ..settings() }, paths);
     let peer = Peer::to(&server);
     let started = Instant::now();

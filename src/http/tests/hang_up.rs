@@ -1,4 +1,4 @@
-//! Clients that leave while their exchanges are parked, and those that only seem to.
+//! Clients that disconnect while their exchanges are parked, and clients that only half-close.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
@@ -50,7 +50,7 @@ fn watch(exchange: &mut Exchange, hung_up: &Sender<()>) {
 const UPLOAD: &str = "POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nbegun";
 
 #[test]
-fn who_closes_is_gone_whatever_is_left_unread() {
+fn a_closed_connection_is_noticed_even_with_unread_bytes() {
     let parking = Parking::start(settings());
     let mut peer = Peer::to(&parking.server);
     peer.send(UPLOAD);
@@ -67,7 +67,7 @@ fn who_closes_is_gone_whatever_is_left_unread() {
 }
 
 #[test]
-fn who_ends_its_half_still_gets_its_answer() {
+fn a_client_that_half_closes_still_gets_its_response() {
     let parking = Parking::start(settings());
     let mut peer = Peer::to(&parking.server);
     peer.send("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello").end_writing();
@@ -84,7 +84,7 @@ fn who_ends_its_half_still_gets_its_answer() {
 }
 
 #[test]
-fn who_can_not_be_asked_is_gone_by_its_half() {
+fn a_client_of_http_1_0_that_half_closes_is_gone() {
     let parking = Parking::start(settings());
     let mut peer = Peer::to(&parking.server);
     peer.send("GET /x HTTP/1.0\r\n\r\n").end_writing();
@@ -116,7 +116,7 @@ fn a_watch_that_panics_costs_no_other() {
 }
 
 #[test]
-fn who_closes_over_tls_is_gone() {
+fn a_client_that_closes_over_tls_is_gone() {
     let parking = Parking::start(https());
     let mut peer = connect(&parking.server);
     peer.get_mut().write_all(b"GET /x HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
@@ -128,7 +128,7 @@ fn who_closes_over_tls_is_gone() {
 }
 
 #[test]
-fn who_waited_before_is_watched_anew() {
+fn a_connection_is_watched_again_when_its_next_request_is_parked() {
     let parking = Parking::start(settings());
     let mut peer = Peer::to(&parking.server);
     for _ in 0..3 {

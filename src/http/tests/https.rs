@@ -102,7 +102,7 @@ fn the_first_head_behind_a_handshake_has_the_time_of_a_head() {
 }
 
 #[test]
-fn what_is_no_tls_is_closed() {
+fn a_connection_that_is_not_tls_is_closed() {
     let server = start(https(), paths);
     let mut peer = Peer::to(&server);
     peer.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -174,7 +174,7 @@ fn old_versions_of_tls_are_refused() {
 }
 
 #[test]
-fn nobody_may_renegotiate() {
+fn tls_renegotiation_ends_the_connection() {
     let server = start(https(), paths);
     let mut client = Command::new("openssl")
         .args(["s_client", "-tls1_2", "-connect", &server.addresses()[0].to_string()])
@@ -196,7 +196,7 @@ fn nobody_may_renegotiate() {
 
 /// Bodies that the server has taken for whole; a client may break off where it likes.
 #[test]
-fn a_body_that_tls_does_not_end_is_no_whole_one() {
+fn a_body_cut_without_a_tls_end_is_incomplete() {
     static WHOLE: AtomicUsize = AtomicUsize::new(0);
     let server = start(https(), |exchange| {
         exchange.leave_turn(|mut exchange| {

@@ -68,7 +68,7 @@ fn http_1_0_closes_unless_asked_not_to() {
 }
 
 #[test]
-fn close_is_close() {
+fn connection_close_closes_the_connection() {
     let server = server();
     let mut peer = Peer::to(&server);
     let answer = peer.send("GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").answer();
@@ -86,7 +86,7 @@ fn a_client_that_ended_its_half_is_answered() {
 }
 
 #[test]
-fn what_is_refused_is_told_and_closed() {
+fn a_refused_request_gets_a_response_and_its_connection_is_closed() {
     let long = "a".repeat(20_000);
     for (request, status) in [
         ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400),

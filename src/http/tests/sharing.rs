@@ -370,7 +370,7 @@ fn small_answers(pace: Clocks) -> (Server, Peer) {
 }
 
 #[test]
-fn who_does_not_take_a_small_answer_is_cut_off() {
+fn a_client_that_does_not_read_a_small_response_is_cut_off() {
     // However long the answer might take at the minimum rate.
     let pace = Clocks { idle: Duration::from_millis(40), min_rate: 1, ..Clocks::default() };
     let (server, _peer) = small_answers(pace);
@@ -378,7 +378,7 @@ fn who_does_not_take_a_small_answer_is_cut_off() {
 }
 
 #[test]
-fn who_takes_small_answers_slowly_has_the_time_of_each() {
+fn a_slow_reader_of_small_responses_has_the_full_time_for_each() {
     let idle = Duration::from_secs(2);
     let pace = Clocks { idle, min_rate: u64::MAX, ..Clocks::default() };
     let (_server, mut peer) = small_answers(pace);

@@ -1,4 +1,4 @@
-//! What is counted, and what is seen of what goes on.
+//! Counters and gauges.
 
 use std::sync::mpsc;
 
@@ -73,7 +73,7 @@ fn time_parked_is_counted_apart() {
 }
 
 #[test]
-fn what_goes_on_is_seen() {
+fn gauges_count_open_connections_and_requests() {
     let limits = Limits { connections: 5, connections_per_address: 5, uploads: 3, ..Limits::default() };
     let server = start(Settings { threads: 2, ..limited(limits) }, paths);
     let monitor = server.monitor();

@@ -70,7 +70,7 @@ fn previews(session: &mut dyn Session, tell: Tell<'_>) -> Result<()> {
     })
 }
 
-/// An avatar that is no media of its channel is never shown, and left out.
+/// An avatar that is not a media of its channel is never shown, and is omitted.
 fn avatars(session: &mut dyn Session, tell: Tell<'_>) -> Result<()> {
     let order = session.byte_order();
     let sql = format!(

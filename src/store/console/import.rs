@@ -182,7 +182,7 @@ impl Import<'_> {
         if sums == self.sums {
             return Ok(());
         }
-        let text = format!("the file is not whole: it has {} sums, and its rows come to {sums}", self.sums);
+        let text = format!("the file is incomplete: it has {} sums, and its rows come to {sums}", self.sums);
         Err(Error::new(Kind::Failure, text))
     }
 

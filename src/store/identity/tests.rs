@@ -80,7 +80,7 @@ fn ids_are_as_long_as_those_of_media() {
 
 /// Every combination of ids and contents of both halves.
 #[test]
-fn only_halves_that_fit_or_are_new_go_together() {
+fn a_root_and_a_database_go_together_if_their_ids_match_or_both_are_new() {
     let (a, b) = (Some(id("a")), Some(id("b")));
     let room = Some("room@example.org".to_owned());
     for (root_id, channel, database_id, has_media, expected) in [

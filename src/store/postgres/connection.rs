@@ -1,4 +1,4 @@
-//! Connections with a time limit. The client library has none: it waits for as long as a server stands still. So each
+//! Connections with a time limit. The client library has none: it waits for as long as a server hangs. So each
 //! connection lives on a thread of its own, named `postgres`, and the caller waits for that thread with a limit. A thread
 //! that is given up ends with its connection: when the server goes on, or when the kernel finds that it is gone. While
 //! the server hangs, hanging connections can't be replaced, so there are never many more such threads than connections

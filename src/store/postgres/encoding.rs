@@ -5,7 +5,7 @@ use postgres::Client;
 use super::fault::fault;
 use crate::error::Result;
 
-/// What the operator should know about the encoding of the database; `None` if it is UTF-8.
+/// A warning about the encoding of the database; `None` if it is UTF-8.
 pub(in crate::store) fn encoding_advice(client: &mut Client) -> Result<Option<String>> {
     let encoding: String =
         client.query_one("SELECT current_setting('server_encoding')", &[]).map_err(fault)?.get(0);

@@ -1,4 +1,4 @@
-//! What an error of PostgreSQL means to us.
+//! The meaning of errors of PostgreSQL.
 
 use std::error::Error as _;
 use std::io;

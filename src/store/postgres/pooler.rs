@@ -37,7 +37,7 @@ fn is_shared(first: i32, one: &mut Client, other: &mut Client) -> Result<bool> {
 
 /// The process of PostgreSQL that serves this connection now. Without a prepared statement, which a pooler may lose.
 fn session(client: &mut Client) -> Result<i32> {
-    let wrong = || Error::new(Kind::Corrupt, "PostgreSQL does not tell the process of a session");
+    let wrong = || Error::new(Kind::Corrupt, "PostgreSQL does not report the process of a session");
     let messages = client.simple_query("SELECT pg_backend_pid()").map_err(fault)?;
     let pid = messages.iter().find_map(|message| match message {
         postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),

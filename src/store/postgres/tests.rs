@@ -92,7 +92,7 @@ fn a_list_is_read_from_its_index() {
 }
 
 #[test]
-fn it_comes_back_by_itself_after_the_server_does() {
+fn connections_are_restored_after_a_restart_of_the_server() {
     let mut server = Server::start();
     let database = server.new_database();
     let store = store(&server, &database, |_| {});
@@ -262,7 +262,7 @@ fn a_write_that_hides_a_failed_statement_is_not_committed() {
     bench.store.media_rows(None, 1).unwrap();
 }
 
-/// A deletion that nobody heard of is made again, and its files can go.
+/// A deletion whose reply was lost runs again, and its files can be removed.
 #[test]
 fn a_second_attempt_knows_what_the_first_one_deleted() {
     let bench = Bench::new();

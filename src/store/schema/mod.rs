@@ -26,7 +26,7 @@ pub struct Upgraded {
     pub tied: Option<StoreId>,
 }
 
-/// Fails unless this version is the one that the program works with; the text says what mends it.
+/// Fails unless the program works with this version; the error says what to do.
 pub fn verify(version: Option<i32>) -> Result<()> {
     let text = match version {
         Some(CURRENT) => return Ok(()),

@@ -51,7 +51,7 @@ impl Schema {
         self.connection
     }
 
-    /// What the operator should know about the encoding of the database; `None` if it is UTF-8.
+    /// A warning about the encoding of the database; `None` if it is UTF-8.
     pub fn encoding_advice(&mut self) -> Result<Option<String>> {
         encoding_advice(&mut self.connection.client)
     }

@@ -43,7 +43,7 @@ impl<'a> SqliteSchema<'a> {
         self.look(version)
     }
 
-    /// What the file tells about the store that it belongs to: nothing if there is no file.
+    /// The store identity of the file: nothing if there is no file.
     pub fn state(&self) -> Result<DatabaseState> {
         self.look(|mut connection| operations::store_state(&mut connection))
     }
@@ -236,7 +236,7 @@ fn tie(mut connection: &Connection, id: &StoreId, lock: &RootLock) -> Result<()>
     lock.mark(id)
 }
 
-/// Makes the tables if there are none; says whether there were none. Another process may do the same.
+/// Creates the tables if there are none; returns whether it created them. Another process may do the same.
 fn set_up(connection: &mut Connection) -> rusqlite::Result<bool> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let sql = "SELECT COUNT(*) FROM sqlite_schema";
@@ -257,8 +257,7 @@ fn version(mut connection: &Connection) -> Result<Option<i32>> {
 
 /// The embedded database begins with version 3.
 fn too_old_for_sqlite(version: i32) -> Error {
-    let text =
-        format!("no program has made version {version} of the embedded database, so it can't be upgraded");
+    let text = format!("version {version} of the embedded database is not known, so it can't be upgraded");
     Error::caused(Kind::Corrupt, text, too_old(version))
 }
 

@@ -158,7 +158,7 @@ fn a_step_that_fails_leaves_the_database_as_it_was() {
 fn versions_that_no_program_upgrades_are_refused_in_words() {
     let newer = CURRENT + 1;
     for (version, word) in
-        [(0, "no program"), (2, "no program"), (newer, "newer program"), (99, "newer program")]
+        [(0, "is not known"), (2, "is not known"), (newer, "newer program"), (99, "newer program")]
     {
         let old = Old::new();
         let set = format!("UPDATE schema_version SET version = {version}");

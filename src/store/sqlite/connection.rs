@@ -21,7 +21,7 @@ const STATEMENTS: usize = 80;
 /// The pause between two attempts to switch a file to the write-ahead log.
 const SWITCH_PAUSE: Duration = Duration::from_millis(5);
 
-/// What a connection may do.
+/// The access of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) enum Access {
     /// Read and write; `sync`: a commit is on the disk when it returns.
@@ -67,7 +67,7 @@ fn use_log(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-/// Opens a file that nobody changes meanwhile, for reading. Neither a lock nor a file beside it is made.
+/// Opens a file for reading that no process changes meanwhile. It creates neither a lock nor a file beside it.
 pub(in crate::store) fn open_unchanging(path: &Path) -> rusqlite::Result<Connection> {
     let mut uri = "file:".to_owned();
     for byte in path.as_os_str().as_bytes() {

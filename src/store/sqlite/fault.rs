@@ -1,4 +1,4 @@
-//! What an error of SQLite means to us.
+//! The meaning of errors of SQLite.
 
 use rusqlite::ErrorCode;
 
@@ -10,8 +10,8 @@ pub(in crate::store) fn fault(cause: rusqlite::Error) -> Error {
     Error::caused(kind(&cause), "the embedded database failed", cause)
 }
 
-/// What a commit that failed has stored. On a full disk it is nothing, for the last page, which makes it one, is not
-/// written; the same holds for a constraint, and for a lock that another process holds.
+/// Whether a failed commit may have stored the data. On a full disk it stored nothing, because the last page, which
+/// completes the commit, is not written; the same holds for a constraint, and for a lock that another process holds.
 pub(super) fn at_commit(cause: rusqlite::Error) -> WriteError {
     let is_refused = matches!(
         cause.sqlite_error_code(),

@@ -14,7 +14,7 @@ type Written = std::result::Result<(), WriteError>;
 /// A write, whatever its result is.
 pub(super) type Write = Arc<dyn Run>;
 
-/// What may be written; the result stays in it until its owner takes it.
+/// A write that waits; the result stays in it until its owner takes it.
 pub(super) trait Run: Send + Sync {
     /// Runs it; says whether its transaction is to be committed.
     fn run(&self, session: &mut dyn Session) -> Result<bool>;
@@ -118,7 +118,7 @@ fn write_within(transaction: &Connection, write: &Write) -> rusqlite::Result<Wri
     Ok(ran.map(drop).map_err(WriteError::Failed))
 }
 
-/// What fails before the commit is not stored; what fails at it may be, after a crash.
+/// A failure before the commit stores nothing; after a failure of the commit the data may be stored, after a crash.
 fn write_alone(connection: &mut Connection, write: &Write) -> Written {
     let failed = |cause| WriteError::Failed(fault(cause));
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;

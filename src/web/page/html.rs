@@ -278,7 +278,7 @@ const DOOR: &str = "<form id=\"door\" hidden><label for=\"jid\">Your XMPP addres
 const MEMBER: &str = "<div id=\"member\" hidden><span id=\"who\" dir=\"auto\"></span>\
     <label class=\"button primary\"><input data-testid=\"file\" type=\"file\" multiple>Add files</label></div>";
 
-/// Where the script tells what happens.
+/// The element in which the script reports progress.
 const NOTES: &str = "<div id=\"notes\"><p data-testid=\"status\" role=\"status\"></p>\
     <p data-testid=\"error\" role=\"alert\"></p></div>\
     <section id=\"uploads\" hidden><p id=\"sending\"></p>\

@@ -1,4 +1,4 @@
-//! A writer of HTML and XML that can't be broken out of: what is written without escapes is a literal of the program,
+//! A writer of HTML and XML that prevents injection: only literals of the program are written without escapes,
 //! and every other text is escaped. Any thread runs it.
 
 use std::fmt::Display;

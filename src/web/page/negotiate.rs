@@ -21,7 +21,7 @@ pub(in crate::web) fn representation(exchange: &Exchange) -> Representation {
 }
 
 /// The page is for clients that name `text/html` and prefer it to JSON and to anything else; the client of Java does so
-/// by default, but is no browser. Clients that want the feed name it. JSON is for all others.
+/// by default, but is not a browser. Clients that want the feed name it. JSON is for all others.
 fn chosen(format: Option<&str>, accept: &[&str], user_agent: Option<&str>) -> Representation {
     let accept = Accept::new(accept.to_vec());
     let [atom, html] = ["application/atom+xml", "text/html"].map(|name| accept.quality(name));

@@ -37,7 +37,7 @@ pub(in super::super) struct ClientLogin {
     stage: ClientStage,
 }
 
-/// What the server must send next.
+/// The element that the server must send next.
 enum ClientStage {
     Header {
         authenticated: bool,
@@ -157,7 +157,7 @@ impl ClientLogin {
                 Err(Error::new(Kind::Config, what))
             }
             (false, Security::Disabled, Some(offer)) if offer.child("required", ns::TLS).is_some() => {
-                let what = "the XMPP server insists on TLS, but xmpp.connection.securitymode is disabled";
+                let what = "the XMPP server requires TLS, but xmpp.connection.securitymode is disabled";
                 Err(Error::new(Kind::Config, what))
             }
             (false, Security::Enabled | Security::Required | Security::Direct, Some(_)) => {

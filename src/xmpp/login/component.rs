@@ -17,7 +17,7 @@ pub(in super::super) struct ComponentLogin {
     stage: ComponentStage,
 }
 
-/// What the server must send next.
+/// The element that the server must send next.
 enum ComponentStage {
     Header,
     /// A stream error: its header had no id.

@@ -16,7 +16,7 @@ use super::stream::{StreamError, StreamEvent};
 use client::ClientLogin;
 use component::ComponentLogin;
 
-/// What is to be done next.
+/// The next action.
 #[derive(PartialEq, Eq)]
 pub(super) enum LoginStep {
     /// Send these bytes, which may be empty.
@@ -84,9 +84,9 @@ impl From<LinkError> for Error {
 
 /// The log-in of one link.
 pub(super) enum Login {
-    /// Of a component.
+    /// The log-in of a component.
     Component(ComponentLogin),
-    /// Of a client.
+    /// The log-in of a client.
     Client(Box<ClientLogin>),
 }
 
@@ -141,7 +141,7 @@ impl Login {
         matches!(self, Self::Client(client) if client.failure() == LoginFailure::Refused)
     }
 
-    /// What the server must send next, for error messages.
+    /// The element that the server must send next, for error messages.
     pub fn awaited(&self) -> &'static str {
         match self {
             Self::Component(component) => component.awaited(),

@@ -7,7 +7,7 @@
 
 use crate::limits;
 
-/// What a byte has ended.
+/// The unit that a byte has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ScanEnd {
     /// A stanza within the limits.
@@ -63,7 +63,7 @@ enum ScanState {
 
 const CDATA: &[u8] = b"[CDATA[";
 
-/// What is counted of a start tag.
+/// The counts of a start tag.
 #[derive(Default)]
 struct Tag {
     /// Bytes of the name that is being read.
@@ -221,7 +221,7 @@ impl StanzaScanner {
     }
 }
 
-/// Of all that `<!` may begin, a stream must not hold anything else (RFC 6120 section 11.1).
+/// The only markup beginning with `<!` that a stream may hold (RFC 6120 section 11.1).
 fn declaration(read: usize, byte: u8) -> Result<ScanState, &'static str> {
     match CDATA.get(read) {
         Some(expected) if *expected != byte => Err("it holds a comment or declaration"),

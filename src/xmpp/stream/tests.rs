@@ -385,7 +385,7 @@ fn the_scanner_finds_the_stanzas_that_the_parser_would() {
                 assert_eq!(found, expected, "{xml}");
                 taken += usize::from(!found.is_empty());
             }
-            // What does not end, or ends badly.
+            // Documents that do not end, or end wrongly.
             (Ok(_), None) | (Err(_), _) => refused += 1,
         }
     }

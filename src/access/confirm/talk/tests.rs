@@ -24,7 +24,7 @@ struct Chat {
     now: Instant,
 }
 
-/// What a text decided, and what was answered.
+/// The decisions and the replies that a text caused.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     yes: Vec<RequestId>,
@@ -165,7 +165,7 @@ fn a_text_decides_the_only_prompt() {
 }
 
 #[test]
-fn a_text_counts_only_from_whom_was_asked() {
+fn a_text_counts_only_from_the_jid_that_was_asked() {
     for (asked, sender, counts) in [
         (ALICE, ALICE, true),
         (ALICE, TABLET, false),
@@ -540,7 +540,7 @@ fn answers_are_of_the_kind_of_the_text_and_not_to_be_kept() {
     }
 }
 
-/// What a person at one client has seen when a text is written.
+/// The prompts and lists that a person at one client has seen when a text is written.
 #[derive(Clone, Default)]
 struct View {
     prompts: BTreeSet<RequestId>,

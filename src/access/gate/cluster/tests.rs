@@ -88,7 +88,7 @@ fn says(text: &str) -> Element {
 }
 
 #[test]
-fn a_gate_that_is_alone_tells_nobody_anything() {
+fn a_single_node_sends_nothing_to_other_nodes() {
     let mut test = GateTest::dark(settings());
     test.ask(1, own(1));
     assert_eq!(test.decided(), [(1, Err(Refusal::XmppDown))]);
@@ -300,7 +300,7 @@ fn the_next_holder_goes_on_with_the_prompts_of_others() {
 }
 
 #[test]
-fn a_new_holder_takes_no_bare_yes_for_a_prompt_while_others_may_be_unknown_to_it() {
+fn a_new_holder_takes_no_bare_yes_while_prompts_may_be_unknown_to_it() {
     let mut test = holder();
     test.gate.hold(test.now);
     give(&mut test, StoredPrompt { age: 20 * SECOND, is_sent: true, ..stored(7, prompt_of(own(1))) });
@@ -392,7 +392,7 @@ fn stopping_abandons_what_others_ask_about() {
 }
 
 #[test]
-fn credentials_name_who_confirmed() {
+fn credentials_name_the_user_who_confirmed() {
     let mut test = node(settings());
     let bob = Request { credentials: credentials("bob@example.com/x", "t"), ..own(1) };
     let channel = "bob@example.com".parse::<BareJid>().unwrap().try_into().unwrap();

@@ -1,4 +1,4 @@
-//! Questions for SRV records, and replies, which may come from anybody. Without I/O.
+//! Queries for SRV records, and replies, which may be forged. Without I/O.
 
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, RCODE, TYPE};
@@ -45,7 +45,7 @@ impl Question {
         &self.bytes
     }
 
-    /// Reads a message; `None` if it is no reply to this question.
+    /// Parses a message; `None` if it is not a reply to this query.
     pub fn read(&self, message: &[u8]) -> Option<Reply> {
         let packet = Packet::parse(message).ok()?;
         let [question] = &packet.questions[..] else { return None };
@@ -209,7 +209,7 @@ mod tests {
         }
     }
 
-    /// Whatever a server sends is read to an end, without a panic: cut at every byte, and changed at every byte.
+    /// Reading any reply ends without a panic: cut at every byte, and changed at every byte.
     #[test]
     fn hostile_replies_are_read_to_an_end() {
         let good = reply(|packet| {

@@ -1,4 +1,4 @@
-//! Where an XMPP domain's servers are: SRV records (RFC 6120 section 3.2, XEP-0368). The thread that logs in runs it and
+//! The servers of an XMPP domain by its SRV records (RFC 6120 section 3.2, XEP-0368). The thread that logs in runs it and
 //! waits for the name servers.
 
 mod message;

@@ -8,14 +8,14 @@ use super::*;
 /// Threads of the model.
 const THREADS: usize = 3;
 
-/// What a thread is at.
+/// The state of a thread.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum At {
     /// It has not been started, or has ended.
     Nowhere,
     /// It holds this turn, and waits for events or handles one that does not wait.
     Holds(usize),
-    /// It holds this turn, and waits where nobody expected it.
+    /// It holds this turn, and is stuck at an event.
     Stuck(usize),
     /// It may leave its turn for a job, but has not handed the turn over.
     Leaves(usize, Successor<usize>),
@@ -232,7 +232,7 @@ impl Model {
 }
 
 impl At {
-    /// What a thread is at after a job or a turn.
+    /// The state of a thread after a job or a turn.
     fn after(next: &Next<()>) -> Self {
         match next {
             Next::Run(()) => Self::Works,
