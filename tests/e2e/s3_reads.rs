@@ -95,7 +95,7 @@ fn the_blocks_of_a_deleted_media_go_and_texts_keep_their_character_set() {
     let bench = Bench::start(&[]);
     let (user, channel) = bench.site.public_channel();
     let scratch = Scratch::new();
-    let file = scratch.join(&unique("text"));
+    let file = scratch.join(unique("text"));
     fs::write(&file, "žluťoučký kůň").expect("the scratch directory takes files");
     let request = Request::new("POST", &bench.site.url(&channel)).file(&file, "text/plain").basic(user.jid());
     let url = bench.url(&channel, &request.send().expect(201).member("id"));
@@ -107,7 +107,7 @@ fn the_blocks_of_a_deleted_media_go_and_texts_keep_their_character_set() {
     assert_eq!(blocks(&bench).len(), 1);
     Request::new("DELETE", &url).basic(user.jid()).send().expect(200);
     Request::get(&url).send().expect(404);
-    assert_eq!(blocks(&bench), [PathBuf::new(); 0]);
+    assert!(blocks(&bench).is_empty());
 }
 
 #[test]
