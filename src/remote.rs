@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -39,6 +40,14 @@ pub enum NotFetched {
     Busy,
     /// The file is larger than what may be local.
     TooLarge,
+}
+
+/// What was fetched can't be read or put together on our own disk. The text stays in the log.
+impl From<io::Error> for NotFetched {
+    fn from(error: io::Error) -> Self {
+        log::error!("a stored file can't be read: {error}");
+        Self::Failed
+    }
 }
 
 /// A block of a file, open for reading at any place. It stays readable when it is not kept any more.

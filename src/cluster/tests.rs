@@ -188,6 +188,22 @@ fn the_lease_ends_while_the_database_stands_still() {
     assert!(frozen.elapsed() < 20 * SECOND, "it hangs");
 }
 
+#[test]
+fn the_stream_goes_on_over_a_restart_of_the_database() {
+    let mut server = Server::start();
+    let (holding, others) = {
+        let bench = Bench::new(&server, LONG);
+        holder(vec![bench.node("a"), bench.node("b")])
+    };
+    server.kill();
+    wait_until("the node knows that its session has ended", || holding.cluster.status.epoch().is_none());
+    assert!(holding.lease.is_granted(Instant::now()), "nobody can have taken the stream yet");
+    server.restart();
+    wait_until("the node has the stream", || holding.holds());
+    assert_eq!((holding.cluster.status.epoch(), holding.state().takeovers), (Some(1), 1));
+    assert!(!others[0].lease.is_granted(Instant::now()));
+}
+
 /// Sessions end at every moment, and there are never two leases.
 #[test]
 fn no_two_nodes_may_hold_the_stream() {

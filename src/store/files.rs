@@ -153,9 +153,9 @@ impl StoredFile {
     /// Reads its first bytes into `buffer`; gives how many it has read. May wait for another machine.
     pub fn read_first(&self, buffer: &mut [u8]) -> std::result::Result<usize, NotFetched> {
         match self {
-            Self::Local(file, _) => read_first(file, buffer),
+            Self::Local(file, _) => Ok(file.read_at(buffer, 0)?),
             Self::Blocks(blocks) if blocks.size() == 0 => Ok(0),
-            Self::Blocks(blocks) => read_first(blocks.wait(0)?.file(), buffer),
+            Self::Blocks(blocks) => Ok(blocks.wait(0)?.file().read_at(buffer, 0)?),
         }
     }
 
@@ -175,13 +175,6 @@ impl StoredFile {
             Self::Blocks(blocks) => blocks.whole(),
         }
     }
-}
-
-fn read_first(file: &File, buffer: &mut [u8]) -> std::result::Result<usize, NotFetched> {
-    file.read_at(buffer, 0).map_err(|error| {
-        log::error!("the beginning of a stored file can't be read: {error}");
-        NotFetched::Failed
-    })
 }
 
 /// The result of [`Files::put`].

@@ -111,7 +111,7 @@ impl Files for Moving<dyn Files> {
     }
 
     fn try_out(&self) -> Result<()> {
-        self.both(|place| place.try_out()).map(drop)
+        self.both(Files::try_out).map(drop)
     }
 
     /// A file that moves meanwhile may be listed twice, but is not left out.

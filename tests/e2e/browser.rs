@@ -11,6 +11,7 @@ use crate::site::Site;
 use crate::support::http::Request;
 use crate::support::media::{Made, file, film, picture, sound};
 use crate::support::scratch::Scratch;
+use crate::support::server::program;
 use crate::support::webdriver::{Browser, Scripts};
 use crate::support::xmpp_client::{Client, Policy};
 use crate::support::{free_port, wait_for};
@@ -263,6 +264,15 @@ fn sign_in(browser: &Browser, user: &Client, number: usize) {
     wait_for("the page to be signed in", || (!browser.sees("sign-in")).then_some(()));
 }
 
+/// Adds a file as by dropping it on the page.
+fn drop_note(browser: &Browser) {
+    browser.run(
+        "const dropped = new DataTransfer();
+         dropped.items.add(new File(['A note.'], 'note.txt', { type: 'text/plain' }));
+         document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: dropped, bubbles: true }));",
+    );
+}
+
 /// Confirms what the page asks for, as a user does: if the codes are the same.
 fn confirm(browser: &Browser, user: &Client, number: usize, path: &str) {
     let code = browser.see("code");
@@ -310,11 +320,7 @@ fn looks_after(browser: &Browser, gallery: &Gallery) {
     assert_eq!(gallery.user.confirms().len(), before + 1, "one confirmation is enough for all three");
     wait_pictures(browser, browser.all("[data-testid=item] img").len());
     look(browser, "added");
-    browser.run(
-        "const dropped = new DataTransfer();
-         dropped.items.add(new File(['A note.'], 'note.txt', { type: 'text/plain' }));
-         document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: dropped, bubbles: true }));",
-    );
+    drop_note(browser);
     wait_status(browser, "note.txt was added.");
     assert_eq!(gallery.user.confirms().len(), before + 1, "the ticket goes on");
 
@@ -351,6 +357,81 @@ fn a_member_signs_in_to_a_private_gallery_and_looks_after_it() {
     let links = browser.run("return document.documentElement.outerHTML.includes('ticket=')");
     assert_eq!(links, json!(false), "an address holds a ticket");
     assert_quiet(&browser, &site.url(""));
+}
+
+#[test]
+fn a_finger_turns_the_pages_of_the_viewer() {
+    let site = signing_site();
+    let gallery = Gallery::public(site);
+    let browser = Browser::start(Scripts::On);
+    browser.show_on(SCREENS[0], "dark");
+    browser.open(&site.url(&gallery.channel));
+    wait_pictures(&browser, 5);
+    browser.click(&browser.find("[data-testid=item] a"));
+    let (viewer, stage) = (browser.see("viewer"), browser.find("#stage"));
+    let place = || browser.run("return document.getElementById('place').textContent");
+    assert!(browser.is_seen(&viewer));
+    for (way, expected) in [
+        ((-90, 5), "2 / 7"),
+        ((-90, -5), "3 / 7"),
+        ((90, 0), "2 / 7"),
+        ((5, 60), "2 / 7"),
+        ((-20, 0), "2 / 7"),
+    ] {
+        browser.swipe(&stage, way);
+        assert_eq!(place(), expected, "{way:?}");
+    }
+    assert_quiet(&browser, &site.url(""));
+}
+
+#[test]
+fn an_upload_is_stopped_and_a_revoked_ticket_is_asked_for_again() {
+    let site = signing_site();
+    let gallery = Gallery::private(site);
+    gallery.user.set_policy(Policy::Ignore);
+    let browser = Browser::start(Scripts::On);
+    browser.show_on(SCREENS[1], "light");
+    browser.open(&site.url(&gallery.channel));
+    sign_in(&browser, &gallery.user, gallery.user.confirms().len());
+
+    let network = |bytes: i32| {
+        let network =
+            json!({ "offline": false, "latency": 0, "downloadThroughput": -1, "uploadThroughput": bytes });
+        browser.devtools("Network.emulateNetworkConditions", &network);
+    };
+    network(20_000);
+    let asked = gallery.user.confirms().len();
+    let large = picture("large.png", 900, 900);
+    browser.type_into(&browser.find("[data-testid=file]"), &large.path().display().to_string());
+    confirm(&browser, &gallery.user, asked, "/ticket/post");
+    browser.see("progress");
+    browser.click(&browser.find("#stop"));
+    wait_status(&browser, "Adding files: cancelled.");
+    assert!(!browser.sees("progress"));
+    look(&browser, "stopped");
+    network(-1);
+    drop_note(&browser);
+    wait_status(&browser, "note.txt was added.");
+    assert_eq!(browser.all("[data-testid=item]").len(), 1, "nothing is left of what was stopped");
+
+    let config = site.server.configuration().display().to_string();
+    let (status, printed) = program(&["-c", &config, "tickets", "revoke", "--user", gallery.user.bare()]);
+    assert_eq!(status, 0, "{printed}");
+    wait_for("the ticket to be refused", || {
+        drop_note(&browser);
+        let status = browser.find("[data-testid=status]");
+        wait_for("the page to be done", || {
+            (browser.run("return document.querySelector('[data-testid=progress]').checkVisibility()")
+                == false)
+                .then_some(())
+        });
+        browser.text_of(&status).contains("your sign-in has ended").then_some(())
+    });
+    look(&browser, "revoked");
+    let asked = gallery.user.confirms().len();
+    drop_note(&browser);
+    confirm(&browser, &gallery.user, asked, "/ticket/post");
+    wait_status(&browser, "note.txt was added.");
 }
 
 #[test]

@@ -71,10 +71,10 @@ impl Bench {
         let file = self.server.configuration();
         let text = fs::read_to_string(&file).expect("it has a configuration");
         let is_other = |line: &str| !settings.iter().any(|(key, _)| line.starts_with(&format!("{key}=")));
-        let kept = text.lines().filter(|line| is_other(line)).map(str::to_owned);
+        let kept = text.lines().filter(|line| is_other(line)).map(|line| format!("{line}\n"));
         let set = settings.iter().filter(|(_, value)| !value.is_empty());
-        let lines: Vec<String> = kept.chain(set.map(|(key, value)| format!("{key}={value}"))).collect();
-        fs::write(&file, lines.join("\n")).expect("the scratch directory takes files");
+        let text: String = kept.chain(set.map(|(key, value)| format!("{key}={value}\n"))).collect();
+        fs::write(&file, text).expect("the scratch directory takes files");
         self.server.start_again();
     }
 
@@ -242,6 +242,7 @@ fn a_storage_of_another_site_is_no_place_to_move_from() {
     let text = fs::read_to_string(&file).expect("it has a configuration");
     let own = format!("media.storage.from={}\n", bench.old().display());
     for wrong in [other.old(), bench.server.directory().join("missing")] {
+        assert!(text.contains(&own), "{text}");
         let text = text.replace(&own, &format!("media.storage.from={}\n", wrong.display()));
         fs::write(&file, text).expect("the scratch directory takes files");
         for command in ["serve", "move-storage"] {

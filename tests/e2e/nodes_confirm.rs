@@ -159,21 +159,30 @@ fn limits_are_over_all_nodes() {
 
 #[test]
 fn a_prompt_that_a_dead_holder_sent_is_confirmed_through_the_next_one() {
+    confirm_through_the_next_holder(Server::kill);
+}
+
+#[test]
+fn a_prompt_of_a_holder_that_stops_is_confirmed_through_the_next_one() {
+    confirm_through_the_next_holder(Server::stop);
+}
+
+fn confirm_through_the_next_holder(end: fn(&mut Server)) {
     let mut cluster = Cluster::start(&["a", "b", "c"]);
     let (user, channel) = cluster.member(Policy::Ignore);
     let waiting = [1, 2].map(|node| cluster.list(node, &user, &channel).send_apart());
     let asked = [0, 1].map(|number| user.confirm(number).expect("the user is asked"));
     cluster.wait_for_prompts("sent_epoch IS NOT NULL", 2);
-    cluster.nodes[0].kill();
-    let died = Instant::now();
+    let ended = Instant::now();
+    end(&mut cluster.nodes[0]);
     // A request during the takeover waits for the next holder.
     let (other, place) = cluster.member(Policy::Echo);
     let during = cluster.list(1, &other, &place).send_apart();
     wait_for("another node to take the stream", || {
-        cluster.nodes[1..].iter().any(|node| node.log().contains("takes the XMPP stream over")).then_some(())
+        cluster.nodes[1..].iter().any(|node| node.log().contains("takes the XMPP stream")).then_some(())
     });
     during.join().expect("an answer").expect(200);
-    assert!(died.elapsed() < Duration::from_secs(10), "it took {:?}", died.elapsed());
+    assert!(ended.elapsed() < Duration::from_secs(10), "it took {:?}", ended.elapsed());
     for asked in &asked {
         user.answer(asked, Policy::Echo).expect("the stream lives");
     }

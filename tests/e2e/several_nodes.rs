@@ -188,7 +188,9 @@ fn tickets_that_are_revoked_are_refused_by_all_nodes_within_two_seconds() {
     for whose in [&["--user", member.bare()][..], &["--all"]] {
         let given = ticket(&nodes.site, &member, &channel, "read");
         for url in &urls {
-            bearer(Request::get(url), &given).send().expect(200);
+            wait_for("the ticket to count", || {
+                (bearer(Request::get(url), &given).send().status == 200).then_some(())
+            });
         }
         let (status, printed) = program(&[&["-c", &configuration, "tickets", "revoke"], whose].concat());
         assert_eq!(status, 0, "{printed}");

@@ -113,6 +113,20 @@ impl Browser {
         self.command("actions", &json!({ "actions": [source] }));
     }
 
+    /// Draws a finger over it, from its middle by so many pixels.
+    pub fn swipe(&self, element: &Element, (x, y): (i32, i32)) {
+        let origin = json!({ "element-6066-11e4-a52e-4f735466cecf": element.0 });
+        let actions = [
+            json!({ "type": "pointerMove", "duration": 0, "origin": origin, "x": 0, "y": 0 }),
+            json!({ "type": "pointerDown", "button": 0 }),
+            json!({ "type": "pointerMove", "duration": 50, "origin": origin, "x": x, "y": y }),
+            json!({ "type": "pointerUp", "button": 0 }),
+        ];
+        let touch = json!({ "pointerType": "touch" });
+        let source = json!({ "type": "pointer", "id": "finger", "parameters": touch, "actions": actions });
+        self.command("actions", &json!({ "actions": [source] }));
+    }
+
     /// The value of a script.
     pub fn run(&self, script: &str) -> Value {
         self.command("execute/sync", &json!({ "script": script, "args": [] }))

@@ -1,6 +1,7 @@
 //! The registry of confirmations (XEP-0070): which requests wait for a user's reply, until when, and which limits they
 //! count for. A part of the gate's state machine, without I/O.
 
+mod nodes;
 mod people;
 mod prompt;
 mod reply;
@@ -15,7 +16,7 @@ use super::credentials::Credentials;
 use super::request::{Confirmation, Request, RequestId};
 use super::settings::Settings;
 use crate::limits;
-use crate::model::{BareJid, Jid, Refusal, SharedPrompt, StoredPrompt};
+use crate::model::{BareJid, Jid, Refusal};
 use crate::xmpp::Element;
 use people::{EndedPrompt, People};
 use prompt::{Prompt, PromptForm};
@@ -94,12 +95,6 @@ impl Confirmations {
         }
     }
 
-    /// Another node may have asked users until now, by prompts that have no rows. So no text is taken for a yes to the one
-    /// prompt that is known here until those prompts have ended.
-    pub(super) fn follow_another_node(&mut self, now: Instant) {
-        self.cautious_until = Some(now + self.settings.reply_timeout);
-    }
-
     /// Replaces time and limits; pending confirmations keep their deadline.
     pub(super) fn set_settings(&mut self, settings: &Settings) {
         self.settings = settings.clone();
@@ -108,11 +103,6 @@ impl Confirmations {
     /// How many requests wait for their confirmation.
     pub(super) fn len(&self) -> usize {
         self.pending.len() - self.abandoned.len()
-    }
-
-    /// Whether a request waits for this confirmation: its client has not hung up.
-    pub(super) fn waits(&self, id: RequestId) -> bool {
-        self.pending.contains_key(&id) && !self.abandoned.contains(&id)
     }
 
     /// Begins a confirmation; returns the prompt, if the user is to be asked. `known_open` is whether the channel is known
@@ -139,52 +129,6 @@ impl Confirmations {
             ends_by_bounce: confirmation.ends_by_bounce(known_open),
         };
         self.insert(id, pending);
-        Ok(stanza)
-    }
-
-    /// The prompt for a request, for the node that holds the component's stream; see [`Confirmations::begin`].
-    pub(super) fn shared(
-        &self,
-        (request, credentials): (&Request, &Credentials),
-        confirmation: Confirmation,
-        known_open: bool,
-    ) -> SharedPrompt {
-        let ends_by_bounce = confirmation.ends_by_bounce(known_open);
-        Prompt::new(request, credentials, &self.settings).into_shared(
-            request,
-            confirmation.shown,
-            ends_by_bounce,
-        )
-    }
-
-    /// Begins a confirmation for another node; returns the prompt, if the user is to be asked now. One that was sent already
-    /// counts, whatever the limits.
-    pub(super) fn begin_for_node(
-        &mut self,
-        now: Instant,
-        component: &Jid,
-        id: RequestId,
-        stored: StoredPrompt,
-    ) -> Result<Option<Element>, Refusal> {
-        let StoredPrompt { prompt: shared, age, is_sent, is_abandoned, .. } = stored;
-        if !is_sent {
-            self.check_limits(shared.client)?;
-            self.check_user(now, shared.asked.bare(), shared.client, shared.has_origin)?;
-        }
-        let pending = Pending {
-            client: shared.client,
-            begun: now.checked_sub(age).unwrap_or(now),
-            deadline: now + shared.time,
-            shown: shared.shown,
-            ends_by_bounce: shared.ends_by_bounce,
-            prompt: Prompt::of_node(shared),
-        };
-        let asks_now = pending.shown && !is_sent;
-        let stanza = asks_now.then(|| pending.prompt.to_stanza(component));
-        self.insert(id, pending);
-        if is_abandoned {
-            self.cancel(id);
-        }
         Ok(stanza)
     }
 
@@ -348,11 +292,6 @@ impl Confirmations {
     pub(super) fn clear(&mut self, now: Instant) -> Vec<RequestId> {
         let all: Vec<_> = self.pending.keys().copied().collect();
         all.into_iter().filter_map(|id| self.end(now, id)).map(|(id, _)| id).collect()
-    }
-
-    /// The confirmations that have ended since the last call, of those whose client had hung up.
-    pub(super) fn take_ended(&mut self) -> Vec<RequestId> {
-        std::mem::take(&mut self.ended)
     }
 
     fn insert(&mut self, id: RequestId, pending: Pending) {

@@ -182,7 +182,7 @@ impl Inner {
     /// The life of a thread `blocks`.
     fn work(&self) {
         while let Some(wanted) = self.next() {
-            self.run(wanted);
+            self.run(&wanted);
         }
     }
 
@@ -201,10 +201,10 @@ impl Inner {
     }
 
     /// Fetches a block and tells those who wait for it.
-    pub(super) fn run(&self, wanted: Wanted) {
+    pub(super) fn run(&self, wanted: &Wanted) {
         self.reserve(wanted.bytes());
-        let mut running = Running { cache: self, wanted: &wanted, outcome: Err(NotFetched::Failed) };
-        running.outcome = self.fetched(&wanted);
+        let mut running = Running { cache: self, wanted, outcome: Err(NotFetched::Failed) };
+        running.outcome = self.fetched(wanted);
     }
 
     fn fetched(&self, wanted: &Wanted) -> Result<(BlockName, FileBlock), NotFetched> {
@@ -288,7 +288,7 @@ impl Inner {
     #[cfg(test)]
     pub(super) fn run_one(&self) {
         let next = self.lock().fetches.next();
-        self.run(next.expect("a block to fetch"));
+        self.run(&next.expect("a block to fetch"));
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
 use std::ops::{Deref, Range};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -94,11 +93,11 @@ impl BlockFile {
     /// A file without a name that holds all blocks.
     fn copy(&self) -> Result<File, NotFetched> {
         let serial = self.cache.next_serial();
-        let mut copy = self.cache.directory.create(serial).map_err(failed)?;
-        let copy_file = self.cache.directory.take(serial).map_err(|error| {
+        let mut copy = self.cache.directory.create(serial)?;
+        let opened = self.cache.directory.take(serial);
+        if opened.is_err() {
             self.cache.directory.discard(serial);
-            failed(error)
-        })?;
+        }
         let mut step = vec![0; limits::BLOCK_COPY_STEP];
         let mut position = 0;
         while position < self.size {
@@ -110,12 +109,12 @@ impl BlockFile {
             while position < bytes.end {
                 let count = (bytes.end - position).min(limits::BLOCK_COPY_STEP as u64) as usize;
                 let step = &mut step[..count];
-                block.file().read_exact_at(step, position - bytes.start).map_err(failed)?;
-                copy.write_all(step).map_err(failed)?;
+                block.file().read_exact_at(step, position - bytes.start)?;
+                copy.write_all(step)?;
                 position += count as u64;
             }
         }
-        Ok(copy_file)
+        Ok(opened?)
     }
 
     /// The block that holds this byte. Waits for the store, if the block is not kept.
@@ -234,14 +233,9 @@ impl Drop for Waiting<'_> {
 /// The block's file with a cursor of its own.
 fn reopen(block: &FileBlock) -> Result<LocalFile<'static>, NotFetched> {
     let path = format!("/proc/self/fd/{}", block.file().as_raw_fd());
-    File::open(path).map(|file| LocalFile::Owned(file, None)).map_err(failed)
+    Ok(LocalFile::Owned(File::open(path)?, None))
 }
 
 fn empty() -> Result<LocalFile<'static>, NotFetched> {
-    File::open("/dev/null").map(|file| LocalFile::Owned(file, None)).map_err(failed)
-}
-
-fn failed(error: io::Error) -> NotFetched {
-    log::error!("a file that was fetched can't be read: {error}");
-    NotFetched::Failed
+    Ok(LocalFile::Owned(File::open("/dev/null")?, None))
 }
