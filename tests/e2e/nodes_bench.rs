@@ -99,6 +99,12 @@ impl Address {
         }
     }
 
+    /// Whether it has been able to read what others change since then.
+    pub fn is_clear_since(&self, time: Instant) -> bool {
+        let sight = self.sight.lock().expect("no holder of this lock panics");
+        matches!(*sight, Sight::Clear { since } if since <= time)
+    }
+
     fn see(&self, sight: Sight) {
         *self.sight.lock().expect("no holder of this lock panics") = sight;
     }
@@ -120,7 +126,7 @@ impl Bench {
         let admin = prosody.login(DOMAIN, "admin", Policy::Ignore);
         let files = files(&directory, store.as_ref());
         let to_database = (&database, database_name.as_str());
-        let start = |number| Node::start(number, &prosody, to_database, &files, settings(number));
+        let start = |number| Node::start(number, &prosody, to_database, &files, &settings(number));
         let nodes: Vec<Node> = (0..count).map(start).collect();
         let sight = || Mutex::new(Sight::Clear { since: Instant::now() });
         let address = |node: &Node| Address { port: node.server.port(), sight: sight() };
@@ -280,7 +286,7 @@ impl Node {
         prosody: &Prosody,
         (database, database_name): (&postgres::Server, &str),
         files: &Settings,
-        settings: Settings,
+        settings: &Settings,
     ) -> Self {
         let (name, relay) = (format!("node{number}"), Relay::listen());
         relay.relay_to(database.port());
@@ -292,7 +298,7 @@ impl Node {
             ("media.todisk.threshold", "4096"),
             ("xmpp.reply.timeout", "15s"),
         ];
-        let more = files.iter().chain(&settings).map(|(key, value)| (*key, value.as_str()));
+        let more = files.iter().chain(settings).map(|(key, value)| (*key, value.as_str()));
         let server = Server::start(xmpp_of(prosody), &own.into_iter().chain(more).collect::<Vec<_>>());
         Self { name, server, relay }
     }

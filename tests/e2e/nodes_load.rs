@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::nodes_bench::{Bench, Place};
 use crate::nodes_ledger::NodesLedger;
+use crate::support::http::Raw;
 use crate::support::random::Random;
 use crate::support::{soak, wait_for};
 
@@ -23,7 +24,7 @@ const RETURN: Duration = Duration::from_secs(20);
 enum Event {
     /// A node that does not hold the component's stream is killed in the middle of an upload.
     KillOther,
-    /// The holder is killed in the middle of an upload, and of a confirmation.
+    /// The holder is killed in the middle of an upload and of a confirmation, as below.
     KillHolder,
     /// The holder stands still for as long as a takeover takes.
     StopHolder,
@@ -140,11 +141,11 @@ fn happen(event: Event, bench: &mut Bench, random: &mut Random) {
             store.restart();
         }),
         Event::KillHolder => {
-            let mut upload = bench.begin_upload(holder);
-            take_over(bench, holder, other, |bench, node| bench.nodes[node].server.kill());
-            assert!(upload.answer().is_none(), "an upload that was cut has a response");
+            let upload = take_over(bench, holder, other, |bench, node| bench.nodes[node].server.kill());
+            assert_no_answer(upload);
             bench.nodes[holder].server.start_again();
         }
+        // The uploads there end without their last part.
         Event::StopHolder => {
             take_over(bench, holder, other, |bench, node| bench.nodes[node].server.signal("STOP"));
             bench.nodes[holder].server.signal("CONT");
@@ -160,10 +161,14 @@ fn happen(event: Event, bench: &mut Bench, random: &mut Random) {
 }
 
 fn kill(bench: &mut Bench, node: usize) {
-    let mut upload = bench.begin_upload(node);
+    let upload = bench.begin_upload(node);
     bench.nodes[node].server.kill();
-    assert!(upload.answer().is_none(), "an upload that was cut has a response");
+    assert_no_answer(upload);
     bench.nodes[node].server.start_again();
+}
+
+fn assert_no_answer(mut upload: Raw) {
+    assert!(upload.answer().is_none(), "an upload that was cut has a response");
 }
 
 /// What all nodes need ends and is started again. They may not see each other's changes meanwhile.
@@ -172,9 +177,9 @@ fn restart(bench: &mut Bench, restart: impl FnOnce(&mut Bench)) {
     restart(bench);
 }
 
-/// The holder of the stream fails while two users are asked, of whom one is slow.
-fn take_over(bench: &mut Bench, holder: usize, other: usize, fail: impl FnOnce(&mut Bench, usize)) {
-    let (waiting, member) = (bench.waiting(other), bench.member());
+/// The holder of the stream fails in the middle of an upload, which is given, while another node waits for a slow user.
+fn take_over(bench: &mut Bench, holder: usize, other: usize, fail: impl FnOnce(&mut Bench, usize)) -> Raw {
+    let (waiting, member, upload) = (bench.waiting(other), bench.member(), bench.begin_upload(holder));
     let failed = Instant::now();
     fail(bench, holder);
     bench.wait_for_confirmation(other, &member);
@@ -182,6 +187,7 @@ fn take_over(bench: &mut Bench, holder: usize, other: usize, fail: impl FnOnce(&
     assert!(took < TAKEOVER, "no request was confirmed for {took:?}");
     soak::worst("longest time until a request was confirmed after the holder failed", took);
     waiting.confirm();
+    upload
 }
 
 fn wait_for_return(bench: &Bench) {
