@@ -48,8 +48,9 @@ const ON_A_BUCKET: &[Event] = &[
     Event::RestartStore,
 ];
 /// What happens in `make check`: each event once.
-const BRIEF_ON_A_DIRECTORY: &[Event] = &[Event::KillOther, Event::KillHolder, Event::CutHolder];
-const BRIEF_ON_A_BUCKET: &[Event] = &[Event::RestartStore, Event::RestartDatabase, Event::StopHolder];
+const BRIEF_ON_A_DIRECTORY: &[Event] =
+    &[Event::KillOther, Event::KillHolder, Event::StopHolder, Event::CutHolder];
+const BRIEF_ON_A_BUCKET: &[Event] = &[Event::RestartStore, Event::RestartDatabase];
 
 #[test]
 fn nodes_on_a_directory_keep_promises_through_failures_for_a_while() {
