@@ -25,7 +25,7 @@ struct State {
     changes: u64,
 }
 
-/// A row, and when it was read.
+/// A row, and when it was read: a time before the database was asked.
 #[derive(Clone, Debug)]
 struct Kept {
     row: Arc<Media>,
@@ -43,9 +43,13 @@ pub(super) enum Known {
     Unknown(Reading),
 }
 
-/// A permit to keep a row. It is taken before the row is read, so that a row that changes meanwhile is not kept.
+/// A permit to keep a row. It is taken before the row is read, so that a row that changes meanwhile is not kept, and a row
+/// that another process changes meanwhile is not taken for a newer one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reading(u64);
+pub(super) struct Reading {
+    changes: u64,
+    taken: Instant,
+}
 
 impl Rows {
     pub fn new() -> Self {
@@ -60,7 +64,7 @@ impl Rows {
             Name::Id(id) => state.media.get(now, id).filter(|kept| kept.row.channel == *channel),
             Name::Avatar => state.avatars.get(now, channel),
         };
-        let reading = Reading(state.changes);
+        let reading = Reading { changes: state.changes, taken: now };
         match kept {
             Some(kept) if now.saturating_duration_since(kept.read) < limits::ROW_TTL => {
                 Known::Fresh(Arc::clone(&kept.row))
@@ -70,8 +74,8 @@ impl Rows {
         }
     }
 
-    /// Keeps a row that was read `now`, or forgets it if there is none any more, unless something changed since it was
-    /// about to be read.
+    /// Keeps a row that was read with this permit, or forgets it if there is none any more, unless something changed since
+    /// the permit was taken.
     pub fn keep(
         &self,
         now: Instant,
@@ -80,12 +84,13 @@ impl Rows {
         row: Option<&Arc<Media>>,
     ) {
         let mut state = self.lock();
-        if state.changes != reading.0 {
+        if state.changes != reading.changes {
             return;
         }
         let is_short =
             |row: &Media| row.description.size() + row.author.len() as u64 <= limits::ROW_BYTES as u64;
-        let kept = row.filter(|row| is_short(row)).map(|row| Kept { row: Arc::clone(row), read: now });
+        let kept =
+            row.filter(|row| is_short(row)).map(|row| Kept { row: Arc::clone(row), read: reading.taken });
         let time = limits::ROW_TTL + limits::ROW_GRACE;
         match (name, kept) {
             (Name::Id(id), Some(kept)) => state.media.insert(now, id.clone(), kept, time),
@@ -189,6 +194,17 @@ mod tests {
             let reading = reading(&rows.get(later, &row.channel, &name));
             rows.keep(later, reading, (&row.channel, &name), None);
             assert!(matches!(rows.get(later, &row.channel, &name), Known::Unknown(_)));
+        }
+    }
+
+    #[test]
+    fn a_row_is_as_old_as_the_question_for_it() {
+        let (rows, row, now) = (Rows::new(), media(), Instant::now());
+        for name in [named(&row), Name::Avatar] {
+            let reading = reading(&rows.get(now, &row.channel, &name));
+            let answered = now + limits::ROW_TTL;
+            rows.keep(answered, reading, (&row.channel, &name), Some(&row));
+            assert!(matches!(rows.get(answered, &row.channel, &name), Known::Old(..)));
         }
     }
 
