@@ -13,6 +13,7 @@ use crate::http;
 use crate::rounds::Done;
 use crate::site::{self, noise};
 use crate::support::prosody::{DOMAIN, PASSWORD};
+use crate::support::seaweedfs::Store;
 use crate::support::xmpp_client::{Client, Policy};
 
 /// The namespace of upload slots (XEP-0363).
@@ -77,8 +78,8 @@ impl Wire {
         Self { port, connection: connect(port), block: noise() }
     }
 
-    /// Sends a request with this much data between the two ends of its body, which must be answered 201.
-    fn send(&mut self, head: &str, start: &str, bytes: u64, end: &str) {
+    /// Sends a request with this much data between the two ends of its body, which must be answered with this status.
+    fn send(&mut self, head: &str, (start, bytes, end): (&str, u64, &str), status: u16) {
         // What is sent in one piece costs the server one read.
         let mut first = format!("{head}{start}").into_bytes();
         let step = self.block.len() as u64;
@@ -93,7 +94,7 @@ impl Wire {
             (0..bytes / step).for_each(|_| socket.write_all(&self.block).expect("the server takes the body"));
             socket.write_all(end.as_bytes()).expect("the server takes the body");
         }
-        self.read(201);
+        self.read(status);
     }
 
     /// A peer may have closed the connection after its last answer.
@@ -155,7 +156,7 @@ impl Uploader for ToUs {
             self.channel,
             site::token(&self.jid)
         );
-        self.wire.send(&head, FORM_START, bytes, FORM_END);
+        self.wire.send(&head, (FORM_START, bytes, FORM_END), 201);
     }
 }
 
@@ -182,7 +183,33 @@ impl Uploader for ToNginx {
             "PUT /upload/{}-{}-{unique} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {bytes}\r\n\r\n",
             self.name, self.files
         );
-        self.wire.send(&head, "", bytes, "");
+        self.wire.send(&head, ("", bytes, ""), 201);
+    }
+}
+
+/// Uploads to an S3 store, each file under a new key, with an address that it has signed before.
+pub struct ToStore<'a> {
+    wire: Wire,
+    store: &'a Store,
+    bucket: &'a str,
+}
+
+impl<'a> ToStore<'a> {
+    /// So many uploaders.
+    pub fn several(count: usize, store: &'a Store, bucket: &'a str) -> Vec<Self> {
+        (0..count).map(|_| Self { wire: Wire::open(store.port()), store, bucket }).collect()
+    }
+}
+
+impl Uploader for ToStore<'_> {
+    fn upload(&mut self, bytes: u64) {
+        let key = format!("bench/{}", crate::support::http::transaction());
+        let head = format!(
+            "PUT {} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: {bytes}\r\n\r\n",
+            self.store.address_to_put(self.bucket, &key),
+            self.store.port()
+        );
+        self.wire.send(&head, ("", bytes, ""), 200);
     }
 }
 
@@ -277,7 +304,7 @@ impl Uploader for ToSlots {
             "PUT {put} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\n{fields}\
              Content-Length: {bytes}\r\n\r\n"
         );
-        self.wire.send(&head, "", bytes, "");
+        self.wire.send(&head, ("", bytes, ""), 201);
     }
 }
 

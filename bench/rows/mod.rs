@@ -1,5 +1,6 @@
 //! The rows of the benchmark.
 
+mod bucket;
 mod client;
 mod confirm;
 mod get;
@@ -35,6 +36,7 @@ pub const TABLE: &[Row] = &[
     Row { name: "cached", about: "stored previews", run: preview::cached },
     Row { name: "confirm", about: "private downloads, each confirmed", run: confirm::downloads },
     Row { name: "client", about: "uploads by the command line's client", run: client::uploads },
+    Row { name: "bucket", about: "files in an S3 store", run: bucket::files },
     Row { name: "list", about: "pages of a channel with a million media", run: list::pages },
     Row { name: "page", about: "a page of 100 previews", run: page::views },
     Row { name: "parked", about: "10,000 requests that wait for their users", run: parked::confirmations },

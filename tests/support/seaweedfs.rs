@@ -23,6 +23,8 @@ pub const SECRET_KEY: &str = "correct-horse-battery-staple";
 /// The name of the key that may make buckets.
 const ADMIN_KEY: &str = "AKIAADMIN";
 
+/// How long an address counts that a benchmark asks for.
+const LONG: Duration = Duration::from_secs(3600);
 /// How long a store may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -116,6 +118,18 @@ impl Store {
         response.body_mut().read_to_vec().ok()
     }
 
+    /// The path and the query by which anybody gets an object for an hour.
+    pub fn address(&self, bucket: &str, key: &str) -> String {
+        let (bucket, credentials) = self.bucket(bucket);
+        local(bucket.get_object(Some(&credentials), key).sign(LONG).as_str())
+    }
+
+    /// The same to store an object.
+    pub fn address_to_put(&self, bucket: &str, key: &str) -> String {
+        let (bucket, credentials) = self.bucket(bucket);
+        local(bucket.put_object(Some(&credentials), key).sign(LONG).as_str())
+    }
+
     fn bucket(&self, name: &str) -> (Bucket, Credentials) {
         let endpoint = self.endpoint().parse().expect("a URL");
         let bucket = Bucket::new(endpoint, UrlStyle::Path, name.to_owned(), "us-east-1").expect("a bucket");
@@ -194,6 +208,12 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "in vain waited until {what}");
         std::thread::park_timeout(Duration::from_millis(50));
     }
+}
+
+/// An address without its origin.
+fn local(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.find('/').map_or("/", |slash| &rest[slash..]).to_owned()
 }
 
 /// The texts of the elements of this name.
