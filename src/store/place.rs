@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::identity::StoreId;
 use super::lock::{self, RootLock};
+use super::s3_files::UPLOADS;
 use super::upload::unusable;
 use crate::error::{Error, Kind, Result};
 use crate::s3::{Client, Entry};
@@ -41,7 +42,7 @@ pub(super) struct PlaceState {
     pub is_there: bool,
     /// The id that it is marked with.
     pub id: Option<StoreId>,
-    /// A channel that has files there, if there is one.
+    /// A channel that has files there, if there is one; in a bucket, also the folder of uploads.
     pub channel: Option<String>,
 }
 
@@ -161,7 +162,7 @@ impl Place for BucketPlace {
         for entry in self.client.list_folder("") {
             if let Entry::Folder(name) = entry?
                 && let channel = name.trim_end_matches('/')
-                && is_channel(channel)
+                && (is_channel(channel) || channel == UPLOADS)
                 && self.is_used(&name)?
             {
                 return Ok(PlaceState { is_there: true, id, channel: Some(channel.to_owned()) });

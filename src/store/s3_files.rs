@@ -26,7 +26,7 @@ use crate::s3::{Client, Entry, Object, Unfinished};
 use crate::sys::fs::Dir;
 
 /// What the keys of uploads begin with. A channel's name holds an at sign.
-const UPLOADS: &str = "uploads";
+pub(super) const UPLOADS: &str = "uploads";
 
 /// The files of a site in its bucket; cheap to clone.
 #[derive(Clone)]

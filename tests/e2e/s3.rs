@@ -370,10 +370,12 @@ fn a_bucket_of_another_site_is_refused() {
     assert_eq!(mark.len(), 21, "{mark:?}");
     let other = Store::new();
     let settings = other.settings(&[("media.storage.s3.bucket", &bench.store.bucket)]);
-    shared().put(&bench.store.bucket, "room@example.org/id", b"bytes");
-    let (_, printed) = check(&settings, &[]);
-    let line = printed.lines().find(|line| line.starts_with("identity: FAILED: "));
-    assert!(line.is_some_and(|line| line.contains("media.storage.s3.bucket")), "{printed}");
+    for key in ["uploads/ab/file", "room@example.org/id"] {
+        shared().put(&bench.store.bucket, key, b"bytes");
+        let (_, printed) = check(&settings, &[]);
+        let line = printed.lines().find(|line| line.starts_with("identity: FAILED: "));
+        assert!(line.is_some_and(|line| line.contains("media.storage.s3.bucket")), "{key}: {printed}");
+    }
     drop(Server::start(xmpp_of(&bench.site.prosody), &other.settings(&[])));
     let configuration = Scratch::new();
     let file = configuration.join("mediaserver.properties");

@@ -8,7 +8,8 @@ use crate::site::unique;
 use crate::support::http::Request;
 use crate::support::s3_proxy::Fault;
 use crate::support::scratch::Scratch;
-use crate::support::wait_for;
+use crate::support::server::program;
+use crate::support::{free_port, wait_for};
 
 /// Bytes of a block.
 const BLOCK: usize = 8 * 1024 * 1024;
@@ -68,6 +69,25 @@ fn a_file_is_fetched_once_in_blocks_and_then_read_from_the_disk() {
     Request::get(&url).header("If-None-Match", &tag).send().expect(304);
     bench.store.proxy.heal();
     assert_eq!(fetched(&bench, &path), 3, "they outlive a restart");
+}
+
+#[test]
+fn nodes_that_share_a_storage_root_cannot_share_its_cache() {
+    let bench = Bench::start(&[("node.name", "first"), ("media.storage.shared", "true")]);
+    let first = fs::read_to_string(bench.site.server.configuration()).expect("the configuration is there");
+    let line = |key: &str| {
+        let line = first.lines().find(|line| line.split('=').next().is_some_and(|name| name.trim() == key));
+        line.expect("it is set").to_owned()
+    };
+    let second = first
+        .replace(&line("node.name"), "node.name = second")
+        .replace(&line("http.port"), &format!("http.port = {}", free_port()));
+    let scratch = Scratch::new();
+    let file = scratch.join("second.properties");
+    fs::write(&file, second).expect("the scratch directory takes files");
+    let (status, printed) = program(&["-c", &file.display().to_string(), "serve"]);
+    assert_eq!(status, 78, "{printed}");
+    assert!(printed.contains("each node needs a media.storage.root of its own"), "{printed}");
 }
 
 #[test]

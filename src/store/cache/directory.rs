@@ -2,48 +2,53 @@
 //! name, and gets its own when it is whole.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::io::Errno;
+
 use super::index::BlockName;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::sys::fs::{Dir, NewFile};
 
 /// The directory of the cache, in the storage root.
 const BLOCKS: &str = ".blocks";
 /// How the names of blocks begin that are being fetched.
 const TEMPORARY: &str = "fetching-";
-/// The file that tells since which start of the machine the blocks are there.
+/// The file that tells since which start of the machine the blocks are there. The process that uses the cache has it locked.
 const BOOT: &str = "boot";
 /// Where Linux tells by which start of the machine it runs.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The directory of a cache. Only the server that holds the lock of the storage root uses it.
+/// The directory of a cache. One process at a time uses it.
 pub(super) struct CacheDirectory {
     dir: Dir,
+    /// Closed, it ends the lock.
+    _boot: File,
 }
 
 impl CacheDirectory {
     /// Opens the directory, which is made if it is missing, and gives the blocks in it with their sizes in bytes, the
     /// oldest first. Blocks outlive an end of the process, however it ends, but not one of the machine: they are not brought
     /// to the disk, so a crash of the machine may leave one of the right size with wrong bytes.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] if another process uses it: nodes that share a storage root can't share a cache.
     pub fn open(root: &Path) -> Result<(Self, Vec<(BlockName, u64)>)> {
         let path = root.join(BLOCKS);
-        let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
-        let open = || {
-            let root = Dir::open(root)?;
-            match root.make_dir(BLOCKS) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-            let dir = Dir::open(&path)?;
-            let same_boot =
-                !boot.is_empty() && fs::read_to_string(path.join(BOOT)).is_ok_and(|id| id == boot);
-            let blocks = tidy(&path, same_boot)?;
-            fs::write(path.join(BOOT), &boot)?;
-            Ok((Self { dir }, blocks))
-        };
-        open().map_err(|cause| Error::io(format!("can't open the cache {}", path.display()), cause))
+        let failed = |cause| Error::io(format!("can't open the cache {}", path.display()), cause);
+        let (dir, mut boot) = open_directory(root, &path).map_err(failed)?;
+        lock(&boot, &path)?;
+        let now = fs::read_to_string(BOOT_ID).unwrap_or_default();
+        let mut known = String::new();
+        let same_boot = boot.read_to_string(&mut known).is_ok() && !now.is_empty() && known == now;
+        let blocks = tidy(&path, same_boot).map_err(failed)?;
+        if !same_boot && let Err(error) = boot.set_len(0).and_then(|()| boot.write_all_at(now.as_bytes(), 0)) {
+            log::warn!("the cache {} will be emptied by the next start: {error}", path.display());
+        }
+        Ok((Self { dir, _boot: boot }, blocks))
     }
 
     /// Begins a block. Its temporary name is made from the serial.
@@ -81,6 +86,34 @@ impl CacheDirectory {
         for name in names {
             ignore_missing(self.dir.remove(&name.to_string()));
         }
+    }
+}
+
+/// The directory and its file [`BOOT`]; both are made if they are missing.
+fn open_directory(root: &Path, path: &Path) -> io::Result<(Dir, File)> {
+    let root = Dir::open(root)?;
+    match root.make_dir(BLOCKS) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let dir = Dir::open(path)?;
+    let boot = dir.open_or_create(BOOT)?;
+    Ok((dir, boot))
+}
+
+/// Locks the cache for this process, however often it opens it.
+fn lock(boot: &File, path: &Path) -> Result<()> {
+    match fcntl_lock(boot, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(Errno::ACCESS | Errno::AGAIN) => {
+            let path = path.display();
+            let text = format!(
+                "the cache {path} is in use by another process: with an S3 store each node needs a media.storage.root \
+                 of its own"
+            );
+            Err(Error::new(Kind::Config, text))
+        }
+        Err(cause) => Err(Error::io(format!("can't lock the cache {}", path.display()), cause.into())),
     }
 }
 
