@@ -162,21 +162,21 @@ impl Nodes {
 
     /// The registry has this row's prompt under this number.
     pub fn keep(&mut self, id: RequestId, row: PromptId, is_sent: bool) {
-        self.rows.insert(id, row);
-        self.ids.insert(row, id);
+        self.rows.insert(id, row.clone());
+        self.ids.insert(row.clone(), id);
         if !is_sent {
             self.events.push(NodeEvent::Sent(row));
         }
     }
 
     /// The number of this row's prompt in the registry.
-    pub fn number_of(&self, row: PromptId) -> Option<RequestId> {
-        self.ids.get(&row).copied()
+    pub fn number_of(&self, row: &PromptId) -> Option<RequestId> {
+        self.ids.get(row).copied()
     }
 
     /// Whether this row's prompt is in the registry, or decided.
-    pub fn knows(&self, row: PromptId) -> bool {
-        self.ids.contains_key(&row) || self.decided.contains(&row)
+    pub fn knows(&self, row: &PromptId) -> bool {
+        self.ids.contains_key(row) || self.decided.contains(row)
     }
 
     /// The rows whose prompts are in the registry, or decided. `waits` tells whether a request waits for this number's
@@ -184,8 +184,8 @@ impl Nodes {
     pub fn known(&self, waits: impl Fn(RequestId) -> bool) -> KnownRows {
         let waiting = self.ids.iter().filter(|(_, id)| waits(**id));
         KnownRows {
-            waiting: waiting.map(|(row, _)| *row).collect(),
-            all: self.ids.keys().chain(&self.decided).copied().collect(),
+            waiting: waiting.map(|(row, _)| row.clone()).collect(),
+            all: self.ids.keys().chain(&self.decided).cloned().collect(),
         }
     }
 
@@ -196,17 +196,15 @@ impl Nodes {
 
     /// A confirmation of the registry has ended; `false` if it was no row's.
     pub fn decide(&mut self, id: RequestId, decision: PromptDecision) -> bool {
-        let row = self.rows.remove(&id);
-        if let Some(row) = row {
-            self.ids.remove(&row);
-            self.decide_row(row, decision);
-        }
-        row.is_some()
+        let Some(row) = self.rows.remove(&id) else { return false };
+        self.ids.remove(&row);
+        self.decide_row(row, decision);
+        true
     }
 
     /// A row is decided that is not in the registry.
     pub fn decide_row(&mut self, row: PromptId, decision: PromptDecision) {
-        self.decided.insert(row);
+        self.decided.insert(row.clone());
         self.events.push(NodeEvent::Decide(row, decision));
     }
 

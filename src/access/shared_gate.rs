@@ -196,7 +196,7 @@ pub trait NodeDoor: Send + Sync {
     fn ask_for_node(&self, stored: StoredPrompt);
 
     /// The client of a request of another node has hung up.
-    fn node_hung_up(&self, row: PromptId);
+    fn node_hung_up(&self, row: &PromptId);
 
     /// Takes the decision of the node that asked about this request.
     fn answered(&self, id: RequestId, decision: PromptDecision);
@@ -225,7 +225,7 @@ impl<P: Send + 'static> NodeDoor for SharedGate<P> {
         self.outbox.tick_soon();
     }
 
-    fn node_hung_up(&self, row: PromptId) {
+    fn node_hung_up(&self, row: &PromptId) {
         self.locked(|gate| gate.node_hung_up(row));
     }
 

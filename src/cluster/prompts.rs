@@ -116,9 +116,9 @@ impl Prompts {
         self.prompts_due = true;
     }
 
-    /// The holder says that this row is decided.
-    pub fn hear_of_decision(&mut self, row: PromptId) {
-        self.decisions_due |= self.waiting.contains_key(&row);
+    /// The holder says that the row of this number is decided.
+    pub fn hear_of_decision(&mut self, number: i64) {
+        self.decisions_due |= self.waiting.keys().any(|row| row.number == number);
     }
 
     /// Looks at everything the next time, whether or not a notice came: to be called at each beat.
@@ -127,12 +127,10 @@ impl Prompts {
         self.decisions_due = true;
     }
 
-    /// Writes and reads what is due. It may take as long as the database takes for one statement beyond `until`; then more
-    /// stays due.
+    /// Writes and reads what is due. Requests are stored, or refused, even if `until` is over: their clients wait. The
+    /// rest may take as long as the database takes for one statement beyond `until`; then more stays due.
     pub fn work(&mut self, table: &mut dyn PromptTable, until: Instant) -> Result<()> {
-        const STEPS: [PromptStep; 9] = [
-            Prompts::clean_up,
-            Prompts::store_requests,
+        const STEPS: [PromptStep; 7] = [
             Prompts::store_abandoned,
             Prompts::store_sent,
             Prompts::store_decisions,
@@ -141,6 +139,8 @@ impl Prompts {
             Prompts::read_prompts,
             Prompts::sweep,
         ];
+        self.clean_up(table)?;
+        self.store_requests(table)?;
         let mut steps = STEPS.iter();
         steps.try_for_each(|step| if Instant::now() < until { step(self, table) } else { Ok(()) })
     }
@@ -170,7 +170,7 @@ impl Prompts {
         match table.ask(&self.node, &prompts) {
             Ok(rows) => {
                 for ((id, _), row) in batch.into_iter().zip(rows) {
-                    self.waiting.insert(row, id);
+                    self.waiting.insert(row.clone(), id);
                     self.rows.insert(id, row);
                 }
                 Ok(())
@@ -224,7 +224,7 @@ impl Prompts {
         let rows: Vec<_> = self.decided.drain(..).map(|(row, _)| row).collect();
         self.door.decisions_written(&rows);
         // Some may be our own.
-        rows.iter().for_each(|row| self.hear_of_decision(*row));
+        rows.iter().for_each(|row| self.hear_of_decision(row.number));
         Ok(())
     }
 
@@ -232,7 +232,7 @@ impl Prompts {
         if !std::mem::take(&mut self.decisions_due) || self.waiting.is_empty() {
             return Ok(());
         }
-        let waiting: Vec<_> = self.waiting.keys().copied().collect();
+        let waiting: Vec<_> = self.waiting.keys().cloned().collect();
         let found = table.decisions(&waiting).inspect_err(|_| self.decisions_due = true)?;
         let found: BTreeMap<_, _> = found.into_iter().collect();
         for row in waiting {
@@ -273,8 +273,9 @@ impl Prompts {
         let undecided = undecided.inspect_err(|_| self.prompts_due = true)?;
         let is_full = undecided.len() >= limits::PROMPTS_READ;
         for stored in undecided {
-            if known.waiting.contains(&stored.id) {
-                self.door.node_hung_up(stored.id);
+            let row = stored.id();
+            if known.waiting.contains(&row) {
+                self.door.node_hung_up(&row);
             } else {
                 self.door.ask_for_node(stored);
             }

@@ -77,7 +77,7 @@ impl NodeDoor for NoDoor {
     }
     fn decisions_written(&self, _: &[PromptId]) {}
     fn ask_for_node(&self, _: StoredPrompt) {}
-    fn node_hung_up(&self, _: PromptId) {}
+    fn node_hung_up(&self, _: &PromptId) {}
     fn answered(&self, _: RequestId, _: PromptDecision) {}
 }
 

@@ -8,8 +8,15 @@ use super::jid::Jid;
 use super::method::Method;
 use super::refusal::Refusal;
 
-/// The number of a row of the table `prompts`.
-pub type PromptId = i64;
+/// A row of the table `prompts`. After a crash PostgreSQL empties the table and begins its numbers anew. The same number
+/// then means another prompt, maybe of another user: only the stanza's random id identifies a row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PromptId {
+    /// The number of the row.
+    pub number: i64,
+    /// The id of the stanza that asks.
+    pub stanza_id: String,
+}
 
 /// The decision about a prompt: the asked user confirmed, or the reason why not.
 pub type PromptDecision = Result<(), Refusal>;
@@ -58,7 +65,7 @@ impl fmt::Debug for SharedPrompt {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredPrompt {
     /// The number of the row.
-    pub id: PromptId,
+    pub number: i64,
     /// The prompt, with the time that is left.
     pub prompt: SharedPrompt,
     /// How long ago it was stored.
@@ -67,4 +74,11 @@ pub struct StoredPrompt {
     pub is_sent: bool,
     /// Whether the client of the request has hung up.
     pub is_abandoned: bool,
+}
+
+impl StoredPrompt {
+    /// The row.
+    pub fn id(&self) -> PromptId {
+        PromptId { number: self.number, stanza_id: self.prompt.stanza_id.clone() }
+    }
 }

@@ -17,7 +17,7 @@ use crate::model::{Method, PromptDecision, PromptId, Refusal, SharedPrompt, Stor
 
 /// The rows of table `prompts`. Every call ends within [`CLUSTER_ANSWER`](crate::limits::CLUSTER_ANSWER).
 pub trait PromptTable {
-    /// Stores prompts of this node; gives the number of each. A repeated call stores nothing.
+    /// Stores prompts of this node; gives the row of each. A repeated call stores nothing.
     fn ask(&mut self, node: &str, prompts: &[SharedPrompt]) -> Result<Vec<PromptId>>;
 
     /// At most `max` undecided prompts whose deadline is not over, the oldest first: those that are not among the known ones,
@@ -74,10 +74,11 @@ const ASK: &str = "INSERT INTO prompts (node, asked, stanza_id, thread, form, \"
 const NUMBERS: &str = "SELECT id, stanza_id FROM prompts \
      WHERE stanza_id IN (SELECT json_array_elements_text(CAST(CAST($1 AS TEXT) AS JSON)))";
 
-/// The numbers of a list with commas, as parameters of statements have it.
+/// The ids of stanzas of a JSON array. Statements name rows by these ids, never by numbers: PostgreSQL gives the same
+/// numbers again after a crash, and a user's reply must not decide about the row of another.
 macro_rules! listed {
     ($parameter:literal) => {
-        concat!("CAST(string_to_array(CAST(", $parameter, " AS TEXT), ',') AS BIGINT[])")
+        concat!("ARRAY(SELECT json_array_elements_text(CAST(CAST(", $parameter, " AS TEXT) AS JSON)))")
     };
 }
 
@@ -87,9 +88,9 @@ const UNDECIDED: &str = concat!(
      CASE WHEN sent_epoch IS NULL THEN 0 ELSE 1 END, CAST(abandoned AS INTEGER), asked, stanza_id, thread, form, \
      \"transaction\", method, url, deed, source, client, CAST(origin AS INTEGER), CAST(shown AS INTEGER), \
      CAST(ends_by_bounce AS INTEGER), CAST(EXTRACT(EPOCH FROM deadline - now()) * 1000000 AS BIGINT) \
-     FROM prompts WHERE decision IS NULL AND deadline > now() AND (id <> ALL(",
+     FROM prompts WHERE decision IS NULL AND deadline > now() AND (stanza_id <> ALL(",
     listed!("$1"),
-    ") OR abandoned AND id = ANY(",
+    ") OR abandoned AND stanza_id = ANY(",
     listed!("$2"),
     ")) ORDER BY id LIMIT $3"
 );
@@ -107,7 +108,7 @@ const HOLDS: &str = concat!("SELECT 1 WHERE ", holds!());
 
 /// $1 component, $2 epoch, $3 prompts.
 const SENT: &str = concat!(
-    "UPDATE prompts SET sent_epoch = $2 WHERE sent_epoch IS NULL AND id = ANY(",
+    "UPDATE prompts SET sent_epoch = $2 WHERE sent_epoch IS NULL AND stanza_id = ANY(",
     listed!("$3"),
     ") AND ",
     holds!()
@@ -116,32 +117,33 @@ const SENT: &str = concat!(
 /// $1 component, $2 epoch, $3 decisions as JSON.
 const DECIDE: &str = concat!(
     "UPDATE prompts SET decision = r.decision \
-     FROM json_to_recordset(CAST(CAST($3 AS TEXT) AS JSON)) AS r (id BIGINT, decision TEXT) \
-     WHERE prompts.id = r.id AND prompts.decision IS NULL AND ",
+     FROM json_to_recordset(CAST(CAST($3 AS TEXT) AS JSON)) AS r (stanza_id TEXT, decision TEXT) \
+     WHERE prompts.stanza_id = r.stanza_id AND prompts.decision IS NULL AND ",
     holds!(),
     " RETURNING prompts.id"
 );
 
 /// $1 prompts.
-const DECISIONS: &str = concat!("SELECT id, decision FROM prompts WHERE id = ANY(", listed!("$1"), ")");
+const DECISIONS: &str =
+    concat!("SELECT id, stanza_id, decision FROM prompts WHERE stanza_id = ANY(", listed!("$1"), ")");
 
 /// $1 prompts.
 const ABANDON: &str = concat!(
-    "UPDATE prompts SET abandoned = true WHERE decision IS NULL AND id = ANY(",
+    "UPDATE prompts SET abandoned = true WHERE decision IS NULL AND stanza_id = ANY(",
     listed!("$1"),
     ") RETURNING id"
 );
 
 /// Removes read decisions. $1 prompts.
 const REMOVE_DECIDED: &str =
-    concat!("DELETE FROM prompts WHERE decision IS NOT NULL AND id = ANY(", listed!("$1"), ")");
+    concat!("DELETE FROM prompts WHERE decision IS NOT NULL AND stanza_id = ANY(", listed!("$1"), ")");
 
 /// $1 node.
 const ABANDON_OF_NODE: &str =
     "UPDATE prompts SET abandoned = true WHERE decision IS NULL AND NOT abandoned AND node = $1 RETURNING id";
 
 /// $1 prompts.
-const REMOVE: &str = concat!("DELETE FROM prompts WHERE id = ANY(", listed!("$1"), ")");
+const REMOVE: &str = concat!("DELETE FROM prompts WHERE stanza_id = ANY(", listed!("$1"), ")");
 
 const SWEEP: &str = "DELETE FROM prompts WHERE deadline < now() - INTERVAL '1 minute'";
 
@@ -155,9 +157,9 @@ impl PromptTable for DedicatedConnection {
         self.transact(move |session| {
             session.execute(ASK, &parameters)?;
             let rows = session.rows(NUMBERS, &values![json!(ids).to_string()])?;
-            let numbers = in_order(&ids, rows)?;
-            tell(session, numbers.first().map(|row| Notice::Prompt(*row)))?;
-            Ok(Change::Commit(numbers))
+            let stored = in_order(&ids, rows)?;
+            tell(session, stored.first().map(|row| Notice::Prompt(row.number)))?;
+            Ok(Change::Commit(stored))
         })
     }
 
@@ -180,8 +182,9 @@ impl PromptTable for DedicatedConnection {
     }
 
     fn decide(&mut self, stream: &StreamEpoch, decisions: &[(PromptId, PromptDecision)]) -> Result<bool> {
+        let named = decisions.iter().map(|(row, decision)| (&row.stanza_id, name_of(decision)));
         let rows: Vec<_> =
-            decisions.iter().map(|(id, decision)| json!({"id": id, "decision": name_of(decision)})).collect();
+            named.map(|(id, decision)| json!({"stanza_id": id, "decision": decision})).collect();
         let [component, epoch] = values![stream.component.as_str(), stream.epoch];
         let parameters = [component.clone(), epoch.clone(), json!(rows).to_string().into()];
         self.transact(move |session| {
@@ -198,7 +201,8 @@ impl PromptTable for DedicatedConnection {
         self.run(move |session| {
             let rows = session.rows(DECISIONS, &parameters)?.into_iter();
             rows.map(|mut row| {
-                let (id, decision): (PromptId, Option<String>) = (row.next()?, row.next()?);
+                let id = PromptId { number: row.next()?, stanza_id: row.next()? };
+                let decision: Option<String> = row.next()?;
                 Ok((id, decision.map(|name| decision_of(&name))))
             })
             .collect()
@@ -235,7 +239,7 @@ impl PromptTable for DedicatedConnection {
 }
 
 /// The numbers of the rows that a statement changes.
-fn numbers(session: &mut dyn Session, sql: &str, parameters: &[Value]) -> Result<Vec<PromptId>> {
+fn numbers(session: &mut dyn Session, sql: &str, parameters: &[Value]) -> Result<Vec<i64>> {
     session.rows(sql, parameters)?.into_iter().map(Row::single).collect()
 }
 
@@ -246,16 +250,17 @@ fn tell(session: &mut dyn Session, notices: impl IntoIterator<Item = Notice>) ->
 }
 
 fn list(rows: &[PromptId]) -> String {
-    rows.iter().map(PromptId::to_string).collect::<Vec<_>>().join(",")
+    rows.iter().map(|row| row.stanza_id.as_str()).collect::<serde_json::Value>().to_string()
 }
 
-/// The numbers of the rows with these ids of stanzas, in the order of the ids.
+/// The rows with these ids of stanzas, in the order of the ids.
 fn in_order(ids: &[String], rows: Vec<Row>) -> Result<Vec<PromptId>> {
     let found = rows.into_iter().map(|mut row| Ok((row.next()?, row.next()?)));
-    let found: Vec<(PromptId, String)> = found.collect::<Result<_>>()?;
+    let found: Vec<(i64, String)> = found.collect::<Result<_>>()?;
     let number = |id: &String| found.iter().find(|(_, stanza_id)| stanza_id == id).map(|(number, _)| *number);
     let missing = || Error::new(Kind::Failure, "a prompt was removed at the moment when it was stored");
-    ids.iter().map(|id| number(id).ok_or_else(missing)).collect()
+    let row = |id: &String| Some(PromptId { number: number(id)?, stanza_id: id.clone() });
+    ids.iter().map(|id| row(id).ok_or_else(missing)).collect()
 }
 
 fn json_of(prompts: &[SharedPrompt]) -> serde_json::Value {
@@ -288,7 +293,7 @@ fn readable(row: Row) -> Option<StoredPrompt> {
 }
 
 fn stored(mut row: Row) -> Result<StoredPrompt> {
-    let (id, age) = (row.next()?, micros(&mut row)?);
+    let (number, age) = (row.next()?, micros(&mut row)?);
     let (is_sent, is_abandoned) = (flag(&mut row)?, flag(&mut row)?);
     let prompt = SharedPrompt {
         asked: parsed(&row.next::<String>()?)?,
@@ -306,7 +311,7 @@ fn stored(mut row: Row) -> Result<StoredPrompt> {
         ends_by_bounce: flag(&mut row)?,
         time: micros(&mut row)?,
     };
-    Ok(StoredPrompt { id, prompt, age, is_sent, is_abandoned })
+    Ok(StoredPrompt { number, prompt, age, is_sent, is_abandoned })
 }
 
 fn flag(row: &mut Row) -> Result<bool> {

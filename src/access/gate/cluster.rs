@@ -56,10 +56,10 @@ impl<P> Gate<P> {
     pub fn ask_for_node(&mut self, now: Instant, stored: StoredPrompt) -> Vec<GateOutput<P>> {
         let mut out = Vec::new();
         let Some(nodes) = self.nodes.as_mut().filter(|nodes| nodes.holds()) else { return out };
-        if nodes.knows(stored.id) {
+        let (row, is_sent) = (stored.id(), stored.is_sent);
+        if nodes.knows(&row) {
             return out;
         }
-        let (row, is_sent) = (stored.id, stored.is_sent);
         match &self.component {
             _ if stored.is_abandoned && !is_sent => nodes.decide_row(row, Err(Refusal::NotConfirmed)),
             None if nodes.is_cut_off(now) => nodes.decide_row(row, Err(Refusal::XmppDown)),
@@ -81,7 +81,7 @@ impl<P> Gate<P> {
     }
 
     /// The client of a request of another node has hung up.
-    pub fn node_hung_up(&mut self, row: PromptId) {
+    pub fn node_hung_up(&mut self, row: &PromptId) {
         let id = self.nodes.as_ref().and_then(|nodes| nodes.number_of(row));
         if let Some(id) = id {
             self.confirmations.cancel(id);

@@ -20,8 +20,8 @@ struct FakeTable(Rows);
 struct Rows {
     now: Instant,
     epoch: i64,
-    last: PromptId,
-    rows: BTreeMap<PromptId, FakeRow>,
+    last: i64,
+    rows: BTreeMap<i64, FakeRow>,
     is_down: bool,
 }
 
@@ -34,14 +34,26 @@ struct FakeRow {
     decision: Option<PromptDecision>,
 }
 
+impl FakeRow {
+    fn is(&self, id: &PromptId) -> bool {
+        self.prompt.stanza_id == id.stanza_id
+    }
+}
+
 impl FakeTable {
     fn use_rows<T>(&mut self, act: impl FnOnce(&mut Rows) -> T) -> Result<T> {
         let rows = &mut self.0;
         if rows.is_down { Err(Error::new(Kind::Unavailable, "it is down")) } else { Ok(act(rows)) }
     }
 
-    fn undecided_row(rows: &mut Rows, id: PromptId) -> Option<&mut FakeRow> {
-        rows.rows.get_mut(&id).filter(|row| row.decision.is_none())
+    fn undecided_row<'a>(rows: &'a mut Rows, id: &PromptId) -> Option<&'a mut FakeRow> {
+        rows.rows.get_mut(&id.number).filter(|row| row.is(id) && row.decision.is_none())
+    }
+
+    fn remove_row(rows: &mut Rows, id: &PromptId) {
+        if rows.rows.get(&id.number).is_some_and(|row| row.is(id)) {
+            rows.rows.remove(&id.number);
+        }
     }
 }
 
@@ -50,6 +62,7 @@ impl PromptTable for FakeTable {
         self.use_rows(|rows| {
             let mut store = |prompt: &SharedPrompt| {
                 rows.last += 1;
+                let id = PromptId { number: rows.last, stanza_id: prompt.stanza_id.clone() };
                 let (node, prompt) = (node.to_owned(), prompt.clone());
                 let row = FakeRow {
                     node,
@@ -60,7 +73,7 @@ impl PromptTable for FakeTable {
                     decision: None,
                 };
                 rows.rows.insert(rows.last, row);
-                rows.last
+                id
             };
             prompts.iter().map(&mut store).collect()
         })
@@ -74,14 +87,16 @@ impl PromptTable for FakeTable {
     ) -> Result<Vec<StoredPrompt>> {
         self.use_rows(|rows| {
             let now = rows.now;
-            let wanted = |(id, row): &(&PromptId, &FakeRow)| {
-                let is_new = !known.contains(id) || row.is_abandoned && waiting.contains(id);
+            let wanted = |(_, row): &(&i64, &FakeRow)| {
+                let is_in = |rows: &[PromptId]| rows.iter().any(|id| row.is(id));
+                let is_new = !is_in(known) || row.is_abandoned && is_in(waiting);
                 is_new && row.decision.is_none() && now < row.begun + row.prompt.time
             };
-            let stored = |(id, row): (&PromptId, &FakeRow)| {
+            let stored = |(number, row): (&i64, &FakeRow)| {
                 let age = now - row.begun;
                 let prompt = SharedPrompt { time: row.prompt.time - age, ..row.prompt.clone() };
-                StoredPrompt { id: *id, prompt, age, is_sent: row.is_sent, is_abandoned: row.is_abandoned }
+                let FakeRow { is_sent, is_abandoned, .. } = *row;
+                StoredPrompt { number: *number, prompt, age, is_sent, is_abandoned }
             };
             rows.rows.iter().filter(wanted).take(max).map(stored).collect()
         })
@@ -91,7 +106,7 @@ impl PromptTable for FakeTable {
         self.use_rows(|rows| {
             let holds = stream.epoch == rows.epoch;
             for id in prompts.iter().filter(|_| holds) {
-                if let Some(row) = Self::undecided_row(rows, *id) {
+                if let Some(row) = Self::undecided_row(rows, id) {
                     row.is_sent = true;
                 }
             }
@@ -102,7 +117,7 @@ impl PromptTable for FakeTable {
         self.use_rows(|rows| {
             let holds = stream.epoch == rows.epoch;
             for (id, decision) in decisions.iter().filter(|_| holds) {
-                if let Some(row) = Self::undecided_row(rows, *id) {
+                if let Some(row) = Self::undecided_row(rows, id) {
                     row.decision = Some(*decision);
                 }
             }
@@ -112,17 +127,17 @@ impl PromptTable for FakeTable {
 
     fn decisions(&mut self, prompts: &[PromptId]) -> Result<Vec<(PromptId, Option<PromptDecision>)>> {
         self.use_rows(|rows| {
-            let row = |id: &PromptId| rows.rows.get(id).map(|row| (*id, row.decision));
-            prompts.iter().filter_map(row).collect()
+            let row = |id: &PromptId| rows.rows.get(&id.number).filter(|row| row.is(id));
+            prompts.iter().filter_map(|id| row(id).map(|row| (id.clone(), row.decision))).collect()
         })
     }
 
     fn abandon(&mut self, prompts: &[PromptId]) -> Result<()> {
         self.use_rows(|rows| {
             for id in prompts {
-                match Self::undecided_row(rows, *id) {
+                match Self::undecided_row(rows, id) {
                     Some(row) => row.is_abandoned = true,
-                    None => drop(rows.rows.remove(id)),
+                    None => Self::remove_row(rows, id),
                 }
             }
         })
@@ -136,7 +151,7 @@ impl PromptTable for FakeTable {
     }
 
     fn remove(&mut self, prompts: &[PromptId]) -> Result<()> {
-        self.use_rows(|rows| prompts.iter().for_each(|id| drop(rows.rows.remove(id))))
+        self.use_rows(|rows| prompts.iter().for_each(|id| Self::remove_row(rows, id)))
     }
 
     fn sweep(&mut self) -> Result<u64> {
@@ -183,7 +198,7 @@ impl NodeDoor for TestDoor {
         });
     }
 
-    fn node_hung_up(&self, row: PromptId) {
+    fn node_hung_up(&self, row: &PromptId) {
         self.act(|test| test.gate.node_hung_up(row));
     }
 
@@ -602,6 +617,80 @@ fn a_table_that_is_lost_or_away_ends_what_it_held() {
     world.table.0.is_down = false;
     world.work_all();
     assert_eq!(world.decided(1), [(3, alices())], "a decision that could not be stored is stored later");
+}
+
+/// Bob's request to his own channel.
+fn bobs() -> Request {
+    let channel = "bob@example.com".parse::<BareJid>().unwrap().try_into().unwrap();
+    let credentials = crate::access::testing::credentials("bob@example.com/phone", "b");
+    Request { channel, credentials, ..own(2) }
+}
+
+/// PostgreSQL empties the table after a crash, and begins its numbers anew.
+fn crash(world: &mut World) {
+    world.table.0.rows.clear();
+    world.table.0.last = 0;
+}
+
+#[test]
+fn a_late_reply_after_a_database_crash_does_not_decide_for_another_user() {
+    // Alice replies before or after the crash; Bob's request is at the same node as hers, or at another one.
+    for (asks, replies_first) in [(1, false), (1, true), (2, false), (2, true)] {
+        let mut world = World::new(3);
+        world.take_stream(0);
+        world.ask(1, 1, own(1));
+        world.work_all();
+        let (_, to_alice) = world.inbox.pop().expect("Alice is asked");
+        if replies_first {
+            world.reply(0, &echo(&to_alice));
+        }
+        crash(&mut world);
+        world.ask(asks, 2, bobs());
+        world.work(asks, false);
+        assert_eq!(world.table.0.rows.keys().collect::<Vec<_>>(), [&1], "the number of Alice's row");
+        if !replies_first {
+            world.reply(0, &echo(&to_alice));
+        }
+        world.work_all();
+        let (_, to_bob) = world.inbox.pop().expect("Bob is asked");
+        assert_eq!(to_bob.attribute("to"), Some("bob@example.com/phone"));
+        let decided: Vec<_> = [1, 2].into_iter().flat_map(|number| world.decided(number)).collect();
+        assert_eq!(decided, [(1, Err(Refusal::XmppDown))], "Alice's row is lost, and Bob has not replied");
+        world.reply(0, &echo(&to_bob));
+        world.work_all();
+        let bob = Granted::Owned("bob@example.com".parse().unwrap());
+        assert_eq!((world.decided(asks), world.rows()), (vec![(2, Ok(bob))], 0));
+        assert!(world.door(0).known_rows().all.is_empty());
+    }
+}
+
+#[test]
+fn a_hang_up_after_a_database_crash_does_not_end_the_request_of_another_user() {
+    let mut world = World::new(3);
+    world.take_stream(0);
+    let id = world.ask(1, 1, own(1));
+    world.work_all();
+    crash(&mut world);
+    world.ask(2, 2, bobs());
+    world.work(2, false);
+    world.hang_up(1, id);
+    world.work_all();
+    let (_, to_bob) = world.inbox.pop().expect("Bob is asked");
+    world.reply(0, &echo(&to_bob));
+    world.work_all();
+    let bob = Granted::Owned("bob@example.com".parse().unwrap());
+    assert_eq!(world.decided(2), [(2, Ok(bob))]);
+}
+
+#[test]
+fn requests_are_stored_though_the_time_for_prompts_is_over() {
+    let mut world = World::new(1);
+    world.ask(0, 1, own(1));
+    let node = world.nodes[0].as_mut().expect("it lives");
+    let events = node.door.act(|test| test.gate.take_node_events());
+    events.into_iter().for_each(|event| node.prompts.take(event));
+    node.prompts.work(&mut world.table, Instant::now()).unwrap();
+    assert_eq!(world.rows(), 1);
 }
 
 /// The test's record of a request.

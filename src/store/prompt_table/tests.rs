@@ -85,7 +85,7 @@ fn a_prompt_comes_out_as_it_went_in() {
     let prompts = [prompt(1), hard, SharedPrompt { client: Some(IpAddr::from([192, 0, 2, 7])), ..prompt(3) }];
     let ids = bench.table.ask("a", &prompts).unwrap();
     let stored = bench.all();
-    assert_eq!(stored.iter().map(|stored| stored.id).collect::<Vec<_>>(), ids);
+    assert_eq!(stored.iter().map(StoredPrompt::id).collect::<Vec<_>>(), ids);
     for (stored, prompt) in stored.iter().zip(&prompts) {
         assert!(is_same(stored, prompt) && !stored.is_sent && !stored.is_abandoned, "{}", prompt.stanza_id);
     }
@@ -97,41 +97,63 @@ fn a_prompt_comes_out_as_it_went_in() {
 fn the_holder_reads_what_it_does_not_know_and_what_was_abandoned() {
     let mut bench = Bench::new();
     let ids = bench.table.ask("a", &[1, 2, 3, 4].map(prompt)).unwrap();
-    let numbers = |stored: Vec<StoredPrompt>| stored.iter().map(|stored| stored.id).collect::<Vec<_>>();
-    assert_eq!(numbers(bench.table.undecided(&[], &[], 2).unwrap()), ids[..2], "the oldest first");
-    assert_eq!(numbers(bench.table.undecided(&ids[..3], &ids[..3], 9).unwrap()), ids[3..]);
+    let rows = |stored: Vec<StoredPrompt>| stored.iter().map(StoredPrompt::id).collect::<Vec<_>>();
+    assert_eq!(rows(bench.table.undecided(&[], &[], 2).unwrap()), ids[..2], "the oldest first");
+    assert_eq!(rows(bench.table.undecided(&ids[..3], &ids[..3], 9).unwrap()), ids[3..]);
     bench.table.abandon(&ids[..1]).unwrap();
-    assert_eq!(numbers(bench.table.undecided(&ids, &ids, 9).unwrap()), ids[..1]);
-    assert_eq!(numbers(bench.table.undecided(&ids, &ids[1..], 9).unwrap()), [0; 0], "it is known already");
-    bench.table.decide(&stream(3), &[(ids[1], Ok(()))]).unwrap();
+    assert_eq!(rows(bench.table.undecided(&ids, &ids, 9).unwrap()), ids[..1]);
+    assert_eq!(rows(bench.table.undecided(&ids, &ids[1..], 9).unwrap()), [], "it is known already");
+    bench.table.decide(&stream(3), &[(ids[1].clone(), Ok(()))]).unwrap();
     bench.table.sent(&stream(3), &ids[2..3]).unwrap();
     bench.table.sent(&stream(2), &ids[3..]).unwrap();
-    let found: Vec<_> = bench.all().iter().map(|one| (one.id, one.is_sent, one.is_abandoned)).collect();
-    assert_eq!(found, [(ids[0], false, true), (ids[2], true, false), (ids[3], false, false)]);
+    let found: Vec<_> = bench.all().iter().map(|one| (one.id(), one.is_sent, one.is_abandoned)).collect();
+    let [first, _, third, fourth] = ids.try_into().unwrap();
+    assert_eq!(found, [(first, false, true), (third, true, false), (fourth, false, false)]);
 }
 
 #[test]
 fn only_the_first_decision_of_the_newest_holder_counts() {
     let mut bench = Bench::new();
     let ids = bench.table.ask("a", &[1, 2, 3].map(prompt)).unwrap();
-    assert!(!bench.table.decide(&stream(2), &[(ids[0], Ok(()))]).unwrap());
+    let decided = |number: usize, decision| (ids[number].clone(), decision);
+    assert!(!bench.table.decide(&stream(2), &[decided(0, Ok(()))]).unwrap());
     let elsewhere = StreamEpoch { component: "other.example.com".to_owned(), epoch: 3 };
-    assert!(!bench.table.decide(&elsewhere, &[(ids[0], Ok(()))]).unwrap());
+    assert!(!bench.table.decide(&elsewhere, &[decided(0, Ok(()))]).unwrap());
     let found = |bench: &mut Bench| {
         let mut found = bench.table.decisions(&ids).unwrap();
-        found.sort_by_key(|(id, _)| *id);
+        found.sort_by_key(|(id, _)| id.number);
         found.into_iter().map(|(_, decision)| decision).collect::<Vec<_>>()
     };
     assert_eq!(found(&mut bench), [None, None, None]);
-    assert!(bench.table.decide(&stream(3), &[(ids[0], Err(Refusal::Denied)), (ids[1], Ok(()))]).unwrap());
-    let again = [(ids[0], Ok(())), (ids[1], Err(Refusal::NotConfirmed))];
+    let first = [decided(0, Err(Refusal::Denied)), decided(1, Ok(()))];
+    assert!(bench.table.decide(&stream(3), &first).unwrap());
+    let again = [decided(0, Ok(())), decided(1, Err(Refusal::NotConfirmed))];
     assert!(bench.table.decide(&stream(3), &again).unwrap(), "it holds the stream all the same");
     assert_eq!(found(&mut bench), [Some(Err(Refusal::Denied)), Some(Ok(())), None]);
     bench.run("UPDATE stream_holder SET epoch = 4");
-    bench.table.decide(&stream(3), &[(ids[2], Ok(()))]).unwrap();
+    bench.table.decide(&stream(3), &[decided(2, Ok(()))]).unwrap();
     assert_eq!(found(&mut bench)[2], None);
     bench.run("UPDATE prompts SET decision = 'SomethingNew' WHERE decision IS NULL");
     assert_eq!(found(&mut bench)[2], Some(Err(Refusal::NotConfirmed)), "of another version");
+}
+
+#[test]
+fn a_row_of_another_stanza_with_the_same_number_is_another_row() {
+    let mut bench = Bench::new();
+    let old = bench.table.ask("a", &[prompt(1)]).unwrap();
+    // As after a crash of PostgreSQL.
+    bench.run("TRUNCATE prompts RESTART IDENTITY");
+    let new = bench.table.ask("b", &[prompt(2)]).unwrap();
+    assert_eq!(old[0].number, new[0].number);
+    assert!(bench.table.decide(&stream(3), &[(old[0].clone(), Ok(()))]).unwrap());
+    bench.table.sent(&stream(3), &old).unwrap();
+    bench.table.abandon(&old).unwrap();
+    bench.table.remove(&old).unwrap();
+    let found = bench.table.undecided(&old, &old, 9).unwrap();
+    assert_eq!(found.iter().map(StoredPrompt::id).collect::<Vec<_>>(), new);
+    assert!(is_same(&found[0], &prompt(2)) && !found[0].is_sent && !found[0].is_abandoned);
+    assert_eq!(bench.table.decisions(&new).unwrap(), [(new[0].clone(), None)]);
+    assert_eq!(bench.table.decisions(&old).unwrap(), []);
 }
 
 #[test]
@@ -147,7 +169,8 @@ fn rows_go_when_their_node_has_read_them_or_a_minute_after_their_deadline() {
     let mut bench = Bench::new();
     let ids = bench.table.ask("a", &[1, 2, 3].map(prompt)).unwrap();
     bench.table.ask("b", &[prompt(4)]).unwrap();
-    bench.table.decide(&stream(3), &[(ids[0], Ok(())), (ids[1], Ok(()))]).unwrap();
+    let decisions = [0, 1].map(|number: usize| (ids[number].clone(), Ok(())));
+    bench.table.decide(&stream(3), &decisions).unwrap();
     bench.table.remove(&ids[..1]).unwrap();
     bench.table.abandon(&ids[1..]).unwrap();
     let left = |bench: &mut Bench| bench.table.decisions(&ids).unwrap().len();
@@ -164,7 +187,7 @@ fn a_node_that_starts_anew_abandons_its_prompts_and_no_others() {
     let mut bench = Bench::new();
     let ids = bench.table.ask("a", &[1, 2].map(prompt)).unwrap();
     bench.table.ask("b", &[prompt(3)]).unwrap();
-    bench.table.decide(&stream(3), &[(ids[0], Ok(()))]).unwrap();
+    bench.table.decide(&stream(3), &[(ids[0].clone(), Ok(()))]).unwrap();
     bench.table.abandon_of_node("a").unwrap();
     let found: Vec<_> =
         bench.all().into_iter().map(|one| (one.prompt.transaction, one.is_abandoned)).collect();
@@ -193,16 +216,16 @@ fn notices_hold_numbers_of_rows_and_nothing_else() {
     let mut bench = Bench::new();
     bench.run(&format!("LISTEN {CHANNEL}"));
     let ids = bench.table.ask("a", &[1, 2, 3].map(prompt)).unwrap();
-    let first = Notice::Prompt(ids[0]);
+    let first = Notice::Prompt(ids[0].number);
     assert_eq!(notices_until(&mut bench.client, first), [first.to_string()], "one for several");
-    let decisions: Vec<_> = ids.iter().map(|id| (*id, Ok(()))).collect();
+    let decisions: Vec<_> = ids.iter().map(|id| (id.clone(), Ok(()))).collect();
     bench.table.decide(&stream(2), &decisions).unwrap();
     bench.table.abandon(&ids[2..]).unwrap();
-    let last = Notice::Prompt(ids[2]);
+    let last = Notice::Prompt(ids[2].number);
     assert_eq!(notices_until(&mut bench.client, last), [last.to_string()], "no decision of an old holder");
     bench.table.decide(&stream(3), &decisions[..2]).unwrap();
     bench.table.decide(&stream(3), &decisions).unwrap();
-    let told = notices_until(&mut bench.client, Notice::Decision(ids[2]));
+    let told = notices_until(&mut bench.client, Notice::Decision(ids[2].number));
     assert_eq!(told.len(), 3, "one for each decision: {told:?}");
 }
 
@@ -225,7 +248,7 @@ fn a_holder_that_stands_still_in_its_transaction_keeps_nobody_from_the_stream() 
     still.batch_execute("INSERT INTO stream_holder VALUES ('media.example.com', 'a', 1, 3, now())").unwrap();
     let ids = table.ask("a", &[prompt(1)]).unwrap();
     still.batch_execute("BEGIN").unwrap();
-    let decision = json!([{ "id": ids[0], "decision": CONFIRMED }]).to_string();
+    let decision = json!([{ "stanza_id": ids[0].stanza_id, "decision": CONFIRMED }]).to_string();
     still.query(DECIDE, &[&"media.example.com", &3_i64, &decision]).unwrap();
     let taken = thread::spawn(move || {
         next.batch_execute("SET lock_timeout = '5s'; UPDATE stream_holder SET epoch = 4").map(|()| next)

@@ -53,8 +53,8 @@ fn prompt_of(request: Request) -> SharedPrompt {
     }
 }
 
-fn stored(id: PromptId, prompt: SharedPrompt) -> StoredPrompt {
-    StoredPrompt { id, prompt, age: Duration::ZERO, is_sent: false, is_abandoned: false }
+fn stored(number: i64, prompt: SharedPrompt) -> StoredPrompt {
+    StoredPrompt { number, prompt, age: Duration::ZERO, is_sent: false, is_abandoned: false }
 }
 
 /// Gives a row to the gate; the prompts that it sends for it.
@@ -74,9 +74,9 @@ fn told(test: &mut GateTest) -> Vec<String> {
     let short = |event| match event {
         NodeEvent::Ask(id, _) => format!("ask {id}"),
         NodeEvent::Abandon(id) => format!("abandon {id}"),
-        NodeEvent::Sent(row) => format!("sent {row}"),
-        NodeEvent::Decide(row, Ok(())) => format!("{row} confirmed"),
-        NodeEvent::Decide(row, Err(refusal)) => format!("{row} {}", refusal.row().name),
+        NodeEvent::Sent(row) => format!("sent {}", row.number),
+        NodeEvent::Decide(row, Ok(())) => format!("{} confirmed", row.number),
+        NodeEvent::Decide(row, Err(refusal)) => format!("{} {}", row.number, refusal.row().name),
         NodeEvent::Ready => "ready".to_owned(),
     };
     test.gate.take_node_events().into_iter().map(short).collect()
@@ -168,14 +168,15 @@ fn the_holder_decides_by_the_reply_of_the_user() {
         [(echo as fn(&Element) -> Element, "7 confirmed"), (denial as fn(&Element) -> Element, "7 Denied")]
     {
         let mut test = holder();
-        let prompt = give(&mut test, stored(7, prompt_of(own(1)))).remove(0);
+        let row = stored(7, prompt_of(own(1)));
+        let prompt = give(&mut test, row.clone()).remove(0);
         assert_eq!(told(&mut test), ["sent 7"]);
-        assert!(give(&mut test, stored(7, prompt_of(own(1)))).is_empty(), "it is known");
+        assert!(give(&mut test, row.clone()).is_empty(), "it is known");
         test.stanza(Link::Component, &reply(&prompt));
         test.stanza(Link::Component, &echo(&prompt));
         assert_eq!(told(&mut test), [decision]);
-        assert!(give(&mut test, stored(7, prompt_of(own(1)))).is_empty(), "the table does not know it yet");
-        test.gate.decisions_written(&[7]);
+        assert!(give(&mut test, row.clone()).is_empty(), "the table does not know it yet");
+        test.gate.decisions_written(&[row.id()]);
         assert_eq!((test.gate.known_rows(), told(&mut test)), (KnownRows::default(), vec![]));
         let counts = test.gate.counts();
         assert_eq!((counts.confirmations.confirmed, counts.confirmations.denied), (0, 0), "not its own");
@@ -256,11 +257,14 @@ fn a_hang_up_reaches_the_holder_and_the_prompt_counts_until_its_end() {
     assert_eq!((asker.decided(), told(&mut asker).pop()), (vec![], Some(format!("abandon {id}"))));
 
     let mut test = holder();
-    let prompt = give(&mut test, stored(7, prompt_of(own(1)))).remove(0);
-    test.gate.node_hung_up(7);
-    test.gate.node_hung_up(7);
-    test.gate.node_hung_up(8);
-    let known = KnownRows { all: vec![7], waiting: Vec::new() };
+    let row = stored(7, prompt_of(own(1)));
+    let prompt = give(&mut test, row.clone()).remove(0);
+    test.gate.node_hung_up(&PromptId { stanza_id: "another".to_owned(), ..row.id() });
+    assert_eq!(test.gate.counts().pending, 1, "the number alone names no row");
+    test.gate.node_hung_up(&row.id());
+    test.gate.node_hung_up(&row.id());
+    test.gate.node_hung_up(&stored(8, prompt_of(own(1))).id());
+    let known = KnownRows { all: vec![row.id()], waiting: Vec::new() };
     assert_eq!((test.gate.counts().pending, test.gate.known_rows()), (0, known));
     told(&mut test);
     test.stanza(Link::Component, &echo(&prompt));
