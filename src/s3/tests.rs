@@ -243,6 +243,21 @@ fn a_failure_that_stays_is_told_at_once() {
 }
 
 #[test]
+fn a_failure_removes_no_object_of_a_lasting_key() {
+    let (_scratch, file, hash) = file(b"four");
+    for answer in [
+        refusal("403 Forbidden", "AccessDenied"),
+        response("507 Insufficient Storage", "", ""),
+        response("200 OK", "", ""),
+        Vec::new(),
+    ] {
+        let script = Script::of(&vec![answer; 5]);
+        script.client().put_lasting("a@b/c", &file, 4, &hash).unwrap_err();
+        assert!(script.lines().iter().all(|line| line == "PUT /media/a%40b/c"), "{:?}", script.lines());
+    }
+}
+
+#[test]
 fn a_store_that_stands_still_or_is_not_there_is_told() {
     let script = Script::new(vec![Act::Stall, Act::Stall, Act::Stall, Act::Stall], 1);
     told(script.client().put_bytes("a@b/c", b"x"), "nothing moved for 300 ms");

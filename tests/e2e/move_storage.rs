@@ -223,6 +223,28 @@ fn a_second_move_is_refused_while_one_runs() {
 }
 
 #[test]
+fn a_move_that_fails_removes_no_object() {
+    let mut bench = bench_on_postgres(1);
+    let (bucket, proxy) = (seaweedfs::shared().new_bucket(), S3Proxy::start(seaweedfs::shared().port()));
+    let (endpoint, root) = (proxy.endpoint(), bench.old().display().to_string());
+    bench.start_again_with(&in_bucket(&endpoint, &bucket, &root));
+    // The store has the object, and the command does not know it.
+    proxy.play(Fault::CutResponse, "PUT ", "/uploads/", usize::MAX);
+    let (status, printed) = bench.command(&["move-storage", "--yes"]);
+    assert_ne!(status, 0, "{printed}");
+    assert_eq!((files(&bench.old()).len(), objects(&bucket)), (1, 1));
+    let removals = |line: &&String| line.starts_with("DELETE ") && line.contains("/uploads/");
+    assert_eq!(proxy.requests().iter().find(removals), None);
+    bench.check_all();
+    proxy.heal();
+    let (status, printed) = bench.command(&["move-storage", "--yes"]);
+    assert_eq!(status, 0, "{printed}");
+    assert!(printed.contains("1 other was there before"), "{printed}");
+    assert_eq!((files(&bench.old()).len(), objects(&bucket)), (0, 1));
+    bench.check_all();
+}
+
+#[test]
 fn a_move_that_is_killed_goes_on_and_loses_nothing() {
     let mut bench = Bench::new(40);
     bench.start_again(true);
