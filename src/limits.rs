@@ -610,6 +610,9 @@ pub const LISTED_FILES: usize = 10_000;
 pub const S3_PART_BYTES: u64 = 64 * 1024 * 1024;
 /// Parts of one file, as S3 has it.
 pub const S3_PARTS: u64 = 10_000;
+/// The least age of an upload in parts of another process that is aborted: one that still runs must not be, and a large file
+/// takes hours over a slow network.
+pub const S3_UNFINISHED: Duration = Duration::from_secs(24 * 3600);
 /// Bytes that S3 copies by one request.
 pub const S3_COPY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 /// Attempts at a request to the store, the first included.

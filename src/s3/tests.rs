@@ -514,18 +514,33 @@ fn parts_that_were_put_together_unheard_are_an_object() {
     told(result, "NoSuchUpload");
 }
 
+/// A page of the list of uploads that have not ended, with one.
+fn page(more: &str, id: &str) -> Vec<u8> {
+    let upload = format!(
+        "<Upload><Key>a@b/c</Key><UploadId>{id}</UploadId><Initiated>2026-11-26T18:37:41Z</Initiated></Upload>"
+    );
+    response(
+        "200 OK",
+        "",
+        &format!("<ListMultipartUploadsResult>{more}{upload}</ListMultipartUploadsResult>"),
+    )
+}
+
+#[test]
+fn an_upload_in_parts_that_runs_is_not_listed_as_unfinished() {
+    let script = Script::of(&[begun(), page("", "u1"), gone(), page("", "u1")]);
+    let client = script.client();
+    let failed = client.in_parts("a@b/c", 1, 1, true, |_, _, _| {
+        assert_eq!(client.unfinished().unwrap(), []);
+        Err(Error::new(Kind::Failure, "on purpose"))
+    });
+    assert_eq!(failed.unwrap_err().to_string(), "on purpose");
+    assert_eq!(client.unfinished().unwrap().len(), 1, "it does not run any more");
+    assert_eq!(script.lines(), [BEGIN, "GET /media/ uploads=", ABORT, "GET /media/ uploads="]);
+}
+
 #[test]
 fn uploads_that_never_ended_are_listed_and_aborted() {
-    let page = |more: &str, id: &str| {
-        let upload = format!(
-            "<Upload><Key>a@b/c</Key><UploadId>{id}</UploadId><Initiated>2026-11-26T18:37:41Z</Initiated></Upload>"
-        );
-        response(
-            "200 OK",
-            "",
-            &format!("<ListMultipartUploadsResult>{more}{upload}</ListMultipartUploadsResult>"),
-        )
-    };
     let more = "<IsTruncated>true</IsTruncated><NextKeyMarker>a@b/c</NextKeyMarker><NextUploadIdMarker>1</NextUploadIdMarker>";
     let script =
         Script::of(&[page(more, "1"), page("", "2"), gone(), refusal("404 Not Found", "NoSuchUpload")]);

@@ -130,8 +130,8 @@ impl S3Files {
         Ok(removed)
     }
 
-    /// Aborts uploads in parts: those of this process that failed, and those of ours that began before this time and so were
-    /// left by a process that crashed. Says how many.
+    /// Aborts uploads in parts: those of this process that failed, and those of ours that no thread of this process is busy with
+    /// and that began before this time: a process that crashed left them. Says how many.
     pub fn abort_unfinished(&self, before: SystemTime) -> Result<u64> {
         let failed = self.client.take_failed();
         let left = self.client.unfinished().inspect_err(|_| self.client.remember_failed(failed.clone()))?;
