@@ -344,6 +344,8 @@ pub const CLUSTER_LEASE: Duration = Duration::from_secs(4);
 /// How old the beat of a holder is when another node may take the stream. Above [`CLUSTER_LEASE`]: by then the holder has
 /// closed it.
 pub const CLUSTER_STALE: Duration = Duration::from_secs(5);
+/// How far in the future a beat may be: the database's clock is adjusted a little at times.
+pub const CLUSTER_AHEAD: Duration = Duration::from_secs(1);
 /// Pause after a failure, before the next look at the lock of the stream.
 pub const CLUSTER_RETRY: Duration = Duration::from_millis(250);
 /// Longest run of a statement on the connections of the threads `cluster` and `notices`: a beat must not wait for long.

@@ -90,6 +90,7 @@ pub use self::sqlite::Sqlite;
 pub use self::statements::list as list_statement;
 pub use self::stream_holder::{
     StreamHolder, beat, end_holder, find_holder, give_up_stream, lock_owner, take_stream, unlock_stream,
+    watch_holder,
 };
 pub use self::upload::{MOVER, Sealed, Upload, Uploads};
 pub use self::upload_files::{ListedUpload, UploadDirectory, UploadFiles, UploadList};
