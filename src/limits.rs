@@ -344,6 +344,8 @@ pub const CLUSTER_LEASE: Duration = Duration::from_secs(4);
 /// How old the beat of a holder is when another node may take the stream. Above [`CLUSTER_LEASE`]: by then the holder has
 /// closed it.
 pub const CLUSTER_STALE: Duration = Duration::from_secs(5);
+/// How far in the future a beat may be: the database's clock is adjusted a little at times.
+pub const CLUSTER_AHEAD: Duration = Duration::from_secs(1);
 /// Pause after a failure, before the next look at the lock of the stream.
 pub const CLUSTER_RETRY: Duration = Duration::from_millis(250);
 /// Longest run of a statement on the connections of the threads `cluster` and `notices`: a beat must not wait for long.
@@ -610,6 +612,9 @@ pub const LISTED_FILES: usize = 10_000;
 pub const S3_PART_BYTES: u64 = 64 * 1024 * 1024;
 /// Parts of one file, as S3 has it.
 pub const S3_PARTS: u64 = 10_000;
+/// The least age of an upload in parts of another process that is aborted: one that still runs must not be, and a large file
+/// takes hours over a slow network.
+pub const S3_UNFINISHED: Duration = Duration::from_secs(24 * 3600);
 /// Bytes that S3 copies by one request.
 pub const S3_COPY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 /// Attempts at a request to the store, the first included.

@@ -100,7 +100,7 @@ impl Holding {
 
     fn look(&mut self, connection: &mut DedicatedConnection) -> Result<Instant> {
         let (component, times) = (self.settings.component.clone(), self.settings.times);
-        let found = connection.run(move |session| store::find_holder(session, &component))?;
+        let found = connection.run(move |session| store::watch_holder(session, &component))?;
         self.status.saw(found.as_ref(), times.stale);
         let now = Instant::now();
         let own = self.last.filter(|_| self.lease.is_granted(now));

@@ -169,6 +169,18 @@ fn a_holder_that_does_not_beat_is_replaced() {
 }
 
 #[test]
+fn a_holder_whose_beat_is_in_the_future_is_replaced() {
+    let bench = Bench::new(postgres_server::shared(), SHORT);
+    // The clock of the database was an hour ahead when it beat, and nobody has the lock.
+    bench.execute(
+        "INSERT INTO stream_holder VALUES ('media.example.com', 'gone', 1, 41, clock_timestamp() + INTERVAL '1 hour')",
+    );
+    let node = bench.node("a");
+    wait_until("the node takes the stream", || node.holds());
+    assert_eq!(node.cluster.status.epoch(), Some(42));
+}
+
+#[test]
 fn the_lease_ends_while_the_database_stands_still() {
     let server = Server::start();
     let bench = Bench::new(&server, SHORT);

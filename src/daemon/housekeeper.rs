@@ -99,7 +99,8 @@ pub(super) fn chores(
 pub(super) fn bucket_chore(library: &Arc<Library>, bucket: S3Files) -> Chore {
     let (interval, age) = (Arc::clone(library), Arc::clone(library));
     let run = move || {
-        let oldest = SystemTime::now().checked_sub(age.housekeeping().orphan_age);
+        let age = age.housekeeping().orphan_age.max(limits::S3_UNFINISHED);
+        let oldest = SystemTime::now().checked_sub(age);
         bucket.abort_unfinished(oldest.unwrap_or(UNIX_EPOCH)).map(|_| ChoreProgress::Done)
     };
     let every = Box::new(move || interval.housekeeping().interval);

@@ -12,8 +12,9 @@ use crate::media::Library;
 use crate::s3::{self, Client};
 use crate::store::{
     BlockTable, CURRENT, ChoreTable, Console, ContentTable, DatabaseState, Directory, Engine, EpochTable,
-    FileTable, Files, Identity, MOVER, Metadata, Moving, NearPlace, Postgres, RootLock, S3Files, SecretTable,
-    Sqlite, SqliteSchema, Store, UploadDirectory, UploadFiles, UploadTable, Uploads, UserData, verify,
+    FileTable, Files, Identity, MOVER, Metadata, MoveLock, Moving, NearPlace, Postgres, RootLock, S3Files,
+    SecretTable, Sqlite, SqliteSchema, Store, UploadDirectory, UploadFiles, UploadTable, Uploads, UserData,
+    verify,
 };
 use crate::sys::Mount;
 use crate::tickets::TicketService;
@@ -91,6 +92,15 @@ fn open_bucket(config: &Config, settings: &s3::Settings, is_server: bool) -> Res
 fn incoming(config: &Config, name: Option<&str>) -> Result<Uploads> {
     let Storage { root, sync, .. } = &config.storage;
     Uploads::open_as(name, root, *sync && config.storage.bucket().is_none())
+}
+
+/// The lock of a command that moves files. The database has it where it can: commands on several machines may have roots
+/// of their own.
+pub(super) fn move_lock(config: &Config) -> Result<MoveLock> {
+    match &config.database {
+        Database::Postgres(settings) => MoveLock::in_database(settings),
+        Database::Sqlite(_) => MoveLock::in_root(&config.storage.root),
+    }
 }
 
 /// Moves the files to their new place.

@@ -69,9 +69,15 @@ impl Client {
     }
 
     /// Stores the first `size` bytes of a file, whose SHA-256 is this in hexadecimal; replaces an object of this key. After
-    /// an error, what may have been stored is removed.
+    /// an error, what may have been stored is removed: the key is of this attempt alone.
     pub fn put(&self, key: &str, file: &File, size: u64, sha256: &str) -> Result<()> {
-        let stored = if size <= self.0.part_bytes {
+        self.put_lasting(key, file, size, sha256).inspect_err(|_| self.remove_once(key))
+    }
+
+    /// The same of a key that others may store the same bytes under. After an error nothing is removed: the object is the
+    /// whole new one, or as it was before.
+    pub fn put_lasting(&self, key: &str, file: &File, size: u64, sha256: &str) -> Result<()> {
+        if size <= self.0.part_bytes {
             let checksum = STANDARD.encode(bytes_of(sha256));
             let doing = format!("can't store {key}");
             self.repeat(&doing, |_| {
@@ -79,8 +85,7 @@ impl Client {
             })
         } else {
             self.put_parts(key, file, size)
-        };
-        stored.inspect_err(|_| self.remove_once(key))
+        }
     }
 
     /// Stores a few bytes; replaces an object of this key.

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use super::client::{Client, stored_tag};
 use super::failure::Failure;
 use super::list::date;
-use super::request::{FilePart, Payload, Request};
+use super::request::{FilePart, Payload, Request, Sender};
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -30,8 +30,27 @@ pub struct Unfinished {
     pub begun: SystemTime,
 }
 
+/// An upload in parts of this process, while it runs.
+struct Running<'a> {
+    sender: &'a Sender,
+    id: String,
+}
+
+impl<'a> Running<'a> {
+    fn new(sender: &'a Sender, id: &str) -> Self {
+        sender.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+        Self { sender, id: id.to_owned() }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.sender.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
 /// A part that the store has.
-struct Stored {
+pub(super) struct Stored {
     number: u64,
     tag: String,
     checksum: Option<String>,
@@ -51,7 +70,7 @@ impl Client {
     }
 
     /// Makes an object of parts of at least `least` bytes, the last one excepted.
-    fn in_parts(
+    pub(super) fn in_parts(
         &self,
         key: &str,
         size: u64,
@@ -60,6 +79,7 @@ impl Client {
         store: impl Fn(&str, u64, Range<u64>) -> Result<Stored>,
     ) -> Result<()> {
         let id = self.begin_parts(key, checksums)?;
+        let _running = Running::new(&self.0, &id);
         let length = size.div_ceil(limits::S3_PARTS).max(least);
         let stored: Result<Vec<_>> = (0..size.div_ceil(length))
             .map(|part| store(&id, part + 1, part * length..((part + 1) * length).min(size)))
@@ -162,9 +182,9 @@ impl Client {
         self.0.failed.lock().unwrap_or_else(PoisonError::into_inner).extend(failed);
     }
 
-    /// The uploads in parts that have not ended, of all that use the bucket.
+    /// The uploads in parts that have not ended, of all that use the bucket but those that this process is busy with.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>> {
-        let (mut all, mut marker) = (Vec::new(), None);
+        let (mut all, mut marker) = (Vec::<Unfinished>::new(), None);
         loop {
             let more = self.repeat("can't list the uploads that have not ended", |_| {
                 self.unfinished_page(marker.as_ref())
@@ -172,9 +192,12 @@ impl Client {
             all.extend(more.0);
             match more.1 {
                 Some(next) if marker.as_ref() != Some(&next) => marker = Some(next),
-                _ => return Ok(all),
+                _ => break,
             }
         }
+        let running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|upload| !running.contains(&upload.id));
+        Ok(all)
     }
 
     #[allow(clippy::type_complexity, reason = "it is used once")]

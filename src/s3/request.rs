@@ -1,5 +1,6 @@
 //! One request to the store: it is signed, sent, and its response is read. A response that refuses is a [`Failure`].
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Range;
@@ -105,6 +106,8 @@ pub(super) struct Sender {
     pub(super) part_bytes: u64,
     /// Uploads in parts that failed and could not be aborted.
     pub(super) failed: Mutex<Vec<Unfinished>>,
+    /// The ids of the uploads in parts that run.
+    pub(super) running: Mutex<HashSet<String>>,
 }
 
 impl Sender {
@@ -120,6 +123,7 @@ impl Sender {
             settings: settings.clone(),
             part_bytes: limits::S3_PART_BYTES,
             failed: Mutex::default(),
+            running: Mutex::default(),
         })
     }
 

@@ -243,6 +243,21 @@ fn a_failure_that_stays_is_told_at_once() {
 }
 
 #[test]
+fn a_failure_removes_no_object_of_a_lasting_key() {
+    let (_scratch, file, hash) = file(b"four");
+    for answer in [
+        refusal("403 Forbidden", "AccessDenied"),
+        response("507 Insufficient Storage", "", ""),
+        response("200 OK", "", ""),
+        Vec::new(),
+    ] {
+        let script = Script::of(&vec![answer; 5]);
+        script.client().put_lasting("a@b/c", &file, 4, &hash).unwrap_err();
+        assert!(script.lines().iter().all(|line| line == "PUT /media/a%40b/c"), "{:?}", script.lines());
+    }
+}
+
+#[test]
 fn a_store_that_stands_still_or_is_not_there_is_told() {
     let script = Script::new(vec![Act::Stall, Act::Stall, Act::Stall, Act::Stall], 1);
     told(script.client().put_bytes("a@b/c", b"x"), "nothing moved for 300 ms");
@@ -499,18 +514,33 @@ fn parts_that_were_put_together_unheard_are_an_object() {
     told(result, "NoSuchUpload");
 }
 
+/// A page of the list of uploads that have not ended, with one.
+fn page(more: &str, id: &str) -> Vec<u8> {
+    let upload = format!(
+        "<Upload><Key>a@b/c</Key><UploadId>{id}</UploadId><Initiated>2026-11-26T18:37:41Z</Initiated></Upload>"
+    );
+    response(
+        "200 OK",
+        "",
+        &format!("<ListMultipartUploadsResult>{more}{upload}</ListMultipartUploadsResult>"),
+    )
+}
+
+#[test]
+fn an_upload_in_parts_that_runs_is_not_listed_as_unfinished() {
+    let script = Script::of(&[begun(), page("", "u1"), gone(), page("", "u1")]);
+    let client = script.client();
+    let failed = client.in_parts("a@b/c", 1, 1, true, |_, _, _| {
+        assert_eq!(client.unfinished().unwrap(), []);
+        Err(Error::new(Kind::Failure, "on purpose"))
+    });
+    assert_eq!(failed.unwrap_err().to_string(), "on purpose");
+    assert_eq!(client.unfinished().unwrap().len(), 1, "it does not run any more");
+    assert_eq!(script.lines(), [BEGIN, "GET /media/ uploads=", ABORT, "GET /media/ uploads="]);
+}
+
 #[test]
 fn uploads_that_never_ended_are_listed_and_aborted() {
-    let page = |more: &str, id: &str| {
-        let upload = format!(
-            "<Upload><Key>a@b/c</Key><UploadId>{id}</UploadId><Initiated>2026-11-26T18:37:41Z</Initiated></Upload>"
-        );
-        response(
-            "200 OK",
-            "",
-            &format!("<ListMultipartUploadsResult>{more}{upload}</ListMultipartUploadsResult>"),
-        )
-    };
     let more = "<IsTruncated>true</IsTruncated><NextKeyMarker>a@b/c</NextKeyMarker><NextUploadIdMarker>1</NextUploadIdMarker>";
     let script =
         Script::of(&[page(more, "1"), page("", "2"), gone(), refusal("404 Not Found", "NoSuchUpload")]);

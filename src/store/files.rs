@@ -20,6 +20,12 @@ pub trait Files: Send + Sync {
     /// after an error there is no file of that name.
     fn put(&self, sealed: Sealed, channel: &Channel, id: &MediaId) -> Result<Published>;
 
+    /// The same of a file that comes from another place under the name of its row. It may be here already, so an error does
+    /// not remove it, and leaves it whole.
+    fn put_moved(&self, sealed: Sealed, channel: &Channel, id: &MediaId) -> Result<Published> {
+        self.put(sealed, channel, id)
+    }
+
     /// Opens a media, or a preview by its own id, so that any range of it can be read; `None` if it is known that there is
     /// no such file. Does not wait for another machine. `size` is the size that its row tells, in bytes: a store that is
     /// far away is not asked for it.

@@ -146,20 +146,22 @@ fn open_node(root: &Path, node: &str) -> Result<File> {
     open().map_err(|cause| unusable(root, cause))
 }
 
-enum Locked {
+pub(super) enum Locked {
     Yes,
     /// Another process has a lock that forbids it.
     ByOther,
 }
 
-fn try_lock(file: &File, operation: FlockOperation, root: &Path) -> Result<Locked> {
+/// Takes this lock of a file in the root, if no other process has one that forbids it.
+pub(super) fn try_lock(file: &File, operation: FlockOperation, root: &Path) -> Result<Locked> {
     match flock(file, operation) {
         Ok(()) => Ok(Locked::Yes),
         Err(Errno::WOULDBLOCK) => Ok(Locked::ByOther),
         Err(cause) => {
             let doing = format!(
-                "can't lock {}: its file system must support flock(2), such as NFS version 4, or version 3 with lockd",
-                root.join(STORE).display()
+                "can't lock a file in {}: its file system must support flock(2), such as NFS version 4, or version 3 with \
+                 lockd",
+                root.display()
             );
             Err(Error::io(doing, cause.into()))
         }

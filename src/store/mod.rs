@@ -25,6 +25,7 @@ mod identity;
 mod lock;
 mod lost;
 mod metadata;
+mod move_lock;
 mod moving;
 mod notice;
 mod operations;
@@ -77,6 +78,7 @@ pub use self::metadata::{
     Deleted, FileName, KnownAs, MediaInsert, MediaPage, MediaRow, MediaUpdate, Metadata, Pool, PreviewInsert,
     PreviewRow, Removal, UsageKind, WrongSum,
 };
+pub use self::move_lock::MoveLock;
 pub use self::moving::{Moving, NearPlace};
 pub use self::notice::{Notice, UnknownNotice};
 pub use self::operations::Store;
@@ -88,6 +90,7 @@ pub use self::sqlite::Sqlite;
 pub use self::statements::list as list_statement;
 pub use self::stream_holder::{
     StreamHolder, beat, end_holder, find_holder, give_up_stream, lock_owner, take_stream, unlock_stream,
+    watch_holder,
 };
 pub use self::upload::{MOVER, Sealed, Upload, Uploads};
 pub use self::upload_files::{ListedUpload, UploadDirectory, UploadFiles, UploadList};

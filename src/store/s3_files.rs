@@ -1,6 +1,7 @@
 //! Files in a bucket of an S3 store: `CHANNEL/ID` for media and previews as in a directory, `uploads/AB/FILE` for uploads by
 //! slot. (SeaweedFS keeps parts of its own below `.uploads/`.) Each key is made for one attempt, so nothing is ever
-//! replaced, and a failed attempt removes only its own object. Any thread may call, and waits for the store.
+//! replaced, and a failed attempt removes only its own object; `move-storage` alone stores under keys of others, and removes
+//! none at a failure. Any thread may call, and waits for the store.
 
 use std::collections::BTreeSet;
 use std::io::{Seek, Write};
@@ -69,6 +70,10 @@ impl S3Files {
         self.client.put(key, &sealed.open()?, sealed.size(), sealed.sha256())
     }
 
+    fn store_moved(&self, sealed: &Sealed, key: &str) -> Result<()> {
+        self.client.put_lasting(key, &sealed.open()?, sealed.size(), sealed.sha256())
+    }
+
     fn size(&self, key: &str) -> Result<Option<u64>> {
         Ok(self.client.head(key)?.map(|object| object.size))
     }
@@ -125,8 +130,8 @@ impl S3Files {
         Ok(removed)
     }
 
-    /// Aborts uploads in parts: those of this process that failed, and those of ours that began before this time and so were
-    /// left by a process that crashed. Says how many.
+    /// Aborts uploads in parts: those of this process that failed, and those of ours that no thread of this process is busy with
+    /// and that began before this time: a process that crashed left them. Says how many.
     pub fn abort_unfinished(&self, before: SystemTime) -> Result<u64> {
         let failed = self.client.take_failed();
         let left = self.client.unfinished().inspect_err(|_| self.client.remember_failed(failed.clone()))?;
@@ -175,6 +180,10 @@ impl BlockSource for BucketSource {
 impl Files for S3Files {
     fn put(&self, sealed: Sealed, channel: &Channel, id: &MediaId) -> Result<Published> {
         self.store(&sealed, &media_key(channel, id)).map(|()| Published::Done)
+    }
+
+    fn put_moved(&self, sealed: Sealed, channel: &Channel, id: &MediaId) -> Result<Published> {
+        self.store_moved(&sealed, &media_key(channel, id)).map(|()| Published::Done)
     }
 
     fn get(&self, channel: &Channel, id: &MediaId, size: u64) -> Result<Option<StoredFile>> {
@@ -260,6 +269,10 @@ impl Files for S3Files {
 impl UploadFiles for S3Files {
     fn put(&self, sealed: Sealed, file: &UploadFile) -> Result<()> {
         self.store(&sealed, &upload_key(file))
+    }
+
+    fn put_moved(&self, sealed: Sealed, file: &UploadFile) -> Result<()> {
+        self.store_moved(&sealed, &upload_key(file))
     }
 
     fn get(&self, file: &UploadFile, size: u64) -> Result<Option<StoredFile>> {

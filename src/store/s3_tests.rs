@@ -92,6 +92,27 @@ fn any_block_of_a_file_is_fetched() {
     assert!(Files::set_aside(&files, &channel(), &id, Timestamp::from_micros(0)).unwrap().is_some());
 }
 
+/// Two that move one file: the first has stored it, and the second fails.
+#[test]
+fn a_move_that_fails_leaves_the_object_of_another_one() {
+    let (uploads, files, scratch) = opened(Client::new(&settings()).unwrap());
+    let (id, upload) = (MediaId::random(), UploadFile::random());
+    let broken = || {
+        let sealed = sealed(&uploads, b"four");
+        let temporaries = uploads.temporaries().unwrap();
+        temporaries.iter().for_each(|(name, _)| std::fs::write(scratch.join(name), "fo").unwrap());
+        sealed
+    };
+    Files::put(&files, sealed(&uploads, b"four"), &channel(), &id).unwrap();
+    UploadFiles::put(&files, sealed(&uploads, b"four"), &upload).unwrap();
+    Files::put_moved(&files, broken(), &channel(), &id).unwrap_err();
+    UploadFiles::put_moved(&files, broken(), &upload).unwrap_err();
+    assert_eq!(Files::head(&files, &channel(), &id).unwrap(), Some(4));
+    assert_eq!(UploadFiles::head(&files, &upload).unwrap(), Some(4));
+    Files::put(&files, broken(), &channel(), &id).unwrap_err();
+    assert_eq!(Files::head(&files, &channel(), &id).unwrap(), None, "a failed upload leaves nothing");
+}
+
 #[test]
 fn uploads_that_a_crash_left_are_aborted_once_they_are_old() {
     let settings = settings();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::engine::Session;
 use super::value::{Row, values};
 use crate::error::Result;
+use crate::limits;
 
 /// The row of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub struct StreamHolder {
     pub node: Option<String>,
     /// One more each time that a node takes the stream.
     pub epoch: i64,
-    /// How long ago the holder beat, by the database's clock.
+    /// How long ago the holder beat, by the database's clock; nothing for a beat in the future.
     pub age: Duration,
 }
 
@@ -25,6 +26,10 @@ const KEY: &str = "hashtextextended('stream ' || $1, 0)";
 /// $1 component.
 const FIND: &str = "SELECT node, epoch, CAST(EXTRACT(EPOCH FROM clock_timestamp() - beat) * 1000 AS BIGINT) \
      FROM stream_holder WHERE jid = $1";
+
+/// $1 component, $2 milliseconds.
+const BEAT_NOW: &str = "UPDATE stream_holder SET beat = clock_timestamp() \
+     WHERE jid = $1 AND beat > clock_timestamp() + CAST($2 AS BIGINT) * INTERVAL '1 millisecond'";
 
 /// $1 component, $2 node, $3 the epoch that this process had, $4 milliseconds. The CASE keeps PostgreSQL from taking the lock
 /// before it has looked at the row; the condition at the end is for a holder who came between the two.
@@ -66,6 +71,18 @@ pub fn find_holder(session: &mut dyn Session, component: &str) -> Result<Option<
         Ok(StreamHolder { node, epoch, age: Duration::from_millis(age) })
     };
     session.row(FIND, &values![component])?.map(read).transpose()
+}
+
+/// The same for a node that waits for the stream. If the database's clock has gone back, as after a failover, a beat may be in
+/// the future and never get old; then its age counts from now. The stream is not free at once: the lease of a holder
+/// that has lost the database may last.
+pub fn watch_holder(session: &mut dyn Session, component: &str) -> Result<Option<StreamHolder>> {
+    let found = find_holder(session, component)?;
+    if found.as_ref().is_some_and(|holder| holder.age.is_zero()) {
+        let ahead = u64::try_from(limits::CLUSTER_AHEAD.as_millis()).unwrap_or(u64::MAX);
+        session.execute(BEAT_NOW, &values![component, ahead])?;
+    }
+    Ok(found)
 }
 
 /// Takes the stream, if its holder has given it up, is this process (`own` is the epoch that it had), or has not beaten for

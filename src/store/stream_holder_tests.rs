@@ -86,6 +86,35 @@ fn a_process_whose_session_broke_takes_its_stream_back_in_the_same_epoch() {
 }
 
 #[test]
+fn a_beat_in_the_future_gets_old_from_now_on() {
+    let bench = Bench::new();
+    let (mut holding, mut other) = (bench.session(), bench.session());
+    let watch = |of: &mut DedicatedConnection| of.run(|session| watch_holder(session, COMPONENT)).unwrap();
+    take(&mut holding, "one", None, HOUR);
+    let ahead = |of: &mut DedicatedConnection| {
+        let sql =
+            "SELECT CAST(EXTRACT(EPOCH FROM beat - clock_timestamp()) * 1000 AS BIGINT) FROM stream_holder";
+        of.run(move |session| session.row(sql, &[])?.unwrap().single::<i64>()).unwrap()
+    };
+    let set = |by: &str| {
+        let sql = format!("UPDATE stream_holder SET beat = clock_timestamp() + INTERVAL '{by}'");
+        bench.server.client(&bench.database).batch_execute(&sql).unwrap();
+    };
+    set("1 hour");
+    drop(holding);
+    while owner(&mut other).is_some() {}
+    assert_eq!(take(&mut other, "other", None, Duration::ZERO), None, "a lease may last");
+    assert_eq!(watch(&mut other).unwrap().age, Duration::ZERO);
+    assert!(ahead(&mut other) <= 0);
+    while watch(&mut other).unwrap().age.is_zero() {}
+    assert_eq!(take(&mut other, "other", None, HOUR), None, "it is not old yet");
+    assert_eq!(take(&mut other, "other", None, Duration::ZERO), Some(2));
+    set("-1 hour");
+    watch(&mut other);
+    assert!(ahead(&mut other) < -3_500_000, "an old beat stays");
+}
+
+#[test]
 fn the_session_of_a_silent_holder_is_ended_and_no_other() {
     let bench = Bench::new();
     let (mut silent, mut other) = (bench.session(), bench.session());

@@ -71,11 +71,11 @@ impl Depot {
         }
     }
 
-    /// Stores a file, unless there is one of this name.
+    /// Stores a file, unless there is one of this name. A failure removes nothing.
     pub(super) fn put(&self, sealed: Sealed, name: &DepotName) -> Result<Published> {
         match name {
-            DepotName::Media((channel, id)) => self.media.put(sealed, channel, id),
-            DepotName::Upload(file) => self.uploads.put(sealed, file).map(|()| Published::Done),
+            DepotName::Media((channel, id)) => self.media.put_moved(sealed, channel, id),
+            DepotName::Upload(file) => self.uploads.put_moved(sealed, file).map(|()| Published::Done),
         }
     }
 

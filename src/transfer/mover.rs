@@ -183,7 +183,7 @@ impl Mover {
                 return Ok(Copied::Before);
             }
             // Another program left it there. The bytes that were just read replace it.
-            self.to.remove(name)?;
+            self.remove_wrong(name)?;
         }
         self.put(sealed, name, content, &read)
     }
@@ -207,11 +207,19 @@ impl Mover {
         }
         // A copy without a hash in its row is read again.
         if hash(content).is_none() && !self.is_right(name, read)? {
-            self.to.remove(name)?;
+            self.remove_wrong(name)?;
             let text = format!("the new place returns {name} changed");
             return Err(Error::new(Kind::Corrupt, text));
         }
         Ok(Copied::Now)
+    }
+
+    /// Removes a wrong copy from the new place, unless it is the only one.
+    fn remove_wrong(&self, name: &DepotName) -> Result<()> {
+        if self.from.size(name)?.is_some() {
+            self.to.remove(name)?;
+        }
+        Ok(())
     }
 
     /// Whether the file in the new place is the one whose hash the row has.

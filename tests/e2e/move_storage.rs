@@ -11,6 +11,7 @@ use crate::schema::succeed;
 use crate::support::child::Guarded;
 use crate::support::granter::Granter;
 use crate::support::http::Request;
+use crate::support::s3_proxy::{Fault, S3Proxy};
 use crate::support::seaweedfs::{self, ACCESS_KEY, SECRET_KEY};
 use crate::support::server::{PROGRAM, Server, Xmpp, program};
 use crate::support::{free_port, postgres, wait_for};
@@ -138,27 +139,38 @@ fn files_move_while_they_are_served() {
     assert_eq!(status, 0, "{printed}");
 }
 
-#[test]
-fn files_move_to_a_bucket_and_back() {
+/// A server with so many files in a directory and rows in PostgreSQL.
+fn bench_on_postgres(files: usize) -> Bench {
     let server = postgres::shared();
     let url = server.jdbc_url(&server.new_database());
     succeed(&url, &["setup-schema"]);
-    let mut bench = Bench::with(12, &[("jdbc.db.url", &url)]);
+    Bench::with(files, &[("jdbc.db.url", &url)])
+}
+
+/// The settings of files in this bucket, or on their way there or from there.
+fn in_bucket<'a>(endpoint: &'a str, bucket: &'a str, from: &'a str) -> [(&'a str, &'a str); 5] {
+    [
+        ("media.storage.s3.endpoint", endpoint),
+        ("media.storage.s3.bucket", bucket),
+        ("media.storage.s3.access.key", ACCESS_KEY),
+        ("media.storage.s3.secret.key", SECRET_KEY),
+        ("media.storage.from", from),
+    ]
+}
+
+/// How many files of uploads a bucket has.
+fn objects(bucket: &str) -> usize {
+    let keys = seaweedfs::shared().keys(bucket).into_iter();
+    keys.filter(|key| key.starts_with("uploads/") && !key.ends_with('/')).count()
+}
+
+#[test]
+fn files_move_to_a_bucket_and_back() {
+    let mut bench = bench_on_postgres(12);
     let (bucket, endpoint) = (seaweedfs::shared().new_bucket(), seaweedfs::shared().endpoint());
     let root = bench.old().display().to_string();
-    let store = |from| {
-        [
-            ("media.storage.s3.endpoint", endpoint.as_str()),
-            ("media.storage.s3.bucket", &bucket),
-            ("media.storage.s3.access.key", ACCESS_KEY),
-            ("media.storage.s3.secret.key", SECRET_KEY),
-            ("media.storage.from", from),
-        ]
-    };
-    let objects = || {
-        let keys = seaweedfs::shared().keys(&bucket).into_iter();
-        keys.filter(|key| key.starts_with("uploads/") && !key.ends_with('/')).count()
-    };
+    let store = |from| in_bucket(&endpoint, &bucket, from);
+    let objects = || objects(&bucket);
     let moves = |bench: &Bench| {
         let (status, printed) = bench.command(&["move-storage", "--yes"]);
         assert_eq!(status, 0, "{printed}");
@@ -184,6 +196,52 @@ fn files_move_to_a_bucket_and_back() {
     bench.check_all();
     let (status, printed) = bench.command(&["fsck"]);
     assert_eq!(status, 0, "{printed}");
+}
+
+#[test]
+fn a_second_move_is_refused_while_one_runs() {
+    let mut bench = bench_on_postgres(1);
+    let (bucket, proxy) = (seaweedfs::shared().new_bucket(), S3Proxy::start(seaweedfs::shared().port()));
+    let (endpoint, root) = (proxy.endpoint(), bench.old().display().to_string());
+    bench.start_again_with(&in_bucket(&endpoint, &bucket, &root));
+    proxy.play(Fault::Stall, "PUT ", "/uploads/", 1);
+    let file = bench.server.configuration().display().to_string();
+    let command = [PROGRAM, "-c", &file, "move-storage", "--yes"];
+    let mut first = Guarded::start(&command, &[], &bench.server.directory().join("moved"));
+    let is_put = |line: &String| line.starts_with("PUT ") && line.contains("/uploads/");
+    wait_for("the first command to store the file", || proxy.requests().iter().any(is_put).then_some(()));
+    let (status, printed) = bench.command(&["move-storage", "--yes"]);
+    assert_eq!(status, 1, "{printed}");
+    assert!(printed.contains("another move-storage runs"), "{printed}");
+    let (status, printed) = bench.command(&["move-storage"]);
+    assert_eq!(status, 0, "it only counts: {printed}");
+    first.try_signal("KILL");
+    first.wait();
+    wait_for("the move", || (bench.command(&["move-storage", "--yes"]).0 == 0).then_some(()));
+    assert_eq!((files(&bench.old()).len(), objects(&bucket)), (0, 1));
+    bench.check_all();
+}
+
+#[test]
+fn a_move_that_fails_removes_no_object() {
+    let mut bench = bench_on_postgres(1);
+    let (bucket, proxy) = (seaweedfs::shared().new_bucket(), S3Proxy::start(seaweedfs::shared().port()));
+    let (endpoint, root) = (proxy.endpoint(), bench.old().display().to_string());
+    bench.start_again_with(&in_bucket(&endpoint, &bucket, &root));
+    // The store has the object, and the command does not know it.
+    proxy.play(Fault::CutResponse, "PUT ", "/uploads/", usize::MAX);
+    let (status, printed) = bench.command(&["move-storage", "--yes"]);
+    assert_ne!(status, 0, "{printed}");
+    assert_eq!((files(&bench.old()).len(), objects(&bucket)), (1, 1));
+    let removals = |line: &&String| line.starts_with("DELETE ") && line.contains("/uploads/");
+    assert_eq!(proxy.requests().iter().find(removals), None);
+    bench.check_all();
+    proxy.heal();
+    let (status, printed) = bench.command(&["move-storage", "--yes"]);
+    assert_eq!(status, 0, "{printed}");
+    assert!(printed.contains("1 other was there before"), "{printed}");
+    assert_eq!((files(&bench.old()).len(), objects(&bucket)), (0, 1));
+    bench.check_all();
 }
 
 #[test]

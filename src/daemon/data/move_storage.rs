@@ -37,9 +37,10 @@ struct StaysJson<'a> {
 /// that setting.
 ///
 /// # Errors
-/// When a file stays that a row names, or when it can't go on; it may be run again.
+/// When a file stays that a row names, when another such command runs, or when it can't go on; it may be run again.
 pub fn move_storage(config: &Config, doing: Doing, form: OutputForm, out: &mut dyn Write) -> Result<()> {
     let mover = open::mover(config, open::verified_tables(config)?)?;
+    let _lock = (doing == Doing::Really).then(|| open::move_lock(config)).transpose()?;
     let mut output = Output::new(out, form);
     let counts = run(&mover, doing, &mut |news| tell(&mut output, &news))?;
     let MoveCounts { moved: files, bytes, there, unnamed, wrong } = counts;
