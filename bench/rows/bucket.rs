@@ -8,7 +8,7 @@ use crate::site::{PUBLIC, Site, file, set_up_schema};
 use crate::support::postgres::Server as Postgres;
 use crate::support::scratch::Scratch;
 use crate::support::seaweedfs::{ACCESS_KEY, SECRET_KEY, Store};
-use crate::uploads::{ToStore, ToUs, Uploader, crowd};
+use crate::uploads::{ToStore, ToUs, crowd};
 
 /// Bytes of a small file, which is in the cache.
 const SMALL: usize = 10 * 1024;

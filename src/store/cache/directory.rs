@@ -45,7 +45,8 @@ impl CacheDirectory {
         let mut known = String::new();
         let same_boot = boot.read_to_string(&mut known).is_ok() && !now.is_empty() && known == now;
         let blocks = tidy(&path, same_boot).map_err(failed)?;
-        if !same_boot && let Err(error) = boot.set_len(0).and_then(|()| boot.write_all_at(now.as_bytes(), 0)) {
+        if !same_boot && let Err(error) = boot.set_len(0).and_then(|()| boot.write_all_at(now.as_bytes(), 0))
+        {
             log::warn!("the cache {} will be emptied by the next start: {error}", path.display());
         }
         Ok((Self { dir, _boot: boot }, blocks))
