@@ -3,6 +3,8 @@
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+// HTTP: connections, bodies, worker threads
+
 /// Bytes of a request head (request line and fields). Longer: 431. As nginx's default for large heads.
 pub const HEAD_BYTES: usize = 16 * 1024;
 /// Header fields of a request. More: 431. Browsers send about 20.
@@ -52,18 +54,6 @@ pub const ACCEPT_REMINDER: Duration = Duration::from_secs(60);
 pub const LISTEN_BACKLOG: i32 = 1024;
 /// Connections accepted for one event, before others have their turn.
 pub const ACCEPTS: usize = 16;
-/// Access lines, and other lines, that may wait to be written to the log. Those beyond are dropped and counted.
-pub const LOG_LINES: [usize; 2] = [4096, 1024];
-/// Lines that one place in the code may log in [`LOG_REPEAT_TIME`]: enough to find their cause.
-pub const LOG_REPEATS: u32 = 20;
-/// The time in which [`LOG_REPEATS`] lines may be logged.
-pub const LOG_REPEAT_TIME: Duration = Duration::from_secs(60);
-/// How long the log's thread lets more access lines come before it writes the first.
-pub const LOG_GATHER: Duration = Duration::from_millis(5);
-/// How long the end of the process waits for the log to be written.
-pub const LOG_END: Duration = Duration::from_secs(1);
-/// Stack of the log's thread, in bytes.
-pub const LOG_STACK: usize = 64 * 1024;
 /// Requests that may wait for a thread of their own. Beyond: 503.
 pub const DEFERRED_REQUESTS: usize = 4096;
 /// Minimum number of threads that handle events: one may be busy with a long event while the other handles new ones.
@@ -90,6 +80,23 @@ pub const WORKER_STACK: usize = 512 * 1024;
 pub const CHUNK_LINE_BYTES: usize = 1024;
 /// Bytes of a chunked body's trailer section; it is read and dropped.
 pub const TRAILER_BYTES: usize = 8 * 1024;
+
+// Log
+
+/// Access lines, and other lines, that may wait to be written to the log. Those beyond are dropped and counted.
+pub const LOG_LINES: [usize; 2] = [4096, 1024];
+/// Lines that one place in the code may log in [`LOG_REPEAT_TIME`]: enough to find their cause.
+pub const LOG_REPEATS: u32 = 20;
+/// The time in which [`LOG_REPEATS`] lines may be logged.
+pub const LOG_REPEAT_TIME: Duration = Duration::from_secs(60);
+/// How long the log's thread lets more access lines come before it writes the first.
+pub const LOG_GATHER: Duration = Duration::from_millis(5);
+/// How long the end of the process waits for the log to be written.
+pub const LOG_END: Duration = Duration::from_secs(1);
+/// Stack of the log's thread, in bytes.
+pub const LOG_STACK: usize = 64 * 1024;
+
+// Forms and their texts, names and types of files
 
 /// Parts of a multipart form, or fields of an url-encoded one.
 pub const FORM_PARTS: usize = 64;
@@ -127,6 +134,8 @@ pub const EXTENSION_BYTES: usize = 32;
 /// Bytes of a stored media type.
 pub const MIME_TYPE_BYTES: usize = 255;
 
+// Addresses, ids, lists, and the page of a channel
+
 /// Bytes of a channel's name: it is a directory's name on disk (NAME_MAX).
 pub const CHANNEL_BYTES: usize = 255;
 /// Bytes of a JID's local part, domain or resource (RFC 7622 section 3).
@@ -154,6 +163,8 @@ pub const PAGE_EAGER: usize = 6;
 pub const PAGE_NONCE_BYTES: usize = 16;
 /// How long caches keep the style and the script of the page; their addresses change with their content.
 pub const PAGE_FILE_MAX_AGE: Duration = Duration::from_secs(86_400);
+
+// XMPP: stanzas, links, login
 
 /// Bytes of one stanza from the XMPP server. One with more, or beyond the five limits that follow, is dropped: anybody
 /// who may write to us may send it, and must not be able to end the stream by that. Servers let 256 or 512 KiB pass.
@@ -205,6 +216,10 @@ pub const XMPP_REMINDER: Duration = Duration::from_secs(60);
 pub const XMPP_CLOSE_TIME: Duration = Duration::from_secs(1);
 /// SCRAM iterations a server may ask for: fewer are unsafe, more are an attack on our time (RFC 5802).
 pub const SCRAM_ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=1_000_000;
+/// Beginning of the resource of the client's XMPP session.
+pub const XMPP_RESOURCE: &str = "media-server";
+
+// XMPP: channel services and affiliations
 
 /// Time after which the log names an unchanged channel service of a domain again.
 pub const REPORT_REMINDER: Duration = Duration::from_secs(86_400);
@@ -216,6 +231,21 @@ pub const DISCOVERY_ITEMS: usize = 1000;
 pub const DISCOVERY_FOREIGN_ITEMS: usize = 50;
 /// Items that are queried at a time.
 pub const DISCOVERY_WINDOW: usize = 50;
+/// Pages of one affiliation list that are read (XEP-0059).
+pub const AFFILIATION_PAGES: usize = 200;
+/// Requests that wait for one and the same lookup.
+pub const LOOKUP_WAITERS: usize = 1024;
+/// Entries of each cache of the gate.
+pub const CACHE_ENTRIES: usize = 10_000;
+/// How long a failed lookup is remembered, unless `xmpp.cache.ttl` is shorter.
+pub const FAILURE_TTL: Duration = Duration::from_secs(5);
+/// Time between two log lines that a channel service refuses our account.
+pub const RIGHTS_WARNING: Duration = Duration::from_secs(60);
+/// How long `/healthz` reports that a channel service refused our account.
+pub const RIGHTS_REFUSED: Duration = Duration::from_secs(600);
+
+// XMPP: requests to the component, commands (XEP-0050) and texts
+
 /// Requests to the component that one bare JID may send at once: a person who sends an album makes 20.
 pub const COMPONENT_BURST: u32 = 20;
 /// After that, the time from one request to the next: a client on a fast network uploads small files as fast.
@@ -255,14 +285,9 @@ pub const TEXT_LIST_FRESH: Duration = Duration::from_secs(5);
 pub const TEXT_BURST: u32 = 20;
 /// After that, the time from one such text to the next. Each has a reply, and another service may reply to that.
 pub const TEXT_TOKEN: Duration = Duration::from_secs(3);
-/// Minimum length in bytes of the secret that is shared with an XMPP server which hands out slots: 128 bits.
-pub const EXTERNAL_SECRET_BYTES: usize = 16;
-/// Pages of one affiliation list that are read (XEP-0059).
-pub const AFFILIATION_PAGES: usize = 200;
-/// Requests that wait for one and the same lookup.
-pub const LOOKUP_WAITERS: usize = 1024;
-/// Entries of each cache of the gate.
-pub const CACHE_ENTRIES: usize = 10_000;
+
+// Prompts (XEP-0070)
+
 /// Longest wait for a confirmation or a reply, whatever `xmpp.reply.timeout` says: no HTTP client waits longer.
 pub const REPLY_TIME: Duration = Duration::from_secs(3600);
 /// How long after the user's deadline a node waits for the decision of the node that asks the user: a decision at the
@@ -277,12 +302,6 @@ pub const PROMPTS_STORED: usize = 64;
 pub const PROMPTS_READ: usize = 256;
 /// How often prompts are removed that no node has removed.
 pub const PROMPTS_SWEEP: Duration = Duration::from_secs(60);
-/// How long a failed lookup is remembered, unless `xmpp.cache.ttl` is shorter.
-pub const FAILURE_TTL: Duration = Duration::from_secs(5);
-/// Time between two log lines that a channel service refuses our account.
-pub const RIGHTS_WARNING: Duration = Duration::from_secs(60);
-/// How long `/healthz` reports that a channel service refused our account.
-pub const RIGHTS_REFUSED: Duration = Duration::from_secs(600);
 /// The share of `xmpp.pending.per.user.max` that one client network may have: 3 of 8. At least one prompt.
 pub const PROMPTS_OF_NETWORK: (usize, usize) = (3, 8);
 /// The share that is kept for networks for which the user has confirmed a request: 2 of 8.
@@ -326,6 +345,8 @@ pub const DISTINCT_ID_CHARS: usize = 8;
 /// Characters of a channel's address, of a transaction id or of a web page's host that people are shown.
 pub const SHOWN_CHARS: usize = 64;
 
+// Database, quotas, and rows kept for readers
+
 /// Wait for a database connection from the pool, and for connecting.
 pub const DATABASE_WAIT: Duration = Duration::from_secs(5);
 /// Longest run of one statement.
@@ -337,6 +358,34 @@ pub const DATABASE_PING: Duration = Duration::from_secs(1);
 /// How long we wait for the database to do an operation. Above [`DATABASE_STATEMENT`], so that only a server
 /// that hangs, and not one that is slow, costs the connection.
 pub const DATABASE_ANSWER: Duration = Duration::from_secs(20);
+/// Time without a sign of life on a connection after which the kernel asks the database's, or gives it up.
+pub const DATABASE_KEEPALIVE: Duration = Duration::from_secs(30);
+/// Connections to the embedded database: one writes at a time, the others read.
+pub const SQLITE_CONNECTIONS: u32 = 4;
+/// Bytes that each media takes of a quota besides those of its file and its texts, so that media of no bytes have an end,
+/// too. Its row with the entries of its indexes is 0.4 KB (6 KB with the longest of addresses), its inode and the end of
+/// its file's last block 0.3 to 4.3 KB.
+pub const MEDIA_COST: u64 = 4096;
+/// How long a reader may see the row of a media as it was before another process changed it in the same database.
+pub const ROW_TTL: Duration = Duration::from_secs(1);
+/// How long an older row is still served while the database does not answer.
+pub const ROW_GRACE: Duration = Duration::from_secs(30);
+/// How long a reader waits for an older row to be read again, before it is served the older one.
+pub const ROW_PATIENCE: Duration = Duration::from_millis(100);
+/// Threads that read older rows again, at most; they end when they are idle.
+pub const ROW_READERS: usize = 4;
+/// Rows of media, rows of avatars, and rows of previews, that are kept for readers.
+pub const ROWS: usize = 1024;
+/// Bytes of the texts of a row that is kept; of a longer one the texts would cost more than the query.
+pub const ROW_BYTES: usize = 1024;
+/// Between two looks for a database that could not be reached at the start.
+pub const DATABASE_RETRY: Duration = Duration::from_secs(1);
+/// Between two looks of a running server for a schema that is newer than it knows: soon after an upgrade that was made
+/// beside it, and too seldom to cost anything.
+pub const SCHEMA_WATCH: Duration = Duration::from_secs(30);
+
+// Cluster: nodes on one database
+
 /// Time between two beats of the node that holds the component's stream, and between two checks by the others.
 pub const CLUSTER_BEAT: Duration = Duration::from_secs(1);
 /// How long the stream may be held after a confirmed beat, counted from before it was sent.
@@ -366,26 +415,9 @@ pub const CLUSTER_END: Duration = Duration::from_secs(2);
 pub const NOTICES_PERIOD: Duration = Duration::from_secs(1);
 /// Characters of `node.name`, as of a label in the DNS.
 pub const NODE_NAME_CHARS: usize = 63;
-/// Time without a sign of life on a connection after which the kernel asks the database's, or gives it up.
-pub const DATABASE_KEEPALIVE: Duration = Duration::from_secs(30);
-/// Connections to the embedded database: one writes at a time, the others read.
-pub const SQLITE_CONNECTIONS: u32 = 4;
-/// Bytes that each media takes of a quota besides those of its file and its texts, so that media of no bytes have an end,
-/// too. Its row with the entries of its indexes is 0.4 KB (6 KB with the longest of addresses), its inode and the end of
-/// its file's last block 0.3 to 4.3 KB.
-pub const MEDIA_COST: u64 = 4096;
-/// How long a reader may see the row of a media as it was before another process changed it in the same database.
-pub const ROW_TTL: Duration = Duration::from_secs(1);
-/// How long an older row is still served while the database does not answer.
-pub const ROW_GRACE: Duration = Duration::from_secs(30);
-/// How long a reader waits for an older row to be read again, before it is served the older one.
-pub const ROW_PATIENCE: Duration = Duration::from_millis(100);
-/// Threads that read older rows again, at most; they end when they are idle.
-pub const ROW_READERS: usize = 4;
-/// Rows of media, rows of avatars, and rows of previews, that are kept for readers.
-pub const ROWS: usize = 1024;
-/// Bytes of the texts of a row that is kept; of a longer one the texts would cost more than the query.
-pub const ROW_BYTES: usize = 1024;
+
+// S3, and the cache of blocks of its files
+
 /// Bytes of a block, in which files of a store that is far away are fetched and kept.
 pub const BLOCK_BYTES: u64 = 8 * 1024 * 1024;
 /// Threads that fetch blocks, at most; they end when they are idle. One stream seldom fills the line to such a store.
@@ -406,6 +438,39 @@ pub const BLOCK_COPY_STEP: usize = 256 * 1024;
 pub const ROOM_BLOCKS: u64 = 4;
 /// The log is told once in this time that a store that is far away still fails.
 pub const STORE_REMINDER: Duration = Duration::from_secs(60);
+/// Bytes of a file that is stored in an S3 bucket by one request. A larger one goes in parts of this size or more: a
+/// connection that breaks then costs a part.
+pub const S3_PART_BYTES: u64 = 64 * 1024 * 1024;
+/// Parts of one file, as S3 has it.
+pub const S3_PARTS: u64 = 10_000;
+/// The least age of an upload in parts of another process that is aborted: one that still runs must not be, and a large file
+/// takes hours over a slow network.
+pub const S3_UNFINISHED: Duration = Duration::from_secs(24 * 3600);
+/// Bytes that S3 copies by one request.
+pub const S3_COPY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+/// Attempts at a request to the store, the first included.
+pub const S3_ATTEMPTS: u32 = 4;
+/// The time since the first attempt after which no other one begins: a thread waits for the store meanwhile.
+pub const S3_RETRY_TIME: Duration = Duration::from_secs(10);
+/// The pause behind the first attempt; it doubles each time.
+pub const S3_PAUSE: Duration = Duration::from_millis(100);
+/// Validity of the signature of a request, in seconds. Stores allow clocks to differ by as much.
+pub const S3_SIGNED_SECONDS: u64 = 900;
+/// Maximum validity of a URL that redirects a client to the store.
+pub const S3_PRESIGNED: Duration = Duration::from_secs(60);
+/// Bytes of a reply of the store: a page of a list has 1000 keys of 1 KiB at most.
+pub const S3_REPLY_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes that are read of a refusal of the store.
+pub const S3_REFUSAL_BYTES: u64 = 64 * 1024;
+/// Bytes of a small object that is read at once, such as `.store`.
+pub const S3_SMALL_BYTES: u64 = 64 * 1024;
+/// Idle connections to the store that are kept.
+pub const S3_IDLE: usize = 32;
+/// Bytes that a connection to the store buffers in each direction.
+pub const S3_BUFFER_BYTES: usize = 64 * 1024;
+
+// Files, their housekeeping, `fsck` and `move-storage`
+
 /// Bytes of an upload that are written to the disk at a time while the rest still comes.
 pub const WRITE_OUT_BYTES: NonZeroU64 = NonZeroU64::new(1024 * 1024).unwrap();
 /// Bytes of an upload that its worker hashes before a thread of its own may do the rest; 8 MiB are as fast without one.
@@ -448,6 +513,11 @@ pub const ORPHANS: usize = 10_000;
 pub const HOUSEKEEPER_END: Duration = Duration::from_secs(1);
 /// Rows that `fsck` reads at a time.
 pub const FSCK_ROWS: usize = 1000;
+
+// Uploads (XEP-0363) and blocked users
+
+/// Minimum length in bytes of the secret that is shared with an XMPP server which hands out slots: 128 bits.
+pub const EXTERNAL_SECRET_BYTES: usize = 16;
 /// How long a slot waits for its PUT to begin (XEP-0363 section 5).
 pub const SLOT_TIME: Duration = Duration::from_secs(300);
 /// How long after its slot was made a PUT may end. The row of an upload that is gone stays as long, so that no slot is used
@@ -473,6 +543,11 @@ pub const BLOCKS_KNOWN: usize = 10_000;
 pub const SLOTS_PER_USER: usize = 50;
 /// Slots of all users of one domain that wait for their PUT.
 pub const SLOTS_PER_DOMAIN: usize = 1000;
+/// How often expired uploads are looked for; their files are gone within twice this time.
+pub const UPLOAD_SWEEP: Duration = Duration::from_secs(10);
+
+// Tokens, tickets and confirmed HEADs
+
 /// Characters of a token.
 pub const SIGNED_TOKEN_CHARS: usize = 3 * 1024;
 /// How often the keys of tokens are read, so that a node learns of new ones and of those that were revoked.
@@ -505,27 +580,23 @@ pub const HEAD_PAYS: Duration = Duration::from_secs(60);
 pub const HEADS_PAID: usize = 1024;
 /// Bytes of the path of such a HEAD.
 pub const HEAD_PATH_BYTES: usize = 1024;
-/// How often expired uploads are looked for; their files are gone within twice this time.
-pub const UPLOAD_SWEEP: Duration = Duration::from_secs(10);
+
+// The process, its configuration and its monitoring
+
 /// How long a stopping daemon waits for what runs.
 pub const SHUTDOWN_TIME: Duration = Duration::from_secs(20);
-
-/// Between two looks for a database that could not be reached at the start.
-pub const DATABASE_RETRY: Duration = Duration::from_secs(1);
-/// Between two looks of a running server for a schema that is newer than it knows: soon after an upgrade that was made
-/// beside it, and too seldom to cost anything.
-pub const SCHEMA_WATCH: Duration = Duration::from_secs(30);
-/// Beginning of the resource of the client's XMPP session.
-pub const XMPP_RESOURCE: &str = "media-server";
 /// Open files besides those of connections and transfers: listeners, XMPP, databases, logs.
 pub const OTHER_FILES: usize = 128;
-
 /// How long `/healthz` waits for the check of a part; above [`DATABASE_PING`].
 pub const PROBE_WAIT: Duration = Duration::from_secs(2);
 /// How long the result of a check is reused.
 pub const PROBE_AGE: Duration = Duration::from_secs(1);
 /// Connections to `admin.bind`, and requests and responses there at a time. A site has a few monitors.
 pub const ADMIN_CONNECTIONS: usize = 32;
+/// Bytes of a configuration file.
+pub const CONFIG_BYTES: u64 = 1024 * 1024;
+
+// Previews
 
 /// Stack of a thread that decodes a picture, in bytes.
 pub const PREVIEW_STACK: usize = 4 * 1024 * 1024;
@@ -558,8 +629,16 @@ pub const PPM_LINE: usize = 32;
 /// Longest plausible playing time, in milliseconds: ten years.
 pub const LONGEST_PLAY: u64 = 10 * 366 * 24 * 3600 * 1000;
 
-/// Bytes of a configuration file.
-pub const CONFIG_BYTES: u64 = 1024 * 1024;
+// Exports, imports and lists of the commands
+
+/// Bytes of a line of an export: three texts of [`FIELD_BYTES`], each byte of which may take six characters of JSON.
+pub const TRANSFER_LINE_BYTES: usize = 2 * 1024 * 1024;
+/// Rows that an import writes by one statement.
+pub const IMPORT_BATCH: usize = 100;
+/// Files that a list reads at a time. Without an index by date each time costs a walk through the table.
+pub const LISTED_FILES: usize = 10_000;
+
+// The client, `buddycloud-media`
 
 /// `buddycloud-media`: files that are uploaded at a time. More would not fill a line better, and be unfair to others.
 pub const CLIENT_UPLOADS: usize = 4;
@@ -600,40 +679,3 @@ pub const CLIENT_LIST_BYTES: u64 = 16 * 1024 * 1024;
 pub const CLIENT_PAGES: usize = 10_000;
 /// Bytes that are read at a time from a file or a response.
 pub const CLIENT_READ_BYTES: usize = 64 * 1024;
-/// Bytes of a line of an export: three texts of [`FIELD_BYTES`], each byte of which may take six characters of JSON.
-pub const TRANSFER_LINE_BYTES: usize = 2 * 1024 * 1024;
-/// Rows that an import writes by one statement.
-pub const IMPORT_BATCH: usize = 100;
-/// Files that a list reads at a time. Without an index by date each time costs a walk through the table.
-pub const LISTED_FILES: usize = 10_000;
-
-/// Bytes of a file that is stored in an S3 bucket by one request. A larger one goes in parts of this size or more: a
-/// connection that breaks then costs a part.
-pub const S3_PART_BYTES: u64 = 64 * 1024 * 1024;
-/// Parts of one file, as S3 has it.
-pub const S3_PARTS: u64 = 10_000;
-/// The least age of an upload in parts of another process that is aborted: one that still runs must not be, and a large file
-/// takes hours over a slow network.
-pub const S3_UNFINISHED: Duration = Duration::from_secs(24 * 3600);
-/// Bytes that S3 copies by one request.
-pub const S3_COPY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
-/// Attempts at a request to the store, the first included.
-pub const S3_ATTEMPTS: u32 = 4;
-/// The time since the first attempt after which no other one begins: a thread waits for the store meanwhile.
-pub const S3_RETRY_TIME: Duration = Duration::from_secs(10);
-/// The pause behind the first attempt; it doubles each time.
-pub const S3_PAUSE: Duration = Duration::from_millis(100);
-/// Validity of the signature of a request, in seconds. Stores allow clocks to differ by as much.
-pub const S3_SIGNED_SECONDS: u64 = 900;
-/// Maximum validity of a URL that redirects a client to the store.
-pub const S3_PRESIGNED: Duration = Duration::from_secs(60);
-/// Bytes of a reply of the store: a page of a list has 1000 keys of 1 KiB at most.
-pub const S3_REPLY_BYTES: u64 = 4 * 1024 * 1024;
-/// Bytes that are read of a refusal of the store.
-pub const S3_REFUSAL_BYTES: u64 = 64 * 1024;
-/// Bytes of a small object that is read at once, such as `.store`.
-pub const S3_SMALL_BYTES: u64 = 64 * 1024;
-/// Idle connections to the store that are kept.
-pub const S3_IDLE: usize = 32;
-/// Bytes that a connection to the store buffers in each direction.
-pub const S3_BUFFER_BYTES: usize = 64 * 1024;

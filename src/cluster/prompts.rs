@@ -303,4 +303,8 @@ impl Prompts {
 }
 
 #[cfg(test)]
+mod random_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;

@@ -195,7 +195,7 @@ fn a_quota_is_kept_whatever_isolation_the_database_prefers() {
     let preference = "SET default_transaction_isolation = 'repeatable read'";
     client.batch_execute(&format!("ALTER DATABASE \"{database}\" {preference}")).unwrap();
     let store = store(server, &database, |_| {});
-    conformance::concurrent_inserts_keep_a_quota(&Bench { store, client: Mutex::new(client) });
+    conformance::quotas::concurrent_inserts_keep_a_quota(&Bench { store, client: Mutex::new(client) });
 }
 
 #[test]
