@@ -615,6 +615,9 @@ pub const S3_PARTS: u64 = 10_000;
 /// The least age of an upload in parts of another process that is aborted: one that still runs must not be, and a large file
 /// takes hours over a slow network.
 pub const S3_UNFINISHED: Duration = Duration::from_secs(24 * 3600);
+/// Uploads in parts of this process that are remembered because they could not be aborted. Further ones are aborted when they
+/// are older than [`S3_UNFINISHED`].
+pub const S3_FAILED: usize = 1024;
 /// Bytes that S3 copies by one request.
 pub const S3_COPY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 /// Attempts at a request to the store, the first included.

@@ -156,7 +156,7 @@ impl Client {
         let unfinished = Unfinished { key: key.to_owned(), id: id.to_owned(), begun: SystemTime::now() };
         if let Err(error) = self.abort(&unfinished) {
             log::warn!("{error}; a sweep tries again");
-            self.0.failed.lock().unwrap_or_else(PoisonError::into_inner).push(unfinished);
+            self.remember_failed([unfinished]);
         }
     }
 
@@ -177,9 +177,11 @@ impl Client {
         std::mem::take(&mut *self.0.failed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Remembers them again.
+    /// Remembers uploads that must be aborted, [`limits::S3_FAILED`] at most. The list of unfinished uploads has the others.
     pub fn remember_failed(&self, failed: impl IntoIterator<Item = Unfinished>) {
-        self.0.failed.lock().unwrap_or_else(PoisonError::into_inner).extend(failed);
+        let mut remembered = self.0.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = limits::S3_FAILED.saturating_sub(remembered.len());
+        remembered.extend(failed.into_iter().take(room));
     }
 
     /// The uploads in parts that have not ended, of all that use the bucket but those that this process is busy with.

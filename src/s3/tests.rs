@@ -492,9 +492,14 @@ fn an_upload_in_parts_that_fails_is_aborted() {
     // What can't be aborted now is remembered.
     let (_, client, result) = put_parts(&[begun(), refused.clone(), refused, gone()]);
     told(result, "can't store part 1");
-    let [Unfinished { key, id, .. }] = &client.take_failed()[..] else { panic!("forgotten") };
+    let failed = client.take_failed();
+    let [Unfinished { key, id, .. }] = &failed[..] else { panic!("forgotten") };
     assert_eq!((key.as_str(), id.as_str()), ("a@b/c", "u1"));
     assert_eq!(client.take_failed(), []);
+    let many = || failed.iter().cloned().cycle().take(limits::S3_FAILED - 1);
+    client.remember_failed(many());
+    client.remember_failed(many());
+    assert_eq!(client.take_failed().len(), limits::S3_FAILED);
 }
 
 #[test]
