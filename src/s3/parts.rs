@@ -49,6 +49,9 @@ impl Drop for Running<'_> {
     }
 }
 
+/// The place in a list of uploads after which a page begins: a key and the id of an upload.
+type Marker = (String, String);
+
 /// A part that the store has.
 pub(super) struct Stored {
     number: u64,
@@ -188,11 +191,11 @@ impl Client {
     pub fn unfinished(&self) -> Result<Vec<Unfinished>> {
         let (mut all, mut marker) = (Vec::<Unfinished>::new(), None);
         loop {
-            let more = self.repeat("can't list the uploads that have not ended", |_| {
+            let (page, next) = self.repeat("can't list the uploads that have not ended", |_| {
                 self.unfinished_page(marker.as_ref())
             })?;
-            all.extend(more.0);
-            match more.1 {
+            all.extend(page);
+            match next {
                 Some(next) if marker.as_ref() != Some(&next) => marker = Some(next),
                 _ => break,
             }
@@ -202,11 +205,11 @@ impl Client {
         Ok(all)
     }
 
-    #[allow(clippy::type_complexity, reason = "it is used once")]
+    /// A page of the list, and the place of the next page if there is one.
     fn unfinished_page(
         &self,
-        marker: Option<&(String, String)>,
-    ) -> std::result::Result<(Vec<Unfinished>, Option<(String, String)>), Failure> {
+        marker: Option<&Marker>,
+    ) -> std::result::Result<(Vec<Unfinished>, Option<Marker>), Failure> {
         let mut request = Request::new(Method::Get, "").query("uploads", "");
         if let Some((key, id)) = marker {
             request = request.query("key-marker", key.as_str()).query("upload-id-marker", id.as_str());
