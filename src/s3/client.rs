@@ -20,7 +20,7 @@ use super::failure::Failure;
 use super::request::{FilePart, Payload, Request, Sender, field, length};
 use super::settings::Settings;
 use crate::error::{Error, Kind, Result};
-use crate::limits;
+use crate::{hex, limits};
 
 /// The characters of a key that stand for themselves in a URL; the slash separates its parts.
 const KEY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
@@ -78,7 +78,7 @@ impl Client {
     /// whole new one, or as it was before.
     pub fn put_lasting(&self, key: &str, file: &File, size: u64, sha256: &str) -> Result<()> {
         if size <= self.0.part_bytes {
-            let checksum = STANDARD.encode(bytes_of(sha256));
+            let checksum = STANDARD.encode(hex::decode(sha256).unwrap_or_default());
             let doing = format!("can't store {key}");
             self.repeat(&doing, |_| {
                 self.put_once(key, Payload::Part(FilePart::new(file, 0..size)), &checksum)
@@ -276,10 +276,4 @@ pub(super) fn stored_tag(response: &Response<Body>, checksum: &str) -> std::resu
 
 fn shorter() -> Failure {
     Failure::Wrong("it sends other bytes, or fewer, than were asked for".to_owned())
-}
-
-/// The bytes of a hash in hexadecimal.
-fn bytes_of(hexadecimal: &str) -> Vec<u8> {
-    let pair = |at: usize| hexadecimal.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    (0..hexadecimal.len()).step_by(2).filter_map(pair).collect()
 }
