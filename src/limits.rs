@@ -392,6 +392,9 @@ pub const BLOCK_BYTES: u64 = 8 * 1024 * 1024;
 pub const BLOCK_FETCHERS: usize = 8;
 /// Bytes that the cache of blocks has at least: room for twice what the threads fetch at a time.
 pub const CACHE_LEAST_BYTES: u64 = 16 * BLOCK_BYTES;
+/// Blocks that the cache keeps, 80 MB of memory: small files would fill it otherwise. Blocks that are fetched at the moment
+/// may come on top.
+pub const CACHE_BLOCKS: usize = 500_000;
 /// Blocks that wait to be fetched because a request needs them; each is fetched once for all that wait for it.
 pub const BLOCKS_WANTED: usize = 4096;
 /// Blocks that wait to be fetched because they will be needed next.

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
+use crate::limits;
+
 /// A file, by the hash of its key: keys may hold characters that a file's name can't. Its 128 bits are too many for two
 /// keys to have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +72,7 @@ struct Kept {
 #[derive(Debug)]
 pub(super) struct Index {
     max_bytes: u64,
+    max_blocks: usize,
     /// Bytes of the blocks that are kept, and of those to come.
     bytes: u64,
     kept: BTreeMap<BlockId, Kept>,
@@ -78,9 +81,10 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// The books of an empty cache for so many bytes.
+    /// The index of an empty cache with room for this many bytes, and for [`limits::CACHE_BLOCKS`].
     pub fn new(max_bytes: u64) -> Self {
-        Self { max_bytes, bytes: 0, kept: BTreeMap::new(), by_use: BTreeMap::new(), uses: 0 }
+        let max_blocks = limits::CACHE_BLOCKS;
+        Self { max_bytes, max_blocks, bytes: 0, kept: BTreeMap::new(), by_use: BTreeMap::new(), uses: 0 }
     }
 
     /// Bytes of the blocks that are kept, and of those to come.
@@ -103,7 +107,7 @@ impl Index {
     pub fn reserve(&mut self, bytes: u64) -> Vec<BlockName> {
         self.bytes = self.bytes.saturating_add(bytes);
         let mut gone = Vec::new();
-        while self.bytes > self.max_bytes {
+        while self.bytes > self.max_bytes || self.kept.len() >= self.max_blocks {
             let Some(name) = self.remove_oldest() else { break };
             gone.push(name);
         }
@@ -194,6 +198,16 @@ mod tests {
         assert_eq!(keep(&mut index, id("b", 0), 4), [id("a", 1)]);
         assert_eq!(keep(&mut index, id("b", 1), 6), [id("a", 2), id("a", 0)]);
         assert_eq!(index.bytes(), 10);
+    }
+
+    #[test]
+    fn small_blocks_are_bounded_by_their_number() {
+        let mut index = Index { max_blocks: 3, ..Index::new(1000) };
+        for number in 0..3 {
+            assert!(keep(&mut index, id("a", number), 1).is_empty());
+        }
+        assert_eq!(keep(&mut index, id("a", 3), 1), [id("a", 0)]);
+        assert_eq!((index.kept.len(), index.bytes()), (3, 3));
     }
 
     #[test]
