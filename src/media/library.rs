@@ -414,8 +414,8 @@ impl Library {
         }
     }
 
-    /// Deletes a media: its rows in one transaction, then its files. `false` if it is gone already. What a failure or a crash
-    /// leaves of the files, a [`Remover`](super::Remover) removes: the transaction notes which files must go.
+    /// Deletes a media: its rows in one transaction, then its files. `false` if it is gone already. A
+    /// [`Remover`](super::Remover) removes the files that a failure or a crash leaves: the transaction notes which must go.
     pub fn delete(&self, media: &Media) -> Result<bool> {
         self.delete_id(&media.channel, &media.id)
     }

@@ -1,5 +1,6 @@
-//! Large objects go to the store in parts. An upload in parts that fails is aborted: else the store keeps, and charges
-//! for, parts that no list of objects shows. What can't be aborted now is remembered, and a sweep does it later.
+//! Large objects go to the store in parts. An upload in parts that fails is aborted: otherwise the store keeps, and
+//! charges for, parts that no list of objects shows. An upload that can't be aborted now is remembered, and a sweep aborts
+//! it later.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -72,7 +73,7 @@ impl Client {
         })
     }
 
-    /// Makes an object of parts of at least `least` bytes, the last one excepted.
+    /// Makes an object of parts. Each has at least `least` bytes, except the last one.
     pub(super) fn in_parts(
         &self,
         key: &str,
@@ -107,7 +108,7 @@ impl Client {
 
     fn put_part(&self, key: &str, id: &str, number: u64, file: &File, range: Range<u64>) -> Result<Stored> {
         let checksum = checksum(file, range.clone())
-            .map_err(|cause| Error::io("can't read what is to be stored", cause))?;
+            .map_err(|cause| Error::io("can't read the bytes to store", cause))?;
         let tag = self.repeat(&format!("can't store part {number} of {key}"), |_| {
             let request = Request::new(Method::Put, key)
                 .query("partNumber", number.to_string())
@@ -145,7 +146,7 @@ impl Client {
                 Ok(reply) if reply.fields.get("ETag").is_empty() => {
                     Err(Failure::Wrong("its response has no ETag".to_owned()))
                 }
-                // The attempt before succeeded, and its response was lost.
+                // An earlier attempt succeeded, and its response was lost.
                 Err(failure) if !first && failure.is("NoSuchUpload") => match self.head_once(key)? {
                     Some(object) if object.size == size => Ok(()),
                     _ => Err(failure),
@@ -163,7 +164,7 @@ impl Client {
         }
     }
 
-    /// Aborts an upload; one that has ended meanwhile is no error.
+    /// Aborts an upload. It is no error if the upload has ended meanwhile.
     pub fn abort(&self, unfinished: &Unfinished) -> Result<()> {
         let Unfinished { key, id, .. } = unfinished;
         self.repeat(&format!("can't abort the upload of {key}"), |_| {
@@ -175,7 +176,7 @@ impl Client {
         })
     }
 
-    /// The uploads of this process that have failed and could not be aborted; they are remembered no more.
+    /// Gives the uploads of this process that failed and could not be aborted, and forgets them.
     pub fn take_failed(&self) -> Vec<Unfinished> {
         std::mem::take(&mut *self.0.failed.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -187,7 +188,7 @@ impl Client {
         remembered.extend(failed.into_iter().take(room));
     }
 
-    /// The uploads in parts that have not ended, of all that use the bucket but those that this process is busy with.
+    /// The uploads in parts that have not ended, by all programs, except those that run in this process.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>> {
         let (mut all, mut marker) = (Vec::<Unfinished>::new(), None);
         loop {

@@ -32,7 +32,7 @@ pub trait UploadFiles: Send + Sync {
         self.put(sealed, file)
     }
 
-    /// Opens a file, so that any range of it can be read; `None` if it is known that there is none of that name. `size` is
+    /// Opens a file, so that any range of it can be read; `None` if it is known that there is no such file. `size` is
     /// as for [`Files::get`](super::Files::get).
     fn get(&self, file: &UploadFile, size: u64) -> Result<Option<StoredFile>>;
 

@@ -1,5 +1,5 @@
-//! The books of the cache: the blocks that are kept, which of them was used least recently, and the bytes that they and
-//! those to come take. No I/O.
+//! The index of the cache: the blocks that are kept, the order of their last use, and the bytes that they and the blocks to
+//! come take. No I/O.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 use crate::limits;
 
-/// A file, by the hash of its key: keys may hold characters that a file's name can't. Its 128 bits are too many for two
-/// keys to have the same.
+/// A file, by the hash of its key: keys may hold characters that a file's name can't. Two keys never have the
+/// same 128 bits in practice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct KeyHash(u128);
 
@@ -31,7 +31,7 @@ pub(super) struct BlockId {
     pub number: u64,
 }
 
-/// The name of a block's file: no two that are ever fetched have the same.
+/// The name of a block's file. Each fetch makes a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BlockName {
     pub id: BlockId,
@@ -55,7 +55,7 @@ impl FromStr for BlockName {
         let hash = u128::from_str_radix(hash, 16).map_err(drop)?;
         let id = BlockId { file: KeyHash(hash), number: number.parse().map_err(drop)? };
         let parsed = Self { id, serial: serial.parse().map_err(drop)? };
-        // There is one way to write it.
+        // A block has one name only.
         if parsed.to_string() == name { Ok(parsed) } else { Err(()) }
     }
 }
@@ -68,7 +68,7 @@ struct Kept {
     used: u64,
 }
 
-/// The books.
+/// The index.
 #[derive(Debug)]
 pub(super) struct Index {
     max_bytes: u64,
@@ -102,8 +102,8 @@ impl Index {
         Some(BlockName { id, serial: kept.serial })
     }
 
-    /// Counts bytes that are to come. Gives the blocks that must go for them; there is no room only if all bytes that are
-    /// left are still to come.
+    /// Reserves room for bytes to come. Gives the blocks that must go for them. The room is exceeded only if all other bytes
+    /// are still to come.
     pub fn reserve(&mut self, bytes: u64) -> Vec<BlockName> {
         self.bytes = self.bytes.saturating_add(bytes);
         let mut gone = Vec::new();
@@ -114,7 +114,7 @@ impl Index {
         gone
     }
 
-    /// Bytes that were reserved do not come, or have gone.
+    /// Gives room back: reserved bytes do not come, or have gone.
     pub fn release(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
@@ -128,7 +128,7 @@ impl Index {
         replaced
     }
 
-    /// Removes blocks that were used least recently, until so many bytes are free of them or none is left.
+    /// Removes the least recently used blocks until they have freed this many bytes, or none is left.
     pub fn evict(&mut self, bytes: u64) -> Vec<BlockName> {
         let enough = self.bytes.saturating_sub(bytes);
         let mut gone = Vec::new();
