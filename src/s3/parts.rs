@@ -32,19 +32,19 @@ pub struct Unfinished {
 }
 
 /// An upload in parts of this process, while it runs.
-struct Running<'a> {
+struct RunningUpload<'a> {
     sender: &'a Sender,
     id: String,
 }
 
-impl<'a> Running<'a> {
+impl<'a> RunningUpload<'a> {
     fn new(sender: &'a Sender, id: &str) -> Self {
         sender.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
         Self { sender, id: id.to_owned() }
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for RunningUpload<'_> {
     fn drop(&mut self) {
         self.sender.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
@@ -83,7 +83,7 @@ impl Client {
         store: impl Fn(&str, u64, Range<u64>) -> Result<Stored>,
     ) -> Result<()> {
         let id = self.begin_parts(key, checksums)?;
-        let _running = Running::new(&self.0, &id);
+        let _running = RunningUpload::new(&self.0, &id);
         let length = size.div_ceil(limits::S3_PARTS).max(least);
         let stored: Result<Vec<_>> = (0..size.div_ceil(length))
             .map(|part| store(&id, part + 1, part * length..((part + 1) * length).min(size)))

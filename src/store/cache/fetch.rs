@@ -203,7 +203,7 @@ impl Inner {
     /// Fetches a block and calls its waiters.
     pub(super) fn run(&self, wanted: &Wanted) {
         self.reserve(wanted.bytes());
-        let mut running = Running { cache: self, wanted, outcome: Err(NotFetched::Failed) };
+        let mut running = RunningFetch { cache: self, wanted, outcome: Err(NotFetched::Failed) };
         running.outcome = self.fetched(wanted);
     }
 
@@ -293,13 +293,13 @@ impl Inner {
 }
 
 /// A block that is being fetched. Its drop calls the waiters, also after a panic.
-struct Running<'a> {
+struct RunningFetch<'a> {
     cache: &'a Inner,
     wanted: &'a Wanted,
     outcome: Result<(BlockName, FileBlock), NotFetched>,
 }
 
-impl Drop for Running<'_> {
+impl Drop for RunningFetch<'_> {
     fn drop(&mut self) {
         let (cache, bytes) = (self.cache, self.wanted.bytes());
         let mut gone = None;

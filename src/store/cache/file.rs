@@ -125,7 +125,7 @@ impl BlockFile {
         if let Some(block) = self.local(position) {
             return Ok(block);
         }
-        let _waiting = Waiting::begin(&self.cache)?;
+        let _permit = WaitPermit::begin(&self.cache)?;
         let (sender, receiver) = sync_channel(1);
         let then = move |fetched| {
             // The receiver waits.
@@ -211,9 +211,9 @@ impl Drop for Space {
 }
 
 /// The permit of a thread to wait for a block.
-struct Waiting<'a>(&'a Inner);
+struct WaitPermit<'a>(&'a Inner);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitPermit<'a> {
     fn begin(cache: &'a Inner) -> Result<Self, NotFetched> {
         let max = cache.bounds.waiting;
         let more = |waiting| (waiting < max).then_some(waiting + 1);
@@ -224,7 +224,7 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitPermit<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
