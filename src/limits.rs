@@ -407,7 +407,7 @@ pub const BLOCK_TIME: Duration = Duration::from_secs(180);
 pub const BLOCK_COPY_STEP: usize = 256 * 1024;
 /// Blocks for which room is made where the disk is full before the cache is.
 pub const ROOM_BLOCKS: u64 = 4;
-/// The log is told once in this time that a store that is far away still fails.
+/// Time between two log lines that a store that is far away still fails.
 pub const STORE_REMINDER: Duration = Duration::from_secs(60);
 /// Bytes of an upload that are written to the disk at a time while the rest still comes.
 pub const WRITE_OUT_BYTES: NonZeroU64 = NonZeroU64::new(1024 * 1024).unwrap();
@@ -432,9 +432,9 @@ pub const LOSSES_PERCENT: u64 = 5;
 pub const LOST_NAMES: u32 = 1000;
 /// Files that `move-storage` moves at a time: a store that is far away needs several to be busy.
 pub const MOVE_THREADS: usize = 4;
-/// Bytes of a file that it reads at once.
+/// Bytes of a file that `move-storage` reads at once.
 pub const MOVE_BUFFER: usize = 256 * 1024;
-/// Time between two progress lines.
+/// Time between two progress lines of `move-storage`.
 pub const MOVE_NEWS: Duration = Duration::from_secs(10);
 /// Files that the housekeeper removes, moves or looks at before another chore may go first.
 pub const HOUSEKEEPING_BATCH: usize = 100;
@@ -613,10 +613,10 @@ pub const LISTED_FILES: usize = 10_000;
 /// Bytes of a file that is stored in an S3 bucket by one request. A larger one goes in parts of this size or more: a
 /// connection that breaks then costs a part.
 pub const S3_PART_BYTES: u64 = 64 * 1024 * 1024;
-/// Parts of one file, as S3 has it.
+/// Maximum number of parts of an object, as S3 defines it.
 pub const S3_PARTS: u64 = 10_000;
-/// The least age of an upload in parts of another process that is aborted: one that still runs must not be, and a large file
-/// takes hours over a slow network.
+/// Minimum age of an upload in parts of another process that is aborted. A running upload must not be aborted, and a large
+/// file takes hours over a slow network.
 pub const S3_UNFINISHED: Duration = Duration::from_secs(24 * 3600);
 /// Uploads in parts of this process that are remembered because they could not be aborted. Further ones are aborted when they
 /// are older than [`S3_UNFINISHED`].
