@@ -80,7 +80,7 @@ pub struct New {
 }
 
 impl New {
-    /// The same of what was made of the upload.
+    /// The same for the file that was made from the upload.
     fn made(mut self, (sealed, format): (Sealed, Format)) -> (Sealed, Self) {
         self.mime_type = format.mime_type().to_owned();
         let is_of_type = |extension: &String| media_type::type_for(extension) == Some(format.mime_type());
@@ -420,7 +420,7 @@ impl Library {
         self.delete_id(&media.channel, &media.id)
     }
 
-    /// The same of the media that has this id.
+    /// The same for the media that has this id.
     pub fn delete_id(&self, channel: &Channel, id: &MediaId) -> Result<bool> {
         let deleted = self.metadata()?.delete(channel, id);
         self.rows.forget(channel, id);
