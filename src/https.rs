@@ -1,5 +1,5 @@
-//! TLS for the HTTP requests that we send by ureq: OpenSSL by native-tls, as everywhere here. The thread that sends a
-//! request does it all.
+//! TLS for the HTTP requests that we send by ureq: OpenSSL by native-tls, as everywhere here. All of it runs on
+//! the thread that sends the request.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use crate::error::{Error, Kind};
 /// The trusted authorities. Those of the system are read once.
 pub struct Authorities {
     extra: Vec<Certificate>,
-    /// The trusted ones in words, for an error.
+    /// The trusted authorities in words, for an error.
     words: &'static str,
     connector: OnceLock<Result<TlsConnector, String>>,
 }
@@ -28,7 +28,7 @@ impl Authorities {
 
     /// Reads the authorities of the system. Without this, the first connection does it, which takes a tenth of a second.
     pub fn read(&self) {
-        // The first connection tells the error.
+        // The first connection reports the error.
         let _ = self.connector();
     }
 

@@ -13,6 +13,7 @@ pub mod component;
 pub mod config;
 pub mod daemon;
 pub mod error;
+pub mod hex;
 pub mod http;
 pub mod https;
 pub mod limits;

@@ -424,6 +424,9 @@ pub const BLOCK_BYTES: u64 = 8 * 1024 * 1024;
 pub const BLOCK_FETCHERS: usize = 8;
 /// Bytes that the cache of blocks has at least: room for twice what the threads fetch at a time.
 pub const CACHE_LEAST_BYTES: u64 = 16 * BLOCK_BYTES;
+/// Blocks that the cache keeps, 80 MB of memory: small files would fill it otherwise. Blocks that are fetched at the moment
+/// may come on top.
+pub const CACHE_BLOCKS: usize = 500_000;
 /// Blocks that wait to be fetched because a request needs them; each is fetched once for all that wait for it.
 pub const BLOCKS_WANTED: usize = 4096;
 /// Blocks that wait to be fetched because they will be needed next.
@@ -436,16 +439,19 @@ pub const BLOCK_TIME: Duration = Duration::from_secs(180);
 pub const BLOCK_COPY_STEP: usize = 256 * 1024;
 /// Blocks for which room is made where the disk is full before the cache is.
 pub const ROOM_BLOCKS: u64 = 4;
-/// The log is told once in this time that a store that is far away still fails.
+/// Time between two log lines that a store that is far away still fails.
 pub const STORE_REMINDER: Duration = Duration::from_secs(60);
 /// Bytes of a file that is stored in an S3 bucket by one request. A larger one goes in parts of this size or more: a
 /// connection that breaks then costs a part.
 pub const S3_PART_BYTES: u64 = 64 * 1024 * 1024;
-/// Parts of one file, as S3 has it.
+/// Maximum number of parts of an object, as S3 defines it.
 pub const S3_PARTS: u64 = 10_000;
-/// The least age of an upload in parts of another process that is aborted: one that still runs must not be, and a large file
-/// takes hours over a slow network.
+/// Minimum age of an upload in parts of another process that is aborted. A running upload must not be aborted, and a large
+/// file takes hours over a slow network.
 pub const S3_UNFINISHED: Duration = Duration::from_secs(24 * 3600);
+/// Uploads in parts of this process that are remembered because they could not be aborted. Further ones are aborted when they
+/// are older than [`S3_UNFINISHED`].
+pub const S3_FAILED: usize = 1024;
 /// Bytes that S3 copies by one request.
 pub const S3_COPY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 /// Attempts at a request to the store, the first included.
@@ -494,9 +500,9 @@ pub const LOSSES_PERCENT: u64 = 5;
 pub const LOST_NAMES: u32 = 1000;
 /// Files that `move-storage` moves at a time: a store that is far away needs several to be busy.
 pub const MOVE_THREADS: usize = 4;
-/// Bytes of a file that it reads at once.
+/// Bytes of a file that `move-storage` reads at once.
 pub const MOVE_BUFFER: usize = 256 * 1024;
-/// Time between two progress lines.
+/// Time between two progress lines of `move-storage`.
 pub const MOVE_NEWS: Duration = Duration::from_secs(10);
 /// Files that the housekeeper removes, moves or looks at before another chore may go first.
 pub const HOUSEKEEPING_BATCH: usize = 100;

@@ -15,18 +15,18 @@ pub trait RemoteFile: fmt::Debug + Send + Sync {
     /// The block that holds the byte at `position`, if it is local.
     fn local(&self, position: u64) -> Option<FileBlock>;
 
-    /// Has the block fetched that holds the first of these bytes, and ahead the block after it if that holds some of them,
-    /// too. `then` is called once, on any thread, perhaps before this returns; it must not wait.
+    /// Fetches the block that holds the first of these bytes. If they go on in the next block, that is fetched ahead.
+    /// `then` is called once, on any thread, perhaps before this returns; it must not wait.
     fn fetch(&self, bytes: Range<u64>, then: OnFetched);
 
-    /// Has the block at `position` fetched, unless there is too much else to fetch.
+    /// Fetches the block at `position` ahead, unless too many others are queued.
     fn fetch_ahead(&self, position: u64);
 }
 
 /// The result of fetching a block.
 pub type Fetched = Result<FileBlock, NotFetched>;
 
-/// Is told of a block that was fetched.
+/// Called with a block that was fetched.
 pub type OnFetched = Box<dyn FnOnce(Fetched) + Send>;
 
 /// Why a block was not fetched.
@@ -38,11 +38,11 @@ pub enum NotFetched {
     Failed,
     /// Too many blocks are to be fetched before it.
     Busy,
-    /// The file is larger than what may be local.
+    /// The file is larger than the room for local copies.
     TooLarge,
 }
 
-/// What was fetched can't be read or put together on our own disk. The text stays in the log.
+/// An error of our own disk, where fetched bytes are read and copied. Its text stays in the log.
 impl From<io::Error> for NotFetched {
     fn from(error: io::Error) -> Self {
         log::error!("a stored file can't be read: {error}");
@@ -110,7 +110,7 @@ impl RemotePart {
         Some((block.file(), next - start..end.checked_sub(start)?))
     }
 
-    /// So many of the next bytes were read.
+    /// Goes past `count` bytes that were read.
     pub fn advance(&mut self, count: u64) {
         self.left.start += count;
         if self.block.as_ref().is_some_and(|block| block.bytes.end <= self.left.start) {
@@ -118,13 +118,13 @@ impl RemotePart {
         }
     }
 
-    /// Has the next bytes fetched. `then` is as in [`RemoteFile::fetch`].
+    /// A function that fetches the next bytes. Its argument is `then` of [`RemoteFile::fetch`].
     pub fn fetch(&self) -> impl FnOnce(OnFetched) + Send + use<> {
         let (file, bytes) = (Arc::clone(&self.file), self.left.clone());
         move |then| file.fetch(bytes, then)
     }
 
-    /// Reads on from a block that was fetched.
+    /// Continues with a block that was fetched.
     pub fn give(&mut self, block: FileBlock) {
         self.block = Some(block);
     }

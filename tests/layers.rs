@@ -12,6 +12,7 @@ const GROUND: &[(&str, &[&str])] = &[
     ("cache", &[]),
     ("chore", &["error", "limits", "metrics"]),
     ("clock", &[]),
+    ("hex", &[]),
     ("secret", &[]),
     ("metrics", &[]),
     ("remote", &[]),

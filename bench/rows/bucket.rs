@@ -1,4 +1,4 @@
-//! Files in a bucket of an S3 store on the same machine, beside files in a directory and beside the store alone.
+//! Files in a bucket of an S3 store on the same machine, compared with files in a directory and with the store alone.
 
 use crate::http::Load;
 use crate::options::Options;
@@ -12,17 +12,17 @@ use crate::uploads::{ToStore, ToUs, crowd};
 
 /// Bytes of a small file, which is in the cache.
 const SMALL: usize = 10 * 1024;
-/// Bytes of a file that is not, and how many of them are read in turn: more than the cache holds.
+/// Bytes of a file that is not in the cache, and the number of such files: more than the cache has room for.
 const COLD: usize = 1 << 20;
 const COLD_FILES: usize = 192;
-/// The smallest cache that there is.
+/// The smallest cache that can be set.
 const CACHE: &str = "128M";
 /// Bytes of a large upload.
 const LARGE: u64 = 8 << 20;
 /// Clients that download at a time.
 const READERS: usize = 32;
 
-/// Downloads of what is cached and of what is not, and uploads.
+/// Downloads of cached files and of others, and uploads.
 pub fn files(options: &Options, report: &mut Report) {
     let (postgres, store) = (Postgres::start(), Store::start());
     let bucket = store.new_bucket();

@@ -1,6 +1,6 @@
 //! The gate's part in a cluster, where one node holds the component's stream and asks the users for all. A node without the
 //! stream hands its prompts over as rows of a table; the holder has those of all nodes in its registry. A part of the
-//! gate's state machine, without I/O: what is to be written to the table comes out as a [`NodeEvent`].
+//! gate's state machine, without I/O: a write to the table comes out as a [`NodeEvent`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -45,9 +45,9 @@ pub(super) struct Nodes {
 /// The rows that the holder need not read again.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct KnownRows {
-    /// Those whose prompts are pending here, or decided without the table saying so yet.
+    /// Rows whose prompts are pending here, or decided but not yet in the table.
     pub all: Vec<PromptId>,
-    /// Those of them whose clients wait.
+    /// The rows among them whose clients wait.
     pub waiting: Vec<PromptId>,
 }
 
@@ -70,7 +70,7 @@ impl Nodes {
         self.cut_off_since = (!link_is_up).then_some(now);
     }
 
-    /// Another node may hold the stream from now on: what it asks about is not ours to decide.
+    /// Another node may hold the stream from now on, and decides about its prompts itself.
     pub fn release(&mut self) {
         self.holds = false;
         self.cut_off_since = None;
@@ -194,7 +194,7 @@ impl Nodes {
         self.decided.retain(|row| !rows.contains(row));
     }
 
-    /// A confirmation of the registry has ended; `false` if it was no row's.
+    /// A confirmation of the registry has ended; `false` if it belongs to no row.
     pub fn decide(&mut self, id: RequestId, decision: PromptDecision) -> bool {
         let Some(row) = self.rows.remove(&id) else { return false };
         self.ids.remove(&row);

@@ -1,6 +1,6 @@
 //! Unguessable ids.
 
-use std::fmt::Write;
+use crate::hex;
 
 /// 128 random bits as 32 lower-case hexadecimal digits, for stanza ids and threads.
 ///
@@ -9,11 +9,7 @@ use std::fmt::Write;
 pub fn hex_id() -> String {
     let mut random = [0; 16];
     getrandom::fill(&mut random).expect("the kernel gives random numbers");
-    random.iter().fold(String::with_capacity(32), |mut id, byte| {
-        // Writing to a String can't fail.
-        let _ = write!(id, "{byte:02x}");
-        id
-    })
+    hex::encode(&random)
 }
 
 #[cfg(test)]

@@ -14,12 +14,12 @@ use crate::clock::Clock;
 use crate::model::{Channel, PromptDecision, PromptId, StoredPrompt};
 use crate::xmpp::{Link, LinkEvent, Outbox};
 
-/// Called with what was parked and its decision, without any lock held. It must not block: mostly it runs on the XMPP
+/// Called with the parked value and its decision, without any lock held. It must not block: mostly it runs on the XMPP
 /// thread.
 pub type OnDecision<P> = Box<dyn Fn(P, Decision) + Send + Sync>;
 
-/// Called with what the gate has for the other nodes, under the gate's lock, so that the order is the gate's. It must not
-/// block, nor call the gate.
+/// Called with the gate's events for the other nodes, under the gate's lock, so that they keep their order. It must not
+/// block or call the gate.
 pub type OnNodeEvent = Box<dyn Fn(NodeEvent) + Send + Sync>;
 
 /// A [`Gate`] that all threads share. `P` is what is parked with a request until its decision.
@@ -148,7 +148,7 @@ impl<P: Send> SharedGate<P> {
     }
 }
 
-/// The gate as the XMPP thread's handler sees it, whatever is parked with its requests.
+/// The gate as the XMPP thread's handler sees it, for any type of parked values.
 pub trait Door: Send + Sync {
     /// Takes an event of a link. Gives the texts that ask for something else than a decision of the gate.
     fn take(&self, link: Link, event: LinkEvent) -> Vec<TextRequest>;
@@ -177,7 +177,7 @@ impl<P: Send + 'static> Door for SharedGate<P> {
     }
 }
 
-/// The gate as the thread `cluster` sees it, whatever is parked with its requests. See the methods of [`Gate`] of these
+/// The gate as the thread `cluster` sees it, for any type of parked values. See the methods of [`Gate`] of these
 /// names.
 pub trait NodeDoor: Send + Sync {
     /// This node holds the component's stream from now on.

@@ -53,7 +53,7 @@ impl<T: Copy + Send + 'static> HealthProbe<T> {
         }
     }
 
-    /// What is known now; waits for an attempt that is under way, but for none longer than [`limits::PROBE_WAIT`].
+    /// The result that is known now. Waits for an attempt that is under way, at most [`limits::PROBE_WAIT`].
     pub fn finding(self: &Arc<Self>) -> ProbeResult<T> {
         self.begin();
         let mut state = self.lock();

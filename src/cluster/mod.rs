@@ -38,11 +38,11 @@ pub struct Settings {
     pub component: String,
     /// The database that all nodes share.
     pub database: PostgresSettings,
-    /// When what is done.
+    /// The times of the stream's beats and leases.
     pub times: Times,
 }
 
-/// When what is done.
+/// The times of the stream's beats and leases.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
     /// Between two beats of the holder, and two looks of the others.
@@ -73,7 +73,7 @@ pub enum Work {
     Notice(Notice),
     /// The listener is up, after notices may have been missed.
     Listening,
-    /// The gate has this for the other nodes.
+    /// The gate has an event for the other nodes.
     Gate(NodeEvent),
     /// The thread gives the stream up and ends.
     Stop,

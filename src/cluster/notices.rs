@@ -1,5 +1,5 @@
 //! The thread `notices`: it listens for the notices of other nodes and forwards them. After each gap it says that it listens
-//! again, so that what may have been missed is read.
+//! again, so that missed changes are read.
 
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Weak};

@@ -2,7 +2,7 @@
 //! prompts there; the node that holds the stream asks the users and stores the decisions. All of it runs on the thread
 //! `cluster`; the gate hands its events to that thread's queue.
 //!
-//! Notices only say when to look: what counts is the table, which is read at each beat without any notice, too.
+//! Notices only say when to look. The table decides, and it is read at each beat even without a notice.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub(super) struct Prompts {
     swept: Option<Instant>,
 }
 
-/// A part of what is due.
+/// A part of the work that is due.
 type PromptStep = fn(&mut Prompts, &mut dyn PromptTable) -> Result<()>;
 
 impl Prompts {
@@ -91,7 +91,7 @@ impl Prompts {
         self.decided.clear();
     }
 
-    /// Takes what the gate has for the other nodes. Without I/O.
+    /// Takes an event of the gate for the other nodes. Without I/O.
     pub fn take(&mut self, event: NodeEvent) {
         match event {
             NodeEvent::Ask(id, prompt) => self.unasked.push((id, *prompt)),
@@ -127,7 +127,7 @@ impl Prompts {
         self.decisions_due = true;
     }
 
-    /// Writes and reads what is due. Requests are stored, or refused, even if `until` is over: their clients wait. The
+    /// Does the writes and reads that are due. Requests are stored, or refused, even if `until` is over: their clients wait. The
     /// rest may take as long as the database takes for one statement beyond `until`; then more stays due.
     pub fn work(&mut self, table: &mut dyn PromptTable, until: Instant) -> Result<()> {
         const STEPS: [PromptStep; 7] = [
@@ -160,7 +160,7 @@ impl Prompts {
         if batch.is_empty() { Ok(()) } else { self.store_together(table, batch) }
     }
 
-    /// Where the database can't hold one of several, each is stored for itself. A request that can't be stored is refused.
+    /// If the database can't hold one of several requests, each is stored separately. A request that can't be stored is refused.
     fn store_together(
         &mut self,
         table: &mut dyn PromptTable,

@@ -99,7 +99,7 @@ impl ClusterStatus {
         self.lock().epoch = None;
     }
 
-    /// This node is not the holder, and has read the row of the holder. One that has not beaten for so long does not count.
+    /// This node is not the holder, and has read the row of the holder. A holder whose beat is too old does not count.
     pub(super) fn saw(&self, found: Option<&StreamHolder>, stale: Duration) {
         let now = Instant::now();
         let holder = found.filter(|holder| holder.node.is_some() && holder.age < stale);

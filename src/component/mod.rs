@@ -1,8 +1,8 @@
 //! Requests of users to the component itself, over XMPP: one file or folder per kind. These are requests for upload slots
 //! (XEP-0363), ad-hoc commands (XEP-0050), and the same commands as texts; the gate replies to all others.
 //!
-//! The XMPP thread reads a request and decides what memory can decide. What may wait for the store goes to a worker
-//! thread of the HTTP server, which sends the reply through the outbox.
+//! The XMPP thread reads a request and decides it if memory is enough. A request that may wait for the store goes to a
+//! worker thread of the HTTP server, which sends the reply through the outbox.
 
 mod commands;
 mod desk;

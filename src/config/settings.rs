@@ -263,20 +263,20 @@ settings! {
         Derived("none: files are in media.storage.root"), Restart,
         "The URL of the S3 store that keeps the files; the metadata must be in PostgreSQL then.";
     MEDIA_STORAGE_S3_BUCKET: BucketName = BucketName, "media.storage.s3.bucket", Derived("none"), Restart,
-        "The bucket of the files; it must be there, and be for this site alone.";
+        "The bucket of the files; it must exist, and no other site may use it.";
     MEDIA_STORAGE_S3_REGION: Text = Text, "media.storage.s3.region", Fixed("us-east-1"), Restart,
         "The region that requests to the store are signed for.";
     MEDIA_STORAGE_S3_ACCESS_KEY: Text = Text, "media.storage.s3.access.key", Derived("none"), Restart,
         "The name of the key that requests to the store are signed with.";
     MEDIA_STORAGE_S3_SECRET_KEY: Password = Password, "media.storage.s3.secret.key", Derived("none"), Restart,
-        "That key.";
+        "The secret key that requests to the store are signed with.";
     MEDIA_STORAGE_S3_TIMEOUT: Time = Time::milliseconds(100, 600_000), "media.storage.s3.timeout", Fixed("10s"),
         Restart, "How long a request to the store may make no progress.";
     MEDIA_STORAGE_S3_CACHE_BYTES: Size<u64> = Size { min: limits::CACHE_LEAST_BYTES, max: i64::MAX.unsigned_abs() },
         "media.storage.s3.cache.bytes", Fixed("10G"), Restart,
-        "How much of the local disk the files that were read from the bucket lately may take.";
+        "How much of the local disk recently read files of the bucket may take, by their sizes.";
     MEDIA_STORAGE_S3_REDIRECT: Size<u64> = QUOTA, "media.storage.s3.redirect", Fixed("0"), Restart,
-        "The size from which downloads of open channels are led to the bucket; 0 means never.";
+        "The size from which downloads of open channels are redirected to the bucket; 0 means never.";
     MEDIA_SIZELIMIT: Size<u64> = FILE_SIZE, "media.sizelimit", Fixed("100M"), Reload,
         "The size of the largest file that is accepted.";
     MEDIA_TODISK_THRESHOLD: Size<usize> = Size { min: 0, max: 1 << 30 }, "media.todisk.threshold",

@@ -83,7 +83,7 @@ impl Making<'_> {
         let mut owners = vec![owner.to_string()];
         owners.extend((owner.as_str() != account).then(|| account.to_owned()));
         if let Err(error) = self.give_to(&owners, &creator) {
-            // Where this fails, the message of the first failure is what helps.
+            // If this fails, the message of the first failure helps more.
             let _ = self.set(delete(&self.node));
             return Err(error);
         }

@@ -40,7 +40,7 @@ pub(super) enum CheckedPart {
 /// Tries everything that the configuration points to, and prints for each part whether it works.
 ///
 /// # Errors
-/// Names the parts that failed; the kind is that of the first. What failed in them is printed.
+/// Names the parts that failed; the kind is that of the first. The failures themselves are printed.
 pub fn check(source: &Source, config: &Config, extent: &CheckExtent, out: &mut dyn Write) -> Result<()> {
     let mut report = Report { out, failed: Vec::new(), kind: None };
     report.part("configuration", check_modes(source, config));

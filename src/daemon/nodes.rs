@@ -25,7 +25,7 @@ pub(super) fn queue(config: &Config) -> Option<WorkQueue> {
     named(config).map(|_| WorkQueue::new())
 }
 
-/// Hands what the gate has for the other nodes to the thread `cluster`.
+/// Hands the gate's events for the other nodes to the thread `cluster`.
 pub(super) fn on_node_event(queue: &WorkQueue) -> OnNodeEvent {
     let sender = queue.sender();
     // Without the thread the process ends.

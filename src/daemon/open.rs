@@ -117,7 +117,7 @@ pub(super) fn mover(config: &Config, tables: Tables) -> Result<Mover> {
     Ok(Mover { from, to, incoming: incoming(config, Some(MOVER))?, table: tables.contents, leaving })
 }
 
-/// What the database tells about the store that it belongs to. A missing SQLite file tells nothing, and is not made. Gives
+/// The facts that the database tells about its store. A missing SQLite file tells nothing, and is not made. Gives
 /// the tables of PostgreSQL, too, so that nobody has to connect again.
 pub(super) fn look(config: &Config) -> Result<(DatabaseState, Option<Tables>)> {
     match &config.database {

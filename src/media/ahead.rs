@@ -1,6 +1,6 @@
 //! Previews that are made right after an upload, so that no visitor of the channel's page waits for them. A thread of its own
-//! makes them, one after the other, each in its turn among those that visitors ask for. What it can't make, or what is lost
-//! by a restart, the first visitor has made.
+//! makes them, one after the other, each in its turn among those that visitors ask for. A preview that it can't make, or that a
+//! restart loses, is made for the first visitor.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

@@ -80,7 +80,7 @@ pub struct New {
 }
 
 impl New {
-    /// The same of what was made of the upload.
+    /// The same for the file that was made from the upload.
     fn made(mut self, (sealed, format): (Sealed, Format)) -> (Sealed, Self) {
         self.mime_type = format.mime_type().to_owned();
         let is_of_type = |extension: &String| media_type::type_for(extension) == Some(format.mime_type());
@@ -414,13 +414,13 @@ impl Library {
         }
     }
 
-    /// Deletes a media: its rows in one transaction, then its files. `false` if it is gone already. What a failure or a crash
-    /// leaves of the files, a [`Remover`](super::Remover) removes: the transaction notes which files must go.
+    /// Deletes a media: its rows in one transaction, then its files. `false` if it is gone already. A
+    /// [`Remover`](super::Remover) removes the files that a failure or a crash leaves: the transaction notes which must go.
     pub fn delete(&self, media: &Media) -> Result<bool> {
         self.delete_id(&media.channel, &media.id)
     }
 
-    /// The same of the media that has this id.
+    /// The same for the media that has this id.
     pub fn delete_id(&self, channel: &Channel, id: &MediaId) -> Result<bool> {
         let deleted = self.metadata()?.delete(channel, id);
         self.rows.forget(channel, id);

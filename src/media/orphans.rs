@@ -42,7 +42,7 @@ impl Walker {
         Self { library, claim: always(), schedule, walk: None }
     }
 
-    /// The same of a node that shares the store with others, of which one walks for all.
+    /// The same for a node that shares the store with others. One of the nodes walks for all.
     #[must_use]
     pub fn claiming(self, claim: Claim) -> Self {
         Self { claim, ..self }

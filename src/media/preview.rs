@@ -92,7 +92,7 @@ impl Library {
             return Ok((found, Origin::Stored));
         }
         match studio.check(&beginning) {
-            // What tells more of it may come later in the file.
+            // Later bytes of the file may tell more of it.
             Err(Refusal::Undecodable) if source.size() > limits::BLOCK_BYTES => {}
             checked => checked?,
         }
@@ -266,7 +266,7 @@ mod tests {
         std::fs::remove_file(bench.file(&media)).unwrap();
         bench.library.rows.forget_preview(&(media.id.clone(), bounds(10, 20)));
         assert!(bytes(bench.library.preview(&media, bounds(10, 20), None).unwrap()) == made);
-        // What may have to be clamped takes a look at the source, and so does what is not stored.
+        // A preview that may have to be clamped needs the source, and so does a preview that is not stored.
         for other in [bounds(10, 30), bounds(10, 19)] {
             assert_eq!(bench.library.preview(&media, other, None).err(), Some(Refusal::NoSuchMedia));
         }

@@ -73,7 +73,7 @@ fn is_utf8(first: &[u8], whole: bool) -> bool {
 }
 
 /// Whether a browser may show a file of this type in place: pictures made of pixels, sound, films, plain
-/// text and PDF. What can hold scripts never is, nor is what we don't know.
+/// text and PDF. Types that can hold scripts are never shown, nor are unknown types.
 pub fn is_inline_safe(mime_type: &str) -> bool {
     let essence = essence(mime_type);
     SHOWN.iter().any(|(known, _)| *known == essence)

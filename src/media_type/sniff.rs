@@ -71,7 +71,7 @@ pub enum Outline {
     Jxl,
 }
 
-/// What the first bytes of a file tell; nothing of pages (HTML, XML, SVG): their uploader must name their type.
+/// The type that the first bytes of a file tell. Pages (HTML, XML, SVG) have none: their uploader must name their type.
 pub fn sniff(first: &[u8]) -> Option<Content> {
     let first = &first[..first.len().min(limits::SNIFF_BYTES)];
     let content = |(mime_type, kind)| Content { mime_type, kind };

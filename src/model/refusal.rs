@@ -160,7 +160,7 @@ impl From<Refusal> for std::io::Error {
     }
 }
 
-/// What a client is told of an error: the text stays in the log.
+/// The refusal for an error. Its text stays in the log.
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         match error.kind() {
@@ -188,7 +188,7 @@ impl From<Error> for Refusal {
     }
 }
 
-/// What a client is told of a file that lies in another place, unless there is a better word for a missing one.
+/// The refusal for a remote file that can't be fetched. A caller may know a more exact one for a missing file.
 impl From<NotFetched> for Refusal {
     fn from(error: NotFetched) -> Self {
         match error {

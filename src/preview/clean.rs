@@ -1,5 +1,5 @@
 //! Containers of pictures without other content than the picture: no EXIF, XMP, IPTC, comments, thumbnails or data
-//! behind the end. What shows the picture stays, bit by bit; colour profiles do, too.
+//! behind the end. The data of the picture stay, bit by bit; colour profiles stay, too.
 
 use super::header;
 use crate::media_type::Format;
@@ -97,7 +97,7 @@ impl Jpeg {
                 self.profile.extend_from_slice(part);
                 self.profile_at.push(start..self.bytes.len());
             }
-            // It tells the colours. What may follow its twelve bytes tells nothing of the picture.
+            // It tells the colours. Bytes after its first twelve tell nothing of the picture.
             (0xEE, [b'A', b'd', b'o', b'b', b'e', _, _, _, _, _, _, _, ..]) => {
                 self.push(marker, &segment[..12]);
             }

@@ -206,7 +206,7 @@ const ALWAYS: &[i64] = &[
     libc::SYS_exit_group,
 ];
 
-/// What a program that reads films has no use for. It gets an error, since libraries try some of it.
+/// The filter of a program that reads films. Calls that it does not need get an error, since libraries try some of them.
 fn program_filter() -> Result<BpfProgram, seccompiler::BackendError> {
     let rules = DENIED.iter().map(|number| (*number, Vec::new())).collect();
     let denied = SeccompAction::Errno(libc::EPERM.unsigned_abs());

@@ -135,7 +135,7 @@ impl<K: Eq + Hash> State<K> {
         self.running < self.max && !key.is_some_and(|key| self.keys.contains(key))
     }
 
-    /// Takes a place in the queue. Who waits for what is being made for another one costs nothing, and is not counted.
+    /// Takes a place in the queue. A request for a preview that is made for another one costs nothing, and does not count.
     fn queue(&mut self, key: Option<K>, network: Option<IpAddr>) -> Result<u64, Refusal> {
         let is_known = |key: &K| {
             self.keys.contains(key) || self.waiting.iter().any(|waiter| waiter.key.as_ref() == Some(key))

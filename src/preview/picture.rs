@@ -76,7 +76,7 @@ pub(super) fn preview(
     finish(picture, target, header.orientation, Some(header.format))
 }
 
-/// The same of a PNG that is read as its rows come, so that the whole file is never in memory. `None` if that can't be.
+/// The same for a PNG that is read row by row, so that the whole file is never in memory. `None` if it can't be read so.
 pub(super) fn preview_of_rows(
     source: impl Read + Seek,
     header: &Header,

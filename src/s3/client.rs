@@ -1,4 +1,4 @@
-//! The objects of a bucket: put, get, head, remove, copy. Each call ends in bounded time where the store does nothing.
+//! The objects of a bucket: put, get, head, remove, copy. Each call ends in bounded time if the store does nothing.
 
 use std::fmt;
 use std::fs::File;
@@ -20,7 +20,7 @@ use super::failure::Failure;
 use super::request::{FilePart, Payload, Request, Sender, field, length};
 use super::settings::Settings;
 use crate::error::{Error, Kind, Result};
-use crate::limits;
+use crate::{hex, limits};
 
 /// The characters of a key that stand for themselves in a URL; the slash separates its parts.
 const KEY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
@@ -50,7 +50,7 @@ pub struct Object {
 }
 
 impl Client {
-    /// A client with these settings; connects to nothing yet. [`Kind::Config`] if the endpoint can't be one.
+    /// A client with these settings; it does not connect yet. [`Kind::Config`] if the endpoint is not the URL of a server.
     pub fn new(settings: &Settings) -> Result<Self> {
         Ok(Self(Arc::new(Sender::new(settings)?)))
     }
@@ -68,17 +68,17 @@ impl Client {
         &self.0.settings
     }
 
-    /// Stores the first `size` bytes of a file, whose SHA-256 is this in hexadecimal; replaces an object of this key. After
-    /// an error, what may have been stored is removed: the key is of this attempt alone.
+    /// Stores the first `size` bytes of a file; `sha256` is their hash in hexadecimal. Replaces an object of this key. After
+    /// an error the object is removed in case it was stored: no other attempt uses this key.
     pub fn put(&self, key: &str, file: &File, size: u64, sha256: &str) -> Result<()> {
         self.put_lasting(key, file, size, sha256).inspect_err(|_| self.remove_once(key))
     }
 
-    /// The same of a key that others may store the same bytes under. After an error nothing is removed: the object is the
-    /// whole new one, or as it was before.
+    /// The same for a key under which others may store the same bytes. An error removes nothing: the object is either the
+    /// complete new one or the old one.
     pub fn put_lasting(&self, key: &str, file: &File, size: u64, sha256: &str) -> Result<()> {
         if size <= self.0.part_bytes {
-            let checksum = STANDARD.encode(bytes_of(sha256));
+            let checksum = STANDARD.encode(hex::decode(sha256).unwrap_or_default());
             let doing = format!("can't store {key}");
             self.repeat(&doing, |_| {
                 self.put_once(key, Payload::Part(FilePart::new(file, 0..size)), &checksum)
@@ -94,7 +94,7 @@ impl Client {
         self.repeat(&format!("can't store {key}"), |_| self.put_once(key, Payload::Bytes(bytes), &checksum))
     }
 
-    /// The store compares the bytes with the checksum. A response without an `ETag` comes from something else than a store.
+    /// The store compares the bytes with the checksum. A response without an `ETag` does not come from a store.
     fn put_once(&self, key: &str, payload: Payload<'_>, checksum: &str) -> std::result::Result<(), Failure> {
         let request = Request::new(Method::Put, key).signed("x-amz-checksum-sha256", checksum);
         let response = self.0.send(&request, payload)?;
@@ -102,7 +102,7 @@ impl Client {
         self.0.read(response, limits::S3_REFUSAL_BYTES).map(drop)
     }
 
-    /// Writes a range of an object of this size to `sink`; `false` if there is none of this key. Fails if the object has
+    /// Writes a range of an object of this size to `sink`; `false` if there is no object of this key. Fails if the object has
     /// another size; some bytes may be written then.
     pub fn get(&self, key: &str, range: Range<u64>, size: u64, sink: &mut dyn Write) -> Result<bool> {
         let (length, mut count) = (range.end.saturating_sub(range.start), 0);
@@ -110,7 +110,7 @@ impl Client {
             if length == 0 {
                 return Ok(true);
             }
-            // What came before the connection broke is written already.
+            // The bytes that came before the connection broke are written already.
             let response = match self.get_once(key, range.start + count..range.end, size) {
                 Err(failure) if failure.is("NoSuchKey") => return Ok(false),
                 result => result?,
@@ -136,7 +136,7 @@ impl Client {
         if is_part && length(&response) == Some(range.end - first) { Ok(response) } else { Err(shorter()) }
     }
 
-    /// The whole of a small object; `None` if there is none of this key.
+    /// Reads a small object; `None` if there is no object of this key.
     pub fn read(&self, key: &str) -> Result<Option<Vec<u8>>> {
         self.repeat(&format!("can't read {key}"), |_| {
             let response = match self.0.send(&Request::new(Method::Get, key), Payload::Nothing) {
@@ -147,7 +147,7 @@ impl Client {
         })
     }
 
-    /// Size and date of an object; `None` if there is none of this key.
+    /// The size and date of an object; `None` if there is no object of this key.
     pub fn head(&self, key: &str) -> Result<Option<Object>> {
         self.repeat(&format!("can't look for {key}"), |_| self.head_once(key))
     }
@@ -159,10 +159,10 @@ impl Client {
             result => result?,
         };
         let size =
-            length(&response).ok_or_else(|| Failure::Wrong("its response tells no length".to_owned()))?;
+            length(&response).ok_or_else(|| Failure::Wrong("its response has no length".to_owned()))?;
         let modified =
             field(&response, "last-modified").and_then(|date| httpdate::parse_http_date(date).ok());
-        let modified = modified.ok_or_else(|| Failure::Wrong("its response tells no date".to_owned()))?;
+        let modified = modified.ok_or_else(|| Failure::Wrong("its response has no date".to_owned()))?;
         Ok(Some(Object { key: key.to_owned(), size, modified }))
     }
 
@@ -171,11 +171,11 @@ impl Client {
         match self.0.send(&request, Payload::Nothing) {
             Err(failure) if failure.is("NoSuchKey") => Ok(None),
             Err(failure) => Err(failure),
-            Ok(_) => Err(Failure::Wrong("it denies an object that it has".to_owned())),
+            Ok(_) => Err(Failure::Wrong("it answers HEAD with 404 and GET with the object".to_owned())),
         }
     }
 
-    /// Removes an object; one that is missing is no error.
+    /// Removes an object. It is no error if the object is missing.
     pub fn remove(&self, key: &str) -> Result<()> {
         self.repeat(&format!("can't remove {key}"), |_| self.try_remove(key))
     }
@@ -187,14 +187,14 @@ impl Client {
         }
     }
 
-    /// Tries to remove what a failed attempt may have stored. What stays has no row, and a walk of the store finds it.
+    /// Tries to remove the object of a failed attempt. An object that stays has no row, and a walk of the store finds it.
     fn remove_once(&self, key: &str) {
         if let Err(failure) = self.try_remove(key) {
             log::debug!("{}", failure.into_error(&format!("can't remove {key}"), self.settings()));
         }
     }
 
-    /// Fails where nothing can be stored: stores a small object, reads it, and removes it.
+    /// Stores a small object, reads it and removes it; fails if one of these fails.
     pub fn try_out(&self) -> Result<()> {
         let number = getrandom::u64()
             .map_err(|cause| Error::new(Kind::Failure, format!("no random number: {cause}")))?;
@@ -208,7 +208,7 @@ impl Client {
         removed
     }
 
-    /// Copies an object within the bucket; `false` if there is none of this key.
+    /// Copies an object within the bucket; `false` if there is no object of the key `from`.
     pub fn copy(&self, from: &str, to: &str) -> Result<bool> {
         let Some(Object { size, .. }) = self.head(from)? else { return Ok(false) };
         if size > limits::S3_COPY_BYTES {
@@ -224,20 +224,21 @@ impl Client {
         })
     }
 
-    /// How a copy names its source.
+    /// The value of `x-amz-copy-source` for this key.
     pub(super) fn source(&self, key: &str) -> String {
         format!("/{}/{}", self.settings().bucket, utf8_percent_encode(key, KEY))
     }
 
-    /// An address that gives this object to anybody for so long, [`limits::S3_PRESIGNED`] at most. The store sends the
-    /// response with these values of its header fields, which are named `response-content-type` and the like.
+    /// A URL at which anybody gets this object for this time, [`limits::S3_PRESIGNED`] at most. `response` sets header fields
+    /// of the store's response by query parameters such as `response-content-type`.
     pub fn presigned(&self, key: &str, lifetime: Duration, response: &[(&'static str, &str)]) -> String {
         let request = Request::new(Method::Get, key);
         let request = response.iter().fold(request, |request, (name, value)| request.query(name, *value));
         self.0.address(&request, lifetime.min(limits::S3_PRESIGNED).as_secs().max(1))
     }
 
-    /// Makes attempts until one succeeds or no other one may. An attempt is told whether it is the first.
+    /// Makes attempts until one succeeds, one fails for good, or there were too many. The argument of `attempt` says
+    /// whether it is the first one.
     pub(super) fn repeat<T>(
         &self,
         doing: &str,
@@ -263,7 +264,7 @@ impl Client {
     }
 }
 
-/// The `ETag` of a response that says that something is stored. If it has a checksum, that must be ours.
+/// The `ETag` of the response to a request that stores bytes. A checksum in the response must be `checksum`.
 pub(super) fn stored_tag(response: &Response<Body>, checksum: &str) -> std::result::Result<String, Failure> {
     if field(response, "x-amz-checksum-sha256").is_some_and(|told| told != checksum) {
         return Err(Failure::Wrong("it has stored other bytes than it was sent".to_owned()));
@@ -276,10 +277,4 @@ pub(super) fn stored_tag(response: &Response<Body>, checksum: &str) -> std::resu
 
 fn shorter() -> Failure {
     Failure::Wrong("it sends other bytes, or fewer, than were asked for".to_owned())
-}
-
-/// The bytes of a hash in hexadecimal.
-fn bytes_of(hexadecimal: &str) -> Vec<u8> {
-    let pair = |at: usize| hexadecimal.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-    (0..hexadecimal.len()).step_by(2).filter_map(pair).collect()
 }

@@ -21,7 +21,7 @@ pub(super) enum Failure {
     },
     /// The store refuses the request.
     Refused(Box<Refused>),
-    /// The response is not one of such a store, or does not prove what it should.
+    /// The response is not that of an S3 store, or does not prove that the request was carried out.
     Wrong(String),
     /// The failure is on our side.
     Own(Error),
@@ -32,17 +32,17 @@ pub(super) enum Failure {
 pub(super) struct Refused {
     /// The status.
     pub status: u16,
-    /// S3's code of the error; empty if there is none.
+    /// The error code of S3; empty if the response has none.
     pub code: String,
-    /// The words of the store.
+    /// The message of the store.
     pub message: String,
     /// The region that the store names.
     pub region: String,
-    /// By how many seconds our clock is ahead of that of the store.
+    /// How far our clock is ahead of the clock of the store, in seconds.
     pub ahead: i64,
 }
 
-/// Differences between two clocks that no store minds, in seconds.
+/// A difference between two clocks that every store accepts, in seconds.
 const CLOCKS_DIFFER: i64 = 240;
 
 impl Failure {
@@ -75,7 +75,7 @@ impl Failure {
         };
         let text = match error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
             Some(inner) => return Self::of(inner, timeout),
-            // What getaddrinfo(3) says has no kind of its own.
+            // The standard library has no kind for the errors of getaddrinfo(3).
             None if error.to_string().starts_with("failed to lookup address information") => {
                 return Self::of(&ureq::Error::HostNotFound, timeout);
             }
@@ -106,7 +106,7 @@ impl Failure {
         matches!(self, Self::Refused(refused) if refused.code == code)
     }
 
-    /// The error of the step `doing`.
+    /// The error for the operator. `doing` names the step that failed.
     pub fn into_error(self, doing: &str, settings: &Settings) -> Error {
         let store = format!("the S3 store {}, bucket {}: {doing}", settings.endpoint, settings.bucket);
         match self {
@@ -130,10 +130,10 @@ impl Refused {
     }
 
     fn may_pass(&self) -> bool {
-        // What a broken line makes of the bytes is refused by their checksum.
+        // A broken line damages the bytes, and the store then refuses them by their checksum.
         let damaged = ["BadDigest", "IncompleteBody", "RequestTimeout", "XAmzContentChecksumMismatch"];
         let busy = ["SlowDown", "OperationAborted", "InternalError", "ServiceUnavailable", "Throttling"];
-        // 499 is what some make of a request that broke off.
+        // Some stores answer 499 to a request that broke off.
         matches!(self.status, 408 | 429 | 499 | 500 | 502 | 503 | 504)
             || damaged.iter().chain(&busy).any(|code| self.code == *code)
     }
@@ -215,7 +215,7 @@ fn shortened(message: &str) -> String {
     message.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Seconds from one time to another; negative if that was earlier.
+/// Seconds from one time to another; negative if `to` is the earlier one.
 fn seconds_between(from: SystemTime, to: SystemTime) -> i64 {
     let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
     to.duration_since(from).map_or_else(|error| -seconds(error.duration()), seconds)

@@ -18,7 +18,7 @@ use crate::error::Result;
 pub enum Entry {
     /// An object.
     Object(Object),
-    /// The beginning that several keys share, with the slash at its end.
+    /// The prefix that several keys share, up to and including a slash.
     Folder(String),
 }
 
@@ -26,7 +26,7 @@ pub enum Entry {
 pub struct List {
     client: Client,
     prefix: String,
-    /// Whether what has a further slash is listed as a folder.
+    /// Whether keys with a further slash are listed as folders.
     folders: bool,
     page: VecDeque<Entry>,
     next: Next,
@@ -38,12 +38,12 @@ enum Next {
 }
 
 impl Client {
-    /// Every object whose key begins with this.
+    /// Every object whose key begins with this prefix.
     pub fn list(&self, prefix: &str) -> List {
         self.listed(prefix, false)
     }
 
-    /// The objects and folders right below this one, whose name ends with a slash; empty for the whole bucket.
+    /// The objects and folders in this folder. `folder` ends with a slash, or is empty for the whole bucket.
     pub fn list_folder(&self, folder: &str) -> List {
         self.listed(folder, true)
     }
@@ -122,7 +122,7 @@ fn object(fields: &Fields) -> std::result::Result<Object, Failure> {
     })
 }
 
-/// A date as documents of the store have it.
+/// Reads a date of a document of the store (RFC 3339).
 pub(super) fn date(text: &str) -> Option<SystemTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok().map(SystemTime::from)
 }

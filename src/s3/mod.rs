@@ -1,5 +1,5 @@
-//! A client of a bucket in a store that speaks Amazon's S3 protocol: rusty-s3 signs, ureq sends. A request that can be
-//! made again is made again a few times. Any thread may call, and waits until the store has answered.
+//! A client of a bucket in a store that speaks Amazon's S3 protocol: rusty-s3 signs, ureq sends. A request that fails for a
+//! reason that may pass is repeated a few times. Any thread may call; it waits for the response of the store.
 
 mod client;
 mod failure;

@@ -1,5 +1,6 @@
-//! Large objects go to the store in parts. An upload in parts that fails is aborted: else the store keeps, and charges
-//! for, parts that no list of objects shows. What can't be aborted now is remembered, and a sweep does it later.
+//! Large objects go to the store in parts. An upload in parts that fails is aborted: otherwise the store keeps, and
+//! charges for, parts that no list of objects shows. An upload that can't be aborted now is remembered, and a sweep aborts
+//! it later.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -31,23 +32,26 @@ pub struct Unfinished {
 }
 
 /// An upload in parts of this process, while it runs.
-struct Running<'a> {
+struct RunningUpload<'a> {
     sender: &'a Sender,
     id: String,
 }
 
-impl<'a> Running<'a> {
+impl<'a> RunningUpload<'a> {
     fn new(sender: &'a Sender, id: &str) -> Self {
         sender.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
         Self { sender, id: id.to_owned() }
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for RunningUpload<'_> {
     fn drop(&mut self) {
         self.sender.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }
+
+/// The place in a list of uploads after which a page begins: a key and the id of an upload.
+type Marker = (String, String);
 
 /// A part that the store has.
 pub(super) struct Stored {
@@ -69,7 +73,7 @@ impl Client {
         })
     }
 
-    /// Makes an object of parts of at least `least` bytes, the last one excepted.
+    /// Makes an object of parts. Each has at least `least` bytes, except the last one.
     pub(super) fn in_parts(
         &self,
         key: &str,
@@ -79,7 +83,7 @@ impl Client {
         store: impl Fn(&str, u64, Range<u64>) -> Result<Stored>,
     ) -> Result<()> {
         let id = self.begin_parts(key, checksums)?;
-        let _running = Running::new(&self.0, &id);
+        let _running = RunningUpload::new(&self.0, &id);
         let length = size.div_ceil(limits::S3_PARTS).max(least);
         let stored: Result<Vec<_>> = (0..size.div_ceil(length))
             .map(|part| store(&id, part + 1, part * length..((part + 1) * length).min(size)))
@@ -104,7 +108,7 @@ impl Client {
 
     fn put_part(&self, key: &str, id: &str, number: u64, file: &File, range: Range<u64>) -> Result<Stored> {
         let checksum = checksum(file, range.clone())
-            .map_err(|cause| Error::io("can't read what is to be stored", cause))?;
+            .map_err(|cause| Error::io("can't read the bytes to store", cause))?;
         let tag = self.repeat(&format!("can't store part {number} of {key}"), |_| {
             let request = Request::new(Method::Put, key)
                 .query("partNumber", number.to_string())
@@ -142,7 +146,7 @@ impl Client {
                 Ok(reply) if reply.fields.get("ETag").is_empty() => {
                     Err(Failure::Wrong("its response has no ETag".to_owned()))
                 }
-                // The attempt before succeeded, and its response was lost.
+                // An earlier attempt succeeded, and its response was lost.
                 Err(failure) if !first && failure.is("NoSuchUpload") => match self.head_once(key)? {
                     Some(object) if object.size == size => Ok(()),
                     _ => Err(failure),
@@ -156,11 +160,11 @@ impl Client {
         let unfinished = Unfinished { key: key.to_owned(), id: id.to_owned(), begun: SystemTime::now() };
         if let Err(error) = self.abort(&unfinished) {
             log::warn!("{error}; a sweep tries again");
-            self.0.failed.lock().unwrap_or_else(PoisonError::into_inner).push(unfinished);
+            self.remember_failed([unfinished]);
         }
     }
 
-    /// Aborts an upload; one that has ended meanwhile is no error.
+    /// Aborts an upload. It is no error if the upload has ended meanwhile.
     pub fn abort(&self, unfinished: &Unfinished) -> Result<()> {
         let Unfinished { key, id, .. } = unfinished;
         self.repeat(&format!("can't abort the upload of {key}"), |_| {
@@ -172,25 +176,27 @@ impl Client {
         })
     }
 
-    /// The uploads of this process that have failed and could not be aborted; they are remembered no more.
+    /// Gives the uploads of this process that failed and could not be aborted, and forgets them.
     pub fn take_failed(&self) -> Vec<Unfinished> {
         std::mem::take(&mut *self.0.failed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Remembers them again.
+    /// Remembers uploads that must be aborted, [`limits::S3_FAILED`] at most. The list of unfinished uploads has the others.
     pub fn remember_failed(&self, failed: impl IntoIterator<Item = Unfinished>) {
-        self.0.failed.lock().unwrap_or_else(PoisonError::into_inner).extend(failed);
+        let mut remembered = self.0.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = limits::S3_FAILED.saturating_sub(remembered.len());
+        remembered.extend(failed.into_iter().take(room));
     }
 
-    /// The uploads in parts that have not ended, of all that use the bucket but those that this process is busy with.
+    /// The uploads in parts that have not ended, by all programs, except those that run in this process.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>> {
         let (mut all, mut marker) = (Vec::<Unfinished>::new(), None);
         loop {
-            let more = self.repeat("can't list the uploads that have not ended", |_| {
+            let (page, next) = self.repeat("can't list the uploads that have not ended", |_| {
                 self.unfinished_page(marker.as_ref())
             })?;
-            all.extend(more.0);
-            match more.1 {
+            all.extend(page);
+            match next {
                 Some(next) if marker.as_ref() != Some(&next) => marker = Some(next),
                 _ => break,
             }
@@ -200,11 +206,11 @@ impl Client {
         Ok(all)
     }
 
-    #[allow(clippy::type_complexity, reason = "it is used once")]
+    /// A page of the list, and the place of the next page if there is one.
     fn unfinished_page(
         &self,
-        marker: Option<&(String, String)>,
-    ) -> std::result::Result<(Vec<Unfinished>, Option<(String, String)>), Failure> {
+        marker: Option<&Marker>,
+    ) -> std::result::Result<(Vec<Unfinished>, Option<Marker>), Failure> {
         let mut request = Request::new(Method::Get, "").query("uploads", "");
         if let Some((key, id)) = marker {
             request = request.query("key-marker", key.as_str()).query("upload-id-marker", id.as_str());

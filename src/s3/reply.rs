@@ -1,4 +1,4 @@
-//! What the store tells in XML: lists, results and refusals. All have the same shape: fields below the root, and records
+//! The XML documents of the store: lists, results and refusals. All have the same shape: fields below the root, and records
 //! with fields of their own. Pure functions.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub struct Reply {
 pub struct Fields(BTreeMap<String, String>);
 
 impl Fields {
-    /// The text of this name; empty if there is none.
+    /// The text of this name; empty if there is no such element.
     pub fn get(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)
     }
@@ -33,7 +33,7 @@ impl Fields {
 }
 
 impl Reply {
-    /// Reads a document; `None` if it is no XML.
+    /// Reads a document; `None` if it is not XML.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let mut reply = Self::default();
         let (mut path, mut text, mut record) = (Vec::new(), String::new(), Fields::default());

@@ -23,13 +23,13 @@ use crate::error::{Error, Kind};
 use crate::https::{Authorities, Tls};
 use crate::limits;
 
-/// A request but for its body.
+/// A request without its body.
 pub(super) struct Request<'a> {
     method: Method,
     /// Empty for the bucket itself.
     key: &'a str,
     query: Vec<(&'static str, String)>,
-    /// Header fields that the signature covers; stores demand that of those that begin with `x-amz-`.
+    /// Header fields that the signature covers. Stores demand this of names that begin with `x-amz-`.
     signed: Vec<(&'static str, String)>,
     fields: Vec<(&'static str, String)>,
 }
@@ -97,12 +97,12 @@ impl Read for FilePart<'_> {
     }
 }
 
-/// The way to the bucket: connections and signatures.
+/// Signs requests to the bucket and sends them.
 pub(super) struct Sender {
     agent: Agent,
     bucket: Bucket,
     pub(super) settings: Settings,
-    /// Bytes of a part, at least.
+    /// The minimum size of a part, in bytes.
     pub(super) part_bytes: u64,
     /// Uploads in parts that failed and could not be aborted.
     pub(super) failed: Mutex<Vec<Unfinished>>,
@@ -113,7 +113,7 @@ pub(super) struct Sender {
 impl Sender {
     pub fn new(settings: &Settings) -> Result<Self, Error> {
         let wrong =
-            || Error::new(Kind::Config, "media.storage.s3.endpoint is no http or https URL of a server");
+            || Error::new(Kind::Config, "media.storage.s3.endpoint is not an http or https URL of a server");
         let endpoint = settings.endpoint.parse().map_err(|_| wrong())?;
         let (name, region) = (settings.bucket.clone(), settings.region.clone());
         let bucket = Bucket::new(endpoint, UrlStyle::Path, name, region).map_err(|_| wrong())?;
@@ -165,7 +165,7 @@ impl Sender {
                 let sent =
                     self.agent.run(builder.header("content-length", length).body(body).map_err(wrong)?);
                 if let Some(cause) = part.failure {
-                    return Err(Failure::Own(Error::io("can't read what is to be stored", cause)));
+                    return Err(Failure::Own(Error::io("can't read the bytes to store", cause)));
                 }
                 sent
             }
@@ -174,19 +174,19 @@ impl Sender {
         if response.status().is_success() { Ok(response) } else { Err(self.refusal(response)) }
     }
 
-    /// The same for a request whose response is a document of this root element.
+    /// Sends a request, and reads its response, a document with this root element.
     pub fn ask(&self, request: &Request<'_>, payload: Payload<'_>, root: &str) -> Result<Reply, Failure> {
         let response = self.send(request, payload)?;
         let status = response.status().as_u16();
         let bytes = self.read(response, limits::S3_REPLY_BYTES)?;
         match Reply::parse(&bytes) {
             Some(reply) if reply.root == root => Ok(reply),
-            // Long work is answered 200 before it is done.
+            // Stores answer a long operation with 200 before it is done.
             Some(reply) if reply.root == "Error" => {
                 Err(Failure::Refused(Box::new(refused(500.max(status), &reply))))
             }
             _ => Err(Failure::Wrong(
-                "its response is none of an S3 store: check media.storage.s3.endpoint".to_owned(),
+                "its response is not that of an S3 store: check media.storage.s3.endpoint".to_owned(),
             )),
         }
     }
@@ -206,7 +206,7 @@ impl Sender {
         Ok(bytes)
     }
 
-    /// Writes the body of a response to `sink`, and counts its bytes; never more than `max`.
+    /// Writes the body of a response to `sink`, and adds its bytes to `count`, up to `max`.
     pub fn copy(
         &self,
         mut response: Response<Body>,
@@ -221,8 +221,9 @@ impl Sender {
                 Ok(0) => return Ok(()),
                 Ok(read) => {
                     let written = sink.write_all(&buffer[..read]);
-                    written
-                        .map_err(|cause| Failure::Own(Error::io("can't keep what the store sends", cause)))?;
+                    written.map_err(|cause| {
+                        Failure::Own(Error::io("can't keep the bytes that the store sends", cause))
+                    })?;
                     *count += read as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -231,7 +232,7 @@ impl Sender {
         }
     }
 
-    /// Reads a response that refuses. What can't be read of it is left out.
+    /// Reads a response that refuses, as far as it can be read.
     fn refusal(&self, mut response: Response<Body>) -> Failure {
         let status = response.status().as_u16();
         let date = field(&response, "date").map(str::to_owned);
@@ -254,7 +255,7 @@ pub(super) fn field<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a 
     response.headers().get(name)?.to_str().ok()
 }
 
-/// The length that a response has by its own word.
+/// The value of `Content-Length` of a response.
 pub(super) fn length(response: &Response<Body>) -> Option<u64> {
     field(response, "content-length")?.trim().parse().ok()
 }

@@ -34,7 +34,7 @@ struct Received {
     body: Vec<u8>,
 }
 
-/// What the script does with a request.
+/// The action of the script on a request.
 enum Act {
     /// Sends these bytes and closes the connection.
     Send(Vec<u8>),
@@ -181,7 +181,7 @@ fn an_object_is_stored_with_its_length_and_checksum() {
 }
 
 #[test]
-fn what_nothing_proves_is_not_stored() {
+fn an_object_without_proof_is_not_stored() {
     let (_scratch, file, hash) = file(b"four");
     let other = response("200 OK", "ETag: \"1\"\r\nx-amz-checksum-sha256: AAAA\r\n", "");
     let mut cut = stored();
@@ -471,7 +471,7 @@ fn an_upload_in_parts_that_fails_is_aborted() {
     let (script, _, result) = put_parts(&[begun(), stored(), refused.clone(), gone(), gone()]);
     told(result, "can't store part 2 of a@b/c");
     assert_eq!(script.lines()[3..], [ABORT, REMOVE]);
-    // Long work is answered 200 before it is done.
+    // Stores answer a long operation with 200 before it is done.
     let late = response("200 OK", "", "<Error><Code>InternalError</Code></Error>");
     let answers = [
         begun(),
@@ -489,16 +489,21 @@ fn an_upload_in_parts_that_fails_is_aborted() {
     told(result, "can't put the parts of a@b/c together");
     assert_eq!(script.lines()[8..], [ABORT, REMOVE]);
     assert_eq!(client.take_failed(), []);
-    // What can't be aborted now is remembered.
+    // The client remembers an upload that it can't abort now.
     let (_, client, result) = put_parts(&[begun(), refused.clone(), refused, gone()]);
     told(result, "can't store part 1");
-    let [Unfinished { key, id, .. }] = &client.take_failed()[..] else { panic!("forgotten") };
+    let failed = client.take_failed();
+    let [Unfinished { key, id, .. }] = &failed[..] else { panic!("forgotten") };
     assert_eq!((key.as_str(), id.as_str()), ("a@b/c", "u1"));
     assert_eq!(client.take_failed(), []);
+    let many = || failed.iter().cloned().cycle().take(limits::S3_FAILED - 1);
+    client.remember_failed(many());
+    client.remember_failed(many());
+    assert_eq!(client.take_failed().len(), limits::S3_FAILED);
 }
 
 #[test]
-fn parts_that_were_put_together_unheard_are_an_object() {
+fn parts_are_an_object_even_if_the_response_is_lost() {
     let ended = || refusal("404 Not Found", "NoSuchUpload");
     let object = |size: usize| {
         let head = response("200 OK", "Last-Modified: Thu, 01 Jan 2015 00:00:00 GMT\r\n", "");
@@ -580,7 +585,7 @@ fn an_address_for_others_counts_for_a_minute_at_most() {
 fn a_file_that_can_not_be_read_is_not_the_fault_of_the_store() {
     let (_scratch, file, hash) = file(b"four");
     let longer = Script::of(&[stored(), gone()]).client().put("a@b/c", &file, 5, &hash).unwrap_err();
-    assert!(longer.to_string().starts_with("can't read what is to be stored"), "{longer}");
+    assert!(longer.to_string().starts_with("can't read the bytes to store"), "{longer}");
     assert_eq!(longer.kind(), Kind::Failure);
     assert_eq!(file.read_at(&mut [0; 4], 0).unwrap(), 4);
 }

@@ -7,7 +7,7 @@ use super::operations::Store;
 use super::value::values;
 use crate::error::Result;
 
-/// Which node did a chore last, and when.
+/// The node that did each chore last, and the time.
 pub trait ChoreTable: Send + Sync {
     /// Whether this node is to do the chore now: no other node has begun it within this time, in seconds. Then it counts as
     /// begun.

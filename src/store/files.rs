@@ -20,8 +20,8 @@ pub trait Files: Send + Sync {
     /// after an error there is no file of that name.
     fn put(&self, sealed: Sealed, channel: &Channel, id: &MediaId) -> Result<Published>;
 
-    /// The same of a file that comes from another place under the name of its row. It may be here already, so an error does
-    /// not remove it, and leaves it whole.
+    /// The same for a file that comes from another place and has the name in its row. The file may be here already, so an
+    /// error neither removes nor damages it.
     fn put_moved(&self, sealed: Sealed, channel: &Channel, id: &MediaId) -> Result<Published> {
         self.put(sealed, channel, id)
     }
@@ -36,8 +36,8 @@ pub trait Files: Send + Sync {
         false
     }
 
-    /// An address at which clients get this file from the store itself, for at most a minute, without a right of their own;
-    /// `None` where they get it from us alone, as all do unless the operator wants it otherwise.
+    /// A URL at which clients get this file from the store itself, for at most a minute, without further rights. `None` if
+    /// they must get it from us: this is so unless the operator has set it otherwise.
     fn direct_address(
         &self,
         _channel: &Channel,
@@ -85,7 +85,7 @@ pub trait Files: Send + Sync {
 /// An entry of [`Files::list`].
 pub type FileList = Box<dyn Iterator<Item = Result<Listed>> + Send>;
 
-/// The fields of a response that a store must send with a file.
+/// The header fields that a store must send with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Presented<'a> {
     /// The value of `Content-Type`.
@@ -96,8 +96,7 @@ pub struct Presented<'a> {
 
 /// A store that is far away, of which parts of files are fetched into local files. Any thread may call.
 pub trait BlockSource: Send + Sync {
-    /// Writes this part of a file to `sink`. Waits for the store; what bounds the wait is the source's own. An error of
-    /// `sink` ends it, too.
+    /// Writes this part of a file to `sink`. Waits for the store in bounded time. An error of `sink` ends the call.
     ///
     /// # Errors
     /// Also if the store sends fewer or more bytes than asked for, or has a file of another size under this key.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use crate::limits;
+use crate::{hex, limits};
 
 /// How the bytes of an upload are hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,13 +59,12 @@ impl Hash {
     }
 
     fn finish(self) -> Digests {
-        let shown = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         match self {
             Self::Both(sha1, sha256) => {
-                Digests { first: shown(&sha1.finalize()), sha256: shown(&sha256.finalize()) }
+                Digests { first: hex::encode(&sha1.finalize()), sha256: hex::encode(&sha256.finalize()) }
             }
             Self::Sha256(hash) => {
-                let sha256 = shown(&hash.finalize());
+                let sha256 = hex::encode(&hash.finalize());
                 Digests { first: sha256.clone(), sha256 }
             }
         }
@@ -236,10 +235,6 @@ mod tests {
         Helpers { max, spared: SPARED as u64, patience, busy: Arc::default() }
     }
 
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
     /// Bytes that differ from place to place.
     fn large() -> Vec<u8> {
         let length = SPARED + 3 * limits::HASH_BLOCK + 1;
@@ -251,8 +246,10 @@ mod tests {
         let large = large();
         for length in [0, 1, SPARED, SPARED + 1, SPARED + limits::HASH_BLOCK, large.len()] {
             let content = &large[..length];
-            let expected =
-                Digests { first: hex(&Sha1::digest(content)), sha256: hex(&Sha256::digest(content)) };
+            let expected = Digests {
+                first: hex::encode(&Sha1::digest(content)),
+                sha256: hex::encode(&Sha256::digest(content)),
+            };
             for step in [1000, 64 * 1024, limits::HASH_BLOCK, usize::MAX] {
                 for helpers in [helpers(0, LONG), helpers(1, LONG), helpers(1, Duration::ZERO)] {
                     let may = helpers.max > 0 && length >= SPARED;
@@ -272,7 +269,7 @@ mod tests {
         let mut hasher = Hasher::new(Algorithm::Sha256, helpers(1, LONG));
         large.chunks(1000).for_each(|part| hasher.update(part));
         assert!(is_apart(&hasher));
-        let expected = hex(&Sha256::digest(&large));
+        let expected = hex::encode(&Sha256::digest(&large));
         assert_eq!(hasher.finish(), Digests { first: expected.clone(), sha256: expected });
     }
 

@@ -119,7 +119,7 @@ impl Identity {
         Self::of(root, database, |root| Arc::new(DirectoryPlace::new(root)))
     }
 
-    /// The same of files in this bucket; the storage root has the lock and what does not last.
+    /// The same for files in this bucket; the storage root has the lock and the temporary files.
     pub fn in_bucket(client: &s3::Client, root: &Path, database: String) -> Self {
         Self::of(root, database, |_| Arc::new(BucketPlace::new(client.clone())))
     }

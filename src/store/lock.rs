@@ -1,6 +1,6 @@
 //! The file `.store` in a storage root. Its first line is the store's id (see [`super::identity`]), and the second names the
 //! process that has the root for itself. Nodes that share a root hold the lock of `.store` together, and each has a file
-//! of its own, `.nodes/NAME`, that names its process. Locks end with their processes, however these end. The main
+//! of its own, `.nodes/NAME`, that names its process. Locks end with their processes, even after a crash. The main
 //! thread takes them; any thread may mark the root.
 
 use std::fs::{self, File};

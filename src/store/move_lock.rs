@@ -1,5 +1,5 @@
 //! The lock of the command `move-storage`: two at a time would take each other's copies of a file for their own. The main
-//! thread takes it. It ends with its process, however that ends.
+//! thread takes it. It ends with its process, even after a crash.
 
 use std::fs::File;
 use std::path::Path;

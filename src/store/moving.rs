@@ -11,8 +11,8 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::{Channel, MediaId, UploadFile};
 
-/// Which of the two places tells at once whether it has a file. The other one is far away: it may give a file that it turns
-/// out not to have when it is read.
+/// The place that knows at once whether it has a file. The other one is far away: it may give a file that turns out to be
+/// missing when it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NearPlace {
     /// The old one.

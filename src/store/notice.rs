@@ -38,7 +38,7 @@ impl fmt::Display for Notice {
     }
 }
 
-/// A payload that is none of ours. Others may use the channel, too.
+/// A payload that no node sends. Other programs may use the channel, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownNotice;
 

@@ -220,7 +220,7 @@ pub(super) fn version(session: &mut dyn Session) -> Result<Option<i32>> {
     Ok(Some(version.try_into().unwrap_or(i32::MAX)))
 }
 
-/// What the database tells about the store that it belongs to. Any version of the schema may be there, or none.
+/// The facts that the database tells about its store. Any version of the schema may be there, or none.
 pub(super) fn store_state(session: &mut dyn Session) -> Result<DatabaseState> {
     let version = version(session)?;
     let id = match version {

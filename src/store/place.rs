@@ -25,7 +25,7 @@ pub(super) trait Place: Debug + Send + Sync {
     /// Marks it with this id. The lock is that of the storage root.
     fn mark(&self, id: &StoreId, lock: &RootLock) -> Result<()>;
 
-    /// The size of the file with these names, which are valid names of files; `None` if there is none.
+    /// The size of the file with these names, which are valid names of files; `None` if there is no such file.
     fn size(&self, channel: &str, id: &str) -> Result<Option<u64>>;
 
     /// Whether the files lie in the storage root.
@@ -35,7 +35,7 @@ pub(super) trait Place: Debug + Send + Sync {
     fn words(&self) -> Words;
 }
 
-/// What a place tells about the store that it belongs to.
+/// The facts that a place tells about its store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PlaceState {
     /// Whether it is there.
@@ -52,7 +52,7 @@ pub(super) struct Words {
     pub place: String,
     /// The setting that names it.
     pub setting: &'static str,
-    /// What else to check where it may be the wrong one: "whether ...".
+    /// The further check where it may be the wrong place: "whether ...".
     pub right: &'static str,
     /// The same where its files are missing.
     pub there: &'static str,

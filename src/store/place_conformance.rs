@@ -23,8 +23,8 @@ macro_rules! place_suite {
             a_file_is_there_until_it_is_removed
             files_of_any_size_come_back_as_they_were
             lists_hold_the_files_of_channels_and_nothing_else
-            what_is_set_aside_replaces_nothing_and_is_listed_no_more
-            what_was_set_aside_is_forgotten_by_day_and_by_channel
+            a_file_set_aside_replaces_nothing_and_is_listed_no_more
+            files_set_aside_are_forgotten_by_day_and_by_channel
             a_place_is_gone_when_its_files_are
             uploads_have_a_place_of_their_own
         );
@@ -146,7 +146,7 @@ pub(super) fn lists_hold_the_files_of_channels_and_nothing_else(bench: &Bench) {
     assert_eq!(bench.listed(None), [own[0], own[1], "room@example.orga/c 4"]);
 }
 
-pub(super) fn what_is_set_aside_replaces_nothing_and_is_listed_no_more(bench: &Bench) {
+pub(super) fn a_file_set_aside_replaces_nothing_and_is_listed_no_more(bench: &Bench) {
     assert_eq!(bench.set_aside("room@example.org", "id", 16_093), None);
     for file in ["id", "id.1", "id.2"] {
         bench.put("room@example.org", "id", b"four");
@@ -157,7 +157,7 @@ pub(super) fn what_is_set_aside_replaces_nothing_and_is_listed_no_more(bench: &B
     assert!(bench.listed(None).is_empty());
 }
 
-pub(super) fn what_was_set_aside_is_forgotten_by_day_and_by_channel(bench: &Bench) {
+pub(super) fn files_set_aside_are_forgotten_by_day_and_by_channel(bench: &Bench) {
     for day in [16_000, 16_001, 16_002] {
         for channel in ["one@example.org", "two@example.org"] {
             bench.put(channel, "id", b"four");

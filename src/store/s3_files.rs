@@ -1,7 +1,7 @@
 //! Files in a bucket of an S3 store: `CHANNEL/ID` for media and previews as in a directory, `uploads/AB/FILE` for uploads by
-//! slot. (SeaweedFS keeps parts of its own below `.uploads/`.) Each key is made for one attempt, so nothing is ever
-//! replaced, and a failed attempt removes only its own object; `move-storage` alone stores under keys of others, and removes
-//! none at a failure. Any thread may call, and waits for the store.
+//! slot. (SeaweedFS keeps parts of its own below `.uploads/`.) Each attempt makes a new key, so nothing is replaced, and
+//! a failed attempt removes only its own object. Only `move-storage` stores under known keys; it removes nothing after a
+//! failure. Any thread may call; it waits for the store.
 
 use std::collections::BTreeSet;
 use std::io::{Seek, Write};
@@ -26,16 +26,16 @@ use crate::model::{Channel, MediaId, UploadFile};
 use crate::s3::{Client, Entry, Object, Unfinished};
 use crate::sys::fs::Dir;
 
-/// What the keys of uploads begin with. A channel's name holds an at sign.
+/// The first part of the keys of uploads. It is no channel's name, since that contains an at sign.
 pub(super) const UPLOADS: &str = "uploads";
 
 /// The files of a site in its bucket; cheap to clone.
 #[derive(Clone)]
 pub struct S3Files {
     client: Client,
-    /// The storage root, for what is read as a local file.
+    /// The storage root, for temporary local files.
     root: Arc<Dir>,
-    /// The disk cache of a server; commands fetch files whole.
+    /// The disk cache of a server. Commands have none, and fetch whole files.
     cache: Option<BlockCache>,
     /// The size in bytes from which clients may get a file from the store itself.
     direct_from: Option<u64>,
@@ -78,7 +78,8 @@ impl S3Files {
         Ok(self.client.head(key)?.map(|object| object.size))
     }
 
-    /// Whether the object was there. It goes in any case: only a removal tells a missing object from a missing bucket.
+    /// Removes an object; says whether it was there. The request is sent even if the object is missing: only its response
+    /// tells a missing object from a missing bucket.
     fn remove_key(&self, key: &str) -> Result<bool> {
         let was_there = self.client.head(key)?.is_some();
         self.client.remove(key)?;
@@ -130,8 +131,8 @@ impl S3Files {
         Ok(removed)
     }
 
-    /// Aborts uploads in parts: those of this process that failed, and those of ours that no thread of this process is busy with
-    /// and that began before this time: a process that crashed left them. Says how many.
+    /// Aborts uploads in parts: those of this process that failed, and those that a crash has left. The latter have a key of
+    /// ours, began before this time, and do not run in this process. Says how many.
     pub fn abort_unfinished(&self, before: SystemTime) -> Result<u64> {
         let failed = self.client.take_failed();
         let left = self.client.unfinished().inspect_err(|_| self.client.remember_failed(failed.clone()))?;
@@ -165,7 +166,7 @@ impl S3Files {
     }
 }
 
-/// Where the disk cache gets its blocks.
+/// The source of the disk cache.
 struct BucketSource(Client);
 
 impl BlockSource for BucketSource {
@@ -247,7 +248,7 @@ impl Files for S3Files {
         Ok(Files::list_of(self, channel)?.next().transpose()?.is_none())
     }
 
-    /// The store has removed a file when it says so.
+    /// The store has removed a file when it confirms the removal.
     fn settle_removals(&self, _: &Channel) -> Result<()> {
         Ok(())
     }
@@ -318,14 +319,14 @@ fn objects(entry: Result<Entry>) -> Option<Result<Object>> {
     }
 }
 
-/// What a walk of media tells of an object; `None` of those that are no channel's.
+/// The entry of an object in a list of media; `None` if the object belongs to no channel.
 fn listed(object: Result<Object>) -> Option<Result<Listed>> {
     let Object { key, size, modified } = match object {
         Ok(object) => object,
         Err(error) => return Some(Err(error)),
     };
     let (folder, name) = key.split_once('/')?;
-    // Some stores list folders, which are objects there without a name.
+    // Some stores list folders as objects with an empty name.
     if !folder.contains('@') || name.is_empty() {
         return None;
     }
@@ -335,7 +336,7 @@ fn listed(object: Result<Object>) -> Option<Result<Listed>> {
     }))
 }
 
-/// The channel and the id of a key. A key has the channel's prepared name, and no other.
+/// The channel and the id of a key. A valid key has the prepared name of the channel.
 fn media_of(key: &str) -> Option<(Channel, MediaId)> {
     let (folder, name) = key.split_once('/')?;
     let channel: Channel = folder.parse().ok()?;

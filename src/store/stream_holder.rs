@@ -14,7 +14,7 @@ use crate::limits;
 pub struct StreamHolder {
     /// The node; `None` if it has given the stream up.
     pub node: Option<String>,
-    /// One more each time that a node takes the stream.
+    /// Grows by one each time that a node takes the stream.
     pub epoch: i64,
     /// How long ago the holder beat, by the database's clock; nothing for a beat in the future.
     pub age: Duration,
@@ -32,7 +32,7 @@ const BEAT_NOW: &str = "UPDATE stream_holder SET beat = clock_timestamp() \
      WHERE jid = $1 AND beat > clock_timestamp() + CAST($2 AS BIGINT) * INTERVAL '1 millisecond'";
 
 /// $1 component, $2 node, $3 the epoch that this process had, $4 milliseconds. The CASE keeps PostgreSQL from taking the lock
-/// before it has looked at the row; the condition at the end is for a holder who came between the two.
+/// before it has looked at the row; the condition at the end is for a holder that came between the two.
 fn take_statement() -> String {
     const MAY_TAKE: &str = "held.node IS NULL OR held.epoch = $3 \
          OR held.beat < clock_timestamp() - CAST($4 AS BIGINT) * INTERVAL '1 millisecond'";

@@ -40,7 +40,7 @@ impl Uploads {
         Self::open_as(None, root, sync)
     }
 
-    /// The same of the node of this name, if other nodes share the root.
+    /// The same for the node of this name, if other nodes share the root.
     pub fn open_as(node: Option<&str>, root: &Path, sync: bool) -> Result<Self> {
         let prefix: Arc<str> = match node {
             Some(node) => format!("{}{node}-", walk::TEMPORARY).into(),

@@ -27,16 +27,16 @@ pub trait UploadFiles: Send + Sync {
     /// is no file of that name.
     fn put(&self, sealed: Sealed, file: &UploadFile) -> Result<()>;
 
-    /// The same of a file that comes from another place, as [`Files::put_moved`](super::Files::put_moved).
+    /// The same for a file that comes from another place, as [`Files::put_moved`](super::Files::put_moved).
     fn put_moved(&self, sealed: Sealed, file: &UploadFile) -> Result<()> {
         self.put(sealed, file)
     }
 
-    /// Opens a file, so that any range of it can be read; `None` if it is known that there is none of that name. `size` is
+    /// Opens a file, so that any range of it can be read; `None` if it is known that there is no such file. `size` is
     /// as for [`Files::get`](super::Files::get).
     fn get(&self, file: &UploadFile, size: u64) -> Result<Option<StoredFile>>;
 
-    /// The size of a file in bytes; `None` if there is none of that name.
+    /// The size of a file in bytes; `None` if there is no such file.
     fn head(&self, file: &UploadFile) -> Result<Option<u64>>;
 
     /// Removes a file; says whether it was there.

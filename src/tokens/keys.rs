@@ -11,9 +11,9 @@ use super::TokenKind;
 use super::codec::{Fields, Key, Token, TokenError};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
-use crate::limits;
 use crate::secret::Secret;
 use crate::store::{SecretTable, StoredSecret};
+use crate::{hex, limits};
 
 const MICROS_A_DAY: i64 = 24 * 3600 * 1_000_000;
 
@@ -176,18 +176,11 @@ fn readable(row: &StoredSecret) -> Option<Key> {
 }
 
 fn to_hex(bytes: &[u8; 32]) -> Secret {
-    Secret::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    Secret::new(hex::encode(bytes))
 }
 
 fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (place, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * place..2 * place + 2], 16).ok()?;
-    }
-    Some(bytes)
+    hex::decode(text)?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 
 use super::depot::{Depot, DepotEntry, DepotName};
 use crate::error::{Error, Kind, Result};
-use crate::limits;
 use crate::store::{ContentTable, FileContent, Published, Sealed, StoredFile, Uploads};
+use crate::{hex, limits};
 
 /// When a file leaves the old place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,8 +241,8 @@ impl Mover {
             Ok(()) => Ok(is_content(
                 content,
                 size,
-                &hexadecimal(&sha1.finalize()),
-                &hexadecimal(&sha256.finalize()),
+                &hex::encode(&sha1.finalize()),
+                &hex::encode(&sha256.finalize()),
             )),
             Err(ReadError::Source(_)) => Ok(false),
             Err(ReadError::Other(error)) => Err(error),
@@ -296,10 +296,6 @@ const SHA1: usize = 40;
 fn is_content(content: &FileContent, size: u64, sha1: &str, sha256: &str) -> bool {
     let found = |hash: &str| if hash.len() == SHA256 { sha256.to_owned() } else { sha1.to_owned() };
     size == content.size && hash(content).is_none_or(|hash| hash.eq_ignore_ascii_case(&found(hash)))
-}
-
-fn hexadecimal(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The action of a pass on each file.

@@ -79,8 +79,8 @@ impl Bench {
         self.write("old", name, bytes);
         let content = FileContent {
             size: bytes.len() as u64,
-            sha1: Some(hexadecimal(&Sha1::digest(bytes)).to_uppercase()),
-            sha256: name.starts_with('.').then(|| hexadecimal(&Sha256::digest(bytes))),
+            sha1: Some(hex::encode(&Sha1::digest(bytes)).to_uppercase()),
+            sha256: name.starts_with('.').then(|| hex::encode(&Sha256::digest(bytes))),
         };
         self.rows.rows.lock().unwrap().insert(name.to_owned(), content);
     }

@@ -21,7 +21,7 @@ pub struct Blocks {
 /// Whether users who sent something a moment ago are blocked.
 struct KnownBlocks {
     users: Cache<BareJid, bool>,
-    /// How often they were forgotten: what was read before that is not kept after it.
+    /// How often they were forgotten. A state that was read before is not kept after that.
     forgotten: u64,
 }
 

@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 
 use super::settings::{External, Protocol};
 use crate::clock::Timestamp;
-use crate::media_type;
 use crate::model::{BareJid, Refusal, UploadId};
+use crate::{hex, media_type};
 
 /// The path of a foreign slot: what is below `/external/`, decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl ForeignPath {
     /// The id of the upload at this path.
     pub fn id(&self) -> UploadId {
         let hash = Sha256::digest(self.0.as_bytes());
-        UploadId::external(hash.iter().map(|byte| format!("{byte:02x}")).collect())
+        UploadId::external(hex::encode(&hash))
     }
 }
 
@@ -96,7 +96,7 @@ pub(super) fn verify(
             (proof.v2, format!("{}\0{size}\0{mime_type}", path.0))
         }
     };
-    let found = found.and_then(from_hex).ok_or(Refusal::BadSlot)?;
+    let found = found.and_then(hex::decode).ok_or(Refusal::BadSlot)?;
     mac(secret, signed.as_bytes()).verify_slice(&found).map_err(|_| Refusal::BadSlot)?;
     let mime_type = mime_type.map(str::to_owned);
     Ok(ForeignTerms { owner: None, mime_type, keeps: Keeps::AsMessage })
@@ -166,17 +166,6 @@ fn claims(secret: &[u8], token: &str) -> Option<Value> {
 fn time(seconds: f64) -> Timestamp {
     // A number that is too large becomes the last there is.
     Timestamp::from_micros((seconds * 1_000_000.0) as i64)
-}
-
-fn from_hex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (place, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * place..2 * place + 2], 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ impl UploadWalker {
         Self { service, age, claim: always(), schedule, walk: None }
     }
 
-    /// The same of a node that shares the store with others, of which one walks for all.
+    /// The same for a node that shares the store with others. One of the nodes walks for all.
     #[must_use]
     pub fn claiming(self, claim: Claim) -> Self {
         Self { claim, ..self }

@@ -1,7 +1,7 @@
 //! From a slot to a stored file.
 //!
 //! The order of side effects keeps a 201 true: the file is on the disk under a name of its own, and then its row is
-//! committed. Of several PUTs of one slot the first to commit wins. What fails leaves no row and no file.
+//! committed. Of several PUTs of one slot the first to commit wins. A PUT that fails leaves no row and no file.
 
 use std::io::{self, Write};
 

@@ -31,8 +31,8 @@ impl Web {
         };
         let response = match precondition(exchange, &content.validators) {
             conditional::Outcome::PreconditionFailed => return Err(Refusal::PreconditionFailed),
-            // The row alone says so: what the client has are the bytes of this SHA-1, whatever became of our file. One
-            // without them is told that it is gone.
+            // The row is enough: the client has the bytes of this SHA-1, even if our file is gone. A client without them
+            // learns that the file is gone.
             conditional::Outcome::NotModified => Response::new(304),
             conditional::Outcome::Proceed => match self.led_away(exchange, media, name, granted) {
                 Some(response) => return Ok(response),
@@ -54,8 +54,8 @@ impl Web {
         }
     }
 
-    /// The response that leads the client to the store, if the operator wants that. Only a whole file that is saved and not
-    /// shown: the store does not send the fields that keep a file from acting as a page.
+    /// The redirect of the client to the store, if the operator has set it. Only for a whole file that browsers save and do
+    /// not show: the store does not send the fields that keep a file from acting as a page.
     fn led_away(
         &self,
         exchange: &Exchange,
@@ -107,7 +107,7 @@ impl Web {
     }
 }
 
-/// The bytes are known by their SHA-1; where an old row has something else in its place, by their id.
+/// The entity tag is the SHA-1 of the bytes, or the id where an old row has no valid SHA-1.
 fn validators(media: &Media) -> Validators {
     let is_sha1 = media.sha1.len() == 40 && media.sha1.bytes().all(|byte| byte.is_ascii_hexdigit());
     let tag = if is_sha1 { &media.sha1 } else { media.id.as_str() };

@@ -6,9 +6,8 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::page::markup::Markup;
 use crate::http::accept::Accept;
-use crate::limits;
-use crate::media_type;
 use crate::model::{Description, Media};
+use crate::{hex, limits, media_type};
 
 /// The type of the document.
 pub(super) const XML: &str = "application/xml; charset=utf-8";
@@ -48,7 +47,7 @@ pub(super) fn document(media: &Media, address: &str) -> Vec<u8> {
         element(&mut out, "desc", text);
     }
     for (algorithm, digest) in [("sha-256", media.sha256.as_deref()), ("sha-1", Some(media.sha1.as_str()))] {
-        if let Some(digest) = digest.and_then(from_hex) {
+        if let Some(digest) = digest.and_then(bytes_of) {
             out.raw("<hash xmlns=\"urn:xmpp:hashes:2\" algo=\"").raw(algorithm).raw("\">");
             out.text(&BASE64_STANDARD.encode(digest)).raw("</hash>\n");
         }
@@ -88,14 +87,8 @@ fn fitted(width: u32, height: u32, side: u32) -> (u32, u32) {
 }
 
 /// The bytes of a hash; rows of the original may hold any text in its place.
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pairs = text.as_bytes().chunks(2);
-    let bytes = pairs.map(|pair| match *pair {
-        [high, low] => Some(digit(high)? << 4 | digit(low)?),
-        _ => None,
-    });
-    bytes.collect::<Option<Vec<u8>>>().filter(|bytes| !bytes.is_empty())
+fn bytes_of(text: &str) -> Option<Vec<u8>> {
+    hex::decode(text).filter(|bytes| !bytes.is_empty())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Files in an S3 store: SeaweedFS, behind a proxy that plays the faults of stores and of the way to them.
+//! Files in an S3 store: SeaweedFS, behind a proxy that plays the faults of stores and of the network.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::support::{free_port, postgres, wait_for};
 
 /// How long a request to the store may make no progress, in milliseconds.
 const TIMEOUT: &str = "1000";
-/// In what time a site works again when its store is back.
+/// The time within which a site works again after its store is back.
 const BACK: Duration = Duration::from_secs(20);
 
 /// A bucket behind a proxy, and a database.
@@ -100,14 +100,14 @@ impl Bench {
         self.site.url(&format!("{channel}/{id}"))
     }
 
-    /// What lies in the storage root, the database of another kind and the mark aside.
+    /// The files in the storage root, except its mark.
     fn local_files(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.site.server.storage()).expect("the storage can be read").flatten();
         let paths = entries.map(|entry| entry.path());
         paths.filter(|path| path.is_file() && !path.ends_with(".store")).collect()
     }
 
-    /// Fails if the log holds what nobody may read.
+    /// Fails if the log contains the secret key or the like.
     fn assert_discreet(&self) {
         let log = self.site.server.log();
         assert!(!log.contains(SECRET_KEY) && !log.contains("X-Amz-Signature"), "{log}");
@@ -165,7 +165,7 @@ fn files_by_slot_are_objects() {
     assert!(keys.iter().any(|key| key.starts_with("uploads/")), "{keys:?}");
 }
 
-/// Faults on the way that last for all attempts.
+/// Network faults that last for all attempts.
 #[test]
 fn no_fault_on_the_way_to_the_store_is_answered_201() {
     survive(&[
@@ -179,7 +179,7 @@ fn no_fault_on_the_way_to_the_store_is_answered_201() {
     ]);
 }
 
-/// Refusals of the store; those that can't pass are not tried again.
+/// Refusals of the store. A refusal that can't pass is not tried again.
 #[test]
 fn no_refusal_of_the_store_is_answered_201() {
     survive(&[
@@ -192,8 +192,8 @@ fn no_refusal_of_the_store_is_answered_201() {
     ]);
 }
 
-/// Each fault meets so many attempts: the client hears of it, the log says what to do, nothing is left, and the next
-/// upload succeeds. On a site of its own, whose log leaves out no line.
+/// Each fault meets this many attempts: the client gets an error, the log says what to do, nothing is left, and the next
+/// upload succeeds. Needs a site of its own, whose log omits no line.
 fn survive(faults: &[(Fault, usize, &str)]) {
     let bench = Bench::start(&[]);
     for (fault, attempts, told) in faults {
@@ -267,7 +267,7 @@ fn a_store_that_goes_away_comes_back_without_a_hand() {
     bench.store.proxy.go_down();
     assert_eq!(bench.try_upload(&user, &channel), 503);
     bench.site.server.wait_log("the S3 store");
-    // What needs no file goes on.
+    // Requests that need no file still work.
     Request::get(&bench.site.url(&channel)).send().expect(200);
     bench.store.proxy.heal();
     let begun = Instant::now();

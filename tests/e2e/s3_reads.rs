@@ -91,7 +91,7 @@ fn nodes_that_share_a_storage_root_cannot_share_its_cache() {
 }
 
 #[test]
-fn what_cannot_be_fetched_is_told_or_cut() {
+fn a_block_that_cannot_be_fetched_is_refused_or_cuts_the_response() {
     let bench = Bench::start(&[]);
     let content = bytes(BLOCK + 1000);
     let path = upload(&bench, &content, "data.bin", "application/octet-stream");

@@ -1,4 +1,4 @@
-//! A proxy before an S3 store that plays the faults of stores and of the way to them. Requests pass it unchanged, so their
+//! A proxy in front of an S3 store that plays the faults of stores and of the network. Requests pass it unchanged, so their
 //! signatures hold.
 
 use std::io::{self, Read, Write};
@@ -24,17 +24,17 @@ pub enum Fault {
     Trickle,
     /// The store gets one byte less than the request says, and the request ends.
     Shorten,
-    /// A byte of the body of the request is another one.
+    /// The store gets a body with one wrong byte.
     Damage,
     /// The response has no `ETag`, and the store has nothing stored.
     NoTag,
-    /// The response says another length, and has that.
+    /// The response is one byte shorter, and its length says so.
     OtherLength,
     /// The clock of the store is hours away.
     Skew,
 }
 
-/// A rule for some requests to come.
+/// The fault of some future requests.
 struct Rule {
     /// The beginning of the request line, such as `PUT `.
     method: &'static str,
@@ -60,7 +60,7 @@ pub struct S3Proxy {
 }
 
 impl S3Proxy {
-    /// A proxy before the store at this port.
+    /// A proxy in front of the store at this port.
     pub fn start(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
@@ -93,7 +93,7 @@ impl S3Proxy {
         *self.shared.is_down.lock().expect("no panic") = false;
     }
 
-    /// Ends each connection at once, until it is healed.
+    /// Ends each connection at once, until [`S3Proxy::heal`].
     pub fn go_down(&self) {
         *self.shared.is_down.lock().expect("no panic") = true;
     }
@@ -158,7 +158,7 @@ impl Shared {
         let mut body = vec![0; length];
         client.read_exact(&mut body)?;
         let mut store = TcpStream::connect(("127.0.0.1", *self.target.lock().expect("no panic")))?;
-        // So that the end of the response is the end of the connection.
+        // The end of the response is the end of the connection then.
         let (first, rest) = head.split_once("\r\n").expect("a head has lines");
         let rest = without(rest, "connection");
         store.write_all(format!("{first}\r\nConnection: close\r\n{rest}").as_bytes())?;

@@ -23,13 +23,13 @@ pub const SECRET_KEY: &str = "correct-horse-battery-staple";
 /// The name of the key that may make buckets.
 const ADMIN_KEY: &str = "AKIAADMIN";
 
-/// How long an address counts that a benchmark asks for.
+/// The validity of the addresses for benchmarks.
 const LONG: Duration = Duration::from_secs(3600);
 /// How long a store may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A store with a scratch directory and free ports on 127.0.0.1. It ends with the test process at the latest, however that
-/// ends.
+/// A store with a scratch directory and free ports on 127.0.0.1. It ends with the test process at the latest, even if
+/// that is killed.
 pub struct Store {
     scratch: PathBuf,
     /// Master, volume, filer and S3, each for HTTP and for gRPC.
@@ -50,7 +50,7 @@ impl Store {
         let name = format!("media-s3-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let scratch = std::env::temp_dir().join(name);
         fs::create_dir_all(scratch.join("data")).expect("a scratch directory");
-        // An administrator's key makes the bucket that a request names.
+        // Only an administrator's key may make buckets.
         let keys = format!(
             r#"{{"identities": [{{"name": "admin", "actions": ["Admin", "Read", "Write", "List"],
                 "credentials": [{{"accessKey": "{ADMIN_KEY}", "secretKey": "{SECRET_KEY}"}}]}},
@@ -81,7 +81,7 @@ impl Store {
         name
     }
 
-    /// The keys of the objects of a bucket, `.uploads` of SeaweedFS aside.
+    /// The keys of the objects of a bucket. SeaweedFS does not list its own `.uploads`.
     pub fn keys(&self, bucket: &str) -> Vec<String> {
         let (bucket, credentials) = self.bucket(bucket);
         let mut action = bucket.get_object(Some(&credentials), "");
@@ -110,7 +110,7 @@ impl Store {
         ureq::put(url.as_str()).send(bytes).expect("the store takes an object");
     }
 
-    /// The bytes of an object; none if there is none.
+    /// The bytes of an object; `None` if it is missing.
     pub fn get(&self, bucket: &str, key: &str) -> Option<Vec<u8>> {
         let (bucket, credentials) = self.bucket(bucket);
         let url = bucket.get_object(Some(&credentials), key).sign(Duration::from_secs(60));
@@ -149,8 +149,8 @@ impl Store {
 
     /// Starts the store on its data and ports, after [`Store::kill`] or for the first time.
     pub fn restart(&mut self) {
-        // The shell waits for a line or the end of its standard input, which comes with the end of this process, however
-        // it ends; then it takes the store and its files with it.
+        // The shell waits for a line or the end of its standard input, which ends with this process. Then it ends the
+        // store, and removes its files unless the line says otherwise.
         let script = r#"trap '' INT TERM HUP
             "$@" >"$SCRATCH/log" 2>&1 </dev/null & pid=$!
             read -r word; kill -KILL $pid; wait $pid
@@ -205,7 +205,7 @@ impl Drop for Store {
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !is_so() {
-        assert!(Instant::now() < deadline, "in vain waited until {what}");
+        assert!(Instant::now() < deadline, "timed out before {what}");
         std::thread::park_timeout(Duration::from_millis(50));
     }
 }

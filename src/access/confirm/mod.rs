@@ -53,9 +53,9 @@ pub(super) struct Confirmations {
     by_address: HashMap<IpAddr, usize>,
     people: People,
     told: Told,
-    /// Those of which nobody has been told that they ended, since their clients had hung up.
+    /// Confirmations that have ended without a report, since their clients had hung up.
     ended: Vec<RequestId>,
-    /// Until then another node's prompts may be unknown here that users reply to by texts.
+    /// Until then users may reply by texts to prompts of another node that are unknown here.
     cautious_until: Option<Instant>,
 }
 
@@ -325,7 +325,7 @@ impl Confirmations {
     }
 }
 
-/// One less of this key.
+/// Decrements the count of this key.
 fn count_down<K: Eq + std::hash::Hash>(counts: &mut HashMap<K, usize>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
         *count -= 1;

@@ -1,5 +1,5 @@
-//! Confirmations that nodes ask for one another: one hands its prompt over, and the registry of the other has it beside its
-//! own. A part of the gate's state machine, without I/O.
+//! Confirmations for other nodes: a node hands its prompt over, and the holder of the stream has it in its registry beside
+//! its own. A part of the gate's state machine, without I/O.
 
 use std::time::Instant;
 
@@ -32,8 +32,8 @@ impl Confirmations {
         )
     }
 
-    /// Begins a confirmation for another node; returns the prompt, if the user is to be asked now. One that was sent already
-    /// counts, whatever the limits.
+    /// Begins a confirmation for another node; returns the prompt, if the user is to be asked now. A prompt that was
+    /// sent before counts even beyond the limits.
     pub(in crate::access) fn begin_for_node(
         &mut self,
         now: Instant,
@@ -68,7 +68,7 @@ impl Confirmations {
         self.pending.contains_key(&id) && !self.abandoned.contains(&id)
     }
 
-    /// The confirmations that have ended since the last call, of those whose client had hung up.
+    /// The confirmations that have ended since the last call and whose clients had hung up.
     pub(in crate::access) fn take_ended(&mut self) -> Vec<RequestId> {
         std::mem::take(&mut self.ended)
     }

@@ -1,4 +1,4 @@
-//! The gate as one of several nodes: what the thread `cluster` tells it. See [`Nodes`].
+//! The gate as one of several nodes: the calls of the thread `cluster`. See [`Nodes`].
 
 use std::time::Instant;
 
@@ -22,8 +22,8 @@ impl<P> Gate<P> {
         }
     }
 
-    /// This node holds the component's stream no longer: refuses the requests that wait for a reply from it. Those of other
-    /// nodes wait for the next holder.
+    /// This node holds the component's stream no longer: refuses the requests that wait for a reply from it. Requests
+    /// of other nodes wait for the next holder.
     pub fn release(&mut self, now: Instant) -> Vec<GateOutput<P>> {
         let mut out = Vec::new();
         if let Some(nodes) = &mut self.nodes {
@@ -89,7 +89,7 @@ impl<P> Gate<P> {
         }
     }
 
-    /// Takes the decision of the node that asked about this request. One that comes late or twice has no effect.
+    /// Takes the decision of the node that asked about this request. A late or repeated decision has no effect.
     pub fn answered(&mut self, now: Instant, id: RequestId, decision: PromptDecision) -> Vec<GateOutput<P>> {
         let mut out = Vec::new();
         if !self.nodes.as_mut().is_some_and(|nodes| nodes.answered(id)) {

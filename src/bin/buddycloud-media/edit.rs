@@ -15,7 +15,7 @@ use crate::retry::attempts;
 use crate::site::{Credentials, Site, judged, small_text};
 use crate::ticket::{self, Scope};
 
-/// Deletes media. What fails is told, and the others go on.
+/// Deletes media. A failure is reported, and the others go on.
 pub fn remove(config: &Config, console: &Console, http: &Http, targets: &[Target]) -> Result<Exit> {
     let mut told = Told::new(console);
     let mut sites: Vec<(&str, Site<'_>)> = Vec::new();

@@ -36,7 +36,8 @@ struct Slot {
     fields: Vec<(&'static str, String)>,
 }
 
-/// Uploads all files of these paths, each by a slot of its own. What fails is told, and the others go on.
+/// Uploads all files of these paths, each by a slot of its own. A failure is reported, and the others go
+/// on.
 pub fn upload(
     config: &Config,
     console: &Console,

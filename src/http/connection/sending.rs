@@ -1,6 +1,6 @@
-//! A response on its way: bytes that are ready, and a part of a file behind them. Sending never waits for the client; what
-//! the client does not take rests as state of its connection, under the two clocks of [`Pace`]. Nor does it wait for the
-//! next block of a file that lies in another place.
+//! A response on its way: bytes that are ready, and a part of a file behind them. Sending never waits for the client:
+//! bytes that the client does not take stay in the state of its connection, under the two clocks of [`Pace`]. It does not
+//! wait for the next block of a remote file either.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -49,7 +49,7 @@ impl Rest {
         }
     }
 
-    /// So many bytes of that file were used.
+    /// Goes past `count` bytes of that file.
     fn advance(&mut self, count: u64) {
         let left = match self {
             Self::File(_, range) => {
@@ -91,7 +91,7 @@ pub struct Sending {
     sent: u64,
     /// Whether the socket took less than it was offered.
     full: bool,
-    /// Whether the last call said what must come before it can go on.
+    /// Whether the last write would have waited.
     blocked: bool,
     pace: Pace,
     tried: Instant,
@@ -155,12 +155,12 @@ impl Sending {
         Ok(Progress::Sent)
     }
 
-    /// What fetches the next bytes, if the rest is in another place.
+    /// A function that fetches the next bytes, if the rest is a remote file.
     pub fn fetch(&self) -> Option<impl FnOnce(OnFetched) + Send + use<>> {
         if let Rest::Remote(part) = &self.rest { Some(part.fetch()) } else { None }
     }
 
-    /// The same after the next bytes were fetched: the client is not to blame for that time.
+    /// The same after the next bytes were fetched. The time of fetching does not count against the client.
     ///
     /// # Errors
     /// As [`Sending::send`].

@@ -1,5 +1,5 @@
-//! A response whose beginning must be fetched first: until then the exchange is parked, on no thread, and given up if its
-//! client hangs up.
+//! A response whose beginning must be fetched first. Until then the exchange is parked, and holds no thread. It is given up
+//! if its client hangs up.
 
 use std::sync::{Arc, Mutex, Weak};
 
@@ -8,7 +8,7 @@ use crate::http::lock::lock;
 use crate::http::message::response::Response;
 use crate::remote::{Fetched, NotFetched, OnFetched};
 
-/// Answers in the place of a response that could not be fetched.
+/// Answers instead of a response that could not be fetched.
 pub(super) type Refuse = Box<dyn FnOnce(Exchange, NotFetched) + Send>;
 
 struct Waiting {
@@ -17,7 +17,7 @@ struct Waiting {
     refuse: Refuse,
 }
 
-/// There until the block has come or the client has gone.
+/// `None` after the block has come or the client has hung up.
 type Place = Mutex<Option<Waiting>>;
 
 /// Parks an exchange until `fetch` has called back.

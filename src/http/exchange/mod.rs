@@ -243,8 +243,8 @@ impl Exchange {
 
     /// Whether the client has hung up, after the watch says that it may have. If not, it can be watched once more.
     ///
-    /// One that closed its connection and one that only ended its half of it look alike: of both a FIN has come, and a
-    /// half-closed client still wants its answer. (nginx takes both for gone and notes status 499; browsers and curl
+    /// A client that closed its connection and a client that only ended its half of it look alike: of both a FIN has come.
+    /// But a half-closed client still wants its response. (nginx takes both for gone and notes status 499; browsers and curl
     /// never close by halves, but scripts with nc do.) Writing tells them apart, for the system of a client that is gone
     /// answers with a reset. Before the response, `100 Continue` can be written, which every client of HTTP/1.1
     /// must pass over (RFC 9110 section 15.2). It may not be sent to HTTP/1.0, which is what nginx speaks to servers

@@ -176,7 +176,7 @@ impl Response {
         self.payload
     }
 
-    /// What fetches the beginning of the body, if that is not local.
+    /// A function that fetches the beginning of the body, if that is not local.
     pub(in crate::http) fn must_fetch(&mut self) -> Option<impl FnOnce(OnFetched) + Send + use<>> {
         let has_body = self.has_body();
         let Payload::Remote(part) = &mut self.payload else { return None };

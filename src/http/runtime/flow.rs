@@ -42,7 +42,7 @@ fn go_on(shared: &Arc<Shared>, mut connection: Box<Connection>) {
         Stage::Head { .. } => collect(shared, connection),
         Stage::Pipelined => serve(shared, connection),
         Stage::Response => send_on(shared, connection),
-        // An event that is meant for a stage before.
+        // An event for an earlier stage.
         Stage::Fetch => fetch_again(shared, connection),
         Stage::Linger(_) => {
             if connection.drain() {
@@ -178,7 +178,7 @@ pub fn await_block(shared: &Arc<Shared>, mut connection: Box<Connection>, sendin
     connection.deadline = Instant::now() + limits::BLOCK_TIME;
     connection.sending = Some(sending);
     let token = connection.token();
-    // It rests before it can be called.
+    // It rests before the callback may run.
     rest(shared, connection);
     let shared = Arc::downgrade(shared);
     fetch(Box::new(move |fetched| {
@@ -193,7 +193,7 @@ pub fn await_block(shared: &Arc<Shared>, mut connection: Box<Connection>, sendin
 fn block_came(shared: &Arc<Shared>, token: u64, fetched: Fetched) {
     let Found::Connection(mut connection) = shared.table.take(token, false) else { return };
     if connection.stage != Stage::Fetch {
-        // It has got its block by another call.
+        // An earlier call has brought its block.
         return go_on(shared, connection);
     }
     let Some(mut sending) = connection.sending.take() else { return };

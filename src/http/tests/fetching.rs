@@ -168,7 +168,7 @@ fn no_thread_waits_for_a_block() {
 }
 
 #[test]
-fn what_cannot_be_fetched_at_first_is_refused() {
+fn a_file_whose_first_block_cannot_be_fetched_is_refused() {
     let far = Far::new(1000, 300);
     let server = serving(settings(), &far);
     let mut peer = Peer::to(&server);

@@ -1,5 +1,5 @@
-//! The files of the cache: `<root>/.blocks/<hash of the key>-<number>-<serial>`. A block that is being fetched has another
-//! name, and gets its own when it is whole.
+//! The files of the cache: `<root>/.blocks/<hash of the key>-<number>-<serial>`. A block that is being fetched has a
+//! temporary name, and gets its own when it is complete.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
@@ -15,24 +15,24 @@ use crate::sys::fs::{Dir, NewFile};
 
 /// The directory of the cache, in the storage root.
 const BLOCKS: &str = ".blocks";
-/// How the names of blocks begin that are being fetched.
+/// The prefix of the temporary names of blocks that are being fetched.
 const TEMPORARY: &str = "fetching-";
-/// The file that tells since which start of the machine the blocks are there. The process that uses the cache has it locked.
+/// The file with the boot id of the time when the blocks were fetched. The process that uses the cache holds its lock.
 const BOOT: &str = "boot";
-/// Where Linux tells by which start of the machine it runs.
+/// The boot id of Linux, which differs after each start of the machine.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The directory of a cache. One process at a time uses it.
 pub(super) struct CacheDirectory {
     dir: Dir,
-    /// Closed, it ends the lock.
+    /// Closing it releases the lock.
     _boot: File,
 }
 
 impl CacheDirectory {
-    /// Opens the directory, which is made if it is missing, and gives the blocks in it with their sizes in bytes, the
-    /// oldest first. Blocks outlive an end of the process, however it ends, but not one of the machine: they are not brought
-    /// to the disk, so a crash of the machine may leave one of the right size with wrong bytes.
+    /// Opens the directory, or makes it if it is missing. Gives its blocks with their sizes in bytes, the oldest first.
+    /// Blocks outlive a crash of the process, but not a restart of the machine: they are not synced to the disk, so a crash
+    /// of the machine may leave a block of the right size with wrong bytes.
     ///
     /// # Errors
     /// [`Kind::Config`] if another process uses it: nodes that share a storage root can't share a cache.
@@ -57,7 +57,7 @@ impl CacheDirectory {
         self.dir.create(&temporary(serial))
     }
 
-    /// Gives a block that is whole its name, and opens it.
+    /// Gives a complete block its name, and opens it.
     pub fn publish(&self, name: &BlockName) -> io::Result<File> {
         let shown = name.to_string();
         self.dir.rename_new(&temporary(name.serial), &self.dir, &shown)?;
@@ -65,7 +65,7 @@ impl CacheDirectory {
         opened.map(|(file, _)| file).ok_or_else(|| ErrorKind::NotFound.into())
     }
 
-    /// Opens the temporary file of this serial to be read and takes its name away: it is gone when it is closed.
+    /// Opens the temporary file of this serial for reading, and removes its name: the file goes when it is closed.
     pub fn take(&self, serial: u64) -> io::Result<File> {
         let opened = self.dir.open_regular(&temporary(serial))?;
         self.dir.remove(&temporary(serial))?;
@@ -102,7 +102,7 @@ fn open_directory(root: &Path, path: &Path) -> io::Result<(Dir, File)> {
     Ok((dir, boot))
 }
 
-/// Locks the cache for this process, however often it opens it.
+/// Locks the cache for this process, which may open it more than once.
 fn lock(boot: &File, path: &Path) -> Result<()> {
     match fcntl_lock(boot, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(()),
@@ -130,7 +130,7 @@ fn ignore_missing(removed: io::Result<()>) {
     }
 }
 
-/// Removes what is no whole block, and blocks unless `keep`. Gives the blocks that stay.
+/// Removes unfinished blocks, and all others, too, unless `keep`. Gives the blocks that stay.
 fn tidy(path: &Path, keep: bool) -> io::Result<Vec<(BlockName, u64)>> {
     let mut blocks = Vec::new();
     for entry in fs::read_dir(path)? {

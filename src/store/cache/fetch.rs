@@ -16,7 +16,7 @@ use crate::remote::{Fetched, FileBlock, NotFetched, OnFetched};
 use crate::store::files::{FetchError, Part};
 use crate::sys::fs::NewFile;
 
-/// A block that somebody wants.
+/// A block that a reader wants.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub id: BlockId,
@@ -37,13 +37,13 @@ impl Wanted {
 #[derive(Default)]
 pub(super) struct Fetches {
     pending: HashMap<BlockId, Pending>,
-    /// Those that somebody waits for. It may name some that are fetched already.
+    /// Blocks that a reader waits for. Some may have been fetched meanwhile.
     wanted: VecDeque<BlockId>,
-    /// Those that somebody will want next. Likewise.
+    /// Blocks that a reader will want next. Some may have been fetched meanwhile.
     ahead: VecDeque<BlockId>,
     threads: usize,
     idle: usize,
-    /// When the log was last told that the store fails, while it does.
+    /// When the log last said that the store fails; `None` while it works.
     complained: Option<Instant>,
 }
 
@@ -56,7 +56,7 @@ struct Pending {
 }
 
 impl Pending {
-    /// Tells all who wait for it.
+    /// Calls all waiters.
     fn tell(self, fetched: &Fetched) {
         self.waiters.into_iter().for_each(|then| then(fetched.clone()));
     }
@@ -64,21 +64,21 @@ impl Pending {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// It waits behind all that are waited for.
+    /// It is queued behind all blocks that a reader waits for.
     Ahead,
     Queued,
     Running,
 }
 
 impl Fetches {
-    /// Keeps none of the blocks of this file that are on their way.
+    /// Marks the pending blocks of this file, so that they are not kept.
     pub fn forget(&mut self, file: KeyHash) {
         for (_, pending) in self.pending.iter_mut().filter(|(id, _)| id.file == file) {
             pending.forgotten = true;
         }
     }
 
-    /// Lets `then` wait for a block that is to be fetched already; gives it back if it is not.
+    /// Adds `then` to the waiters of a pending block; gives it back if the block is not pending.
     fn join(&mut self, id: BlockId, then: OnFetched) -> Option<OnFetched> {
         let Some(pending) = self.pending.get_mut(&id) else { return Some(then) };
         pending.waiters.push(then);
@@ -115,7 +115,7 @@ impl Fetches {
 }
 
 impl Inner {
-    /// Has a block fetched, unless it is kept, and `then` told.
+    /// Calls `then` with a block, which is fetched unless it is kept.
     pub(super) fn want(self: &Arc<Self>, wanted: Wanted, then: OnFetched) {
         let mut state = self.lock();
         let Some(then) = state.fetches.join(wanted.id, then) else { return };
@@ -150,19 +150,19 @@ impl Inner {
         }
     }
 
-    /// Has a block fetched that will be wanted next, unless it is kept or much else is to be fetched.
+    /// Queues a block that a reader will want next, unless it is kept or the queue is full.
     pub(super) fn want_ahead(self: &Arc<Self>, wanted: Wanted) {
         let mut state = self.lock();
         let is_known =
             state.fetches.pending.contains_key(&wanted.id) || state.index.used(wanted.id).is_some();
         if !is_known && state.fetches.ahead.len() < limits::BLOCKS_AHEAD {
             state.fetches.add(wanted, None);
-            // Without a thread the one that needs the block is told.
+            // If there is no thread, the reader learns it when it wants the block.
             self.call(&mut state);
         }
     }
 
-    /// Calls a thread to the queue; whether there is one.
+    /// Wakes or starts a thread for the queue; `false` if there is no thread.
     fn call(self: &Arc<Self>, state: &mut State) -> bool {
         let fetches = &mut state.fetches;
         let busy = fetches.wanted.len() + fetches.ahead.len() > fetches.idle;
@@ -175,7 +175,7 @@ impl Inner {
             }
         }
         self.called.notify_one();
-        // A cache without threads is a test's, which fetches by itself.
+        // Only tests have a cache without threads; they fetch by themselves.
         fetches.threads > 0 || self.bounds.fetchers == 0
     }
 
@@ -200,16 +200,16 @@ impl Inner {
         next
     }
 
-    /// Fetches a block and tells those who wait for it.
+    /// Fetches a block and calls its waiters.
     pub(super) fn run(&self, wanted: &Wanted) {
         self.reserve(wanted.bytes());
-        let mut running = Running { cache: self, wanted, outcome: Err(NotFetched::Failed) };
+        let mut running = RunningFetch { cache: self, wanted, outcome: Err(NotFetched::Failed) };
         running.outcome = self.fetched(wanted);
     }
 
     fn fetched(&self, wanted: &Wanted) -> Result<(BlockName, FileBlock), NotFetched> {
         match self.attempt(wanted) {
-            // What other programs left us of the disk is less than our setting.
+            // Other programs have left less of the disk than our setting allows.
             Err(Failure::DiskFull(_)) if self.make_room(wanted.bytes()) => self.attempt(wanted),
             result => result,
         }
@@ -246,18 +246,18 @@ impl Inner {
         Ok(())
     }
 
-    /// Frees some of the disk; whether there was anything to free.
+    /// Frees room on the disk; `false` if there was no block to remove.
     fn make_room(&self, bytes: u64) -> bool {
         let gone = self.lock().index.evict(bytes.saturating_mul(limits::ROOM_BLOCKS));
         self.directory.remove(&gone);
         !gone.is_empty()
     }
 
-    /// Tells the log why a block was not fetched: at once, and then once in a while.
+    /// Logs why a block was not fetched: at once, and then once in [`limits::STORE_REMINDER`].
     fn told(&self, wanted: &Wanted, failure: Failure) -> NotFetched {
         let (what, start) = (&wanted.key, wanted.range.start);
         let text = match failure {
-            // Its reader knows what the file is.
+            // The reader logs this, since it knows which media this is.
             Failure::Missing => return NotFetched::Missing,
             Failure::DiskFull(error) => {
                 format!(
@@ -292,14 +292,14 @@ impl Inner {
     }
 }
 
-/// A block that is being fetched. Dropped, also by a panic, it tells those who wait for the block.
-struct Running<'a> {
+/// A block that is being fetched. Its drop calls the waiters, also after a panic.
+struct RunningFetch<'a> {
     cache: &'a Inner,
     wanted: &'a Wanted,
     outcome: Result<(BlockName, FileBlock), NotFetched>,
 }
 
-impl Drop for Running<'_> {
+impl Drop for RunningFetch<'_> {
     fn drop(&mut self) {
         let (cache, bytes) = (self.cache, self.wanted.bytes());
         let mut gone = None;
@@ -349,7 +349,7 @@ impl From<FetchError> for Failure {
     }
 }
 
-/// Where the bytes of a block go: no more than are due.
+/// Writes the bytes of a block to its file, but no more than are due.
 struct Sink {
     file: NewFile,
     left: u64,

@@ -73,8 +73,8 @@ impl BlockFile {
         reopen(&self.wait(0)?)
     }
 
-    /// The whole file as a local one. Waits for the store. A file of several blocks is copied to a file without a name,
-    /// which counts as blocks do while it is open.
+    /// The whole file as a local one. Waits for the store. A file of several blocks is copied to a file without a name.
+    /// While that is open, it counts as blocks do.
     ///
     /// # Errors
     /// Besides those of [`BlockFile::beginning`], [`NotFetched::TooLarge`].
@@ -125,7 +125,7 @@ impl BlockFile {
         if let Some(block) = self.local(position) {
             return Ok(block);
         }
-        let _waiting = Waiting::begin(&self.cache)?;
+        let _permit = WaitPermit::begin(&self.cache)?;
         let (sender, receiver) = sync_channel(1);
         let then = move |fetched| {
             // The receiver waits.
@@ -158,7 +158,7 @@ impl Inner {
                 None
             }
             Err(error) => {
-                log::warn!("a block is not read: {error}");
+                log::warn!("can't read a block: {error}");
                 None
             }
         }
@@ -168,9 +168,9 @@ impl Inner {
 /// A stored file, or its beginning, as a local file. Dereferences to it.
 #[derive(Debug)]
 pub enum LocalFile<'a> {
-    /// It is local by nature.
+    /// A file of a local store.
     Borrowed(&'a File),
-    /// It was fetched.
+    /// A file that was fetched.
     Owned(File, Option<Space>),
 }
 
@@ -185,7 +185,7 @@ impl Deref for LocalFile<'_> {
     }
 }
 
-/// Bytes of the cache's disk that something else than its blocks takes.
+/// Room of the cache that a copy takes, in bytes.
 pub struct Space {
     cache: Arc<Inner>,
     bytes: u64,
@@ -210,10 +210,10 @@ impl Drop for Space {
     }
 }
 
-/// A thread that waits for a block.
-struct Waiting<'a>(&'a Inner);
+/// The permit of a thread to wait for a block.
+struct WaitPermit<'a>(&'a Inner);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitPermit<'a> {
     fn begin(cache: &'a Inner) -> Result<Self, NotFetched> {
         let max = cache.bounds.waiting;
         let more = |waiting| (waiting < max).then_some(waiting + 1);
@@ -224,13 +224,13 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitPermit<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// The block's file with a cursor of its own.
+/// Opens the block's file again, with its own cursor.
 fn reopen(block: &FileBlock) -> Result<LocalFile<'static>, NotFetched> {
     let path = format!("/proc/self/fd/{}", block.file().as_raw_fd());
     Ok(LocalFile::Owned(File::open(path)?, None))

@@ -1,5 +1,5 @@
-//! The books of the cache: the blocks that are kept, which of them was used least recently, and the bytes that they and
-//! those to come take. No I/O.
+//! The index of the cache: the blocks that are kept, the order of their last use, and the bytes that they and the blocks to
+//! come take. No I/O.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,8 +7,10 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
-/// A file, by the hash of its key: keys may hold characters that a file's name can't. Its 128 bits are too many for two
-/// keys to have the same.
+use crate::limits;
+
+/// A file, by the hash of its key: keys may hold characters that a file's name can't. Two keys never have the
+/// same 128 bits in practice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct KeyHash(u128);
 
@@ -29,7 +31,7 @@ pub(super) struct BlockId {
     pub number: u64,
 }
 
-/// The name of a block's file: no two that are ever fetched have the same.
+/// The name of a block's file. Each fetch makes a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BlockName {
     pub id: BlockId,
@@ -53,7 +55,7 @@ impl FromStr for BlockName {
         let hash = u128::from_str_radix(hash, 16).map_err(drop)?;
         let id = BlockId { file: KeyHash(hash), number: number.parse().map_err(drop)? };
         let parsed = Self { id, serial: serial.parse().map_err(drop)? };
-        // There is one way to write it.
+        // A block has one name only.
         if parsed.to_string() == name { Ok(parsed) } else { Err(()) }
     }
 }
@@ -66,10 +68,11 @@ struct Kept {
     used: u64,
 }
 
-/// The books.
+/// The index.
 #[derive(Debug)]
 pub(super) struct Index {
     max_bytes: u64,
+    max_blocks: usize,
     /// Bytes of the blocks that are kept, and of those to come.
     bytes: u64,
     kept: BTreeMap<BlockId, Kept>,
@@ -78,9 +81,10 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// The books of an empty cache for so many bytes.
+    /// The index of an empty cache with room for this many bytes, and for [`limits::CACHE_BLOCKS`].
     pub fn new(max_bytes: u64) -> Self {
-        Self { max_bytes, bytes: 0, kept: BTreeMap::new(), by_use: BTreeMap::new(), uses: 0 }
+        let max_blocks = limits::CACHE_BLOCKS;
+        Self { max_bytes, max_blocks, bytes: 0, kept: BTreeMap::new(), by_use: BTreeMap::new(), uses: 0 }
     }
 
     /// Bytes of the blocks that are kept, and of those to come.
@@ -98,19 +102,19 @@ impl Index {
         Some(BlockName { id, serial: kept.serial })
     }
 
-    /// Counts bytes that are to come. Gives the blocks that must go for them; there is no room only if all bytes that are
-    /// left are still to come.
+    /// Reserves room for bytes to come. Gives the blocks that must go for them. The room is exceeded only if all other bytes
+    /// are still to come.
     pub fn reserve(&mut self, bytes: u64) -> Vec<BlockName> {
         self.bytes = self.bytes.saturating_add(bytes);
         let mut gone = Vec::new();
-        while self.bytes > self.max_bytes {
+        while self.bytes > self.max_bytes || self.kept.len() >= self.max_blocks {
             let Some(name) = self.remove_oldest() else { break };
             gone.push(name);
         }
         gone
     }
 
-    /// Bytes that were reserved do not come, or have gone.
+    /// Gives room back: reserved bytes do not come, or have gone.
     pub fn release(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
@@ -124,7 +128,7 @@ impl Index {
         replaced
     }
 
-    /// Removes blocks that were used least recently, until so many bytes are free of them or none is left.
+    /// Removes the least recently used blocks until they have freed this many bytes, or none is left.
     pub fn evict(&mut self, bytes: u64) -> Vec<BlockName> {
         let enough = self.bytes.saturating_sub(bytes);
         let mut gone = Vec::new();
@@ -194,6 +198,16 @@ mod tests {
         assert_eq!(keep(&mut index, id("b", 0), 4), [id("a", 1)]);
         assert_eq!(keep(&mut index, id("b", 1), 6), [id("a", 2), id("a", 0)]);
         assert_eq!(index.bytes(), 10);
+    }
+
+    #[test]
+    fn small_blocks_are_bounded_by_their_number() {
+        let mut index = Index { max_blocks: 3, ..Index::new(1000) };
+        for number in 0..3 {
+            assert!(keep(&mut index, id("a", number), 1).is_empty());
+        }
+        assert_eq!(keep(&mut index, id("a", 3), 1), [id("a", 0)]);
+        assert_eq!((index.kept.len(), index.bytes()), (3, 3));
     }
 
     #[test]

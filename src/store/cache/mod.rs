@@ -1,8 +1,8 @@
 //! The disk cache of a store that is far away. Files are fetched in blocks of [`limits::BLOCK_BYTES`]; the blocks that were
 //! used least recently go when others need their room.
 //!
-//! A block is fetched by one thread `blocks` at a time, however many wait for it (`fetch.rs`). Reading a block that is kept
-//! opens a file, and waits for nothing: any thread may do so.
+//! One thread `blocks` fetches a block, even if many readers wait for it (`fetch.rs`). Reading a block that is kept opens a
+//! file, and waits for nothing: any thread may do so.
 
 mod directory;
 mod fetch;
@@ -28,11 +28,11 @@ use crate::limits;
 struct Bounds {
     /// Bytes of a block.
     block: u64,
-    /// Bytes of all blocks, those to come included: `media.storage.s3.cache.bytes`.
+    /// Bytes of all blocks, including those that are being fetched: `media.storage.s3.cache.bytes`.
     total: u64,
     /// Threads that fetch.
     fetchers: usize,
-    /// Blocks that wait to be fetched because somebody wants them.
+    /// Blocks that readers want and that wait to be fetched.
     wanted: usize,
     /// Threads that wait for a block.
     waiting: usize,
@@ -47,7 +47,7 @@ struct Inner {
     directory: CacheDirectory,
     bounds: Bounds,
     state: Mutex<State>,
-    /// A block is to be fetched.
+    /// Notified when a block is to be fetched.
     called: Condvar,
     /// Threads that wait for a block.
     waiting: AtomicUsize,
@@ -61,8 +61,8 @@ struct State {
 }
 
 impl BlockCache {
-    /// The cache of this source, in a directory below `root`, for at most `bytes` bytes. Only the process that holds the
-    /// lock of the root may open it. The blocks of the process before are still there.
+    /// Opens the cache of this source, in a directory below `root`, with room for `bytes` bytes. Only the process that holds
+    /// the lock of the root may open it. The blocks of an earlier process stay.
     pub fn open(root: &Path, source: Arc<dyn BlockSource>, bytes: u64) -> Result<Self> {
         let bounds = Bounds {
             block: limits::BLOCK_BYTES,
@@ -88,7 +88,7 @@ impl BlockCache {
         Ok(Self(Arc::new(Inner { source, directory, bounds, state, called: Condvar::new(), waiting })))
     }
 
-    /// The file of this key, which must have this size in bytes. Asks nobody whether there is one.
+    /// The file of this key, which must have this size in bytes. Does not ask the source whether there is one.
     pub fn file(&self, key: &str, size: u64) -> BlockFile {
         BlockFile::new(Arc::clone(&self.0), key, size)
     }
@@ -123,13 +123,14 @@ impl Inner {
         state.serial
     }
 
-    /// Counts bytes that are to come, and removes the blocks that must go for them.
+    /// Reserves room for bytes to come, and removes the blocks that must go for them.
     fn reserve(&self, bytes: u64) {
         let gone = self.lock().index.reserve(bytes);
         self.directory.remove(&gone);
     }
 
-    /// A block's file is not as it should be: somebody else was at the directory. The block is fetched again.
+    /// Forgets a block whose file is missing or has a wrong size, since another program has changed it. The block is fetched
+    /// again.
     fn lose(&self, name: BlockName) {
         let mut state = self.lock();
         if state.index.used(name.id) == Some(name) {

@@ -311,7 +311,7 @@ fn blocks_outlive_the_process_but_not_a_start_of_the_machine() {
     for position in [100, 0, 200] {
         bench.block("a", 250, position).unwrap();
     }
-    // What a crash leaves.
+    // A crash leaves such a file.
     fs::write(bench.scratch.join(".blocks/fetching-7"), "half").unwrap();
     let bench = bench.restarted(bounds(1000));
     assert_eq!((bench.disk(), bench.cache.bytes()), ((250, 0), 250));

@@ -91,7 +91,7 @@ impl Console {
         Ok(Self(Link::Sqlite(opened)))
     }
 
-    /// Opens an SQLite file, which must be there, to fill it. What is written is on the disk at the end if `sync`.
+    /// Opens an SQLite file, which must be there, to fill it. If `sync`, its rows are on the disk at the end.
     pub fn sqlite_to_fill(path: &Path, sync: bool) -> Result<Self> {
         let opened = sqlite::open(path, Access::Write { sync }).map_err(sqlite::fault)?;
         Ok(Self(Link::Sqlite(opened)))

@@ -39,7 +39,7 @@ impl Connection {
         Self { client, statements: HashMap::new(), failed: false }
     }
 
-    /// Runs a write in a transaction of its own. What fails before the commit is not stored; what fails at it may be.
+    /// Runs a write in a transaction of its own. If it fails before the commit, nothing is stored; if the commit fails, the write may be stored.
     pub(super) fn transact<T>(
         &mut self,
         operation: impl Fn(&mut dyn Session) -> Result<Change<T>>,
@@ -154,7 +154,7 @@ fn read(row: &postgres::Row) -> Row {
     Row::new((0..row.len()).map(value).collect())
 }
 
-/// What a commit that failed has stored: nothing where the server says so. What ends a session may come after it.
+/// The result of a commit that failed: nothing is stored if the server says so. The end of a session may come after it.
 fn at_commit(cause: postgres::Error) -> WriteError {
     let severity = cause.as_db_error().and_then(postgres::error::DbError::parsed_severity);
     match severity {

@@ -1,6 +1,6 @@
 //! Connections outside the pool: the thread `cluster` has one for the lock of the stream, and the thread `notices` one that
 //! listens. Like the pool's they live on threads of their own, so their owners wait for none longer than
-//! [`limits::CLUSTER_ANSWER`], whatever the server or the network does.
+//! [`limits::CLUSTER_ANSWER`], even if the server or the network hangs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -131,7 +131,7 @@ fn read_notices(client: &mut Client, period: Duration, hand_over: &mut dyn FnMut
     }
 }
 
-/// A commit waits for no disk here: what is lost with a crash of PostgreSQL is hints, prompts and beats. An operation that
+/// A commit waits for no disk here: a crash of PostgreSQL loses only hints, prompts and beats. An operation that
 /// needs more sets that for its transaction.
 fn connect(settings: &PostgresSettings) -> Result<Client> {
     let mut config = settings.config();

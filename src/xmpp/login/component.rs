@@ -3,6 +3,7 @@
 use sha1::{Digest, Sha1};
 
 use crate::error::{Error, Kind, Result};
+use crate::hex;
 use crate::model::{BareJid, Jid};
 
 use super::super::settings::ComponentSettings;
@@ -74,8 +75,7 @@ impl ComponentLogin {
             })?,
         });
         let digest = Sha1::new().chain_update(&id).chain_update(self.secret.expose()).finalize();
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Element::new("handshake", ns::CLIENT).with_text(hex).to_xml(ns::CLIENT))
+        Ok(Element::new("handshake", ns::CLIENT).with_text(hex::encode(&digest)).to_xml(ns::CLIENT))
     }
 }
 
