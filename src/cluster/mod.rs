@@ -20,11 +20,11 @@ use std::time::Duration;
 use crate::access::{NodeDoor, NodeEvent};
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::store::{DedicatedConnections, Notice, PostgresSettings};
+use crate::store::{DedicatedConnections, PostgresSettings};
 use crate::xmpp::Lease;
 
 use holding::Holding;
-use notices::Listener;
+use notices::{HeardNotices, Listener};
 use prompts::Prompts;
 pub use status::{ClusterState, ClusterStatus};
 use thread::ClusterThread;
@@ -69,8 +69,8 @@ impl Default for Times {
 /// Something that the thread `cluster` does.
 #[derive(Debug)]
 pub enum Work {
-    /// A notice came.
-    Notice(Notice),
+    /// Notices came since the thread last took them.
+    Notices,
     /// The listener is up, after notices may have been missed.
     Listening,
     /// The gate has this for the other nodes.
@@ -83,7 +83,7 @@ pub enum Work {
 pub type OnChange = Box<dyn Fn(Changed) + Send>;
 
 /// Rows that are kept in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Changed {
     /// The keys of tokens.
     Keys,
@@ -141,9 +141,10 @@ impl Cluster {
         let status = Arc::new(ClusterStatus::new(&settings.node));
         let connections = DedicatedConnections::new(&settings.database);
         let listening = Arc::new(());
+        let heard = HeardNotices::new(queue.clone());
         let listener = Listener::new(
             connections.clone(),
-            queue.clone(),
+            heard.clone(),
             Arc::clone(&status),
             Arc::downgrade(&listening),
         );
@@ -151,7 +152,8 @@ impl Cluster {
         let prompts = Prompts::new(door, settings.node.clone(), settings.component.clone());
         let holding = Holding::new(settings, lease, Arc::clone(&status));
         let parts = (holding, prompts);
-        let thread = ClusterThread::new(connections, receiver, parts, times, Arc::clone(&status), on_change);
+        let thread =
+            ClusterThread::new(connections, (receiver, heard), parts, times, Arc::clone(&status), on_change);
         let failed = |cause| Error::io("can't start the threads of several nodes", cause);
         let builder = |name: &str| Builder::new().name(name.to_owned()).stack_size(limits::WORKER_STACK);
         builder("notices").spawn(move || listener.run()).map_err(failed)?;
