@@ -38,6 +38,10 @@ impl<'a> Bench<'a> {
     }
 
     fn node(&self, name: &str) -> Node {
+        self.node_with(name, Arc::new(NoDoor))
+    }
+
+    fn node_with(&self, name: &str, door: Arc<dyn NodeDoor>) -> Node {
         let settings = Settings {
             node: name.to_owned(),
             component: "media.example.com".to_owned(),
@@ -50,10 +54,11 @@ impl<'a> Bench<'a> {
             // The test may not listen.
             let _ = sender.lock().unwrap().send(changed);
         };
-        let cluster =
-            Cluster::start(settings, WorkQueue::new(), lease.clone(), Arc::new(NoDoor), Box::new(on_change))
-                .unwrap();
-        Node { cluster, lease, changes }
+        let (end, ends) = mpsc::channel();
+        let on_panic = move |error| drop(end.send(error));
+        let calls = Calls { on_change: Box::new(on_change), on_panic: Box::new(on_panic) };
+        let cluster = Cluster::start(settings, WorkQueue::new(), lease.clone(), door, calls).unwrap();
+        Node { cluster, lease, changes, ends }
     }
 
     fn execute(&self, sql: &str) {
@@ -85,6 +90,7 @@ struct Node {
     cluster: Cluster,
     lease: Lease,
     changes: Receiver<Changed>,
+    ends: Receiver<Error>,
 }
 
 impl Node {
@@ -304,6 +310,31 @@ fn a_flood_of_notices_fills_no_queue_and_empties_no_cache_all_the_time() {
     assert!(last && changes <= 3 * rounds(beat), "{changes} in {:?}", begun.elapsed());
     let beats = u128::try_from(beats() - before).unwrap();
     assert!(beats <= rounds(retry) + 1, "{beats} beats in {:?}", begun.elapsed());
+}
+
+/// A gate with a fault, and the text of the end that it brings about.
+#[test]
+fn a_panic_of_the_thread_ends_the_process() {
+    struct Broken;
+    impl NodeDoor for Broken {
+        fn hold(&self) {
+            panic!("on purpose");
+        }
+        fn release(&self) {}
+        fn known_rows(&self) -> KnownRows {
+            KnownRows::default()
+        }
+        fn decisions_written(&self, _: &[PromptId]) {}
+        fn ask_for_node(&self, _: StoredPrompt) {}
+        fn node_hung_up(&self, _: &PromptId) {}
+        fn answered(&self, _: RequestId, _: PromptDecision) {}
+    }
+    let bench = Bench::new(postgres_server::shared(), LONG);
+    let node = bench.node_with("a", Arc::new(Broken));
+    let error = node.ends.recv_timeout(60 * SECOND).unwrap();
+    assert!(error.to_string().contains("the thread cluster panicked"), "{error}");
+    assert!(node.ends.try_recv().is_err(), "it is told once");
+    node.cluster.stop();
 }
 
 #[test]
