@@ -102,8 +102,8 @@ fn advice(schema: &mut Schema) -> Result<Option<String>> {
     let open = schema.open_to_public()?;
     Ok(open.map(|database| {
         format!(
-            "every role may connect to the database and so listen to the notices between nodes, and send false ones: REVOKE \
-             CONNECT ON DATABASE {database} FROM PUBLIC"
+            "every role may connect to the database, and so listen to the notices between nodes, send false ones, and take the \
+             lock of the XMPP stream, so that no node gets it: REVOKE CONNECT ON DATABASE {database} FROM PUBLIC"
         )
     }))
 }
