@@ -76,7 +76,7 @@ impl Holding {
             store::give_up_stream(session, &component, epoch)?;
             store::unlock_stream(session)
         })?;
-        connection.notify(vec![Notice::Stream])
+        connection.notify(Notice::Stream)
     }
 
     fn beat(&mut self, connection: &mut DedicatedConnection, epoch: i64) -> Result<Instant> {

@@ -12,19 +12,20 @@ mod status;
 mod tests;
 mod thread;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Weak};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crate::access::{NodeDoor, NodeEvent};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::store::{DedicatedConnections, Notice, PostgresSettings};
+use crate::store::{DedicatedConnections, PostgresSettings};
 use crate::xmpp::Lease;
 
 use holding::Holding;
-use notices::Listener;
+use notices::{HeardNotices, Listener};
 use prompts::Prompts;
 pub use status::{ClusterState, ClusterStatus};
 use thread::ClusterThread;
@@ -69,8 +70,8 @@ impl Default for Times {
 /// Something that the thread `cluster` does.
 #[derive(Debug)]
 pub enum Work {
-    /// A notice came.
-    Notice(Notice),
+    /// Notices came since the thread last took them.
+    Notices,
     /// The listener is up, after notices may have been missed.
     Listening,
     /// The gate has an event for the other nodes.
@@ -82,8 +83,19 @@ pub enum Work {
 /// Data to read again because another node, or a command, may have changed it.
 pub type OnChange = Box<dyn Fn(Changed) + Send>;
 
+/// Has the process end, as one of the threads panicked.
+pub type OnPanic = Box<dyn Fn(Error) + Send + Sync>;
+
+/// The calls of the threads to the rest of the server.
+pub struct Calls {
+    /// Called on the thread `cluster`, which it must not block.
+    pub on_change: OnChange,
+    /// Called by a thread that ends.
+    pub on_panic: OnPanic,
+}
+
 /// Rows that are kept in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Changed {
     /// The keys of tokens.
     Keys,
@@ -129,21 +141,23 @@ pub struct Cluster {
 
 impl Cluster {
     /// Starts the threads. They connect later and try for ever. `lease` is granted while this node may hold the stream, and
-    /// `door` is told; `on_change` is called on the thread `cluster`, and must not block it.
+    /// `door` is told.
     pub fn start(
         settings: Settings,
         work: WorkQueue,
         lease: Lease,
         door: Arc<dyn NodeDoor>,
-        on_change: OnChange,
+        calls: Calls,
     ) -> Result<Self> {
         let WorkQueue { sender: queue, receiver } = work;
+        let Calls { on_change, on_panic } = calls;
         let status = Arc::new(ClusterStatus::new(&settings.node));
         let connections = DedicatedConnections::new(&settings.database);
         let listening = Arc::new(());
+        let heard = HeardNotices::new(queue.clone());
         let listener = Listener::new(
             connections.clone(),
-            queue.clone(),
+            heard.clone(),
             Arc::clone(&status),
             Arc::downgrade(&listening),
         );
@@ -151,11 +165,11 @@ impl Cluster {
         let prompts = Prompts::new(door, settings.node.clone(), settings.component.clone());
         let holding = Holding::new(settings, lease, Arc::clone(&status));
         let parts = (holding, prompts);
-        let thread = ClusterThread::new(connections, receiver, parts, times, Arc::clone(&status), on_change);
-        let failed = |cause| Error::io("can't start the threads of several nodes", cause);
-        let builder = |name: &str| Builder::new().name(name.to_owned()).stack_size(limits::WORKER_STACK);
-        builder("notices").spawn(move || listener.run()).map_err(failed)?;
-        let thread = builder("cluster").spawn(move || thread.run()).map_err(failed)?;
+        let thread =
+            ClusterThread::new(connections, (receiver, heard), parts, times, Arc::clone(&status), on_change);
+        let on_panic = Arc::new(on_panic);
+        spawn("notices", Arc::clone(&on_panic), move || listener.run())?;
+        let thread = spawn("cluster", on_panic, move || thread.run())?;
         Ok(Self { queue, status, thread, _listening: listening })
     }
 
@@ -168,10 +182,26 @@ impl Cluster {
     pub fn stop(self) {
         // A thread that has ended takes no work; then there is nothing to wait for either.
         let _ = self.queue.send(Work::Stop);
-        if self.thread.join().is_err() {
-            log::error!("the thread cluster had panicked");
-        }
+        // A panic is told already.
+        let _ = self.thread.join();
     }
+}
+
+/// A thread whose panic ends the process: without it, others would wait for what it does no more.
+fn spawn(
+    name: &'static str,
+    on_panic: Arc<OnPanic>,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>> {
+    let run = move || {
+        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+            let text =
+                format!("the thread {name} panicked, which is a bug: the server ends, to be started again");
+            on_panic(Error::new(Kind::Failure, text));
+        }
+    };
+    let thread = Builder::new().name(name.to_owned()).stack_size(limits::WORKER_STACK);
+    thread.spawn(run).map_err(|cause| Error::io("can't start the threads of several nodes", cause))
 }
 
 /// Whether the owner of the threads is still there.

@@ -116,15 +116,15 @@ impl Prompts {
         self.prompts_due = true;
     }
 
-    /// The holder says that the row of this number is decided.
-    pub fn hear_of_decision(&mut self, number: i64) {
-        self.decisions_due |= self.waiting.keys().any(|row| row.number == number);
+    /// The holder says that rows are decided.
+    pub fn hear_of_decisions(&mut self) {
+        self.decisions_due = true;
     }
 
     /// Looks at everything the next time, whether or not a notice came: to be called at each beat.
     pub fn look_again(&mut self) {
-        self.prompts_due = true;
-        self.decisions_due = true;
+        self.hear_of_prompts();
+        self.hear_of_decisions();
     }
 
     /// Does the writes and reads that are due. Requests are stored, or refused, even if `until` is over: their clients wait. The
@@ -224,7 +224,7 @@ impl Prompts {
         let rows: Vec<_> = self.decided.drain(..).map(|(row, _)| row).collect();
         self.door.decisions_written(&rows);
         // Some may be our own.
-        rows.iter().for_each(|row| self.hear_of_decision(row.number));
+        self.decisions_due = true;
         Ok(())
     }
 

@@ -71,7 +71,8 @@ impl ClusterStatus {
     }
 
     /// The epoch of the stream, if this node holds it.
-    pub fn epoch(&self) -> Option<i64> {
+    #[cfg(test)]
+    pub(super) fn epoch(&self) -> Option<i64> {
         self.lock().epoch
     }
 

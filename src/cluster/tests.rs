@@ -6,7 +6,7 @@ use super::*;
 use crate::access::{KnownRows, RequestId};
 use crate::model::{BareJid, PromptDecision, PromptId, StoredPrompt};
 use crate::store::postgres_server::{self, Server};
-use crate::store::{EpochTable, Postgres, Schema, SecretTable, Store};
+use crate::store::{EpochTable, Notice, Postgres, Schema, SecretTable, Store};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -38,6 +38,10 @@ impl<'a> Bench<'a> {
     }
 
     fn node(&self, name: &str) -> Node {
+        self.node_with(name, Arc::new(NoDoor))
+    }
+
+    fn node_with(&self, name: &str, door: Arc<dyn NodeDoor>) -> Node {
         let settings = Settings {
             node: name.to_owned(),
             component: "media.example.com".to_owned(),
@@ -50,10 +54,11 @@ impl<'a> Bench<'a> {
             // The test may not listen.
             let _ = sender.lock().unwrap().send(changed);
         };
-        let cluster =
-            Cluster::start(settings, WorkQueue::new(), lease.clone(), Arc::new(NoDoor), Box::new(on_change))
-                .unwrap();
-        Node { cluster, lease, changes }
+        let (end, ends) = mpsc::channel();
+        let on_panic = move |error| drop(end.send(error));
+        let calls = Calls { on_change: Box::new(on_change), on_panic: Box::new(on_panic) };
+        let cluster = Cluster::start(settings, WorkQueue::new(), lease.clone(), door, calls).unwrap();
+        Node { cluster, lease, changes, ends }
     }
 
     fn execute(&self, sql: &str) {
@@ -85,6 +90,7 @@ struct Node {
     cluster: Cluster,
     lease: Lease,
     changes: Receiver<Changed>,
+    ends: Receiver<Error>,
 }
 
 impl Node {
@@ -265,6 +271,70 @@ fn changes_are_told_to_other_nodes() {
     assert_eq!(node.changes.recv_timeout(60 * SECOND), Ok(Changed::Blocks));
     bench.execute("NOTIFY media_server, 'something else'; NOTIFY media_server, 'epochs'");
     assert_eq!(node.changes.recv_timeout(60 * SECOND), Ok(Changed::Epochs));
+}
+
+#[test]
+fn a_flood_of_notices_fills_no_queue_and_empties_no_cache_all_the_time() {
+    let (sender, queue) = mpsc::channel();
+    let heard = HeardNotices::new(sender);
+    for _ in 0..2 {
+        for _ in 0..1000 {
+            [Notice::Keys, Notice::Prompts, Notice::Stream].into_iter().for_each(|notice| heard.hear(notice));
+        }
+        assert!(matches!(queue.try_iter().collect::<Vec<_>>()[..], [Work::Notices]));
+        assert_eq!(heard.take().len(), 3);
+    }
+    let (beat, retry) = (Duration::from_millis(500), Duration::from_millis(250));
+    let bench = Bench::new(postgres_server::shared(), Times { beat, retry, ..LONG });
+    bench.execute(
+        "CREATE SEQUENCE beats; CREATE FUNCTION count_beat() RETURNS trigger LANGUAGE plpgsql AS \
+         'BEGIN PERFORM nextval(''beats''); RETURN NEW; END'; CREATE TRIGGER counts BEFORE UPDATE ON stream_holder \
+         FOR EACH ROW EXECUTE FUNCTION count_beat()",
+    );
+    let node = bench.node("a");
+    wait_until("the node beats and listens", || node.holds() && node.state().is_listening);
+    let mut client = bench.server.client(&bench.database);
+    client.batch_execute("SET synchronous_commit = off; SELECT nextval('beats')").unwrap();
+    let mut beats = || client.query_one("SELECT nextval('beats')", &[]).unwrap().get::<_, i64>(0);
+    let (before, begun) = (beats(), Instant::now());
+    let _ = node.changes.try_iter().count();
+    let mut flood = bench.server.client(&bench.database);
+    flood.batch_execute("SET synchronous_commit = off").unwrap();
+    for word in ["keys", "epochs", "blocks", "stream", "prompts", "decisions"].iter().cycle().take(3000) {
+        flood.batch_execute(&format!("NOTIFY media_server, '{word}'")).unwrap();
+    }
+    let rounds = |each: Duration| begun.elapsed().as_millis() / each.as_millis() + 2;
+    // What came last is read, too.
+    let last = node.changes.recv_timeout(60 * SECOND).is_ok();
+    let changes = node.changes.try_iter().count() as u128;
+    assert!(last && changes <= 3 * rounds(beat), "{changes} in {:?}", begun.elapsed());
+    let beats = u128::try_from(beats() - before).unwrap();
+    assert!(beats <= rounds(retry) + 1, "{beats} beats in {:?}", begun.elapsed());
+}
+
+/// A gate with a fault, and the text of the end that it brings about.
+#[test]
+fn a_panic_of_the_thread_ends_the_process() {
+    struct Broken;
+    impl NodeDoor for Broken {
+        fn hold(&self) {
+            panic!("on purpose");
+        }
+        fn release(&self) {}
+        fn known_rows(&self) -> KnownRows {
+            KnownRows::default()
+        }
+        fn decisions_written(&self, _: &[PromptId]) {}
+        fn ask_for_node(&self, _: StoredPrompt) {}
+        fn node_hung_up(&self, _: &PromptId) {}
+        fn answered(&self, _: RequestId, _: PromptDecision) {}
+    }
+    let bench = Bench::new(postgres_server::shared(), LONG);
+    let node = bench.node_with("a", Arc::new(Broken));
+    let error = node.ends.recv_timeout(60 * SECOND).unwrap();
+    assert!(error.to_string().contains("the thread cluster panicked"), "{error}");
+    assert!(node.ends.try_recv().is_err(), "it is told once");
+    node.cluster.stop();
 }
 
 #[test]

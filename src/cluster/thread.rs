@@ -1,11 +1,13 @@
 //! The thread `cluster`: the queue of work, the connection, and the clock of the beats. Confirmations of several nodes are
 //! its work, too.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::holding::Holding;
+use super::notices::HeardNotices;
 use super::prompts::Prompts;
 use super::status::ClusterStatus;
 use super::{Changed, OnChange, Times, Work};
@@ -17,6 +19,7 @@ pub(super) struct ClusterThread {
     connections: DedicatedConnections,
     connection: Option<DedicatedConnection>,
     work: Receiver<Work>,
+    heard: HeardNotices,
     holding: Holding,
     prompts: Prompts,
     times: Times,
@@ -26,23 +29,30 @@ pub(super) struct ClusterThread {
     is_failing: bool,
     /// Whether the log says that the prompts of several nodes can't be stored or read.
     fails_at_prompts: bool,
-    /// When the tables are read again where no notices come in.
+    /// When the stream was last looked after, and when it is next.
+    looked: Instant,
+    due: Instant,
+    /// Data that may have changed and was not read again yet.
+    changed: BTreeSet<Changed>,
+    /// When data may be read again: notices of others must not empty caches all the time.
     reread: Instant,
 }
 
 impl ClusterThread {
     pub fn new(
         connections: DedicatedConnections,
-        work: Receiver<Work>,
+        (work, heard): (Receiver<Work>, HeardNotices),
         (holding, prompts): (Holding, Prompts),
         times: Times,
         status: Arc<ClusterStatus>,
         on_change: OnChange,
     ) -> Self {
+        let now = Instant::now();
         Self {
             connections,
             connection: None,
             work,
+            heard,
             holding,
             prompts,
             times,
@@ -50,34 +60,38 @@ impl ClusterThread {
             on_change,
             is_failing: false,
             fails_at_prompts: false,
-            reread: Instant::now(),
+            looked: now,
+            due: now,
+            changed: BTreeSet::new(),
+            reread: now,
         }
     }
 
     /// Works until it is stopped, or its queue is closed.
     pub fn run(mut self) {
-        let mut due = Instant::now();
-        while let Some(batch) = self.next_batch(due) {
-            if batch.iter().any(|work| matches!(work, Work::Notice(Notice::Stream))) {
-                due = Instant::now();
+        while let Some(batch) = self.next_batch() {
+            if batch.iter().any(|work| matches!(work, Work::Notices)) {
+                self.take_notices();
             }
-            if Instant::now() >= due {
-                due = self.step();
+            if Instant::now() >= self.due {
+                self.looked = Instant::now();
+                self.due = self.step();
                 self.prompts.look_again();
             }
             self.prompts.follow(self.holding.stream());
             self.do_all(batch);
-            self.reread_without_notices();
-            self.work_on_prompts(due);
+            self.reread_changed();
+            self.work_on_prompts(self.due);
         }
         // Requests that end with this node are abandoned.
         self.work_on_prompts(Instant::now() + limits::CLUSTER_ANSWER);
         self.holding.give_up(self.connection.as_mut());
     }
 
-    /// Waits for work until then. `None` at the end.
-    fn next_batch(&mut self, due: Instant) -> Option<Vec<Work>> {
+    /// Waits for work until something else is due. `None` at the end.
+    fn next_batch(&mut self) -> Option<Vec<Work>> {
         let is_busy = self.prompts.is_due() && self.connection.is_some() && !self.fails_at_prompts;
+        let due = if self.changed.is_empty() { self.due } else { self.due.min(self.reread) };
         let wait = if is_busy { Duration::ZERO } else { due.saturating_duration_since(Instant::now()) };
         let first = match self.work.recv_timeout(wait) {
             Ok(first) => first,
@@ -152,31 +166,42 @@ impl ClusterThread {
     fn do_all(&mut self, batch: Vec<Work>) {
         for work in batch {
             match work {
-                Work::Notice(Notice::Keys) => (self.on_change)(Changed::Keys),
-                Work::Notice(Notice::Epochs) => (self.on_change)(Changed::Epochs),
-                Work::Notice(Notice::Blocks) => (self.on_change)(Changed::Blocks),
-                Work::Notice(Notice::Prompt(_)) => self.prompts.hear_of_prompts(),
-                Work::Notice(Notice::Decision(row)) => self.prompts.hear_of_decision(row),
                 Work::Gate(event) => self.prompts.take(event),
                 Work::Listening => {
-                    self.all_changed();
+                    self.changed.extend(Changed::ALL);
                     self.prompts.look_again();
                 }
-                // It was looked after already.
-                Work::Notice(Notice::Stream) | Work::Stop => {}
+                // They were taken already.
+                Work::Notices | Work::Stop => {}
             }
         }
     }
 
-    /// Without notices everything may have changed.
-    fn reread_without_notices(&mut self) {
-        if !self.status.is_listening() && Instant::now() >= self.reread {
-            self.reread = Instant::now() + self.times.beat;
-            self.all_changed();
+    fn take_notices(&mut self) {
+        for notice in self.heard.take() {
+            match notice {
+                Notice::Keys => drop(self.changed.insert(Changed::Keys)),
+                Notice::Epochs => drop(self.changed.insert(Changed::Epochs)),
+                Notice::Blocks => drop(self.changed.insert(Changed::Blocks)),
+                Notice::Stream => self.due = self.due.min(self.looked + self.times.retry),
+                Notice::Prompts => self.prompts.hear_of_prompts(),
+                Notice::Decisions => self.prompts.hear_of_decisions(),
+            }
         }
     }
 
-    fn all_changed(&self) {
-        Changed::ALL.into_iter().for_each(&self.on_change);
+    /// Has data read again that may have changed: all of it where no notices come in.
+    fn reread_changed(&mut self) {
+        let now = Instant::now();
+        if now < self.reread {
+            return;
+        }
+        if !self.status.is_listening() {
+            self.changed.extend(Changed::ALL);
+        }
+        if !self.changed.is_empty() {
+            self.reread = now + self.times.beat;
+            std::mem::take(&mut self.changed).into_iter().for_each(&self.on_change);
+        }
     }
 }

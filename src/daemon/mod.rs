@@ -116,7 +116,7 @@ fn run(start: Start<'_>) -> Result<()> {
     library.start_previews_ahead()?;
     let http = open::http(config)?;
     let listeners = Listeners::bind(&http.listen)?;
-    open_stores(&library, &uploads, sender)?;
+    open_stores(&library, &uploads, sender.clone())?;
 
     let resumed = ResumeQueue::new()?;
     let (outbox, inbox) = xmpp::channel();
@@ -143,7 +143,8 @@ fn run(start: Start<'_>) -> Result<()> {
     let mut chores = housekeeper::chores(&library, &uploads, &tickets, &claims, forget);
     chores.extend(bucket.map(|bucket| housekeeper::bucket_chore(&library, bucket)));
     let housekeeper = Housekeeper::start(chores)?;
-    let cluster = nodes::start(config, queue, lease, Arc::clone(web.door()) as _, &tickets, &uploads)?;
+    let door = Arc::clone(web.door()) as _;
+    let cluster = nodes::start(config, queue, lease, door, (&tickets, &uploads), sender)?;
     let nodes = cluster.as_ref().map(Cluster::status);
     // It runs to the end: monitoring may ask for the state of the other parts while they stop.
     let _admin = admin(

@@ -1,12 +1,13 @@
 //! Several nodes: their threads in a running server, and what `check` and `setup-schema` say about them.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use log::info;
 
+use super::Event;
 use super::check::CheckedPart;
 use crate::access::{NodeDoor, OnNodeEvent};
-use crate::cluster::{self, Changed, Cluster, Work, WorkQueue};
+use crate::cluster::{self, Calls, Changed, Cluster, Work, WorkQueue};
 use crate::config::{Config, Database};
 use crate::error::Result;
 use crate::limits;
@@ -32,14 +33,14 @@ pub(super) fn on_node_event(queue: &WorkQueue) -> OnNodeEvent {
     Box::new(move |event| drop(sender.send(Work::Gate(event))))
 }
 
-/// The threads of several nodes, if there is to be more than one.
+/// The threads of several nodes, if there is to be more than one. Their end by a panic is an event.
 pub(super) fn start(
     config: &Config,
     queue: Option<WorkQueue>,
     lease: Lease,
     door: Arc<dyn NodeDoor>,
-    tickets: &Arc<TicketService>,
-    uploads: &Arc<UploadService>,
+    (tickets, uploads): (&Arc<TicketService>, &Arc<UploadService>),
+    events: mpsc::Sender<Event>,
 ) -> Result<Option<Cluster>> {
     let (Some((node, database)), Some(queue)) = (named(config), queue) else { return Ok(None) };
     let settings = cluster::Settings {
@@ -49,7 +50,7 @@ pub(super) fn start(
         times: cluster::Times::default(),
     };
     let (tickets, uploads) = (Arc::clone(tickets), Arc::clone(uploads));
-    let reread = move |changed| match changed {
+    let on_change = move |changed| match changed {
         Changed::Keys => {
             tickets.reread();
             uploads.reread_keys();
@@ -58,7 +59,10 @@ pub(super) fn start(
         Changed::Blocks => uploads.reread_blocks(),
     };
     info!("this is node {node}");
-    Cluster::start(settings, queue, lease, door, Box::new(reread)).map(Some)
+    // The main thread has gone only if the daemon is stopping anyway.
+    let on_panic = move |error| drop(events.send(Event::Fatal(error)));
+    let calls = Calls { on_change: Box::new(on_change), on_panic: Box::new(on_panic) };
+    Cluster::start(settings, queue, lease, door, calls).map(Some)
 }
 
 /// Facts about the nodes; nothing for a single one.
@@ -98,8 +102,8 @@ fn advice(schema: &mut Schema) -> Result<Option<String>> {
     let open = schema.open_to_public()?;
     Ok(open.map(|database| {
         format!(
-            "every role may connect to the database and so listen to the notices between nodes, and send false ones: REVOKE \
-             CONNECT ON DATABASE {database} FROM PUBLIC"
+            "every role may connect to the database, and so listen to the notices between nodes, send false ones, and take the \
+             lock of the XMPP stream, so that no node gets it: REVOKE CONNECT ON DATABASE {database} FROM PUBLIC"
         )
     }))
 }

@@ -1,6 +1,7 @@
 //! Files and metadata belong together: the file `.store` beside the files, in the storage root or the bucket, begins with a
-//! random id, and the table `store` of the database holds the same one. A command that would serve, compare or delete one half by the other compares the ids
-//! first. The main thread does so at the start; the thread `schema` where the database is reached later.
+//! random id, and the table `store` of the database holds the same one. A command that would serve, compare or delete one
+//! half by the other compares the ids first. The main thread does so at the start; the thread `schema` where the database
+//! is reached later.
 
 use std::fmt;
 use std::fs;
@@ -205,7 +206,8 @@ impl Identity {
             (Match::Same, Some(id)) if self.old.is_some() && self.place.id()?.is_none() => {
                 return self.mark(id, lock);
             }
-            _ => return self.verify(database),
+            (Match::Same, _) => return Ok(()),
+            (Match::Untied, _) => return Err(self.untied(database)),
         };
         // Another server, with a root of its own, may be as fast.
         let id = metadata.set_store_id(&id)?;

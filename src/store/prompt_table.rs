@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::engine::{Change, Session};
-use super::notice::{CHANNEL, Notice};
-use super::postgres::DedicatedConnection;
+use super::notice::Notice;
+use super::postgres::{DedicatedConnection, notify};
 use super::value::{Row, Value, values};
 use crate::error::{Error, Kind, Result};
 use crate::model::{Method, PromptDecision, PromptId, Refusal, SharedPrompt, StoredPrompt};
@@ -119,8 +119,7 @@ const DECIDE: &str = concat!(
     "UPDATE prompts SET decision = r.decision \
      FROM json_to_recordset(CAST(CAST($3 AS TEXT) AS JSON)) AS r (stanza_id TEXT, decision TEXT) \
      WHERE prompts.stanza_id = r.stanza_id AND prompts.decision IS NULL AND ",
-    holds!(),
-    " RETURNING prompts.id"
+    holds!()
 );
 
 /// $1 prompts.
@@ -131,7 +130,7 @@ const DECISIONS: &str =
 const ABANDON: &str = concat!(
     "UPDATE prompts SET abandoned = true WHERE decision IS NULL AND stanza_id = ANY(",
     listed!("$1"),
-    ") RETURNING id"
+    ")"
 );
 
 /// Removes read decisions. $1 prompts.
@@ -140,15 +139,12 @@ const REMOVE_DECIDED: &str =
 
 /// $1 node.
 const ABANDON_OF_NODE: &str =
-    "UPDATE prompts SET abandoned = true WHERE decision IS NULL AND NOT abandoned AND node = $1 RETURNING id";
+    "UPDATE prompts SET abandoned = true WHERE decision IS NULL AND NOT abandoned AND node = $1";
 
 /// $1 prompts.
 const REMOVE: &str = concat!("DELETE FROM prompts WHERE stanza_id = ANY(", listed!("$1"), ")");
 
 const SWEEP: &str = "DELETE FROM prompts WHERE deadline < now() - INTERVAL '1 minute'";
-
-/// $1 channel, $2 payload.
-const NOTIFY: &str = "SELECT CAST(pg_notify($1, $2) AS TEXT)";
 
 impl PromptTable for DedicatedConnection {
     fn ask(&mut self, node: &str, prompts: &[SharedPrompt]) -> Result<Vec<PromptId>> {
@@ -158,7 +154,7 @@ impl PromptTable for DedicatedConnection {
             session.execute(ASK, &parameters)?;
             let rows = session.rows(NUMBERS, &values![json!(ids).to_string()])?;
             let stored = in_order(&ids, rows)?;
-            tell(session, stored.first().map(|row| Notice::Prompt(row.number)))?;
+            notify(session, Notice::Prompts)?;
             Ok(Change::Commit(stored))
         })
     }
@@ -188,10 +184,11 @@ impl PromptTable for DedicatedConnection {
         let [component, epoch] = values![stream.component.as_str(), stream.epoch];
         let parameters = [component.clone(), epoch.clone(), json!(rows).to_string().into()];
         self.transact(move |session| {
-            let decided = numbers(session, DECIDE, &parameters)?;
-            tell(session, decided.iter().map(|row| Notice::Decision(*row)))?;
-            let holds =
-                !decided.is_empty() || session.row(HOLDS, &[component.clone(), epoch.clone()])?.is_some();
+            if session.execute(DECIDE, &parameters)? > 0 {
+                notify(session, Notice::Decisions)?;
+                return Ok(Change::Commit(true));
+            }
+            let holds = session.row(HOLDS, &[component.clone(), epoch.clone()])?.is_some();
             Ok(Change::Commit(holds))
         })
     }
@@ -213,19 +210,13 @@ impl PromptTable for DedicatedConnection {
         let parameters = values![list(prompts)];
         self.transact(move |session| {
             session.execute(REMOVE_DECIDED, &parameters)?;
-            let abandoned = numbers(session, ABANDON, &parameters)?;
-            tell(session, abandoned.first().map(|row| Notice::Prompt(*row)))?;
-            Ok(Change::Commit(()))
+            abandon(session, ABANDON, &parameters).map(Change::Commit)
         })
     }
 
     fn abandon_of_node(&mut self, node: &str) -> Result<()> {
         let parameters = values![node];
-        self.transact(move |session| {
-            let abandoned = numbers(session, ABANDON_OF_NODE, &parameters)?;
-            tell(session, abandoned.first().map(|row| Notice::Prompt(*row)))?;
-            Ok(Change::Commit(()))
-        })
+        self.transact(move |session| abandon(session, ABANDON_OF_NODE, &parameters).map(Change::Commit))
     }
 
     fn remove(&mut self, prompts: &[PromptId]) -> Result<()> {
@@ -238,15 +229,9 @@ impl PromptTable for DedicatedConnection {
     }
 }
 
-/// The numbers of the rows that a statement changes.
-fn numbers(session: &mut dyn Session, sql: &str, parameters: &[Value]) -> Result<Vec<i64>> {
-    session.rows(sql, parameters)?.into_iter().map(Row::single).collect()
-}
-
-/// Tells the other nodes at the commit. The holder reads all prompts that are new, so one notice is enough for several.
-fn tell(session: &mut dyn Session, notices: impl IntoIterator<Item = Notice>) -> Result<()> {
-    let mut notices = notices.into_iter();
-    notices.try_for_each(|notice| session.row(NOTIFY, &values![CHANNEL, notice.to_string()]).map(drop))
+/// Abandons rows, and tells the holder, if there are any.
+fn abandon(session: &mut dyn Session, sql: &str, parameters: &[Value]) -> Result<()> {
+    if session.execute(sql, parameters)? > 0 { notify(session, Notice::Prompts) } else { Ok(()) }
 }
 
 fn list(rows: &[PromptId]) -> String {

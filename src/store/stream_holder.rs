@@ -79,8 +79,7 @@ pub fn find_holder(session: &mut dyn Session, component: &str) -> Result<Option<
 pub fn watch_holder(session: &mut dyn Session, component: &str) -> Result<Option<StreamHolder>> {
     let found = find_holder(session, component)?;
     if found.as_ref().is_some_and(|holder| holder.age.is_zero()) {
-        let ahead = u64::try_from(limits::CLUSTER_AHEAD.as_millis()).unwrap_or(u64::MAX);
-        session.execute(BEAT_NOW, &values![component, ahead])?;
+        session.execute(BEAT_NOW, &values![component, millis(limits::CLUSTER_AHEAD)])?;
     }
     Ok(found)
 }
@@ -94,8 +93,7 @@ pub fn take_stream(
     own: Option<i64>,
     stale: Duration,
 ) -> Result<Option<i64>> {
-    let stale = u64::try_from(stale.as_millis()).unwrap_or(u64::MAX);
-    let parameters = values![component, node, own.unwrap_or(-1), stale];
+    let parameters = values![component, node, own.unwrap_or(-1), millis(stale)];
     session.row(&take_statement(), &parameters)?.map(Row::single).transpose()
 }
 
@@ -131,7 +129,6 @@ pub fn end_holder(
     stale: Duration,
     is_new: bool,
 ) -> Result<bool> {
-    let stale = u64::try_from(stale.as_millis()).unwrap_or(u64::MAX);
     let sql = format!(
         "SELECT CASE WHEN pg_terminate_backend(locks.pid) THEN 1 END FROM {} AND CAST(locks.pid AS BIGINT) = $2 \
          AND locks.pid <> pg_backend_pid() AND NOT EXISTS (SELECT 1 FROM stream_holder WHERE jid = $1 \
@@ -139,8 +136,12 @@ pub fn end_holder(
                   OR CAST($4 AS BIGINT) = 1 AND stream_holder.pid <> locks.pid))",
         lock_rows()
     );
-    let row = session.row(&sql, &values![component, pid, stale, i64::from(is_new)])?;
+    let row = session.row(&sql, &values![component, pid, millis(stale), i64::from(is_new)])?;
     Ok(row.map_or(Ok(None), Row::single::<Option<i64>>)?.is_some())
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

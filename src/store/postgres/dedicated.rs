@@ -66,12 +66,9 @@ impl DedicatedConnection {
         self.on_thread(move |connection| Ok(connection.transact(operation)?))
     }
 
-    /// Sends these notices, in a transaction of their own that waits for no disk.
-    pub fn notify(&mut self, notices: Vec<Notice>) -> Result<()> {
-        self.transact(move |session| {
-            notices.iter().try_for_each(|notice| notify(session, *notice))?;
-            Ok(Change::Commit(()))
-        })
+    /// Sends this notice at once.
+    pub fn notify(&mut self, notice: Notice) -> Result<()> {
+        self.run(move |session| notify(session, notice))
     }
 
     /// Has the server send the notices of other nodes, and this one's own, from now on. A command that must be alone knows by
@@ -111,9 +108,9 @@ impl DedicatedConnection {
 }
 
 /// Sends a notice when the transaction is committed.
-pub(super) fn notify(session: &mut dyn Session, notice: Notice) -> Result<()> {
+pub(in crate::store) fn notify(session: &mut dyn Session, notice: Notice) -> Result<()> {
     let sql = "SELECT 1 FROM (SELECT pg_notify($1, $2)) AS sent";
-    session.row(sql, &[CHANNEL.into(), notice.to_string().into()]).map(drop)
+    session.row(sql, &[CHANNEL.into(), notice.name().into()]).map(drop)
 }
 
 fn read_notices(client: &mut Client, period: Duration, hand_over: &mut dyn FnMut(Notice)) -> Result<()> {

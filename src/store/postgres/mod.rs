@@ -20,6 +20,7 @@ use r2d2::{Pool, PooledConnection};
 
 use self::connection::Manager;
 pub(super) use self::connection::{Connection, prepare};
+pub(super) use self::dedicated::notify;
 pub use self::dedicated::{DedicatedConnection, DedicatedConnections};
 pub(super) use self::encoding::encoding_advice;
 pub(super) use self::fault::fault;
@@ -119,10 +120,10 @@ impl Engine for Postgres {
         }
         let sent = self.attempt(Arc::new(move |session: &mut dyn Session| {
             session.execute("SET LOCAL synchronous_commit = off", &[])?;
-            dedicated::notify(session, notice).map(Change::Commit)
+            notify(session, notice).map(Change::Commit)
         }));
         if let Err(error) = sent {
-            log::warn!("other nodes are not told at once that {notice} have changed: {error}");
+            log::warn!("other nodes are not told at once that {} have changed: {error}", notice.name());
         }
     }
 

@@ -2,6 +2,7 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::Instant;
 
+use super::super::notice::CHANNEL;
 use super::super::postgres_server::{self, Server};
 use super::super::{DedicatedConnections, PostgresSettings, Schema};
 use super::*;
@@ -203,30 +204,33 @@ fn notices_until(client: &mut postgres::Client, last: Notice) -> Vec<String> {
         let mut waiting = notices.timeout_iter(Duration::from_millis(200));
         while let Some(notice) = waiting.next().unwrap() {
             found.push(notice.payload().to_owned());
-            if found.last() == Some(&last.to_string()) {
+            if found.last().is_some_and(|found| found == last.name()) {
                 return found;
             }
         }
     }
-    panic!("no notice {last}: {found:?}");
+    panic!("no notice {last:?}: {found:?}");
 }
 
 #[test]
-fn notices_hold_numbers_of_rows_and_nothing_else() {
+fn a_notice_is_one_word_about_several_rows() {
     let mut bench = Bench::new();
     bench.run(&format!("LISTEN {CHANNEL}"));
     let ids = bench.table.ask("a", &[1, 2, 3].map(prompt)).unwrap();
-    let first = Notice::Prompt(ids[0].number);
-    assert_eq!(notices_until(&mut bench.client, first), [first.to_string()], "one for several");
+    assert_eq!(notices_until(&mut bench.client, Notice::Prompts), ["prompts"], "one for several");
     let decisions: Vec<_> = ids.iter().map(|id| (id.clone(), Ok(()))).collect();
     bench.table.decide(&stream(2), &decisions).unwrap();
     bench.table.abandon(&ids[2..]).unwrap();
-    let last = Notice::Prompt(ids[2].number);
-    assert_eq!(notices_until(&mut bench.client, last), [last.to_string()], "no decision of an old holder");
+    let told = notices_until(&mut bench.client, Notice::Prompts);
+    assert_eq!(told, ["prompts"], "no decision of an old holder");
     bench.table.decide(&stream(3), &decisions[..2]).unwrap();
     bench.table.decide(&stream(3), &decisions).unwrap();
-    let told = notices_until(&mut bench.client, Notice::Decision(ids[2].number));
-    assert_eq!(told.len(), 3, "one for each decision: {told:?}");
+    let both = [(); 2].map(|()| notices_until(&mut bench.client, Notice::Decisions));
+    assert_eq!(both, [["decisions"], ["decisions"]], "one for each statement");
+    bench.table.decide(&stream(3), &decisions).unwrap();
+    bench.table.abandon_of_node("a").unwrap();
+    bench.table.notify(Notice::Stream).unwrap();
+    assert_eq!(notices_until(&mut bench.client, Notice::Stream), ["stream"], "nothing has changed");
 }
 
 #[test]
