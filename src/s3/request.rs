@@ -206,7 +206,8 @@ impl Sender {
         Ok(bytes)
     }
 
-    /// Writes the body of a response to `sink`, and adds its bytes to `count`, up to `max`.
+    /// Writes the body of a response to `sink`, and adds its bytes to `count`, up to `max`. It is read to its end: only then
+    /// does the agent use the connection again.
     pub fn copy(
         &self,
         mut response: Response<Body>,
@@ -214,11 +215,14 @@ impl Sender {
         sink: &mut dyn Write,
         count: &mut u64,
     ) -> Result<(), Failure> {
-        let mut reader = response.body_mut().as_reader().take(max - *count);
+        let mut reader = response.body_mut().as_reader();
         let mut buffer = vec![0; limits::S3_BUFFER_BYTES];
         loop {
             match reader.read(&mut buffer) {
                 Ok(0) => return Ok(()),
+                Ok(read) if read as u64 > max - *count => {
+                    return Err(Failure::Wrong("its response is too long".to_owned()));
+                }
                 Ok(read) => {
                     let written = sink.write_all(&buffer[..read]);
                     written.map_err(|cause| {

@@ -589,3 +589,31 @@ fn a_file_that_can_not_be_read_is_not_the_fault_of_the_store() {
     assert_eq!(longer.kind(), Kind::Failure);
     assert_eq!(file.read_at(&mut [0; 4], 0).unwrap(), 4);
 }
+
+#[test]
+fn a_connection_serves_several_requests() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let store = thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let part = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-3/8\r\nContent-Length: 4\r\n\r\nabcd";
+        let stored = "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Length: 0\r\n\r\n";
+        let head = "HTTP/1.1 200 OK\r\nLast-Modified: Fri, 13 Nov 2026 10:00:00 GMT\r\nContent-Length: 8\r\n\r\n";
+        for response in [part, stored, part, head, part] {
+            receive(&mut socket);
+            socket.write_all(response.as_bytes()).unwrap();
+        }
+    });
+    let client = Client::new(&settings(&endpoint)).unwrap();
+    let get = || {
+        let mut bytes = Vec::new();
+        assert!(client.get("a/b", 0..4, 8, &mut bytes).unwrap());
+        assert_eq!(bytes, b"abcd");
+    };
+    get();
+    client.put_bytes("a/c", b"bytes").unwrap();
+    get();
+    assert_eq!(client.head("a/b").unwrap().unwrap().size, 8);
+    get();
+    store.join().unwrap();
+}
