@@ -27,6 +27,8 @@ mod lost;
 mod metadata;
 mod move_lock;
 mod moving;
+#[cfg(test)]
+mod node_database;
 mod notice;
 mod operations;
 mod place;
