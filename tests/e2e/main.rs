@@ -39,6 +39,7 @@ mod nodes_bench;
 mod nodes_confirm;
 mod nodes_ledger;
 mod nodes_load;
+mod nodes_slots;
 mod operator;
 mod original;
 mod page;
