@@ -74,7 +74,7 @@ impl Holding {
         let component = self.settings.component.clone();
         connection.run(move |session| {
             store::give_up_stream(session, &component, epoch)?;
-            store::unlock_stream(session)
+            store::unlock_stream(session, &component)
         })?;
         connection.notify(Notice::Stream)
     }
@@ -88,8 +88,13 @@ impl Holding {
         log::error!("another node has the XMPP stream, though this one has its lock; the stream ends");
         self.lease.revoke();
         self.disconnected();
-        connection.run(store::unlock_stream)?;
+        self.unlock(connection)?;
         Ok(sent + self.settings.times.retry)
+    }
+
+    fn unlock(&self, connection: &mut DedicatedConnection) -> Result<()> {
+        let component = self.settings.component.clone();
+        connection.run(move |session| store::unlock_stream(session, &component))
     }
 
     fn confirmed(&mut self, epoch: i64, sent: Instant) {
@@ -138,7 +143,7 @@ impl Holding {
             }
             None => {
                 // It may have the lock all the same, if the row has changed meanwhile.
-                connection.run(store::unlock_stream)?;
+                self.unlock(connection)?;
                 self.end_stale_holder(connection)?;
                 Ok(sent + times.retry)
             }

@@ -38,16 +38,20 @@ impl<'a> Bench<'a> {
     }
 
     fn node(&self, name: &str) -> Node {
-        self.node_with(name, Arc::new(NoDoor))
+        self.start(&self.settings_of(name), Arc::new(NoDoor))
     }
 
-    fn node_with(&self, name: &str, door: Arc<dyn NodeDoor>) -> Node {
-        let settings = Settings {
+    fn settings_of(&self, name: &str) -> Settings {
+        Settings {
             node: name.to_owned(),
             component: "media.example.com".to_owned(),
             database: self.settings.clone(),
             times: self.times,
-        };
+        }
+    }
+
+    fn start(&self, settings: &Settings, door: Arc<dyn NodeDoor>) -> Node {
+        let session = NodeSession::later(settings);
         let (lease, (sender, changes)) = (Lease::withheld(), mpsc::channel());
         let sender = Mutex::new(sender);
         let on_change = move |changed| {
@@ -55,9 +59,10 @@ impl<'a> Bench<'a> {
             let _ = sender.lock().unwrap().send(changed);
         };
         let (end, ends) = mpsc::channel();
-        let on_panic = move |error| drop(end.send(error));
-        let calls = Calls { on_change: Box::new(on_change), on_panic: Box::new(on_panic) };
-        let cluster = Cluster::start(settings, WorkQueue::new(), lease.clone(), door, calls).unwrap();
+        let on_fatal = move |error| drop(end.send(error));
+        let calls = Calls { on_change: Box::new(on_change), on_fatal: Box::new(on_fatal) };
+        let queue = WorkQueue::new();
+        let cluster = Cluster::start(settings.clone(), session, queue, lease.clone(), door, calls).unwrap();
         Node { cluster, lease, changes, ends }
     }
 
@@ -199,6 +204,7 @@ fn the_lease_ends_while_the_database_stands_still() {
         assert!(frozen.elapsed() < SHORT.stale, "{:?}", frozen.elapsed());
         server.thaw();
         wait_until("a node holds the stream", || nodes().any(Node::holds));
+        assert!(nodes().all(|node| node.ends.try_recv().is_err()), "its own old session has its name");
     }
     let frozen = Instant::now();
     server.freeze();
@@ -249,6 +255,53 @@ fn no_two_nodes_may_hold_the_stream() {
     }
     assert!(kills > 2, "{samples} {kills}");
     wait_until("a node holds the stream", || nodes.iter().any(Node::holds));
+}
+
+#[test]
+fn a_second_server_with_the_name_of_a_node_does_not_start_and_one_that_runs_ends() {
+    let bench = Bench::new(postgres_server::shared(), SHORT);
+    let first = bench.node("a");
+    wait_until("the first server holds the stream", || first.holds());
+    let refused = |error: &Error| {
+        assert_eq!(error.kind(), Kind::Failure);
+        let text = error.to_string();
+        assert!(text.contains("node.name=a") && text.contains("connected from 127.0.0.1"), "{text}");
+    };
+    let begun = Instant::now();
+    refused(&NodeSession::open(&bench.settings_of("a")).err().unwrap());
+    assert!(begun.elapsed() < 20 * SECOND, "{:?}", begun.elapsed());
+    // A server that could not reach the database at its start.
+    let second = bench.node("a");
+    refused(&second.ends.recv_timeout(60 * SECOND).unwrap());
+    assert!(!second.lease.is_granted(Instant::now()));
+    assert!(first.holds() && first.ends.try_recv().is_err());
+    assert_eq!(first.state().takeovers, 1);
+    NodeSession::open(&bench.settings_of("b")).unwrap();
+}
+
+#[test]
+fn a_server_that_is_gone_keeps_its_name_for_some_seconds_only() {
+    let bench = Bench::new(postgres_server::shared(), SHORT);
+    let silent = NodeSession::open(&bench.settings_of("a")).unwrap();
+    let begun = Instant::now();
+    let session = NodeSession::open(&bench.settings_of("a")).unwrap();
+    assert!(begun.elapsed() < 20 * SECOND, "{:?}", begun.elapsed());
+    assert!(session.connection.is_some());
+    drop(silent);
+}
+
+#[test]
+fn a_server_whose_session_is_lost_has_its_name_again_at_once() {
+    let bench = Bench::new(postgres_server::shared(), LONG);
+    let node = bench.node("a");
+    wait_until("the node holds the stream", || node.holds());
+    let sessions = "SELECT COUNT(*) FROM stream_holder JOIN pg_locks USING (pid) WHERE locktype = 'advisory'";
+    let locks = || bench.server.client(&bench.database).query_one(sessions, &[]).unwrap().get::<_, i64>(0);
+    wait_until("it has both locks", || locks() == 2);
+    bench.end_holder();
+    wait_until("it has none", || locks() != 2);
+    wait_until("it has both again", || locks() == 2);
+    assert!(node.ends.try_recv().is_err());
 }
 
 #[test]
@@ -330,7 +383,7 @@ fn a_panic_of_the_thread_ends_the_process() {
         fn answered(&self, _: RequestId, _: PromptDecision) {}
     }
     let bench = Bench::new(postgres_server::shared(), LONG);
-    let node = bench.node_with("a", Arc::new(Broken));
+    let node = bench.start(&bench.settings_of("a"), Arc::new(Broken));
     let error = node.ends.recv_timeout(60 * SECOND).unwrap();
     assert!(error.to_string().contains("the thread cluster panicked"), "{error}");
     assert!(node.ends.try_recv().is_err(), "it is told once");

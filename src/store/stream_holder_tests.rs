@@ -48,7 +48,7 @@ fn a_stream_is_taken_when_its_holder_gives_it_up_or_is_silent() {
     let mut third = database.session();
     assert!(!third.run(|session| beat(session, COMPONENT, 2)).unwrap(), "it is another session's");
     other.run(|session| give_up_stream(session, COMPONENT, 2)).unwrap();
-    other.run(unlock_stream).unwrap();
+    other.run(|session| unlock_stream(session, COMPONENT)).unwrap();
     assert_eq!(take(&mut third, "third", None, HOUR), Some(3));
 }
 
@@ -123,7 +123,7 @@ fn a_session_that_has_the_lock_and_no_row_is_ended_after_a_while_only() {
     while owner(&mut other).is_some() {}
     assert_eq!(take(&mut other, "other", None, HOUR), Some(1));
     // The same beside the row of another session.
-    other.run(unlock_stream).unwrap();
+    other.run(|session| unlock_stream(session, COMPONENT)).unwrap();
     let mut stray = database.client();
     stray
         .batch_execute(&format!("SELECT pg_advisory_lock(hashtextextended('stream {COMPONENT}', 0))"))

@@ -33,6 +33,7 @@ mod load;
 mod manual;
 mod move_storage;
 mod moving;
+mod node_names;
 mod nodes;
 mod nodes_balanced;
 mod nodes_bench;
