@@ -56,6 +56,10 @@ pub struct Times {
     pub stale: Duration,
     /// The pause after a failure.
     pub retry: Duration,
+    /// How long the holder's link to the XMPP server may be down before another node gets the stream.
+    pub patience: Duration,
+    /// How long a node that gave the stream up for that reason leaves it to other nodes.
+    pub back_off: Duration,
 }
 
 impl Default for Times {
@@ -65,6 +69,8 @@ impl Default for Times {
             lease: limits::CLUSTER_LEASE,
             stale: limits::CLUSTER_STALE,
             retry: limits::CLUSTER_RETRY,
+            patience: limits::CLUSTER_PATIENCE,
+            back_off: limits::CLUSTER_BACK_OFF,
         }
     }
 }
@@ -164,8 +170,8 @@ impl Cluster {
             Arc::downgrade(&listening),
         );
         let times = settings.times;
-        let prompts = Prompts::new(door, settings.node.clone(), settings.component.clone());
-        let holding = Holding::new(settings, lease, Arc::clone(&status));
+        let prompts = Prompts::new(Arc::clone(&door), settings.node.clone(), settings.component.clone());
+        let holding = Holding::new(settings, lease, door, Arc::clone(&status));
         let parts = (holding, prompts);
         let thread =
             ClusterThread::new(session, (receiver, heard), parts, times, Arc::clone(&status), on_change);

@@ -3,7 +3,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use super::*;
-use crate::access::{KnownRows, RequestId};
+use crate::access::{KnownRows, NodeLinks, RequestId};
 use crate::model::{BareJid, PromptDecision, PromptId, StoredPrompt};
 use crate::store::postgres_server::{self, Server};
 use crate::store::{EpochTable, Notice, Postgres, Schema, SecretTable, Store};
@@ -16,6 +16,8 @@ const LONG: Times = Times {
     lease: Duration::from_secs(90),
     stale: Duration::from_secs(100),
     retry: Duration::from_millis(20),
+    patience: Duration::from_millis(300),
+    back_off: Duration::from_secs(100),
 };
 /// Times with which a holder that does not beat is soon replaced.
 const SHORT: Times = Times { lease: Duration::from_millis(1600), stale: Duration::from_secs(2), ..LONG };
@@ -38,7 +40,11 @@ impl<'a> Bench<'a> {
     }
 
     fn node(&self, name: &str) -> Node {
-        self.start(&self.settings_of(name), Arc::new(NoDoor))
+        self.node_with(name, Arc::default())
+    }
+
+    fn node_with(&self, name: &str, links: Arc<Mutex<NodeLinks>>) -> Node {
+        self.start(&self.settings_of(name), Arc::new(TestDoor(links)))
     }
 
     fn settings_of(&self, name: &str) -> Settings {
@@ -70,18 +76,32 @@ impl<'a> Bench<'a> {
         self.server.client(&self.database).batch_execute(sql).unwrap();
     }
 
+    /// Waits until the holder has beaten so often.
+    fn wait_for_beats(&self, count: usize) {
+        let mut client = self.server.client(&self.database);
+        let mut beat = || client.query_one("SELECT CAST(beat AS TEXT) FROM stream_holder", &[]).unwrap();
+        let mut beat = || beat().get::<_, String>(0);
+        for _ in 0..count {
+            let last = beat();
+            wait_until("the holder beats", || beat() != last);
+        }
+    }
+
     /// Ends the session of the holder, as an administrator may.
     fn end_holder(&self) {
         self.execute("SELECT pg_terminate_backend(pid) FROM stream_holder");
     }
 }
 
-/// A gate that has nothing for other nodes, and takes nothing of them.
-struct NoDoor;
+/// A gate with links that the test sets. It has nothing for other nodes, and takes nothing of them.
+struct TestDoor(Arc<Mutex<NodeLinks>>);
 
-impl NodeDoor for NoDoor {
+impl NodeDoor for TestDoor {
     fn hold(&self) {}
     fn release(&self) {}
+    fn links(&self) -> NodeLinks {
+        *self.0.lock().unwrap()
+    }
     fn known_rows(&self) -> KnownRows {
         KnownRows::default()
     }
@@ -257,6 +277,62 @@ fn no_two_nodes_may_hold_the_stream() {
     wait_until("a node holds the stream", || nodes.iter().any(Node::holds));
 }
 
+/// Links of which the component's has been down for long, or not.
+fn links(is_cut_off: bool, is_client_up: bool) -> NodeLinks {
+    NodeLinks { cut_off: is_cut_off.then_some(SECOND), is_client_up }
+}
+
+fn node_with_links(bench: &Bench<'_>, name: &str, state: NodeLinks) -> (Node, Arc<Mutex<NodeLinks>>) {
+    let links = Arc::new(Mutex::new(state));
+    (bench.node_with(name, Arc::clone(&links)), links)
+}
+
+#[test]
+fn a_holder_without_the_xmpp_server_gives_the_stream_to_a_node_that_reaches_it() {
+    let bench = Bench::new(postgres_server::shared(), LONG);
+    let (first, first_links) = node_with_links(&bench, "first", links(false, true));
+    wait_until("the first node holds the stream", || first.holds());
+    let (second, second_links) = node_with_links(&bench, "second", links(false, false));
+    wait_until("the second node knows the holder", || second.state().holder.is_some());
+    *first_links.lock().unwrap() = links(true, false);
+    bench.wait_for_beats(5);
+    assert!(first.holds(), "no other node reaches the XMPP server");
+    *second_links.lock().unwrap() = links(false, true);
+    wait_until("the second node holds the stream", || second.holds());
+    assert!(!first.lease.is_granted(Instant::now()));
+    assert_eq!(second.cluster.status.epoch(), Some(2));
+    // The component's port may be closed to all nodes: then the first one does not take it back so soon.
+    *first_links.lock().unwrap() = links(false, true);
+    *second_links.lock().unwrap() = links(true, true);
+    bench.wait_for_beats(5);
+    assert!(second.holds() && !first.holds());
+}
+
+#[test]
+fn a_single_node_keeps_the_stream_whatever_its_links_are() {
+    let bench = Bench::new(postgres_server::shared(), LONG);
+    let (node, _) = node_with_links(&bench, "a", links(true, true));
+    wait_until("the node holds the stream", || node.holds());
+    bench.wait_for_beats(10);
+    assert!(node.holds());
+    assert_eq!(node.state().takeovers, 1);
+}
+
+#[test]
+fn a_stream_that_was_given_up_goes_to_a_node_that_reaches_the_xmpp_server() {
+    let bench = Bench::new(postgres_server::shared(), LONG);
+    let (holding, _) = node_with_links(&bench, "holder", links(false, true));
+    wait_until("it holds the stream", || holding.holds());
+    let others = [("dark", false), ("ready", true)].map(|(name, is_up)| {
+        let (node, _) = node_with_links(&bench, name, links(false, is_up));
+        wait_until("it knows the holder", || node.state().holder.is_some());
+        node
+    });
+    holding.cluster.stop();
+    wait_until("another node holds the stream", || others.iter().any(Node::holds));
+    assert!(others[1].holds());
+}
+
 #[test]
 fn a_second_server_with_the_name_of_a_node_does_not_start_and_one_that_runs_ends() {
     let bench = Bench::new(postgres_server::shared(), SHORT);
@@ -374,6 +450,9 @@ fn a_panic_of_the_thread_ends_the_process() {
             panic!("on purpose");
         }
         fn release(&self) {}
+        fn links(&self) -> NodeLinks {
+            NodeLinks::default()
+        }
         fn known_rows(&self) -> KnownRows {
             KnownRows::default()
         }

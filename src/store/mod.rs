@@ -84,7 +84,7 @@ pub use self::metadata::{
 };
 pub use self::move_lock::MoveLock;
 pub use self::moving::{Moving, NearPlace};
-pub use self::node_locks::{NameLock, NameOwner, end_name_owner, lock_name};
+pub use self::node_locks::{NameLock, NameOwner, end_name_owner, is_other_ready, lock_name, say_ready};
 pub use self::notice::{Notice, UnknownNotice};
 pub use self::operations::Store;
 pub use self::postgres::{DedicatedConnection, DedicatedConnections, Postgres, PostgresSettings, SslMode};

@@ -1,5 +1,5 @@
-//! The lock of a node's name, in PostgreSQL, in the session of its thread `cluster`. No other node may have it. It ends with the
-//! session.
+//! The locks of a node in the session of its thread `cluster`, in PostgreSQL: the lock of its name, which no other node may
+//! have, and the lock that all nodes share which are ready for the component's stream. They end with the session.
 //!
 //! A server that is gone may leave its session behind, as when its machine loses power. The thread `cluster` uses its session
 //! each second, so one that has been silent for long belongs to no server that runs.
@@ -34,6 +34,9 @@ pub enum NameLock {
 /// The key of the lock of a name: among the nodes with these tables, since a database may have several. $1 node.
 const NAME: &str = "hashtextextended('node ' || CAST(CAST(CAST('store' AS regclass) AS oid) AS TEXT) || ' ' \
      || CAST($1 AS TEXT), 0)";
+
+/// The key of the lock of the nodes that are ready. $1 component.
+const READY: &str = "hashtextextended('ready ' || CAST($1 AS TEXT), 0)";
 
 /// Milliseconds since a session was last used. `activity`: its row of `pg_stat_activity`.
 const SILENT: &str = "CAST(EXTRACT(EPOCH FROM clock_timestamp() - activity.state_change) * 1000 AS BIGINT)";
@@ -71,6 +74,23 @@ pub fn end_name_owner(session: &mut dyn Session, node: &str, pid: i64, silent: D
     );
     let row = session.row(&sql, &values![node, pid, super::stream_holder::millis(silent)])?;
     Ok(row.map_or(Ok(None), Row::single::<Option<i64>>)?.is_some())
+}
+
+/// Says to the other nodes, in this session, that this one is ready for the component's stream, or takes that back. To be
+/// called only when it changes.
+pub fn say_ready(session: &mut dyn Session, component: &str, is_ready: bool) -> Result<()> {
+    let call = if is_ready { "pg_try_advisory_lock_shared" } else { "pg_advisory_unlock_shared" };
+    let sql = format!("SELECT 1 FROM (SELECT {call}({READY})) AS done");
+    session.rows(&sql, &values![component]).map(drop)
+}
+
+/// Whether another node is ready for the component's stream, and has used its session within this time.
+pub fn is_other_ready(session: &mut dyn Session, component: &str, within: Duration) -> Result<bool> {
+    let sql = format!(
+        "SELECT 1 FROM {} WHERE holder.pid <> pg_backend_pid() AND COALESCE({SILENT} < $2, true) LIMIT 1",
+        holders(READY)
+    );
+    Ok(session.row(&sql, &values![component, super::stream_holder::millis(within)])?.is_some())
 }
 
 #[cfg(test)]

@@ -17,6 +17,14 @@ fn owner(of: &mut DedicatedConnection, node: &'static str) -> NameOwner {
     }
 }
 
+fn ready(of: &mut DedicatedConnection, is_ready: bool) {
+    of.run(move |session| say_ready(session, COMPONENT, is_ready)).unwrap();
+}
+
+fn sees_ready(of: &mut DedicatedConnection, within: Duration) -> bool {
+    of.run(move |session| is_other_ready(session, COMPONENT, within)).unwrap()
+}
+
 #[test]
 fn one_session_at_a_time_has_a_name() {
     let database = NodeDatabase::new();
@@ -45,9 +53,11 @@ fn a_name_outlives_the_stream_in_its_session() {
     let database = NodeDatabase::new();
     let (mut one, mut other) = (database.session(), database.session());
     assert!(matches!(lock(&mut one, "a"), NameLock::Ours(_)));
+    ready(&mut one, true);
     one.transact(|session| take_stream(session, COMPONENT, "a", None, HOUR).map(Change::Commit)).unwrap();
     one.run(|session| unlock_stream(session, COMPONENT)).unwrap();
     owner(&mut other, "a");
+    assert!(sees_ready(&mut other, HOUR));
 }
 
 #[test]
@@ -66,4 +76,20 @@ fn the_session_of_a_silent_server_is_ended_and_no_other() {
     assert!(end(&mut other, pid, Duration::ZERO));
     while !matches!(lock(&mut other, "a"), NameLock::Ours(_)) {}
     silent.run(|session| lock_name(session, "a")).unwrap_err();
+}
+
+#[test]
+fn another_node_is_ready_until_it_takes_that_back_or_is_silent() {
+    let database = NodeDatabase::new();
+    let (mut one, mut other) = (database.session(), database.session());
+    ready(&mut one, true);
+    assert!(!sees_ready(&mut one, HOUR), "it is the only one");
+    assert!(sees_ready(&mut other, HOUR));
+    assert!(!sees_ready(&mut other, Duration::ZERO), "it may be gone");
+    ready(&mut other, true);
+    assert!(sees_ready(&mut one, HOUR));
+    ready(&mut one, false);
+    assert!(!sees_ready(&mut other, HOUR));
+    drop(other);
+    while sees_ready(&mut one, HOUR) {}
 }
