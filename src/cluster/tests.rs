@@ -3,8 +3,8 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use super::*;
-use crate::access::{KnownRows, NodeLinks, RequestId};
-use crate::model::{BareJid, PromptDecision, PromptId, StoredPrompt};
+use crate::access::{KnownRows, NodeEvent, NodeLinks, RequestId};
+use crate::model::{BareJid, Method, PromptDecision, PromptId, Refusal, SharedPrompt, StoredPrompt};
 use crate::store::postgres_server::{self, Server};
 use crate::store::{EpochTable, Notice, Postgres, Schema, SecretTable, Store};
 
@@ -95,6 +95,27 @@ impl<'a> Bench<'a> {
 
 /// A gate with links that the test sets. It has nothing for other nodes, and takes nothing of them.
 struct TestDoor(Arc<Mutex<NodeLinks>>);
+
+/// The same, which tells what its requests are answered.
+struct AskingDoor(Sender<(RequestId, PromptDecision)>);
+
+impl NodeDoor for AskingDoor {
+    fn hold(&self) {}
+    fn release(&self) {}
+    fn links(&self) -> NodeLinks {
+        NodeLinks::default()
+    }
+    fn known_rows(&self) -> KnownRows {
+        KnownRows::default()
+    }
+    fn decisions_written(&self, _: &[PromptId]) {}
+    fn ask_for_node(&self, _: StoredPrompt) {}
+    fn node_hung_up(&self, _: &PromptId) {}
+    fn answered(&self, id: RequestId, decision: PromptDecision) {
+        // The test may be over.
+        let _ = self.0.send((id, decision));
+    }
+}
 
 impl NodeDoor for TestDoor {
     fn hold(&self) {}
@@ -439,6 +460,64 @@ fn a_flood_of_notices_fills_no_queue_and_empties_no_cache_all_the_time() {
     assert!(last && changes <= 3 * rounds(beat), "{changes} in {:?}", begun.elapsed());
     let beats = u128::try_from(beats() - before).unwrap();
     assert!(beats <= rounds(retry) + 1, "{beats} beats in {:?}", begun.elapsed());
+}
+
+/// A request of a user, as the gate hands it over.
+fn ask(number: RequestId) -> Work {
+    let prompt = SharedPrompt {
+        asked: "alice@example.com/phone".parse().unwrap(),
+        stanza_id: format!("stanza{number}"),
+        thread: format!("thread{number}"),
+        by_iq: false,
+        transaction: "t".to_owned(),
+        method: Method::Get,
+        url: "https://media.example.com/room@example.com".to_owned(),
+        deed: "see a list of room@example.com".to_owned(),
+        source: None,
+        client: None,
+        has_origin: false,
+        shown: true,
+        ends_by_bounce: false,
+        time: 30 * SECOND,
+    };
+    Work::Gate(NodeEvent::Ask(number, Box::new(prompt)))
+}
+
+#[test]
+fn requests_are_refused_while_the_database_is_away_and_no_more_when_it_is_back() {
+    let mut server = Server::start();
+    let (answers, answered) = mpsc::channel();
+    let (node, database) = {
+        let bench = Bench::new(&server, Times { retry: SECOND / 2, ..LONG });
+        (bench.start(&bench.settings_of("a"), Arc::new(AskingDoor(answers))), bench.database.clone())
+    };
+    wait_until("the node holds the stream", || node.holds());
+    server.kill();
+    node.cluster.queue.send(ask(1)).unwrap();
+    assert_eq!(answered.recv_timeout(20 * SECOND), Ok((1, Err(Refusal::DatabaseDown))));
+    server.restart();
+    // The thread tries to connect again a moment later.
+    node.cluster.queue.send(ask(2)).unwrap();
+    let stored = "SELECT COUNT(*) FROM prompts WHERE stanza_id = 'stanza2'";
+    let count = || server.client(&database).query_one(stored, &[]).unwrap().get::<_, i64>(0);
+    wait_until("the request is stored", || count() == 1);
+    assert!(answered.try_recv().is_err());
+}
+
+#[test]
+fn a_request_whose_connection_was_lost_is_stored_on_the_next_one() {
+    let bench = Bench::new(postgres_server::shared(), Times { beat: 60 * SECOND, ..LONG });
+    let (answers, answered) = mpsc::channel();
+    let node = bench.start(&bench.settings_of("a"), Arc::new(AskingDoor(answers)));
+    wait_until("the node holds the stream", || node.holds());
+    bench.end_holder();
+    node.cluster.queue.send(ask(1)).unwrap();
+    let count = || {
+        let mut client = bench.server.client(&bench.database);
+        client.query_one("SELECT COUNT(*) FROM prompts", &[]).unwrap().get::<_, i64>(0)
+    };
+    wait_until("the request is stored", || count() == 1);
+    assert!(answered.try_recv().is_err());
 }
 
 /// A gate with a fault, and the text of the end that it brings about.

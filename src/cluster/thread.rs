@@ -122,14 +122,17 @@ impl ClusterThread {
         Some(batch)
     }
 
-    /// Looks after the stream; gives the time of the next call.
+    /// Looks after the stream; gives the time of the next call. If the connection can't be made, requests that wait to be stored
+    /// are refused.
     fn step(&mut self) -> Instant {
-        match self.try_step() {
+        let was_usable = self.is_usable();
+        let step = self.try_step();
+        let next = match &step {
             Ok(next) => {
                 if std::mem::take(&mut self.is_failing) {
                     log::info!("the database answers the thread cluster again");
                 }
-                next
+                *next
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.is_failing, true) {
@@ -138,7 +141,24 @@ impl ClusterThread {
                 self.drop_broken();
                 Instant::now() + self.times.retry
             }
+        };
+        if !was_usable && !self.is_usable() {
+            let no_name = || Error::new(Kind::Unavailable, "an earlier session has the name of this node");
+            self.refuse(&step.err().unwrap_or_else(no_name));
         }
+        next
+    }
+
+    /// Whether prompts can be stored and read.
+    fn is_usable(&self) -> bool {
+        self.connection.is_some() && self.name.is_held()
+    }
+
+    fn refuse(&mut self, error: &Error) {
+        if !std::mem::replace(&mut self.fails_at_prompts, true) {
+            log::warn!("requests can't be confirmed through other nodes: {error}; trying again");
+        }
+        self.prompts.refuse_unasked(error);
     }
 
     fn drop_broken(&mut self) {
@@ -149,24 +169,22 @@ impl ClusterThread {
         }
     }
 
-    /// Stores and reads prompts; work that is not done by then stays due, so that no beat is late.
+    /// Stores and reads prompts; work that is not done by then stays due, so that no beat is late. Without a connection it waits
+    /// for the next attempt to make one, which is soon.
     fn work_on_prompts(&mut self, until: Instant) {
-        let done = match &mut self.connection {
-            Some(connection) if self.name.is_held() => self.prompts.work(connection, until),
-            _ => Err(Error::new(Kind::Unavailable, "no database connection")),
-        };
-        match done {
+        let Some(connection) = self.connection.as_mut().filter(|_| self.name.is_held()) else { return };
+        match self.prompts.work(connection, until) {
             Ok(()) => {
                 if std::mem::take(&mut self.fails_at_prompts) {
                     log::info!("requests can be confirmed through other nodes again");
                 }
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.fails_at_prompts, true) {
-                    log::warn!("requests can't be confirmed through other nodes: {error}; trying again");
-                }
-                self.prompts.refuse_unasked(&error);
                 self.drop_broken();
+                if self.is_usable() {
+                    self.refuse(&error);
+                }
+                self.due = self.due.min(self.looked + self.times.retry);
             }
         }
     }
