@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use crate::schema::succeed;
 use crate::site::xmpp_of;
+use crate::support::child::Guarded;
 use crate::support::prosody::Prosody;
 use crate::support::relay::Relay;
 use crate::support::scratch::Scratch;
 use crate::support::seaweedfs::{ACCESS_KEY, SECRET_KEY, shared};
-use crate::support::server::{Server, program, properties};
-use crate::support::{free_port, postgres};
+use crate::support::server::{PROGRAM, Server, properties};
+use crate::support::{free_port, postgres, wait_for};
 
 /// The longest wait for the session of a server that is gone.
 const WAIT: Duration = Duration::from_secs(10);
@@ -49,7 +50,10 @@ fn a_second_server_with_the_name_of_a_node_does_not_start_until_the_first_one_is
     let text =
         with_settings(&url, &bucket, |settings| properties(free_port(), xmpp_of(&prosody), &root, settings));
     fs::write(&config, text).expect("the scratch directory takes files");
-    let (status, printed) = program(&["-c", &config.display().to_string(), "serve"]);
+    let command = [PROGRAM, "-c", &config.display().to_string(), "serve"];
+    let mut refused = Guarded::start(&command, &[], &scratch.join("output"));
+    let status = wait_for("the second server to end", || refused.ended());
+    let printed = refused.printed();
     assert_eq!(status, 1, "{printed}");
     assert!(printed.contains("another server with node.name=a uses this database"), "{printed}");
     assert!(printed.contains("give each node a node.name of its own"), "{printed}");
