@@ -102,6 +102,7 @@ fn run(start: Start<'_>) -> Result<()> {
     // Before anything is touched: another server may use the same storage.
     let (lock, tables) = open::lock_root(config)?;
     let old = open::lock_old(config)?;
+    let session = nodes::session(config, tables.is_some())?;
     if let Some(advice) = open::local_locks(&config.storage) {
         warn!("{advice}");
     }
@@ -144,7 +145,7 @@ fn run(start: Start<'_>) -> Result<()> {
     chores.extend(bucket.map(|bucket| housekeeper::bucket_chore(&library, bucket)));
     let housekeeper = Housekeeper::start(chores)?;
     let door = Arc::clone(web.door()) as _;
-    let cluster = nodes::start(config, queue, lease, door, (&tickets, &uploads), sender)?;
+    let cluster = nodes::start(config, session, queue, lease, door, (&tickets, &uploads), sender)?;
     let nodes = cluster.as_ref().map(Cluster::status);
     // It runs to the end: monitoring may ask for the state of the other parts while they stop.
     let _admin = admin(

@@ -242,6 +242,7 @@ pub(super) fn stores(config: &Config, lock: Option<RootLock>, tables: Tables) ->
     let tickets = TicketService::new(Arc::clone(&secrets), epochs, Arc::new(SystemClock));
     let stores = Stores { table, secrets, blocks, files: depot.uploads, incoming: incoming.clone() };
     let uploads = UploadService::new(stores, Arc::new(SystemClock), config.uploads.clone());
+    let uploads = if config.node.is_some() { uploads.of_cluster() } else { uploads };
     let clock = Arc::new(SystemClock);
     let (media, previews) = (config.media, config.previews.clone());
     let site = (identity(config)?, lock);

@@ -49,6 +49,8 @@ pub struct UploadService {
     pub(super) slot_counts: SlotCounts,
     /// Whether the schema is known to be the one we need.
     open: AtomicBool,
+    /// Whether other nodes may store files to slots of this one.
+    pub(super) has_other_nodes: bool,
 }
 
 impl UploadService {
@@ -68,7 +70,14 @@ impl UploadService {
             chore_counts: ChoreCounts::default(),
             slot_counts: SlotCounts::default(),
             open: AtomicBool::new(false),
+            has_other_nodes: false,
         }
+    }
+
+    /// The same service as one of several nodes.
+    #[must_use]
+    pub fn of_cluster(self) -> Self {
+        Self { has_other_nodes: true, ..self }
     }
 
     /// Opens the service: the database has the schema that this program works with.
