@@ -454,6 +454,16 @@ pub const S3_UNFINISHED: Duration = Duration::from_secs(24 * 3600);
 pub const S3_FAILED: usize = 1024;
 /// Bytes that S3 copies by one request.
 pub const S3_COPY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+/// A request to the store and its response may take so many times `media.storage.s3.timeout` together, besides the time
+/// for their bodies: to connect, to send and to receive. The setting alone bounds no request, since each byte begins it anew.
+pub const S3_TIMEOUTS: u32 = 3;
+/// Bytes per second that a body from the store must reach, on average. A block then takes two minutes at most, for nobody
+/// waits longer than [`BLOCK_TIME`] for it.
+pub const S3_RECEIVE_RATE: u64 = 64 * 1024;
+/// The same for a body to the store: many uploads may share a slow line. A part then takes an hour at most.
+pub const S3_SEND_RATE: u64 = 16 * 1024;
+/// Additional time for an operation of the store itself, which copies up to [`S3_COPY_BYTES`] or puts parts together.
+pub const S3_WORK_TIME: Duration = Duration::from_secs(900);
 /// Attempts at a request to the store, the first included.
 pub const S3_ATTEMPTS: u32 = 4;
 /// The time since the first attempt after which no other one begins: a thread waits for the store meanwhile.

@@ -1,4 +1,4 @@
-//! The objects of a bucket: put, get, head, remove, copy. Each call ends in bounded time if the store does nothing.
+//! The objects of a bucket: put, get, head, remove, copy. Each call ends in bounded time, whatever the store does.
 
 use std::fmt;
 use std::fs::File;
@@ -60,6 +60,14 @@ impl Client {
     pub(crate) fn with_parts_of(settings: &Settings, part_bytes: u64) -> Self {
         let mut sender = Sender::new(settings).unwrap();
         sender.part_bytes = part_bytes;
+        Self(Arc::new(sender))
+    }
+
+    /// A client that demands so many bytes per second in both directions, for tests.
+    #[cfg(test)]
+    pub(super) fn with_rate(settings: &Settings, rate: u64) -> Self {
+        let mut sender = Sender::new(settings).unwrap();
+        (sender.send_rate, sender.receive_rate) = (rate, rate);
         Self(Arc::new(sender))
     }
 
@@ -128,6 +136,7 @@ impl Client {
     ) -> std::result::Result<Response<Body>, Failure> {
         let (first, last) = (range.start, range.end - 1);
         let request = Request::new(Method::Get, key).field("range", format!("bytes={first}-{last}"));
+        let request = request.expecting(range.end - first);
         let response = self.0.send(&request, Payload::Nothing)?;
         let is_part = match response.status().as_u16() {
             206 => field(&response, "content-range") == Some(format!("bytes {first}-{last}/{size}").as_str()),
@@ -215,7 +224,7 @@ impl Client {
             self.copy_parts(from, to, size)?;
             return Ok(true);
         }
-        let request = || Request::new(Method::Put, to).signed("x-amz-copy-source", self.source(from));
+        let request = || Request::new(Method::Put, to).signed("x-amz-copy-source", self.source(from)).long();
         self.repeat(&format!("can't copy {from} to {to}"), |_| {
             match self.0.ask(&request(), Payload::Bytes(&[]), "CopyObjectResult") {
                 Err(failure) if failure.is("NoSuchKey") => Ok(false),

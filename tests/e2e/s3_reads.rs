@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use crate::s3::Bench;
 use crate::site::unique;
@@ -108,6 +109,32 @@ fn a_block_that_cannot_be_fetched_is_refused_or_cuts_the_response() {
     bench.store.proxy.heal();
     assert!(Request::get(&url).send().expect(200).body == content);
     bench.site.server.wait_log("blocks are fetched again");
+}
+
+/// A store that sends a byte now and then: no timeout of a connection ends that.
+#[test]
+fn a_store_that_is_too_slow_ends_requests_clearly() {
+    let bench = Bench::start(&[]);
+    let content = bytes(BLOCK + 1000);
+    let (small, large) = (
+        upload(&bench, &content[..1000], "small.bin", "application/octet-stream"),
+        upload(&bench, &content, "large.bin", "application/octet-stream"),
+    );
+    Request::get(&bench.site.url(&large)).header("Range", "bytes=0-0").send().expect(206);
+    for path in [&small, &large] {
+        bench.store.proxy.play(Fault::Drip, "GET", &path.replace('@', "%40"), 1000);
+    }
+    let begun = Instant::now();
+    let refused = Request::get(&bench.site.url(&small)).send().expect(503);
+    assert!(refused.header("retry-after").is_some() && refused.header("content-disposition").is_none());
+    bench.site.server.wait_log("it is too slow: a request may take 3 times media.storage.s3.timeout");
+    let cut = Request::get(&bench.site.url(&large)).send();
+    assert!(cut.status == 200 && cut.body == content[..BLOCK], "{} bytes", cut.body.len());
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    bench.store.proxy.heal();
+    for (path, length) in [(&small, 1000), (&large, content.len())] {
+        assert!(Request::get(&bench.site.url(path)).send().expect(200).body == content[..length]);
+    }
 }
 
 #[test]
