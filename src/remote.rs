@@ -16,7 +16,7 @@ pub trait RemoteFile: fmt::Debug + Send + Sync {
     fn local(&self, position: u64) -> Option<FileBlock>;
 
     /// Fetches the block that holds the first of these bytes. If they go on in the next block, that is fetched ahead.
-    /// `then` is called once, on any thread, perhaps before this returns; it must not wait.
+    /// `then` is called once, on any thread, in bounded time, perhaps before this returns; it must not wait.
     fn fetch(&self, bytes: Range<u64>, then: OnFetched);
 
     /// Fetches the block at `position` ahead, unless too many others are queued.

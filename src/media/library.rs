@@ -126,7 +126,10 @@ pub struct Library {
     pub(super) housekeeping: RwLock<HousekeepingSettings>,
     pub(super) chore_counts: ChoreCounts,
     studio: RwLock<Arc<Studio>>,
+    /// The places where previews are made.
     pub(super) jobs: Jobs<Key>,
+    /// The places where files are fetched whole for their previews.
+    pub(super) fetches: Jobs<Key>,
     /// Previews of one media that are kept.
     pub(super) preview_count: AtomicUsize,
     pub(super) preview_counts: PreviewCounts,
@@ -149,6 +152,7 @@ impl Library {
     ) -> Self {
         let studio = RwLock::new(Arc::new(Studio::new(previews.studio)));
         let jobs = Jobs::new(previews.jobs, previews.queue);
+        let fetches = Jobs::new(limits::PREVIEW_FETCHES, previews.queue);
         let settings = RwLock::new(settings);
         let open = AtomicBool::new(false);
         Self {
@@ -165,6 +169,7 @@ impl Library {
             chore_counts: ChoreCounts::default(),
             studio,
             jobs,
+            fetches,
             preview_count: AtomicUsize::new(previews.count),
             preview_counts: PreviewCounts::default(),
             ahead: Ahead::new(previews.ahead),
@@ -233,6 +238,7 @@ impl Library {
         self.preview_count.store(previews.count, Ordering::Relaxed);
         self.ahead.set_wanted(previews.ahead);
         self.jobs.resize(previews.jobs, previews.queue);
+        self.fetches.resize(limits::PREVIEW_FETCHES, previews.queue);
         let studio = Arc::new(Studio::new(previews.studio));
         *self.studio.write().unwrap_or_else(PoisonError::into_inner) = studio;
         self.log_missing_programs();

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::index::{BlockId, BlockName, KeyHash};
 use super::{Inner, State};
@@ -51,6 +51,8 @@ struct Pending {
     wanted: Wanted,
     waiters: Vec<OnFetched>,
     stage: Stage,
+    /// When a reader first wanted it; for a block ahead, when it was queued.
+    since: Instant,
     /// Whether the file was removed meanwhile: the block is not kept.
     forgotten: bool,
 }
@@ -83,7 +85,7 @@ impl Fetches {
         let Some(pending) = self.pending.get_mut(&id) else { return Some(then) };
         pending.waiters.push(then);
         if pending.stage == Stage::Ahead {
-            pending.stage = Stage::Queued;
+            (pending.stage, pending.since) = (Stage::Queued, Instant::now());
             self.wanted.push_back(id);
         }
         None
@@ -94,7 +96,22 @@ impl Fetches {
         let queue = if then.is_some() { &mut self.wanted } else { &mut self.ahead };
         queue.push_back(id);
         let waiters = then.into_iter().collect();
-        self.pending.insert(id, Pending { wanted, waiters, stage, forgotten: false });
+        let pending = Pending { wanted, waiters, stage, since: Instant::now(), forgotten: false };
+        self.pending.insert(id, pending);
+    }
+
+    /// Takes the blocks out of the queue that readers have waited for during this time.
+    fn take_late(&mut self, time: Duration) -> Vec<Pending> {
+        let mut late = Vec::new();
+        while let Some(id) = self.wanted.front() {
+            match self.pending.get(id) {
+                Some(pending) if pending.stage == Stage::Queued && pending.since.elapsed() < time => break,
+                Some(pending) if pending.stage == Stage::Queued => late.extend(self.pending.remove(id)),
+                _ => {}
+            }
+            self.wanted.pop_front();
+        }
+        late
     }
 
     /// The next block to fetch.
@@ -183,7 +200,20 @@ impl Inner {
     fn work(&self) {
         while let Some(wanted) = self.next() {
             self.run(&wanted);
+            self.give_up_late();
         }
+    }
+
+    /// Tells the readers of blocks that were queued for too long, so that they end although the store is slow.
+    fn give_up_late(&self) {
+        let late = self.lock().fetches.take_late(self.bounds.queued);
+        if !late.is_empty() {
+            self.complain(&format!(
+                "{} blocks were not fetched in time, for the store is too slow",
+                late.len()
+            ));
+        }
+        late.into_iter().for_each(|pending| pending.tell(&Err(NotFetched::Busy)));
     }
 
     fn next(&self) -> Option<Wanted> {
@@ -253,7 +283,7 @@ impl Inner {
         !gone.is_empty()
     }
 
-    /// Logs why a block was not fetched: at once, and then once in [`limits::STORE_REMINDER`].
+    /// Logs why a block was not fetched.
     fn told(&self, wanted: &Wanted, failure: Failure) -> NotFetched {
         let (what, start) = (&wanted.key, wanted.range.start);
         let text = match failure {
@@ -266,6 +296,12 @@ impl Inner {
             }
             Failure::Other(error) => format!("{what} can't be fetched from byte {start} on: {error}"),
         };
+        self.complain(&text);
+        NotFetched::Failed
+    }
+
+    /// Logs a failure: at once, and then once in [`limits::STORE_REMINDER`].
+    fn complain(&self, text: &str) {
         let now = Instant::now();
         let mut state = self.lock();
         let last = &mut state.fetches.complained;
@@ -275,7 +311,6 @@ impl Inner {
         } else {
             log::debug!("{text}");
         }
-        NotFetched::Failed
     }
 
     fn recovered(&self) {

@@ -14,6 +14,7 @@ mod tests;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use self::directory::CacheDirectory;
 use self::fetch::Fetches;
@@ -30,12 +31,18 @@ struct Bounds {
     block: u64,
     /// Bytes of all blocks, including those that are being fetched: `media.storage.s3.cache.bytes`.
     total: u64,
+    /// Bytes of those that copies of whole files may take.
+    copies: u64,
     /// Threads that fetch.
     fetchers: usize,
     /// Blocks that readers want and that wait to be fetched.
     wanted: usize,
     /// Threads that wait for a block.
     waiting: usize,
+    /// How long such a thread waits.
+    wait: Duration,
+    /// How long a block may be queued that a reader waits for.
+    queued: Duration,
 }
 
 /// The blocks of a store that is far away; cheap to clone.
@@ -56,6 +63,8 @@ struct Inner {
 struct State {
     index: Index,
     fetches: Fetches,
+    /// Bytes of copies of whole files.
+    copied: u64,
     /// The serial of the block that was fetched last.
     serial: u64,
 }
@@ -64,19 +73,25 @@ impl BlockCache {
     /// Opens the cache of this source, in a directory below `root`, with room for `bytes` bytes. Only the process that holds
     /// the lock of the root may open it. The blocks of an earlier process stay.
     pub fn open(root: &Path, source: Arc<dyn BlockSource>, bytes: u64) -> Result<Self> {
+        let total = bytes.max(limits::CACHE_LEAST_BYTES);
         let bounds = Bounds {
             block: limits::BLOCK_BYTES,
-            total: bytes.max(limits::CACHE_LEAST_BYTES),
+            total,
+            // The blocks that are copied need room, too.
+            copies: total / 2,
             fetchers: limits::BLOCK_FETCHERS,
             wanted: limits::BLOCKS_WANTED,
             waiting: limits::BLOCK_WAITERS,
+            wait: limits::BLOCK_TIME,
+            queued: limits::BLOCK_TIME,
         };
         Self::open_with(root, source, bounds)
     }
 
     fn open_with(root: &Path, source: Arc<dyn BlockSource>, bounds: Bounds) -> Result<Self> {
         let (directory, blocks) = CacheDirectory::open(root)?;
-        let mut state = State { index: Index::new(bounds.total), fetches: Fetches::default(), serial: 0 };
+        let (index, fetches) = (Index::new(bounds.total), Fetches::default());
+        let mut state = State { index, fetches, copied: 0, serial: 0 };
         let mut gone = Vec::new();
         for (name, bytes) in blocks {
             gone.extend(state.index.reserve(bytes));
