@@ -44,7 +44,7 @@ use crate::http::{Listeners, ResumeQueue, Server};
 use crate::limits;
 use crate::log::Destination;
 use crate::media::Library;
-use crate::store::refuse_newer;
+use crate::store::{S3Files, refuse_newer};
 use crate::sys::Notifier;
 use crate::tickets::TicketService;
 use crate::uploads::UploadService;
@@ -141,6 +141,7 @@ fn run(start: Start<'_>) -> Result<()> {
     let door = Arc::clone(web.door());
     let forget = move || door.forget_expired();
     let mut chores = housekeeper::chores(&library, &uploads, &tickets, &claims, forget);
+    let cache = bucket.as_ref().and_then(S3Files::cache).cloned();
     chores.extend(bucket.map(|bucket| housekeeper::bucket_chore(&library, bucket)));
     let housekeeper = Housekeeper::start(chores)?;
     let door = Arc::clone(web.door()) as _;
@@ -149,7 +150,7 @@ fn run(start: Start<'_>) -> Result<()> {
     // It runs to the end: monitoring may ask for the state of the other parts while they stop.
     let _admin = admin(
         config,
-        Admin::new(Arc::clone(web.door()), library, uploads, nodes, server.monitor(), started),
+        Admin::new(Arc::clone(web.door()), library, uploads, nodes, cache, server.monitor(), started),
     )?;
     notifier.ready().unwrap_or_else(|cause| warn!("can't notify the service manager: {cause}"));
     let (config, source) = (config.clone(), source.clone());

@@ -61,6 +61,11 @@ impl S3Files {
         Self { direct_from: bytes, ..self }
     }
 
+    /// The disk cache of a server.
+    pub fn cache(&self) -> Option<&BlockCache> {
+        self.cache.as_ref()
+    }
+
     /// The client of the bucket.
     pub fn client(&self) -> &Client {
         &self.client

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use crate::s3::Bench;
 use crate::site::unique;
+use crate::support::exposition::value;
 use crate::support::http::Request;
 use crate::support::s3_proxy::Fault;
 use crate::support::scratch::Scratch;
 use crate::support::server::program;
 use crate::support::{free_port, wait_for};
+use crate::watching;
 
 /// Bytes of a block.
 const BLOCK: usize = 8 * 1024 * 1024;
@@ -46,7 +48,7 @@ fn blocks(bench: &Bench) -> Vec<PathBuf> {
 
 #[test]
 fn a_file_is_fetched_once_in_blocks_and_then_read_from_the_disk() {
-    let mut bench = Bench::start(&[("media.storage.s3.timeout", "20s")]);
+    let mut bench = Bench::start(&[("media.storage.s3.timeout", "20s"), watching::ANY]);
     let content = bytes(2 * BLOCK + 70_003);
     let path = upload(&bench, &content, "data.bin", "application/octet-stream");
     let url = bench.site.url(&path);
@@ -59,6 +61,15 @@ fn a_file_is_fetched_once_in_blocks_and_then_read_from_the_disk() {
     let whole = Request::get(&url).send().expect(200);
     assert!(whole.body == content);
     assert_eq!(fetched(&bench, &path), 3, "each block once");
+    let families = watching::scrape(&bench.site.server);
+    let count = |sample: &str| value(&families, &format!("mediaserver_cache_{sample}")).expect("it is there");
+    for (sample, expected) in
+        [("fetched_bytes_total", content.len()), ("bytes", content.len()), ("failures_total", 0)]
+    {
+        assert_eq!(count(sample), expected as f64, "{sample}");
+    }
+    let reads = ["miss", "hit"].map(|outcome| count(&format!("reads_total{{outcome={outcome}}}")));
+    assert!(reads[0] >= 1.0 && reads[0] + reads[1] == 7.0, "the blocks of all responses: {reads:?}");
 
     bench.site.server.stop();
     bench.site.server.start_again();

@@ -12,6 +12,7 @@ use super::index::{BlockId, BlockName, KeyHash};
 use super::{Inner, State};
 use crate::error::{Error, Kind};
 use crate::limits;
+use crate::metrics::Counter;
 use crate::remote::{Fetched, FileBlock, NotFetched, OnFetched};
 use crate::store::files::{FetchError, Part};
 use crate::sys::fs::NewFile;
@@ -134,6 +135,7 @@ impl Fetches {
 impl Inner {
     /// Calls `then` with a block, which is fetched unless it is kept.
     pub(super) fn want(self: &Arc<Self>, wanted: Wanted, then: OnFetched) {
+        self.counts.misses.increment();
         let mut state = self.lock();
         let Some(then) = state.fetches.join(wanted.id, then) else { return };
         if let Some(name) = state.index.used(wanted.id) {
@@ -213,6 +215,7 @@ impl Inner {
                 late.len()
             ));
         }
+        self.counts.failed.add(late.len() as u64);
         late.into_iter().for_each(|pending| pending.tell(&Err(NotFetched::Busy)));
     }
 
@@ -262,7 +265,8 @@ impl Inner {
     }
 
     fn fill(&self, wanted: &Wanted, file: NewFile) -> Result<(), Failure> {
-        let mut sink = Sink { file, left: wanted.bytes(), failed: None };
+        let received = &self.counts.fetched_bytes;
+        let mut sink = Sink { file, left: wanted.bytes(), failed: None, received };
         let part = Part { key: &wanted.key, range: wanted.range.clone(), size: wanted.size };
         let fetched = self.source.fetch(&part, &mut sink);
         if let Some(error) = sink.failed {
@@ -352,7 +356,10 @@ impl Drop for RunningFetch<'_> {
                     gone = Some(*name);
                     state.index.release(bytes);
                 }
-                Err(_) => state.index.release(bytes),
+                Err(_) => {
+                    state.index.release(bytes);
+                    cache.counts.failed.increment();
+                }
             }
             pending
         };
@@ -385,15 +392,17 @@ impl From<FetchError> for Failure {
 }
 
 /// Writes the bytes of a block to its file, but no more than are due.
-struct Sink {
+struct Sink<'a> {
     file: NewFile,
     left: u64,
+    received: &'a Counter,
     /// The error of our own disk.
     failed: Option<io::Error>,
 }
 
-impl Write for Sink {
+impl Write for Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.received.add(bytes.len() as u64);
         self.left = self
             .left
             .checked_sub(bytes.len() as u64)

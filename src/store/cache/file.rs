@@ -51,6 +51,10 @@ impl RemoteFile for BlockFile {
         }
     }
 
+    fn note_hit(&self) {
+        self.cache.counts.hits.increment();
+    }
+
     fn fetch_ahead(&self, position: u64) {
         if let Some(wanted) = self.block_at(position) {
             self.cache.want_ahead(wanted);
@@ -134,6 +138,7 @@ impl BlockFile {
     /// As of [`BlockFile::beginning`].
     pub fn wait(&self, position: u64, deadline: Option<Instant>) -> Fetched {
         if let Some(block) = self.local(position) {
+            self.note_hit();
             return Ok(block);
         }
         let _permit = WaitPermit::begin(&self.cache)?;

@@ -23,6 +23,7 @@ use self::index::{BlockName, Index, KeyHash};
 use super::files::BlockSource;
 use crate::error::Result;
 use crate::limits;
+use crate::metrics::Counter;
 
 /// The bounds of a cache.
 #[derive(Clone, Copy, Debug)]
@@ -54,10 +55,36 @@ struct Inner {
     directory: CacheDirectory,
     bounds: Bounds,
     state: Mutex<State>,
+    counts: CacheCounts,
     /// Notified when a block is to be fetched.
     called: Condvar,
     /// Threads that wait for a block.
     waiting: AtomicUsize,
+}
+
+#[derive(Default)]
+struct CacheCounts {
+    hits: Counter,
+    misses: Counter,
+    failed: Counter,
+    fetched_bytes: Counter,
+}
+
+/// The state of a cache, for `/metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheState {
+    /// Blocks that were in the cache when a reader came to them.
+    pub hits: u64,
+    /// Blocks that readers had to wait for.
+    pub misses: u64,
+    /// Blocks that could not be fetched.
+    pub failed: u64,
+    /// Bytes that the store has sent.
+    pub fetched_bytes: u64,
+    /// Bytes that the cache takes, including those to come.
+    pub bytes: u64,
+    /// The bytes that it may take.
+    pub max_bytes: u64,
 }
 
 struct State {
@@ -99,8 +126,15 @@ impl BlockCache {
             state.serial = state.serial.max(name.serial);
         }
         directory.remove(&gone);
-        let (state, waiting) = (Mutex::new(state), AtomicUsize::new(0));
-        Ok(Self(Arc::new(Inner { source, directory, bounds, state, called: Condvar::new(), waiting })))
+        Ok(Self(Arc::new(Inner {
+            source,
+            directory,
+            bounds,
+            state: Mutex::new(state),
+            counts: CacheCounts::default(),
+            called: Condvar::new(),
+            waiting: AtomicUsize::new(0),
+        })))
     }
 
     /// The file of this key, which must have this size in bytes. Does not ask the source whether there is one.
@@ -122,6 +156,19 @@ impl BlockCache {
     /// Bytes of the blocks that are kept, and of those that are being fetched.
     pub fn bytes(&self) -> u64 {
         self.0.lock().index.bytes()
+    }
+
+    /// Its state.
+    pub fn state(&self) -> CacheState {
+        let CacheCounts { hits, misses, failed, fetched_bytes } = &self.0.counts;
+        CacheState {
+            hits: hits.get(),
+            misses: misses.get(),
+            failed: failed.get(),
+            fetched_bytes: fetched_bytes.get(),
+            bytes: self.bytes(),
+            max_bytes: self.0.bounds.total,
+        }
     }
 }
 

@@ -530,6 +530,33 @@ fn a_copy_is_given_up_at_its_deadline() {
 }
 
 #[test]
+fn reads_and_fetches_are_counted() {
+    let bench = Bench::new(bounds(1000));
+    bench.far.put("a", 250);
+    let file = bench.cache.file("a", 250);
+    let mut part = RemotePart::new(Arc::new(file.clone()), 0..250);
+    assert!(part.open().is_none() && file.local(0).is_none());
+    let (sender, receiver) = channel();
+    part.fetch()(Box::new(move |fetched| sender.send(fetched).unwrap()));
+    part.give(told(&receiver).unwrap());
+    part.let_go();
+    assert!(part.open().is_some(), "the block that was fetched for it is no hit");
+    eventually("the next one comes", || file.local(100).is_some());
+    part.advance(100);
+    assert!(part.open().is_some());
+    part.let_go();
+    assert!(part.open().is_some(), "a block is counted once");
+    file.wait(0, None).unwrap();
+    eventually("the last one comes", || file.local(200).is_some());
+    bench.far.put("b", 100);
+    bench.far.set(Mood::SendsTooFew);
+    bench.block("b", 100, 0).unwrap_err();
+    let expected =
+        CacheState { hits: 2, misses: 2, failed: 1, fetched_bytes: 349, bytes: 250, max_bytes: 1000 };
+    assert_eq!(bench.cache.state(), expected);
+}
+
+#[test]
 fn a_root_that_is_missing_is_told() {
     let scratch = Scratch::new();
     let far = Arc::new(Far::default());
