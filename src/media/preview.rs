@@ -13,7 +13,7 @@ use crate::limits;
 use crate::model::{Media, MediaId, Preview, Refusal};
 use crate::preview::{Bounds, Rendered};
 use crate::remote::NotFetched;
-use crate::store::{Metadata, PreviewInsert, Published, Sealed, StoredFile, WriteError, storage_error};
+use crate::store::{PreviewInsert, Published, Sealed, StoredFile, WriteError, storage_error};
 
 /// The key of a preview job: never two at a time for the same key.
 pub(super) type Key = (MediaId, Bounds);
@@ -134,7 +134,8 @@ impl Library {
     }
 
     fn stored_preview(&self, media: &Media, bounds: Bounds) -> Result<Option<Found>> {
-        let Some(preview) = self.metadata()?.preview(&media.id, bounds.height, bounds.width)? else {
+        let metadata = self.metadata_to_read()?;
+        let Some(preview) = metadata.preview(&media.id, bounds.height, bounds.width)? else {
             return Ok(None);
         };
         let Some(file) = self.files.get(&media.channel, &preview.id, preview.size)? else {
@@ -150,11 +151,12 @@ impl Library {
         Ok(Some((Arc::new(preview), file)))
     }
 
-    /// Stores that a preview is used, unless that was stored recently. A failure delays no request.
+    /// Stores that a preview is used, unless that was stored recently, or the library can only be read. A failure delays no
+    /// request.
     fn note_use(&self, preview: &Preview) {
-        let note = |metadata: &dyn Metadata| metadata.use_preview(&preview.id, self.clock.now());
+        let Ok(metadata) = self.metadata() else { return };
         if !self.is_fresh(preview)
-            && let Err(error) = self.metadata().and_then(note)
+            && let Err(error) = metadata.use_preview(&preview.id, self.clock.now())
         {
             log::warn!("the use of the preview {} is not noted: {error}", preview.id);
         }

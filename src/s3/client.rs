@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -74,6 +75,16 @@ impl Client {
     /// The settings.
     pub fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// Whether requests that change the bucket are sent. Others are always sent.
+    pub fn may_change(&self) -> bool {
+        self.0.may_change.load(Ordering::Acquire)
+    }
+
+    /// Sends requests that change the bucket from now on, or refuses them as [`Kind::Unavailable`].
+    pub fn set_may_change(&self, may_change: bool) {
+        self.0.may_change.store(may_change, Ordering::Release);
     }
 
     /// Stores the first `size` bytes of a file; `sha256` is their hash in hexadecimal. Replaces an object of this key. After

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -136,6 +137,8 @@ pub(super) struct Sender {
     pub(super) send_rate: u64,
     /// Bytes per second that the body of a response must reach.
     pub(super) receive_rate: u64,
+    /// Whether requests that change the bucket are sent.
+    pub(super) may_change: AtomicBool,
     /// Uploads in parts that failed and could not be aborted.
     pub(super) failed: Mutex<Vec<Unfinished>>,
     /// The ids of the uploads in parts that run.
@@ -156,6 +159,7 @@ impl Sender {
             part_bytes: limits::S3_PART_BYTES,
             send_rate: limits::S3_SEND_RATE,
             receive_rate: limits::S3_RECEIVE_RATE,
+            may_change: AtomicBool::new(true),
             failed: Mutex::default(),
             running: Mutex::default(),
         })
@@ -189,6 +193,11 @@ impl Sender {
     /// Sends a request; the body of the response is unread. Whatever the store does, the request ends in bounded time, and
     /// so does the reading of the response.
     pub fn send(&self, request: &Request<'_>, payload: Payload<'_>) -> Result<Response<Body>, Failure> {
+        let is_reading = matches!(request.method, Method::Get | Method::Head);
+        if !is_reading && !self.may_change.load(Ordering::Acquire) {
+            let text = "nothing is changed in the bucket, for it was not compared with the database yet";
+            return Err(Failure::Own(Error::new(Kind::Unavailable, text)));
+        }
         let mut builder = http::Request::builder()
             .method(request.method.to_str())
             .uri(self.address(request, limits::S3_SIGNED_SECONDS));

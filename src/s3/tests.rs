@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -651,6 +651,34 @@ fn uploads_that_never_ended_are_listed_and_aborted() {
             "DELETE /media/a%40b/c uploadId=2",
         ]
     );
+}
+
+#[test]
+fn a_bucket_that_may_be_the_wrong_one_is_only_read() {
+    let (_scratch, file, hash) = file(b"four");
+    let object = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\
+                  Last-Modified: Thu, 01 Jan 2015 00:00:00 GMT\r\n\r\n";
+    let script = Script::of(&[object.as_bytes().to_vec(), response("200 OK", "", "four"), stored()]);
+    let client = script.client();
+    client.set_may_change(false);
+    let unfinished =
+        Unfinished { key: "a@b/c".to_owned(), id: "1".to_owned(), begun: SystemTime::UNIX_EPOCH };
+    for refused in [
+        client.put("a@b/c", &file, 4, &hash),
+        client.put_lasting("a@b/c", &file, 4, &hash),
+        client.put_bytes(".store", b"id"),
+        client.put_parts("a@b/c", &file, 4),
+        client.remove("a@b/c"),
+        client.abort(&unfinished),
+        client.copy("a@b/c", ".lost/c").map(drop),
+        client.try_out(),
+    ] {
+        told(refused, "nothing is changed in the bucket");
+    }
+    assert_eq!(client.read("a@b/c").unwrap().as_deref(), Some(&b"four"[..]));
+    assert_eq!(script.lines(), ["HEAD /media/a%40b/c", "GET /media/a%40b/c"]);
+    client.set_may_change(true);
+    client.put("a@b/c", &file, 4, &hash).unwrap();
 }
 
 #[test]
