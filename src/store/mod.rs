@@ -63,7 +63,7 @@ mod value;
 mod walk;
 
 pub use self::block_table::{Block, BlockTable};
-pub use self::cache::{BlockCache, BlockFile, LocalFile};
+pub use self::cache::{BlockCache, BlockFile, CacheState, LocalFile};
 pub use self::chore_table::ChoreTable;
 pub use self::console::{Console, EmptiedUpload, Import, NamedSums, StoredRow, UsageSum};
 pub use self::content_table::{ContentTable, FileContent};
