@@ -472,6 +472,31 @@ fn over_https_a_cookie_reads() {
     assert_eq!(gallery.user.confirms().len(), asked, "the cookie is enough");
     looks_after(&browser, &gallery);
     assert_quiet(&browser, &origin);
+    // Another browser, with a ticket in the address.
+    let asked = format!("{}/ticket/read", site.url(&gallery.channel));
+    gallery.user.set_policy(Policy::Echo);
+    let ticket = Request::new("POST", &asked).basic(gallery.user.jid()).send().expect(201).member("ticket");
+    let other = Browser::start(Scripts::Off);
+    other.open(&format!("{url}?ticket={ticket}"));
+    other.run("for (const image of document.images) image.loading = 'eager'");
+    wait_pictures(&other, other.all("[data-testid=item] img").len());
+    assert_eq!(other.run("return location.href"), json!(url));
+}
+
+#[test]
+fn a_ticket_in_the_address_reads_and_leaves_it() {
+    let site = signing_site();
+    let gallery = Gallery::private(site).filled(site);
+    let asked = format!("{}/ticket/read", site.url(&gallery.channel));
+    let ticket = Request::new("POST", &asked).basic(gallery.user.jid()).send().expect(201).member("ticket");
+    let browser = Browser::start(Scripts::On);
+    let url = site.url(&gallery.channel);
+    browser.open(&format!("{url}?max=40&ticket={ticket}"));
+    assert_eq!(browser.run("return location.href"), json!(format!("{url}?max=40")));
+    wait_pictures(&browser, 5);
+    browser.open(&format!("{url}?ticket=ended"));
+    browser.see("sign-in");
+    assert_eq!(browser.run("return location.href"), json!(url));
 }
 
 #[test]

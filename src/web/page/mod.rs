@@ -37,7 +37,10 @@ impl Web {
     ) -> Result<Response, Refusal> {
         let response = match negotiate::representation(exchange) {
             Representation::Json => self.list(channel, exchange.query(), granted)?,
-            Representation::Page => self.page(exchange, channel, granted)?,
+            Representation::Page => match self.without_ticket(exchange, granted, proof)? {
+                Some(response) => response,
+                None => self.page(exchange, channel, granted)?,
+            },
             // A feed reader keeps the address, with the ticket in it, and may show private files to other people.
             Representation::Atom if is_private(granted) && is_foreign(proof) => {
                 return Err(Refusal::NoCredentials);
@@ -45,6 +48,24 @@ impl Web {
             Representation::Atom => self.feed(exchange, channel, granted)?,
         };
         Ok(response.header("Vary", "Accept"))
+    }
+
+    /// The redirect of a browser whose address holds a ticket: the ticket goes into a cookie, with which the page's
+    /// pictures can be read, and out of the address, which the browser keeps. `None` where there is no cookie.
+    fn without_ticket(
+        &self,
+        exchange: &Exchange,
+        granted: &Granted,
+        proof: &Proof,
+    ) -> Result<Option<Response>, Refusal> {
+        let Proof::Ticket(Carrier::Query, ticket) = proof else { return Ok(None) };
+        let response =
+            Response::new(303).header("Location", address_without_ticket(exchange.path(), exchange.query()));
+        if !is_private(granted) {
+            return Ok(Some(response));
+        }
+        let cookie = self.cookie_of(ticket, exchange)?;
+        Ok(cookie.map(|cookie| response.header("Set-Cookie", cookie)))
     }
 
     fn page(&self, exchange: &Exchange, channel: &Channel, granted: &Granted) -> Result<Response, Refusal> {
@@ -109,8 +130,7 @@ impl Web {
         content: Content<'_>,
     ) -> Response {
         let (nonce, signing_in) = (nonce(), self.settings().endpoint.as_deref().and_then(signing_in));
-        let path = exchange.path();
-        let segment = &path[path.rfind('/').map_or(0, |slash| slash + 1)..];
+        let segment = last_segment(exchange.path());
         let page = Page { channel, segment, nonce: &nonce, public, signing_in, content };
         let response = Response::bytes(200, "text/html; charset=utf-8", page.render());
         self.for_robots(response)
@@ -131,6 +151,19 @@ fn is_private(granted: &Granted) -> bool {
 /// Whether the ticket came otherwise than as `Authorization: Bearer`.
 fn is_foreign(proof: &Proof) -> bool {
     proof.carrier().is_some_and(|carrier| carrier != Carrier::Bearer)
+}
+
+fn last_segment(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+/// The address of a request without its tickets, relative to itself.
+fn address_without_ticket(path: &str, query: Option<&str>) -> String {
+    let pairs = query.unwrap_or_default().split('&');
+    let others: Vec<_> = pairs.filter(|pair| target::parameter(Some(pair), "ticket").is_none()).collect();
+    let query = others.join("&");
+    let separator = if query.is_empty() { "" } else { "?" };
+    format!("./{}{separator}{query}", last_segment(path))
 }
 
 /// The value of `Cache-Control`. A page may change at any moment, so caches must revalidate it.
@@ -191,6 +224,20 @@ mod tests {
             ("http://media.example.com", None),
         ] {
             assert_eq!(signing_in(endpoint), expected, "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn an_address_loses_its_tickets_and_nothing_else() {
+        for (path, query, expected) in [
+            ("/room@example.com", Some("ticket=T"), "./room@example.com"),
+            ("/files/a%20b@example.com", Some("ticket=T&max=4"), "./a%20b@example.com?max=4"),
+            ("/r@example.com", Some("max=4&ticket=T&before=x&ticket=U"), "./r@example.com?max=4&before=x"),
+            ("/r@example.com", Some("tick%65t=T&tickets=1&format=%26"), "./r@example.com?tickets=1&format=%26"),
+            ("/r@example.com", Some("ticket"), "./r@example.com"),
+            ("/r@example.com", None, "./r@example.com"),
+        ] {
+            assert_eq!(address_without_ticket(path, query), expected, "{path} {query:?}");
         }
     }
 

@@ -6,7 +6,11 @@ const make = (name, properties) => Object.assign(document.createElement(name), p
 const body = document.body, viewer = $('viewer'), path = location.pathname;
 // Without TLS there is no cookie: a ticket in memory reads, and pictures are objects of the page.
 const isPrivate = 'private' in body.dataset, cookies = 'cookie' in body.dataset, objects = isPrivate && 'objects' in body.dataset;
-let jid = '', reader = null, writer = null, own = new Set(), at = -1, busy = false, stop = null;
+// A ticket that came in the address reads, too. It must not stay in the browser's history.
+const here = new URL(location), given = here.searchParams.get('ticket');
+here.searchParams.delete('ticket');
+if (given) history.replaceState(null, '', here);
+let jid = '', reader = given && { ticket: given }, writer = null, own = new Set(), at = -1, busy = false, stop = null;
 
 const items = () => [...document.querySelectorAll('[data-testid=item]')];
 const name = item => item.querySelector('b')?.textContent || item.dataset.name || item.querySelector('img')?.alt || item.querySelector('em')?.textContent;
@@ -356,6 +360,8 @@ $('door').onsubmit = async event => {
 
 prepare();
 $('door').hidden = !cookies && !('objects' in body.dataset);
+// The pictures of the server's HTML can't be read without the ticket.
+if (given && objects && test('gallery')) load('', false).catch(error => fail(explain('Files', error)));
 const known = sessionStorage.getItem('jid');
 if (known && !objects && test('gallery')) {
   jid = known;
