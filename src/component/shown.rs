@@ -94,15 +94,15 @@ mod tests {
 
     #[test]
     fn a_file_is_one_line() {
-        assert_eq!(line(&row(Some("a b.jpg"))), "a b.jpg, 1.5 MB, 2014-01-23");
+        assert_eq!(line(&row(Some("a b.jpg"))), "a b.jpg, 1.5 MiB, 2014-01-23");
         let expires = Some(Timestamp::from_micros(1_400_000_000_000_000));
         assert_eq!(
             line(&FileRow { expires, ..row(Some("a")) }),
-            "a, 1.5 MB, 2014-01-23, kept until 2014-05-13"
+            "a, 1.5 MiB, 2014-01-23, kept until 2014-05-13"
         );
         let channel = Some("room@example.org".to_owned());
         let media = FileRow { kind: FileKind::Media, channel, purpose: None, ..row(None) };
-        assert_eq!(line(&media), "a file without a name in room@example.org, 1.5 MB, 2014-01-23");
+        assert_eq!(line(&media), "a file without a name in room@example.org, 1.5 MiB, 2014-01-23");
     }
 
     #[test]
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn counts_have_their_noun() {
         assert_eq!(sum(FileSum { files: 0, bytes: 0 }), "0 files, 0 bytes");
-        assert_eq!(sum(FileSum { files: 1, bytes: 1024 }), "1 file, 1 KB");
+        assert_eq!(sum(FileSum { files: 1, bytes: 1024 }), "1 file, 1 KiB");
     }
 
     #[test]

@@ -179,6 +179,9 @@ fn the_viewer_is_used_by_keyboard() {
     browser.see("viewer");
     let title = || browser.run("return document.querySelector('[data-testid=viewer] h2').textContent");
     assert_eq!(title(), "The bridge <b>&amp; \"the river\"</b>");
+    let bytes = browser.run("return +document.querySelector('[data-testid=item]').dataset.size");
+    let kib = (bytes.as_f64().expect("a size") / 102.4).round() / 10.0;
+    assert!(browser.text().contains(&format!(" · {kib} KiB")), "{bytes}: {}", browser.text());
     browser.press(RIGHT);
     assert_eq!(title(), "square.webp");
     browser.press(LEFT);

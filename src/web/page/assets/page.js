@@ -16,8 +16,9 @@ const items = () => [...document.querySelectorAll('[data-testid=item]')];
 const name = item => item.querySelector('b')?.textContent || item.dataset.name || item.querySelector('img')?.alt || item.querySelector('em')?.textContent;
 const time = text => new Date(text).toLocaleString([], { dateStyle: 'long', timeStyle: 'short' });
 const size = bytes => {
-  const [unit, by] = bytes < 1e3 ? ['byte', 1] : bytes < 1e6 ? ['kilobyte', 1e3] : bytes < 1e9 ? ['megabyte', 1e6] : ['gigabyte', 1e9];
-  return (bytes / by).toLocaleString([], { style: 'unit', unit, maximumFractionDigits: bytes < 1e4 || bytes >= 1e6 ? 1 : 0 });
+  let unit = 0, number = bytes;
+  for (; number >= 1024 && unit < 4; unit++) number /= 1024;
+  return `${number.toLocaleString([], { maximumFractionDigits: 1 })} ${[bytes === 1 ? 'byte' : 'bytes', 'KiB', 'MiB', 'GiB', 'TiB'][unit]}`;
 };
 
 // An open dialog hides the rest of the page, so the notes go into it.
