@@ -336,6 +336,16 @@ fn looks_after(browser: &Browser, gallery: &Gallery) {
     browser.click(&browser.find("[data-testid=item] a"));
     browser.click(&browser.see("edit"));
     let title = browser.see("title");
+    // 400 characters, 800 UTF-16 units, 1600 bytes: more than the server takes.
+    browser.run(
+        "const title = document.querySelector('[data-testid=title]');
+         title.value = '\u{1f30a}'.repeat(400);
+         title.dispatchEvent(new Event('input', { bubbles: true }));",
+    );
+    browser.click(&browser.see("save"));
+    let told = browser.run("return document.querySelector('[data-testid=title]').validationMessage");
+    assert_eq!(told, json!("This text is too long. Shorten it."));
+    browser.run("document.querySelector('[data-testid=title]').value = ''");
     browser.type_into(&title, "A new title");
     look(browser, "edit");
     browser.click(&browser.see("save"));

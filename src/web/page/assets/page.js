@@ -237,9 +237,16 @@ $('share').onclick = async () => {
     prompt('The link to this file:', link);
   }
 };
+// The server counts bytes, while browsers count UTF-16 units for maxlength.
+const fit = field => {
+  const over = new TextEncoder().encode(field.value).length > field.maxLength;
+  field.setCustomValidity(over ? 'This text is too long. Shorten it.' : '');
+};
+$('edit').oninput = event => fit(event.target);
 $('change').onclick = () => {
   $('title').value = items()[at].querySelector('b')?.textContent || '';
   $('description').value = $('about').textContent;
+  for (const field of [$('title'), $('description')]) fit(field);
   $('edit').hidden = false;
   $('title').focus();
 };

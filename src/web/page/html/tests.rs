@@ -171,6 +171,15 @@ fn every_element_of_the_script_is_there_once() {
 }
 
 #[test]
+fn the_form_has_the_limits_of_the_server() {
+    let page = gallery(&[media()]);
+    for (id, bytes) in [("title", limits::TITLE_BYTES), ("description", limits::DESCRIPTION_BYTES)] {
+        let field = page.split("<").find(|tag| tag.contains(&format!(" id=\"{id}\""))).expect("a field");
+        assert!(field.contains(&format!("maxlength=\"{bytes}\"")), "{field}");
+    }
+}
+
+#[test]
 fn a_page_with_style_and_script_is_light() {
     let mut media = media();
     media.id = "lETuJi8rPE4IfQrygN6r".parse().unwrap();
