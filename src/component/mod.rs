@@ -1,10 +1,12 @@
 //! Requests of users to the component itself, over XMPP: one file or folder per kind. These are requests for upload slots
-//! (XEP-0363), ad-hoc commands (XEP-0050), and the same commands as texts; the gate replies to all others.
+//! (XEP-0363), ad-hoc commands (XEP-0050), the same commands as texts, and contact requests; the gate replies to all
+//! others.
 //!
 //! The XMPP thread reads a request and decides it if memory is enough. A request that may wait for the store goes to a
 //! worker thread of the HTTP server, which sends the reply through the outbox.
 
 mod commands;
+mod contact;
 mod desk;
 mod forms;
 mod jobs;
@@ -140,13 +142,23 @@ impl Component {
     }
 
     /// The sender, unless they send requests too fast.
-    fn user(&self, iq: &Element) -> Result<Jid, StanzaError> {
-        let jid = iq.attribute("from").and_then(|from| from.parse::<Jid>().ok());
+    fn user(&self, stanza: &Element) -> Result<Jid, StanzaError> {
+        let jid = stanza.attribute("from").and_then(|from| from.parse::<Jid>().ok());
         let malformed = || StanzaError::new("modify", "jid-malformed", "Your address is not valid.");
         let user = jid.ok_or_else(malformed)?;
         let admitted = lock(&self.rates).admit(Instant::now(), user.bare());
         admitted.map_err(|wait| slots::refusal(self.too_fast(wait)))?;
         Ok(user)
+    }
+
+    /// Replies to a contact request, unless its sender sends them too fast.
+    fn contact(&self, link: Link, presence: &Element) {
+        if self.user(presence).is_err() {
+            return;
+        }
+        for reply in contact::replies(link, presence) {
+            self.outbox.send(link, reply);
+        }
     }
 
     fn too_fast(&self, wait: Duration) -> SlotRefusal {
@@ -230,6 +242,11 @@ impl Component {
 
 impl Handler for Component {
     fn event(&self, link: Link, event: LinkEvent) {
+        if let LinkEvent::Stanza(stanza) = &event
+            && contact::is_request(stanza)
+        {
+            return self.contact(link, stanza);
+        }
         if link == Link::Component {
             match &event {
                 LinkEvent::Stanza(stanza) => {
