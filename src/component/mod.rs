@@ -25,7 +25,7 @@ pub use desk::{DeletedAll, Desk, FileDesk, Total, Usage};
 pub use settings::Settings;
 pub use shown::path as file_path;
 
-use commands::{Action, Asked, CommandRequest, Outcome, Sessions};
+use commands::{Asked, CommandAction, CommandOutcome, CommandRequest, Sessions};
 use jobs::Jobs;
 use rates::Rates;
 use reply::{ReturnAddress, StanzaError};
@@ -67,7 +67,7 @@ pub struct Services {
 
 /// The kinds of IQs to the component.
 #[derive(Clone, Copy)]
-enum Kind {
+enum RequestKind {
     Slot,
     Command,
     /// The commands, by service discovery.
@@ -108,14 +108,14 @@ impl Component {
     }
 
     /// The request of a stanza to the component itself, and its sender; nothing if it is for the gate.
-    fn asked(&self, stanza: &Element) -> Option<(Kind, Asker)> {
+    fn asked(&self, stanza: &Element) -> Option<(RequestKind, Asker)> {
         let address = ReturnAddress::of(stanza)?;
         let kind = if slots::is_request(stanza) {
-            self.services.slots.is_enabled().then_some(Kind::Slot)?
+            self.services.slots.is_enabled().then_some(RequestKind::Slot)?
         } else if commands::is_request(stanza) {
-            Kind::Command
+            RequestKind::Command
         } else {
-            commands::is_discovery(stanza).then_some(Kind::Discovery)?
+            commands::is_discovery(stanza).then_some(RequestKind::Discovery)?
         };
         Some((kind, Asker { address, line: self.line() }))
     }
@@ -126,15 +126,15 @@ impl Component {
         Line { outbox, stream, number }
     }
 
-    fn serve(&self, kind: Kind, iq: &Element, asker: Asker) {
+    fn serve(&self, kind: RequestKind, iq: &Element, asker: Asker) {
         let user = match self.user(iq) {
             Ok(user) => user,
             Err(error) => return asker.refuse(error),
         };
         match kind {
-            Kind::Slot => self.slot(iq, user.into_bare(), asker),
-            Kind::Command => self.command(iq, user, asker),
-            Kind::Discovery => {
+            RequestKind::Slot => self.slot(iq, user.into_bare(), asker),
+            RequestKind::Command => self.command(iq, user, asker),
+            RequestKind::Discovery => {
                 let own = iq.attribute("to").unwrap_or_default();
                 asker.tell(commands::discovered(iq, own, self.settings().is_admin(user.bare())));
             }
@@ -197,8 +197,8 @@ impl Component {
             found => found.flatten(),
         };
         let end = Ending { sessions: Arc::clone(&self.sessions), session, user: user.clone(), asker };
-        if action == Action::Cancel {
-            return end.with(command, Ok(Outcome::Canceled));
+        if action == CommandAction::Cancel {
+            return end.with(command, Ok(CommandOutcome::Canceled));
         }
         let (desk, now) = (Arc::clone(&self.services.desk), self.services.clock.now());
         self.jobs.run(move |admitted| {
@@ -341,7 +341,7 @@ struct Ending {
 }
 
 impl Ending {
-    fn with(self, command: commands::Command, outcome: Result<Outcome, StanzaError>) {
+    fn with(self, command: commands::Command, outcome: Result<CommandOutcome, StanzaError>) {
         let Self { sessions, session, user, asker } = self;
         let outcome = match outcome {
             Ok(outcome) => outcome,
@@ -349,10 +349,10 @@ impl Ending {
             Err(error) => return asker.refuse(error),
         };
         let id = match &outcome {
-            Outcome::Asks { state, .. } => {
+            CommandOutcome::Asks { state, .. } => {
                 lock(&sessions).put(Instant::now(), session, (&user, command), state.clone())
             }
-            Outcome::Completed(..) | Outcome::Canceled => {
+            CommandOutcome::Completed(..) | CommandOutcome::Canceled => {
                 let id = session.unwrap_or_else(crate::access::hex_id);
                 lock(&sessions).end(&id);
                 id

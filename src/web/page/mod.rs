@@ -23,7 +23,7 @@ use crate::http::{Exchange, Response, target};
 use crate::limits;
 use crate::model::{Channel, Refusal};
 use feed::Feed;
-use html::{Content, Page, SigningIn};
+use html::{Page, PageContent, SigningIn};
 use negotiate::Representation;
 
 impl Web {
@@ -72,7 +72,7 @@ impl Web {
         let parameters = Parameters::read(exchange.query(), limits::PAGE_ENTRIES)?;
         let Listed { entries, next } = self.listed(channel, &parameters)?;
         let next = next.map(|last| parameters.next("", &last));
-        let content = Content::Gallery { entries: &entries, next, later: parameters.is_later() };
+        let content = PageContent::Gallery { entries: &entries, next, later: parameters.is_later() };
         let response = self.document(exchange, channel, !is_private(granted), content);
         Ok(response.header("Cache-Control", cache_control(granted)))
     }
@@ -108,10 +108,10 @@ impl Web {
         let row = refusal.row();
         let detail = row.detail.replace("{component}", self.settings().component.as_str());
         let (status, content) = match row.status {
-            401 => (200, Content::SignIn),
+            401 => (200, PageContent::SignIn),
             status => {
                 let may_help = status == 403 || status == 429 || status >= 500;
-                (status, Content::Refusal { title: row.title, detail: &detail, may_help })
+                (status, PageContent::Refusal { title: row.title, detail: &detail, may_help })
             }
         };
         let mut response = self.document(exchange, channel, false, content).with_status(status);
@@ -127,7 +127,7 @@ impl Web {
         exchange: &Exchange,
         channel: &Channel,
         public: bool,
-        content: Content<'_>,
+        content: PageContent<'_>,
     ) -> Response {
         let (nonce, signing_in) = (nonce(), self.settings().endpoint.as_deref().and_then(signing_in));
         let segment = last_segment(exchange.path());
@@ -233,7 +233,11 @@ mod tests {
             ("/room@example.com", Some("ticket=T"), "./room@example.com"),
             ("/files/a%20b@example.com", Some("ticket=T&max=4"), "./a%20b@example.com?max=4"),
             ("/r@example.com", Some("max=4&ticket=T&before=x&ticket=U"), "./r@example.com?max=4&before=x"),
-            ("/r@example.com", Some("tick%65t=T&tickets=1&format=%26"), "./r@example.com?tickets=1&format=%26"),
+            (
+                "/r@example.com",
+                Some("tick%65t=T&tickets=1&format=%26"),
+                "./r@example.com?tickets=1&format=%26",
+            ),
             ("/r@example.com", Some("ticket"), "./r@example.com"),
             ("/r@example.com", None, "./r@example.com"),
         ] {
