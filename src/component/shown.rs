@@ -3,6 +3,7 @@
 use crate::clock::Timestamp;
 use crate::http::target;
 use crate::limits;
+use crate::model::is_invisible;
 use crate::store::{FileRow, FileSum};
 use crate::uploads::{encoded_name, shown_size};
 
@@ -10,7 +11,7 @@ use crate::uploads::{encoded_name, shown_size};
 /// after [`limits::SHOWN_CHARS`] characters. Users name files, and others are shown the names.
 pub(super) fn name(row: &FileRow) -> String {
     let stored = row.file_name.as_deref().unwrap_or_default();
-    let visible = |c: &char| !c.is_control() && !is_invisible(*c);
+    let visible = |c: &char| !is_invisible(*c);
     let text: String = stored.chars().filter(visible).take(limits::SHOWN_CHARS + 1).collect();
     let text = text.trim();
     match text.char_indices().nth(limits::SHOWN_CHARS) {
@@ -18,11 +19,6 @@ pub(super) fn name(row: &FileRow) -> String {
         None if text.is_empty() => "a file without a name".to_owned(),
         None => text.to_owned(),
     }
-}
-
-/// Separators of lines, marks of direction, and characters that show nothing (UAX #9, UTR #36).
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A file: its name, its channel, its size and its dates.
