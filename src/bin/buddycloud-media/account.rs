@@ -208,8 +208,7 @@ fn unknown(stanza: &Element) -> Option<Element> {
     if !stanza.is("iq", ns::CLIENT) || !matches!(stanza.attribute("type"), Some("get" | "set")) {
         return None;
     }
-    let condition = Element::new("service-unavailable", ns::STANZAS);
-    let error = Element::new("error", ns::CLIENT).with("type", "cancel").with_child(condition);
+    let error = Element::error("cancel", "service-unavailable");
     let mut reply = Element::new("iq", ns::CLIENT).with("type", "error").with("id", stanza.attribute("id")?);
     if let Some(from) = stanza.attribute("from") {
         reply.set("to", from);
