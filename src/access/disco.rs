@@ -36,9 +36,6 @@ impl About<'_> {
     }
 }
 
-/// A stanza error: type and condition (RFC 6120 section 8.3).
-struct StanzaError(&'static str, &'static str);
-
 /// The reply to an IQ of type `get` or `set`; `None` for all other stanzas, and for an IQ without a return address or
 /// id.
 pub fn reply(iq: &Element, about: &About<'_>) -> Option<Element> {
@@ -50,13 +47,13 @@ pub fn reply(iq: &Element, about: &About<'_>) -> Option<Element> {
     let content = match (children.next(), children.next()) {
         (Some(request), None) => content(kind, request, about),
         // RFC 6120 section 8.2.3: exactly one.
-        _ => Err(StanzaError("modify", "bad-request")),
+        _ => Err(Element::error("modify", "bad-request")),
     };
     let reply = empty_reply(iq, about)?;
     Some(match content {
         Ok(Some(child)) => reply.with("type", "result").with_child(child),
         Ok(None) => reply.with("type", "result"),
-        Err(fault) => reply.with("type", "error").with_child(error(&fault)),
+        Err(error) => reply.with("type", "error").with_child(error),
     })
 }
 
@@ -75,11 +72,11 @@ fn empty_reply(iq: &Element, about: &About<'_>) -> Option<Element> {
     Some(reply)
 }
 
-fn content(kind: &str, request: &Element, about: &About<'_>) -> Result<Option<Element>, StanzaError> {
+fn content(kind: &str, request: &Element, about: &About<'_>) -> Result<Option<Element>, Element> {
     let has_node = request.attribute("node").is_some_and(|node| !node.is_empty());
     match (kind, request.name(), request.namespace()) {
         ("get", "query", ns::DISCO_INFO | ns::DISCO_ITEMS) if has_node => {
-            Err(StanzaError("cancel", "item-not-found"))
+            Err(Element::error("cancel", "item-not-found"))
         }
         ("get", "query", ns::DISCO_INFO) => Ok(Some(info(about))),
         ("get", "query", ns::DISCO_ITEMS) => Ok(Some(Element::new("query", ns::DISCO_ITEMS))),
@@ -89,7 +86,7 @@ fn content(kind: &str, request: &Element, about: &About<'_>) -> Result<Option<El
             Ok(Some(Element::new("query", ns::LAST).with("seconds", seconds)))
         }
         ("get", "time", ns::TIME) => Ok(Some(time(about.now))),
-        _ => Err(StanzaError("cancel", "service-unavailable")),
+        _ => Err(Element::error("cancel", "service-unavailable")),
     }
 }
 
@@ -160,10 +157,6 @@ fn time(now: Timestamp) -> Element {
     Element::new("time", ns::TIME)
         .with_child(child("tzo", "+00:00".to_owned()))
         .with_child(child("utc", now.to_string()))
-}
-
-fn error(StanzaError(kind, condition): &StanzaError) -> Element {
-    Element::new("error", ns::CLIENT).with("type", *kind).with_child(Element::new(condition, ns::STANZAS))
 }
 
 #[cfg(test)]

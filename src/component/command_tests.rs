@@ -84,11 +84,11 @@ fn labels_name_their_files_while_the_page_shows_them() {
         command("files", &[("sessionid", session(list))]).with_child(chosen)
     };
     let (first, later) = (ask(), ask());
-    assert_eq!(note(&test.run(ALICE, delete(&first, "2. file-2, 1 KB, 2014-01-23"))), "Deleted 1 file.");
-    let other_now = delete(&later, "2. file-2, 1 KB, 2014-01-23");
+    assert_eq!(note(&test.run(ALICE, delete(&first, "2. file-2, 1 KiB, 2014-01-23"))), "Deleted 1 file.");
+    let other_now = delete(&later, "2. file-2, 1 KiB, 2014-01-23");
     assert_eq!(test.refused(ALICE, other_now), "bad-request bad-payload");
-    assert_eq!(note(&test.run(ALICE, delete(&ask(), "2. file-3, 1 KB, 2014-01-23"))), "Deleted 1 file.");
-    let chosen = form(&[("files", &["1. file-1, 1 KB, 2014-01-23"]), ("do", &["delete"])]);
+    assert_eq!(note(&test.run(ALICE, delete(&ask(), "2. file-3, 1 KiB, 2014-01-23"))), "Deleted 1 file.");
+    let chosen = form(&[("files", &["1. file-1, 1 KiB, 2014-01-23"]), ("do", &["delete"])]);
     let unseen = command("files", &[]).with_child(chosen);
     assert_eq!(test.refused(ALICE, unseen), "bad-request bad-payload");
 }
@@ -106,9 +106,9 @@ fn my_files_are_shown_and_those_that_are_chosen_are_deleted() {
              <x xmlns='jabber:x:data' type='form'><title>My files</title>\
              <instructions>Choose files, newest first.</instructions>\
              <field var='files' type='list-multi' label='Files'>\
-             <option label='1. file-1, 1 KB, 2014-01-23'><value>upload/000000000000000000000001</value></option>\
-             <option label='2. file-2, 1 KB, 2014-01-23'><value>upload/000000000000000000000002</value></option>\
-             <option label='3. file-3, 1 KB, 2014-01-23'><value>upload/000000000000000000000003</value></option>\
+             <option label='1. file-1, 1 KiB, 2014-01-23'><value>upload/000000000000000000000001</value></option>\
+             <option label='2. file-2, 1 KiB, 2014-01-23'><value>upload/000000000000000000000002</value></option>\
+             <option label='3. file-3, 1 KiB, 2014-01-23'><value>upload/000000000000000000000003</value></option>\
              </field>\
              <field var='do' type='list-single' label='What to do'><value>link</value>\
              <option label='Show the links'><value>link</value></option>\
@@ -131,7 +131,7 @@ fn links_are_told_for_the_files_that_are_chosen() {
     let done = test.run(ALICE, command("files", &[]).with_child(chosen));
     let xml = done.to_xml(ns::CLIENT);
     let field = "<x xmlns='jabber:x:data' type='result'><title>Links</title>\
-        <field var='link-1' type='text-single' label='file-2, 1 KB, 2014-01-23'>\
+        <field var='link-1' type='text-single' label='file-2, 1 KiB, 2014-01-23'>\
         <value>https://media.example.org/upload/000000000000000000000002/file-2</value></field></x>";
     assert!(xml.contains(field) && status(&done) == "completed", "{xml}");
 }
@@ -215,7 +215,7 @@ fn all_files_are_deleted_that_were_there_when_it_was_asked() {
     let xml = asked.to_xml(ns::CLIENT);
     assert!(
         xml.contains(
-            "<field var='delete' type='boolean' label='Delete all my files: 3 files, 3 KB'><value>false</value>"
+            "<field var='delete' type='boolean' label='Delete all my files: 3 files, 3 KiB'><value>false</value>"
         ),
         "{xml}"
     );
@@ -282,8 +282,8 @@ fn the_usage_of_a_user_is_told_at_once() {
     let test = DeskTest::new(FakeDesk::with("alice@example.org", 3));
     let told = test.run(ALICE, command("quota", &[]));
     let xml = told.to_xml(ns::CLIENT);
-    assert_eq!((status(&told), note(&told)), ("completed", "Total: 3 files, 3 KB."));
-    assert!(xml.contains("label='Uploads'><value>3 files, 3 KB of 1 MB</value>"), "{xml}");
+    assert_eq!((status(&told), note(&told)), ("completed", "Total: 3 files, 3 KiB."));
+    assert!(xml.contains("label='Uploads'><value>3 files, 3 KiB of 1 MiB</value>"), "{xml}");
     assert!(xml.contains("label='In channels'><value>0 files, 0 bytes</value>"), "{xml}");
 }
 
@@ -307,7 +307,7 @@ fn an_administrator_looks_after_the_files_of_a_user() {
     assert_eq!((status(&links), note(&links)), ("completed", "100 files."));
     let total = test.run(ADMIN, command("usage", &[]));
     let xml = total.to_xml(ns::CLIENT);
-    assert!(xml.contains("label='alice@example.org (uploads)'><value>101 files, 101 KB</value>"), "{xml}");
+    assert!(xml.contains("label='alice@example.org (uploads)'><value>101 files, 101 KiB</value>"), "{xml}");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Requests of users to the component itself, over XMPP: one file or folder per kind. These are requests for upload slots
-//! (XEP-0363), ad-hoc commands (XEP-0050), and the same commands as texts; the gate replies to all others.
+//! (XEP-0363), ad-hoc commands (XEP-0050), the same commands as texts, and contact requests; the gate replies to all
+//! others.
 //!
 //! The XMPP thread reads a request and decides it if memory is enough. A request that may wait for the store goes to a
 //! worker thread of the HTTP server, which sends the reply through the outbox.
 
 mod commands;
+mod contact;
 mod desk;
 mod forms;
 mod jobs;
@@ -23,7 +25,7 @@ pub use desk::{DeletedAll, Desk, FileDesk, Total, Usage};
 pub use settings::Settings;
 pub use shown::path as file_path;
 
-use commands::{Action, Asked, CommandRequest, Outcome, Sessions};
+use commands::{Asked, CommandAction, CommandOutcome, CommandRequest, Sessions};
 use jobs::Jobs;
 use rates::Rates;
 use reply::{ReturnAddress, StanzaError};
@@ -65,7 +67,7 @@ pub struct Services {
 
 /// The kinds of IQs to the component.
 #[derive(Clone, Copy)]
-enum Kind {
+enum RequestKind {
     Slot,
     Command,
     /// The commands, by service discovery.
@@ -106,14 +108,14 @@ impl Component {
     }
 
     /// The request of a stanza to the component itself, and its sender; nothing if it is for the gate.
-    fn asked(&self, stanza: &Element) -> Option<(Kind, Asker)> {
+    fn asked(&self, stanza: &Element) -> Option<(RequestKind, Asker)> {
         let address = ReturnAddress::of(stanza)?;
         let kind = if slots::is_request(stanza) {
-            self.services.slots.is_enabled().then_some(Kind::Slot)?
+            self.services.slots.is_enabled().then_some(RequestKind::Slot)?
         } else if commands::is_request(stanza) {
-            Kind::Command
+            RequestKind::Command
         } else {
-            commands::is_discovery(stanza).then_some(Kind::Discovery)?
+            commands::is_discovery(stanza).then_some(RequestKind::Discovery)?
         };
         Some((kind, Asker { address, line: self.line() }))
     }
@@ -124,15 +126,15 @@ impl Component {
         Line { outbox, stream, number }
     }
 
-    fn serve(&self, kind: Kind, iq: &Element, asker: Asker) {
+    fn serve(&self, kind: RequestKind, iq: &Element, asker: Asker) {
         let user = match self.user(iq) {
             Ok(user) => user,
             Err(error) => return asker.refuse(error),
         };
         match kind {
-            Kind::Slot => self.slot(iq, user.into_bare(), asker),
-            Kind::Command => self.command(iq, user, asker),
-            Kind::Discovery => {
+            RequestKind::Slot => self.slot(iq, user.into_bare(), asker),
+            RequestKind::Command => self.command(iq, user, asker),
+            RequestKind::Discovery => {
                 let own = iq.attribute("to").unwrap_or_default();
                 asker.tell(commands::discovered(iq, own, self.settings().is_admin(user.bare())));
             }
@@ -140,13 +142,23 @@ impl Component {
     }
 
     /// The sender, unless they send requests too fast.
-    fn user(&self, iq: &Element) -> Result<Jid, StanzaError> {
-        let jid = iq.attribute("from").and_then(|from| from.parse::<Jid>().ok());
+    fn user(&self, stanza: &Element) -> Result<Jid, StanzaError> {
+        let jid = stanza.attribute("from").and_then(|from| from.parse::<Jid>().ok());
         let malformed = || StanzaError::new("modify", "jid-malformed", "Your address is not valid.");
         let user = jid.ok_or_else(malformed)?;
         let admitted = lock(&self.rates).admit(Instant::now(), user.bare());
         admitted.map_err(|wait| slots::refusal(self.too_fast(wait)))?;
         Ok(user)
+    }
+
+    /// Replies to a contact request, unless its sender sends them too fast.
+    fn contact(&self, link: Link, presence: &Element) {
+        if self.user(presence).is_err() {
+            return;
+        }
+        for reply in contact::replies(link, presence) {
+            self.outbox.send(link, reply);
+        }
     }
 
     fn too_fast(&self, wait: Duration) -> SlotRefusal {
@@ -185,8 +197,8 @@ impl Component {
             found => found.flatten(),
         };
         let end = Ending { sessions: Arc::clone(&self.sessions), session, user: user.clone(), asker };
-        if action == Action::Cancel {
-            return end.with(command, Ok(Outcome::Canceled));
+        if action == CommandAction::Cancel {
+            return end.with(command, Ok(CommandOutcome::Canceled));
         }
         let (desk, now) = (Arc::clone(&self.services.desk), self.services.clock.now());
         self.jobs.run(move |admitted| {
@@ -230,6 +242,11 @@ impl Component {
 
 impl Handler for Component {
     fn event(&self, link: Link, event: LinkEvent) {
+        if let LinkEvent::Stanza(stanza) = &event
+            && contact::is_request(stanza)
+        {
+            return self.contact(link, stanza);
+        }
         if link == Link::Component {
             match &event {
                 LinkEvent::Stanza(stanza) => {
@@ -324,7 +341,7 @@ struct Ending {
 }
 
 impl Ending {
-    fn with(self, command: commands::Command, outcome: Result<Outcome, StanzaError>) {
+    fn with(self, command: commands::Command, outcome: Result<CommandOutcome, StanzaError>) {
         let Self { sessions, session, user, asker } = self;
         let outcome = match outcome {
             Ok(outcome) => outcome,
@@ -332,10 +349,10 @@ impl Ending {
             Err(error) => return asker.refuse(error),
         };
         let id = match &outcome {
-            Outcome::Asks { state, .. } => {
+            CommandOutcome::Asks { state, .. } => {
                 lock(&sessions).put(Instant::now(), session, (&user, command), state.clone())
             }
-            Outcome::Completed(..) | Outcome::Canceled => {
+            CommandOutcome::Completed(..) | CommandOutcome::Canceled => {
                 let id = session.unwrap_or_else(crate::access::hex_id);
                 lock(&sessions).end(&id);
                 id

@@ -68,11 +68,11 @@ impl StanzaError {
 
     pub(super) fn into_element(self) -> Element {
         let text = Element::new("text", ns::STANZAS).with("xml:lang", "en").with_text(self.text);
-        let condition = Element::new(self.condition, ns::STANZAS);
-        let mut error = Element::new("error", ns::CLIENT).with("type", self.kind);
-        let details = self.details.map(|details| *details);
-        [condition, text].into_iter().chain(details).for_each(|child| error.push(child));
-        error
+        let error = Element::error(self.kind, self.condition).with_child(text);
+        match self.details {
+            Some(details) => error.with_child(*details),
+            None => error,
+        }
     }
 }
 

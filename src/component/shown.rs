@@ -3,6 +3,7 @@
 use crate::clock::Timestamp;
 use crate::http::target;
 use crate::limits;
+use crate::model::is_invisible;
 use crate::store::{FileRow, FileSum};
 use crate::uploads::{encoded_name, shown_size};
 
@@ -10,7 +11,7 @@ use crate::uploads::{encoded_name, shown_size};
 /// after [`limits::SHOWN_CHARS`] characters. Users name files, and others are shown the names.
 pub(super) fn name(row: &FileRow) -> String {
     let stored = row.file_name.as_deref().unwrap_or_default();
-    let visible = |c: &char| !c.is_control() && !is_invisible(*c);
+    let visible = |c: &char| !is_invisible(*c);
     let text: String = stored.chars().filter(visible).take(limits::SHOWN_CHARS + 1).collect();
     let text = text.trim();
     match text.char_indices().nth(limits::SHOWN_CHARS) {
@@ -18,11 +19,6 @@ pub(super) fn name(row: &FileRow) -> String {
         None if text.is_empty() => "a file without a name".to_owned(),
         None => text.to_owned(),
     }
-}
-
-/// Separators of lines, marks of direction, and characters that show nothing (UAX #9, UTR #36).
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// A file: its name, its channel, its size and its dates.
@@ -94,15 +90,15 @@ mod tests {
 
     #[test]
     fn a_file_is_one_line() {
-        assert_eq!(line(&row(Some("a b.jpg"))), "a b.jpg, 1.5 MB, 2014-01-23");
+        assert_eq!(line(&row(Some("a b.jpg"))), "a b.jpg, 1.5 MiB, 2014-01-23");
         let expires = Some(Timestamp::from_micros(1_400_000_000_000_000));
         assert_eq!(
             line(&FileRow { expires, ..row(Some("a")) }),
-            "a, 1.5 MB, 2014-01-23, kept until 2014-05-13"
+            "a, 1.5 MiB, 2014-01-23, kept until 2014-05-13"
         );
         let channel = Some("room@example.org".to_owned());
         let media = FileRow { kind: FileKind::Media, channel, purpose: None, ..row(None) };
-        assert_eq!(line(&media), "a file without a name in room@example.org, 1.5 MB, 2014-01-23");
+        assert_eq!(line(&media), "a file without a name in room@example.org, 1.5 MiB, 2014-01-23");
     }
 
     #[test]
@@ -127,7 +123,7 @@ mod tests {
     #[test]
     fn counts_have_their_noun() {
         assert_eq!(sum(FileSum { files: 0, bytes: 0 }), "0 files, 0 bytes");
-        assert_eq!(sum(FileSum { files: 1, bytes: 1024 }), "1 file, 1 KB");
+        assert_eq!(sum(FileSum { files: 1, bytes: 1024 }), "1 file, 1 KiB");
     }
 
     #[test]

@@ -49,7 +49,7 @@ fn files_are_listed_with_links_and_deleted_by_their_number() {
     let list = test.say(PHONE, "files");
     let lines: Vec<_> = list.lines().collect();
     assert_eq!(lines[0], "Your newest files:");
-    assert_eq!(lines[1], "1. file-1, 1 KB, 2014-01-23");
+    assert_eq!(lines[1], "1. file-1, 1 KiB, 2014-01-23");
     assert_eq!(lines[2], "https://media.example.org/upload/000000000000000000000001/file-1");
     assert_eq!(lines.len(), 1 + 2 * limits::TEXT_FILES + 1);
     assert_eq!(lines.last(), Some(&"To delete a file, write delete and its number, such as: delete 2"));
@@ -98,7 +98,7 @@ fn numbers_mean_nothing_on_another_stream() {
 #[test]
 fn the_usage_is_told_in_two_sentences() {
     let test = DeskTest::new(FakeDesk::with("alice@example.org", 1));
-    let expected = "Your uploads: 1 file, 1 KB of 1 MB. Your files in channels: 0 files, 0 bytes.";
+    let expected = "Your uploads: 1 file, 1 KiB of 1 MiB. Your files in channels: 0 files, 0 bytes.";
     assert_eq!(test.say(PHONE, "quota"), expected);
 }
 

@@ -2,6 +2,7 @@
 
 mod affiliation;
 mod file_name;
+mod hidden;
 mod jid;
 mod media;
 mod method;
@@ -18,6 +19,7 @@ mod user_file;
 
 pub use affiliation::{AccessModel, Affiliation};
 pub use file_name::cut_file_name;
+pub use hidden::{is_hidden, is_invisible};
 pub use jid::{BareJid, Channel, Jid, JidError, ascii_host};
 pub use media::{Description, Media, MediaId, MediaIdError, Page, Preview};
 pub use method::Method;

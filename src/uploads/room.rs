@@ -172,11 +172,11 @@ pub(super) fn sentence(demand: Demand<'_>, shortage: &Shortage, room: Option<Tim
     format!("{what} {max_shown}{together}, and {used} are used. {advice}")
 }
 
-/// A size as people read it: `1.5 GB`, where a KB is 1024 bytes as in the settings.
+/// A size as people read it: `1.5 GiB`, in the units of the settings. The page and the client show the same.
 pub fn shown_size(bytes: u64) -> String {
-    let units = [(1_u64 << 40, "TB"), (1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")];
+    let units = [(1_u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let Some((unit, name)) = units.into_iter().find(|(unit, _)| bytes >= *unit) else {
-        return format!("{bytes} bytes");
+        return if bytes == 1 { "1 byte".to_owned() } else { format!("{bytes} bytes") };
     };
     let tenths = (u128::from(bytes) * 10 + u128::from(unit) / 2) / u128::from(unit);
     match tenths % 10 {
@@ -202,12 +202,13 @@ mod tests {
     fn sizes_and_times_are_shown_for_people() {
         for (bytes, shown) in [
             (0, "0 bytes"),
+            (1, "1 byte"),
             (1023, "1023 bytes"),
-            (1024, "1 KB"),
-            (1536, "1.5 KB"),
-            (100 << 20, "100 MB"),
-            ((100 << 20) + 17, "100 MB"),
-            (u64::MAX, "16777216 TB"),
+            (1024, "1 KiB"),
+            (1536, "1.5 KiB"),
+            (100 << 20, "100 MiB"),
+            ((100 << 20) + 17, "100 MiB"),
+            (u64::MAX, "16777216 TiB"),
         ] {
             assert_eq!(shown_size(bytes), shown);
         }

@@ -27,7 +27,8 @@ pub(super) struct MediaJson<'a> {
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     file_name: Option<&'a str>,
-    author: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    author: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     title: Option<&'a str>,
     mime_type: &'a str,
@@ -48,12 +49,19 @@ pub(super) struct MediaJson<'a> {
     entity_id: &'a str,
 }
 
+impl<'a> MediaJson<'a> {
+    /// The same of an avatar for everybody: it does not name its uploader, who is a member of a channel that may be private.
+    pub(super) fn of_avatar(media: &'a Media) -> Self {
+        Self { author: None, ..Self::from(media) }
+    }
+}
+
 impl<'a> From<&'a Media> for MediaJson<'a> {
     fn from(media: &'a Media) -> Self {
         Self {
             id: media.id.as_str(),
             file_name: media.description.file_name.as_deref(),
-            author: &media.author,
+            author: Some(&media.author),
             title: media.description.title.as_deref(),
             mime_type: &media.mime_type,
             description: media.description.description.as_deref(),
@@ -103,6 +111,8 @@ mod tests {
             json(&media),
             r#"{"id":"lETuJi8rPE4IfQrygN6r","fileName":"testimage.jpg","author":"alice@example.com","title":"A \"title\"","mimeType":"image/jpeg","description":"","uploadedDate":"2014-01-23T18:00:00.000Z","lastUpdatedDate":"2014-01-23T18:00:01.500Z","fileExtension":"jpg","shaChecksum":"bc46","fileSize":60892,"length":1,"height":312,"width":313,"entityId":"room@topics.example.com"}"#
         );
+        let (all, avatar) = (json(&media), serde_json::to_string(&MediaJson::of_avatar(&media)).unwrap());
+        assert_eq!(avatar, all.replace(r#""author":"alice@example.com","#, ""));
         media.description = Description::default();
         (media.extension, media.length, media.height, media.width) = (None, None, None, None);
         assert_eq!(

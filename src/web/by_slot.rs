@@ -26,7 +26,7 @@ const STEP: usize = limits::FORM_STEP;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SlotRoute {
     address: Address,
-    action: Action,
+    action: SlotAction,
 }
 
 /// The address of a file.
@@ -39,7 +39,7 @@ enum Address {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Action {
+enum SlotAction {
     Get,
     Put,
     Options,
@@ -62,9 +62,9 @@ pub(super) fn route(method: Method, path: &str) -> Option<Result<SlotRoute, Refu
         _ => return None,
     };
     let action = match method {
-        Method::Get | Method::Head => Action::Get,
-        Method::Put => Action::Put,
-        Method::Options => Action::Options,
+        Method::Get | Method::Head => SlotAction::Get,
+        Method::Put => SlotAction::Put,
+        Method::Options => SlotAction::Options,
         Method::Post | Method::Delete | Method::Other => return Some(Err(Refusal::MethodNotAllowed)),
     };
     Some(address.map(|address| SlotRoute { address, action }).ok_or(Refusal::NoSuchUpload))
@@ -90,15 +90,15 @@ impl Web {
             Err(refusal) => return self.answer_by_slot(exchange, Err(refusal)),
         };
         match action {
-            Action::Options => {
+            SlotAction::Options => {
                 exchange.note_route(metrics::Route::Options);
                 self.answer_by_slot(exchange, Ok(Response::new(200).header("Allow", METHODS)));
             }
-            Action::Get => {
+            SlotAction::Get => {
                 exchange.note_route(metrics::Route::GetUpload);
                 self.get_by_slot(exchange, address);
             }
-            Action::Put => {
+            SlotAction::Put => {
                 exchange.note_route(metrics::Route::PutUpload);
                 exchange.leave_turn(move |mut exchange| {
                     let response = self.put(&mut exchange, &address);

@@ -24,7 +24,11 @@ impl Web {
             let response = Response::bytes(200, sharing::XML, document);
             changing(response.header("X-Content-Type-Options", "nosniff"), granted)
         } else {
-            json(200, &MediaJson::from(media), granted)
+            let shown = match name {
+                Name::Avatar => MediaJson::of_avatar(media),
+                Name::Id(_) => MediaJson::from(media),
+            };
+            json(200, &shown, granted)
         };
         response.header("Vary", "Accept")
     }

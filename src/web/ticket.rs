@@ -69,17 +69,29 @@ impl Web {
         scope: Scope,
         terms: &TicketTerms,
     ) -> Result<Response, Refusal> {
-        let now = self.tickets.now();
-        let expires = expiry(now, terms.life);
+        let expires = expiry(self.tickets.now(), terms.life);
         let ticket = Ticket { expires, scope, channel: channel.clone(), user: user.clone() };
         let text = self.issued(&ticket)?;
         let json = TicketJson { ticket: &text, scope: scope.name(), expires: expires.to_string() };
         let response = Response::json(201, &json).header("Cache-Control", "no-store");
         let Some(path) = &terms.cookie_path else { return Ok(response) };
-        // A cookie only reads, so the ticket in it must do no more when it is taken out of the browser.
-        let read = self.issued(&Ticket { scope: Scope::Read, ..ticket })?;
-        let life = (expires.as_micros() - now.as_micros()) / 1_000_000;
-        Ok(response.header("Set-Cookie", cookie(&read, path, life)?))
+        Ok(response.header("Set-Cookie", self.cookie(ticket, path)?))
+    }
+
+    /// The value of `Set-Cookie` for the cookie that holds this ticket and ends with it. A cookie only reads, so the ticket
+    /// in it must do no more when it is taken out of the browser.
+    fn cookie(&self, ticket: Ticket, path: &str) -> Result<String, Refusal> {
+        let life = (ticket.expires.as_micros() - self.tickets.now().as_micros()) / 1_000_000;
+        cookie(&self.issued(&Ticket { scope: Scope::Read, ..ticket })?, path, life)
+    }
+
+    /// The same for a ticket that came in the query; `None` if it does not count, or if the endpoint takes no cookie.
+    pub(super) fn cookie_of(&self, text: &str, exchange: &Exchange) -> Result<Option<String>, Refusal> {
+        let path = cookie_path(self.settings().endpoint.as_deref(), exchange.path());
+        match (path, self.tickets.verify(text)?) {
+            (Ok(path), Ok(ticket)) => self.cookie(ticket, &path).map(Some),
+            _ => Ok(None),
+        }
     }
 
     fn issued(&self, ticket: &Ticket) -> Result<String, Refusal> {

@@ -1,6 +1,7 @@
 //! A session of a command: it asks one IQ at a time, or sends and receives stanzas as they come. Runs on its caller's
 //! thread and blocks it.
 
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
@@ -77,6 +78,11 @@ impl Conversation {
         &self.own
     }
 
+    /// Whether the XMPP server is on this machine, as far as its address tells.
+    pub fn is_local(&self) -> bool {
+        self.session.peer().is_some_and(|peer| is_loopback(peer.ip()))
+    }
+
     /// Sends an IQ of type `get` or `set` and waits for its reply, of type `result` or `error`: `None` without one within
     /// `times.login`. Fails where the session ends.
     pub fn ask(&mut self, kind: &str, to: &Jid, payload: Element) -> Result<Option<Element>> {
@@ -136,6 +142,11 @@ impl Conversation {
     }
 }
 
+/// Whether this is a loopback address, also as IPv6 sockets show those of IPv4.
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
 /// Waits for bytes, but not long: the session has clocks.
 fn await_bytes(session: &LinkSession, more: bool, times: Times) -> Result<()> {
     let fds: Vec<_> = session.interest().into_iter().collect();
@@ -187,6 +198,7 @@ mod tests {
         });
         let mut conversation = Conversation::log_in(settings, long_times()).unwrap();
         assert_eq!(conversation.jid().to_string(), "media@example.com/here");
+        assert!(conversation.is_local());
         let service = "channels.example.com".parse().unwrap();
         let reply = conversation.ask("get", &service, ping()).unwrap().unwrap();
         assert_eq!(reply.attribute("type"), Some("error"));
@@ -195,6 +207,22 @@ mod tests {
         assert_eq!(reply.attribute("type"), Some("result"));
         assert!(conversation.ask("get", &service, ping()).is_err(), "the session has ended");
         server.join().unwrap();
+    }
+
+    #[test]
+    fn a_server_on_this_machine_is_known_by_its_address() {
+        for (address, expected) in [
+            ("127.0.0.1", true),
+            ("127.0.1.1", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("192.0.2.1", false),
+            ("::ffff:192.0.2.1", false),
+            ("2001:db8::1", false),
+            ("0.0.0.0", false),
+        ] {
+            assert_eq!(is_loopback(address.parse().unwrap()), expected, "{address}");
+        }
     }
 
     /// The kind of the failure of a log-in with a server that does this.

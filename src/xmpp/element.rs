@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Write};
 
+use super::ns;
+
 /// An element. Only attributes without a namespace are kept. `Debug` shows names, namespace and `type` only: stanzas
 /// hold transaction ids.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,6 +25,11 @@ impl Element {
             children: Vec::new(),
             text: String::new(),
         }
+    }
+
+    /// A stanza error of this type and condition (RFC 6120 section 8.3).
+    pub fn error(kind: &str, condition: &str) -> Self {
+        Self::new("error", ns::CLIENT).with("type", kind).with_child(Self::new(condition, ns::STANZAS))
     }
 
     /// Adds an attribute, or replaces the one of this name.

@@ -2,7 +2,7 @@
 //! it but in [`LinkSession::close`].
 
 use std::io::{self, Read};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
@@ -100,6 +100,11 @@ impl LinkSession {
     /// Whether TLS is established.
     pub fn is_encrypted(&self) -> bool {
         self.transport.is_encrypted()
+    }
+
+    /// The address of the server.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.transport.peer()
     }
 
     /// The descriptor to wait for, and what for.

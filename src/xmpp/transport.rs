@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::mem;
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use native_tls::{HandshakeError, MidHandshakeTlsStream, TlsStream};
@@ -80,6 +80,11 @@ impl Transport {
     /// The descriptor to wait for; `None` after a failed handshake.
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.socket().map(AsFd::as_fd)
+    }
+
+    /// The address of the server; `None` once the connection has ended.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.socket()?.peer_addr().ok()
     }
 
     /// Ends TLS and the connection.

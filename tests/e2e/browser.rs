@@ -179,6 +179,9 @@ fn the_viewer_is_used_by_keyboard() {
     browser.see("viewer");
     let title = || browser.run("return document.querySelector('[data-testid=viewer] h2').textContent");
     assert_eq!(title(), "The bridge <b>&amp; \"the river\"</b>");
+    let bytes = browser.run("return +document.querySelector('[data-testid=item]').dataset.size");
+    let kib = (bytes.as_f64().expect("a size") / 102.4).round() / 10.0;
+    assert!(browser.text().contains(&format!(" · {kib} KiB")), "{bytes}: {}", browser.text());
     browser.press(RIGHT);
     assert_eq!(title(), "square.webp");
     browser.press(LEFT);
@@ -333,6 +336,16 @@ fn looks_after(browser: &Browser, gallery: &Gallery) {
     browser.click(&browser.find("[data-testid=item] a"));
     browser.click(&browser.see("edit"));
     let title = browser.see("title");
+    // 400 characters, 800 UTF-16 units, 1600 bytes: more than the server takes.
+    browser.run(
+        "const title = document.querySelector('[data-testid=title]');
+         title.value = '\u{1f30a}'.repeat(400);
+         title.dispatchEvent(new Event('input', { bubbles: true }));",
+    );
+    browser.click(&browser.see("save"));
+    let told = browser.run("return document.querySelector('[data-testid=title]').validationMessage");
+    assert_eq!(told, json!("This text is too long. Shorten it."));
+    browser.run("document.querySelector('[data-testid=title]').value = ''");
     browser.type_into(&title, "A new title");
     look(browser, "edit");
     browser.click(&browser.see("save"));
@@ -472,6 +485,31 @@ fn over_https_a_cookie_reads() {
     assert_eq!(gallery.user.confirms().len(), asked, "the cookie is enough");
     looks_after(&browser, &gallery);
     assert_quiet(&browser, &origin);
+    // Another browser, with a ticket in the address.
+    let asked = format!("{}/ticket/read", site.url(&gallery.channel));
+    gallery.user.set_policy(Policy::Echo);
+    let ticket = Request::new("POST", &asked).basic(gallery.user.jid()).send().expect(201).member("ticket");
+    let other = Browser::start(Scripts::Off);
+    other.open(&format!("{url}?ticket={ticket}"));
+    other.run("for (const image of document.images) image.loading = 'eager'");
+    wait_pictures(&other, other.all("[data-testid=item] img").len());
+    assert_eq!(other.run("return location.href"), json!(url));
+}
+
+#[test]
+fn a_ticket_in_the_address_reads_and_leaves_it() {
+    let site = signing_site();
+    let gallery = Gallery::private(site).filled(site);
+    let asked = format!("{}/ticket/read", site.url(&gallery.channel));
+    let ticket = Request::new("POST", &asked).basic(gallery.user.jid()).send().expect(201).member("ticket");
+    let browser = Browser::start(Scripts::On);
+    let url = site.url(&gallery.channel);
+    browser.open(&format!("{url}?max=40&ticket={ticket}"));
+    assert_eq!(browser.run("return location.href"), json!(format!("{url}?max=40")));
+    wait_pictures(&browser, 5);
+    browser.open(&format!("{url}?ticket=ended"));
+    browser.see("sign-in");
+    assert_eq!(browser.run("return location.href"), json!(url));
 }
 
 #[test]

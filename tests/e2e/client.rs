@@ -584,14 +584,14 @@ fn quota_tells_what_the_command_of_the_server_tells() {
     };
     let form = format!(
         "<x xmlns='jabber:x:data' type='result'><title>How much I use</title>{}{}</x>",
-        field("uploads", "Uploads", "3 files, 3 KB of 1 MB"),
+        field("uploads", "Uploads", "3 files, 3 KiB of 1 MiB"),
         field("channels", "In channels", "1 file, 4 bytes"),
     );
     for (arguments, expected) in [
-        (&["quota"][..], "Total: 4 files.\nUploads: 3 files, 3 KB of 1 MB\nIn channels: 1 file, 4 bytes\n"),
+        (&["quota"][..], "Total: 4 files.\nUploads: 3 files, 3 KiB of 1 MiB\nIn channels: 1 file, 4 bytes\n"),
         (
             &["--json", "quota"],
-            "[{\"channels\":\"1 file, 4 bytes\",\"note\":\"Total: 4 files.\",\"uploads\":\"3 files, 3 KB of 1 MB\"}]\n",
+            "[{\"channels\":\"1 file, 4 bytes\",\"note\":\"Total: 4 files.\",\"uploads\":\"3 files, 3 KiB of 1 MiB\"}]\n",
         ),
     ] {
         let running = site.run(arguments);

@@ -13,6 +13,7 @@ mod client_tickets;
 mod colours;
 mod commands;
 mod conformance;
+mod contacts;
 mod crash;
 mod daemon;
 mod defects;

@@ -164,6 +164,46 @@ fn a_private_feed_is_read_by_bearer_only_and_a_page_by_each_ticket() {
     }
 }
 
+/// The address of a page stays in the browser's history, in bookmarks and in what people copy.
+#[test]
+fn a_ticket_in_the_address_of_a_page_becomes_a_cookie() {
+    let site = Site::start(&[("http.endpoint", "https://media.example.org/files")]);
+    let (user, (_, open)) = (site.user(), site.public_channel());
+    let channel = site.own_channel("whitelist", &user);
+    let id = site.upload(&user, &channel);
+    let url = site.url(&channel);
+    let ticket = |scope: &str| {
+        let asked = Request::new("POST", &format!("{url}/ticket/{scope}")).basic(user.jid());
+        asked.send().expect(201).member("ticket")
+    };
+    let read = ticket("read");
+    for (ticket, query, location) in
+        [(read.clone(), "", format!("./{channel}")), (ticket("post"), "&max=4", format!("./{channel}?max=4"))]
+    {
+        let asked = Request::get(&url).header("Accept", HTML).query(&format!("ticket={ticket}{query}"));
+        let led = asked.send().expect(303);
+        assert_eq!(led.header("location"), Some(&*location));
+        assert_eq!(led.header("cache-control"), Some("private, no-cache"));
+        let cookie = led.header("set-cookie").expect("the page needs a cookie");
+        let value = cookie.strip_prefix("__Secure-media=").and_then(|rest| rest.split(';').next());
+        assert_eq!(value, Some(&*read), "the cookie only reads");
+        assert!(cookie.contains(&format!("; Path=/files/{channel}; ")), "{cookie}");
+        let cookie = format!("__Secure-media={read}");
+        let shown = Request::get(&url).header("Accept", HTML).header("Cookie", &cookie).send().expect(200);
+        assert!(shown.text().contains("data-testid=\"item\""), "{}", shown.text());
+        Request::get(&format!("{url}/{id}")).header("Cookie", &cookie).send().expect(200);
+    }
+    let ended = Request::get(&url).header("Accept", HTML).query("ticket=ended").send().expect(200);
+    assert!(ended.text().contains("data-testid=\"sign-in\"") && ended.header("set-cookie").is_none());
+    // Nobody has looked whether this ticket counts, because the channel is public.
+    page(&site.url(&open)).expect(200);
+    let asked = Request::get(&site.url(&open)).header("Accept", HTML).query("ticket=any");
+    let led = asked.send().expect(303);
+    assert_eq!((led.header("location"), led.header("set-cookie")), (Some(&*format!("./{open}")), None));
+    // Programs keep their addresses.
+    Request::get(&url).query(&format!("ticket={read}")).send().expect(200);
+}
+
 #[test]
 fn a_refusal_is_a_page_for_people() {
     let site = Site::shared();

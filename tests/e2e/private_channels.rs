@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::site::{Site, flush, photo_bytes, unique};
+use crate::site::{Site, flush, photo, photo_bytes, unique};
 use crate::support::http::{Answer, Request};
 use crate::support::prosody::{COMPONENT, TOPICS};
 use crate::support::xmpp_client::{Client, Policy};
@@ -84,6 +84,24 @@ fn others_read_nothing() {
         flush(user);
         assert!(user.confirms().is_empty(), "rights are looked up before anybody is asked");
     }
+}
+
+/// Everybody sees the avatar, but nobody learns from it who is a member.
+#[test]
+fn the_metadata_of_an_avatar_names_no_member() {
+    let site = Site::shared();
+    let channel = private_channel(site);
+    let avatar = site.url(&format!("{}/avatar", channel.name));
+    let set = Request::new("PUT", &avatar).basic(channel.publisher.jid());
+    let set = set.file(&photo(), "image/jpeg").send().expect(201);
+    assert_eq!(set.member("author"), channel.publisher.bare());
+    for accept in ["application/json", "application/xml"] {
+        let shown = Request::get(&format!("{avatar}/metadata")).header("Accept", accept).send().expect(200);
+        assert!(!shown.text().contains(channel.publisher.bare()), "{}", shown.text());
+    }
+    let known = site.url(&format!("{}/{}/metadata", channel.name, set.member("id")));
+    let shown = Request::get(&known).basic(channel.member.jid()).send().expect(200);
+    assert_eq!(shown.member("author"), channel.publisher.bare(), "members know the author");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::s3::Bench;
 use crate::site::unique;
 use crate::support::exposition::value;
 use crate::support::http::Request;
+use crate::support::media_client::MediaClient;
 use crate::support::s3_proxy::Fault;
 use crate::support::scratch::Scratch;
 use crate::support::server::program;
@@ -182,6 +183,9 @@ fn large_downloads_of_open_channels_may_be_led_to_the_store() {
     assert!(direct.body == content);
     assert_eq!(direct.header("content-disposition"), Some("attachment; filename=\"data.bin\""));
     assert_eq!(direct.header("content-type"), Some("application/octet-stream"));
+    let client = MediaClient::bare();
+    client.does(&["get", &url]);
+    assert!(client.read("data.bin") == content, "the client follows");
     Request::new("HEAD", &url).send().expect(200);
     assert!(Request::get(&url).header("Range", "bytes=1-2").send().expect(206).body == content[1..3]);
     let tag = Request::new("HEAD", &url).send().header("etag").expect("an entity tag").to_owned();

@@ -198,9 +198,9 @@ fn a_full_quota_is_told_in_words_with_the_date_of_room() {
     assert_eq!(refused.condition, "wait resource-constraint");
     // The file is of a message, which is kept for 31 days.
     let retry = refused.retry.expect("a date");
-    assert!(refused.text.contains("2000 bytes") || refused.text.contains("2 KB"), "{}", refused.text);
+    assert!(refused.text.contains("2000 bytes") || refused.text.contains("2 KiB"), "{}", refused.text);
     assert!(
-        refused.text.contains("1.5 KB are used") && refused.text.contains(&retry[..10]),
+        refused.text.contains("1.5 KiB are used") && refused.text.contains(&retry[..10]),
         "{}",
         refused.text
     );

@@ -259,6 +259,7 @@ fn every_response_to_a_ticket_is_confined() {
             let vary = answer.header("vary").expect("it was counted");
             assert!(vary.starts_with("Authorization, Cookie, Origin"), "{case}");
             assert_eq!(answer.header("access-control-allow-credentials"), None, "{case}");
+            assert_eq!(answer.header("referrer-policy"), Some("no-referrer"), "{case}");
             let policy = answer.header("cross-origin-resource-policy");
             assert_eq!(policy == Some("same-site"), carrier == Carrier::Cookie, "{case}");
             let challenge = answer.header("www-authenticate");

@@ -11,12 +11,14 @@ use media_server::model::Jid;
 use media_server::sys::Waker;
 use media_server::xmpp::{Conversation, Element, ns};
 
+use crate::address::PlainHttp;
 use crate::confirm::{self, Expected};
 use crate::exit::{Exit, Failure, Result};
 
 /// An account that is logged in.
 pub struct Account {
     jid: Jid,
+    plain_http: PlainHttp,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -61,14 +63,20 @@ impl Account {
         let cant = |error| Failure::new(Exit::Io, format!("can't start a thread: {error}"));
         let shared = Arc::new(Shared { state: Mutex::default(), waker: Waker::new().map_err(cant)? });
         let jid = conversation.jid().clone();
+        let plain_http = if conversation.is_local() { PlainHttp::Loopback } else { PlainHttp::Never };
         let ours = Arc::clone(&shared);
         let thread = thread::Builder::new().name("xmpp".to_owned()).spawn(move || run(conversation, &ours));
-        Ok(Self { jid, shared, thread: Some(thread.map_err(cant)?) })
+        Ok(Self { jid, plain_http, shared, thread: Some(thread.map_err(cant)?) })
     }
 
     /// Our full address.
     pub fn jid(&self) -> &Jid {
         &self.jid
+    }
+
+    /// Where URLs that servers name over this session may lead without TLS.
+    pub fn plain_http(&self) -> PlainHttp {
+        self.plain_http
     }
 
     /// Sends IQs of this type; the replies come with the numbers of the questions, counted from 0.
@@ -200,8 +208,7 @@ fn unknown(stanza: &Element) -> Option<Element> {
     if !stanza.is("iq", ns::CLIENT) || !matches!(stanza.attribute("type"), Some("get" | "set")) {
         return None;
     }
-    let condition = Element::new("service-unavailable", ns::STANZAS);
-    let error = Element::new("error", ns::CLIENT).with("type", "cancel").with_child(condition);
+    let error = Element::error("cancel", "service-unavailable");
     let mut reply = Element::new("iq", ns::CLIENT).with("type", "error").with("id", stanza.attribute("id")?);
     if let Some(from) = stanza.attribute("from") {
         reply.set("to", from);

@@ -42,7 +42,25 @@ pub struct Target {
     pub id: String,
 }
 
+/// Where http without TLS may lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlainHttp {
+    /// Nowhere: a server elsewhere must not have requests sent to other programs on this machine.
+    Never,
+    /// To loopback addresses.
+    Loopback,
+}
+
 impl Endpoint {
+    /// The endpoint that a server tells.
+    pub fn told(text: &str, plain: PlainHttp) -> Result<Self, String> {
+        check_url(text, plain)?;
+        if text.contains(['?', '#']) {
+            return Err(format!("{text} has a query or a fragment"));
+        }
+        Ok(Self(text.trim_end_matches('/').to_owned()))
+    }
+
     /// The URL of a path of these segments.
     pub fn url(&self, segments: &[&str]) -> String {
         let encoded = segments.iter().map(|segment| format!("/{}", utf8_percent_encode(segment, SEGMENT)));
@@ -59,12 +77,9 @@ impl fmt::Display for Endpoint {
 impl FromStr for Endpoint {
     type Err = String;
 
+    /// The endpoint that the user names.
     fn from_str(text: &str) -> Result<Self, String> {
-        check_url(text)?;
-        if text.contains(['?', '#']) {
-            return Err(format!("{text} has a query or a fragment"));
-        }
-        Ok(Self(text.trim_end_matches('/').to_owned()))
+        Self::told(text, PlainHttp::Loopback)
     }
 }
 
@@ -117,8 +132,8 @@ impl FromStr for Target {
     }
 }
 
-/// Checks that a URL can be requested: https, or http where nothing leaves the machine.
-pub fn check_url(url: &str) -> Result<(), String> {
+/// Checks that a URL can be requested: https, or http where that may lead.
+pub fn check_url(url: &str, plain: PlainHttp) -> Result<(), String> {
     let uri: ureq::http::Uri = url.parse().map_err(|_| format!("{url} is not a URL"))?;
     let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| format!("{url} is not a URL"))?;
     if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
@@ -126,7 +141,10 @@ pub fn check_url(url: &str) -> Result<(), String> {
     }
     match uri.scheme_str() {
         Some("https") => Ok(()),
-        Some("http") if is_loopback(host) => Ok(()),
+        Some("http") if is_loopback(host) => match plain {
+            PlainHttp::Loopback => Ok(()),
+            PlainHttp::Never => Err(format!("{url} is on this machine, but the server that names it is not")),
+        },
         Some("http") => Err(format!("{url} is not https: anybody on the way could read and change it")),
         _ => Err(format!("{url} is not an https URL")),
     }
@@ -190,9 +208,25 @@ mod tests {
             ("//example.com", false),
             ("example.com", false),
         ] {
-            assert_eq!(check_url(url).is_ok(), good, "{url}");
+            assert_eq!(check_url(url, PlainHttp::Loopback).is_ok(), good, "{url}");
         }
         assert!("https://example.com/?x".parse::<Endpoint>().is_err());
+    }
+
+    #[test]
+    fn a_server_elsewhere_leads_to_no_program_on_this_machine() {
+        for (url, good) in [
+            ("https://example.com", true),
+            // Another program would need a certificate for this name.
+            ("https://localhost", true),
+            ("http://localhost:8500/v1/agent/leave", false),
+            ("http://127.0.0.1:9200", false),
+            ("http://[::1]", false),
+            ("http://example.com", false),
+        ] {
+            assert_eq!(check_url(url, PlainHttp::Never).is_ok(), good, "{url}");
+            assert_eq!(Endpoint::told(url, PlainHttp::Never).is_ok(), good, "{url}");
+        }
     }
 
     #[test]

@@ -7,9 +7,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use media_server::model::is_hidden;
 
 use crate::args::Options;
-use crate::exit::{Exit, Failure, Result, is_hidden, shown};
+use crate::exit::{Exit, Failure, Result, shown};
 
 /// The bar: what it is about, how far it is, the rate, and the time left.
 const BAR: &str = "{msg} [{wide_bar}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";

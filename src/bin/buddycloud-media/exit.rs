@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use media_server::model::is_hidden;
+
 /// An exit status. The worst of several is the greatest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -60,11 +62,6 @@ impl fmt::Display for Failure {
 pub fn shown(text: &str) -> String {
     let visible = text.chars().map(|c| if c == '\n' || c == '\t' { ' ' } else { c });
     visible.filter(|c| !is_hidden(*c)).collect()
-}
-
-/// Whether a character could move the cursor of a terminal, or turn the direction of writing.
-pub fn is_hidden(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -82,8 +82,8 @@ mod tests {
         let form = Element::new("x", ns::DATA_FORMS)
             .with_child(Element::new("title", ns::DATA_FORMS).with_text("How much I use"))
             .with_child(field("FORM_TYPE", "hidden", "", "x"))
-            .with_child(field("used", "text-single", "Used", "3 MB"));
-        let note = Element::new("note", COMMANDS).with_text("You use 3 MB.\n");
+            .with_child(field("used", "text-single", "Used", "3 MiB"));
+        let note = Element::new("note", COMMANDS).with_text("You use 3 MiB.\n");
         let command = Element::new("command", COMMANDS).with_child(form).with_child(note);
         let reply = Element::new("iq", ns::CLIENT).with("type", "result").with_child(command);
         let told = |name: &str, label: &str, value: &str| Told {
@@ -91,7 +91,10 @@ mod tests {
             label: label.into(),
             value: value.into(),
         };
-        assert_eq!(read(&reply), Some(vec![told("note", "", "You use 3 MB."), told("used", "Used", "3 MB")]));
+        assert_eq!(
+            read(&reply),
+            Some(vec![told("note", "", "You use 3 MiB."), told("used", "Used", "3 MiB")])
+        );
         assert_eq!(read(&reply.with("type", "error")), None);
     }
 }

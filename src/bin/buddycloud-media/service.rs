@@ -44,8 +44,8 @@ pub fn find_media(account: &Account, named: Option<&Jid>, domains: &[&str]) -> R
             format!("{jid} does not say where its HTTP interface is: it lacks http.endpoint"),
         )
     })?;
-    let endpoint = endpoint.parse();
-    let endpoint = endpoint.map_err(|text: String| Failure::new(Exit::NoService, text).of(&jid))?;
+    let endpoint = Endpoint::told(&endpoint, account.plain_http());
+    let endpoint = endpoint.map_err(|text| Failure::new(Exit::NoService, text).of(&jid))?;
     Ok(MediaService { jid, endpoint })
 }
 

@@ -9,7 +9,7 @@ use media_server::xmpp::{Element, ns};
 use serde_json::{Value, json};
 
 use crate::account::Account;
-use crate::address::check_url;
+use crate::address::{PlainHttp, check_url};
 use crate::body::FileBody;
 use crate::config::Config;
 use crate::console::{Console, Progress};
@@ -132,7 +132,7 @@ impl Way<'_> {
         if let Some(purpose) = self.purpose {
             request.push(Element::new(purpose.name(), ns::UPLOAD_PURPOSE));
         }
-        slot_of(&self.account.ask_one("get", &self.service.jid, request)?)
+        slot_of(&self.account.ask_one("get", &self.service.jid, request)?, self.account.plain_http())
     }
 }
 
@@ -142,7 +142,7 @@ fn type_of(path: &Path) -> &'static str {
 }
 
 /// The slot of a reply, or the reason why there is none.
-fn slot_of(reply: &Element) -> Result<Slot> {
+fn slot_of(reply: &Element, plain: PlainHttp) -> Result<Slot> {
     if reply.attribute("type") != Some("result") {
         return Err(refusal(reply));
     }
@@ -155,7 +155,7 @@ fn slot_of(reply: &Element) -> Result<Slot> {
         return Err(Failure::new(Exit::NoService, "the reply holds no slot"));
     };
     for url in [&put, &get] {
-        check_url(url).map_err(|text| Failure::new(Exit::Tls, text))?;
+        check_url(url, plain).map_err(|text| Failure::new(Exit::Tls, text))?;
     }
     let headers = slot.and_then(|slot| slot.child("put", ns::UPLOAD)).into_iter().flat_map(Element::children);
     let fields = headers.filter(|child| child.is("header", ns::UPLOAD)).filter_map(|header| {
@@ -204,6 +204,10 @@ mod tests {
         Element::new("iq", ns::CLIENT).with("type", "result").with_child(slot)
     }
 
+    fn slot_of(reply: &Element) -> Result<Slot> {
+        super::slot_of(reply, PlainHttp::Never)
+    }
+
     #[test]
     fn a_slot_has_two_addresses_and_three_header_fields_at_most() {
         let headers = [("authorization", "Bearer a\r\nX: y"), ("Host", "evil"), ("Expires", "1")];
@@ -215,11 +219,16 @@ mod tests {
 
     #[test]
     fn an_address_without_tls_is_refused() {
-        for (put, get) in
-            [("http://a/put", "https://a/get"), ("https://a/put", "http://a/get"), ("https://a/put", "x")]
-        {
+        for (put, get) in [
+            ("http://a/put", "https://a/get"),
+            ("https://a/put", "http://a/get"),
+            ("https://a/put", "x"),
+            ("http://127.0.0.1:8500/v1/agent/leave", "https://a/get"),
+        ] {
             assert_eq!(slot_of(&reply(put, get, &[])).unwrap_err().exit, Exit::Tls, "{put} {get}");
         }
+        let local = reply("http://127.0.0.1:8080/put", "http://127.0.0.1:8080/get", &[]);
+        assert!(super::slot_of(&local, PlainHttp::Loopback).is_ok(), "the XMPP server is on this machine");
         let empty = Element::new("iq", ns::CLIENT).with("type", "result");
         assert_eq!(slot_of(&empty).unwrap_err().exit, Exit::NoService);
     }

@@ -83,7 +83,7 @@ impl Command {
 
 /// The action of a user in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum CommandAction {
     /// The default action of the step.
     Execute,
     Next,
@@ -96,7 +96,7 @@ pub(super) enum Action {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct CommandRequest {
     pub command: Command,
-    pub action: Action,
+    pub action: CommandAction,
     /// The id of the session; none at the beginning.
     pub session: Option<String>,
     /// The form, if one is submitted.
@@ -121,11 +121,11 @@ pub(super) fn read(iq: &Element, is_admin: bool) -> Result<CommandRequest, Stanz
     let unknown = || StanzaError::new("cancel", "item-not-found", "There is no such command.");
     let command = command.ok_or_else(unknown)?;
     let action = match request.attribute("action") {
-        None | Some("execute") => Action::Execute,
-        Some("next") => Action::Next,
-        Some("prev") => Action::Previous,
-        Some("complete") => Action::Complete,
-        Some("cancel") => Action::Cancel,
+        None | Some("execute") => CommandAction::Execute,
+        Some("next") => CommandAction::Next,
+        Some("prev") => CommandAction::Previous,
+        Some("complete") => CommandAction::Complete,
+        Some("cancel") => CommandAction::Cancel,
         Some(_) => return Err(refused("malformed-action", "This action is unknown.")),
     };
     let form = Submission::read(request);
@@ -154,14 +154,14 @@ pub(super) fn bad_session() -> StanzaError {
 
 /// The result of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum CommandOutcome {
     /// The command is at its end: one sentence, and perhaps a form that tells more.
     Completed(String, Option<Form>),
     /// A form is to be filled in.
     Asks {
         form: Form,
         /// The default action first.
-        actions: &'static [Action],
+        actions: &'static [CommandAction],
         state: State,
     },
     /// The user has given up.
@@ -169,7 +169,7 @@ pub(super) enum Outcome {
 }
 
 /// A step's outcome as it is sent (XEP-0050 section 2.4). A form that tells more comes before the sentence that sums it up.
-pub(super) fn reply(command: Command, session: &str, outcome: Outcome) -> Element {
+pub(super) fn reply(command: Command, session: &str, outcome: CommandOutcome) -> Element {
     let reply = |status: &str| {
         Element::new("command", ns::COMMANDS)
             .with("node", command.node())
@@ -177,27 +177,27 @@ pub(super) fn reply(command: Command, session: &str, outcome: Outcome) -> Elemen
             .with("status", status)
     };
     match outcome {
-        Outcome::Completed(text, form) => {
+        CommandOutcome::Completed(text, form) => {
             let mut reply = reply("completed");
             form.into_iter().for_each(|form| reply.push(form.into_element()));
             reply.with_child(Element::new("note", ns::COMMANDS).with("type", "info").with_text(text))
         }
-        Outcome::Asks { form, actions, .. } => {
-            let name = |action: &Action| match action {
-                Action::Next => Some("next"),
-                Action::Previous => Some("prev"),
-                Action::Complete => Some("complete"),
-                Action::Execute | Action::Cancel => None,
+        CommandOutcome::Asks { form, actions, .. } => {
+            let name = |action: &CommandAction| match action {
+                CommandAction::Next => Some("next"),
+                CommandAction::Previous => Some("prev"),
+                CommandAction::Complete => Some("complete"),
+                CommandAction::Execute | CommandAction::Cancel => None,
             };
             let mut list = Element::new("actions", ns::COMMANDS);
             actions.first().and_then(name).into_iter().for_each(|name| list.set("execute", name));
             // In the order of the schema.
-            for action in [Action::Previous, Action::Next, Action::Complete] {
+            for action in [CommandAction::Previous, CommandAction::Next, CommandAction::Complete] {
                 let offered = name(&action).filter(|_| actions.contains(&action));
                 offered.into_iter().for_each(|name| list.push(Element::new(name, ns::COMMANDS)));
             }
             reply("executing").with_child(list).with_child(form.into_element())
         }
-        Outcome::Canceled => reply("canceled"),
+        CommandOutcome::Canceled => reply("canceled"),
     }
 }

@@ -5,7 +5,7 @@ use super::super::forms::{Field, Form, Submission};
 use super::super::reply::StanzaError;
 use super::super::shown;
 use super::super::{Settings, failed};
-use super::{Action, Command, CommandRequest, Outcome, State, refused};
+use super::{Command, CommandAction, CommandOutcome, CommandRequest, State, refused};
 use crate::clock::Timestamp;
 use crate::limits;
 use crate::model::{BareJid, FileKey, Jid};
@@ -27,7 +27,7 @@ pub(in super::super) struct Asked<'a> {
     pub request: CommandRequest,
 }
 
-type StepResult = Result<Outcome, StanzaError>;
+type StepResult = Result<CommandOutcome, StanzaError>;
 
 const NO_FILES: &str = "There are no files.";
 const FILES: &str = "files";
@@ -59,16 +59,16 @@ impl Asked<'_> {
             _ => (Vec::new(), None),
         };
         match (&self.state, self.request.action) {
-            (Some(_), Action::Next) => match next {
+            (Some(_), CommandAction::Next) => match next {
                 Some(next) => self.page(owner, places.into_iter().chain([next]).collect()),
                 None => Err(bad_action("There are no more files.")),
             },
-            (Some(_), Action::Previous) => match places.split_last() {
+            (Some(_), CommandAction::Previous) => match places.split_last() {
                 Some((_, before)) => self.page(owner, before.to_vec()),
                 None => Err(bad_action("This is the first page.")),
             },
             (Some(_), _) => self.do_with_files(owner, Some(&places), &form.unwrap_or_default()),
-            (None, Action::Previous) => Err(bad_action("This is the first page.")),
+            (None, CommandAction::Previous) => Err(bad_action("This is the first page.")),
             (None, _) => match form {
                 Some(form) => self.do_with_files(owner, None, &form),
                 None => self.page(owner, Vec::new()),
@@ -87,14 +87,14 @@ impl Asked<'_> {
         let more = rows.len() > limits::COMMAND_FILES;
         rows.truncate(limits::COMMAND_FILES);
         let next = rows.last().filter(|_| more).map(FileRow::place);
-        let actions: &[Action] = match (places.is_empty(), more) {
-            (true, false) => &[Action::Complete],
-            (true, true) => &[Action::Complete, Action::Next],
-            (false, false) => &[Action::Complete, Action::Previous],
-            (false, true) => &[Action::Complete, Action::Next, Action::Previous],
+        let actions: &[CommandAction] = match (places.is_empty(), more) {
+            (true, false) => &[CommandAction::Complete],
+            (true, true) => &[CommandAction::Complete, CommandAction::Next],
+            (false, false) => &[CommandAction::Complete, CommandAction::Previous],
+            (false, true) => &[CommandAction::Complete, CommandAction::Next, CommandAction::Previous],
         };
         let form = files_form(&self.files_title(owner), first_number(&places), &rows);
-        Ok(Outcome::Asks { form, actions, state: State::Files { owner: owner.clone(), places, next } })
+        Ok(CommandOutcome::Asks { form, actions, state: State::Files { owner: owner.clone(), places, next } })
     }
 
     fn files_title(&self, owner: &BareJid) -> String {
@@ -146,7 +146,7 @@ impl Asked<'_> {
         Ok(self.told_links(&rows))
     }
 
-    fn told_links(&self, rows: &[FileRow]) -> Outcome {
+    fn told_links(&self, rows: &[FileRow]) -> CommandOutcome {
         if rows.is_empty() {
             return completed(NO_FILES);
         }
@@ -156,7 +156,7 @@ impl Asked<'_> {
         };
         let fields = rows.iter().enumerate().map(field);
         let form = fields.fold(Form::result("Links"), Form::field);
-        Outcome::Completed(format!("{}.", shown::count(rows.len() as u64)), Some(form))
+        CommandOutcome::Completed(format!("{}.", shown::count(rows.len() as u64)), Some(form))
     }
 
     fn delete(&self, owner: &BareJid, keys: &[FileKey]) -> StepResult {
@@ -190,7 +190,7 @@ impl Asked<'_> {
         let form = Form::result(Command::MyUsage.name())
             .field(part("uploads", "Uploads", usage.uploads, usage.uploads_limit))
             .field(part("channels", "In channels", usage.media, usage.media_limit));
-        Ok(Outcome::Completed(format!("Total: {}.", shown::sum(usage.all())), Some(form)))
+        Ok(CommandOutcome::Completed(format!("Total: {}.", shown::sum(usage.all())), Some(form)))
     }
 
     /// The files that were stored before the question are what the answer deletes.
@@ -221,7 +221,11 @@ impl Asked<'_> {
         let form = Form::to_fill_in(Command::DeleteAll.name())
             .instructions("You can't undo this. Links to these files will stop working.")
             .field(Field::new(SURE, "boolean", label).value("false"));
-        Ok(Outcome::Asks { form, actions: &[Action::Complete], state: State::DeletesAll { until: self.now } })
+        Ok(CommandOutcome::Asks {
+            form,
+            actions: &[CommandAction::Complete],
+            state: State::DeletesAll { until: self.now },
+        })
     }
 
     fn user_files(&self, form: Option<Submission>) -> StepResult {
@@ -242,13 +246,13 @@ impl Asked<'_> {
         }
     }
 
-    fn ask_user(&self) -> Outcome {
+    fn ask_user(&self) -> CommandOutcome {
         let command = self.request.command;
-        let actions: &[Action] =
-            if command == Command::UserFiles { &[Action::Next] } else { &[Action::Complete] };
+        let actions: &[CommandAction] =
+            if command == Command::UserFiles { &[CommandAction::Next] } else { &[CommandAction::Complete] };
         let field = Field::new(USER, "jid-single", "Address of the user").required();
         let form = Form::to_fill_in(command.name()).field(field);
-        Outcome::Asks { form, actions, state: State::AsksUser }
+        CommandOutcome::Asks { form, actions, state: State::AsksUser }
     }
 
     fn total(&self) -> StepResult {
@@ -270,7 +274,7 @@ impl Asked<'_> {
             files: total.media.files + total.uploads.files,
             bytes: total.media.bytes.saturating_add(total.uploads.bytes),
         };
-        Ok(Outcome::Completed(format!("Total: {}.", shown::sum(all)), Some(form)))
+        Ok(CommandOutcome::Completed(format!("Total: {}.", shown::sum(all)), Some(form)))
     }
 
     fn block(&self, form: Option<Submission>) -> StepResult {
@@ -319,7 +323,7 @@ impl Asked<'_> {
         let options = blocked.iter().map(option).collect();
         let field = Field::new(USER, "list-single", "User").options(options).required();
         let form = Form::to_fill_in(Command::Unblock.name()).field(field);
-        Ok(Outcome::Asks { form, actions: &[Action::Complete], state: State::AsksUser })
+        Ok(CommandOutcome::Asks { form, actions: &[CommandAction::Complete], state: State::AsksUser })
     }
 }
 
@@ -353,8 +357,8 @@ fn user_in(form: &Submission) -> Result<BareJid, StanzaError> {
     user.map(Jid::into_bare).ok_or_else(missing)
 }
 
-fn completed(text: impl Into<String>) -> Outcome {
-    Outcome::Completed(text.into(), None)
+fn completed(text: impl Into<String>) -> CommandOutcome {
+    CommandOutcome::Completed(text.into(), None)
 }
 
 fn bad_action(text: &str) -> StanzaError {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::OutputForm;
 use crate::clock::Timestamp;
 use crate::daemon::say;
+use crate::model::is_invisible;
 use crate::uploads::shown_size;
 
 /// Prints results as they come: lines for people, or one JSON array with an object in each line.
@@ -83,13 +84,9 @@ pub(super) fn minute(time: Timestamp) -> String {
 
 /// A text that users chose, so that it can't move the cursor, hide itself or turn what follows.
 pub(super) fn shown(text: &str) -> String {
-    let acts = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
     let mut visible = String::with_capacity(text.len());
     for c in text.chars() {
-        if acts(c) { visible.extend(c.escape_unicode()) } else { visible.push(c) }
+        if is_invisible(c) { visible.extend(c.escape_unicode()) } else { visible.push(c) }
     }
     visible
 }

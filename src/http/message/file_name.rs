@@ -1,6 +1,6 @@
 //! The part of a client's file name that is kept.
 
-use crate::model::cut_file_name;
+use crate::model::{cut_file_name, is_hidden};
 
 /// The last component of a file name, for either kind of slash, without control characters and at most
 /// [`FILE_NAME_BYTES`](crate::limits::FILE_NAME_BYTES) long; `None` if nothing is left. It is shown, never used as a path.
@@ -9,11 +9,6 @@ pub fn file_name(text: &str) -> Option<String> {
     let visible: String = last.chars().filter(|c| !is_hidden(*c)).collect();
     let name = cut_file_name(visible.trim());
     if matches!(name.as_str(), "" | "." | "..") { None } else { Some(name) }
-}
-
-/// Control characters, and the marks that turn the direction of writing: with them `gpj.exe` is shown as `exe.jpg`.
-fn is_hidden(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -82,7 +82,9 @@ impl Response {
         let response = self
             .set("Cache-Control", cache)
             .vary(&["Authorization", "Cookie", "Origin"])
-            .without("Access-Control-Allow-Credentials");
+            .without("Access-Control-Allow-Credentials")
+            // The address may hold a ticket, and a proxy may log the field Referer.
+            .set("Referrer-Policy", "no-referrer");
         match confinement {
             Confinement::Holder => response,
             Confinement::SameSite => response.set("Cross-Origin-Resource-Policy", "same-site"),
@@ -348,10 +350,11 @@ mod tests {
                     policy.as_str(),
                     "Vary: Authorization, Cookie, Origin, Accept",
                     "Access-Control-Allow-Origin: https://example.com",
+                    "Referrer-Policy: no-referrer",
                 ] {
                     assert!(fields.contains(&expected), "{expected}: {head}");
                 }
-                assert_eq!(fields.iter().filter(|line| !line.starts_with("Content-Length")).count(), 4);
+                assert_eq!(fields.iter().filter(|line| !line.starts_with("Content-Length")).count(), 5);
             }
         }
     }

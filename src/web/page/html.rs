@@ -7,7 +7,7 @@ use crate::media_type;
 use crate::model::{Channel, Description, Media, MediaId};
 
 /// The content of the page.
-pub(super) enum Content<'a> {
+pub(super) enum PageContent<'a> {
     /// Media of the channel.
     Gallery {
         entries: &'a [Media],
@@ -47,7 +47,7 @@ pub(super) struct Page<'a> {
     pub public: bool,
     /// How people sign in, if they can.
     pub signing_in: Option<SigningIn>,
-    pub content: Content<'a>,
+    pub content: PageContent<'a>,
 }
 
 impl Page<'_> {
@@ -90,7 +90,7 @@ impl Page<'_> {
     }
 
     fn has_script(&self) -> bool {
-        !matches!(self.content, Content::Refusal { .. })
+        !matches!(self.content, PageContent::Refusal { .. })
     }
 
     fn header(&self, out: &mut Markup) {
@@ -105,7 +105,7 @@ impl Page<'_> {
     /// The controls for more than looking. It is behind the gallery, so that the first Tab leads to the first file.
     fn aside(&self, out: &mut Markup) {
         out.raw("<aside>");
-        if let Content::Gallery { .. } = self.content {
+        if let PageContent::Gallery { .. } = self.content {
             out.raw(DOOR);
         }
         out.raw(MEMBER).raw("</aside>\n");
@@ -114,17 +114,19 @@ impl Page<'_> {
     fn main(&self, out: &mut Markup) {
         out.raw("<main>").raw(if self.has_script() { NOTES } else { "" });
         match &self.content {
-            Content::Gallery { entries: [], later: false, .. } => {
+            PageContent::Gallery { entries: [], later: false, .. } => {
                 out.raw(EMPTY);
             }
-            Content::Gallery { entries, next, later } => self.gallery(out, entries, next.as_deref(), *later),
-            Content::SignIn if self.signing_in.is_some() => {
+            PageContent::Gallery { entries, next, later } => {
+                self.gallery(out, entries, next.as_deref(), *later);
+            }
+            PageContent::SignIn if self.signing_in.is_some() => {
                 out.raw(PRIVATE).raw(DOOR).raw(WITHOUT_SCRIPT);
             }
-            Content::SignIn => {
+            PageContent::SignIn => {
                 out.raw(CLOSED).raw(DOOR);
             }
-            Content::Refusal { title, detail, may_help } => {
+            PageContent::Refusal { title, detail, may_help } => {
                 out.raw("<section class=\"card\"><h2>").text(title).raw("</h2><p>").text(detail).raw("</p>");
                 out.raw(if *may_help { AGAIN } else { "" }).raw("</section>");
             }

@@ -23,7 +23,7 @@ use crate::http::{Exchange, Response, target};
 use crate::limits;
 use crate::model::{Channel, Refusal};
 use feed::Feed;
-use html::{Content, Page, SigningIn};
+use html::{Page, PageContent, SigningIn};
 use negotiate::Representation;
 
 impl Web {
@@ -37,7 +37,10 @@ impl Web {
     ) -> Result<Response, Refusal> {
         let response = match negotiate::representation(exchange) {
             Representation::Json => self.list(channel, exchange.query(), granted)?,
-            Representation::Page => self.page(exchange, channel, granted)?,
+            Representation::Page => match self.without_ticket(exchange, granted, proof)? {
+                Some(response) => response,
+                None => self.page(exchange, channel, granted)?,
+            },
             // A feed reader keeps the address, with the ticket in it, and may show private files to other people.
             Representation::Atom if is_private(granted) && is_foreign(proof) => {
                 return Err(Refusal::NoCredentials);
@@ -47,11 +50,29 @@ impl Web {
         Ok(response.header("Vary", "Accept"))
     }
 
+    /// The redirect of a browser whose address holds a ticket: the ticket goes into a cookie, with which the page's
+    /// pictures can be read, and out of the address, which the browser keeps. `None` where there is no cookie.
+    fn without_ticket(
+        &self,
+        exchange: &Exchange,
+        granted: &Granted,
+        proof: &Proof,
+    ) -> Result<Option<Response>, Refusal> {
+        let Proof::Ticket(Carrier::Query, ticket) = proof else { return Ok(None) };
+        let response =
+            Response::new(303).header("Location", address_without_ticket(exchange.path(), exchange.query()));
+        if !is_private(granted) {
+            return Ok(Some(response));
+        }
+        let cookie = self.cookie_of(ticket, exchange)?;
+        Ok(cookie.map(|cookie| response.header("Set-Cookie", cookie)))
+    }
+
     fn page(&self, exchange: &Exchange, channel: &Channel, granted: &Granted) -> Result<Response, Refusal> {
         let parameters = Parameters::read(exchange.query(), limits::PAGE_ENTRIES)?;
         let Listed { entries, next } = self.listed(channel, &parameters)?;
         let next = next.map(|last| parameters.next("", &last));
-        let content = Content::Gallery { entries: &entries, next, later: parameters.is_later() };
+        let content = PageContent::Gallery { entries: &entries, next, later: parameters.is_later() };
         let response = self.document(exchange, channel, !is_private(granted), content);
         Ok(response.header("Cache-Control", cache_control(granted)))
     }
@@ -87,10 +108,10 @@ impl Web {
         let row = refusal.row();
         let detail = row.detail.replace("{component}", self.settings().component.as_str());
         let (status, content) = match row.status {
-            401 => (200, Content::SignIn),
+            401 => (200, PageContent::SignIn),
             status => {
                 let may_help = status == 403 || status == 429 || status >= 500;
-                (status, Content::Refusal { title: row.title, detail: &detail, may_help })
+                (status, PageContent::Refusal { title: row.title, detail: &detail, may_help })
             }
         };
         let mut response = self.document(exchange, channel, false, content).with_status(status);
@@ -106,11 +127,10 @@ impl Web {
         exchange: &Exchange,
         channel: &Channel,
         public: bool,
-        content: Content<'_>,
+        content: PageContent<'_>,
     ) -> Response {
         let (nonce, signing_in) = (nonce(), self.settings().endpoint.as_deref().and_then(signing_in));
-        let path = exchange.path();
-        let segment = &path[path.rfind('/').map_or(0, |slash| slash + 1)..];
+        let segment = last_segment(exchange.path());
         let page = Page { channel, segment, nonce: &nonce, public, signing_in, content };
         let response = Response::bytes(200, "text/html; charset=utf-8", page.render());
         self.for_robots(response)
@@ -131,6 +151,19 @@ fn is_private(granted: &Granted) -> bool {
 /// Whether the ticket came otherwise than as `Authorization: Bearer`.
 fn is_foreign(proof: &Proof) -> bool {
     proof.carrier().is_some_and(|carrier| carrier != Carrier::Bearer)
+}
+
+fn last_segment(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
+/// The address of a request without its tickets, relative to itself.
+fn address_without_ticket(path: &str, query: Option<&str>) -> String {
+    let pairs = query.unwrap_or_default().split('&');
+    let others: Vec<_> = pairs.filter(|pair| target::parameter(Some(pair), "ticket").is_none()).collect();
+    let query = others.join("&");
+    let separator = if query.is_empty() { "" } else { "?" };
+    format!("./{}{separator}{query}", last_segment(path))
 }
 
 /// The value of `Cache-Control`. A page may change at any moment, so caches must revalidate it.
@@ -191,6 +224,24 @@ mod tests {
             ("http://media.example.com", None),
         ] {
             assert_eq!(signing_in(endpoint), expected, "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn an_address_loses_its_tickets_and_nothing_else() {
+        for (path, query, expected) in [
+            ("/room@example.com", Some("ticket=T"), "./room@example.com"),
+            ("/files/a%20b@example.com", Some("ticket=T&max=4"), "./a%20b@example.com?max=4"),
+            ("/r@example.com", Some("max=4&ticket=T&before=x&ticket=U"), "./r@example.com?max=4&before=x"),
+            (
+                "/r@example.com",
+                Some("tick%65t=T&tickets=1&format=%26"),
+                "./r@example.com?tickets=1&format=%26",
+            ),
+            ("/r@example.com", Some("ticket"), "./r@example.com"),
+            ("/r@example.com", None, "./r@example.com"),
+        ] {
+            assert_eq!(address_without_ticket(path, query), expected, "{path} {query:?}");
         }
     }
 

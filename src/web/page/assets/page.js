@@ -6,14 +6,19 @@ const make = (name, properties) => Object.assign(document.createElement(name), p
 const body = document.body, viewer = $('viewer'), path = location.pathname;
 // Without TLS there is no cookie: a ticket in memory reads, and pictures are objects of the page.
 const isPrivate = 'private' in body.dataset, cookies = 'cookie' in body.dataset, objects = isPrivate && 'objects' in body.dataset;
-let jid = '', reader = null, writer = null, own = new Set(), at = -1, busy = false, stop = null;
+// A ticket that came in the address reads, too. It must not stay in the browser's history.
+const here = new URL(location), given = here.searchParams.get('ticket');
+here.searchParams.delete('ticket');
+if (given) history.replaceState(null, '', here);
+let jid = '', reader = given && { ticket: given }, writer = null, own = new Set(), at = -1, busy = false, stop = null;
 
 const items = () => [...document.querySelectorAll('[data-testid=item]')];
 const name = item => item.querySelector('b')?.textContent || item.dataset.name || item.querySelector('img')?.alt || item.querySelector('em')?.textContent;
 const time = text => new Date(text).toLocaleString([], { dateStyle: 'long', timeStyle: 'short' });
 const size = bytes => {
-  const [unit, by] = bytes < 1e3 ? ['byte', 1] : bytes < 1e6 ? ['kilobyte', 1e3] : bytes < 1e9 ? ['megabyte', 1e6] : ['gigabyte', 1e9];
-  return (bytes / by).toLocaleString([], { style: 'unit', unit, maximumFractionDigits: bytes < 1e4 || bytes >= 1e6 ? 1 : 0 });
+  let unit = 0, number = bytes;
+  for (; number >= 1024 && unit < 4; unit++) number /= 1024;
+  return `${number.toLocaleString([], { maximumFractionDigits: 1 })} ${[bytes === 1 ? 'byte' : 'bytes', 'KiB', 'MiB', 'GiB', 'TiB'][unit]}`;
 };
 
 // An open dialog hides the rest of the page, so the notes go into it.
@@ -232,9 +237,16 @@ $('share').onclick = async () => {
     prompt('The link to this file:', link);
   }
 };
+// The server counts bytes, while browsers count UTF-16 units for maxlength.
+const fit = field => {
+  const over = new TextEncoder().encode(field.value).length > field.maxLength;
+  field.setCustomValidity(over ? 'This text is too long. Shorten it.' : '');
+};
+$('edit').oninput = event => fit(event.target);
 $('change').onclick = () => {
   $('title').value = items()[at].querySelector('b')?.textContent || '';
   $('description').value = $('about').textContent;
+  for (const field of [$('title'), $('description')]) fit(field);
   $('edit').hidden = false;
   $('title').focus();
 };
@@ -356,6 +368,8 @@ $('door').onsubmit = async event => {
 
 prepare();
 $('door').hidden = !cookies && !('objects' in body.dataset);
+// The pictures of the server's HTML can't be read without the ticket.
+if (given && objects && test('gallery')) load('', false).catch(error => fail(explain('Files', error)));
 const known = sessionStorage.getItem('jid');
 if (known && !objects && test('gallery')) {
   jid = known;

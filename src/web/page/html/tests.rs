@@ -3,7 +3,7 @@
 use super::super::testing::{CHANNEL, hostile, media};
 use super::*;
 
-fn rendered(content: Content<'_>) -> String {
+fn rendered(content: PageContent<'_>) -> String {
     let channel = CHANNEL.parse().unwrap();
     let page = Page {
         channel: &channel,
@@ -17,7 +17,7 @@ fn rendered(content: Content<'_>) -> String {
 }
 
 fn gallery(entries: &[Media]) -> String {
-    rendered(Content::Gallery { entries, next: None, later: false })
+    rendered(PageContent::Gallery { entries, next: None, later: false })
 }
 
 #[test]
@@ -62,8 +62,11 @@ fn a_file_without_a_preview_shows_its_name() {
 
 #[test]
 fn later_pages_have_links() {
-    let page =
-        rendered(Content::Gallery { entries: &[], next: Some("?max=2&before=B".to_owned()), later: true });
+    let page = rendered(PageContent::Gallery {
+        entries: &[],
+        next: Some("?max=2&before=B".to_owned()),
+        later: true,
+    });
     assert!(page.contains("<a class=\"button\" rel=\"next\" href=\"?max=2&amp;before=B\">"), "{page}");
     assert!(page.contains("<a class=\"button\" href=\"?\">Newest</a>") && !page.contains("Nothing here"));
     assert!(gallery(&[]).contains("Nothing here yet"));
@@ -73,7 +76,7 @@ fn later_pages_have_links() {
 fn people_are_told_how_to_sign_in_or_that_they_cannot() {
     let channel = CHANNEL.parse().unwrap();
     let page = |signing_in| {
-        let content = Content::SignIn;
+        let content = PageContent::SignIn;
         let page = Page { channel: &channel, segment: "x", nonce: "N", public: false, signing_in, content };
         String::from_utf8(page.render()).unwrap()
     };
@@ -100,7 +103,7 @@ fn hostile_texts_stay_texts() {
         for mime_type in [None, Some("image/jpeg"), Some("video/mp4"), Some("audio/ogg")] {
             hostile::assert_parts(&of_type(mime_type, text), &of_type(mime_type, "x"), text);
         }
-        let refused = |detail: &str| rendered(Content::Refusal { title: "T", detail, may_help: true });
+        let refused = |detail: &str| rendered(PageContent::Refusal { title: "T", detail, may_help: true });
         hostile::assert_parts(&refused(text), &refused("x"), text);
     }
 }
@@ -110,7 +113,7 @@ fn a_hostile_path_stays_in_its_attribute() {
     let channel = CHANNEL.parse().unwrap();
     let page = |segment: &str| {
         let entries = [media()];
-        let content = Content::Gallery { entries: &entries, next: None, later: false };
+        let content = PageContent::Gallery { entries: &entries, next: None, later: false };
         let page = Page {
             channel: &channel,
             segment,
@@ -130,8 +133,8 @@ fn a_hostile_path_stays_in_its_attribute() {
 fn nothing_is_inline_and_nothing_comes_from_elsewhere() {
     for page in [
         gallery(&[media()]),
-        rendered(Content::SignIn),
-        rendered(Content::Refusal { title: "T", detail: "D", may_help: true }),
+        rendered(PageContent::SignIn),
+        rendered(PageContent::Refusal { title: "T", detail: "D", may_help: true }),
     ] {
         for bad in ["<style", "style=", "http:", "https:", "src=\"//", "href=\"/"] {
             assert!(!page.contains(bad), "{bad} is in {page}");
@@ -155,7 +158,7 @@ fn every_element_of_the_script_is_there_once() {
     let ids = script.split("$('").skip(1).filter_map(|rest| rest.split_once("')")).map(|(id, _)| id);
     let ids: std::collections::BTreeSet<_> = ids.filter(|id| !id.is_empty()).collect();
     assert!(ids.len() > 20, "{ids:?}");
-    for page in [gallery(&[media()]), rendered(Content::SignIn)] {
+    for page in [gallery(&[media()]), rendered(PageContent::SignIn)] {
         for id in &ids {
             assert_eq!(page.matches(&format!(" id=\"{id}\"")).count(), 1, "{id}");
         }
@@ -167,6 +170,15 @@ fn every_element_of_the_script_is_there_once() {
         for id in ["title", "save", "delete", "confirm-delete"] {
             assert_eq!(page.matches(&format!("data-testid=\"{id}\"")).count(), 1, "{id}");
         }
+    }
+}
+
+#[test]
+fn the_form_has_the_limits_of_the_server() {
+    let page = gallery(&[media()]);
+    for (id, bytes) in [("title", limits::TITLE_BYTES), ("description", limits::DESCRIPTION_BYTES)] {
+        let field = page.split("<").find(|tag| tag.contains(&format!(" id=\"{id}\""))).expect("a field");
+        assert!(field.contains(&format!("maxlength=\"{bytes}\"")), "{field}");
     }
 }
 
