@@ -349,6 +349,9 @@ pub const SHOWN_CHARS: usize = 64;
 
 /// Wait for a database connection from the pool, and for connecting.
 pub const DATABASE_WAIT: Duration = Duration::from_secs(5);
+/// Connections to the database, besides those of the pool, that were given up and still hang: a proxy may hold them for ever.
+/// Beyond them none is made.
+pub const DATABASE_HANGING: usize = 64;
 /// Longest run of one statement.
 pub const DATABASE_STATEMENT: Duration = Duration::from_secs(15);
 /// Longest wait of a statement for another one's lock.

@@ -574,6 +574,20 @@ fn the_examples_of_its_manual_do_what_they_say() {
     assert_eq!(count(site, &channel), 21, "{run:#?}");
 }
 
+#[test]
+fn quota_tells_the_files_of_the_channel_and_the_uploads_of_the_user() {
+    let site = site();
+    let (client, channel) = user(site, "open");
+    assert!(client.does(&["quota"]).starts_with("Total: 0 files"), "nothing was sent yet");
+    let (small, large) = (client.file("small", &bytes(1000)), client.file("large", &bytes(3 * 1024)));
+    client.does(&["put", &channel, &small]);
+    client.does(&["slot", &large]);
+    let told = client.does(&["quota"]);
+    for line in ["Total: 2 files", "Uploads: 1 file, 3 KiB", "1 file, 1000 bytes"] {
+        assert!(told.contains(line), "{told}");
+    }
+}
+
 /// The server's side is that of its command "How much I use".
 #[test]
 fn quota_tells_what_the_command_of_the_server_tells() {

@@ -140,13 +140,16 @@ fn pump(
     let mut since = Instant::now();
     let mut sent_since = 0_u64;
     loop {
-        let count = from.read(&mut buffer)?;
+        let read = from.read(&mut buffer);
         while stands_still.load(Ordering::SeqCst) {
             thread::sleep(Duration::from_millis(5));
         }
-        if count == 0 {
-            return to.shutdown(Shutdown::Write);
-        }
+        let count = match read {
+            Ok(0) => return to.shutdown(Shutdown::Write),
+            Ok(count) => count,
+            // A reset is passed on, too.
+            Err(_) => return to.shutdown(Shutdown::Both),
+        };
         moved += count as u64;
         if moved > after {
             let _ = from.shutdown(Shutdown::Both);

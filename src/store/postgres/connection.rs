@@ -1,8 +1,7 @@
 //! Connections with a time limit. The client library has none: it waits for as long as a server hangs. So each
 //! connection lives on a thread of its own, named `postgres`, and the caller waits for that thread with a limit. A thread
-//! that is given up ends with its connection: when the server goes on, or when the kernel finds that it is gone. While
-//! the server hangs, hanging connections can't be replaced, so there are never many more such threads than connections
-//! in the pool.
+//! that is given up ends with its connection: when the server goes on, or when the kernel finds that it is gone. The
+//! number of such threads is bounded.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -172,13 +171,7 @@ pub(super) struct ConnectionThread {
 }
 
 impl ConnectionThread {
-    fn start(client: Client) -> std::io::Result<Self> {
-        let (jobs, inbox) = mpsc::channel::<Job>();
-        spawn(move || serve(client, inbox))?;
-        Ok(Self { jobs, broken: false })
-    }
-
-    /// The same with a connection that the thread makes itself, at most for this long. The thread keeps `alive` to its end.
+    /// Starts a thread, which makes its connection, at most for this long. It keeps `alive` to its end.
     pub(super) fn connect(
         within: Duration,
         connect: impl FnOnce() -> Result<Client> + Send + 'static,
@@ -195,7 +188,8 @@ impl ConnectionThread {
                 Err(error) => drop(sender.send(Err(error))),
             }
         };
-        spawn(body).map_err(no_thread)?;
+        let cant = |cause| Error::caused(Kind::Unavailable, "no thread", cause);
+        spawn(body).map_err(cant)?;
         made.recv_timeout(within).map_err(|_| silence())??;
         Ok(Self { jobs, broken: false })
     }
@@ -236,15 +230,13 @@ fn serve(client: Client, inbox: mpsc::Receiver<Job>) {
     }
 }
 
-fn no_thread(cause: std::io::Error) -> Error {
-    Error::caused(Kind::Unavailable, "no thread", cause)
-}
-
 /// Makes and tests the pool's connections.
 #[derive(Clone)]
 pub(super) struct Manager {
     inner: Arc<PostgresConnectionManager<Tls>>,
     settings: Arc<PostgresSettings>,
+    /// Each connection's thread has a copy: those that were given up and still hang are counted by it.
+    threads: Arc<()>,
     /// A connection that was made already.
     ready: Arc<Mutex<Option<ConnectionThread>>>,
 }
@@ -253,12 +245,38 @@ impl Manager {
     pub(super) fn new(settings: &PostgresSettings) -> Result<Self> {
         let inner = PostgresConnectionManager::new(settings.config(), settings.tls()?);
         let settings = Arc::new(settings.clone());
-        Ok(Self { inner: Arc::new(inner), settings, ready: Arc::default() })
+        Ok(Self { inner: Arc::new(inner), settings, threads: Arc::default(), ready: Arc::default() })
     }
 
     /// Makes a connection at once, for the pool to take. Unlike the pool, it tells why it can't, and what is unfit in the
     /// database.
     pub(super) fn make_ready(&self) -> Result<()> {
+        let connection = self.connect_by(Self::connect_checked)?;
+        *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+        Ok(())
+    }
+
+    /// Connects in bounded time. The client library bounds only the TCP connection: a proxy, or a network that loses packets,
+    /// may take that and never answer.
+    fn connect_by(
+        &self,
+        connect: impl FnOnce(&Self) -> Result<Client> + Send + 'static,
+    ) -> Result<ConnectionThread> {
+        let max = self.settings.pool_size as usize + limits::DATABASE_HANGING;
+        if Arc::strong_count(&self.threads) > max {
+            return Err(Error::new(Kind::Unavailable, "older connections to PostgreSQL still hang"));
+        }
+        let (manager, alive) = (self.clone(), Arc::clone(&self.threads));
+        ConnectionThread::connect(self.settings.connect_time(), move || connect(&manager), alive)
+    }
+
+    fn connect_client(&self) -> Result<Client> {
+        let mut client = self.inner.connect().map_err(|cause| self.settings.refused(cause))?;
+        prepare(&mut client, self.settings.schema.as_deref(), &time_limits())?;
+        Ok(client)
+    }
+
+    fn connect_checked(&self) -> Result<Client> {
         let mut client = self.connect_client()?;
         // Where a second connection is one too many, there is no pooler.
         if let Ok(mut other) = self.inner.connect() {
@@ -267,19 +285,8 @@ impl Manager {
         if let Some(advice) = encoding_advice(&mut client)? {
             log::warn!("{advice}");
         }
-        *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(started(client)?);
-        Ok(())
-    }
-
-    fn connect_client(&self) -> Result<Client> {
-        let mut client = self.inner.connect().map_err(|cause| self.settings.refused(cause))?;
-        prepare(&mut client, self.settings.schema.as_deref(), &time_limits())?;
         Ok(client)
     }
-}
-
-fn started(client: Client) -> Result<ConnectionThread> {
-    ConnectionThread::start(client).map_err(no_thread)
 }
 
 impl ManageConnection for Manager {
@@ -288,7 +295,7 @@ impl ManageConnection for Manager {
 
     fn connect(&self) -> Result<ConnectionThread> {
         let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take();
-        ready.map_or_else(|| started(self.connect_client()?), Ok)
+        ready.map_or_else(|| self.connect_by(Self::connect_client), Ok)
     }
 
     fn is_valid(&self, connection: &mut ConnectionThread) -> Result<()> {

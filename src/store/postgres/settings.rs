@@ -78,6 +78,12 @@ impl PostgresSettings {
         }
     }
 
+    /// How long it may take to connect and to log in, to the first server that answers.
+    pub(super) fn connect_time(&self) -> Duration {
+        let servers = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX).saturating_add(1);
+        self.connect_timeout.unwrap_or(limits::DATABASE_WAIT).saturating_mul(servers)
+    }
+
     pub(in crate::store) fn config(&self) -> Config {
         let mut config = Config::new();
         for (host, port) in &self.hosts {

@@ -1,4 +1,8 @@
+use std::io;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::ops::Range;
 use std::sync::Mutex;
+use std::thread;
 use std::time::Instant;
 
 use super::super::postgres_server::{self, Server};
@@ -132,6 +136,56 @@ fn a_server_that_stands_still_does_not_hold_us() {
     assert_eq!(store.media_rows(None, 1).unwrap_err().kind(), Kind::Unavailable);
     assert!(started.elapsed() < 2 * limits::DATABASE_WAIT, "{:?}", started.elapsed());
     server.thaw();
+    store.media_rows(None, 1).unwrap();
+}
+
+/// A proxy before a server. It takes the connections with these numbers, and never answers them.
+fn silent_proxy(server: u16, silent: Range<usize>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let mut held = Vec::new();
+        for (number, client) in listener.incoming().flatten().enumerate() {
+            if silent.contains(&number) {
+                held.push(client);
+                continue;
+            }
+            let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+            let copies = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            for (mut from, mut to) in [copies, (server, client)] {
+                thread::spawn(move || {
+                    let _ = io::copy(&mut from, &mut to);
+                    // The other direction may have ended first.
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn connections_that_a_proxy_takes_and_never_answers_are_given_up() {
+    let mut server = Server::start();
+    let database = server.new_database();
+    store(&server, &database, |_| {});
+    let mut settings = PostgresSettings::for_test(silent_proxy(server.port(), 2..8), &database);
+    settings.connect_timeout = Some(Duration::from_millis(300));
+    let store = Store::new(Postgres::new(&settings).unwrap());
+    // This takes two connections: one is compared with the other.
+    store.media_rows(None, 1).unwrap();
+    server.kill();
+    server.restart();
+    let begun = Instant::now();
+    while store.media_rows(None, 1).is_err() {
+        assert!(begun.elapsed() < 10 * limits::DATABASE_WAIT, "the pool makes no connection");
+    }
+
+    settings.hosts[0].1 = silent_proxy(server.port(), 0..1);
+    let store = Store::new(Postgres::new(&settings).unwrap());
+    let begun = Instant::now();
+    assert_eq!(store.media_rows(None, 1).unwrap_err().kind(), Kind::Unavailable);
+    assert!(begun.elapsed() < limits::DATABASE_WAIT, "{:?}", begun.elapsed());
     store.media_rows(None, 1).unwrap();
 }
 
