@@ -397,6 +397,12 @@ pub const CLUSTER_STALE: Duration = Duration::from_secs(5);
 pub const CLUSTER_AHEAD: Duration = Duration::from_secs(1);
 /// Pause after a failure, before the next look at the lock of the stream.
 pub const CLUSTER_RETRY: Duration = Duration::from_millis(250);
+/// How long the link of the holder to the XMPP server may be down before it gives the stream up to a node that reaches the
+/// XMPP server: several attempts to connect.
+pub const CLUSTER_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a node that gave the stream up for that reason leaves it to other nodes. Where no node reaches the component's port,
+/// the stream changes hands no more often than this.
+pub const CLUSTER_BACK_OFF: Duration = Duration::from_secs(60);
 /// Longest run of a statement on the connections of the threads `cluster` and `notices`: a beat must not wait for long.
 pub const CLUSTER_STATEMENT: Duration = Duration::from_secs(1);
 /// Longest wait of such a statement for another one's lock.
@@ -433,7 +439,8 @@ pub const BLOCKS_WANTED: usize = 4096;
 pub const BLOCKS_AHEAD: usize = 64;
 /// Threads that wait for a block, to make a preview or to tell the character set of a text.
 pub const BLOCK_WAITERS: usize = 32;
-/// How long a response that has begun waits for its next block. A line of 1 Mbit/s takes 67 s for one.
+/// How long a response that has begun, or a thread, waits for a block, and how long a block may be queued. A line of
+/// 1 Mbit/s takes 67 s for one, and [`S3_RECEIVE_RATE`] permits 158 s by default.
 pub const BLOCK_TIME: Duration = Duration::from_secs(180);
 /// Bytes that are copied at a time of a file whose blocks are put together.
 pub const BLOCK_COPY_STEP: usize = 256 * 1024;
@@ -454,6 +461,16 @@ pub const S3_UNFINISHED: Duration = Duration::from_secs(24 * 3600);
 pub const S3_FAILED: usize = 1024;
 /// Bytes that S3 copies by one request.
 pub const S3_COPY_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+/// A request to the store and its response may take so many times `media.storage.s3.timeout` together, besides the time
+/// for their bodies: to connect, to send and to receive. The setting alone bounds no request, since each byte begins it anew.
+pub const S3_TIMEOUTS: u32 = 3;
+/// Bytes per second that a body from the store must reach, on average. A block then takes two minutes at most, for nobody
+/// waits longer than [`BLOCK_TIME`] for it.
+pub const S3_RECEIVE_RATE: u64 = 64 * 1024;
+/// The same for a body to the store: many uploads may share a slow line. A part then takes an hour at most.
+pub const S3_SEND_RATE: u64 = 16 * 1024;
+/// Additional time for an operation of the store itself, which copies up to [`S3_COPY_BYTES`] or puts parts together.
+pub const S3_WORK_TIME: Duration = Duration::from_secs(900);
 /// Attempts at a request to the store, the first included.
 pub const S3_ATTEMPTS: u32 = 4;
 /// The time since the first attempt after which no other one begins: a thread waits for the store meanwhile.
@@ -616,6 +633,13 @@ pub const PREVIEWS_AHEAD: usize = 256;
 pub const PREVIEW_AHEAD_TRIES: u32 = 30;
 /// The time between these.
 pub const PREVIEW_AHEAD_PAUSE: Duration = Duration::from_secs(1);
+/// Bytes of the largest film that is fetched from a store that is far away for its preview: ffmpeg needs all of it. A phone
+/// films ten minutes with them.
+pub const FILM_FETCH_BYTES: u64 = 512 * 1024 * 1024;
+/// Files that are fetched whole at a time for their previews, besides the previews that are made.
+pub const PREVIEW_FETCHES: usize = 2;
+/// How long a request for a preview waits for the file. The blocks that have come are there for the next request.
+pub const PREVIEW_FETCH_TIME: Duration = Duration::from_secs(60);
 /// How long a preview counts as just used, so that the row of a popular preview is seldom written.
 pub const PREVIEW_USED: Duration = Duration::from_secs(3600);
 /// Pixels of a side of a preview of a film whose size is not known.

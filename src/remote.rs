@@ -16,8 +16,11 @@ pub trait RemoteFile: fmt::Debug + Send + Sync {
     fn local(&self, position: u64) -> Option<FileBlock>;
 
     /// Fetches the block that holds the first of these bytes. If they go on in the next block, that is fetched ahead.
-    /// `then` is called once, on any thread, perhaps before this returns; it must not wait.
+    /// `then` is called once, on any thread, in bounded time, perhaps before this returns; it must not wait.
     fn fetch(&self, bytes: Range<u64>, then: OnFetched);
+
+    /// Counts a block that was local when a reader came to it.
+    fn note_hit(&self) {}
 
     /// Fetches the block at `position` ahead, unless too many others are queued.
     fn fetch_ahead(&self, position: u64);
@@ -80,12 +83,14 @@ pub struct RemotePart {
     file: Arc<dyn RemoteFile>,
     left: Range<u64>,
     block: Option<FileBlock>,
+    /// The start of the block that was opened last: it may be opened again.
+    opened: Option<u64>,
 }
 
 impl RemotePart {
     /// These bytes of the file.
     pub fn new(file: Arc<dyn RemoteFile>, bytes: Range<u64>) -> Self {
-        Self { file, left: bytes, block: None }
+        Self { file, left: bytes, block: None, opened: None }
     }
 
     /// Bytes that are left to be read.
@@ -100,6 +105,9 @@ impl RemotePart {
         if !self.block.as_ref().is_some_and(|block| block.bytes.contains(&next)) {
             self.block = None;
             let block = self.file.local(next)?;
+            if self.opened.replace(block.bytes.start) != Some(block.bytes.start) {
+                self.file.note_hit();
+            }
             if block.bytes.end < self.left.end {
                 self.file.fetch_ahead(block.bytes.end);
             }
@@ -126,6 +134,7 @@ impl RemotePart {
 
     /// Continues with a block that was fetched.
     pub fn give(&mut self, block: FileBlock) {
+        self.opened = Some(block.bytes.start);
         self.block = Some(block);
     }
 

@@ -30,7 +30,7 @@ pub use confirm::TextRequest;
 pub use counts::{ConfirmationCounts, Counts, LinkCounts, LookupCounts, LookupCountsByKind, RightsRefused};
 pub use credentials::Credentials;
 pub use gate::{Gate, GateOutput};
-pub use nodes::{KnownRows, NodeEvent};
+pub use nodes::{KnownRows, NodeEvent, NodeLinks};
 pub use random::hex_id;
 pub use request::{Decision, Granted, Intent, Item, Request, RequestId};
 pub use settings::{ConfirmAddress, ConfirmStanza, DomainRule, Settings};

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::request::RequestId;
 use super::settings::Settings;
@@ -49,6 +49,16 @@ pub struct KnownRows {
     pub all: Vec<PromptId>,
     /// The rows among them whose clients wait.
     pub waiting: Vec<PromptId>,
+}
+
+/// The links of a node to the XMPP server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeLinks {
+    /// For how long this node has held the component's stream without being logged in. `None`: it is, or does not hold the
+    /// stream.
+    pub cut_off: Option<Duration>,
+    /// Whether the account's session is up.
+    pub is_client_up: bool,
 }
 
 /// A request about which another node asks.
@@ -99,8 +109,12 @@ impl Nodes {
 
     /// Whether this node holds the stream, but the XMPP server has been away for so long that nobody should wait for it.
     pub fn is_cut_off(&self, now: Instant) -> bool {
-        let is_long = |since| now.saturating_duration_since(since) >= limits::STREAM_PATIENCE;
-        self.cut_off_since.is_some_and(is_long)
+        self.cut_off(now).is_some_and(|time| time >= limits::STREAM_PATIENCE)
+    }
+
+    /// For how long this node has held the stream without its link being up.
+    pub fn cut_off(&self, now: Instant) -> Option<Duration> {
+        self.cut_off_since.map(|since| now.saturating_duration_since(since))
     }
 
     /// Hands a prompt over, unless too many wait. The holder decides by the same limits, over all nodes; these keep the

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::confirm::TextRequest;
 use super::counts::Counts;
 use super::gate::{Gate, GateOutput};
-use super::nodes::{KnownRows, NodeEvent};
+use super::nodes::{KnownRows, NodeEvent, NodeLinks};
 use super::request::{Decision, Request, RequestId};
 use super::settings::Settings;
 use crate::clock::Clock;
@@ -186,6 +186,9 @@ pub trait NodeDoor: Send + Sync {
     /// This node holds the component's stream no longer.
     fn release(&self);
 
+    /// The state of this node's links to the XMPP server.
+    fn links(&self) -> NodeLinks;
+
     /// The rows that need not be read again.
     fn known_rows(&self) -> KnownRows;
 
@@ -209,6 +212,10 @@ impl<P: Send + 'static> NodeDoor for SharedGate<P> {
 
     fn release(&self) {
         self.with_gate(|gate| gate.release(Instant::now()));
+    }
+
+    fn links(&self) -> NodeLinks {
+        self.lock().links(Instant::now())
     }
 
     fn known_rows(&self) -> KnownRows {

@@ -11,7 +11,7 @@ use crate::cluster::ClusterState;
 use crate::http::Activity;
 use crate::media::PreviewCounts;
 use crate::metrics::{Answered, Requests, Route};
-use crate::store::Pool;
+use crate::store::{CacheState, Pool};
 use crate::sys::Usage;
 use crate::uploads::SlotCounts;
 
@@ -33,6 +33,8 @@ pub(super) struct Snapshot<'a> {
     /// Metrics of the files of media and of uploads.
     pub chores: [(&'static str, &'a ChoreCounts); 2],
     pub slots: &'a SlotCounts,
+    /// The cache of files that are in an S3 store.
+    pub cache: Option<CacheState>,
     pub health: HealthReport,
 }
 
@@ -51,6 +53,7 @@ impl Snapshot<'_> {
         self.slots(&mut text);
         self.chores(&mut text);
         self.storage(&mut text);
+        self.cache(&mut text);
         self.process(&mut text);
         text.into_bytes()
     }
@@ -369,6 +372,49 @@ impl Snapshot<'_> {
         }
     }
 
+    /// Without an S3 store there are the names without values.
+    fn cache(&self, text: &mut MetricsText) {
+        let mut reads = text.family(
+            "mediaserver_cache_reads_total",
+            Counter,
+            "Blocks of files in the S3 store that readers needed, by whether the cache had them.",
+        );
+        if let Some(cache) = &self.cache {
+            reads.sample(&[("outcome", "hit")], cache.hits);
+            reads.sample(&[("outcome", "miss")], cache.misses);
+        }
+        let mut single = |name, kind, help, value: fn(&CacheState) -> u64| {
+            let mut family = text.family(name, kind, help);
+            if let Some(cache) = &self.cache {
+                family.value(value(cache));
+            }
+        };
+        single(
+            "mediaserver_cache_failures_total",
+            Counter,
+            "Blocks that could not be fetched from the S3 store.",
+            |cache| cache.failed,
+        );
+        single(
+            "mediaserver_cache_fetched_bytes_total",
+            Counter,
+            "Bytes of blocks that the S3 store has sent.",
+            |cache| cache.fetched_bytes,
+        );
+        single(
+            "mediaserver_cache_bytes",
+            Gauge,
+            "Bytes that the cache takes, including blocks that are being fetched.",
+            |cache| cache.bytes,
+        );
+        single(
+            "mediaserver_cache_bytes_limit",
+            Gauge,
+            "Maximum of them: media.storage.s3.cache.bytes.",
+            |cache| cache.max_bytes,
+        );
+    }
+
     /// The metrics of the process, named as Prometheus's client libraries name them.
     fn process(&self, text: &mut MetricsText) {
         let help = "1, with the version that runs.";
@@ -444,6 +490,14 @@ mod tests {
             previews: &previews,
             chores: [("media", &chores[0]), ("upload", &chores[1])],
             slots: &SlotCounts::default(),
+            cache: Some(CacheState {
+                hits: 5,
+                misses: 4,
+                failed: 1,
+                fetched_bytes: 3000,
+                bytes: 2000,
+                max_bytes: 9000,
+            }),
         };
         let families = parse(std::str::from_utf8(&snapshot.text()).unwrap()).unwrap();
         for (sample, expected) in [
@@ -476,6 +530,12 @@ mod tests {
             ("mediaserver_database_connections{state=used}", 2.0),
             ("mediaserver_healthy{part=storage}", 0.0),
             ("mediaserver_healthy{part=database}", 1.0),
+            ("mediaserver_cache_reads_total{outcome=hit}", 5.0),
+            ("mediaserver_cache_reads_total{outcome=miss}", 4.0),
+            ("mediaserver_cache_failures_total", 1.0),
+            ("mediaserver_cache_fetched_bytes_total", 3000.0),
+            ("mediaserver_cache_bytes", 2000.0),
+            ("mediaserver_cache_bytes_limit", 9000.0),
             ("mediaserver_build_info{version=1.2.3}", 1.0),
             ("process_start_time_seconds", 1.5),
             ("process_cpu_seconds_total", 0.25),
@@ -484,5 +544,7 @@ mod tests {
             assert_eq!(value(&families, sample), Some(expected), "{sample}");
         }
         assert_eq!(value(&families, "process_max_fds"), None);
+        let text = Snapshot { cache: None, ..snapshot }.text();
+        assert!(!String::from_utf8(text).unwrap().contains("\nmediaserver_cache_"), "without an S3 store");
     }
 }

@@ -17,6 +17,7 @@ use crate::cluster::{ClusterState, ClusterStatus};
 use crate::http::{Exchange, Monitor, Response, Service};
 use crate::media::Library;
 use crate::model::{Method, Refusal};
+use crate::store::BlockCache;
 use crate::sys::Usage;
 use crate::uploads::UploadService;
 
@@ -32,23 +33,26 @@ pub struct Admin<P: Send> {
     library: Arc<Library>,
     uploads: Arc<UploadService>,
     nodes: Option<Arc<ClusterStatus>>,
+    cache: Option<BlockCache>,
     server: Monitor,
     health: Health,
     started: SystemTime,
 }
 
 impl<P: Send> Admin<P> {
-    /// Reports on these parts of a process that was started at `started`. A single node has no `nodes`.
+    /// Reports on these parts of a process that was started at `started`. A single node has no `nodes`, and files in a
+    /// directory no `cache`.
     pub fn new(
         gate: Arc<SharedGate<P>>,
         library: Arc<Library>,
         uploads: Arc<UploadService>,
         nodes: Option<Arc<ClusterStatus>>,
+        cache: Option<BlockCache>,
         server: Monitor,
         started: SystemTime,
     ) -> Self {
         let health = Health::new(&library);
-        Self { gate, library, uploads, nodes, server, health, started }
+        Self { gate, library, uploads, nodes, cache, server, health, started }
     }
 
     fn metrics(&self) -> Response {
@@ -67,6 +71,7 @@ impl<P: Send> Admin<P> {
             previews: self.library.preview_counts(),
             chores: [("media", self.library.chore_counts()), ("upload", self.uploads.chore_counts())],
             slots: self.uploads.slot_counts(),
+            cache: self.cache.as_ref().map(BlockCache::state),
         };
         Response::bytes(200, text::CONTENT_TYPE, snapshot.text())
     }

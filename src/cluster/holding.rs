@@ -3,12 +3,16 @@
 //! The session of the thread's connection has the advisory lock while this node is the holder. The lease of the stream ends
 //! [`Times::lease`](super::Times) after the last confirmed beat was sent; another node waits for [`Times::stale`](super::Times),
 //! which is longer, so there is no moment with two holders.
+//!
+//! A node is ready for the stream while its own XMPP session is up, and says so to the others. A holder whose component can't
+//! log in gives the stream up to a node that is ready.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Settings;
 use super::status::ClusterStatus;
+use crate::access::{NodeDoor, NodeLinks};
 use crate::error::Result;
 use crate::limits;
 use crate::store::{self, Change, DedicatedConnection, Notice, StreamHolder};
@@ -17,7 +21,12 @@ use crate::xmpp::Lease;
 pub(super) struct Holding {
     settings: Settings,
     lease: Lease,
+    door: Arc<dyn NodeDoor>,
     status: Arc<ClusterStatus>,
+    /// Whether the session of the present connection says that this node is ready.
+    is_ready: bool,
+    /// When this node gave the stream up because it did not reach the XMPP server.
+    yielded: Option<Instant>,
     /// The epoch, while the session of the present connection has the lock.
     held: Option<i64>,
     /// The epoch that this process had last. While its lease lasts no other node can have had the stream since.
@@ -27,17 +36,59 @@ pub(super) struct Holding {
 }
 
 impl Holding {
-    pub fn new(settings: Settings, lease: Lease, status: Arc<ClusterStatus>) -> Self {
-        Self { settings, lease, status, held: None, last: None, suspect: None }
+    pub fn new(
+        settings: Settings,
+        lease: Lease,
+        door: Arc<dyn NodeDoor>,
+        status: Arc<ClusterStatus>,
+    ) -> Self {
+        let (is_ready, yielded) = (false, None);
+        Self { settings, lease, door, status, is_ready, yielded, held: None, last: None, suspect: None }
     }
 
     /// Beats, or takes the stream where that is possible; gives the time of the next call. An error means that nothing is
     /// known; then a lease goes on to its end.
     pub fn step(&mut self, connection: &mut DedicatedConnection) -> Result<Instant> {
+        let links = self.door.links();
+        self.say_whether_ready(connection, &links)?;
         match self.held {
+            Some(_) if self.is_cut_off(&links) && self.is_other_ready(connection)? => {
+                Ok(self.yield_stream(connection))
+            }
             Some(epoch) => self.beat(connection, epoch),
             None => self.look(connection),
         }
+    }
+
+    fn say_whether_ready(&mut self, connection: &mut DedicatedConnection, links: &NodeLinks) -> Result<()> {
+        let leaves_it = self.yielded.is_some_and(|at| at.elapsed() < self.settings.times.back_off);
+        let is_ready = links.is_client_up && !leaves_it;
+        if is_ready != self.is_ready {
+            let component = self.settings.component.clone();
+            connection.run(move |session| store::say_ready(session, &component, is_ready))?;
+            self.is_ready = is_ready;
+        }
+        Ok(())
+    }
+
+    fn is_cut_off(&self, links: &NodeLinks) -> bool {
+        links.cut_off.is_some_and(|time| time >= self.settings.times.patience)
+    }
+
+    fn is_other_ready(&self, connection: &mut DedicatedConnection) -> Result<bool> {
+        let (component, stale) = (self.settings.component.clone(), self.settings.times.stale);
+        connection.run(move |session| store::is_other_ready(session, &component, stale))
+    }
+
+    /// Gives the stream up to a node that reaches the XMPP server.
+    fn yield_stream(&mut self, connection: &mut DedicatedConnection) -> Instant {
+        let time = self.settings.times.patience;
+        log::warn!(
+            "the component has not been logged in for {time:?}, and another node reaches the XMPP server"
+        );
+        self.yielded = Some(Instant::now());
+        self.give_up(Some(connection));
+        Instant::now() + self.settings.times.retry
     }
 
     /// The epoch with which this node may hold the stream now. It outlasts a connection that is lost for a moment.
@@ -48,6 +99,7 @@ impl Holding {
     /// The connection is gone, and the lock with it.
     pub fn disconnected(&mut self) {
         self.held = None;
+        self.is_ready = false;
         self.status.lost();
     }
 
@@ -74,7 +126,7 @@ impl Holding {
         let component = self.settings.component.clone();
         connection.run(move |session| {
             store::give_up_stream(session, &component, epoch)?;
-            store::unlock_stream(session)
+            store::unlock_stream(session, &component)
         })?;
         connection.notify(Notice::Stream)
     }
@@ -87,9 +139,15 @@ impl Holding {
         }
         log::error!("another node has the XMPP stream, though this one has its lock; the stream ends");
         self.lease.revoke();
-        self.disconnected();
-        connection.run(store::unlock_stream)?;
+        self.held = None;
+        self.status.lost();
+        self.unlock(connection)?;
         Ok(sent + self.settings.times.retry)
+    }
+
+    fn unlock(&self, connection: &mut DedicatedConnection) -> Result<()> {
+        let component = self.settings.component.clone();
+        connection.run(move |session| store::unlock_stream(session, &component))
     }
 
     fn confirmed(&mut self, epoch: i64, sent: Instant) {
@@ -109,6 +167,12 @@ impl Holding {
                 self.suspect = None;
                 let soon = times.stale.saturating_sub(holder.age) + Duration::from_millis(1);
                 Ok(now + soon.min(times.beat))
+            }
+            // A ready node takes it at once, if it can.
+            Some(holder)
+                if !self.is_ready && holder.age <= times.stale && self.is_other_ready(connection)? =>
+            {
+                Ok(now + times.retry)
             }
             _ => self.take(connection, own, found.as_ref()),
         }
@@ -138,7 +202,7 @@ impl Holding {
             }
             None => {
                 // It may have the lock all the same, if the row has changed meanwhile.
-                connection.run(store::unlock_stream)?;
+                self.unlock(connection)?;
                 self.end_stale_holder(connection)?;
                 Ok(sent + times.retry)
             }

@@ -5,6 +5,7 @@
 //! Each waits for PostgreSQL for a bounded time. A single node has neither.
 
 mod holding;
+mod name;
 mod notices;
 mod prompts;
 mod status;
@@ -21,10 +22,11 @@ use std::time::Duration;
 use crate::access::{NodeDoor, NodeEvent};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::store::{DedicatedConnections, PostgresSettings};
+use crate::store::PostgresSettings;
 use crate::xmpp::Lease;
 
 use holding::Holding;
+pub use name::NodeSession;
 use notices::{HeardNotices, Listener};
 use prompts::Prompts;
 pub use status::{ClusterState, ClusterStatus};
@@ -54,6 +56,10 @@ pub struct Times {
     pub stale: Duration,
     /// The pause after a failure.
     pub retry: Duration,
+    /// How long the holder's link to the XMPP server may be down before another node gets the stream.
+    pub patience: Duration,
+    /// How long a node that gave the stream up for that reason leaves it to other nodes.
+    pub back_off: Duration,
 }
 
 impl Default for Times {
@@ -63,6 +69,8 @@ impl Default for Times {
             lease: limits::CLUSTER_LEASE,
             stale: limits::CLUSTER_STALE,
             retry: limits::CLUSTER_RETRY,
+            patience: limits::CLUSTER_PATIENCE,
+            back_off: limits::CLUSTER_BACK_OFF,
         }
     }
 }
@@ -83,15 +91,15 @@ pub enum Work {
 /// Data to read again because another node, or a command, may have changed it.
 pub type OnChange = Box<dyn Fn(Changed) + Send>;
 
-/// Has the process end, as one of the threads panicked.
-pub type OnPanic = Box<dyn Fn(Error) + Send + Sync>;
+/// Has the process end, as one of the threads can't go on.
+pub type OnFatal = Box<dyn Fn(Error) + Send + Sync>;
 
 /// The calls of the threads to the rest of the server.
 pub struct Calls {
     /// Called on the thread `cluster`, which it must not block.
     pub on_change: OnChange,
-    /// Called by a thread that ends.
-    pub on_panic: OnPanic,
+    /// Called by a thread that ends: another server has the name of this node, or the thread panicked.
+    pub on_fatal: OnFatal,
 }
 
 /// Rows that are kept in memory.
@@ -140,36 +148,40 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts the threads. They connect later and try for ever. `lease` is granted while this node may hold the stream, and
-    /// `door` is told.
+    /// Starts the threads. Where they are not connected, they try for ever. `lease` is granted while this node may hold the
+    /// stream, and `door` is told.
     pub fn start(
         settings: Settings,
+        session: NodeSession,
         work: WorkQueue,
         lease: Lease,
         door: Arc<dyn NodeDoor>,
         calls: Calls,
     ) -> Result<Self> {
         let WorkQueue { sender: queue, receiver } = work;
-        let Calls { on_change, on_panic } = calls;
+        let Calls { on_change, on_fatal } = calls;
         let status = Arc::new(ClusterStatus::new(&settings.node));
-        let connections = DedicatedConnections::new(&settings.database);
         let listening = Arc::new(());
         let heard = HeardNotices::new(queue.clone());
         let listener = Listener::new(
-            connections.clone(),
+            session.connections.clone(),
             heard.clone(),
             Arc::clone(&status),
             Arc::downgrade(&listening),
         );
         let times = settings.times;
-        let prompts = Prompts::new(door, settings.node.clone(), settings.component.clone());
-        let holding = Holding::new(settings, lease, Arc::clone(&status));
+        let prompts = Prompts::new(Arc::clone(&door), settings.node.clone(), settings.component.clone());
+        let holding = Holding::new(settings, lease, door, Arc::clone(&status));
         let parts = (holding, prompts);
         let thread =
-            ClusterThread::new(connections, (receiver, heard), parts, times, Arc::clone(&status), on_change);
-        let on_panic = Arc::new(on_panic);
-        spawn("notices", Arc::clone(&on_panic), move || listener.run())?;
-        let thread = spawn("cluster", on_panic, move || thread.run())?;
+            ClusterThread::new(session, (receiver, heard), parts, times, Arc::clone(&status), on_change);
+        let on_fatal = Arc::new(on_fatal);
+        let listen = move || {
+            listener.run();
+            Ok(())
+        };
+        spawn("notices", Arc::clone(&on_fatal), listen)?;
+        let thread = spawn("cluster", on_fatal, move || thread.run())?;
         Ok(Self { queue, status, thread, _listening: listening })
     }
 
@@ -187,17 +199,20 @@ impl Cluster {
     }
 }
 
-/// A thread whose panic ends the process: without it, others would wait for what it does no more.
+/// A thread whose failure ends the process: without it, others would wait for what it does no more.
 fn spawn(
     name: &'static str,
-    on_panic: Arc<OnPanic>,
-    run: impl FnOnce() + Send + 'static,
+    on_fatal: Arc<OnFatal>,
+    run: impl FnOnce() -> Result<()> + Send + 'static,
 ) -> Result<JoinHandle<()>> {
     let run = move || {
-        if catch_unwind(AssertUnwindSafe(run)).is_err() {
+        let end = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
             let text =
                 format!("the thread {name} panicked, which is a bug: the server ends, to be started again");
-            on_panic(Error::new(Kind::Failure, text));
+            Err(Error::new(Kind::Failure, text))
+        });
+        if let Err(error) = end {
+            on_fatal(error);
         }
     };
     let thread = Builder::new().name(name.to_owned()).stack_size(limits::WORKER_STACK);

@@ -24,7 +24,7 @@ pub(super) struct Prompts {
     /// Whether the rows of an earlier run of this node are abandoned.
     is_clean: bool,
     /// Requests that are not stored yet.
-    unasked: Vec<(RequestId, SharedPrompt)>,
+    unasked: Vec<Unasked>,
     /// Stored requests that wait for a decision, both ways.
     waiting: BTreeMap<PromptId, RequestId>,
     rows: BTreeMap<RequestId, PromptId>,
@@ -41,6 +41,14 @@ pub(super) struct Prompts {
     /// Whether there may be decisions about our requests.
     decisions_due: bool,
     swept: Option<Instant>,
+}
+
+/// A request that is not stored yet.
+struct Unasked {
+    id: RequestId,
+    prompt: SharedPrompt,
+    /// Whether the database did not answer when it was to be stored. It may be stored all the same.
+    was_tried: bool,
 }
 
 /// A part of the work that is due.
@@ -94,7 +102,9 @@ impl Prompts {
     /// Takes an event of the gate for the other nodes. Without I/O.
     pub fn take(&mut self, event: NodeEvent) {
         match event {
-            NodeEvent::Ask(id, prompt) => self.unasked.push((id, *prompt)),
+            NodeEvent::Ask(id, prompt) => {
+                self.unasked.push(Unasked { id, prompt: *prompt, was_tried: false });
+            }
             NodeEvent::Abandon(id) => self.drop_request(id),
             NodeEvent::Sent(row) if self.stream.is_some() => self.sent.push(row),
             NodeEvent::Decide(row, decision) if self.stream.is_some() => self.decided.push((row, decision)),
@@ -104,7 +114,7 @@ impl Prompts {
     }
 
     fn drop_request(&mut self, id: RequestId) {
-        self.unasked.retain(|(unasked, _)| *unasked != id);
+        self.unasked.retain(|unasked| unasked.id != id);
         if let Some(row) = self.rows.remove(&id) {
             self.waiting.remove(&row);
             self.abandoned.push(row);
@@ -160,42 +170,51 @@ impl Prompts {
         if batch.is_empty() { Ok(()) } else { self.store_together(table, batch) }
     }
 
-    /// If the database can't hold one of several requests, each is stored separately. A request that can't be stored is refused.
-    fn store_together(
-        &mut self,
-        table: &mut dyn PromptTable,
-        batch: Vec<(RequestId, SharedPrompt)>,
-    ) -> Result<()> {
-        let prompts: Vec<_> = batch.iter().map(|(_, prompt)| prompt.clone()).collect();
+    /// If the database can't hold one of several requests, each is stored separately. A request that can't be stored is refused:
+    /// if the database does not answer, when that happens again.
+    fn store_together(&mut self, table: &mut dyn PromptTable, batch: Vec<Unasked>) -> Result<()> {
+        let prompts: Vec<_> = batch.iter().map(|unasked| unasked.prompt.clone()).collect();
         match table.ask(&self.node, &prompts) {
             Ok(rows) => {
-                for ((id, _), row) in batch.into_iter().zip(rows) {
-                    self.waiting.insert(row.clone(), id);
-                    self.rows.insert(id, row);
+                for (unasked, row) in batch.into_iter().zip(rows) {
+                    self.waiting.insert(row.clone(), unasked.id);
+                    self.rows.insert(unasked.id, row);
                 }
                 Ok(())
             }
-            Err(error) if batch.len() > 1 && error.kind() != Kind::Unavailable => {
-                batch.into_iter().try_for_each(|one| self.store_together(table, vec![one]))
+            Err(error) if error.kind() == Kind::Unavailable => {
+                let (again, first): (Vec<_>, Vec<_>) = batch.into_iter().partition(|one| one.was_tried);
+                self.refuse(&again, &error);
+                self.unasked.extend(first.into_iter().map(|one| Unasked { was_tried: true, ..one }));
+                Err(error)
             }
+            Err(_) if batch.len() > 1 => self.store_each(table, batch),
             Err(error) => {
                 self.refuse(&batch, &error);
-                if error.kind() == Kind::Unavailable { Err(error) } else { Ok(()) }
+                Ok(())
             }
         }
+    }
+
+    fn store_each(&mut self, table: &mut dyn PromptTable, batch: Vec<Unasked>) -> Result<()> {
+        let mut batch = batch.into_iter();
+        let stored = batch.by_ref().try_for_each(|one| self.store_together(table, vec![one]));
+        self.unasked.extend(batch);
+        stored
     }
 
     /// Refuses the requests that are not stored yet: the database can't be reached.
     pub fn refuse_unasked(&mut self, error: &Error) {
         let unasked = std::mem::take(&mut self.unasked);
-        if !unasked.is_empty() {
-            self.refuse(&unasked, error);
-        }
+        self.refuse(&unasked, error);
     }
 
-    fn refuse(&self, batch: &[(RequestId, SharedPrompt)], error: &Error) {
+    fn refuse(&self, batch: &[Unasked], error: &Error) {
+        if batch.is_empty() {
+            return;
+        }
         let refusal = Refusal::from(Error::new(error.kind(), error.to_string()));
-        batch.iter().for_each(|(id, _)| self.door.answered(*id, Err(refusal)));
+        batch.iter().for_each(|unasked| self.door.answered(unasked.id, Err(refusal)));
     }
 
     fn store_abandoned(&mut self, table: &mut dyn PromptTable) -> Result<()> {

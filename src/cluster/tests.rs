@@ -3,8 +3,8 @@ use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
 use super::*;
-use crate::access::{KnownRows, RequestId};
-use crate::model::{BareJid, PromptDecision, PromptId, StoredPrompt};
+use crate::access::{KnownRows, NodeEvent, NodeLinks, RequestId};
+use crate::model::{BareJid, Method, PromptDecision, PromptId, Refusal, SharedPrompt, StoredPrompt};
 use crate::store::postgres_server::{self, Server};
 use crate::store::{EpochTable, Notice, Postgres, Schema, SecretTable, Store};
 
@@ -16,6 +16,8 @@ const LONG: Times = Times {
     lease: Duration::from_secs(90),
     stale: Duration::from_secs(100),
     retry: Duration::from_millis(20),
+    patience: Duration::from_millis(300),
+    back_off: Duration::from_secs(100),
 };
 /// Times with which a holder that does not beat is soon replaced.
 const SHORT: Times = Times { lease: Duration::from_millis(1600), stale: Duration::from_secs(2), ..LONG };
@@ -38,16 +40,24 @@ impl<'a> Bench<'a> {
     }
 
     fn node(&self, name: &str) -> Node {
-        self.node_with(name, Arc::new(NoDoor))
+        self.node_with(name, Arc::default())
     }
 
-    fn node_with(&self, name: &str, door: Arc<dyn NodeDoor>) -> Node {
-        let settings = Settings {
+    fn node_with(&self, name: &str, links: Arc<Mutex<NodeLinks>>) -> Node {
+        self.start(&self.settings_of(name), Arc::new(TestDoor(links)))
+    }
+
+    fn settings_of(&self, name: &str) -> Settings {
+        Settings {
             node: name.to_owned(),
             component: "media.example.com".to_owned(),
             database: self.settings.clone(),
             times: self.times,
-        };
+        }
+    }
+
+    fn start(&self, settings: &Settings, door: Arc<dyn NodeDoor>) -> Node {
+        let session = NodeSession::later(settings);
         let (lease, (sender, changes)) = (Lease::withheld(), mpsc::channel());
         let sender = Mutex::new(sender);
         let on_change = move |changed| {
@@ -55,14 +65,26 @@ impl<'a> Bench<'a> {
             let _ = sender.lock().unwrap().send(changed);
         };
         let (end, ends) = mpsc::channel();
-        let on_panic = move |error| drop(end.send(error));
-        let calls = Calls { on_change: Box::new(on_change), on_panic: Box::new(on_panic) };
-        let cluster = Cluster::start(settings, WorkQueue::new(), lease.clone(), door, calls).unwrap();
+        let on_fatal = move |error| drop(end.send(error));
+        let calls = Calls { on_change: Box::new(on_change), on_fatal: Box::new(on_fatal) };
+        let queue = WorkQueue::new();
+        let cluster = Cluster::start(settings.clone(), session, queue, lease.clone(), door, calls).unwrap();
         Node { cluster, lease, changes, ends }
     }
 
     fn execute(&self, sql: &str) {
         self.server.client(&self.database).batch_execute(sql).unwrap();
+    }
+
+    /// Waits until the holder has beaten so often.
+    fn wait_for_beats(&self, count: usize) {
+        let mut client = self.server.client(&self.database);
+        let mut beat = || client.query_one("SELECT CAST(beat AS TEXT) FROM stream_holder", &[]).unwrap();
+        let mut beat = || beat().get::<_, String>(0);
+        for _ in 0..count {
+            let last = beat();
+            wait_until("the holder beats", || beat() != last);
+        }
     }
 
     /// Ends the session of the holder, as an administrator may.
@@ -71,12 +93,36 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// A gate that has nothing for other nodes, and takes nothing of them.
-struct NoDoor;
+/// A gate with links that the test sets. It has nothing for other nodes, and takes nothing of them.
+struct TestDoor(Arc<Mutex<NodeLinks>>);
 
-impl NodeDoor for NoDoor {
+/// The same, which tells what its requests are answered.
+struct AskingDoor(Sender<(RequestId, PromptDecision)>);
+
+impl NodeDoor for AskingDoor {
     fn hold(&self) {}
     fn release(&self) {}
+    fn links(&self) -> NodeLinks {
+        NodeLinks::default()
+    }
+    fn known_rows(&self) -> KnownRows {
+        KnownRows::default()
+    }
+    fn decisions_written(&self, _: &[PromptId]) {}
+    fn ask_for_node(&self, _: StoredPrompt) {}
+    fn node_hung_up(&self, _: &PromptId) {}
+    fn answered(&self, id: RequestId, decision: PromptDecision) {
+        // The test may be over.
+        let _ = self.0.send((id, decision));
+    }
+}
+
+impl NodeDoor for TestDoor {
+    fn hold(&self) {}
+    fn release(&self) {}
+    fn links(&self) -> NodeLinks {
+        *self.0.lock().unwrap()
+    }
     fn known_rows(&self) -> KnownRows {
         KnownRows::default()
     }
@@ -199,6 +245,7 @@ fn the_lease_ends_while_the_database_stands_still() {
         assert!(frozen.elapsed() < SHORT.stale, "{:?}", frozen.elapsed());
         server.thaw();
         wait_until("a node holds the stream", || nodes().any(Node::holds));
+        assert!(nodes().all(|node| node.ends.try_recv().is_err()), "its own old session has its name");
     }
     let frozen = Instant::now();
     server.freeze();
@@ -249,6 +296,109 @@ fn no_two_nodes_may_hold_the_stream() {
     }
     assert!(kills > 2, "{samples} {kills}");
     wait_until("a node holds the stream", || nodes.iter().any(Node::holds));
+}
+
+/// Links of which the component's has been down for long, or not.
+fn links(is_cut_off: bool, is_client_up: bool) -> NodeLinks {
+    NodeLinks { cut_off: is_cut_off.then_some(SECOND), is_client_up }
+}
+
+fn node_with_links(bench: &Bench<'_>, name: &str, state: NodeLinks) -> (Node, Arc<Mutex<NodeLinks>>) {
+    let links = Arc::new(Mutex::new(state));
+    (bench.node_with(name, Arc::clone(&links)), links)
+}
+
+#[test]
+fn a_holder_without_the_xmpp_server_gives_the_stream_to_a_node_that_reaches_it() {
+    let bench = Bench::new(postgres_server::shared(), LONG);
+    let (first, first_links) = node_with_links(&bench, "first", links(false, true));
+    wait_until("the first node holds the stream", || first.holds());
+    let (second, second_links) = node_with_links(&bench, "second", links(false, false));
+    wait_until("the second node knows the holder", || second.state().holder.is_some());
+    *first_links.lock().unwrap() = links(true, false);
+    bench.wait_for_beats(5);
+    assert!(first.holds(), "no other node reaches the XMPP server");
+    *second_links.lock().unwrap() = links(false, true);
+    wait_until("the second node holds the stream", || second.holds());
+    assert!(!first.lease.is_granted(Instant::now()));
+    assert_eq!(second.cluster.status.epoch(), Some(2));
+    // The component's port may be closed to all nodes: then the first one does not take it back so soon.
+    *first_links.lock().unwrap() = links(false, true);
+    *second_links.lock().unwrap() = links(true, true);
+    bench.wait_for_beats(5);
+    assert!(second.holds() && !first.holds());
+}
+
+#[test]
+fn a_single_node_keeps_the_stream_whatever_its_links_are() {
+    let bench = Bench::new(postgres_server::shared(), LONG);
+    let (node, _) = node_with_links(&bench, "a", links(true, true));
+    wait_until("the node holds the stream", || node.holds());
+    bench.wait_for_beats(10);
+    assert!(node.holds());
+    assert_eq!(node.state().takeovers, 1);
+}
+
+#[test]
+fn a_stream_that_was_given_up_goes_to_a_node_that_reaches_the_xmpp_server() {
+    let bench = Bench::new(postgres_server::shared(), LONG);
+    let (holding, _) = node_with_links(&bench, "holder", links(false, true));
+    wait_until("it holds the stream", || holding.holds());
+    let others = [("dark", false), ("ready", true)].map(|(name, is_up)| {
+        let (node, _) = node_with_links(&bench, name, links(false, is_up));
+        wait_until("it knows the holder", || node.state().holder.is_some());
+        node
+    });
+    holding.cluster.stop();
+    wait_until("another node holds the stream", || others.iter().any(Node::holds));
+    assert!(others[1].holds());
+}
+
+#[test]
+fn a_second_server_with_the_name_of_a_node_does_not_start_and_one_that_runs_ends() {
+    let bench = Bench::new(postgres_server::shared(), SHORT);
+    let first = bench.node("a");
+    wait_until("the first server holds the stream", || first.holds());
+    let refused = |error: &Error| {
+        assert_eq!(error.kind(), Kind::Failure);
+        let text = error.to_string();
+        assert!(text.contains("node.name=a") && text.contains("connected from 127.0.0.1"), "{text}");
+    };
+    let begun = Instant::now();
+    refused(&NodeSession::open(&bench.settings_of("a")).err().unwrap());
+    assert!(begun.elapsed() < 20 * SECOND, "{:?}", begun.elapsed());
+    // A server that could not reach the database at its start.
+    let second = bench.node("a");
+    refused(&second.ends.recv_timeout(60 * SECOND).unwrap());
+    assert!(!second.lease.is_granted(Instant::now()));
+    assert!(first.holds() && first.ends.try_recv().is_err());
+    assert_eq!(first.state().takeovers, 1);
+    NodeSession::open(&bench.settings_of("b")).unwrap();
+}
+
+#[test]
+fn a_server_that_is_gone_keeps_its_name_for_some_seconds_only() {
+    let bench = Bench::new(postgres_server::shared(), SHORT);
+    let silent = NodeSession::open(&bench.settings_of("a")).unwrap();
+    let begun = Instant::now();
+    let session = NodeSession::open(&bench.settings_of("a")).unwrap();
+    assert!(begun.elapsed() < 20 * SECOND, "{:?}", begun.elapsed());
+    assert!(session.connection.is_some());
+    drop(silent);
+}
+
+#[test]
+fn a_server_whose_session_is_lost_has_its_name_again_at_once() {
+    let bench = Bench::new(postgres_server::shared(), LONG);
+    let node = bench.node("a");
+    wait_until("the node holds the stream", || node.holds());
+    let sessions = "SELECT COUNT(*) FROM stream_holder JOIN pg_locks USING (pid) WHERE locktype = 'advisory'";
+    let locks = || bench.server.client(&bench.database).query_one(sessions, &[]).unwrap().get::<_, i64>(0);
+    wait_until("it has both locks", || locks() == 2);
+    bench.end_holder();
+    wait_until("it has none", || locks() != 2);
+    wait_until("it has both again", || locks() == 2);
+    assert!(node.ends.try_recv().is_err());
 }
 
 #[test]
@@ -312,6 +462,64 @@ fn a_flood_of_notices_fills_no_queue_and_empties_no_cache_all_the_time() {
     assert!(beats <= rounds(retry) + 1, "{beats} beats in {:?}", begun.elapsed());
 }
 
+/// A request of a user, as the gate hands it over.
+fn ask(number: RequestId) -> Work {
+    let prompt = SharedPrompt {
+        asked: "alice@example.com/phone".parse().unwrap(),
+        stanza_id: format!("stanza{number}"),
+        thread: format!("thread{number}"),
+        by_iq: false,
+        transaction: "t".to_owned(),
+        method: Method::Get,
+        url: "https://media.example.com/room@example.com".to_owned(),
+        deed: "see a list of room@example.com".to_owned(),
+        source: None,
+        client: None,
+        has_origin: false,
+        shown: true,
+        ends_by_bounce: false,
+        time: 30 * SECOND,
+    };
+    Work::Gate(NodeEvent::Ask(number, Box::new(prompt)))
+}
+
+#[test]
+fn requests_are_refused_while_the_database_is_away_and_no_more_when_it_is_back() {
+    let mut server = Server::start();
+    let (answers, answered) = mpsc::channel();
+    let (node, database) = {
+        let bench = Bench::new(&server, Times { retry: SECOND / 2, ..LONG });
+        (bench.start(&bench.settings_of("a"), Arc::new(AskingDoor(answers))), bench.database.clone())
+    };
+    wait_until("the node holds the stream", || node.holds());
+    server.kill();
+    node.cluster.queue.send(ask(1)).unwrap();
+    assert_eq!(answered.recv_timeout(20 * SECOND), Ok((1, Err(Refusal::DatabaseDown))));
+    server.restart();
+    // The thread tries to connect again a moment later.
+    node.cluster.queue.send(ask(2)).unwrap();
+    let stored = "SELECT COUNT(*) FROM prompts WHERE stanza_id = 'stanza2'";
+    let count = || server.client(&database).query_one(stored, &[]).unwrap().get::<_, i64>(0);
+    wait_until("the request is stored", || count() == 1);
+    assert!(answered.try_recv().is_err());
+}
+
+#[test]
+fn a_request_whose_connection_was_lost_is_stored_on_the_next_one() {
+    let bench = Bench::new(postgres_server::shared(), Times { beat: 60 * SECOND, ..LONG });
+    let (answers, answered) = mpsc::channel();
+    let node = bench.start(&bench.settings_of("a"), Arc::new(AskingDoor(answers)));
+    wait_until("the node holds the stream", || node.holds());
+    bench.end_holder();
+    node.cluster.queue.send(ask(1)).unwrap();
+    let count = || {
+        let mut client = bench.server.client(&bench.database);
+        client.query_one("SELECT COUNT(*) FROM prompts", &[]).unwrap().get::<_, i64>(0)
+    };
+    wait_until("the request is stored", || count() == 1);
+    assert!(answered.try_recv().is_err());
+}
+
 /// A gate with a fault, and the text of the end that it brings about.
 #[test]
 fn a_panic_of_the_thread_ends_the_process() {
@@ -321,6 +529,9 @@ fn a_panic_of_the_thread_ends_the_process() {
             panic!("on purpose");
         }
         fn release(&self) {}
+        fn links(&self) -> NodeLinks {
+            NodeLinks::default()
+        }
         fn known_rows(&self) -> KnownRows {
             KnownRows::default()
         }
@@ -330,7 +541,7 @@ fn a_panic_of_the_thread_ends_the_process() {
         fn answered(&self, _: RequestId, _: PromptDecision) {}
     }
     let bench = Bench::new(postgres_server::shared(), LONG);
-    let node = bench.node_with("a", Arc::new(Broken));
+    let node = bench.start(&bench.settings_of("a"), Arc::new(Broken));
     let error = node.ends.recv_timeout(60 * SECOND).unwrap();
     assert!(error.to_string().contains("the thread cluster panicked"), "{error}");
     assert!(node.ends.try_recv().is_err(), "it is told once");

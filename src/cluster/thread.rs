@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::holding::Holding;
+use super::name::{NameClaim, NameState, NodeSession};
 use super::notices::HeardNotices;
 use super::prompts::Prompts;
 use super::status::ClusterStatus;
@@ -18,6 +19,9 @@ use crate::store::{DedicatedConnection, DedicatedConnections, Notice};
 pub(super) struct ClusterThread {
     connections: DedicatedConnections,
     connection: Option<DedicatedConnection>,
+    name: NameClaim,
+    /// The error of a name that another server has.
+    taken: Option<Error>,
     work: Receiver<Work>,
     heard: HeardNotices,
     holding: Holding,
@@ -40,7 +44,7 @@ pub(super) struct ClusterThread {
 
 impl ClusterThread {
     pub fn new(
-        connections: DedicatedConnections,
+        session: NodeSession,
         (work, heard): (Receiver<Work>, HeardNotices),
         (holding, prompts): (Holding, Prompts),
         times: Times,
@@ -48,9 +52,12 @@ impl ClusterThread {
         on_change: OnChange,
     ) -> Self {
         let now = Instant::now();
+        let NodeSession { connections, connection, name } = session;
         Self {
             connections,
-            connection: None,
+            connection,
+            name,
+            taken: None,
             work,
             heard,
             holding,
@@ -68,7 +75,10 @@ impl ClusterThread {
     }
 
     /// Works until it is stopped, or its queue is closed.
-    pub fn run(mut self) {
+    ///
+    /// # Errors
+    /// [`Kind::Failure`] if another server has the name of this node.
+    pub fn run(mut self) -> Result<()> {
         while let Some(batch) = self.next_batch() {
             if batch.iter().any(|work| matches!(work, Work::Notices)) {
                 self.take_notices();
@@ -78,6 +88,10 @@ impl ClusterThread {
                 self.due = self.step();
                 self.prompts.look_again();
             }
+            if let Some(error) = self.taken.take() {
+                self.holding.give_up(None);
+                return Err(error);
+            }
             self.prompts.follow(self.holding.stream());
             self.do_all(batch);
             self.reread_changed();
@@ -86,6 +100,7 @@ impl ClusterThread {
         // Requests that end with this node are abandoned.
         self.work_on_prompts(Instant::now() + limits::CLUSTER_ANSWER);
         self.holding.give_up(self.connection.as_mut());
+        Ok(())
     }
 
     /// Waits for work until something else is due. `None` at the end.
@@ -107,14 +122,17 @@ impl ClusterThread {
         Some(batch)
     }
 
-    /// Looks after the stream; gives the time of the next call.
+    /// Looks after the stream; gives the time of the next call. If the connection can't be made, requests that wait to be stored
+    /// are refused.
     fn step(&mut self) -> Instant {
-        match self.try_step() {
+        let was_usable = self.is_usable();
+        let step = self.try_step();
+        let next = match &step {
             Ok(next) => {
                 if std::mem::take(&mut self.is_failing) {
                     log::info!("the database answers the thread cluster again");
                 }
-                next
+                *next
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.is_failing, true) {
@@ -123,34 +141,50 @@ impl ClusterThread {
                 self.drop_broken();
                 Instant::now() + self.times.retry
             }
+        };
+        if !was_usable && !self.is_usable() {
+            let no_name = || Error::new(Kind::Unavailable, "an earlier session has the name of this node");
+            self.refuse(&step.err().unwrap_or_else(no_name));
         }
+        next
+    }
+
+    /// Whether prompts can be stored and read.
+    fn is_usable(&self) -> bool {
+        self.connection.is_some() && self.name.is_held()
+    }
+
+    fn refuse(&mut self, error: &Error) {
+        if !std::mem::replace(&mut self.fails_at_prompts, true) {
+            log::warn!("requests can't be confirmed through other nodes: {error}; trying again");
+        }
+        self.prompts.refuse_unasked(error);
     }
 
     fn drop_broken(&mut self) {
         if self.connection.as_ref().is_none_or(DedicatedConnection::is_broken) {
             self.connection = None;
+            self.name.disconnected();
             self.holding.disconnected();
         }
     }
 
-    /// Stores and reads prompts; work that is not done by then stays due, so that no beat is late.
+    /// Stores and reads prompts; work that is not done by then stays due, so that no beat is late. Without a connection it waits
+    /// for the next attempt to make one, which is soon.
     fn work_on_prompts(&mut self, until: Instant) {
-        let done = match &mut self.connection {
-            Some(connection) => self.prompts.work(connection, until),
-            None => Err(Error::new(Kind::Unavailable, "no database connection")),
-        };
-        match done {
+        let Some(connection) = self.connection.as_mut().filter(|_| self.name.is_held()) else { return };
+        match self.prompts.work(connection, until) {
             Ok(()) => {
                 if std::mem::take(&mut self.fails_at_prompts) {
                     log::info!("requests can be confirmed through other nodes again");
                 }
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.fails_at_prompts, true) {
-                    log::warn!("requests can't be confirmed through other nodes: {error}; trying again");
-                }
-                self.prompts.refuse_unasked(&error);
                 self.drop_broken();
+                if self.is_usable() {
+                    self.refuse(&error);
+                }
+                self.due = self.due.min(self.looked + self.times.retry);
             }
         }
     }
@@ -160,7 +194,12 @@ impl ClusterThread {
             Some(connection) => connection,
             None => self.connection.insert(self.connections.open()?),
         };
-        self.holding.step(connection)
+        match self.name.hold(connection)? {
+            NameState::Held => return self.holding.step(connection),
+            NameState::Awaited => {}
+            NameState::Taken(error) => self.taken = Some(error),
+        }
+        Ok(Instant::now() + self.times.retry)
     }
 
     fn do_all(&mut self, batch: Vec<Work>) {

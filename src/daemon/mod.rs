@@ -7,6 +7,7 @@ mod data;
 mod housekeeper;
 mod nodes;
 mod open;
+mod opening;
 mod reload;
 mod sight;
 
@@ -31,6 +32,7 @@ pub use data::{
 };
 
 use housekeeper::Housekeeper;
+use opening::Opener;
 use reload::Reload;
 
 use crate::access::{Decision, SharedGate};
@@ -39,12 +41,12 @@ use crate::clock::SystemClock;
 use crate::cluster::{Cluster, WorkQueue};
 use crate::component::{Component, FileDesk, Services};
 use crate::config::{Config, Notice, Source};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::http::{Listeners, ResumeQueue, Server};
 use crate::limits;
 use crate::log::Destination;
 use crate::media::Library;
-use crate::store::refuse_newer;
+use crate::store::S3Files;
 use crate::sys::Notifier;
 use crate::tickets::TicketService;
 use crate::uploads::UploadService;
@@ -100,8 +102,9 @@ fn run(start: Start<'_>) -> Result<()> {
     let (sender, events) = mpsc::channel();
     catch_signals(sender.clone())?;
     // Before anything is touched: another server may use the same storage.
-    let (lock, tables) = open::lock_root(config)?;
+    let open::LockedRoot { lock, tables, is_compared } = open::lock_root(config)?;
     let old = open::lock_old(config)?;
+    let session = nodes::session(config, tables.is_some())?;
     if let Some(advice) = open::local_locks(&config.storage) {
         warn!("{advice}");
     }
@@ -116,7 +119,7 @@ fn run(start: Start<'_>) -> Result<()> {
     library.start_previews_ahead()?;
     let http = open::http(config)?;
     let listeners = Listeners::bind(&http.listen)?;
-    open_stores(&library, &uploads, sender.clone())?;
+    Opener::new(&library, &uploads, bucket.clone()).start(is_compared, sender.clone())?;
 
     let resumed = ResumeQueue::new()?;
     let (outbox, inbox) = xmpp::channel();
@@ -141,15 +144,16 @@ fn run(start: Start<'_>) -> Result<()> {
     let door = Arc::clone(web.door());
     let forget = move || door.forget_expired();
     let mut chores = housekeeper::chores(&library, &uploads, &tickets, &claims, forget);
+    let cache = bucket.as_ref().and_then(S3Files::cache).cloned();
     chores.extend(bucket.map(|bucket| housekeeper::bucket_chore(&library, bucket)));
     let housekeeper = Housekeeper::start(chores)?;
     let door = Arc::clone(web.door()) as _;
-    let cluster = nodes::start(config, queue, lease, door, (&tickets, &uploads), sender)?;
+    let cluster = nodes::start(config, session, queue, lease, door, (&tickets, &uploads), sender)?;
     let nodes = cluster.as_ref().map(Cluster::status);
     // It runs to the end: monitoring may ask for the state of the other parts while they stop.
     let _admin = admin(
         config,
-        Admin::new(Arc::clone(web.door()), library, uploads, nodes, server.monitor(), started),
+        Admin::new(Arc::clone(web.door()), library, uploads, nodes, cache, server.monitor(), started),
     )?;
     notifier.ready().unwrap_or_else(|cause| warn!("can't notify the service manager: {cause}"));
     let (config, source) = (config.clone(), source.clone());
@@ -267,69 +271,6 @@ fn wait(events: &mpsc::Receiver<Event>, mut reload: Reload<'_>, notifier: &Notif
                 return Ok(());
             }
             Ok(Event::Fatal(error)) => return Err(error),
-        }
-    }
-}
-
-/// Opens library and uploads. The thread `schema` does so later if the database can't be reached now; then it looks for a newer
-/// schema now and again, with which this program can't go on.
-fn open_stores(
-    library: &Arc<Library>,
-    uploads: &Arc<UploadService>,
-    sender: mpsc::Sender<Event>,
-) -> Result<()> {
-    let open = opener(uploads);
-    let opened = match open(library) {
-        Err(error) if error.kind() == Kind::Unavailable => {
-            warn!("{error}; the server answers 503 until the database can be used");
-            false
-        }
-        result => result.map(|()| true)?,
-    };
-    let library = Arc::downgrade(library);
-    let watch = move || {
-        if let Err(error) = watch_schema(&library, &open, opened) {
-            // The main thread has gone only if the daemon is stopping anyway.
-            let _ = sender.send(Event::Fatal(error));
-        }
-    };
-    let thread = thread::Builder::new().name("schema".to_owned()).stack_size(limits::WORKER_STACK);
-    thread.spawn(watch).map(drop).map_err(|cause| Error::io("can't start the thread schema", cause))
-}
-
-/// Opens the library, and the uploads with it: both have the same database.
-fn opener(uploads: &Arc<UploadService>) -> impl Fn(&Library) -> Result<()> + Send + 'static {
-    let uploads = Arc::downgrade(uploads);
-    move |library| {
-        library.open()?;
-        if let Some(uploads) = uploads.upgrade() {
-            uploads.open();
-        }
-        Ok(())
-    }
-}
-
-/// Ends when the library is gone, or with an error that the daemon can't go on with.
-fn watch_schema(
-    library: &Weak<Library>,
-    open: &dyn Fn(&Library) -> Result<()>,
-    mut opened: bool,
-) -> Result<()> {
-    loop {
-        thread::sleep(if opened { limits::SCHEMA_WATCH } else { limits::DATABASE_RETRY });
-        let Some(library) = library.upgrade() else { return Ok(()) };
-        if opened {
-            // The server does not end because the database can't be read now.
-            library.schema_version().map_or(Ok(()), refuse_newer)?;
-            continue;
-        }
-        match open(&library) {
-            Ok(()) => {
-                opened = true;
-                info!("the database is connected");
-            }
-            Err(error) if error.kind() == Kind::Unavailable => {}
-            Err(error) => return Err(error),
         }
     }
 }

@@ -7,7 +7,7 @@ use log::info;
 use super::Event;
 use super::check::CheckedPart;
 use crate::access::{NodeDoor, OnNodeEvent};
-use crate::cluster::{self, Calls, Changed, Cluster, Work, WorkQueue};
+use crate::cluster::{self, Calls, Changed, Cluster, NodeSession, Times, Work, WorkQueue};
 use crate::config::{Config, Database};
 use crate::error::Result;
 use crate::limits;
@@ -33,21 +33,41 @@ pub(super) fn on_node_event(queue: &WorkQueue) -> OnNodeEvent {
     Box::new(move |event| drop(sender.send(Work::Gate(event))))
 }
 
-/// The threads of several nodes, if there is to be more than one. Their end by a panic is an event.
+/// The session in which this node has its name, if there is to be more than one. Where the database was not reached a moment
+/// ago, the thread `cluster` opens it later.
+///
+/// # Errors
+/// When another server has the name.
+pub(super) fn session(config: &Config, is_database_reached: bool) -> Result<Option<NodeSession>> {
+    let Some(settings) = settings(config) else { return Ok(None) };
+    if !is_database_reached {
+        return Ok(Some(NodeSession::later(&settings)));
+    }
+    NodeSession::open(&settings).map(Some)
+}
+
+fn settings(config: &Config) -> Option<cluster::Settings> {
+    let (node, database) = named(config)?;
+    Some(cluster::Settings {
+        node: node.to_owned(),
+        component: config.xmpp.component.jid.to_string(),
+        database: database.clone(),
+        times: Times::default(),
+    })
+}
+
+/// The threads of several nodes, if there is to be more than one. A failure that ends them is an event.
 pub(super) fn start(
     config: &Config,
+    session: Option<NodeSession>,
     queue: Option<WorkQueue>,
     lease: Lease,
     door: Arc<dyn NodeDoor>,
     (tickets, uploads): (&Arc<TicketService>, &Arc<UploadService>),
     events: mpsc::Sender<Event>,
 ) -> Result<Option<Cluster>> {
-    let (Some((node, database)), Some(queue)) = (named(config), queue) else { return Ok(None) };
-    let settings = cluster::Settings {
-        node: node.to_owned(),
-        component: config.xmpp.component.jid.to_string(),
-        database: database.clone(),
-        times: cluster::Times::default(),
+    let (Some(settings), Some(session), Some(queue)) = (settings(config), session, queue) else {
+        return Ok(None);
     };
     let (tickets, uploads) = (Arc::clone(tickets), Arc::clone(uploads));
     let on_change = move |changed| match changed {
@@ -58,11 +78,11 @@ pub(super) fn start(
         Changed::Epochs => tickets.reread(),
         Changed::Blocks => uploads.reread_blocks(),
     };
-    info!("this is node {node}");
+    info!("this is node {}", settings.node);
     // The main thread has gone only if the daemon is stopping anyway.
-    let on_panic = move |error| drop(events.send(Event::Fatal(error)));
-    let calls = Calls { on_change: Box::new(on_change), on_panic: Box::new(on_panic) };
-    Cluster::start(settings, queue, lease, door, calls).map(Some)
+    let on_fatal = move |error| drop(events.send(Event::Fatal(error)));
+    let calls = Calls { on_change: Box::new(on_change), on_fatal: Box::new(on_fatal) };
+    Cluster::start(settings, session, queue, lease, door, calls).map(Some)
 }
 
 /// Facts about the nodes; nothing for a single one.

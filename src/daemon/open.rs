@@ -84,7 +84,12 @@ fn directory(config: &Config, root: &Path) -> Result<Depot> {
 fn open_bucket(config: &Config, settings: &s3::Settings, is_server: bool) -> Result<S3Files> {
     let Storage { root, cache_bytes, redirect_from, .. } = &config.storage;
     let bucket = S3Files::open(Client::new(settings)?, root)?.direct_from(*redirect_from);
-    if is_server { bucket.with_cache(*cache_bytes) } else { Ok(bucket) }
+    if !is_server {
+        return Ok(bucket);
+    }
+    // Until it is known to belong to the database.
+    bucket.forbid_changes();
+    bucket.with_cache(*cache_bytes)
 }
 
 /// Files on their way, by the name of this node or command. A bucket has the bytes before anything is answered, so what is
@@ -147,11 +152,20 @@ pub(super) fn verified_tables(config: &Config) -> Result<Tables> {
     opened.map_or_else(|| tables(config), Ok)
 }
 
-/// The lock of the storage root, for a server that starts. Before it is taken, files and database are compared if
-/// both can be reached; a missing root is made for a new site. Gives the tables of PostgreSQL, too, if it was reached.
-pub(super) fn lock_root(config: &Config) -> Result<(RootLock, Option<Tables>)> {
+/// The storage root of a server that starts.
+pub(super) struct LockedRoot {
+    pub lock: RootLock,
+    /// The tables of PostgreSQL, if it was reached.
+    pub tables: Option<Tables>,
+    /// Whether the database and the store of the files were reached, and belong together.
+    pub is_compared: bool,
+}
+
+/// Locks the storage root for a server that starts. Before, files and database are compared if both can be reached, and a
+/// missing root is made for a new site.
+pub(super) fn lock_root(config: &Config) -> Result<LockedRoot> {
     let identity = identity(config)?;
-    let opened = match look(config).and_then(|seen| check_start(config, &identity, seen)) {
+    let compared = match look(config).and_then(|seen| check_start(config, &identity, seen)) {
         Err(error) if error.kind() == Kind::Unavailable => {
             identity.make_local_root()?;
             if !identity.root().exists() {
@@ -163,9 +177,10 @@ pub(super) fn lock_root(config: &Config) -> Result<(RootLock, Option<Tables>)> {
             }
             None
         }
-        result => result?,
+        result => Some(result?),
     };
-    Ok((lock(config, identity.root())?, opened))
+    let is_compared = compared.is_some();
+    Ok(LockedRoot { lock: lock(config, identity.root())?, tables: compared.flatten(), is_compared })
 }
 
 /// Compares files and database, and makes a missing root for a new site.
@@ -242,6 +257,7 @@ pub(super) fn stores(config: &Config, lock: Option<RootLock>, tables: Tables) ->
     let tickets = TicketService::new(Arc::clone(&secrets), epochs, Arc::new(SystemClock));
     let stores = Stores { table, secrets, blocks, files: depot.uploads, incoming: incoming.clone() };
     let uploads = UploadService::new(stores, Arc::new(SystemClock), config.uploads.clone());
+    let uploads = if config.node.is_some() { uploads.of_cluster() } else { uploads };
     let clock = Arc::new(SystemClock);
     let (media, previews) = (config.media, config.previews.clone());
     let site = (identity(config)?, lock);

@@ -191,7 +191,7 @@ fn fail_each_call(task: Task) {
         Task::Read => &[FsCall::Open],
         Task::Remove => &[FsCall::OpenDirectory, FsCall::Remove, FsCall::SyncDirectory],
         Task::Walk => &[FsCall::OpenDirectory, FsCall::MakeDirectory, FsCall::Rename],
-        _ => &[FsCall::Create, FsCall::Write, FsCall::Sync, FsCall::Rename, FsCall::SyncDirectory],
+        _ => &[FsCall::Create, FsCall::Write, FsCall::Rename, FsCall::Sync, FsCall::SyncDirectory],
     };
     assert!(expected.iter().all(|call| calls.contains(call)), "{task:?}: {calls:?}");
 }

@@ -57,6 +57,8 @@ impl Library {
     /// Removes what was moved to `.lost` long ago: a chore of the housekeeper.
     pub fn empty_lost(&self) -> Result<ChoreProgress> {
         let Some(keep) = self.housekeeping().lost_keep else { return Ok(ChoreProgress::Done) };
+        // Files of another site must stay.
+        self.metadata()?;
         let before = SystemTime::from(self.clock.now()).checked_sub(keep).unwrap_or(UNIX_EPOCH);
         for path in self.files.forget_set_aside(before.into())? {
             log::info!("removed {}: housekeeping.lost.keep is over", path.display());

@@ -126,12 +126,17 @@ pub struct Library {
     pub(super) housekeeping: RwLock<HousekeepingSettings>,
     pub(super) chore_counts: ChoreCounts,
     studio: RwLock<Arc<Studio>>,
+    /// The places where previews are made.
     pub(super) jobs: Jobs<Key>,
+    /// The places where files are fetched whole for their previews.
+    pub(super) fetches: Jobs<Key>,
     /// Previews of one media that are kept.
     pub(super) preview_count: AtomicUsize,
     pub(super) preview_counts: PreviewCounts,
     pub(super) ahead: Ahead,
-    /// Whether the schema is known to be the one we need.
+    /// Whether the schema is known to be the one we need, so that rows can be read.
+    readable: AtomicBool,
+    /// Whether the files are known to belong to the metadata, too.
     open: AtomicBool,
 }
 
@@ -149,8 +154,8 @@ impl Library {
     ) -> Self {
         let studio = RwLock::new(Arc::new(Studio::new(previews.studio)));
         let jobs = Jobs::new(previews.jobs, previews.queue);
+        let fetches = Jobs::new(limits::PREVIEW_FETCHES, previews.queue);
         let settings = RwLock::new(settings);
-        let open = AtomicBool::new(false);
         Self {
             uploads,
             files,
@@ -165,28 +170,40 @@ impl Library {
             chore_counts: ChoreCounts::default(),
             studio,
             jobs,
+            fetches,
             preview_count: AtomicUsize::new(previews.count),
             preview_counts: PreviewCounts::default(),
             ahead: Ahead::new(previews.ahead),
-            open,
+            readable: AtomicBool::new(false),
+            open: AtomicBool::new(false),
         }
     }
 
     /// Opens the library, if its metadata has the schema that this program works with and belongs to its files. A server's
     /// then gives the two halves of a new site their id, and removes what uploads of an earlier run left.
-    /// [`Kind::Unavailable`] while the database can't be reached; any other error is final.
+    /// [`Kind::Unavailable`] while the database or the store of the files can't be reached; any other error is final. Without
+    /// a store that is far away, only rows and cached files can be read meanwhile.
     pub fn open(&self) -> Result<()> {
         let state = self.metadata.store_state()?;
         verify(state.version)?;
         match &self.lock {
             None => self.identity.verify(&state)?,
             Some(lock) => {
+                if self.files.is_far() && state.id.is_some() {
+                    self.readable.store(true, Ordering::Release);
+                }
                 self.identity.establish(&state, &*self.metadata, lock)?;
                 self.clean_up()?;
             }
         }
+        self.readable.store(true, Ordering::Release);
         self.open.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether rows, and cached files, can be read.
+    pub fn is_readable(&self) -> bool {
+        self.readable.load(Ordering::Acquire)
     }
 
     /// The version of the schema of the metadata, if there is one.
@@ -233,6 +250,7 @@ impl Library {
         self.preview_count.store(previews.count, Ordering::Relaxed);
         self.ahead.set_wanted(previews.ahead);
         self.jobs.resize(previews.jobs, previews.queue);
+        self.fetches.resize(limits::PREVIEW_FETCHES, previews.queue);
         let studio = Arc::new(Studio::new(previews.studio));
         *self.studio.write().unwrap_or_else(PoisonError::into_inner) = studio;
         self.log_missing_programs();
@@ -339,7 +357,7 @@ impl Library {
             Known::Fresh(media) => Ok(Some(media)),
             Known::Old(media, reading) => Ok(self.refreshed(channel, name, reading).unwrap_or(Some(media))),
             Known::Unknown(reading) => {
-                let media = self.find(channel, name)?.map(Arc::new);
+                let media = find(self.metadata_to_read()?, channel, name)?.map(Arc::new);
                 self.rows.keep(Instant::now(), reading, (channel, name), media.as_ref());
                 Ok(media)
             }
@@ -360,7 +378,9 @@ impl Library {
         self.refresher.refresh(&wanted, read);
         match self.rows.get(Instant::now(), channel, name) {
             Known::Fresh(media) => Some(Some(media)),
-            Known::Unknown(_) => self.find(channel, name).ok().map(|media| media.map(Arc::new)),
+            Known::Unknown(_) => {
+                find(self.metadata_to_read().ok()?, channel, name).ok().map(|media| media.map(Arc::new))
+            }
             Known::Old(..) => None,
         }
     }
@@ -394,7 +414,7 @@ impl Library {
 
     /// A part of a channel's list.
     pub fn list(&self, channel: &Channel, page: &Page) -> Result<MediaPage> {
-        self.metadata()?.list(channel, page)
+        self.metadata_to_read()?.list(channel, page)
     }
 
     /// Changes the description of a media; fields that are `None` stay. `None` if the media is gone. Refused if that makes
@@ -442,6 +462,18 @@ impl Library {
     /// The metadata, once the library is open.
     pub(super) fn metadata(&self) -> Result<&dyn Metadata> {
         if self.open.load(Ordering::Acquire) {
+            Ok(&*self.metadata)
+        } else {
+            Err(Error::new(
+                Kind::Unavailable,
+                "the database or the store of the files has not been reached yet",
+            ))
+        }
+    }
+
+    /// The metadata, as soon as it can be read.
+    pub(super) fn metadata_to_read(&self) -> Result<&dyn Metadata> {
+        if self.is_readable() {
             Ok(&*self.metadata)
         } else {
             Err(Error::new(Kind::Unavailable, "the database has not been reached yet"))

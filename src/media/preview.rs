@@ -12,7 +12,8 @@ use crate::error::{Error, Kind, Result};
 use crate::limits;
 use crate::model::{Media, MediaId, Preview, Refusal};
 use crate::preview::{Bounds, Rendered};
-use crate::store::{Metadata, PreviewInsert, Published, Sealed, StoredFile, WriteError, storage_error};
+use crate::remote::NotFetched;
+use crate::store::{PreviewInsert, Published, Sealed, StoredFile, WriteError, storage_error};
 
 /// The key of a preview job: never two at a time for the same key.
 pub(super) type Key = (MediaId, Bounds);
@@ -84,8 +85,8 @@ impl Library {
             return Ok((found, Origin::Stored));
         }
         let source = self.bytes(media)?.ok_or(Refusal::NoSuchMedia)?;
-        let studio = self.studio();
-        let beginning = source.beginning()?;
+        let (studio, deadline) = (self.studio(), Instant::now() + limits::PREVIEW_FETCH_TIME);
+        let beginning = source.beginning(deadline).map_err(|error| late_or(error, deadline))?;
         let size = studio.picture_size(&beginning).or_else(|| media.width.zip(media.height));
         let bounds = asked.clamp(size.unwrap_or((limits::FILM_SIDE, limits::FILM_SIDE)));
         if let Some(found) = self.stored_preview(media, bounds)? {
@@ -96,17 +97,45 @@ impl Library {
             Err(Refusal::Undecodable) if source.size() > limits::BLOCK_BYTES => {}
             checked => checked?,
         }
-        let _job = self.jobs.begin((media.id.clone(), bounds), network, studio.deadline())?;
-        // The request that held the place before may have made it.
+        if source.is_copied() {
+            studio.check_fetch(&beginning, source.size())?;
+        }
+        self.make(media, bounds, network, (&source, deadline))
+    }
+
+    /// Makes a preview, unless the request that held the place before has made it. A file is fetched before the place of a
+    /// decoder is taken; the deadline is for that.
+    fn make(
+        &self,
+        media: &Media,
+        bounds: Bounds,
+        network: Option<IpAddr>,
+        (source, deadline): (&StoredFile, Instant),
+    ) -> std::result::Result<(Found, Origin), Refusal> {
+        // Where none can be stored, none is made.
+        self.metadata()?;
+        let (key, studio) = ((media.id.clone(), bounds), self.studio());
+        let _fetch = match source.is_copied() {
+            true => Some(self.fetches.begin(key.clone(), network, studio.deadline())?),
+            false => None,
+        };
+        if source.is_copied()
+            && let Some(found) = self.stored_preview(media, bounds)?
+        {
+            return Ok((found, Origin::Stored));
+        }
+        let whole = source.whole_by(Some(deadline)).map_err(|error| late_or(error, deadline))?;
+        let _job = self.jobs.begin(key, network, studio.deadline())?;
         if let Some(found) = self.stored_preview(media, bounds)? {
             return Ok((found, Origin::Stored));
         }
-        let rendered = studio.render(&*source.whole()?, bounds)?;
+        let rendered = studio.render(&whole, bounds)?;
         Ok((self.keep_preview(media, bounds, &rendered)?, Origin::Made))
     }
 
     fn stored_preview(&self, media: &Media, bounds: Bounds) -> Result<Option<Found>> {
-        let Some(preview) = self.metadata()?.preview(&media.id, bounds.height, bounds.width)? else {
+        let metadata = self.metadata_to_read()?;
+        let Some(preview) = metadata.preview(&media.id, bounds.height, bounds.width)? else {
             return Ok(None);
         };
         let Some(file) = self.files.get(&media.channel, &preview.id, preview.size)? else {
@@ -122,11 +151,12 @@ impl Library {
         Ok(Some((Arc::new(preview), file)))
     }
 
-    /// Stores that a preview is used, unless that was stored recently. A failure delays no request.
+    /// Stores that a preview is used, unless that was stored recently, or the library can only be read. A failure delays no
+    /// request.
     fn note_use(&self, preview: &Preview) {
-        let note = |metadata: &dyn Metadata| metadata.use_preview(&preview.id, self.clock.now());
+        let Ok(metadata) = self.metadata() else { return };
         if !self.is_fresh(preview)
-            && let Err(error) = self.metadata().and_then(note)
+            && let Err(error) = metadata.use_preview(&preview.id, self.clock.now())
         {
             log::warn!("the use of the preview {} is not noted: {error}", preview.id);
         }
@@ -199,6 +229,14 @@ impl Library {
     }
 }
 
+/// The refusal of a file that was not fetched, which may be so because there was no time left.
+fn late_or(error: NotFetched, deadline: Instant) -> Refusal {
+    match error {
+        NotFetched::Failed if Instant::now() >= deadline => Refusal::PreviewTooSlow,
+        error => error.into(),
+    }
+}
+
 /// Whether bounds need no clamping, as far as the row tells. It may have the sides of a picture that is shown turned:
 /// rows of the original do.
 fn is_within(bounds: Bounds, media: &Media) -> bool {
@@ -208,7 +246,9 @@ fn is_within(bounds: Bounds, media: &Media) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::{Cursor, Read};
+    use std::thread;
 
     use image::{DynamicImage, ImageFormat};
 
@@ -315,6 +355,57 @@ mod tests {
         bench.library.preview(&media, bounds(9, 9), None).expect("its blocks are here");
         bench.library.delete(&media).unwrap();
         assert!(!bench.library.begins_here(&media));
+    }
+
+    /// A media whose file begins with these bytes and is so long.
+    fn padded(bench: &Bench, first: &[u8], size: u64) -> Media {
+        let media = picture(bench);
+        let file = File::create(bench.file(&media)).unwrap();
+        (&file).write_all(first).unwrap();
+        file.set_len(size).unwrap();
+        Media { size, ..media }
+    }
+
+    /// The same for a picture.
+    fn padded_picture(bench: &Bench, size: u64) -> Media {
+        let bytes = std::fs::read(bench.file(&picture(bench))).unwrap();
+        padded(bench, &bytes, size)
+    }
+
+    #[test]
+    fn a_file_that_is_fetched_keeps_no_decoder_waiting() {
+        let bench = Bench::far();
+        let (large, small) = (padded_picture(&bench, limits::BLOCK_BYTES + 1), picture(&bench));
+        bench.store.be_silent_from(1);
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| bench.library.preview(&large, bounds(9, 9), None).map(drop));
+            while bench.store.asked() < 2 {
+                thread::yield_now();
+            }
+            let places = (bench.library.jobs.activity(), bench.library.fetches.activity());
+            let other = bench.library.preview(&small, bounds(9, 9), None).map(drop);
+            bench.store.be_silent_from(u64::MAX);
+            assert_eq!((other, waiting.join().unwrap()), (Ok(()), Ok(())));
+            assert_eq!(places, ((0, 0), (1, 0)), "there is one place for decoders");
+        });
+        assert_eq!(bench.library.fetches.activity(), (0, 0));
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_to_be_fetched_is_refused_by_its_first_block() {
+        let bench = Bench::far();
+        let first = b"\0\0\0\x20ftypisom\0\0\x02\0isomiso2avc1mp41";
+        let film = padded(&bench, first, limits::FILM_FETCH_BYTES + 1);
+        let max_bytes = preview::Settings::default().max_bytes;
+        for (number, media) in [film, padded_picture(&bench, max_bytes + 1)].iter().enumerate() {
+            let refused = bench.library.preview(media, bounds(9, 9), None).err();
+            assert_eq!(refused, Some(Refusal::TooManyPixels));
+            assert_eq!(bench.store.asked(), number + 1);
+        }
+        let near = Bench::new();
+        let film = padded(&near, first, limits::FILM_FETCH_BYTES + 1);
+        let refused = near.library.preview(&film, bounds(9, 9), None).err();
+        assert_eq!(refused, Some(Refusal::Undecodable), "what is here need not be fetched");
     }
 
     #[test]

@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, SystemTime};
 
 use super::{Library, New, PreviewSettings, Settings};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{self, Error, Kind};
+use crate::limits;
 use crate::model::{Channel, Description, Media, MediaId, Quotas, Refusal};
 use crate::store::{
     BlockCache, BlockSource, Directory, FetchError, FileList, Files, Identity, Metadata, Part, Published,
@@ -21,6 +23,8 @@ pub(super) struct Bench {
     pub(super) library: Arc<Library>,
     clock: Arc<HandClock>,
     scratch: Scratch,
+    /// The store of [`Bench::far`].
+    pub(super) store: Arc<FarStore>,
 }
 
 impl Bench {
@@ -42,9 +46,11 @@ impl Bench {
     pub(super) fn far() -> Self {
         let scratch = Scratch::new();
         let metadata = Box::new(Store::new(sqlite(&scratch)));
-        let bench = Self::over(FarFiles::open(&scratch), scratch, metadata, false);
+        let store = FarStore::new(&scratch);
+        let files = FarFiles::open(&scratch, Arc::clone(&store));
+        let bench = Self::over(files, scratch, metadata, false);
         bench.library.open().unwrap();
-        bench
+        Self { store, ..bench }
     }
 
     /// The same over other metadata, where files are brought to the disk if `sync`.
@@ -63,7 +69,8 @@ impl Bench {
     fn over(files: Arc<dyn Files>, scratch: Scratch, metadata: Box<dyn Metadata>, sync: bool) -> Self {
         let clock = Arc::new(HandClock(AtomicI64::new(Timestamp::from(SystemTime::now()).as_micros())));
         let library = library(&scratch, files, metadata, Arc::clone(&clock) as _, sync);
-        Self { library: Arc::new(library), clock, scratch }
+        let store = FarStore::new(&scratch);
+        Self { library: Arc::new(library), clock, scratch, store }
     }
 
     /// Another node's library of the same files and metadata.
@@ -184,24 +191,52 @@ struct FarFiles {
 }
 
 impl FarFiles {
-    fn open(scratch: &Scratch) -> Arc<Self> {
-        let source = Arc::new(Source(scratch.path().to_owned()));
-        let cache = BlockCache::open(scratch.path(), source, 0).unwrap();
+    fn open(scratch: &Scratch, store: Arc<FarStore>) -> Arc<Self> {
+        let cache = BlockCache::open(scratch.path(), store, 4 * limits::FILM_FETCH_BYTES).unwrap();
         Arc::new(Self { directory: Directory::open(scratch.path(), false).unwrap(), cache })
     }
 }
 
-struct Source(PathBuf);
+/// The store of [`FarFiles`].
+pub(super) struct FarStore {
+    root: PathBuf,
+    /// Bytes of files from here on are not sent for now.
+    silent_from: Mutex<u64>,
+    changed: Condvar,
+    asked: AtomicUsize,
+}
 
-impl BlockSource for Source {
+impl FarStore {
+    fn new(scratch: &Scratch) -> Arc<Self> {
+        let (silent_from, changed) = (Mutex::new(u64::MAX), Condvar::new());
+        Arc::new(Self { root: scratch.path().to_owned(), silent_from, changed, asked: AtomicUsize::new(0) })
+    }
+
+    /// Sends only the bytes of each file before this one.
+    pub(super) fn be_silent_from(&self, byte: u64) {
+        *self.silent_from.lock().unwrap() = byte;
+        self.changed.notify_all();
+    }
+
+    /// How many blocks were asked for.
+    pub(super) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+impl BlockSource for FarStore {
     fn fetch(&self, part: &Part, sink: &mut dyn Write) -> Result<(), FetchError> {
-        let bytes = fs::read(self.0.join(part.key)).map_err(|_| FetchError::Missing)?;
-        if bytes.len() as u64 != part.size {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let silent = |from: &mut u64| part.range.start >= *from;
+        drop(self.changed.wait_while(self.silent_from.lock().unwrap(), silent).unwrap());
+        let file = fs::File::open(self.root.join(part.key)).map_err(|_| FetchError::Missing)?;
+        if file.metadata().unwrap().len() != part.size {
             let other = || Error::new(Kind::Unavailable, "the file has another size");
             return Err(FetchError::Failed(other()));
         }
-        let range = usize::try_from(part.range.start).unwrap()..usize::try_from(part.range.end).unwrap();
-        sink.write_all(&bytes[range]).map_err(|cause| FetchError::Failed(Error::io("can't write", cause)))
+        let mut bytes = vec![0; usize::try_from(part.range.end - part.range.start).unwrap()];
+        file.read_exact_at(&mut bytes, part.range.start).unwrap();
+        sink.write_all(&bytes).map_err(|cause| FetchError::Failed(Error::io("can't write", cause)))
     }
 }
 

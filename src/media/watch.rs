@@ -35,7 +35,7 @@ impl PreviewCounts {
 impl Library {
     /// Whether the metadata can be used. Takes as long as any other operation on a database that hangs.
     pub fn try_metadata(&self) -> Result<()> {
-        self.metadata()?.ping()
+        self.metadata_to_read()?.ping()
     }
 
     /// Whether files can be stored: stores one, and removes it.

@@ -235,6 +235,16 @@ impl Studio {
         }
     }
 
+    /// Refuses a file of this size that would have to be fetched for its preview, if it is too large for that. `file` holds
+    /// its beginning.
+    pub fn check_fetch(&self, file: &File, size: u64) -> Result<(), Refusal> {
+        let max = match kind_of(file) {
+            Some(Kind::Stream(_)) => limits::FILM_FETCH_BYTES,
+            _ => self.settings.max_bytes,
+        };
+        if size > max { Err(Refusal::TooManyPixels) } else { Ok(()) }
+    }
+
     /// Makes a preview.
     pub fn render(&self, file: &File, bounds: Bounds) -> Result<Rendered, Refusal> {
         match kind_of(file) {

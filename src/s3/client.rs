@@ -1,10 +1,11 @@
-//! The objects of a bucket: put, get, head, remove, copy. Each call ends in bounded time if the store does nothing.
+//! The objects of a bucket: put, get, head, remove, copy. Each call ends in bounded time, whatever the store does.
 
 use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -63,9 +64,27 @@ impl Client {
         Self(Arc::new(sender))
     }
 
+    /// A client that demands so many bytes per second in both directions, for tests.
+    #[cfg(test)]
+    pub(super) fn with_rate(settings: &Settings, rate: u64) -> Self {
+        let mut sender = Sender::new(settings).unwrap();
+        (sender.send_rate, sender.receive_rate) = (rate, rate);
+        Self(Arc::new(sender))
+    }
+
     /// The settings.
     pub fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// Whether requests that change the bucket are sent. Others are always sent.
+    pub fn may_change(&self) -> bool {
+        self.0.may_change.load(Ordering::Acquire)
+    }
+
+    /// Sends requests that change the bucket from now on, or refuses them as [`Kind::Unavailable`].
+    pub fn set_may_change(&self, may_change: bool) {
+        self.0.may_change.store(may_change, Ordering::Release);
     }
 
     /// Stores the first `size` bytes of a file; `sha256` is their hash in hexadecimal. Replaces an object of this key. After
@@ -128,6 +147,7 @@ impl Client {
     ) -> std::result::Result<Response<Body>, Failure> {
         let (first, last) = (range.start, range.end - 1);
         let request = Request::new(Method::Get, key).field("range", format!("bytes={first}-{last}"));
+        let request = request.expecting(range.end - first);
         let response = self.0.send(&request, Payload::Nothing)?;
         let is_part = match response.status().as_u16() {
             206 => field(&response, "content-range") == Some(format!("bytes {first}-{last}/{size}").as_str()),
@@ -215,7 +235,7 @@ impl Client {
             self.copy_parts(from, to, size)?;
             return Ok(true);
         }
-        let request = || Request::new(Method::Put, to).signed("x-amz-copy-source", self.source(from));
+        let request = || Request::new(Method::Put, to).signed("x-amz-copy-source", self.source(from)).long();
         self.repeat(&format!("can't copy {from} to {to}"), |_| {
             match self.0.ask(&request(), Payload::Bytes(&[]), "CopyObjectResult") {
                 Err(failure) if failure.is("NoSuchKey") => Ok(false),

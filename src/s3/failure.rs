@@ -8,6 +8,7 @@ use ureq::Timeout;
 use super::settings::Settings;
 use crate::error::{Error, Kind};
 use crate::https::TlsTrouble;
+use crate::limits;
 
 /// Why a request failed.
 #[derive(Debug)]
@@ -53,6 +54,8 @@ impl Failure {
             ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
                 transport("it can't be reached in time".to_owned())
             }
+            // Another attempt would take as long.
+            ureq::Error::Timeout(Timeout::Global) => Self::Transport { text: too_slow(), may_pass: false },
             ureq::Error::Timeout(_) => {
                 transport(format!("nothing moved for {} ms (media.storage.s3.timeout)", timeout.as_millis()))
             }
@@ -207,6 +210,16 @@ impl Refused {
         };
         Some(advice)
     }
+}
+
+fn too_slow() -> String {
+    format!(
+        "it is too slow: a request may take {} times media.storage.s3.timeout, and a second for each {} KiB that are \
+         received or {} KiB that are sent",
+        limits::S3_TIMEOUTS,
+        limits::S3_RECEIVE_RATE / 1024,
+        limits::S3_SEND_RATE / 1024
+    )
 }
 
 /// The first words of a message, without control characters.

@@ -128,7 +128,8 @@ impl Client {
                 .query("partNumber", number.to_string())
                 .query("uploadId", id)
                 .signed("x-amz-copy-source", self.source(from))
-                .signed("x-amz-copy-source-range", format!("bytes={}-{}", range.start, range.end - 1));
+                .signed("x-amz-copy-source-range", format!("bytes={}-{}", range.start, range.end - 1))
+                .long();
             let reply = self.0.ask(&request, Payload::Bytes(&[]), "CopyPartResult")?;
             match reply.fields.get("ETag") {
                 "" => Err(Failure::Wrong("its response has no ETag".to_owned())),
@@ -141,7 +142,7 @@ impl Client {
     fn complete(&self, key: &str, id: &str, size: u64, parts: &[Stored]) -> Result<()> {
         let body = completion(parts);
         self.repeat(&format!("can't put the parts of {key} together"), |first| {
-            let request = Request::new(Method::Post, key).query("uploadId", id);
+            let request = Request::new(Method::Post, key).query("uploadId", id).long();
             match self.0.ask(&request, Payload::Bytes(body.as_bytes()), "CompleteMultipartUploadResult") {
                 Ok(reply) if reply.fields.get("ETag").is_empty() => {
                     Err(Failure::Wrong("its response has no ETag".to_owned()))

@@ -5,15 +5,18 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rusty_s3::signing::sign;
 use rusty_s3::{Bucket, Method, UrlStyle};
+use ureq::config::Config;
 use ureq::http::{self, Response};
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{Connector, TcpConnector};
-use ureq::{Agent, Body, SendBody};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{Connector, NextTimeout, TcpConnector};
+use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use super::failure::{Failure, Refused};
 use super::parts::Unfinished;
@@ -32,11 +35,26 @@ pub(super) struct Request<'a> {
     /// Header fields that the signature covers. Stores demand this of names that begin with `x-amz-`.
     signed: Vec<(&'static str, String)>,
     fields: Vec<(&'static str, String)>,
+    /// Bytes of the body that the response will have, if it is large.
+    expected: u64,
+    /// The time that the store itself takes before the response is complete, if that is long.
+    work: Duration,
 }
 
 impl<'a> Request<'a> {
     pub fn new(method: Method, key: &'a str) -> Self {
-        Self { method, key, query: Vec::new(), signed: Vec::new(), fields: Vec::new() }
+        let (expected, work) = (0, Duration::ZERO);
+        Self { method, key, query: Vec::new(), signed: Vec::new(), fields: Vec::new(), expected, work }
+    }
+
+    /// The same, whose response will have a body of so many bytes.
+    pub fn expecting(self, bytes: u64) -> Self {
+        Self { expected: bytes, ..self }
+    }
+
+    /// The same for an operation that takes the store a long time: it copies bytes or puts parts together.
+    pub fn long(self) -> Self {
+        Self { work: limits::S3_WORK_TIME, ..self }
     }
 
     pub fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -60,6 +78,17 @@ pub(super) enum Payload<'a> {
     Nothing,
     Bytes(&'a [u8]),
     Part(FilePart<'a>),
+}
+
+impl Payload<'_> {
+    /// Its length in bytes.
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Part(part) => part.left.end - part.left.start,
+        }
+    }
 }
 
 /// A part of a file, read without a shared position: the same part may be sent twice.
@@ -104,6 +133,12 @@ pub(super) struct Sender {
     pub(super) settings: Settings,
     /// The minimum size of a part, in bytes.
     pub(super) part_bytes: u64,
+    /// Bytes per second that the body of a request must reach.
+    pub(super) send_rate: u64,
+    /// Bytes per second that the body of a response must reach.
+    pub(super) receive_rate: u64,
+    /// Whether requests that change the bucket are sent.
+    pub(super) may_change: AtomicBool,
     /// Uploads in parts that failed and could not be aborted.
     pub(super) failed: Mutex<Vec<Unfinished>>,
     /// The ids of the uploads in parts that run.
@@ -122,6 +157,9 @@ impl Sender {
             bucket,
             settings: settings.clone(),
             part_bytes: limits::S3_PART_BYTES,
+            send_rate: limits::S3_SEND_RATE,
+            receive_rate: limits::S3_RECEIVE_RATE,
+            may_change: AtomicBool::new(true),
             failed: Mutex::default(),
             running: Mutex::default(),
         })
@@ -146,8 +184,20 @@ impl Sender {
         sign(&now, request.method, url, access_key, secret, None, region, seconds, query, signed).into()
     }
 
-    /// Sends a request; the body of the response is unread.
+    /// The time from the beginning of a request to the end of its response.
+    fn time(&self, request: &Request<'_>, payload: &Payload<'_>) -> Duration {
+        let bodies = payload.bytes() / self.send_rate + request.expected / self.receive_rate;
+        self.settings.timeout * limits::S3_TIMEOUTS + Duration::from_secs(bodies) + request.work
+    }
+
+    /// Sends a request; the body of the response is unread. Whatever the store does, the request ends in bounded time, and
+    /// so does the reading of the response.
     pub fn send(&self, request: &Request<'_>, payload: Payload<'_>) -> Result<Response<Body>, Failure> {
+        let is_reading = matches!(request.method, Method::Get | Method::Head);
+        if !is_reading && !self.may_change.load(Ordering::Acquire) {
+            let text = "nothing is changed in the bucket, for it was not compared with the database yet";
+            return Err(Failure::Own(Error::new(Kind::Unavailable, text)));
+        }
         let mut builder = http::Request::builder()
             .method(request.method.to_str())
             .uri(self.address(request, limits::S3_SIGNED_SECONDS));
@@ -155,15 +205,14 @@ impl Sender {
             builder = builder.header(*name, value);
         }
         let wrong = |error: http::Error| Failure::Wrong(format!("the request can't be sent: {error}"));
-        let timeout = self.settings.timeout;
+        let (timeout, time, length) = (self.settings.timeout, self.time(request, &payload), payload.bytes());
         let sent = match payload {
-            Payload::Nothing => self.agent.run(builder.body(()).map_err(wrong)?),
-            Payload::Bytes(bytes) => self.agent.run(builder.body(bytes).map_err(wrong)?),
+            Payload::Nothing => self.run(builder.body(()).map_err(wrong)?, time),
+            Payload::Bytes(bytes) => self.run(builder.body(bytes).map_err(wrong)?, time),
             Payload::Part(mut part) => {
-                let length = part.left.end - part.left.start;
                 let body = SendBody::from_reader(&mut part);
                 let sent =
-                    self.agent.run(builder.header("content-length", length).body(body).map_err(wrong)?);
+                    self.run(builder.header("content-length", length).body(body).map_err(wrong)?, time);
                 if let Some(cause) = part.failure {
                     return Err(Failure::Own(Error::io("can't read the bytes to store", cause)));
                 }
@@ -172,6 +221,14 @@ impl Sender {
         };
         let response = sent.map_err(|error| Failure::of(&error, timeout))?;
         if response.status().is_success() { Ok(response) } else { Err(self.refusal(response)) }
+    }
+
+    fn run(
+        &self,
+        request: http::Request<impl AsSendBody>,
+        time: Duration,
+    ) -> Result<Response<Body>, ureq::Error> {
+        self.agent.run(self.agent.configure_request(request).timeout_global(Some(time)).build())
     }
 
     /// Sends a request, and reads its response, a document with this root element.
@@ -206,7 +263,8 @@ impl Sender {
         Ok(bytes)
     }
 
-    /// Writes the body of a response to `sink`, and adds its bytes to `count`, up to `max`.
+    /// Writes the body of a response to `sink`, and adds its bytes to `count`, up to `max`. It is read to its end: only then
+    /// does the agent use the connection again.
     pub fn copy(
         &self,
         mut response: Response<Body>,
@@ -214,11 +272,14 @@ impl Sender {
         sink: &mut dyn Write,
         count: &mut u64,
     ) -> Result<(), Failure> {
-        let mut reader = response.body_mut().as_reader().take(max - *count);
+        let mut reader = response.body_mut().as_reader();
         let mut buffer = vec![0; limits::S3_BUFFER_BYTES];
         loop {
             match reader.read(&mut buffer) {
                 Ok(0) => return Ok(()),
+                Ok(read) if read as u64 > max - *count => {
+                    return Err(Failure::Wrong("its response is too long".to_owned()));
+                }
                 Ok(read) => {
                     let written = sink.write_all(&buffer[..read]);
                     written.map_err(|cause| {
@@ -278,5 +339,21 @@ fn agent(settings: &Settings) -> Agent {
         .timeout_per_write(timeout)
         .build();
     let connector = TcpConnector::default().chain(Tls::new(Arc::new(authorities)));
-    Agent::with_parts(config, connector, DefaultResolver::default())
+    Agent::with_parts(config, connector, DirectResolver(DefaultResolver::default()))
+}
+
+/// Looks up the address of the store on the calling thread; resolv.conf(5) bounds the time. With a time limit
+/// [`DefaultResolver`] starts a thread for each request, and panics where there is none.
+#[derive(Debug)]
+struct DirectResolver(DefaultResolver);
+
+impl Resolver for DirectResolver {
+    fn resolve(
+        &self,
+        uri: &http::Uri,
+        config: &Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        self.0.resolve(uri, config, NextTimeout::default())
+    }
 }

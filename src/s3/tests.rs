@@ -6,11 +6,12 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
+use socket2::SockRef;
 
 use super::{Client, Entry, Settings, Unfinished};
 use crate::error::{Error, Kind};
@@ -40,12 +41,21 @@ enum Act {
     Send(Vec<u8>),
     /// Sends nothing, for longer than the client waits.
     Stall,
+    /// Sends these bytes, the last ones of them one by one with a pause before each.
+    Drip(Vec<u8>, usize),
+    /// Reads the request as slowly, and never responds.
+    Sip,
 }
+
+/// The pause of a store that is slow: shorter than a connection may stand still.
+const PAUSE: Duration = Duration::from_millis(100);
 
 impl Script {
     /// Sends each response in pieces of this size.
     fn new(acts: Vec<Act>, piece: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // Connections inherit it: a request that is read slowly can't hide in it.
+        SockRef::from(&listener).set_recv_buffer_size(16 * 1024).unwrap();
         let port = listener.local_addr().unwrap().port();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let received = Arc::clone(&requests);
@@ -54,12 +64,18 @@ impl Script {
             for (act, socket) in acts.into_iter().zip(listener.incoming()) {
                 let mut socket = socket.unwrap();
                 socket.set_nodelay(true).unwrap();
+                if matches!(act, Act::Sip) {
+                    sip(&mut socket);
+                    continue;
+                }
                 received.lock().unwrap().push(receive(&mut socket));
                 match act {
+                    Act::Drip(bytes, last) => drip(&mut socket, &bytes, last),
                     Act::Send(bytes) => {
                         bytes.chunks(piece).for_each(|piece| socket.write_all(piece).unwrap());
                     }
                     Act::Stall => stalled.push(socket),
+                    Act::Sip => {}
                 }
             }
             while !stalled.is_empty() {
@@ -118,6 +134,25 @@ fn receive(socket: &mut TcpStream) -> Received {
     let query: Vec<_> = query.split('&').filter(|pair| !pair.starts_with("X-Amz-")).collect();
     let line = format!("{method} {path} {}", query.join("&")).trim().to_owned();
     Received { line, head, body }
+}
+
+/// Sends bytes, the last ones slowly, until the client goes away.
+fn drip(socket: &mut TcpStream, bytes: &[u8], last: usize) {
+    let (first, last) = bytes.split_at(bytes.len() - last);
+    socket.write_all(first).unwrap();
+    for byte in last.chunks(1) {
+        thread::sleep(PAUSE);
+        if socket.write_all(byte).is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads slowly until the client goes away.
+fn sip(socket: &mut TcpStream) {
+    while matches!(socket.read(&mut [0; 16 * 1024]), Ok(read) if read > 0) {
+        thread::sleep(PAUSE);
+    }
 }
 
 fn response(status: &str, fields: &str, body: &str) -> Vec<u8> {
@@ -271,6 +306,60 @@ fn a_store_that_stands_still_or_is_not_there_is_told() {
         "TLS with 127.0.0.1 failed",
     );
     assert_eq!(Client::new(&settings("ftp://a")).unwrap_err().kind(), Kind::Config);
+}
+
+/// The settings of a client whose connections may stand still for longer than the pauses of a slow store.
+fn patient(script: &Script) -> Settings {
+    Settings { timeout: 10 * PAUSE, ..script.settings() }
+}
+
+/// A store that always moves, but too slowly, holds a thread for a bounded time, whatever the request is.
+#[test]
+fn a_store_that_is_too_slow_is_given_up() {
+    let slow = "it is too slow: a request may take 3 times media.storage.s3.timeout";
+    let long = "x".repeat(10_000);
+    let cases = [
+        ("get", Act::Drip(part("0-9999/10000", &long), 9000), slow),
+        ("get", Act::Drip(part("0-9999/10000", &long), 10_050), slow),
+        ("read", Act::Drip(response("200 OK", "", &long), 9000), slow),
+        ("read", Act::Drip(response("403 Forbidden", "", &long), 9000), "this is no S3 store"),
+        ("head", Act::Drip([b"HTTP/1.1 200 OK\r\nX: ".to_vec(), vec![b'x'; 9000]].concat(), 9000), slow),
+        ("list", Act::Drip(response("200 OK", "", &long), 9000), slow),
+        ("put", Act::Sip, slow),
+    ];
+    thread::scope(|scope| {
+        for (what, act, words) in cases {
+            scope.spawn(move || {
+                let script = Script::new(vec![act], usize::MAX);
+                let client = Client::with_rate(&patient(&script), 1 << 30);
+                let begun = Instant::now();
+                let result = match what {
+                    "get" => client.get("a@b/c", 0..10_000, 10_000, &mut Vec::new()).map(drop),
+                    "read" => client.read("a@b/c").map(drop),
+                    "head" => client.head("a@b/c").map(drop),
+                    "list" => client.list("").next().unwrap().map(drop),
+                    _ => {
+                        let (_scratch, file, hash) = file(&vec![b'x'; 32 * 1024 * 1024]);
+                        client.put_lasting("a@b/c", &file, 32 * 1024 * 1024, &hash)
+                    }
+                };
+                let (time, expected) = (begun.elapsed(), patient(&script).timeout * 3);
+                assert!(time >= expected && time < 5 * expected, "{what}: {time:?}");
+                told(result, words);
+            });
+        }
+    });
+}
+
+/// A body that keeps up with the minimum rate has the time for its bytes, however long that is.
+#[test]
+fn a_slow_body_has_the_time_for_its_bytes() {
+    let body = "x".repeat(50);
+    let script = Script::new(vec![Act::Drip(part("0-49/50", &body), 50)], usize::MAX);
+    let client = Client::with_rate(&patient(&script), 2);
+    let (mut bytes, begun) = (Vec::new(), Instant::now());
+    assert!(client.get("a@b/c", 0..50, 50, &mut bytes).unwrap() && bytes == body.as_bytes());
+    assert!(begun.elapsed() >= patient(&script).timeout * 3, "or it proves nothing");
 }
 
 fn part(range: &str, body: &str) -> Vec<u8> {
@@ -565,6 +654,34 @@ fn uploads_that_never_ended_are_listed_and_aborted() {
 }
 
 #[test]
+fn a_bucket_that_may_be_the_wrong_one_is_only_read() {
+    let (_scratch, file, hash) = file(b"four");
+    let object = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\
+                  Last-Modified: Thu, 01 Jan 2015 00:00:00 GMT\r\n\r\n";
+    let script = Script::of(&[object.as_bytes().to_vec(), response("200 OK", "", "four"), stored()]);
+    let client = script.client();
+    client.set_may_change(false);
+    let unfinished =
+        Unfinished { key: "a@b/c".to_owned(), id: "1".to_owned(), begun: SystemTime::UNIX_EPOCH };
+    for refused in [
+        client.put("a@b/c", &file, 4, &hash),
+        client.put_lasting("a@b/c", &file, 4, &hash),
+        client.put_bytes(".store", b"id"),
+        client.put_parts("a@b/c", &file, 4),
+        client.remove("a@b/c"),
+        client.abort(&unfinished),
+        client.copy("a@b/c", ".lost/c").map(drop),
+        client.try_out(),
+    ] {
+        told(refused, "nothing is changed in the bucket");
+    }
+    assert_eq!(client.read("a@b/c").unwrap().as_deref(), Some(&b"four"[..]));
+    assert_eq!(script.lines(), ["HEAD /media/a%40b/c", "GET /media/a%40b/c"]);
+    client.set_may_change(true);
+    client.put("a@b/c", &file, 4, &hash).unwrap();
+}
+
+#[test]
 fn an_address_for_others_counts_for_a_minute_at_most() {
     let client = Client::new(&settings("https://s3.example.org/base/")).unwrap();
     let address = |seconds| {
@@ -588,4 +705,34 @@ fn a_file_that_can_not_be_read_is_not_the_fault_of_the_store() {
     assert!(longer.to_string().starts_with("can't read the bytes to store"), "{longer}");
     assert_eq!(longer.kind(), Kind::Failure);
     assert_eq!(file.read_at(&mut [0; 4], 0).unwrap(), 4);
+}
+
+#[test]
+fn a_connection_serves_several_requests() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let store = thread::spawn(move || {
+        let (mut socket, _) = listener.accept().unwrap();
+        let part =
+            "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-3/8\r\nContent-Length: 4\r\n\r\nabcd";
+        let stored = "HTTP/1.1 200 OK\r\nETag: \"1\"\r\nContent-Length: 0\r\n\r\n";
+        let head =
+            "HTTP/1.1 200 OK\r\nLast-Modified: Fri, 13 Nov 2026 10:00:00 GMT\r\nContent-Length: 8\r\n\r\n";
+        for response in [part, stored, part, head, part] {
+            receive(&mut socket);
+            socket.write_all(response.as_bytes()).unwrap();
+        }
+    });
+    let client = Client::new(&settings(&endpoint)).unwrap();
+    let get = || {
+        let mut bytes = Vec::new();
+        assert!(client.get("a/b", 0..4, 8, &mut bytes).unwrap());
+        assert_eq!(bytes, b"abcd");
+    };
+    get();
+    client.put_bytes("a/c", b"bytes").unwrap();
+    get();
+    assert_eq!(client.head("a/b").unwrap().unwrap().size, 8);
+    get();
+    store.join().unwrap();
 }

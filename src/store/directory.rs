@@ -61,21 +61,7 @@ impl Directory {
 
 impl Files for Directory {
     fn put(&self, sealed: Sealed, channel: &Channel, id: &MediaId) -> Result<Published> {
-        let folder = self.make_folder(channel)?;
-        if let Err(error) = sealed.temporary.rename(&folder, id.as_str()) {
-            return match error.kind() {
-                ErrorKind::AlreadyExists => Ok(Published::Taken(sealed)),
-                _ => Err(failure(error)),
-            };
-        }
-        sealed.temporary.moved();
-        if self.sync
-            && let Err(error) = folder.sync()
-        {
-            removal(folder.remove(id.as_str()))?;
-            return Err(failure(error));
-        }
-        Ok(Published::Done)
+        sealed.publish(&self.make_folder(channel)?, id.as_str(), self.sync)
     }
 
     fn get(&self, channel: &Channel, id: &MediaId, _size: u64) -> Result<Option<StoredFile>> {

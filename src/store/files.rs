@@ -5,7 +5,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::cache::{BlockFile, LocalFile};
 use super::upload::Sealed;
@@ -160,24 +160,34 @@ impl StoredFile {
         match self {
             Self::Local(file, _) => Ok(file.read_at(buffer, 0)?),
             Self::Blocks(blocks) if blocks.size() == 0 => Ok(0),
-            Self::Blocks(blocks) => Ok(blocks.wait(0)?.file().read_at(buffer, 0)?),
+            Self::Blocks(blocks) => Ok(blocks.wait(0, None)?.file().read_at(buffer, 0)?),
         }
     }
 
     /// A local file with at least the first [`limits::BLOCK_BYTES`](crate::limits::BLOCK_BYTES), if there are so many. May wait
-    /// for another machine.
-    pub fn beginning(&self) -> std::result::Result<LocalFile<'_>, NotFetched> {
+    /// for another machine, until the deadline at most.
+    pub fn beginning(&self, deadline: Instant) -> std::result::Result<LocalFile<'_>, NotFetched> {
         match self {
             Self::Local(file, _) => Ok(LocalFile::Borrowed(file)),
-            Self::Blocks(blocks) => blocks.beginning(),
+            Self::Blocks(blocks) => blocks.beginning(Some(deadline)),
         }
+    }
+
+    /// Whether [`StoredFile::whole`] fetches more than the beginning, and copies it.
+    pub fn is_copied(&self) -> bool {
+        matches!(self, Self::Blocks(blocks) if blocks.is_copied())
     }
 
     /// The whole file as a local one. May wait for another machine.
     pub fn whole(&self) -> std::result::Result<LocalFile<'_>, NotFetched> {
+        self.whole_by(None)
+    }
+
+    /// The same, until the deadline at most if there is one.
+    pub fn whole_by(&self, deadline: Option<Instant>) -> std::result::Result<LocalFile<'_>, NotFetched> {
         match self {
             Self::Local(file, _) => Ok(LocalFile::Borrowed(file)),
-            Self::Blocks(blocks) => blocks.whole(),
+            Self::Blocks(blocks) => blocks.whole(deadline),
         }
     }
 }

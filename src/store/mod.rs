@@ -3,6 +3,7 @@
 //! [`Files`] keeps complete files, [`Uploads`] unfinished ones; [`Metadata`] is the interface of a
 //! database. `operations` writes each of these operations once, over an [`Engine`]: `postgres` or `sqlite`.
 
+mod advisory;
 mod block_table;
 mod cache;
 mod chore_table;
@@ -27,6 +28,9 @@ mod lost;
 mod metadata;
 mod move_lock;
 mod moving;
+#[cfg(test)]
+mod node_database;
+mod node_locks;
 mod notice;
 mod operations;
 mod place;
@@ -59,7 +63,7 @@ mod value;
 mod walk;
 
 pub use self::block_table::{Block, BlockTable};
-pub use self::cache::{BlockCache, BlockFile, LocalFile};
+pub use self::cache::{BlockCache, BlockFile, CacheState, LocalFile};
 pub use self::chore_table::ChoreTable;
 pub use self::console::{Console, EmptiedUpload, Import, NamedSums, StoredRow, UsageSum};
 pub use self::content_table::{ContentTable, FileContent};
@@ -80,6 +84,7 @@ pub use self::metadata::{
 };
 pub use self::move_lock::MoveLock;
 pub use self::moving::{Moving, NearPlace};
+pub use self::node_locks::{NameLock, NameOwner, end_name_owner, is_other_ready, lock_name, say_ready};
 pub use self::notice::{Notice, UnknownNotice};
 pub use self::operations::Store;
 pub use self::postgres::{DedicatedConnection, DedicatedConnections, Postgres, PostgresSettings, SslMode};

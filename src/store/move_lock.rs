@@ -19,9 +19,12 @@ const MOVE: &str = ".move";
 const KEY: &str = "hashtextextended('moving ' || CAST(to_regclass('store') AS oid)::text, 0)";
 
 /// The lock. Dropped, it is released.
-pub struct MoveLock {
-    _session: Option<Box<Connection>>,
-    _file: Option<File>,
+pub struct MoveLock(#[expect(dead_code, reason = "it is only held")] Held);
+
+/// The owner of the lock.
+enum Held {
+    Session { _session: Box<Connection> },
+    Root { _file: File },
 }
 
 impl MoveLock {
@@ -33,11 +36,7 @@ impl MoveLock {
         let mut session = Schema::connect(settings)?.into_connection();
         let sql = format!("SELECT COALESCE(pg_try_advisory_lock({KEY}), false)");
         let taken = session.client.query_one(&sql, &[]).map_err(postgres::fault)?.get(0);
-        if taken {
-            Ok(Self { _session: Some(Box::new(session)), _file: None })
-        } else {
-            Err(taken_by_other())
-        }
+        if taken { Ok(Self(Held::Session { _session: Box::new(session) })) } else { Err(taken_by_other()) }
     }
 
     /// Takes the lock of the site with this storage root, which must be there.
@@ -48,7 +47,7 @@ impl MoveLock {
         let opened = Dir::open(root).and_then(|dir| dir.open_or_create(MOVE));
         let file = opened.map_err(|cause| unusable(root, cause))?;
         match try_lock(&file, FlockOperation::NonBlockingLockExclusive, root)? {
-            Locked::Yes => Ok(Self { _session: None, _file: Some(file) }),
+            Locked::Yes => Ok(Self(Held::Root { _file: file })),
             Locked::ByOther => Err(taken_by_other()),
         }
     }

@@ -61,6 +61,21 @@ impl S3Files {
         Self { direct_from: bytes, ..self }
     }
 
+    /// Refuses all that would change the bucket, until [`S3Files::allow_changes`]: it may be that of another site.
+    pub fn forbid_changes(&self) {
+        self.client.set_may_change(false);
+    }
+
+    /// The bucket is the right one.
+    pub fn allow_changes(&self) {
+        self.client.set_may_change(true);
+    }
+
+    /// The disk cache of a server.
+    pub fn cache(&self) -> Option<&BlockCache> {
+        self.cache.as_ref()
+    }
+
     /// The client of the bucket.
     pub fn client(&self) -> &Client {
         &self.client
@@ -134,6 +149,9 @@ impl S3Files {
     /// Aborts uploads in parts: those of this process that failed, and those that a crash has left. The latter have a key of
     /// ours, began before this time, and do not run in this process. Says how many.
     pub fn abort_unfinished(&self, before: SystemTime) -> Result<u64> {
+        if !self.client.may_change() {
+            return Ok(0);
+        }
         let failed = self.client.take_failed();
         let left = self.client.unfinished().inspect_err(|_| self.client.remember_failed(failed.clone()))?;
         let old = left.into_iter().filter(|upload| upload.begun < before && is_ours(&upload.key));

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::advisory::lock_rows;
 use super::engine::Session;
 use super::value::{Row, values};
 use crate::error::Result;
@@ -55,15 +56,6 @@ const BEAT: &str = "UPDATE stream_holder SET beat = clock_timestamp() \
 const GIVE_UP: &str =
     "UPDATE stream_holder SET node = NULL WHERE jid = $1 AND epoch = $2 AND pid = pg_backend_pid()";
 
-/// The sessions that have the lock. $1 component.
-fn lock_rows() -> String {
-    format!(
-        "pg_locks AS locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 \
-         AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-         AND CAST(classid AS BIGINT) = ({KEY} >> 32) & 4294967295 AND CAST(objid AS BIGINT) = {KEY} & 4294967295"
-    )
-}
-
 /// The row of this component; `None` if no node ever held its stream.
 pub fn find_holder(session: &mut dyn Session, component: &str) -> Result<Option<StreamHolder>> {
     let read = |mut row: Row| {
@@ -107,15 +99,21 @@ pub fn give_up_stream(session: &mut dyn Session, component: &str, epoch: i64) ->
     session.execute(GIVE_UP, &values![component, epoch]).map(drop)
 }
 
-/// Releases the lock, however often this session has taken it. The session has no other advisory locks.
-pub fn unlock_stream(session: &mut dyn Session) -> Result<()> {
-    session.rows("SELECT 1 FROM (SELECT pg_advisory_unlock_all()) AS released", &[]).map(drop)
+/// Releases the lock, however often this session has taken it.
+pub fn unlock_stream(session: &mut dyn Session, component: &str) -> Result<()> {
+    let sql = format!(
+        "SELECT CASE WHEN pg_advisory_unlock({KEY}) THEN 1 END FROM {} AND locks.pid = pg_backend_pid()",
+        lock_rows(KEY)
+    );
+    // A lock has one row, however often the session has it.
+    while session.row(&sql, &values![component])?.is_some() {}
+    Ok(())
 }
 
 /// The process of the session that has the lock.
 pub fn lock_owner(session: &mut dyn Session, component: &str) -> Result<Option<i64>> {
     session
-        .row(&format!("SELECT pid FROM {}", lock_rows()), &values![component])?
+        .row(&format!("SELECT pid FROM {}", lock_rows(KEY)), &values![component])?
         .map(Row::single)
         .transpose()
 }
@@ -134,13 +132,13 @@ pub fn end_holder(
          AND locks.pid <> pg_backend_pid() AND NOT EXISTS (SELECT 1 FROM stream_holder WHERE jid = $1 \
              AND (beat >= clock_timestamp() - CAST($3 AS BIGINT) * INTERVAL '1 millisecond' \
                   OR CAST($4 AS BIGINT) = 1 AND stream_holder.pid <> locks.pid))",
-        lock_rows()
+        lock_rows(KEY)
     );
     let row = session.row(&sql, &values![component, pid, millis(stale), i64::from(is_new)])?;
     Ok(row.map_or(Ok(None), Row::single::<Option<i64>>)?.is_some())
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -1,30 +1,9 @@
-use super::super::postgres_server::{self, Server};
-use super::super::{Change, DedicatedConnection, DedicatedConnections, PostgresSettings, Schema};
+use super::super::node_database::NodeDatabase;
+use super::super::{Change, DedicatedConnection};
 use super::*;
 
 const COMPONENT: &str = "media.example.com";
 const HOUR: Duration = Duration::from_secs(3600);
-
-/// A database of the shared server.
-struct Bench {
-    server: &'static Server,
-    database: String,
-    connections: DedicatedConnections,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let server = postgres_server::shared();
-        let database = server.new_database();
-        let settings = PostgresSettings::for_test(server.port(), &database);
-        Schema::connect(&settings).unwrap().setup().unwrap();
-        Self { server, database, connections: DedicatedConnections::new(&settings) }
-    }
-
-    fn session(&self) -> DedicatedConnection {
-        self.connections.open().unwrap()
-    }
-}
 
 fn take(of: &mut DedicatedConnection, node: &'static str, own: Option<i64>, stale: Duration) -> Option<i64> {
     of.transact(move |session| take_stream(session, COMPONENT, node, own, stale).map(Change::Commit)).unwrap()
@@ -40,9 +19,9 @@ fn end(of: &mut DedicatedConnection, pid: i64, stale: Duration, is_new: bool) ->
 
 #[test]
 fn of_many_candidates_one_takes_the_stream() {
-    let bench = Bench::new();
+    let database = NodeDatabase::new();
     let taken: Vec<_> = std::thread::scope(|scope| {
-        let candidate = || take(&mut bench.session(), "a", None, HOUR);
+        let candidate = || take(&mut database.session(), "a", None, HOUR);
         let candidates: Vec<_> = (0..5).map(|_| scope.spawn(candidate)).collect();
         candidates.into_iter().map(|candidate| candidate.join().unwrap()).collect()
     });
@@ -51,8 +30,8 @@ fn of_many_candidates_one_takes_the_stream() {
 
 #[test]
 fn a_stream_is_taken_when_its_holder_gives_it_up_or_is_silent() {
-    let bench = Bench::new();
-    let (mut one, mut other) = (bench.session(), bench.session());
+    let database = NodeDatabase::new();
+    let (mut one, mut other) = (database.session(), database.session());
     assert_eq!(other.run(|session| find_holder(session, COMPONENT)).unwrap(), None);
     assert_eq!(take(&mut one, "one", None, HOUR), Some(1));
     assert_eq!(take(&mut other, "other", None, Duration::ZERO), None, "the lock is another session's");
@@ -66,17 +45,17 @@ fn a_stream_is_taken_when_its_holder_gives_it_up_or_is_silent() {
     assert_eq!(take(&mut other, "other", None, Duration::ZERO), Some(2));
     assert!(other.run(|session| beat(session, COMPONENT, 2)).unwrap());
     assert!(!other.run(|session| beat(session, COMPONENT, 1)).unwrap(), "that epoch is over");
-    let mut third = bench.session();
+    let mut third = database.session();
     assert!(!third.run(|session| beat(session, COMPONENT, 2)).unwrap(), "it is another session's");
     other.run(|session| give_up_stream(session, COMPONENT, 2)).unwrap();
-    other.run(unlock_stream).unwrap();
+    other.run(|session| unlock_stream(session, COMPONENT)).unwrap();
     assert_eq!(take(&mut third, "third", None, HOUR), Some(3));
 }
 
 #[test]
 fn a_process_whose_session_broke_takes_its_stream_back_in_the_same_epoch() {
-    let bench = Bench::new();
-    let (mut before, mut after) = (bench.session(), bench.session());
+    let database = NodeDatabase::new();
+    let (mut before, mut after) = (database.session(), database.session());
     assert_eq!(take(&mut before, "a", None, HOUR), Some(1));
     drop(before);
     while owner(&mut after).is_some() {}
@@ -87,8 +66,8 @@ fn a_process_whose_session_broke_takes_its_stream_back_in_the_same_epoch() {
 
 #[test]
 fn a_beat_in_the_future_gets_old_from_now_on() {
-    let bench = Bench::new();
-    let (mut holding, mut other) = (bench.session(), bench.session());
+    let database = NodeDatabase::new();
+    let (mut holding, mut other) = (database.session(), database.session());
     let watch = |of: &mut DedicatedConnection| of.run(|session| watch_holder(session, COMPONENT)).unwrap();
     take(&mut holding, "one", None, HOUR);
     let ahead = |of: &mut DedicatedConnection| {
@@ -98,7 +77,7 @@ fn a_beat_in_the_future_gets_old_from_now_on() {
     };
     let set = |by: &str| {
         let sql = format!("UPDATE stream_holder SET beat = clock_timestamp() + INTERVAL '{by}'");
-        bench.server.client(&bench.database).batch_execute(&sql).unwrap();
+        database.client().batch_execute(&sql).unwrap();
     };
     set("1 hour");
     drop(holding);
@@ -116,8 +95,8 @@ fn a_beat_in_the_future_gets_old_from_now_on() {
 
 #[test]
 fn the_session_of_a_silent_holder_is_ended_and_no_other() {
-    let bench = Bench::new();
-    let (mut silent, mut other) = (bench.session(), bench.session());
+    let database = NodeDatabase::new();
+    let (mut silent, mut other) = (database.session(), database.session());
     take(&mut silent, "silent", None, HOUR);
     let pid = owner(&mut other).unwrap();
     assert!(!end(&mut other, pid, HOUR, false), "it beat a moment ago");
@@ -132,9 +111,9 @@ fn the_session_of_a_silent_holder_is_ended_and_no_other() {
 
 #[test]
 fn a_session_that_has_the_lock_and_no_row_is_ended_after_a_while_only() {
-    let bench = Bench::new();
-    let mut other = bench.session();
-    let mut stray = bench.server.client(&bench.database);
+    let database = NodeDatabase::new();
+    let mut other = database.session();
+    let mut stray = database.client();
     stray
         .batch_execute(&format!("SELECT pg_advisory_lock(hashtextextended('stream {COMPONENT}', 0))"))
         .unwrap();
@@ -144,8 +123,8 @@ fn a_session_that_has_the_lock_and_no_row_is_ended_after_a_while_only() {
     while owner(&mut other).is_some() {}
     assert_eq!(take(&mut other, "other", None, HOUR), Some(1));
     // The same beside the row of another session.
-    other.run(unlock_stream).unwrap();
-    let mut stray = bench.server.client(&bench.database);
+    other.run(|session| unlock_stream(session, COMPONENT)).unwrap();
+    let mut stray = database.client();
     stray
         .batch_execute(&format!("SELECT pg_advisory_lock(hashtextextended('stream {COMPONENT}', 0))"))
         .unwrap();
@@ -156,8 +135,8 @@ fn a_session_that_has_the_lock_and_no_row_is_ended_after_a_while_only() {
 
 #[test]
 fn each_component_has_a_lock_of_its_own() {
-    let bench = Bench::new();
-    let mut session = bench.session();
+    let database = NodeDatabase::new();
+    let mut session = database.session();
     for number in 0..20 {
         let component = format!("media{number}.example.com");
         let (first, second) = (component.clone(), component.clone());

@@ -2,12 +2,13 @@
 //! another thread hash (see [`super::hash`]).
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::directory::{failure, removal};
+use super::files::Published;
 use super::hash::{Algorithm, Digests, Hasher, Helpers};
 use super::walk;
 use crate::error::{Error, Kind, Result};
@@ -158,13 +159,16 @@ impl Upload {
         self.hasher.finish().first
     }
 
-    /// Ends the upload: everything is in its temporary file and on the disk.
+    /// Ends the upload: everything is in its temporary file. A large file is also on the disk: another thread may still hash
+    /// it meanwhile.
     pub fn seal(mut self) -> Result<Sealed> {
+        let is_large = matches!(self.body, Body::File(_));
         let temporary = self.take_file().map_err(failure)?;
-        if self.sync {
+        if self.sync && is_large {
             temporary.file.sync().map_err(failure)?;
         }
-        Ok(Sealed { temporary, size: self.size, digests: self.hasher.finish(), head: self.head })
+        let is_on_disk = !self.sync || is_large;
+        Ok(Sealed { temporary, size: self.size, digests: self.hasher.finish(), head: self.head, is_on_disk })
     }
 
     /// Takes out the temporary file, with everything so far in it.
@@ -234,9 +238,36 @@ pub struct Sealed {
     size: u64,
     digests: Digests,
     head: Vec<u8>,
+    /// Whether nothing is left to be brought to the disk.
+    is_on_disk: bool,
 }
 
 impl Sealed {
+    /// Moves the file to this name in `folder`, and brings both to the disk if `sync`. The file system then writes its
+    /// journal once for both. Gives the upload back if the name is taken. After an error there is no file of this name.
+    pub(super) fn publish(self, folder: &Dir, name: &str, sync: bool) -> Result<Published> {
+        if let Err(error) = self.temporary.rename(folder, name) {
+            return match error.kind() {
+                ErrorKind::AlreadyExists => Ok(Published::Taken(self)),
+                _ => Err(failure(error)),
+            };
+        }
+        let settled = self.settle(folder, sync);
+        self.temporary.moved();
+        if let Err(error) = settled {
+            removal(folder.remove(name))?;
+            return Err(failure(error));
+        }
+        Ok(Published::Done)
+    }
+
+    fn settle(&self, folder: &Dir, sync: bool) -> io::Result<()> {
+        if !self.is_on_disk {
+            self.temporary.file.sync()?;
+        }
+        if sync { folder.sync() } else { Ok(()) }
+    }
+
     /// Its size in bytes.
     pub fn size(&self) -> u64 {
         self.size
@@ -281,11 +312,11 @@ impl Temporary {
         Ok(Self { root: Arc::clone(root), name, file, is_moved: false })
     }
 
-    pub(super) fn rename(&self, folder: &Dir, name: &str) -> io::Result<()> {
+    fn rename(&self, folder: &Dir, name: &str) -> io::Result<()> {
         self.root.rename_new(&self.name, folder, name)
     }
 
-    pub(super) fn moved(mut self) {
+    fn moved(mut self) {
         self.is_moved = true;
     }
 }

@@ -29,6 +29,7 @@ macro_rules! upload_suite {
             an_upload_comes_back_as_it_was_stored
             a_slot_stores_once
             many_puts_of_a_slot_store_once
+            slots_are_used_when_something_was_stored
             sums_of_uploads_follow_their_rows
             sums_of_uploads_are_apart_from_those_of_media
             sums_follow_concurrent_uploads_and_sweeps
@@ -133,6 +134,21 @@ pub(super) fn a_slot_stores_once(bench: &impl UploadBench) {
     tables.delete_uploads(std::slice::from_ref(&first.id)).unwrap();
     assert_eq!(insert(again), UploadInsert::Taken);
     assert_sums_are_right(tables);
+}
+
+pub(super) fn slots_are_used_when_something_was_stored(bench: &impl UploadBench) {
+    let tables = bench.tables();
+    let (there, gone) = (upload(), upload());
+    for upload in [&there, &gone] {
+        stored(tables, upload);
+    }
+    tables.delete_uploads(std::slice::from_ref(&gone.id)).unwrap();
+    let mut ids: Vec<UploadId> = (0..2 * limits::UPLOAD_BATCH).map(|_| UploadId::random()).collect();
+    assert_eq!(tables.used_slots(&[]).unwrap(), []);
+    assert_eq!(tables.used_slots(&ids).unwrap(), []);
+    ids.insert(0, there.id.clone());
+    ids.push(gone.id.clone());
+    assert_eq!(tables.used_slots(&ids).unwrap(), [there.id, gone.id]);
 }
 
 pub(super) fn many_puts_of_a_slot_store_once(bench: &impl UploadBench) {

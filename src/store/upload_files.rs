@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::directory::{failure, removal};
-use super::files::StoredFile;
+use super::files::{Published, StoredFile};
 use super::lost;
 use super::upload::Sealed;
 use super::walk::refuse_removed;
@@ -145,16 +145,10 @@ fn opened(parent: &Dir, name: &str) -> Result<Dir> {
 
 impl UploadFiles for UploadDirectory {
     fn put(&self, sealed: Sealed, file: &UploadFile) -> Result<()> {
-        let folder = self.make_folder(file)?;
-        sealed.temporary.rename(&folder, file.as_str()).map_err(failure)?;
-        sealed.temporary.moved();
-        if self.sync
-            && let Err(error) = folder.sync()
-        {
-            removal(folder.remove(file.as_str()))?;
-            return Err(failure(error));
+        match sealed.publish(&self.make_folder(file)?, file.as_str(), self.sync)? {
+            Published::Done => Ok(()),
+            Published::Taken(_) => Err(failure(ErrorKind::AlreadyExists.into())),
         }
-        Ok(())
     }
 
     fn get(&self, file: &UploadFile, _size: u64) -> Result<Option<StoredFile>> {

@@ -41,6 +41,12 @@ static INSERT: LazyLock<String> = LazyLock::new(|| {
 /// The stored upload of a slot. $1 id.
 const COMMITTED: &str = "SELECT file, sha256, fileSize FROM uploads WHERE id = $1";
 
+/// $1 and on: ids.
+static USED: LazyLock<String> = LazyLock::new(|| {
+    let ids = parameters(1, limits::UPLOAD_BATCH);
+    format!("SELECT id FROM uploads WHERE id IN ({ids})")
+});
+
 /// Bytes of all uploads.
 const ALL_USAGE: &str =
     "SELECT CAST(COALESCE(SUM(bytes), 0) AS BIGINT) FROM usage WHERE kind = 'upload-total'";
@@ -148,6 +154,19 @@ impl<E: Engine> UploadTable for Store<E> {
     ) -> std::result::Result<UploadInsert, WriteError> {
         let upload = upload.clone();
         self.0.write(move |session| insert(session, &upload, limits))
+    }
+
+    fn used_slots(&self, ids: &[UploadId]) -> Result<Vec<UploadId>> {
+        let ids: Vec<Value> = ids.iter().map(|id| id.as_str().into()).collect();
+        self.0.read(move |session| {
+            let mut used = Vec::new();
+            for ids in ids.chunks(limits::UPLOAD_BATCH) {
+                for row in session.rows(&USED, &batch(ids.to_vec()))? {
+                    used.push(stored_id(&row.single::<String>()?)?);
+                }
+            }
+            Ok(used)
+        })
     }
 
     fn upload_sums(
@@ -423,12 +442,14 @@ fn day(session: &mut dyn Session, owner: &str, now: Timestamp) -> Result<Vec<(Ti
 fn gone(rows: Vec<Row>) -> Result<Vec<GoneUpload>> {
     rows.into_iter()
         .map(|mut row| {
-            let id: String = row.next()?;
-            let id = UploadId::stored(&id);
-            let id = id.map_err(|_| Error::new(Kind::Corrupt, "an upload has no valid id"))?;
+            let id = stored_id(&row.next::<String>()?)?;
             Ok(GoneUpload { id, size: row.next()? })
         })
         .collect()
+}
+
+fn stored_id(text: &str) -> Result<UploadId> {
+    UploadId::stored(text).map_err(|_| Error::new(Kind::Corrupt, "an upload has no valid id"))
 }
 
 /// Empties the rows of these uploads, by one statement, and notes that their files must go; gives those that no one else has emptied before.

@@ -21,6 +21,9 @@ pub trait UploadTable: Send + Sync {
         limits: UploadLimits,
     ) -> std::result::Result<UploadInsert, WriteError>;
 
+    /// Those of these slots through which something was stored, also if it is gone by now.
+    fn used_slots(&self, ids: &[UploadId]) -> Result<Vec<UploadId>>;
+
     /// The stored sums of an owner and of all users, as far as they have limits.
     fn upload_sums(
         &self,

@@ -124,7 +124,7 @@ fn each_call_to_the_file_system_may_fail() {
         }
         let expected: &[FsCall] = match task {
             Task::Small | Task::Large => {
-                &[FsCall::Create, FsCall::Write, FsCall::Sync, FsCall::Rename, FsCall::SyncDirectory]
+                &[FsCall::Create, FsCall::Write, FsCall::Rename, FsCall::Sync, FsCall::SyncDirectory]
             }
             Task::Again => &[],
             Task::Read => &[FsCall::OpenDirectory, FsCall::Open],

@@ -21,11 +21,17 @@ impl Slots for UploadService {
     }
 
     fn decide_from_memory(&self, request: &SlotRequest) -> Result<(), SlotRefusal> {
-        self.may_ask(request).inspect_err(|refusal| self.slot_counts.refused(refusal))
+        let decided = self.may_ask(request);
+        // Memory can't tell whether slots were used through other nodes.
+        let is_open = matches!(decided, Err(SlotRefusal::NoRoom { .. })) && self.has_other_nodes;
+        if is_open { Ok(()) } else { decided.inspect_err(|refusal| self.slot_counts.refused(refusal)) }
     }
 
     fn grant(&self, request: SlotRequest) -> Result<Slot, SlotRefusal> {
-        let granted = self.may_ask(&request).and_then(|()| self.reserve(&request));
+        let mut granted = self.try_grant(&request);
+        if matches!(granted, Err(SlotRefusal::NoRoom { .. })) && self.release_used_slots(&request.owner) {
+            granted = self.try_grant(&request);
+        }
         match &granted {
             Ok(_) => self.slot_counts.granted(),
             Err(refusal) => self.slot_counts.refused(refusal),
@@ -35,6 +41,24 @@ impl Slots for UploadService {
 }
 
 impl UploadService {
+    fn try_grant(&self, request: &SlotRequest) -> Result<Slot, SlotRefusal> {
+        self.may_ask(request).and_then(|()| self.reserve(request))
+    }
+
+    /// Gives up the reservations of slots whose files were stored through other nodes; says whether there were any.
+    fn release_used_slots(&self, owner: &BareJid) -> bool {
+        if !self.has_other_nodes {
+            return false;
+        }
+        let used = self.check_open().and_then(|()| self.table.used_slots(&self.reservations.counting(owner)));
+        let used = used.unwrap_or_else(|error| {
+            log::debug!("it is not known which slots were used through other nodes: {error}");
+            Vec::new()
+        });
+        used.iter().for_each(|id| self.reservations.release(id));
+        !used.is_empty()
+    }
+
     fn may_ask(&self, request: &SlotRequest) -> Result<(), SlotRefusal> {
         let settings = self.settings();
         check_sender(&settings, &request.owner)?;

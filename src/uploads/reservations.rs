@@ -1,5 +1,8 @@
 //! The bytes that open slots and PUTs will take, so that the quota still holds when the files of several granted slots
 //! arrive. In memory, so each server counts its own. Any thread may call; nothing waits.
+//!
+//! Of several nodes one grants all slots. It does not see a PUT through another node, so before it refuses a slot it looks in
+//! the table for files that were stored.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -97,7 +100,7 @@ impl Reservations {
         Ok(())
     }
 
-    /// Gives up a slot that was not granted.
+    /// Gives up a slot that was not granted, or whose file is counted by the database already.
     pub(super) fn release(&self, id: &UploadId) {
         self.lock().remove(id);
     }
@@ -130,6 +133,16 @@ impl Reservations {
     /// Bytes of PUTs that are under way.
     pub(super) fn arriving(&self) -> u64 {
         self.lock().arriving
+    }
+
+    /// The slots that count against a user: the user's own, and those of all users of the domain, if it has no room for more.
+    pub(super) fn counting(&self, owner: &BareJid) -> Vec<UploadId> {
+        let state = self.lock();
+        let is_full =
+            state.domains.get(owner.domain()).is_some_and(|count| *count >= limits::SLOTS_PER_DOMAIN);
+        let counts = |of: &BareJid| of == owner || is_full && of.domain() == owner.domain();
+        let slots = state.slots.iter().filter(|(_, slot)| slot.owner.as_ref().is_some_and(counts));
+        slots.map(|(id, _)| id.clone()).collect()
     }
 
     /// When slots of a user end, and the bytes that they have reserved: those of a purpose, where it is given.

@@ -47,8 +47,12 @@ pub struct UploadService {
     /// Counters of the housekeeper's work on the files.
     pub(super) chore_counts: ChoreCounts,
     pub(super) slot_counts: SlotCounts,
-    /// Whether the schema is known to be the one we need.
+    /// Whether the schema is known to be the one we need, so that rows can be read.
+    readable: AtomicBool,
+    /// Whether the files are known to belong to the database, too.
     open: AtomicBool,
+    /// Whether other nodes may store files to slots of this one.
+    pub(super) has_other_nodes: bool,
 }
 
 impl UploadService {
@@ -67,18 +71,43 @@ impl UploadService {
             rows: Mutex::new(Cache::new(limits::UPLOAD_ROWS)),
             chore_counts: ChoreCounts::default(),
             slot_counts: SlotCounts::default(),
+            readable: AtomicBool::new(false),
             open: AtomicBool::new(false),
+            has_other_nodes: false,
         }
     }
 
-    /// Opens the service: the database has the schema that this program works with.
+    /// The same service as one of several nodes.
+    #[must_use]
+    pub fn of_cluster(self) -> Self {
+        Self { has_other_nodes: true, ..self }
+    }
+
+    /// Opens the service for readers: the database has the schema that this program works with.
+    pub fn open_to_read(&self) {
+        self.readable.store(true, Ordering::Release);
+    }
+
+    /// Opens the service: besides, the files belong to the database.
     pub fn open(&self) {
+        self.open_to_read();
         self.open.store(true, Ordering::Release);
     }
 
     /// Fails while the service is closed.
     pub(super) fn check_open(&self) -> Result<()> {
         match self.open.load(Ordering::Acquire) {
+            true => Ok(()),
+            false => {
+                let text = "the database or the store of the files could not be reached yet";
+                Err(Error::new(Kind::Unavailable, text))
+            }
+        }
+    }
+
+    /// Fails while no row can be read.
+    fn check_readable(&self) -> Result<()> {
+        match self.readable.load(Ordering::Acquire) {
             true => Ok(()),
             false => Err(Error::new(Kind::Unavailable, "the database could not be reached yet")),
         }
@@ -151,7 +180,7 @@ impl UploadService {
         if let Some(known) = self.known(id) {
             return Ok(Some(known));
         }
-        self.check_open()?;
+        self.check_readable()?;
         let UploadLookup::There(uploaded) = self.table.upload(id)? else { return Ok(None) };
         if uploaded.is_expired(self.clock.now()) {
             return Ok(None);

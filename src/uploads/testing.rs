@@ -92,6 +92,21 @@ impl Bench {
         Self::with(self.scratch, Store::new(Sqlite::new(&path, false)), settings, false)
     }
 
+    /// The service of another node with these files and this database.
+    pub(super) fn node(&self, settings: Settings) -> UploadService {
+        let store = Arc::new(Store::new(Sqlite::new(&self.scratch.join("metadata.sqlite"), false)));
+        let stores = Stores {
+            table: Arc::clone(&store) as _,
+            blocks: Arc::clone(&store) as _,
+            secrets: store,
+            files: Arc::new(UploadDirectory::open(self.scratch.path(), false).unwrap()),
+            incoming: Uploads::open(self.scratch.path(), false).unwrap(),
+        };
+        let service = UploadService::new(stores, Arc::clone(&self.clock) as _, settings).of_cluster();
+        service.open();
+        service
+    }
+
     pub(super) fn grant(&self, request: SlotRequest) -> Result<Granted, SlotRefusal> {
         self.service.grant(request).map(|slot| Granted::of(&slot))
     }
@@ -103,9 +118,7 @@ impl Bench {
 
     /// Sends a file to a slot.
     pub(super) fn put(&self, slot: &Granted, bytes: &[u8]) -> Result<(), Refusal> {
-        let mut put = self.service.begin(slot.target(), Some(bytes.len() as u64))?;
-        put.write_all(bytes).map_err(|error| Refusal::in_io(&error).unwrap_or(Refusal::Internal))?;
-        self.service.commit(put)
+        put_through(&self.service, slot, bytes)
     }
 
     /// Stores a file of Alice's.
@@ -155,6 +168,13 @@ impl Bench {
     }
 }
 
+/// Sends a file to a slot through this service.
+pub(super) fn put_through(service: &UploadService, slot: &Granted, bytes: &[u8]) -> Result<(), Refusal> {
+    let mut put = service.begin(slot.target(), Some(bytes.len() as u64))?;
+    put.write_all(bytes).map_err(|error| Refusal::in_io(&error).unwrap_or(Refusal::Internal))?;
+    service.commit(put)
+}
+
 /// A slot, taken apart.
 #[derive(Clone, Debug)]
 pub(super) struct Granted {
@@ -164,7 +184,7 @@ pub(super) struct Granted {
 }
 
 impl Granted {
-    fn of(slot: &Slot) -> Self {
+    pub(super) fn of(slot: &Slot) -> Self {
         let (url, token) = slot.put_url.split_once("?slot=").unwrap();
         assert_eq!(url, slot.get_url);
         let rest = url.strip_prefix("https://media.example.org/upload/").unwrap();

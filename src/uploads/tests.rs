@@ -3,7 +3,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::testing::{Bench, Granted, request, settings};
+use super::testing::{Bench, Granted, put_through, request, settings};
 use super::*;
 use crate::clock::{Clock, Timestamp};
 use crate::limits;
@@ -283,6 +283,32 @@ fn no_room(bench: &Bench, request: SlotRequest) -> (String, Option<Timestamp>) {
 
 fn quotas(quotas: UploadQuotas) -> Settings {
     Settings { quotas, ..settings() }
+}
+
+#[test]
+fn files_that_went_through_another_node_use_their_slots_up() {
+    let limited = || quotas(UploadQuotas { user: Some(1000), ..UploadQuotas::default() });
+    let bench = Bench::new(limited());
+    let (holder, other) = (bench.node(limited()), bench.node(limited()));
+    let ask = |size| {
+        holder.decide_from_memory(&request(size))?;
+        holder.grant(request(size)).map(|slot| Granted::of(&slot))
+    };
+    let first = ask(400).unwrap();
+    assert!(matches!(ask(700), Err(SlotRefusal::NoRoom { .. })), "it is reserved");
+    put_through(&other, &first, &[1; 400]).unwrap();
+    let second = ask(600).unwrap();
+    put_through(&other, &second, &[1; 600]).unwrap();
+    assert!(matches!(ask(1), Err(SlotRefusal::NoRoom { .. })), "the quota is used up");
+    bench.service.delete(&[first.id, second.id]).unwrap();
+    for number in 0..=limits::SLOTS_PER_USER {
+        let slot = ask(1).unwrap_or_else(|refusal| panic!("{number}: {refusal:?}"));
+        put_through(&other, &slot, b"x").unwrap();
+    }
+    let open: Vec<_> = (0..limits::SLOTS_PER_USER).map(|_| ask(1).unwrap()).collect();
+    assert!(matches!(ask(1), Err(SlotRefusal::NoRoom { .. })), "so many are open");
+    put_through(&other, &open[0], b"x").unwrap();
+    ask(1).unwrap();
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, SystemTime};
 
 use media_server::uploads::Slot;
 
@@ -16,6 +17,9 @@ use crate::support::seaweedfs::{self, ACCESS_KEY, SECRET_KEY};
 use crate::support::server::{PROGRAM, Server, Xmpp, program};
 use crate::support::{free_port, postgres, wait_for};
 use crate::uploads::put;
+
+/// The default of `housekeeping.orphan.age`.
+const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 
 /// A server whose files are to move. What it serves here needs no XMPP.
 struct Bench {
@@ -263,6 +267,34 @@ fn a_move_that_is_killed_goes_on_and_loses_nothing() {
     assert_eq!(status, 0, "{printed}");
     assert_eq!((files(&bench.old()).len(), files(&bench.new_place()).len()), (0, 40));
     bench.check_all();
+}
+
+/// The command may be killed after it has copied a file, and before it finds that a server has deleted the file meanwhile.
+#[test]
+fn the_copy_of_a_deleted_file_that_a_killed_move_leaves_is_moved_to_lost_by_a_walk() {
+    let mut bench = Bench::new(3);
+    bench.start_again(true);
+    for is_moving in [true, false] {
+        if !is_moving {
+            let (status, printed) = bench.command(&["move-storage", "--yes"]);
+            assert_eq!(status, 0, "{printed}");
+            bench.start_again(false);
+        }
+        let copies = [".uploads/aa/aaaaaaaaaaaaaaaaaaaaaaaa", "room@example.org/deleted1"];
+        let copies = copies.map(|copy| bench.new_place().join(copy));
+        for copy in &copies {
+            fs::create_dir_all(copy.parent().expect("it has a folder")).expect("a folder can be made");
+            fs::write(copy, "deleted").expect("a file can be written");
+            let file = fs::File::options().append(true).open(copy).expect("it is there");
+            file.set_modified(SystemTime::now() - 2 * ORPHAN_AGE).expect("a file has a date");
+        }
+        // The next walk need not be waited for: one follows a crash.
+        bench.server.kill();
+        bench.server.start_again();
+        wait_for("the copies to be moved", || (!copies.iter().any(|copy| copy.exists())).then_some(()));
+        bench.server.wait_log("moved the file aaaaaaaaaaaaaaaaaaaaaaaa of an upload to");
+        bench.check_all();
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::support::seaweedfs::{ACCESS_KEY, SECRET_KEY, shared};
 use crate::support::server::{Server, Xmpp, program, properties};
 use crate::support::xmpp_client::Client;
 use crate::support::{free_port, postgres, wait_for};
+use crate::watching;
 
 /// How long a request to the store may make no progress, in milliseconds.
 const TIMEOUT: &str = "1000";
@@ -296,6 +297,70 @@ fn a_store_that_goes_away_comes_back_without_a_hand() {
     shared().put(&store.bucket, &format!("{channel}/orphan"), b"bytes");
     let (_, printed) = program(&["-c", &configuration, "fsck"]);
     assert!(!printed.contains(SECRET_KEY), "{printed}");
+}
+
+/// The requests since the first `before` ones that change the bucket.
+fn changes(store: &Store, before: usize) -> Vec<String> {
+    let is_change = |line: &String| !line.starts_with("GET ") && !line.starts_with("HEAD ");
+    store.proxy.requests().into_iter().skip(before).filter(is_change).collect()
+}
+
+/// Cached files are served meanwhile. The bucket is not changed before it was compared with the database.
+#[test]
+fn a_server_starts_without_its_store() {
+    let bench = Bench::start(&[watching::ANY]);
+    let (user, channel) = bench.site.public_channel();
+    let [cached, other] = [(); 2].map(|()| bench.site.upload(&user, &channel));
+    let address = |id: &str| format!("{channel}/{id}");
+    Request::get(&bench.site.url(&address(&cached))).send().expect(200);
+    let Bench { store, mut site } = bench;
+    site.server.stop();
+    store.proxy.go_down();
+    let before = store.proxy.requests().len();
+    site.server.start_again();
+    let get = |site: &Site, id: &str| Request::get(&site.url(&address(id))).try_send();
+    wait_for("the cached file", || (get(&site, &cached).ok()?.status == 200).then_some(()));
+    assert!(get(&site, &cached).expect("a response").body == photo_bytes());
+    site.server.wait_log("the server serves what is cached, and answers 503 to other requests");
+    let listed = Request::get(&site.url(&channel)).send().expect(200);
+    assert_eq!(listed.json().as_array().map(Vec::len), Some(2));
+    let refused = get(&site, &other).expect("a response").expect(503);
+    assert!(refused.header("retry-after").is_some());
+    site.upload_request(&channel).basic(user.jid()).send().expect(503);
+    Request::new("DELETE", &site.url(&address(&cached))).basic(user.jid()).send().expect(503);
+    let health = Request::get(&watching::admin_url(&site.server, "healthz")).send().expect(503);
+    for (part, ok) in [("storage", false), ("database", true)] {
+        assert_eq!(health.json()["parts"][part]["ok"], ok, "{}", health.text());
+    }
+    assert_eq!(changes(&store, before), [""; 0]);
+    store.proxy.heal();
+    let begun = Instant::now();
+    wait_for("the other file", || (get(&site, &other).ok()?.status == 200).then_some(()));
+    wait_for("an upload", || {
+        (site.upload_request(&channel).basic(user.jid()).send().status == 201).then_some(())
+    });
+    assert!(begun.elapsed() < BACK);
+    site.server.wait_log("the store of the files is reached, and is that of the database");
+}
+
+#[test]
+fn a_store_that_comes_back_as_another_one_ends_the_server_and_is_not_touched() {
+    let bench = Bench::start(&[]);
+    let (user, channel) = bench.site.public_channel();
+    bench.site.upload(&user, &channel);
+    let Bench { store, mut site } = bench;
+    site.server.stop();
+    store.proxy.go_down();
+    shared().put(&store.bucket, ".store", b"abcdefghijklmnopqrst\n");
+    shared().put(&store.bucket, ".lost/2020-01-01/room@example.org/id", b"bytes");
+    let (before, keys) = (store.proxy.requests().len(), shared().keys(&store.bucket));
+    site.server.start_again();
+    site.server.wait_log("the server serves what is cached, and answers 503 to other requests");
+    store.proxy.heal();
+    assert_eq!(site.server.wait(), 78, "{}", site.server.log());
+    assert!(site.server.log().contains("belong to different sites"), "{}", site.server.log());
+    assert_eq!(changes(&store, before), [""; 0]);
+    assert_eq!(shared().keys(&store.bucket), keys);
 }
 
 #[test]

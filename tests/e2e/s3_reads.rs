@@ -2,15 +2,18 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use crate::s3::Bench;
 use crate::site::unique;
+use crate::support::exposition::value;
 use crate::support::http::Request;
 use crate::support::media_client::MediaClient;
 use crate::support::s3_proxy::Fault;
 use crate::support::scratch::Scratch;
 use crate::support::server::program;
 use crate::support::{free_port, wait_for};
+use crate::watching;
 
 /// Bytes of a block.
 const BLOCK: usize = 8 * 1024 * 1024;
@@ -46,7 +49,7 @@ fn blocks(bench: &Bench) -> Vec<PathBuf> {
 
 #[test]
 fn a_file_is_fetched_once_in_blocks_and_then_read_from_the_disk() {
-    let mut bench = Bench::start(&[("media.storage.s3.timeout", "20s")]);
+    let mut bench = Bench::start(&[("media.storage.s3.timeout", "20s"), watching::ANY]);
     let content = bytes(2 * BLOCK + 70_003);
     let path = upload(&bench, &content, "data.bin", "application/octet-stream");
     let url = bench.site.url(&path);
@@ -59,6 +62,15 @@ fn a_file_is_fetched_once_in_blocks_and_then_read_from_the_disk() {
     let whole = Request::get(&url).send().expect(200);
     assert!(whole.body == content);
     assert_eq!(fetched(&bench, &path), 3, "each block once");
+    let families = watching::scrape(&bench.site.server);
+    let count = |sample: &str| value(&families, &format!("mediaserver_cache_{sample}")).expect("it is there");
+    for (sample, expected) in
+        [("fetched_bytes_total", content.len()), ("bytes", content.len()), ("failures_total", 0)]
+    {
+        assert_eq!(count(sample), expected as f64, "{sample}");
+    }
+    let reads = ["miss", "hit"].map(|outcome| count(&format!("reads_total{{outcome={outcome}}}")));
+    assert!(reads[0] >= 1.0 && reads[0] + reads[1] == 7.0, "the blocks of all responses: {reads:?}");
 
     bench.site.server.stop();
     bench.site.server.start_again();
@@ -109,6 +121,32 @@ fn a_block_that_cannot_be_fetched_is_refused_or_cuts_the_response() {
     bench.store.proxy.heal();
     assert!(Request::get(&url).send().expect(200).body == content);
     bench.site.server.wait_log("blocks are fetched again");
+}
+
+/// A store that sends a byte now and then: no timeout of a connection ends that.
+#[test]
+fn a_store_that_is_too_slow_ends_requests_clearly() {
+    let bench = Bench::start(&[]);
+    let content = bytes(BLOCK + 1000);
+    let (small, large) = (
+        upload(&bench, &content[..1000], "small.bin", "application/octet-stream"),
+        upload(&bench, &content, "large.bin", "application/octet-stream"),
+    );
+    Request::get(&bench.site.url(&large)).header("Range", "bytes=0-0").send().expect(206);
+    for path in [&small, &large] {
+        bench.store.proxy.play(Fault::Drip, "GET", &path.replace('@', "%40"), 1000);
+    }
+    let begun = Instant::now();
+    let refused = Request::get(&bench.site.url(&small)).send().expect(503);
+    assert!(refused.header("retry-after").is_some() && refused.header("content-disposition").is_none());
+    bench.site.server.wait_log("it is too slow: a request may take 3 times media.storage.s3.timeout");
+    let cut = Request::get(&bench.site.url(&large)).send();
+    assert!(cut.status == 200 && cut.body == content[..BLOCK], "{} bytes", cut.body.len());
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    bench.store.proxy.heal();
+    for (path, length) in [(&small, 1000), (&large, content.len())] {
+        assert!(Request::get(&bench.site.url(path)).send().expect(200).body == content[..length]);
+    }
 }
 
 #[test]

@@ -18,6 +18,8 @@ use crate::watching::{ANY, admin_url};
 
 /// The longest takeover.
 const TAKEOVER: Duration = Duration::from_secs(10);
+/// How long a holder tries to reach the XMPP server.
+const CUT_OFF: Duration = Duration::from_secs(15);
 /// The log's line about a component that is logged in.
 const CONNECTED: &str = "XMPP component connected as ";
 
@@ -28,6 +30,8 @@ struct Shared {
     relay: Relay,
     direct: String,
     relayed: String,
+    /// Between the first node and the two ports of Prosody.
+    xmpp: [Relay; 2],
 }
 
 impl Shared {
@@ -37,7 +41,18 @@ impl Shared {
         succeed(&direct, &["setup-schema"]);
         relay.relay_to(server.port());
         let relayed = direct.replace(&format!(":{}/", server.port()), &format!(":{}/", relay.port()));
-        Self { storage, relay, direct, relayed }
+        Self { storage, relay, direct, relayed, xmpp: [(); 2].map(|()| Relay::listen()) }
+    }
+
+    /// Brings the first node to this Prosody.
+    fn relay_to(&self, prosody: &Prosody) -> [(&'static str, String); 2] {
+        let [client, component] = &self.xmpp;
+        client.relay_to(prosody.client_port());
+        component.relay_to(prosody.component_port());
+        [
+            ("xmpp.connection.port", client.port().to_string()),
+            ("xmpp.component.port", component.port().to_string()),
+        ]
     }
 
     /// The settings of the first node or of the second.
@@ -66,7 +81,11 @@ struct Nodes {
 impl Nodes {
     fn start() -> Self {
         let (shared, prosody) = (Shared::new(), Prosody::start_replacing_components());
-        let site = shared.with_settings(true, |settings| Site::start_on(prosody, settings));
+        let ports = shared.relay_to(&prosody);
+        let site = shared.with_settings(true, |settings| {
+            let ports = ports.each_ref().map(|(key, port)| (*key, port.as_str()));
+            Site::start_on(prosody, &[settings, &ports].concat())
+        });
         site.server.wait_log(CONNECTED);
         let second = shared.with_settings(false, |settings| Server::start(xmpp_of(&site.prosody), settings));
         let (user, channel) = site.public_channel();
@@ -175,6 +194,25 @@ fn a_node_without_its_database_gives_way() {
     nodes.upload(&nodes.second);
     assert_eq!(count(&nodes.second.log(), CONNECTED), 1, "{}", nodes.second.log());
     assert!(!nodes.second.log().contains("XMPP component is down"), "{}", nodes.second.log());
+}
+
+#[test]
+fn a_node_that_does_not_reach_the_xmpp_server_gives_way_to_one_that_does() {
+    let nodes = Nodes::start();
+    nodes.second.wait_log("XMPP client connected as ");
+    let parted = Instant::now();
+    nodes.shared.xmpp.iter().for_each(|relay| relay.close(true));
+    nodes.wait_for_takeover(parted, CUT_OFF + TAKEOVER, "which its last holder has given up");
+    assert!(parted.elapsed() > CUT_OFF, "a server that is restarted is waited for");
+    let log = nodes.site.server.log();
+    assert!(log.contains("and another node reaches the XMPP server"), "{log}");
+    nodes.shared.xmpp.iter().for_each(|relay| relay.close(false));
+    wait_for("the node to know the holder", || {
+        (holder(&nodes.site.server) == (200, "second".to_owned())).then_some(())
+    });
+    nodes.upload(&nodes.site.server);
+    let (first, second) = (nodes.site.server.log(), nodes.second.log());
+    assert_eq!((count(&first, CONNECTED), count(&second, CONNECTED)), (1, 1), "{first}\n{second}");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,10 @@ struct Shared {
     hold_after: AtomicU64,
     /// Whether nothing is moved, as in a network that is cut.
     stands_still: AtomicBool,
+    /// Whether new connections end at once.
+    is_closed: AtomicBool,
+    /// Both ends of the connections under way.
+    ends: Mutex<Vec<Weak<[TcpStream; 2]>>>,
 }
 
 impl Relay {
@@ -76,9 +80,24 @@ impl Relay {
         self.shared.stands_still.store(still, Ordering::SeqCst);
     }
 
+    /// Ends all connections and each new one, or lets new ones through again.
+    pub fn close(&self, is_closed: bool) {
+        self.shared.is_closed.store(is_closed, Ordering::SeqCst);
+        for ends in self.shared.lock().drain(..).filter_map(|ends| ends.upgrade()) {
+            // They may have ended before.
+            let _ = ends.each_ref().map(|socket| socket.shutdown(Shutdown::Both));
+        }
+    }
+
     /// How many connections there were.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<[TcpStream; 2]>>> {
+        self.ends.lock().expect("no holder of this lock panics")
     }
 }
 
@@ -92,6 +111,11 @@ fn serve(client: TcpStream, shared: &Arc<Shared>) {
         socket.set_nodelay(true).expect("TCP has no delay");
     }
     let copy = |socket: &TcpStream| socket.try_clone().expect("sockets can be cloned");
+    let ends = Arc::new([copy(&client), copy(&server)]);
+    shared.lock().push(Arc::downgrade(&ends));
+    if shared.is_closed.load(Ordering::SeqCst) {
+        return;
+    }
     let (up, down) = ((copy(&client), copy(&server)), (server, client));
     let ours = Arc::clone(shared);
     let sending = thread::spawn(move || {

@@ -22,6 +22,8 @@ pub enum Fault {
     Stall,
     /// The response comes in pieces with pauses between them.
     Trickle,
+    /// The body of the response comes byte by byte, with pauses in which no timeout of a connection ends.
+    Drip,
     /// The store gets one byte less than the request says, and the request ends.
     Shorten,
     /// The store gets a body with one wrong byte.
@@ -208,6 +210,14 @@ fn answer(client: &mut TcpStream, store: &mut TcpStream, fault: Option<Fault>) -
             body.chunks(body.len().div_ceil(8).max(1)).try_for_each(|piece| {
                 thread::sleep(Duration::from_millis(150));
                 client.write_all(piece)
+            })
+        }
+        Some(Fault::Drip) => {
+            client.set_nodelay(true)?;
+            client.write_all(head.as_bytes())?;
+            body.chunks(1).try_for_each(|byte| {
+                thread::sleep(Duration::from_millis(100));
+                client.write_all(byte)
             })
         }
         _ => {

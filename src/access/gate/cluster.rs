@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::super::nodes::{KnownRows, NodeEvent, Nodes};
+use super::super::nodes::{KnownRows, NodeEvent, NodeLinks, Nodes};
 use super::super::request::RequestId;
 use super::{Gate, GateOutput};
 use crate::model::{PromptDecision, PromptId, Refusal, StoredPrompt};
@@ -37,6 +37,12 @@ impl<P> Gate<P> {
     /// The events for the other nodes since the last call.
     pub fn take_node_events(&mut self) -> Vec<NodeEvent> {
         self.nodes.as_mut().map(Nodes::take_events).unwrap_or_default()
+    }
+
+    /// The state of this node's links to the XMPP server.
+    pub fn links(&self, now: Instant) -> NodeLinks {
+        let cut_off = self.nodes.as_ref().and_then(|nodes| nodes.cut_off(now));
+        NodeLinks { cut_off, is_client_up: self.client.is_some() }
     }
 
     /// The rows that need not be read again.

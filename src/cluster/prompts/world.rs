@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::access::testing::{FixedClock, GateTest, request, settings};
-use crate::access::{Decision, Gate, KnownRows, Request, Settings};
+use crate::access::{Decision, Gate, KnownRows, NodeLinks, Request, Settings};
 use crate::model::{BareJid, Need, StoredPrompt};
 use crate::xmpp::{Element, Link};
 
@@ -179,6 +179,10 @@ impl NodeDoor for TestDoor {
             let out = test.gate.release(test.now);
             test.take(out);
         });
+    }
+
+    fn links(&self) -> NodeLinks {
+        self.act(|test| test.gate.links(test.now))
     }
 
     fn known_rows(&self) -> KnownRows {

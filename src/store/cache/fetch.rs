@@ -6,12 +6,13 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::index::{BlockId, BlockName, KeyHash};
 use super::{Inner, State};
 use crate::error::{Error, Kind};
 use crate::limits;
+use crate::metrics::Counter;
 use crate::remote::{Fetched, FileBlock, NotFetched, OnFetched};
 use crate::store::files::{FetchError, Part};
 use crate::sys::fs::NewFile;
@@ -51,6 +52,8 @@ struct Pending {
     wanted: Wanted,
     waiters: Vec<OnFetched>,
     stage: Stage,
+    /// When a reader first wanted it; for a block ahead, when it was queued.
+    since: Instant,
     /// Whether the file was removed meanwhile: the block is not kept.
     forgotten: bool,
 }
@@ -83,7 +86,7 @@ impl Fetches {
         let Some(pending) = self.pending.get_mut(&id) else { return Some(then) };
         pending.waiters.push(then);
         if pending.stage == Stage::Ahead {
-            pending.stage = Stage::Queued;
+            (pending.stage, pending.since) = (Stage::Queued, Instant::now());
             self.wanted.push_back(id);
         }
         None
@@ -94,7 +97,22 @@ impl Fetches {
         let queue = if then.is_some() { &mut self.wanted } else { &mut self.ahead };
         queue.push_back(id);
         let waiters = then.into_iter().collect();
-        self.pending.insert(id, Pending { wanted, waiters, stage, forgotten: false });
+        let pending = Pending { wanted, waiters, stage, since: Instant::now(), forgotten: false };
+        self.pending.insert(id, pending);
+    }
+
+    /// Takes the blocks out of the queue that readers have waited for during this time.
+    fn take_late(&mut self, time: Duration) -> Vec<Pending> {
+        let mut late = Vec::new();
+        while let Some(id) = self.wanted.front() {
+            match self.pending.get(id) {
+                Some(pending) if pending.stage == Stage::Queued && pending.since.elapsed() < time => break,
+                Some(pending) if pending.stage == Stage::Queued => late.extend(self.pending.remove(id)),
+                _ => {}
+            }
+            self.wanted.pop_front();
+        }
+        late
     }
 
     /// The next block to fetch.
@@ -117,6 +135,7 @@ impl Fetches {
 impl Inner {
     /// Calls `then` with a block, which is fetched unless it is kept.
     pub(super) fn want(self: &Arc<Self>, wanted: Wanted, then: OnFetched) {
+        self.counts.misses.increment();
         let mut state = self.lock();
         let Some(then) = state.fetches.join(wanted.id, then) else { return };
         if let Some(name) = state.index.used(wanted.id) {
@@ -183,7 +202,21 @@ impl Inner {
     fn work(&self) {
         while let Some(wanted) = self.next() {
             self.run(&wanted);
+            self.give_up_late();
         }
+    }
+
+    /// Tells the readers of blocks that were queued for too long, so that they end although the store is slow.
+    fn give_up_late(&self) {
+        let late = self.lock().fetches.take_late(self.bounds.queued);
+        if !late.is_empty() {
+            self.complain(&format!(
+                "{} blocks were not fetched in time, for the store is too slow",
+                late.len()
+            ));
+        }
+        self.counts.failed.add(late.len() as u64);
+        late.into_iter().for_each(|pending| pending.tell(&Err(NotFetched::Busy)));
     }
 
     fn next(&self) -> Option<Wanted> {
@@ -232,7 +265,8 @@ impl Inner {
     }
 
     fn fill(&self, wanted: &Wanted, file: NewFile) -> Result<(), Failure> {
-        let mut sink = Sink { file, left: wanted.bytes(), failed: None };
+        let received = &self.counts.fetched_bytes;
+        let mut sink = Sink { file, left: wanted.bytes(), failed: None, received };
         let part = Part { key: &wanted.key, range: wanted.range.clone(), size: wanted.size };
         let fetched = self.source.fetch(&part, &mut sink);
         if let Some(error) = sink.failed {
@@ -253,7 +287,7 @@ impl Inner {
         !gone.is_empty()
     }
 
-    /// Logs why a block was not fetched: at once, and then once in [`limits::STORE_REMINDER`].
+    /// Logs why a block was not fetched.
     fn told(&self, wanted: &Wanted, failure: Failure) -> NotFetched {
         let (what, start) = (&wanted.key, wanted.range.start);
         let text = match failure {
@@ -266,6 +300,12 @@ impl Inner {
             }
             Failure::Other(error) => format!("{what} can't be fetched from byte {start} on: {error}"),
         };
+        self.complain(&text);
+        NotFetched::Failed
+    }
+
+    /// Logs a failure: at once, and then once in [`limits::STORE_REMINDER`].
+    fn complain(&self, text: &str) {
         let now = Instant::now();
         let mut state = self.lock();
         let last = &mut state.fetches.complained;
@@ -275,7 +315,6 @@ impl Inner {
         } else {
             log::debug!("{text}");
         }
-        NotFetched::Failed
     }
 
     fn recovered(&self) {
@@ -317,7 +356,10 @@ impl Drop for RunningFetch<'_> {
                     gone = Some(*name);
                     state.index.release(bytes);
                 }
-                Err(_) => state.index.release(bytes),
+                Err(_) => {
+                    state.index.release(bytes);
+                    cache.counts.failed.increment();
+                }
             }
             pending
         };
@@ -350,15 +392,17 @@ impl From<FetchError> for Failure {
 }
 
 /// Writes the bytes of a block to its file, but no more than are due.
-struct Sink {
+struct Sink<'a> {
     file: NewFile,
     left: u64,
+    received: &'a Counter,
     /// The error of our own disk.
     failed: Option<io::Error>,
 }
 
-impl Write for Sink {
+impl Write for Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.received.add(bytes.len() as u64);
         self.left = self
             .left
             .checked_sub(bytes.len() as u64)

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::sync_channel;
+use std::time::Instant;
 
 use super::Inner;
 use super::fetch::Wanted;
@@ -50,6 +51,10 @@ impl RemoteFile for BlockFile {
         }
     }
 
+    fn note_hit(&self) {
+        self.cache.counts.hits.increment();
+    }
+
     fn fetch_ahead(&self, position: u64) {
         if let Some(wanted) = self.block_at(position) {
             self.cache.want_ahead(wanted);
@@ -65,33 +70,43 @@ impl BlockFile {
     /// The first block as a local file. Waits for the store.
     ///
     /// # Errors
-    /// Besides those of fetching, [`NotFetched::Busy`] if too many threads wait.
-    pub fn beginning(&self) -> Result<LocalFile<'static>, NotFetched> {
+    /// Besides those of fetching, [`NotFetched::Busy`] if too many threads wait, and [`NotFetched::Failed`] at the deadline.
+    pub fn beginning(&self, deadline: Option<Instant>) -> Result<LocalFile<'static>, NotFetched> {
         if self.size == 0 {
             return empty();
         }
-        reopen(&self.wait(0)?)
+        reopen(&self.wait(0, deadline)?)
+    }
+
+    /// Whether [`BlockFile::whole`] makes a copy: the file has several blocks.
+    pub fn is_copied(&self) -> bool {
+        self.size > self.cache.bounds.block
     }
 
     /// The whole file as a local one. Waits for the store. A file of several blocks is copied to a file without a name.
-    /// While that is open, it counts as blocks do.
+    /// While that is open, it counts as blocks do, and all copies have their bound, too.
     ///
     /// # Errors
-    /// Besides those of [`BlockFile::beginning`], [`NotFetched::TooLarge`].
-    pub fn whole(&self) -> Result<LocalFile<'static>, NotFetched> {
-        if self.size <= self.cache.bounds.block {
-            return self.beginning();
+    /// Besides those of [`BlockFile::beginning`], [`NotFetched::TooLarge`], and [`NotFetched::Busy`] if other copies take the
+    /// room.
+    pub fn whole(&self, deadline: Option<Instant>) -> Result<LocalFile<'static>, NotFetched> {
+        if !self.is_copied() {
+            return self.beginning(deadline);
         }
-        if self.size > self.cache.bounds.total {
-            log::warn!("{} has {} bytes, more than media.storage.s3.cache.bytes", self.key, self.size);
+        if self.size > self.cache.bounds.copies {
+            log::warn!(
+                "{} has {} bytes, more than half of media.storage.s3.cache.bytes",
+                self.key,
+                self.size
+            );
             return Err(NotFetched::TooLarge);
         }
-        let space = Space::take(&self.cache, self.size);
-        Ok(LocalFile::Owned(self.copy()?, Some(space)))
+        let space = Space::take(&self.cache, self.size).ok_or(NotFetched::Busy)?;
+        Ok(LocalFile::Owned(self.copy(deadline)?, Some(space)))
     }
 
     /// A file without a name that holds all blocks.
-    fn copy(&self) -> Result<File, NotFetched> {
+    fn copy(&self, deadline: Option<Instant>) -> Result<File, NotFetched> {
         let serial = self.cache.next_serial();
         let mut copy = self.cache.directory.create(serial)?;
         let opened = self.cache.directory.take(serial);
@@ -101,7 +116,7 @@ impl BlockFile {
         let mut step = vec![0; limits::BLOCK_COPY_STEP];
         let mut position = 0;
         while position < self.size {
-            let block = self.wait(position)?;
+            let block = self.wait(position, deadline)?;
             let bytes = block.bytes();
             if bytes.end < self.size {
                 self.fetch_ahead(bytes.end);
@@ -117,22 +132,25 @@ impl BlockFile {
         Ok(opened?)
     }
 
-    /// The block that holds this byte. Waits for the store, if the block is not kept.
+    /// The block that holds this byte. Waits for the store, if the block is not kept, until the deadline at most.
     ///
     /// # Errors
     /// As of [`BlockFile::beginning`].
-    pub fn wait(&self, position: u64) -> Fetched {
+    pub fn wait(&self, position: u64, deadline: Option<Instant>) -> Fetched {
         if let Some(block) = self.local(position) {
+            self.note_hit();
             return Ok(block);
         }
         let _permit = WaitPermit::begin(&self.cache)?;
         let (sender, receiver) = sync_channel(1);
         let then = move |fetched| {
-            // The receiver waits.
+            // There is room for one. The receiver may have given up.
             let _ = sender.send(fetched);
         };
         self.fetch(position..position + 1, Box::new(then));
-        receiver.recv().unwrap_or(Err(NotFetched::Failed))
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let time = left.map_or(self.cache.bounds.wait, |left| left.min(self.cache.bounds.wait));
+        receiver.recv_timeout(time).unwrap_or(Err(NotFetched::Failed))
     }
 
     /// The block that holds this byte; `None` behind the end.
@@ -198,15 +216,22 @@ impl fmt::Debug for Space {
 }
 
 impl Space {
-    fn take(cache: &Arc<Inner>, bytes: u64) -> Self {
+    /// Takes room for a copy; `None` if other copies leave too little of it.
+    fn take(cache: &Arc<Inner>, bytes: u64) -> Option<Self> {
+        {
+            let mut state = cache.lock();
+            state.copied = state.copied.checked_add(bytes).filter(|copied| *copied <= cache.bounds.copies)?;
+        }
         cache.reserve(bytes);
-        Self { cache: Arc::clone(cache), bytes }
+        Some(Self { cache: Arc::clone(cache), bytes })
     }
 }
 
 impl Drop for Space {
     fn drop(&mut self) {
-        self.cache.lock().index.release(self.bytes);
+        let mut state = self.cache.lock();
+        state.copied -= self.bytes;
+        state.index.release(self.bytes);
     }
 }
 

@@ -14,6 +14,7 @@ mod tests;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use self::directory::CacheDirectory;
 use self::fetch::Fetches;
@@ -22,6 +23,7 @@ use self::index::{BlockName, Index, KeyHash};
 use super::files::BlockSource;
 use crate::error::Result;
 use crate::limits;
+use crate::metrics::Counter;
 
 /// The bounds of a cache.
 #[derive(Clone, Copy, Debug)]
@@ -30,12 +32,18 @@ struct Bounds {
     block: u64,
     /// Bytes of all blocks, including those that are being fetched: `media.storage.s3.cache.bytes`.
     total: u64,
+    /// Bytes of those that copies of whole files may take.
+    copies: u64,
     /// Threads that fetch.
     fetchers: usize,
     /// Blocks that readers want and that wait to be fetched.
     wanted: usize,
     /// Threads that wait for a block.
     waiting: usize,
+    /// How long such a thread waits.
+    wait: Duration,
+    /// How long a block may be queued that a reader waits for.
+    queued: Duration,
 }
 
 /// The blocks of a store that is far away; cheap to clone.
@@ -47,15 +55,43 @@ struct Inner {
     directory: CacheDirectory,
     bounds: Bounds,
     state: Mutex<State>,
+    counts: CacheCounts,
     /// Notified when a block is to be fetched.
     called: Condvar,
     /// Threads that wait for a block.
     waiting: AtomicUsize,
 }
 
+#[derive(Default)]
+struct CacheCounts {
+    hits: Counter,
+    misses: Counter,
+    failed: Counter,
+    fetched_bytes: Counter,
+}
+
+/// The state of a cache, for `/metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheState {
+    /// Blocks that were in the cache when a reader came to them.
+    pub hits: u64,
+    /// Blocks that readers had to wait for.
+    pub misses: u64,
+    /// Blocks that could not be fetched.
+    pub failed: u64,
+    /// Bytes that the store has sent.
+    pub fetched_bytes: u64,
+    /// Bytes that the cache takes, including those to come.
+    pub bytes: u64,
+    /// The bytes that it may take.
+    pub max_bytes: u64,
+}
+
 struct State {
     index: Index,
     fetches: Fetches,
+    /// Bytes of copies of whole files.
+    copied: u64,
     /// The serial of the block that was fetched last.
     serial: u64,
 }
@@ -64,19 +100,25 @@ impl BlockCache {
     /// Opens the cache of this source, in a directory below `root`, with room for `bytes` bytes. Only the process that holds
     /// the lock of the root may open it. The blocks of an earlier process stay.
     pub fn open(root: &Path, source: Arc<dyn BlockSource>, bytes: u64) -> Result<Self> {
+        let total = bytes.max(limits::CACHE_LEAST_BYTES);
         let bounds = Bounds {
             block: limits::BLOCK_BYTES,
-            total: bytes.max(limits::CACHE_LEAST_BYTES),
+            total,
+            // The blocks that are copied need room, too.
+            copies: total / 2,
             fetchers: limits::BLOCK_FETCHERS,
             wanted: limits::BLOCKS_WANTED,
             waiting: limits::BLOCK_WAITERS,
+            wait: limits::BLOCK_TIME,
+            queued: limits::BLOCK_TIME,
         };
         Self::open_with(root, source, bounds)
     }
 
     fn open_with(root: &Path, source: Arc<dyn BlockSource>, bounds: Bounds) -> Result<Self> {
         let (directory, blocks) = CacheDirectory::open(root)?;
-        let mut state = State { index: Index::new(bounds.total), fetches: Fetches::default(), serial: 0 };
+        let (index, fetches) = (Index::new(bounds.total), Fetches::default());
+        let mut state = State { index, fetches, copied: 0, serial: 0 };
         let mut gone = Vec::new();
         for (name, bytes) in blocks {
             gone.extend(state.index.reserve(bytes));
@@ -84,8 +126,15 @@ impl BlockCache {
             state.serial = state.serial.max(name.serial);
         }
         directory.remove(&gone);
-        let (state, waiting) = (Mutex::new(state), AtomicUsize::new(0));
-        Ok(Self(Arc::new(Inner { source, directory, bounds, state, called: Condvar::new(), waiting })))
+        Ok(Self(Arc::new(Inner {
+            source,
+            directory,
+            bounds,
+            state: Mutex::new(state),
+            counts: CacheCounts::default(),
+            called: Condvar::new(),
+            waiting: AtomicUsize::new(0),
+        })))
     }
 
     /// The file of this key, which must have this size in bytes. Does not ask the source whether there is one.
@@ -107,6 +156,19 @@ impl BlockCache {
     /// Bytes of the blocks that are kept, and of those that are being fetched.
     pub fn bytes(&self) -> u64 {
         self.0.lock().index.bytes()
+    }
+
+    /// Its state.
+    pub fn state(&self) -> CacheState {
+        let CacheCounts { hits, misses, failed, fetched_bytes } = &self.0.counts;
+        CacheState {
+            hits: hits.get(),
+            misses: misses.get(),
+            failed: failed.get(),
+            fetched_bytes: fetched_bytes.get(),
+            bytes: self.bytes(),
+            max_bytes: self.0.bounds.total,
+        }
     }
 }
 

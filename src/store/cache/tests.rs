@@ -87,7 +87,8 @@ struct Bench {
 }
 
 fn bounds(total: u64) -> Bounds {
-    Bounds { block: BLOCK, total, fetchers: 2, wanted: 1000, waiting: 100 }
+    let (wait, queued) = (PATIENCE, PATIENCE);
+    Bounds { block: BLOCK, total, copies: total, fetchers: 2, wanted: 1000, waiting: 100, wait, queued }
 }
 
 impl Bench {
@@ -156,10 +157,10 @@ fn every_part_of_a_file_is_read_as_it_was_stored() {
         let (key, stored) = (format!("k/{size}"), bench.far.put(&format!("k/{size}"), size));
         let file = bench.cache.file(&key, size);
         let mut whole = Vec::new();
-        (&*file.whole().unwrap()).read_to_end(&mut whole).unwrap();
+        (&*file.whole(None).unwrap()).read_to_end(&mut whole).unwrap();
         assert!(whole == stored, "{size}");
         let mut beginning = Vec::new();
-        (&*file.beginning().unwrap()).read_to_end(&mut beginning).unwrap();
+        (&*file.beginning(None).unwrap()).read_to_end(&mut beginning).unwrap();
         assert!(beginning == stored[..size.min(BLOCK) as usize], "{size}");
         for _ in 0..20 {
             let start = random.below(size as usize + 1);
@@ -283,7 +284,7 @@ fn a_store_that_fails_leaves_nothing_and_is_asked_again() {
         assert_eq!(bench.block(key, size, 0).unwrap_err(), NotFetched::Missing, "{key} {size}");
     }
     assert!(bytes_of(&bench.block("a", 150, 100).unwrap()) == stored[100..]);
-    assert_eq!(bench.cache.file("a", 149).whole().unwrap_err(), NotFetched::Missing);
+    assert_eq!(bench.cache.file("a", 149).whole(None).unwrap_err(), NotFetched::Missing);
 }
 
 #[test]
@@ -422,15 +423,41 @@ fn too_many_that_wait_are_turned_away() {
     let joined = asked(&file, 350);
     let waiting = {
         let file = file.clone();
-        thread::spawn(move || file.beginning().is_ok())
+        thread::spawn(move || file.beginning(None).is_ok())
     };
     eventually("one thread waits", || bench.cache.0.waiting.load(std::sync::atomic::Ordering::Relaxed) == 1);
-    assert_eq!(file.beginning().unwrap_err(), NotFetched::Busy);
+    assert_eq!(file.beginning(None).unwrap_err(), NotFetched::Busy);
     bench.far.set(Mood::Well);
     for waiter in waiters.iter().chain([&first, &joined]) {
         told(waiter).unwrap();
     }
-    assert!(waiting.join().unwrap() && file.beginning().is_ok());
+    assert!(waiting.join().unwrap() && file.beginning(None).is_ok());
+}
+
+#[test]
+fn a_slow_store_holds_no_thread_and_no_reader_for_ever() {
+    let bench = Bench::new(Bounds {
+        fetchers: 1,
+        wait: Duration::from_millis(50),
+        queued: Duration::ZERO,
+        ..bounds(1000)
+    });
+    bench.far.put("a", 300);
+    bench.far.set(Mood::Silent);
+    let file = bench.cache.file("a", 300);
+    let first = asked(&file, 0);
+    eventually("it is being fetched", || bench.far.asked().len() == 1);
+    let begun = Instant::now();
+    assert_eq!(file.beginning(None).unwrap_err(), NotFetched::Failed, "a thread waits no longer");
+    assert!(begun.elapsed() < PATIENCE);
+    let (queued, ahead) = (asked(&file, 100), 200);
+    file.fetch_ahead(ahead);
+    bench.far.set(Mood::Well);
+    told(&first).unwrap();
+    assert_eq!(told(&queued).unwrap_err(), NotFetched::Busy, "it was queued for too long");
+    eventually("nobody waits for the block ahead", || file.local(ahead).is_some());
+    told(&asked(&file, 100)).unwrap();
+    assert_eq!(bench.cache.bytes(), 300);
 }
 
 #[test]
@@ -457,15 +484,76 @@ fn a_whole_file_takes_space_of_the_cache_while_it_is_open() {
     let bench = Bench::new(bounds(1000));
     bench.far.put("a", 500);
     bench.far.put("b", 1001);
-    let whole = bench.cache.file("a", 500).whole().unwrap();
+    let whole = bench.cache.file("a", 500).whole(None).unwrap();
     assert_eq!((bench.cache.bytes(), bench.disk()), (1000, (500, 0)));
     drop(whole);
     assert_eq!(bench.cache.bytes(), 500);
-    assert_eq!(bench.cache.file("b", 1001).whole().unwrap_err(), NotFetched::TooLarge);
+    assert_eq!(bench.cache.file("b", 1001).whole(None).unwrap_err(), NotFetched::TooLarge);
     bench.far.set(Mood::Fails);
     bench.cache.forget("a");
-    assert_eq!(bench.cache.file("a", 500).whole().unwrap_err(), NotFetched::Failed);
+    assert_eq!(bench.cache.file("a", 500).whole(None).unwrap_err(), NotFetched::Failed);
     assert_eq!((bench.cache.bytes(), bench.disk()), (0, (0, 0)));
+}
+
+#[test]
+fn copies_of_whole_files_have_a_bound_of_their_own() {
+    let bench = Bench::new(Bounds { copies: 500, ..bounds(1000) });
+    for (key, size) in [("a", 300), ("b", 250), ("c", 501), ("small", 100)] {
+        bench.far.put(key, size);
+    }
+    let whole = |key, size| bench.cache.file(key, size).whole(None);
+    let first = whole("a", 300).unwrap();
+    assert_eq!(whole("b", 250).unwrap_err(), NotFetched::Busy);
+    assert_eq!(whole("c", 501).unwrap_err(), NotFetched::TooLarge);
+    assert_eq!(bench.far.asked().len(), 3, "nothing is fetched in vain");
+    whole("small", 100).expect("a block needs no copy");
+    drop(first);
+    let second = whole("b", 250).unwrap();
+    assert!(bench.cache.bytes() <= 1000 && bench.disk().1 == 0, "the copy has no name");
+    drop(second);
+    assert_eq!(bench.cache.bytes(), bench.disk().0);
+}
+
+#[test]
+fn a_copy_is_given_up_at_its_deadline() {
+    let bench = Bench::new(bounds(1000));
+    bench.far.put("a", 300);
+    bench.block("a", 300, 0).unwrap();
+    bench.far.set(Mood::Silent);
+    let begun = Instant::now();
+    let deadline = Some(begun + Duration::from_millis(50));
+    assert_eq!(bench.cache.file("a", 300).whole(deadline).unwrap_err(), NotFetched::Failed);
+    assert!(begun.elapsed() < PATIENCE);
+    bench.far.set(Mood::Well);
+    eventually("only blocks take room", || bench.cache.bytes() == bench.disk().0);
+    assert_eq!(bench.disk().1, 0);
+}
+
+#[test]
+fn reads_and_fetches_are_counted() {
+    let bench = Bench::new(bounds(1000));
+    bench.far.put("a", 250);
+    let file = bench.cache.file("a", 250);
+    let mut part = RemotePart::new(Arc::new(file.clone()), 0..250);
+    assert!(part.open().is_none() && file.local(0).is_none());
+    let (sender, receiver) = channel();
+    part.fetch()(Box::new(move |fetched| sender.send(fetched).unwrap()));
+    part.give(told(&receiver).unwrap());
+    part.let_go();
+    assert!(part.open().is_some(), "the block that was fetched for it is no hit");
+    eventually("the next one comes", || file.local(100).is_some());
+    part.advance(100);
+    assert!(part.open().is_some());
+    part.let_go();
+    assert!(part.open().is_some(), "a block is counted once");
+    file.wait(0, None).unwrap();
+    eventually("the last one comes", || file.local(200).is_some());
+    bench.far.put("b", 100);
+    bench.far.set(Mood::SendsTooFew);
+    bench.block("b", 100, 0).unwrap_err();
+    let expected =
+        CacheState { hits: 2, misses: 2, failed: 1, fetched_bytes: 349, bytes: 250, max_bytes: 1000 };
+    assert_eq!(bench.cache.state(), expected);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use postgres::Client;
 
+use super::super::advisory::lock_rows;
 use super::fault::fault;
 use crate::error::{Error, Kind, Result};
 
@@ -20,11 +21,7 @@ pub(in crate::store) fn refuse_serving_nodes(client: &mut Client) -> Result<()> 
     if taken.map_err(fault)?.get(0) {
         return Ok(());
     }
-    let holders = format!(
-        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database \
-         WHERE locktype = 'advisory' AND datname = current_database() AND granted \
-         AND (classid::bigint << 32 | objid::bigint) = {KEY}"
-    );
+    let holders = format!("SELECT count(*) FROM {}", lock_rows(KEY));
     let nodes: i64 = client.query_one(&holders, &[]).map_err(fault)?.get(0);
     let text = format!("{nodes} running servers with a node.name use the database: stop all of them first");
     Err(Error::new(Kind::Failure, text))

@@ -2,12 +2,12 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::Instant;
 
+use super::super::node_database::NodeDatabase;
 use super::super::notice::CHANNEL;
-use super::super::postgres_server::{self, Server};
-use super::super::{DedicatedConnections, PostgresSettings, Schema};
+use super::super::postgres_server::Server;
 use super::*;
 
-/// A database of the shared server, where a holder has the stream of epoch 3.
+/// A database where a holder has the stream of epoch 3.
 struct Bench {
     table: DedicatedConnection,
     client: postgres::Client,
@@ -15,12 +15,8 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let server = postgres_server::shared();
-        let database = server.new_database();
-        let settings = PostgresSettings::for_test(server.port(), &database);
-        Schema::connect(&settings).unwrap().setup().unwrap();
-        let table = DedicatedConnections::new(&settings).open().unwrap();
-        let mut client = server.client(&database);
+        let database = NodeDatabase::new();
+        let (table, mut client) = (database.session(), database.client());
         let sql = "INSERT INTO stream_holder (jid, node, pid, epoch, beat) VALUES ('media.example.com', 'a', 1, 3, now())";
         client.batch_execute(sql).unwrap();
         Self { table, client }
@@ -244,11 +240,9 @@ fn a_text_that_the_database_can_not_hold_is_an_error_that_says_so() {
 #[test]
 fn a_holder_that_stands_still_in_its_transaction_keeps_nobody_from_the_stream() {
     let mut server = Server::start();
-    let database = server.new_database();
-    let settings = PostgresSettings::for_test(server.port(), &database);
-    Schema::connect(&settings).unwrap().setup().unwrap();
-    let mut table = DedicatedConnections::new(&settings).open().unwrap();
-    let (mut still, mut next) = (server.client(&database), server.client(&database));
+    let database = NodeDatabase::on(&server);
+    let mut table = database.session();
+    let (mut still, mut next) = (database.client(), database.client());
     still.batch_execute("INSERT INTO stream_holder VALUES ('media.example.com', 'a', 1, 3, now())").unwrap();
     let ids = table.ask("a", &[prompt(1)]).unwrap();
     still.batch_execute("BEGIN").unwrap();
