@@ -400,8 +400,8 @@ pub const CLUSTER_STALE: Duration = Duration::from_secs(5);
 pub const CLUSTER_AHEAD: Duration = Duration::from_secs(1);
 /// Pause after a failure, before the next look at the lock of the stream.
 pub const CLUSTER_RETRY: Duration = Duration::from_millis(250);
-/// How long the link of the holder to the XMPP server may be down before it gives the stream up to a node that reaches the
-/// XMPP server: several attempts to connect.
+/// How long the component of the holder may be logged out, while another node reaches the XMPP server, before it gives the
+/// stream up: several attempts to connect.
 pub const CLUSTER_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a node that gave the stream up for that reason leaves it to other nodes. Where no node reaches the component's port,
 /// the stream changes hands no more often than this.

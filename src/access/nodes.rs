@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::request::RequestId;
 use super::settings::Settings;
@@ -54,9 +54,8 @@ pub struct KnownRows {
 /// The links of a node to the XMPP server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeLinks {
-    /// For how long this node has held the component's stream without being logged in. `None`: it is, or does not hold the
-    /// stream.
-    pub cut_off: Option<Duration>,
+    /// Whether this node holds the component's stream, but is not logged in.
+    pub is_cut_off: bool,
     /// Whether the account's session is up.
     pub is_client_up: bool,
 }
@@ -109,12 +108,13 @@ impl Nodes {
 
     /// Whether this node holds the stream, but the XMPP server has been away for so long that nobody should wait for it.
     pub fn is_cut_off(&self, now: Instant) -> bool {
-        self.cut_off(now).is_some_and(|time| time >= limits::STREAM_PATIENCE)
+        let is_long = |since| now.saturating_duration_since(since) >= limits::STREAM_PATIENCE;
+        self.cut_off_since.is_some_and(is_long)
     }
 
-    /// For how long this node has held the stream without its link being up.
-    pub fn cut_off(&self, now: Instant) -> Option<Duration> {
-        self.cut_off_since.map(|since| now.saturating_duration_since(since))
+    /// Whether this node holds the stream without its link being up.
+    pub fn lacks_link(&self) -> bool {
+        self.cut_off_since.is_some()
     }
 
     /// Hands a prompt over, unless too many wait. The holder decides by the same limits, over all nodes; these keep the

@@ -215,7 +215,7 @@ impl<P: Send + 'static> NodeDoor for SharedGate<P> {
     }
 
     fn links(&self) -> NodeLinks {
-        self.lock().links(Instant::now())
+        self.lock().links()
     }
 
     fn known_rows(&self) -> KnownRows {

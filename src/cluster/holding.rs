@@ -25,6 +25,8 @@ pub(super) struct Holding {
     status: Arc<ClusterStatus>,
     /// Whether the session of the present connection says that this node is ready.
     is_ready: bool,
+    /// Since when this node is the holder and not logged in, while another node reaches the XMPP server.
+    outdone: Option<Instant>,
     /// When this node gave the stream up because it did not reach the XMPP server.
     yielded: Option<Instant>,
     /// The epoch, while the session of the present connection has the lock.
@@ -42,8 +44,18 @@ impl Holding {
         door: Arc<dyn NodeDoor>,
         status: Arc<ClusterStatus>,
     ) -> Self {
-        let (is_ready, yielded) = (false, None);
-        Self { settings, lease, door, status, is_ready, yielded, held: None, last: None, suspect: None }
+        Self {
+            settings,
+            lease,
+            door,
+            status,
+            is_ready: false,
+            outdone: None,
+            yielded: None,
+            held: None,
+            last: None,
+            suspect: None,
+        }
     }
 
     /// Beats, or takes the stream where that is possible; gives the time of the next call. An error means that nothing is
@@ -51,13 +63,14 @@ impl Holding {
     pub fn step(&mut self, connection: &mut DedicatedConnection) -> Result<Instant> {
         let links = self.door.links();
         self.say_whether_ready(connection, &links)?;
-        match self.held {
-            Some(_) if self.is_cut_off(&links) && self.is_other_ready(connection)? => {
-                Ok(self.yield_stream(connection))
-            }
-            Some(epoch) => self.beat(connection, epoch),
-            None => self.look(connection),
+        let Some(epoch) = self.held else {
+            self.outdone = None;
+            return self.look(connection);
+        };
+        if self.is_outdone_for_long(connection, &links)? {
+            return Ok(self.yield_stream(connection));
         }
+        self.beat(connection, epoch)
     }
 
     fn say_whether_ready(&mut self, connection: &mut DedicatedConnection, links: &NodeLinks) -> Result<()> {
@@ -71,8 +84,18 @@ impl Holding {
         Ok(())
     }
 
-    fn is_cut_off(&self, links: &NodeLinks) -> bool {
-        links.cut_off.is_some_and(|time| time >= self.settings.times.patience)
+    /// After an outage of the XMPP server the holder has this time to log in again, too.
+    fn is_outdone_for_long(
+        &mut self,
+        connection: &mut DedicatedConnection,
+        links: &NodeLinks,
+    ) -> Result<bool> {
+        if !links.is_cut_off || !self.is_other_ready(connection)? {
+            self.outdone = None;
+            return Ok(false);
+        }
+        let since = *self.outdone.get_or_insert_with(Instant::now);
+        Ok(since.elapsed() >= self.settings.times.patience)
     }
 
     fn is_other_ready(&self, connection: &mut DedicatedConnection) -> Result<bool> {

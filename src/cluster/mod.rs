@@ -56,7 +56,7 @@ pub struct Times {
     pub stale: Duration,
     /// The pause after a failure.
     pub retry: Duration,
-    /// How long the holder's link to the XMPP server may be down before another node gets the stream.
+    /// How long the holder may be logged out, while another node reaches the XMPP server, before it gives the stream up.
     pub patience: Duration,
     /// How long a node that gave the stream up for that reason leaves it to other nodes.
     pub back_off: Duration,

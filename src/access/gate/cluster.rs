@@ -40,9 +40,9 @@ impl<P> Gate<P> {
     }
 
     /// The state of this node's links to the XMPP server.
-    pub fn links(&self, now: Instant) -> NodeLinks {
-        let cut_off = self.nodes.as_ref().and_then(|nodes| nodes.cut_off(now));
-        NodeLinks { cut_off, is_client_up: self.client.is_some() }
+    pub fn links(&self) -> NodeLinks {
+        let is_cut_off = self.nodes.as_ref().is_some_and(Nodes::lacks_link);
+        NodeLinks { is_cut_off, is_client_up: self.client.is_some() }
     }
 
     /// The rows that need not be read again.
