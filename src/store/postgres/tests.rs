@@ -407,7 +407,7 @@ fn uploads_within_a_quota_wait_for_one_another() {
     let held = "SELECT 1 FROM (SELECT pg_advisory_xact_lock(hashtextextended('channel room@example.org', 0))) AS held";
     client.batch_execute(&format!("BEGIN; {held}")).unwrap();
     let quotas = Quotas { channel: Some(1 << 30), user: None };
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let stored = scope.spawn(|| bench.store.insert(&media("a"), false, quotas));
         let waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
         while client.query_opt(waiting, &[]).unwrap().is_none() {
