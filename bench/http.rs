@@ -22,8 +22,8 @@ pub type Requests = Box<dyn FnMut(&mut Vec<u8>)>;
 
 /// The requests, and the number of clients.
 pub struct Load {
-    /// Where the server listens on 127.0.0.1.
-    pub port: u16,
+    /// Where the servers listen on 127.0.0.1; the connections go to them in turn.
+    pub ports: Vec<u16>,
     /// How many ask at a time.
     pub connections: usize,
     /// The status of every response.
@@ -78,7 +78,8 @@ impl Load {
         let epoll = Epoll::new().expect("the kernel has epoll");
         let mut events = Events::new();
         let mut buffer = vec![0; STEP];
-        let mut lines: Vec<Connection> = (0..self.connections).map(|_| Connection::open(self.port)).collect();
+        let port = |number: usize| self.ports[number % self.ports.len()];
+        let mut lines: Vec<_> = (0..self.connections).map(|number| Connection::open(port(number))).collect();
         for (token, line) in (0..).zip(&lines) {
             epoll.watch(&line.socket, token).expect("a socket can be watched");
         }
@@ -89,9 +90,10 @@ impl Load {
         while begun.elapsed() < time {
             epoll.wait(&mut events, Some(begun + time)).expect("a set can be waited for");
             for token in events.tokens() {
-                let line = &mut lines[usize::try_from(token).expect("tokens are indices")];
+                let number = usize::try_from(token).expect("tokens are indices");
+                let line = &mut lines[number];
                 if !line.read(&mut buffer, &mut bytes) {
-                    *line = Connection::open(self.port);
+                    *line = Connection::open(port(number));
                     epoll.watch(&line.socket, token).expect("a socket can be watched");
                     line.send(&mut self.request);
                 } else if let Some(response) = line.whole() {

@@ -10,6 +10,7 @@ mod report;
 mod rounds;
 mod rows;
 mod site;
+mod slices;
 #[path = "../tests/support/mod.rs"]
 mod support;
 mod uploads;

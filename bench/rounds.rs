@@ -13,8 +13,8 @@ const WARM_UP: f64 = 0.15;
 pub struct Side<'a> {
     /// Its name.
     pub name: &'static str,
-    /// The server, if its costs are looked at.
-    pub server: Option<Tree>,
+    /// The servers whose costs are looked at.
+    pub servers: Vec<Tree>,
     /// Does its work for about this long.
     pub run: Box<dyn FnMut(Duration) -> Done + 'a>,
 }
@@ -22,7 +22,7 @@ pub struct Side<'a> {
 impl<'a> Side<'a> {
     /// A side whose server's costs are looked at.
     pub fn new(name: &'static str, server: u32, run: impl FnMut(Duration) -> Done + 'a) -> Self {
-        Self { name, server: Some(Tree(server)), run: Box::new(run) }
+        Self { name, servers: vec![Tree(server)], run: Box::new(run) }
     }
 }
 
@@ -87,10 +87,9 @@ pub fn round(number: usize, time: Duration, sides: &mut [Side], all: &mut Vec<Me
 }
 
 fn take_turn(side: &mut Side, time: Duration) -> Turn {
-    if let Some(server) = side.server {
-        server.forget_peak();
-    }
-    let times = || [side.server.map_or(0.0, Tree::cpu), own_cpu()];
+    let servers = side.servers.clone();
+    servers.iter().for_each(|server| server.forget_peak());
+    let times = || [servers.iter().map(|server| server.cpu()).sum(), own_cpu()];
     let before = times();
     let done = (side.run)(time);
     let after = times();
@@ -100,7 +99,7 @@ fn take_turn(side: &mut Side, time: Duration) -> Turn {
         rate: done.units / done.time.as_secs_f64(),
         cpu,
         client_cpu,
-        peak: side.server.map_or(0, Tree::peak),
+        peak: servers.iter().map(|server| server.peak()).sum(),
         p99: done.p99.as_secs_f64(),
     }
 }

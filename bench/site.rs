@@ -51,7 +51,8 @@ impl Site {
         Self::start_on(Prosody::start_with_tls(), settings)
     }
 
-    fn start_on(prosody: Prosody, settings: &[(&str, &str)]) -> Self {
+    /// The same on this Prosody.
+    pub fn start_on(prosody: Prosody, settings: &[(&str, &str)]) -> Self {
         let admin = prosody.login(DOMAIN, "admin", Policy::Ignore);
         let user = prosody.login(DOMAIN, "user", Policy::Echo);
         user.forget_confirms();

@@ -72,7 +72,11 @@ fn cold(options: &Options, report: &mut Report, site: &Site, (store, bucket): (&
         let mut theirs = get(store.port(), Vec::clone(&addresses), count, COLD);
         let sides = vec![
             Side::new("node on a bucket", site.server.pid(), |time| ours.responses(time)),
-            Side { name: "the store itself", server: None, run: Box::new(|time| theirs.responses(time)) },
+            Side {
+                name: "the store itself",
+                servers: Vec::new(),
+                run: Box::new(|time| theirs.responses(time)),
+            },
         ];
         let sides = alternate(options.time, sides);
         let case = format!("GET 1 MiB, not cached, {count} at a time");
@@ -89,7 +93,7 @@ fn uploads(options: &Options, report: &mut Report, site: &Site, (store, bucket):
             Side::new("node on a bucket", site.server.pid(), |time| crowd(&mut ours, LARGE, time)),
             Side {
                 name: "the store itself",
-                server: None,
+                servers: Vec::new(),
                 run: Box::new(|time| crowd(&mut theirs, LARGE, time)),
             },
         ];
@@ -108,5 +112,5 @@ fn get(port: u16, paths: Vec<String>, connections: usize, length: usize) -> Load
         request
             .extend_from_slice(format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n").as_bytes());
     };
-    Load { port, connections, status: 200, length: length as u64, request: Box::new(request) }
+    Load { ports: vec![port], connections, status: 200, length: length as u64, request: Box::new(request) }
 }

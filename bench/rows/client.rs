@@ -60,7 +60,7 @@ fn side<'a>(
         clear(stored);
         Done { units: LARGE as f64, time, p99: time }
     };
-    Side { name, server: None, run: Box::new(run) }
+    Side { name, servers: Vec::new(), run: Box::new(run) }
 }
 
 /// The median of some runs.

@@ -13,7 +13,7 @@ use crate::support::http::Request;
 use crate::support::scratch::Scratch;
 
 /// Bytes of the media.
-const BYTES: usize = 10 * 1024;
+pub const BYTES: usize = 10 * 1024;
 
 /// Downloads from a private channel, beside the bare stanzas on the same Prosody.
 pub fn downloads(options: &Options, report: &mut Report) {
@@ -23,7 +23,7 @@ pub fn downloads(options: &Options, report: &mut Report) {
     Request::get(&site.url(&path[1..])).send().expect(401);
     let mut component = Component::connect(site.prosody.component_port());
     for (count, goal) in [(1, 0.75), (16, 0.85), (128, 0.9)] {
-        let mut load = private_load(&site, &path, count);
+        let mut load = private_load(vec![site.server.port()], site.user.jid(), &path, count);
         let jid = site.user.jid().to_owned();
         let component = &mut component;
         let sides = alternate(
@@ -32,7 +32,7 @@ pub fn downloads(options: &Options, report: &mut Report) {
                 Side::new("media server", site.server.pid(), move |time| load.responses(time)),
                 Side {
                     name: "bare stanzas",
-                    server: None,
+                    servers: Vec::new(),
                     run: Box::new(move |time| component.ask(&jid, count, time)),
                 },
             ],
@@ -43,11 +43,11 @@ pub fn downloads(options: &Options, report: &mut Report) {
     }
 }
 
-/// Each request with a transaction of its own.
-fn private_load(site: &Site, path: &str, connections: usize) -> Load {
-    let (path, jid) = (path.to_owned(), site.user.jid().to_owned());
+/// Requests of this user, each with a transaction of its own.
+pub fn private_load(ports: Vec<u16>, jid: &str, path: &str, connections: usize) -> Load {
+    let (path, jid) = (path.to_owned(), jid.to_owned());
     Load {
-        port: site.server.port(),
+        ports,
         connections,
         status: 200,
         length: BYTES as u64,

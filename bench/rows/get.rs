@@ -82,7 +82,7 @@ fn none() -> Fields {
 fn get(port: u16, path: &str, connections: usize, status: u16, length: usize, mut fields: Fields) -> Load {
     let line = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n");
     Load {
-        port,
+        ports: vec![port],
         connections,
         status,
         length: length as u64,

@@ -86,7 +86,7 @@ fn side<'a>(name: &'static str, site: &Site, path: &str, confirmed: bool) -> Sid
     assert_eq!(entries as u64, PAGE, "the page of {path} is not full");
     let (path, jid) = (path.to_owned(), site.user.jid().to_owned());
     let mut load = Load {
-        port: site.server.port(),
+        ports: vec![site.server.port()],
         connections: 1,
         status: 200,
         length: response.body.len() as u64,

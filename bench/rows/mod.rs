@@ -5,6 +5,7 @@ mod client;
 mod confirm;
 mod get;
 mod list;
+mod nodes;
 mod page;
 mod parked;
 pub mod preview;
@@ -36,6 +37,11 @@ pub const TABLE: &[Row] = &[
     Row { name: "cached", about: "stored previews", run: preview::cached },
     Row { name: "confirm", about: "private downloads, each confirmed", run: confirm::downloads },
     Row { name: "client", about: "uploads by the command line's client", run: client::uploads },
+    Row {
+        name: "nodes",
+        about: "two nodes beside one, each request confirmed: a simulation",
+        run: nodes::confirmations,
+    },
     Row { name: "bucket", about: "files in an S3 store", run: bucket::files },
     Row { name: "list", about: "pages of a channel with a million media", run: list::pages },
     Row { name: "page", about: "a page of 100 previews", run: page::views },

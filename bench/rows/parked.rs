@@ -75,7 +75,7 @@ fn ask(site: &Site, silent: &Client) -> TcpStream {
 fn public_load(site: &Site, path: &str) -> Load {
     let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     Load {
-        port: site.server.port(),
+        ports: vec![site.server.port()],
         connections: READERS,
         status: 200,
         length: BYTES as u64,

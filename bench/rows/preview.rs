@@ -82,7 +82,7 @@ fn processes<'a>(name: &'static str, command: &'a [&str]) -> Side<'a> {
         }
         Done { units: took.len() as f64, time: begun.elapsed(), p99: p99(took) }
     };
-    Side { name, server: None, run: Box::new(run) }
+    Side { name, servers: Vec::new(), run: Box::new(run) }
 }
 
 /// A picture with details everywhere, and noise.
@@ -105,7 +105,7 @@ pub fn cached(options: &Options, report: &mut Report) {
     let bytes = Request::get(&site.url(&preview[1..])).send().expect(200).body;
     let plain = site.upload(PUBLIC, &kept(&scratch, &bytes), "image/jpeg");
     let load = |path: String| Load {
-        port: site.server.port(),
+        ports: vec![site.server.port()],
         connections: READERS,
         status: 200,
         length: bytes.len() as u64,

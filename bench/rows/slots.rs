@@ -188,7 +188,7 @@ impl Store {
         let paths: Vec<String> = (0..FETCHED).map(|_| uploader.put(SMALL).to_owned()).collect();
         let mut next = paths.into_iter().cycle();
         let mut load = Load {
-            port: self.site.server.port(),
+            ports: vec![self.site.server.port()],
             connections: 1,
             status: 200,
             length: SMALL,
@@ -292,7 +292,7 @@ pub fn beside_sweep(options: &Options, report: &mut Report) {
         (Request::get(&store.site.url(&media[1..])).try_send().ok()?.status == 200).then_some(())
     });
     let mut load = Load {
-        port: store.site.server.port(),
+        ports: vec![store.site.server.port()],
         connections: READERS,
         status: 200,
         length: SMALL,

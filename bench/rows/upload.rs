@@ -50,14 +50,14 @@ fn ours(name: &'static str, site: &Site, count: usize, bytes: u64) -> Side<'stat
 /// The confirmation of an upload, without the upload.
 fn confirmations<'a>(component: &'a mut Component, jid: &'a str, count: usize) -> Side<'a> {
     let run = move |time: Duration| component.ask(jid, count, time);
-    Side { name: "a bare confirmation", server: None, run: Box::new(run) }
+    Side { name: "a bare confirmation", servers: Vec::new(), run: Box::new(run) }
 }
 
 /// The cost of an upload's `shaChecksum` alone; the other servers have none.
 fn hashes(count: usize, bytes: u64) -> Side<'static> {
     let mut uploaders = ToNobody::several(count);
     let run = move |time: Duration| crowd(&mut uploaders, bytes, time);
-    Side { name: "SHA-1 alone", server: None, run: Box::new(run) }
+    Side { name: "SHA-1 alone", servers: Vec::new(), run: Box::new(run) }
 }
 
 /// Small files, confirmed, fsynced and committed; the peers' take a slot instead and sync nothing.

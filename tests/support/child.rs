@@ -7,7 +7,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use super::wait_for;
 
-/// Runs the program given as arguments; ends it when standard input ends, and with its exit status.
+/// Runs the program given as arguments; ends it when standard input ends, and with its exit status. A stopped program takes
+/// no SIGTERM until it goes on.
 /// (A background command's input is /dev/null, hence descriptor 3.) On SIGUSR1 it becomes strace: kernels that let
 /// no process trace another one let it trace its children.
 const GUARD: &str = r#"
@@ -16,7 +17,7 @@ trap '. "$OUTPUT.trace"' USR1
 "$@" </dev/null 3<&- >>"$OUTPUT" 2>&1 &
 program=$!
 echo "$program"
-{ cat >/dev/null; kill "$program" 2>/dev/null; } <&3 >/dev/null 2>&1 &
+{ cat >/dev/null; kill "$program"; kill -s CONT "$program"; } <&3 >/dev/null 2>&1 &
 watcher=$!
 exec 3<&-
 wait "$program"
