@@ -24,7 +24,7 @@ use crate::model::{BareJid, Channel, Description, Media, MediaId, Page, Quotas, 
 use crate::preview::{Format, Jobs, Properties, Sandbox, Studio};
 use crate::store::{
     Files, Identity, MediaInsert, MediaPage, MediaUpdate, Metadata, Presented, Published, RootLock, Sealed,
-    StoredFile, Upload, Uploads, WriteError, verify,
+    StoredFile, Upload, Uploads, WriteError,
 };
 
 /// The settings of uploads.
@@ -135,9 +135,9 @@ pub struct Library {
     pub(super) preview_counts: PreviewCounts,
     pub(super) ahead: Ahead,
     /// Whether the schema is known to be the one we need, so that rows can be read.
-    readable: AtomicBool,
+    pub(super) readable: AtomicBool,
     /// Whether the files are known to belong to the metadata, too.
-    open: AtomicBool,
+    pub(super) open: AtomicBool,
 }
 
 impl Library {
@@ -177,47 +177,6 @@ impl Library {
             readable: AtomicBool::new(false),
             open: AtomicBool::new(false),
         }
-    }
-
-    /// Opens the library, if its metadata has the schema that this program works with and belongs to its files. A server's
-    /// then gives the two halves of a new site their id, and removes what uploads of an earlier run left.
-    /// [`Kind::Unavailable`] while the database or the store of the files can't be reached; any other error is final. Without
-    /// a store that is far away, only rows and cached files can be read meanwhile.
-    pub fn open(&self) -> Result<()> {
-        let state = self.metadata.store_state()?;
-        verify(state.version)?;
-        match &self.lock {
-            None => self.identity.verify(&state)?,
-            Some(lock) => {
-                if self.files.is_far() && state.id.is_some() {
-                    self.readable.store(true, Ordering::Release);
-                }
-                self.identity.establish(&state, &*self.metadata, lock)?;
-                self.clean_up()?;
-            }
-        }
-        self.readable.store(true, Ordering::Release);
-        self.open.store(true, Ordering::Release);
-        Ok(())
-    }
-
-    /// Whether rows, and cached files, can be read.
-    pub fn is_readable(&self) -> bool {
-        self.readable.load(Ordering::Acquire)
-    }
-
-    /// The version of the schema of the metadata, if there is one.
-    pub fn schema_version(&self) -> Result<Option<i32>> {
-        self.metadata.schema_version()
-    }
-
-    /// Removes what the uploads of an earlier run left. Only for a server that has no upload yet.
-    pub(super) fn clean_up(&self) -> Result<()> {
-        let removed = self.uploads.remove_temporaries()?;
-        if removed > 0 {
-            log::info!("removed {removed} files of unfinished uploads");
-        }
-        Ok(())
     }
 
     /// Logs which programs are missing, and what is not done without them.
@@ -456,27 +415,6 @@ impl Library {
     pub(super) fn remove_file(&self, channel: &Channel, id: &MediaId, later: &str) {
         if let Err(error) = self.files.remove(channel, id) {
             log::warn!("the file {channel}/{id} can't be removed now, {later}: {error}");
-        }
-    }
-
-    /// The metadata, once the library is open.
-    pub(super) fn metadata(&self) -> Result<&dyn Metadata> {
-        if self.open.load(Ordering::Acquire) {
-            Ok(&*self.metadata)
-        } else {
-            Err(Error::new(
-                Kind::Unavailable,
-                "the database or the store of the files has not been reached yet",
-            ))
-        }
-    }
-
-    /// The metadata, as soon as it can be read.
-    pub(super) fn metadata_to_read(&self) -> Result<&dyn Metadata> {
-        if self.is_readable() {
-            Ok(&*self.metadata)
-        } else {
-            Err(Error::new(Kind::Unavailable, "the database has not been reached yet"))
         }
     }
 }

@@ -7,6 +7,7 @@ mod anomalies;
 mod fsck;
 mod housekeeping;
 mod library;
+mod opening;
 mod orphans;
 mod preview;
 mod properties;

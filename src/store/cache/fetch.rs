@@ -1,14 +1,13 @@
-//! The blocks that are to be fetched, and the threads `blocks` that fetch them. A thread is started when one is needed, and
-//! ends when it has been idle for a while.
+//! The threads `blocks`, which fetch the blocks of the queue. A thread is started when one is needed, and ends when it has been
+//! idle for a while.
 
-use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
-use std::ops::Range;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::index::{BlockId, BlockName, KeyHash};
+use super::index::BlockName;
+use super::queue::Wanted;
 use super::{Inner, State};
 use crate::error::{Error, Kind};
 use crate::limits;
@@ -16,121 +15,6 @@ use crate::metrics::Counter;
 use crate::remote::{Fetched, FileBlock, NotFetched, OnFetched};
 use crate::store::files::{FetchError, Part};
 use crate::sys::fs::NewFile;
-
-/// A block that a reader wants.
-#[derive(Clone, Debug)]
-pub(super) struct Wanted {
-    pub id: BlockId,
-    pub key: Arc<str>,
-    /// The bytes of the file that it holds.
-    pub range: Range<u64>,
-    /// The size of the whole file.
-    pub size: u64,
-}
-
-impl Wanted {
-    fn bytes(&self) -> u64 {
-        self.range.end - self.range.start
-    }
-}
-
-/// The blocks that are to be fetched.
-#[derive(Default)]
-pub(super) struct Fetches {
-    pending: HashMap<BlockId, Pending>,
-    /// Blocks that a reader waits for. Some may have been fetched meanwhile.
-    wanted: VecDeque<BlockId>,
-    /// Blocks that a reader will want next. Some may have been fetched meanwhile.
-    ahead: VecDeque<BlockId>,
-    threads: usize,
-    idle: usize,
-    /// When the log last said that the store fails; `None` while it works.
-    complained: Option<Instant>,
-}
-
-struct Pending {
-    wanted: Wanted,
-    waiters: Vec<OnFetched>,
-    stage: Stage,
-    /// When a reader first wanted it; for a block ahead, when it was queued.
-    since: Instant,
-    /// Whether the file was removed meanwhile: the block is not kept.
-    forgotten: bool,
-}
-
-impl Pending {
-    /// Calls all waiters.
-    fn tell(self, fetched: &Fetched) {
-        self.waiters.into_iter().for_each(|then| then(fetched.clone()));
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// It is queued behind all blocks that a reader waits for.
-    Ahead,
-    Queued,
-    Running,
-}
-
-impl Fetches {
-    /// Marks the pending blocks of this file, so that they are not kept.
-    pub fn forget(&mut self, file: KeyHash) {
-        for (_, pending) in self.pending.iter_mut().filter(|(id, _)| id.file == file) {
-            pending.forgotten = true;
-        }
-    }
-
-    /// Adds `then` to the waiters of a pending block; gives it back if the block is not pending.
-    fn join(&mut self, id: BlockId, then: OnFetched) -> Option<OnFetched> {
-        let Some(pending) = self.pending.get_mut(&id) else { return Some(then) };
-        pending.waiters.push(then);
-        if pending.stage == Stage::Ahead {
-            (pending.stage, pending.since) = (Stage::Queued, Instant::now());
-            self.wanted.push_back(id);
-        }
-        None
-    }
-
-    fn add(&mut self, wanted: Wanted, then: Option<OnFetched>) {
-        let (id, stage) = (wanted.id, if then.is_some() { Stage::Queued } else { Stage::Ahead });
-        let queue = if then.is_some() { &mut self.wanted } else { &mut self.ahead };
-        queue.push_back(id);
-        let waiters = then.into_iter().collect();
-        let pending = Pending { wanted, waiters, stage, since: Instant::now(), forgotten: false };
-        self.pending.insert(id, pending);
-    }
-
-    /// Takes the blocks out of the queue that readers have waited for during this time.
-    fn take_late(&mut self, time: Duration) -> Vec<Pending> {
-        let mut late = Vec::new();
-        while let Some(id) = self.wanted.front() {
-            match self.pending.get(id) {
-                Some(pending) if pending.stage == Stage::Queued && pending.since.elapsed() < time => break,
-                Some(pending) if pending.stage == Stage::Queued => late.extend(self.pending.remove(id)),
-                _ => {}
-            }
-            self.wanted.pop_front();
-        }
-        late
-    }
-
-    /// The next block to fetch.
-    fn next(&mut self) -> Option<Wanted> {
-        while let Some(id) = self.wanted.pop_front().or_else(|| self.ahead.pop_front()) {
-            if let Some(pending) = self.pending.get_mut(&id).filter(|pending| pending.stage != Stage::Running)
-            {
-                pending.stage = Stage::Running;
-                return Some(pending.wanted.clone());
-            }
-        }
-        None
-    }
-
-    fn is_empty(&self) -> bool {
-        self.wanted.is_empty() && self.ahead.is_empty()
-    }
-}
 
 impl Inner {
     /// Calls `then` with a block, which is fetched unless it is kept.

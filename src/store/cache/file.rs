@@ -11,8 +11,8 @@ use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use super::Inner;
-use super::fetch::Wanted;
 use super::index::{BlockId, BlockName, KeyHash};
+use super::queue::Wanted;
 use crate::limits;
 use crate::remote::{Fetched, FileBlock, NotFetched, OnFetched, RemoteFile};
 

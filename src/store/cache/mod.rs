@@ -8,6 +8,7 @@ mod directory;
 mod fetch;
 mod file;
 mod index;
+mod queue;
 #[cfg(test)]
 mod tests;
 
@@ -17,9 +18,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use self::directory::CacheDirectory;
-use self::fetch::Fetches;
 pub use self::file::{BlockFile, LocalFile};
 use self::index::{BlockName, Index, KeyHash};
+use self::queue::Fetches;
 use super::files::BlockSource;
 use crate::error::Result;
 use crate::limits;
