@@ -10,11 +10,13 @@ use crate::support::wait_for;
 
 /// An upload that goes to its file before it ends.
 const UPLOAD: Deed = Deed::Upload(9000);
-/// What brings the bytes of an upload to the disk, then its name.
+/// The calls that bring the bytes of a large upload to the disk, then its name.
 const FILE: [&str; 6] =
     ["write temporary", "sync temporary", "make folder", "sync root", "rename", "sync folder"];
 /// The same in a channel that has media already.
 const NEXT_FILE: [&str; 4] = ["write temporary", "sync temporary", "rename", "sync folder"];
+/// The same for an upload that was held in memory until its end.
+const SMALL_FILE: [&str; 4] = ["write temporary", "rename", "sync file", "sync folder"];
 
 #[test]
 fn everything_is_on_the_disk_before_it_is_answered() {
@@ -66,7 +68,7 @@ fn assert_order(settings: &[(&str, &str)], commit: &[&'static str]) {
     for (deed, expected) in [
         (UPLOAD, [&FILE[..], commit]),
         (UPLOAD, [&NEXT_FILE, commit]),
-        (Deed::Avatar(100), [&NEXT_FILE, commit]),
+        (Deed::Avatar(100), [&SMALL_FILE, commit]),
         (Deed::Update, [commit, &[]]),
         (Deed::Delete, [commit, &["remove"]]),
     ] {
@@ -94,6 +96,7 @@ fn event(site: &Site, line: &str) -> Option<&'static str> {
         first if first.contains("metadata.sqlite") => "log",
         first if first.contains(&root) || first.contains(&format!("{root})")) => "root",
         first if first.contains("@example.org>") => "folder",
+        first if first.contains("@example.org/") => "file",
         _ => "",
     };
     let is_done = !line.contains("= -1 ");
@@ -105,6 +108,7 @@ fn event(site: &Site, line: &str) -> Option<&'static str> {
         ("fsync" | "fdatasync", "root") => "sync root",
         ("renameat" | "renameat2", _) => "rename",
         ("linkat", _) => "link",
+        ("fsync" | "fdatasync", "file") => "sync file",
         ("fsync" | "fdatasync", "folder") => "sync folder",
         ("pwrite64", "log") => "write log",
         ("fsync" | "fdatasync", "log") => "sync log",
