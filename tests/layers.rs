@@ -130,6 +130,7 @@ const BENCH: Tree = Tree {
     layers: &[
         ("support", &[]),
         ("process", &[]),
+        ("slices", &[]),
         ("rounds", &["process"]),
         ("http", &["rounds"]),
         ("site", &["support"]),
@@ -144,6 +145,7 @@ const BENCH: Tree = Tree {
             &[
                 "support",
                 "process",
+                "slices",
                 "rounds",
                 "http",
                 "site",
