@@ -44,7 +44,7 @@ impl<'a> Bench<'a> {
     }
 
     fn node_with(&self, name: &str, links: Arc<Mutex<NodeLinks>>) -> Node {
-        self.start(&self.settings_of(name), Arc::new(TestDoor(links)))
+        self.start(&self.settings_of(name), Arc::new(TestDoor { links, ..TestDoor::default() }))
     }
 
     fn settings_of(&self, name: &str) -> Settings {
@@ -93,17 +93,23 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// A gate with links that the test sets. It has nothing for other nodes, and takes nothing of them.
-struct TestDoor(Arc<Mutex<NodeLinks>>);
+/// A gate that has nothing for other nodes, and takes nothing of them.
+#[derive(Default)]
+struct TestDoor {
+    /// The links of the node, which a test may change.
+    links: Arc<Mutex<NodeLinks>>,
+    /// Where the answers to the requests of a test go.
+    answers: Option<Sender<(RequestId, PromptDecision)>>,
+    panics: bool,
+}
 
-/// The same, which tells what its requests are answered.
-struct AskingDoor(Sender<(RequestId, PromptDecision)>);
-
-impl NodeDoor for AskingDoor {
-    fn hold(&self) {}
+impl NodeDoor for TestDoor {
+    fn hold(&self) {
+        assert!(!self.panics, "on purpose");
+    }
     fn release(&self) {}
     fn links(&self) -> NodeLinks {
-        NodeLinks::default()
+        *self.links.lock().unwrap()
     }
     fn known_rows(&self) -> KnownRows {
         KnownRows::default()
@@ -112,24 +118,11 @@ impl NodeDoor for AskingDoor {
     fn ask_for_node(&self, _: StoredPrompt) {}
     fn node_hung_up(&self, _: &PromptId) {}
     fn answered(&self, id: RequestId, decision: PromptDecision) {
-        // The test may be over.
-        let _ = self.0.send((id, decision));
+        if let Some(answers) = &self.answers {
+            // The test may be over.
+            let _ = answers.send((id, decision));
+        }
     }
-}
-
-impl NodeDoor for TestDoor {
-    fn hold(&self) {}
-    fn release(&self) {}
-    fn links(&self) -> NodeLinks {
-        *self.0.lock().unwrap()
-    }
-    fn known_rows(&self) -> KnownRows {
-        KnownRows::default()
-    }
-    fn decisions_written(&self, _: &[PromptId]) {}
-    fn ask_for_node(&self, _: StoredPrompt) {}
-    fn node_hung_up(&self, _: &PromptId) {}
-    fn answered(&self, _: RequestId, _: PromptDecision) {}
 }
 
 struct Node {
@@ -490,7 +483,13 @@ fn requests_are_refused_while_the_database_is_away_and_no_more_when_it_is_back()
     let (answers, answered) = mpsc::channel();
     let (node, database) = {
         let bench = Bench::new(&server, Times { retry: SECOND / 2, ..LONG });
-        (bench.start(&bench.settings_of("a"), Arc::new(AskingDoor(answers))), bench.database.clone())
+        (
+            bench.start(
+                &bench.settings_of("a"),
+                Arc::new(TestDoor { answers: Some(answers), ..TestDoor::default() }),
+            ),
+            bench.database.clone(),
+        )
     };
     wait_until("the node holds the stream", || node.holds());
     server.kill();
@@ -509,7 +508,8 @@ fn requests_are_refused_while_the_database_is_away_and_no_more_when_it_is_back()
 fn a_request_whose_connection_was_lost_is_stored_on_the_next_one() {
     let bench = Bench::new(postgres_server::shared(), Times { beat: 60 * SECOND, ..LONG });
     let (answers, answered) = mpsc::channel();
-    let node = bench.start(&bench.settings_of("a"), Arc::new(AskingDoor(answers)));
+    let node = bench
+        .start(&bench.settings_of("a"), Arc::new(TestDoor { answers: Some(answers), ..TestDoor::default() }));
     wait_until("the node holds the stream", || node.holds());
     bench.end_holder();
     node.cluster.queue.send(ask(1)).unwrap();
@@ -524,25 +524,9 @@ fn a_request_whose_connection_was_lost_is_stored_on_the_next_one() {
 /// A gate with a fault, and the text of the end that it brings about.
 #[test]
 fn a_panic_of_the_thread_ends_the_process() {
-    struct Broken;
-    impl NodeDoor for Broken {
-        fn hold(&self) {
-            panic!("on purpose");
-        }
-        fn release(&self) {}
-        fn links(&self) -> NodeLinks {
-            NodeLinks::default()
-        }
-        fn known_rows(&self) -> KnownRows {
-            KnownRows::default()
-        }
-        fn decisions_written(&self, _: &[PromptId]) {}
-        fn ask_for_node(&self, _: StoredPrompt) {}
-        fn node_hung_up(&self, _: &PromptId) {}
-        fn answered(&self, _: RequestId, _: PromptDecision) {}
-    }
     let bench = Bench::new(postgres_server::shared(), LONG);
-    let node = bench.start(&bench.settings_of("a"), Arc::new(Broken));
+    let node =
+        bench.start(&bench.settings_of("a"), Arc::new(TestDoor { panics: true, ..TestDoor::default() }));
     let error = node.ends.recv_timeout(60 * SECOND).unwrap();
     assert!(error.to_string().contains("the thread cluster panicked"), "{error}");
     assert!(node.ends.try_recv().is_err(), "it is told once");
