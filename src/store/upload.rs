@@ -159,8 +159,8 @@ impl Upload {
         self.hasher.finish().first
     }
 
-    /// Ends the upload: everything is in its temporary file. A large file is also on the disk: another thread may still hash
-    /// it meanwhile.
+    /// Ends the upload: everything is in its temporary file. A large one is brought to the disk here, while another thread may
+    /// still hash it; a small one when it gets its name.
     pub fn seal(mut self) -> Result<Sealed> {
         let is_large = matches!(self.body, Body::File(_));
         let temporary = self.take_file().map_err(failure)?;
