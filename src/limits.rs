@@ -429,6 +429,8 @@ pub const NODE_NAME_CHARS: usize = 63;
 
 /// Bytes of a block, in which files of a store that is far away are fetched and kept.
 pub const BLOCK_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes of a block that have come after which the responses that wait for them go on. Each step costs them a call.
+pub const BLOCK_STEP: u64 = 256 * 1024;
 /// Threads that fetch blocks, at most; they end when they are idle. One stream seldom fills the line to such a store.
 pub const BLOCK_FETCHERS: usize = 8;
 /// Bytes that the cache of blocks has at least: room for twice what the threads fetch at a time.
