@@ -68,6 +68,8 @@ impl Http {
             .proxy(None)
             .user_agent(concat!("buddycloud-media/", env!("CARGO_PKG_VERSION")))
             .max_idle_connections_per_host(limits::CLIENT_UPLOADS)
+            .input_buffer_size(limits::CLIENT_READ_BYTES)
+            .output_buffer_size(limits::CLIENT_READ_BYTES)
             .timeout_connect(Some(limits::CLIENT_CONNECT_TIME))
             .timeout_await_100(Some(limits::CLIENT_HTTP_TIME))
             .timeout_per_read(Some(limits::CLIENT_HTTP_TIME))
