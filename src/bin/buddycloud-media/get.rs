@@ -102,7 +102,7 @@ impl<'a> Download<'a> {
         } else {
             let name = self.name(field("content-disposition"));
             self.sink = Some(match self.output {
-                Output::Stdout => Sink::Stdout,
+                Output::Stdout => Sink::stdout()?,
                 Output::File(path) => Sink::File(NewFile::create(path)?),
                 Output::Named => Sink::File(NewFile::create(&PathBuf::from(&name))?),
             });
