@@ -89,8 +89,8 @@ impl Http {
         let _ = thread::Builder::new().name("tls".to_owned()).spawn(read);
     }
 
-    /// The connector of these requests, for a connection of another protocol; `None` if there is an error. Waits until the
-    /// authorities are read.
+    /// The connector of these requests, for a connection of another protocol. Waits until the authorities are read; `None`
+    /// if that failed.
     pub fn tls(&self) -> Option<TlsConnector> {
         self.authorities.connector().ok().cloned()
     }

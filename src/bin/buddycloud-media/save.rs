@@ -83,7 +83,7 @@ impl NewFile {
     }
 }
 
-/// Fails if there is something at this path, be it a link to nothing.
+/// Fails if there is something at this path. A link counts even if its target is missing.
 pub fn refuse_taken(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_ok() { Err(taken(path)) } else { Ok(()) }
 }
