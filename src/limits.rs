@@ -713,6 +713,9 @@ pub const CLIENT_EXPECT_BYTES: u64 = 64 * 1024;
 pub const CLIENT_TEXT_BYTES: u64 = 64 * 1024;
 /// Bytes that are read of one page of a list: 1000 entries of 16 KiB.
 pub const CLIENT_LIST_BYTES: u64 = 16 * 1024 * 1024;
+/// Bytes of the head of a response. Fewer than [`CLIENT_READ_BYTES`]: a head that fills the buffer would look like a
+/// connection that was lost.
+pub const CLIENT_HEAD_BYTES: usize = 32 * 1024;
 /// Pages of a list: ten million media.
 pub const CLIENT_PAGES: usize = 10_000;
 /// Bytes that are read at a time from a file or a response, and sent at a time. Fewer than 128 KiB: glibc gives larger

@@ -96,7 +96,7 @@ impl Config {
         Ok(())
     }
 
-    /// The account, which all but downloads of public media need.
+    /// The account. Only downloads of public media need none.
     pub fn account(&self) -> Result<&BareJid> {
         let missing = || format!("no account: write \"jid = you@example.com\" to {}", self.path.display());
         self.jid.as_ref().ok_or_else(|| Failure::new(Exit::Config, missing()))

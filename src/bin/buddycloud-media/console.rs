@@ -55,14 +55,14 @@ impl Console {
         }
     }
 
-    /// Tells what the user may want to know, but for `--quiet`.
+    /// Tells the user something that is neither a result nor a failure, unless `--quiet` was given.
     pub fn note(&self, text: impl fmt::Display) {
         if !self.quiet {
             self.tell(&text.to_string());
         }
     }
 
-    /// Tells what was not done.
+    /// Tells a failure.
     pub fn failure(&self, failure: &Failure) {
         self.tell(&failure.text);
     }

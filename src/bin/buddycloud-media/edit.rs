@@ -56,11 +56,7 @@ pub fn set(
     let url = site.url(target)?;
     let text = send(&site, "POST", &url, Some(&form(changes)))?;
     if console.is_json() {
-        let mut stored: Value =
-            text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_else(|| json!({}));
-        stored["url"] = url.into();
-        stored["id"] = target.id.as_str().into();
-        console.print_json(&[stored])?;
+        console.print_json(&[with_address(text.as_deref(), url, &target.id)])?;
     }
     Ok(Exit::Done)
 }
@@ -104,6 +100,15 @@ fn send(site: &Site<'_>, method: &'static str, url: &str, form: Option<&str>) ->
     Ok(small_text(&mut response))
 }
 
+/// The metadata of a response, with the address of the media; the address alone where the response has no JSON object.
+fn with_address(text: Option<&str>, url: String, id: &str) -> Value {
+    let stored = text.and_then(|text| serde_json::from_str(text).ok()).filter(Value::is_object);
+    let mut stored = stored.unwrap_or_else(|| json!({}));
+    stored["url"] = url.into();
+    stored["id"] = id.into();
+    stored
+}
+
 fn form(changes: &Changes) -> String {
     let field = |name: &str, value: &Option<String>| {
         let encoded = utf8_percent_encode(value.as_deref()?, NON_ALPHANUMERIC);
@@ -120,6 +125,18 @@ fn form(changes: &Changes) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_address_is_told_whatever_the_response_is() {
+        let address = json!({"url": "https://a/b", "id": "b"});
+        for text in
+            [None, Some(""), Some("{"), Some("[]"), Some("[1]"), Some("\"x\""), Some("1"), Some("null")]
+        {
+            assert_eq!(with_address(text, "https://a/b".to_owned(), "b"), address, "{text:?}");
+        }
+        let stored = with_address(Some("{\"title\":\"T\",\"id\":1}"), "https://a/b".to_owned(), "b");
+        assert_eq!(stored, json!({"title": "T", "url": "https://a/b", "id": "b"}));
+    }
 
     #[test]
     fn texts_are_encoded() {

@@ -86,9 +86,12 @@ impl<'a> Download<'a> {
     /// Opens the sink for the first response, and finds the place in it for a later one.
     fn begin(&mut self, response: &Response<Body>, console: &'a Console) -> Result<()> {
         let field = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let Some(part) = Part::of(response.status().as_u16(), field("content-range"), self.done) else {
+            let text = format!("the response is not the file ({})", response.status());
+            return Err(Failure::new(Exit::NoService, text));
+        };
         if let Some(sink) = &mut self.sink {
-            let goes_on = response.status() == 206 && begins_at(field("content-range"), self.done);
-            if !goes_on && self.done > 0 {
+            if part == Part::Whole && self.done > 0 {
                 if !sink.restart()? {
                     let text = "the connection was lost, and standard output can't be written again";
                     return Err(Failure::new(Exit::NoService, text));
@@ -99,7 +102,7 @@ impl<'a> Download<'a> {
         } else {
             let name = self.name(field("content-disposition"));
             self.sink = Some(match self.output {
-                Output::Stdout => Sink::Stdout,
+                Output::Stdout => Sink::stdout()?,
                 Output::File(path) => Sink::File(NewFile::create(path)?),
                 Output::Named => Sink::File(NewFile::create(&PathBuf::from(&name))?),
             });
@@ -133,6 +136,27 @@ impl<'a> Download<'a> {
     }
 }
 
+/// The part of a file that a response holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// All of it.
+    Whole,
+    /// What is behind the bytes that are written.
+    Rest,
+}
+
+impl Part {
+    /// The part in a response of this status and `Content-Range`, if so many bytes are written; `None` if it has no
+    /// place there. Without written bytes, no range was asked for.
+    fn of(status: u16, range: Option<&str>, done: u64) -> Option<Self> {
+        match status {
+            200 => Some(Self::Whole),
+            206 if done > 0 && begins_at(range, done) => Some(Self::Rest),
+            _ => None,
+        }
+    }
+}
+
 /// Whether a `Content-Range` begins at this byte.
 fn begins_at(range: Option<&str>, first: u64) -> bool {
     let begin = range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok());
@@ -144,15 +168,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_must_begin_where_the_last_one_ended() {
-        for (range, good) in [
-            (Some("bytes 10-19/20"), true),
-            (Some("bytes 11-19/20"), false),
-            (Some("bytes */20"), false),
-            (Some("lines 10-19/20"), false),
-            (None, false),
+    fn a_response_holds_the_whole_file_or_the_rest() {
+        let rest = Some("bytes 10-19/20");
+        for (status, range, done, part) in [
+            (200, None, 0, Some(Part::Whole)),
+            (200, None, 10, Some(Part::Whole)),
+            (200, rest, 10, Some(Part::Whole)),
+            (206, rest, 10, Some(Part::Rest)),
+            (206, Some("bytes 11-19/20"), 10, None),
+            (206, Some("bytes */20"), 10, None),
+            (206, Some("lines 10-19/20"), 10, None),
+            (206, None, 10, None),
+            (206, Some("bytes 0-19/20"), 0, None),
+            (206, rest, 0, None),
+            (202, None, 0, None),
+            (204, None, 0, None),
+            (205, None, 10, None),
         ] {
-            assert_eq!(begins_at(range, 10), good, "{range:?}");
+            assert_eq!(Part::of(status, range, done), part, "{status} {range:?} after {done}");
         }
     }
 }

@@ -70,6 +70,7 @@ impl Http {
             .max_idle_connections_per_host(limits::CLIENT_UPLOADS)
             .input_buffer_size(limits::CLIENT_READ_BYTES)
             .output_buffer_size(limits::CLIENT_READ_BYTES)
+            .max_response_header_size(limits::CLIENT_HEAD_BYTES)
             .timeout_connect(Some(limits::CLIENT_CONNECT_TIME))
             .timeout_await_100(Some(limits::CLIENT_HTTP_TIME))
             .timeout_per_read(Some(limits::CLIENT_HTTP_TIME))
@@ -88,8 +89,8 @@ impl Http {
         let _ = thread::Builder::new().name("tls".to_owned()).spawn(read);
     }
 
-    /// The connector of these requests, for a connection of another protocol; `None` if there is an error. Waits until the
-    /// authorities are read.
+    /// The connector of these requests, for a connection of another protocol. Waits until the authorities are read; `None`
+    /// if that failed.
     pub fn tls(&self) -> Option<TlsConnector> {
         self.authorities.connector().ok().cloned()
     }
@@ -182,4 +183,61 @@ fn read_authorities(path: &Path) -> Result<Vec<Certificate>> {
         return Err(wrong("it holds no certificate in PEM format".to_owned()));
     }
     Ok(certificates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+
+    /// The status of the response to a request whose server sends these bytes and closes the connection.
+    fn answered(bytes: String) -> std::result::Result<u16, Trouble> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let socket = listener.accept().unwrap().0;
+            let mut head = BufReader::new(&socket).lines();
+            while head.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            // A client that has read enough closes the connection.
+            let _ = (&socket).write_all(bytes.as_bytes());
+        });
+        let request = Request { method: "GET", url, fields: Vec::new() };
+        let response = Http::new(None).unwrap().send(&request, Payload::Nothing);
+        let status = response.map(|response| response.status().as_u16());
+        server.join().unwrap();
+        status
+    }
+
+    #[test]
+    fn a_broken_head_is_not_asked_for_again_and_a_lost_connection_is() {
+        let with = |fields: &str| format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
+        let long = |bytes: usize| with(&format!("X: {}\r\n", "a".repeat(bytes)));
+        for bytes in [
+            with("Content-Length: 0\r\n"),
+            with("Content-Length: 0, 0\r\n"),
+            long(limits::CLIENT_HEAD_BYTES - 100),
+            format!("HTTP/1.1 103 Early Hints\r\n\r\n{}", with("")),
+        ] {
+            assert_eq!(answered(bytes.clone()), Ok(200), "{bytes:.60}");
+        }
+        for bytes in [
+            long(limits::CLIENT_HEAD_BYTES),
+            long(limits::CLIENT_READ_BYTES),
+            "HTTP/1.1 200 ".to_owned() + &"a".repeat(4 * limits::CLIENT_READ_BYTES),
+            with(&"X: y\r\n".repeat(1000)),
+            with("Content-Length: 1\r\nContent-Length: 2\r\n"),
+            with("Content-Length: -1\r\n"),
+            with("Content-Length: 18446744073709551616\r\n"),
+            "HTTP/2.0 200 OK\r\n\r\n".to_owned(),
+            "220 mail.example.com ESMTP\r\n".to_owned(),
+        ] {
+            let answer = answered(bytes.clone());
+            assert!(matches!(answer, Err(Trouble::Fatal(_))), "{bytes:.60} {answer:?}");
+        }
+        for bytes in ["", "HTTP/1.1 200 OK\r\nX: y"] {
+            let answer = answered(bytes.to_owned());
+            assert!(matches!(answer, Err(Trouble::Lost(_))), "{bytes} {answer:?}");
+        }
+    }
 }

@@ -1,5 +1,5 @@
 //! The end by a signal, within a second and without leaving half a file. A thread `signals` waits for it and ends the
-//! process: whatever other threads wait for needs no end of its own.
+//! process, whatever the other threads do.
 
 use std::fs;
 use std::io::{self, Write};

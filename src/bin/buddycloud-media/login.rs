@@ -48,7 +48,7 @@ pub fn log_in(config: &Config, console: &Console, http: &Http) -> Result<Convers
             Err(error) if error.failure == LoginFailure::Refused => return Err(refused(jid, &error)),
             Err(error) => {
                 console.detail(error.error.to_string());
-                // A certificate that is not trusted is worth more than a host that is down behind it.
+                // The user can mend a certificate that is not trusted, so a later host that is down does not hide it.
                 if last.as_ref().is_none_or(|last: &Failure| last.exit != Exit::Tls) {
                     last = Some(failed(&error));
                 }

@@ -17,7 +17,7 @@ use crate::retry::{Attempt, attempts};
 use crate::site::{Credentials, Site, judged, small_text};
 use crate::ticket::Tickets;
 
-/// Uploads all files of these paths. What fails is told, and the others go on; gives the worst failure's status.
+/// Uploads all files of these paths. A failure is reported, and the others go on; gives the worst status.
 pub fn put(
     config: &Config,
     console: &Console,
@@ -135,7 +135,8 @@ impl Form<'_> {
     }
 }
 
-/// Tells the results of the files in order, as soon as each can be told, and what could not be read in between.
+/// Tells the results of the files in their order, each as soon as those before it are told. A path that can't be read has
+/// its place in it.
 pub fn tell_as_they_come(
     console: &Console,
     found: &[Found],

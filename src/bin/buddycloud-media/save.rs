@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use media_server::sys::fs::Dir;
@@ -11,8 +12,8 @@ use crate::interrupt::Partial;
 
 /// An open place for the bytes of a download.
 pub enum Sink {
-    /// Standard output.
-    Stdout,
+    /// Standard output, without the buffer of [`io::stdout`]: that ends a write at each last line break.
+    Stdout(File),
     /// A file that is not complete.
     File(NewFile),
 }
@@ -26,31 +27,29 @@ pub struct NewFile {
 }
 
 impl Sink {
+    /// Standard output.
+    pub fn stdout() -> Result<Self> {
+        let output = io::stdout().as_fd().try_clone_to_owned();
+        output.map(|output| Self::Stdout(output.into())).map_err(|error| unwritten(&error))
+    }
+
     /// Writes all of it.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        match self {
-            Self::Stdout => io::stdout().lock().write_all(bytes),
-            Self::File(new) => new.file.write_all(bytes),
-        }
-        .map_err(|error| Failure::new(Exit::Io, format!("can't write: {error}")))
+        let (Self::Stdout(file) | Self::File(NewFile { file, .. })) = self;
+        file.write_all(bytes).map_err(|error| unwritten(&error))
     }
 
     /// Forgets what was written; `false` where that can't be.
     pub fn restart(&mut self) -> Result<bool> {
         let Self::File(new) = self else { return Ok(false) };
         let emptied = new.file.set_len(0).and_then(|()| new.file.seek(SeekFrom::Start(0)));
-        emptied.map(|_| true).map_err(|error| Failure::new(Exit::Io, format!("can't write: {error}")))
+        emptied.map(|_| true).map_err(|error| unwritten(&error))
     }
 
     /// The file gets its name, which must still be free; gives its path.
     pub fn complete(self) -> Result<Option<PathBuf>> {
         match self {
-            Self::Stdout => {
-                let flushed = io::stdout().lock().flush();
-                flushed
-                    .map(|()| None)
-                    .map_err(|error| Failure::new(Exit::Io, format!("can't write: {error}")))
-            }
+            Self::Stdout(_) => Ok(None),
             Self::File(new) => new.complete().map(Some),
         }
     }
@@ -84,9 +83,13 @@ impl NewFile {
     }
 }
 
-/// Fails if there is something at this path, be it a link to nothing.
+/// Fails if there is something at this path. A link counts even if its target is missing.
 pub fn refuse_taken(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_ok() { Err(taken(path)) } else { Ok(()) }
+}
+
+fn unwritten(error: &io::Error) -> Failure {
+    Failure::new(Exit::Io, format!("can't write: {error}"))
 }
 
 fn taken(path: &Path) -> Failure {

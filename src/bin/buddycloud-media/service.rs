@@ -67,7 +67,8 @@ fn none_found(what: &str, named: Option<&Jid>, domains: &[&str]) -> Failure {
     Failure::new(Exit::NoService, format!("no {what} found at {place}"))
 }
 
-/// The first entity about which `read` finds something: the one that was named, or of each domain the items and itself.
+/// Asks the named entity; without one, the items of each domain in order, and the domain itself. Gives the first for
+/// which `read` finds a value.
 fn search<T>(
     account: &Account,
     named: Option<&Jid>,

@@ -56,8 +56,7 @@ impl<'a> Site<'a> {
         &self.service.endpoint
     }
 
-    /// Fails if a URL was given that is another server's: what is not the server of the channel must not be told who the
-    /// user is.
+    /// Fails if the user gave the URL of another server: only the server of the channel may learn who the user is.
     pub fn check(&self, given: Option<&Endpoint>) -> Result<()> {
         match given {
             Some(given) if given != self.endpoint() => {
