@@ -74,8 +74,8 @@ impl Rows {
         }
     }
 
-    /// Keeps a row that was read with this permit, or forgets it if there is none any more, unless something changed since
-    /// the permit was taken.
+    /// Keeps a row that was read with this permit, or forgets it if there is none any more. If anything changed since the
+    /// permit was taken, the row may be the one before that: then nothing is known of it, not even what was kept before.
     pub fn keep(
         &self,
         now: Instant,
@@ -84,13 +84,12 @@ impl Rows {
         row: Option<&Arc<Media>>,
     ) {
         let mut state = self.lock();
-        if state.changes != reading.changes {
-            return;
-        }
+        let is_current = state.changes == reading.changes;
         let is_short =
             |row: &Media| row.description.size() + row.author.len() as u64 <= limits::ROW_BYTES as u64;
-        let kept =
-            row.filter(|row| is_short(row)).map(|row| Kept { row: Arc::clone(row), read: reading.taken });
+        let kept = row
+            .filter(|row| is_current && is_short(row))
+            .map(|row| Kept { row: Arc::clone(row), read: reading.taken });
         let time = limits::ROW_TTL + limits::ROW_GRACE;
         match (name, kept) {
             (Name::Id(id), Some(kept)) => state.media.insert(now, id.clone(), kept, time),
@@ -220,6 +219,22 @@ mod tests {
             assert!(
                 matches!(rows.get(now, &row.channel, &name), Known::Unknown(_)),
                 "read before it changed"
+            );
+        }
+    }
+
+    #[test]
+    fn an_old_row_is_forgotten_if_another_media_changes_while_it_is_read_again() {
+        let (rows, row, now) = (Rows::new(), media(), Instant::now());
+        for name in [named(&row), Name::Avatar] {
+            read(&rows, now, &name, &row);
+            let later = now + limits::ROW_TTL;
+            let reading = reading(&rows.get(later, &row.channel, &name));
+            rows.forget(&"other@example.org".parse().unwrap(), &MediaId::random());
+            rows.keep(later, reading, (&row.channel, &name), Some(&row));
+            assert!(
+                matches!(rows.get(later, &row.channel, &name), Known::Unknown(_)),
+                "the database answers, so the old row is not served"
             );
         }
     }
