@@ -26,13 +26,8 @@ impl Authorities {
         Self { extra, words, connector: OnceLock::new() }
     }
 
-    /// Reads the authorities of the system. Without this, the first connection does it, which takes a tenth of a second.
-    pub fn read(&self) {
-        // The first connection reports the error.
-        let _ = self.connector();
-    }
-
-    fn connector(&self) -> Result<&TlsConnector, TlsTrouble> {
+    /// A connector that trusts these authorities. The first call reads them; others wait for it.
+    pub fn connector(&self) -> Result<&TlsConnector, TlsTrouble> {
         let make = || {
             let mut builder = TlsConnector::builder();
             for authority in &self.extra {

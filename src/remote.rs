@@ -12,15 +12,16 @@ pub trait RemoteFile: fmt::Debug + Send + Sync {
     /// Its size in bytes.
     fn size(&self) -> u64;
 
-    /// The block that holds the byte at `position`, if it is local.
+    /// The block that holds the byte at `position`, if that byte is local.
     fn local(&self, position: u64) -> Option<FileBlock>;
 
     /// Fetches the block that holds the first of these bytes. If they go on in the next block, that is fetched ahead.
-    /// `then` is called once, on any thread, in bounded time, perhaps before this returns; it must not wait.
+    /// `then` is called once, on any thread, in bounded time, perhaps before this returns; it must not wait. The first byte
+    /// has come then; the rest of the block may still be on its way.
     fn fetch(&self, bytes: Range<u64>, then: OnFetched);
 
-    /// Counts a block that was local when a reader came to it.
-    fn note_hit(&self) {}
+    /// Counts a block to which a reader has come: whether it was local.
+    fn note_read(&self, _was_local: bool) {}
 
     /// Fetches the block at `position` ahead, unless too many others are queued.
     fn fetch_ahead(&self, position: u64);
@@ -58,12 +59,19 @@ impl From<io::Error> for NotFetched {
 pub struct FileBlock {
     file: Arc<File>,
     bytes: Range<u64>,
+    /// The end of those bytes that can be read.
+    end: u64,
 }
 
 impl FileBlock {
-    /// A block with these bytes of the whole file. `file` holds them and nothing else.
-    pub fn new(file: File, bytes: Range<u64>) -> Self {
-        Self { file: Arc::new(file), bytes }
+    /// A complete block with these bytes of the whole file. `file` holds them and nothing else.
+    pub fn new(file: impl Into<Arc<File>>, bytes: Range<u64>) -> Self {
+        Self { file: file.into(), end: bytes.end, bytes }
+    }
+
+    /// A block that will have these bytes of the whole file, of which `file` holds the first `count`.
+    pub fn begun(file: Arc<File>, bytes: Range<u64>, count: u64) -> Self {
+        Self { file, end: bytes.end.min(bytes.start + count), bytes }
     }
 
     /// The local file. Others may read it, too: its cursor means nothing.
@@ -71,9 +79,14 @@ impl FileBlock {
         &self.file
     }
 
-    /// The bytes of the whole file that it holds.
+    /// The bytes of the whole file that it has when it is complete.
     pub fn bytes(&self) -> Range<u64> {
         self.bytes.clone()
+    }
+
+    /// Those of them that have come and can be read.
+    pub fn readable(&self) -> Range<u64> {
+        self.bytes.start..self.end
     }
 }
 
@@ -83,14 +96,14 @@ pub struct RemotePart {
     file: Arc<dyn RemoteFile>,
     left: Range<u64>,
     block: Option<FileBlock>,
-    /// The start of the block that was opened last: it may be opened again.
-    opened: Option<u64>,
+    /// The bytes of the block to which the reader came last: it may be opened and fetched again.
+    counted: Range<u64>,
 }
 
 impl RemotePart {
     /// These bytes of the file.
     pub fn new(file: Arc<dyn RemoteFile>, bytes: Range<u64>) -> Self {
-        Self { file, left: bytes, block: None, opened: None }
+        Self { file, left: bytes, block: None, counted: 0..0 }
     }
 
     /// Bytes that are left to be read.
@@ -102,26 +115,27 @@ impl RemotePart {
     /// opened, the one after it is fetched ahead.
     pub fn open(&mut self) -> Option<(&File, Range<u64>)> {
         let next = self.left.start;
-        if !self.block.as_ref().is_some_and(|block| block.bytes.contains(&next)) {
+        if !self.block.as_ref().is_some_and(|block| block.readable().contains(&next)) {
             self.block = None;
             let block = self.file.local(next)?;
-            if self.opened.replace(block.bytes.start) != Some(block.bytes.start) {
-                self.file.note_hit();
-            }
-            if block.bytes.end < self.left.end {
-                self.file.fetch_ahead(block.bytes.end);
+            if !self.counted.contains(&next) {
+                self.file.note_read(true);
+                self.counted = block.bytes();
+                if block.bytes.end < self.left.end {
+                    self.file.fetch_ahead(block.bytes.end);
+                }
             }
             self.block = Some(block);
         }
         let block = self.block.as_ref()?;
-        let (start, end) = (block.bytes.start, block.bytes.end.min(self.left.end));
+        let (start, end) = (block.bytes.start, block.end.min(self.left.end));
         Some((block.file(), next - start..end.checked_sub(start)?))
     }
 
     /// Goes past `count` bytes that were read.
     pub fn advance(&mut self, count: u64) {
         self.left.start += count;
-        if self.block.as_ref().is_some_and(|block| block.bytes.end <= self.left.start) {
+        if self.block.as_ref().is_some_and(|block| block.end <= self.left.start) {
             self.block = None;
         }
     }
@@ -129,12 +143,18 @@ impl RemotePart {
     /// A function that fetches the next bytes. Its argument is `then` of [`RemoteFile::fetch`].
     pub fn fetch(&self) -> impl FnOnce(OnFetched) + Send + use<> {
         let (file, bytes) = (Arc::clone(&self.file), self.left.clone());
-        move |then| file.fetch(bytes, then)
+        let is_counted = self.counted.contains(&bytes.start);
+        move |then| {
+            if !is_counted {
+                file.note_read(false);
+            }
+            file.fetch(bytes, then);
+        }
     }
 
     /// Continues with a block that was fetched.
     pub fn give(&mut self, block: FileBlock) {
-        self.opened = Some(block.bytes.start);
+        self.counted = block.bytes();
         self.block = Some(block);
     }
 

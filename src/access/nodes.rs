@@ -205,7 +205,9 @@ impl Nodes {
 
     /// The table has the decisions about these rows.
     pub fn written(&mut self, rows: &[PromptId]) {
-        self.decided.retain(|row| !rows.contains(row));
+        for row in rows {
+            self.decided.remove(row);
+        }
     }
 
     /// A confirmation of the registry has ended; `false` if it belongs to no row.

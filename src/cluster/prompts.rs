@@ -293,7 +293,7 @@ impl Prompts {
         let is_full = undecided.len() >= limits::PROMPTS_READ;
         for stored in undecided {
             let row = stored.id();
-            if known.waiting.contains(&row) {
+            if stored.is_abandoned && known.waiting.contains(&row) {
                 self.door.node_hung_up(&row);
             } else {
                 self.door.ask_for_node(stored);

@@ -146,12 +146,15 @@ impl Client {
         size: u64,
     ) -> std::result::Result<Response<Body>, Failure> {
         let (first, last) = (range.start, range.end - 1);
-        let request = Request::new(Method::Get, key).field("range", format!("bytes={first}-{last}"));
-        let request = request.expecting(range.end - first);
+        let is_whole = first == 0 && range.end == size;
+        let mut request = Request::new(Method::Get, key).expecting(range.end - first);
+        if !is_whole {
+            request = request.field("range", format!("bytes={first}-{last}"));
+        }
         let response = self.0.send(&request, Payload::Nothing)?;
         let is_part = match response.status().as_u16() {
             206 => field(&response, "content-range") == Some(format!("bytes {first}-{last}/{size}").as_str()),
-            _ => first == 0 && range.end == size,
+            _ => is_whole,
         };
         if is_part && length(&response) == Some(range.end - first) { Ok(response) } else { Err(shorter()) }
     }

@@ -382,6 +382,7 @@ fn a_range_is_read_however_its_bytes_come() {
     }
     let script = Script::of(&[response("200 OK", "", "abcdefghij")]);
     assert_eq!(get(&script, 0..10).unwrap().as_deref(), Some("abcdefghij"));
+    assert!(!script.received()[0].head.to_ascii_lowercase().contains("range:"), "it is no part");
     assert_eq!(get(&Script::of(&[]), 3..3).unwrap().as_deref(), Some(""));
 }
 

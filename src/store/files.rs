@@ -151,7 +151,7 @@ impl StoredFile {
     pub fn begins_here(&self) -> bool {
         match self {
             Self::Local(..) => true,
-            Self::Blocks(blocks) => blocks.size() == 0 || blocks.local(0).is_some(),
+            Self::Blocks(blocks) => blocks.size() == 0 || blocks.kept(0).is_some(),
         }
     }
 

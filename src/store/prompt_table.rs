@@ -2,14 +2,15 @@
 //! `cluster`, on its own connection.
 //!
 //! All times are those of the database's clock. Every change is told to the other nodes by a [`Notice`], in the same
-//! transaction.
+//! transaction. What each confirmed request needs is one statement without a transaction around it: one round trip.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::engine::{Change, Session};
-use super::notice::Notice;
+use super::notice::{CHANNEL, Notice};
 use super::postgres::{DedicatedConnection, notify};
 use super::value::{Row, Value, values};
 use crate::error::{Error, Kind, Result};
@@ -61,35 +62,41 @@ pub struct StreamEpoch {
     pub epoch: i64,
 }
 
-/// $1 node, $2 prompts as JSON.
-const ASK: &str = "INSERT INTO prompts (node, asked, stanza_id, thread, form, \"transaction\", method, url, deed, source, \
-     client, origin, shown, ends_by_bounce, deadline) \
+/// $1 node, $2 prompts as JSON, $3 channel, $4 notice. A row that is stored already is set to what it is, so that its number
+/// is returned; that of an attempt whose end was unknown may have been committed after this statement began.
+const ASK: &str = "WITH stored AS (INSERT INTO prompts (node, asked, stanza_id, thread, form, \"transaction\", method, url, \
+         deed, source, client, origin, shown, ends_by_bounce, deadline) \
      SELECT $1, r.asked, r.stanza_id, r.thread, r.form, r.\"transaction\", r.method, r.url, r.deed, r.source, \
-     r.client, r.origin, r.shown, r.ends_by_bounce, now() + r.micros * INTERVAL '1 microsecond' \
+         r.client, r.origin, r.shown, r.ends_by_bounce, now() + r.micros * INTERVAL '1 microsecond' \
      FROM json_to_recordset(CAST(CAST($2 AS TEXT) AS JSON)) AS r (asked TEXT, stanza_id TEXT, thread TEXT, form TEXT, \
-     \"transaction\" TEXT, method TEXT, url TEXT, deed TEXT, source TEXT, client TEXT, origin BOOLEAN, shown BOOLEAN, \
-     ends_by_bounce BOOLEAN, micros BIGINT) ON CONFLICT (stanza_id) DO NOTHING";
-
-/// $1 ids of stanzas as JSON.
-const NUMBERS: &str = "SELECT id, stanza_id FROM prompts \
-     WHERE stanza_id IN (SELECT json_array_elements_text(CAST(CAST($1 AS TEXT) AS JSON)))";
+         \"transaction\" TEXT, method TEXT, url TEXT, deed TEXT, source TEXT, client TEXT, origin BOOLEAN, shown BOOLEAN, \
+         ends_by_bounce BOOLEAN, micros BIGINT) \
+     ON CONFLICT (stanza_id) DO UPDATE SET node = prompts.node RETURNING id, stanza_id), \
+     told AS (SELECT pg_notify($3, $4)) SELECT stored.id, stored.stanza_id FROM stored, told";
 
 /// The ids of stanzas of a JSON array. Statements name rows by these ids, never by numbers: PostgreSQL gives the same
 /// numbers again after a crash, and a user's reply must not decide about the row of another.
-macro_rules! listed {
+macro_rules! ids_of {
     ($parameter:literal) => {
-        concat!("ARRAY(SELECT json_array_elements_text(CAST(CAST(", $parameter, " AS TEXT) AS JSON)))")
+        concat!("SELECT json_array_elements_text(CAST(CAST(", $parameter, " AS TEXT) AS JSON))")
     };
 }
 
-/// $1 known prompts, $2 waiting ones, $3 number.
+/// The same as an array, by which an index finds rows.
+macro_rules! listed {
+    ($parameter:literal) => {
+        concat!("ARRAY(", ids_of!($parameter), ")")
+    };
+}
+
+/// $1 known prompts, looked up in a hash table, $2 waiting ones, $3 number.
 const UNDECIDED: &str = concat!(
     "SELECT id, CAST(EXTRACT(EPOCH FROM now() - begun) * 1000000 AS BIGINT), \
      CASE WHEN sent_epoch IS NULL THEN 0 ELSE 1 END, CAST(abandoned AS INTEGER), asked, stanza_id, thread, form, \
      \"transaction\", method, url, deed, source, client, CAST(origin AS INTEGER), CAST(shown AS INTEGER), \
      CAST(ends_by_bounce AS INTEGER), CAST(EXTRACT(EPOCH FROM deadline - now()) * 1000000 AS BIGINT) \
-     FROM prompts WHERE decision IS NULL AND deadline > now() AND (stanza_id <> ALL(",
-    listed!("$1"),
+     FROM prompts WHERE decision IS NULL AND deadline > now() AND (stanza_id NOT IN (",
+    ids_of!("$1"),
     ") OR abandoned AND stanza_id = ANY(",
     listed!("$2"),
     ")) ORDER BY id LIMIT $3"
@@ -103,9 +110,6 @@ macro_rules! holds {
     };
 }
 
-/// $1 component, $2 epoch.
-const HOLDS: &str = concat!("SELECT 1 WHERE ", holds!());
-
 /// $1 component, $2 epoch, $3 prompts.
 const SENT: &str = concat!(
     "UPDATE prompts SET sent_epoch = $2 WHERE sent_epoch IS NULL AND stanza_id = ANY(",
@@ -114,12 +118,16 @@ const SENT: &str = concat!(
     holds!()
 );
 
-/// $1 component, $2 epoch, $3 decisions as JSON.
+/// $1 component, $2 epoch, $3 decisions as JSON, $4 channel, $5 notice. Gives 1 if the node holds the stream.
 const DECIDE: &str = concat!(
-    "UPDATE prompts SET decision = r.decision \
+    "WITH decided AS (UPDATE prompts SET decision = r.decision \
      FROM json_to_recordset(CAST(CAST($3 AS TEXT) AS JSON)) AS r (stanza_id TEXT, decision TEXT) \
      WHERE prompts.stanza_id = r.stanza_id AND prompts.decision IS NULL AND ",
-    holds!()
+    holds!(),
+    " RETURNING 1), told AS (SELECT pg_notify($4, $5) WHERE EXISTS (SELECT FROM decided)) \
+     SELECT CASE WHEN count(*) > 0 OR ",
+    holds!(),
+    " THEN 1 ELSE 0 END FROM told"
 );
 
 /// $1 prompts.
@@ -148,15 +156,9 @@ const SWEEP: &str = "DELETE FROM prompts WHERE deadline < now() - INTERVAL '1 mi
 
 impl PromptTable for DedicatedConnection {
     fn ask(&mut self, node: &str, prompts: &[SharedPrompt]) -> Result<Vec<PromptId>> {
-        let parameters = values![node, json_of(prompts).to_string()];
-        let ids: Vec<String> = prompts.iter().map(|prompt| prompt.stanza_id.clone()).collect();
-        self.transact(move |session| {
-            session.execute(ASK, &parameters)?;
-            let rows = session.rows(NUMBERS, &values![json!(ids).to_string()])?;
-            let stored = in_order(&ids, rows)?;
-            notify(session, Notice::Prompts)?;
-            Ok(Change::Commit(stored))
-        })
+        let parameters = values![node, json_of(prompts).to_string(), CHANNEL, Notice::Prompts.name()];
+        let rows = self.run(move |session| session.rows(ASK, &parameters))?;
+        in_order(prompts, rows)
     }
 
     fn undecided(
@@ -181,15 +183,16 @@ impl PromptTable for DedicatedConnection {
         let named = decisions.iter().map(|(row, decision)| (&row.stanza_id, name_of(decision)));
         let rows: Vec<_> =
             named.map(|(id, decision)| json!({"stanza_id": id, "decision": decision})).collect();
-        let [component, epoch] = values![stream.component.as_str(), stream.epoch];
-        let parameters = [component.clone(), epoch.clone(), json!(rows).to_string().into()];
-        self.transact(move |session| {
-            if session.execute(DECIDE, &parameters)? > 0 {
-                notify(session, Notice::Decisions)?;
-                return Ok(Change::Commit(true));
-            }
-            let holds = session.row(HOLDS, &[component.clone(), epoch.clone()])?.is_some();
-            Ok(Change::Commit(holds))
+        let parameters = values![
+            stream.component.as_str(),
+            stream.epoch,
+            json!(rows).to_string(),
+            CHANNEL,
+            Notice::Decisions.name()
+        ];
+        self.run(move |session| {
+            let holds = session.row(DECIDE, &parameters)?.map(Row::single::<i64>);
+            Ok(holds.transpose()? == Some(1))
         })
     }
 
@@ -238,14 +241,17 @@ fn list(rows: &[PromptId]) -> String {
     rows.iter().map(|row| row.stanza_id.as_str()).collect::<serde_json::Value>().to_string()
 }
 
-/// The rows with these ids of stanzas, in the order of the ids.
-fn in_order(ids: &[String], rows: Vec<Row>) -> Result<Vec<PromptId>> {
-    let found = rows.into_iter().map(|mut row| Ok((row.next()?, row.next()?)));
-    let found: Vec<(i64, String)> = found.collect::<Result<_>>()?;
-    let number = |id: &String| found.iter().find(|(_, stanza_id)| stanza_id == id).map(|(number, _)| *number);
-    let missing = || Error::new(Kind::Failure, "a prompt was removed at the moment when it was stored");
-    let row = |id: &String| Some(PromptId { number: number(id)?, stanza_id: id.clone() });
-    ids.iter().map(|id| row(id).ok_or_else(missing)).collect()
+/// The rows of these prompts, in the order of the prompts.
+fn in_order(prompts: &[SharedPrompt], rows: Vec<Row>) -> Result<Vec<PromptId>> {
+    let found = rows.into_iter().map(|mut row| Ok((row.next::<i64>()?, row.next::<String>()?)));
+    let mut numbers: HashMap<String, i64> =
+        found.map(|row: Result<_>| row.map(|(number, id)| (id, number))).collect::<Result<_>>()?;
+    let missing = || Error::new(Kind::Failure, "a prompt was stored without a number");
+    let row = |prompt: &SharedPrompt| {
+        let (stanza_id, number) = numbers.remove_entry(&prompt.stanza_id).ok_or_else(missing)?;
+        Ok(PromptId { number, stanza_id })
+    };
+    prompts.iter().map(row).collect()
 }
 
 fn json_of(prompts: &[SharedPrompt]) -> serde_json::Value {

@@ -22,16 +22,24 @@ impl Outbox {
     /// Sends a stanza in namespace [`super::ns::CLIENT`]. It is dropped if the link is down. A component's
     /// stanza without `from` gets the component's address.
     pub fn send(&self, link: Link, stanza: Element) {
-        if !self.0.closed.load(Ordering::Acquire) {
-            self.0.stanzas().push_back((link, stanza));
+        if self.0.closed.load(Ordering::Acquire) {
+            return;
+        }
+        let mut stanzas = self.0.stanzas();
+        let is_first = stanzas.is_empty();
+        stanzas.push_back((link, stanza));
+        drop(stanzas);
+        // The thread takes all stanzas once it is woken, so those that join others need not wake it.
+        if is_first {
             self.0.wake();
         }
     }
 
     /// Has the handler's `tick` called soon: something waits there that no stanza began.
     pub fn tick_soon(&self) {
-        self.0.ticks.store(true, Ordering::Release);
-        self.0.wake();
+        if !self.0.ticks.swap(true, Ordering::AcqRel) {
+            self.0.wake();
+        }
     }
 }
 
@@ -88,7 +96,37 @@ impl StanzaQueue {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+    use std::time::Instant;
+
+    use crate::sys::{Interest, wait};
+
     use super::*;
+
+    #[test]
+    fn the_thread_is_woken_once_for_all_that_it_has_not_taken() {
+        let (outbox, inbox) = channel();
+        let waker = Arc::new(Waker::new().unwrap());
+        inbox.wake_by(Arc::clone(&waker));
+        let takes_wake = || {
+            let woken = wait(&[(waker.as_fd(), Interest::Read)], Some(Instant::now())).unwrap()[0];
+            waker.clear();
+            woken
+        };
+        let send = || outbox.send(Link::Client, Element::new("iq", "a"));
+        for _ in 0..2 {
+            send();
+            assert!(takes_wake());
+            send();
+            assert!(!takes_wake(), "the one before is still there");
+            while inbox.take().is_some() {}
+            outbox.tick_soon();
+            assert!(takes_wake());
+            outbox.tick_soon();
+            assert!(!takes_wake(), "a tick is due already");
+            assert!(inbox.takes_tick());
+        }
+    }
 
     #[test]
     fn stanzas_keep_their_order() {

@@ -65,6 +65,7 @@ impl ScriptedServer {
             password: Secret::new("pencil"),
             security,
             ca: None,
+            connector: None,
             resource: "here".to_owned(),
             available: true,
             names: SettingNames::SERVER,

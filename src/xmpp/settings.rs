@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use native_tls::TlsConnector;
+
 use crate::limits;
 use crate::model::BareJid;
 
@@ -49,6 +51,9 @@ pub struct ClientSettings {
     pub security: Security,
     /// A PEM file with certificates of authorities that are trusted in addition to the system's.
     pub ca: Option<PathBuf>,
+    /// A connector for STARTTLS that the program uses for other protocols, too. Without one, and with [`Security::Direct`],
+    /// each handshake makes its own.
+    pub connector: Option<TlsConnector>,
     /// The resource to bind; the server may assign another one.
     pub resource: String,
     /// Whether the resource becomes available (RFC 6121 section 4.2). A resource that does not gets only what is sent to

@@ -14,6 +14,8 @@ use super::settings::{ClientSettings, Security, SettingNames};
 pub(super) struct Tls {
     /// Trusted in addition to the system's.
     authorities: Vec<Certificate>,
+    /// What a handshake after STARTTLS uses instead of a connector of its own.
+    shared: Option<TlsConnector>,
     /// The name that the certificate must have: the XMPP domain, not the host, which DNS or a setting may have given
     /// (RFC 6120 section 13.7.2.1), in its ASCII form.
     pub domain: String,
@@ -38,12 +40,18 @@ impl Tls {
             Error::new(Kind::Config, what)
         };
         let domain = settings.service.ascii_domain().ok_or_else(no_name)?;
-        Ok(Self { authorities, domain, names, direct: settings.security == Security::Direct })
+        let direct = settings.security == Security::Direct;
+        // It asks for no protocol.
+        let shared = settings.connector.clone().filter(|_| !direct);
+        Ok(Self { authorities, shared, domain, names, direct })
     }
 
-    /// A connector for one handshake. It is not kept: the system's authorities take megabytes of memory. Making it takes
-    /// 50 ms.
+    /// A connector for one handshake: the shared one, or a new one. A new one is not kept: the system's authorities take
+    /// megabytes of memory. Making it takes 50 ms.
     pub fn connector(&self) -> Result<TlsConnector> {
+        if let Some(shared) = &self.shared {
+            return Ok(shared.clone());
+        }
         let mut builder = TlsConnector::builder();
         for authority in &self.authorities {
             builder.add_root_certificate(authority.clone());

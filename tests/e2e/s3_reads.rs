@@ -1,6 +1,8 @@
 //! How files of an S3 store are read: in blocks, through the disk cache, or by the store itself.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -121,6 +123,46 @@ fn a_block_that_cannot_be_fetched_is_refused_or_cuts_the_response() {
     bench.store.proxy.heal();
     assert!(Request::get(&url).send().expect(200).body == content);
     bench.site.server.wait_log("blocks are fetched again");
+}
+
+#[test]
+fn a_store_that_breaks_off_cuts_the_response_that_has_begun() {
+    let bench = Bench::start(&[]);
+    let content = bytes(BLOCK / 2);
+    let path = upload(&bench, &content, "data.bin", "application/octet-stream");
+    let (url, key) = (bench.site.url(&path), path.replace('@', "%40"));
+    for next in [Fault::CutResponse, Fault::OtherLength] {
+        bench.store.proxy.play(Fault::CutResponse, "GET", &key, 1);
+        bench.store.proxy.play(next, "GET", &key, 1000);
+        let cut = Request::get(&url).send();
+        let (length, come) = (content.len().to_string(), cut.body.len());
+        assert_eq!((cut.status, cut.header("content-length")), (200, Some(length.as_str())));
+        assert!(content.starts_with(&cut.body) && come > 0 && come < content.len(), "{next:?}: {come}");
+        wait_for("the end of the fetch", || blocks(&bench).is_empty().then_some(()));
+        bench.store.proxy.heal();
+    }
+    bench.site.server.wait_log("can't be fetched from byte 0 on");
+    assert!(Request::get(&url).send().expect(200).body == content);
+}
+
+#[test]
+fn a_client_that_takes_nothing_delays_no_block() {
+    let bench = Bench::start(&[]);
+    let content = bytes(BLOCK);
+    let path = upload(&bench, &content, "data.bin", "application/octet-stream");
+    let url = bench.site.url(&path);
+    let mut slow = TcpStream::connect(("127.0.0.1", bench.site.server.port())).expect("the server listens");
+    let request = format!("GET /{} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", path);
+    slow.write_all(request.as_bytes()).expect("the server takes the request");
+    wait_for("the block", || {
+        let is_kept = |path: &PathBuf| !path.to_string_lossy().contains("fetching-");
+        blocks(&bench).first().is_some_and(is_kept).then_some(())
+    });
+    bench.store.proxy.go_down();
+    assert!(Request::get(&url).send().expect(200).body == content);
+    let mut response = Vec::new();
+    slow.read_to_end(&mut response).expect("the server sends it");
+    assert!(response.ends_with(&content), "{} bytes", response.len());
 }
 
 /// A store that sends a byte now and then: no timeout of a connection ends that.

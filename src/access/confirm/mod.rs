@@ -207,14 +207,14 @@ impl Confirmations {
     fn meant_by(&self, now: Instant, reply: &PromptReply<'_>) -> Option<(RequestId, Verdict)> {
         let named = reply.stanza_id.and_then(|id| self.by_stanza_id.get(id));
         let of_sender = self.by_user.get(reply.from.bare()).into_iter().flat_map(|pending| &pending.ids);
-        let fitting = named.into_iter().chain(of_sender).filter_map(|id| {
+        let mut fitting = named.into_iter().chain(of_sender).filter_map(|id| {
             let pending = self.pending.get(id).filter(|pending| pending.is_asked(now))?;
-            let verdict = reply.to(&pending.prompt)?;
-            Some((self.abandoned.contains(id), *id, verdict))
+            Some((*id, reply.to(&pending.prompt)?))
         });
         // A request that waits comes before an equal one that was abandoned.
-        let (_, id, verdict) = fitting.min_by_key(|(abandoned, ..)| *abandoned)?;
-        Some((id, verdict))
+        let first = fitting.next()?;
+        let waits = |(id, _): &(RequestId, Verdict)| !self.abandoned.contains(id);
+        if waits(&first) { Some(first) } else { Some(fitting.find(waits).unwrap_or(first)) }
     }
 
     fn take_verdict(

@@ -7,7 +7,7 @@ use std::thread;
 
 use media_server::https::{Authorities, Tls, TlsTrouble};
 use media_server::limits;
-use native_tls::Certificate;
+use native_tls::{Certificate, TlsConnector};
 use ureq::http::{self, Response};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, TcpConnector};
@@ -68,6 +68,8 @@ impl Http {
             .proxy(None)
             .user_agent(concat!("buddycloud-media/", env!("CARGO_PKG_VERSION")))
             .max_idle_connections_per_host(limits::CLIENT_UPLOADS)
+            .input_buffer_size(limits::CLIENT_READ_BYTES)
+            .output_buffer_size(limits::CLIENT_READ_BYTES)
             .timeout_connect(Some(limits::CLIENT_CONNECT_TIME))
             .timeout_await_100(Some(limits::CLIENT_HTTP_TIME))
             .timeout_per_read(Some(limits::CLIENT_HTTP_TIME))
@@ -81,8 +83,15 @@ impl Http {
     /// Reads the system's authorities on a thread of its own. That takes as long as a log-in.
     pub fn warm_up(&self) {
         let authorities = Arc::clone(&self.authorities);
-        // Without the thread, the first request does it.
-        let _ = thread::Builder::new().name("tls".to_owned()).spawn(move || authorities.read());
+        let read = move || drop(authorities.connector().map(|_| ()));
+        // Without the thread, the first connection does it, which also reports an error.
+        let _ = thread::Builder::new().name("tls".to_owned()).spawn(read);
+    }
+
+    /// The connector of these requests, for a connection of another protocol; `None` if there is an error. Waits until the
+    /// authorities are read.
+    pub fn tls(&self) -> Option<TlsConnector> {
+        self.authorities.connector().ok().cloned()
     }
 
     /// Sends a request, and reads the head of its response, whatever its status.

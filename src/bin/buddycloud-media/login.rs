@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::console::Console;
 use crate::dns::{self, Answer, Place};
 use crate::exit::{Exit, Failure, Result};
+use crate::http::Http;
 
 /// The words of this program's configuration.
 const NAMES: SettingNames = SettingNames {
@@ -28,14 +29,17 @@ const NAMES: SettingNames = SettingNames {
 /// The port of XMPP clients (RFC 6120 section 14.7).
 const XMPP_PORT: u16 = 5222;
 
-/// Logs the account in at the first place that can be reached. Never without TLS.
-pub fn log_in(config: &Config, console: &Console) -> Result<Conversation> {
+/// Logs the account in at the first place that can be reached. Never without TLS, for which it uses the connector of
+/// `http`: reading the system's authorities takes longer than all else.
+pub fn log_in(config: &Config, console: &Console, http: &Http) -> Result<Conversation> {
+    http.warm_up();
     let jid = config.account()?;
     let password = config.password()?;
     let mut last = None;
     for place in places(jid, config, console)? {
         console.detail(format!("connecting to {}:{}{}", place.host, place.port, tls_of(&place)));
-        match Conversation::log_in_or_tell(settings(jid, &password, &place, config.ca.clone()), times()) {
+        let settings = settings(jid, &password, &place, config.ca.clone(), http);
+        match Conversation::log_in_or_tell(settings, times()) {
             Ok(conversation) => {
                 console.detail(format!("logged in as {}", conversation.jid()));
                 return Ok(conversation);
@@ -77,7 +81,13 @@ fn places(jid: &BareJid, config: &Config, console: &Console) -> Result<Vec<Place
     }
 }
 
-fn settings(jid: &BareJid, password: &Secret, place: &Place, ca: Option<PathBuf>) -> ClientSettings {
+fn settings(
+    jid: &BareJid,
+    password: &Secret,
+    place: &Place,
+    ca: Option<PathBuf>,
+    http: &Http,
+) -> ClientSettings {
     let domain = jid.domain().parse().expect("the domain of an address is an address");
     let settings = ClientSettings {
         host: place.host.clone(),
@@ -87,6 +97,8 @@ fn settings(jid: &BareJid, password: &Secret, place: &Place, ca: Option<PathBuf>
         password: password.clone(),
         security: if place.direct_tls { Security::Direct } else { Security::Required },
         ca,
+        // Direct TLS asks for a protocol in the handshake.
+        connector: if place.direct_tls { None } else { http.tls() },
         resource: "buddycloud-media".to_owned(),
         // Messages of others to the user are for the user's other clients.
         available: false,

@@ -83,7 +83,7 @@ fn perform(command: &Command, config: &Config, console: &Console, http: &Http) -
         Command::Avatar { channel, path } => put::avatar(config, console, http, channel, path),
         Command::Ticket { channel, post } => edit::ticket(config, console, http, channel, *post),
         Command::Slot { purpose, paths } => slot::upload(config, console, http, *purpose, paths),
-        Command::Quota => quota::quota(config, console),
+        Command::Quota => quota::quota(config, console, http),
         Command::Help | Command::Version => Ok(Exit::Done),
     }
 }

@@ -7,6 +7,7 @@ use crate::account::Account;
 use crate::config::Config;
 use crate::console::Console;
 use crate::exit::{Exit, Failure, Result};
+use crate::http::Http;
 use crate::login;
 use crate::service;
 
@@ -16,8 +17,8 @@ const COMMANDS: &str = "http://jabber.org/protocol/commands";
 const NODE: &str = "quota";
 
 /// Tells how much the user has stored, and how much may be.
-pub fn quota(config: &Config, console: &Console) -> Result<Exit> {
-    let account = Account::start(login::log_in(config, console)?)?;
+pub fn quota(config: &Config, console: &Console, http: &Http) -> Result<Exit> {
+    let account = Account::start(login::log_in(config, console, http)?)?;
     let domain = account.jid().bare().domain().to_owned();
     let jid = service::find_server(&account, config.service.as_ref(), &domain)?;
     let command = Element::new("command", COMMANDS).with("node", NODE).with("action", "execute");

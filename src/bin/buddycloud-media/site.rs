@@ -42,8 +42,7 @@ pub struct Site<'a> {
 impl<'a> Site<'a> {
     /// Logs in, and finds the server of channels of this domain.
     pub fn find(config: &Config, console: &'a Console, http: &'a Http, domain: &str) -> Result<Self> {
-        http.warm_up();
-        let account = Account::start(login::log_in(config, console)?)?;
+        let account = Account::start(login::log_in(config, console, http)?)?;
         let own = account.jid().bare().domain().to_owned();
         let domains: &[&str] = if own == domain { &[domain] } else { &[domain, &own] };
         let service = service::find_media(&account, config.service.as_ref(), domains)?;

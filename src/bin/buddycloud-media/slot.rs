@@ -50,8 +50,7 @@ pub fn upload(
     if uploads.is_empty() {
         return tell_as_they_come(console, &found, 1, |_| unreachable!("there is no file"));
     }
-    http.warm_up();
-    let account = Account::start(login::log_in(config, console)?)?;
+    let account = Account::start(login::log_in(config, console, http)?)?;
     let domain = account.jid().bare().domain().to_owned();
     let service = service::find_upload(&account, config.service.as_ref(), &domain)?;
     console.detail(format!("the upload service is {}", service.jid));

@@ -300,6 +300,7 @@ fn client(values: &Values<'_>) -> Result<xmpp::ClientSettings> {
         password: values.need(&s::XMPP_CONNECTION_PASSWORD)?,
         security: values.need(&s::XMPP_CONNECTION_SECURITYMODE)?,
         ca: values.get(&s::XMPP_CONNECTION_TLS_CA)?,
+        connector: None,
         resource: limits::XMPP_RESOURCE.to_owned(),
         available: true,
         names: xmpp::SettingNames::SERVER,

@@ -23,6 +23,7 @@ struct Far {
 #[derive(Default)]
 struct State {
     local: HashMap<u64, FileBlock>,
+    /// The positions that are waited for.
     waiting: Vec<(u64, OnFetched)>,
     ahead: Vec<u64>,
     /// Whether blocks come by themselves.
@@ -47,22 +48,38 @@ impl Far {
     }
 
     fn block(&self, number: u64) -> FileBlock {
+        self.begun(number, self.block)
+    }
+
+    /// A block of which so many bytes have come.
+    fn begun(&self, number: u64, count: u64) -> FileBlock {
         let scratch = Scratch::new();
         let bytes = number * self.block..self.size().min((number + 1) * self.block);
-        std::fs::write(scratch.join("block"), &self.data[bytes.start as usize..bytes.end as usize]).unwrap();
-        FileBlock::new(File::open(scratch.join("block")).unwrap(), bytes)
+        let come = bytes.start as usize..bytes.end.min(bytes.start + count) as usize;
+        std::fs::write(scratch.join("block"), &self.data[come]).unwrap();
+        FileBlock::begun(Arc::new(File::open(scratch.join("block")).unwrap()), bytes, count)
     }
 
     fn told(&self, number: u64, fetched: &Result<FileBlock, NotFetched>) {
         let mut waiting = std::mem::take(&mut self.state().waiting);
-        let (mine, others): (Vec<_>, Vec<_>) = waiting.drain(..).partition(|(other, _)| *other == number);
+        let is_told = |position: u64| match fetched {
+            Ok(block) => block.readable().contains(&position),
+            Err(_) => position / self.block == number,
+        };
+        let (mine, others): (Vec<_>, Vec<_>) =
+            waiting.drain(..).partition(|(position, _)| is_told(*position));
         self.state().waiting.extend(others);
         mine.into_iter().for_each(|(_, then)| then(fetched.clone()));
     }
 
     /// The block of this number is there.
     fn comes(&self, number: u64) {
-        let block = self.block(number);
+        self.begins(number, self.block);
+    }
+
+    /// So many bytes of the block of this number are there.
+    fn begins(&self, number: u64, count: u64) {
+        let block = self.begun(number, count);
         self.state().local.insert(number, block.clone());
         self.told(number, &Ok(block));
     }
@@ -77,7 +94,7 @@ impl Far {
 
     /// How many wait for the block of this number.
     fn waiting(&self, number: u64) -> usize {
-        self.state().waiting.iter().filter(|(other, _)| *other == number).count()
+        self.state().waiting.iter().filter(|(position, _)| position / self.block == number).count()
     }
 }
 
@@ -88,7 +105,8 @@ impl RemoteFile for Far {
 
     fn local(&self, position: u64) -> Option<FileBlock> {
         self.opened.fetch_add(1, Ordering::Relaxed);
-        self.state().local.get(&(position / self.block)).cloned()
+        let block = self.state().local.get(&(position / self.block)).cloned();
+        block.filter(|block| block.readable().contains(&position))
     }
 
     fn fetch(&self, bytes: Range<u64>, then: OnFetched) {
@@ -97,13 +115,13 @@ impl RemoteFile for Far {
         if (number + 1) * self.block < bytes.end {
             state.ahead.push(number + 1);
         }
-        let local = state.local.get(&number).cloned();
+        let local = state.local.get(&number).filter(|block| block.readable().contains(&bytes.start)).cloned();
         match local.or_else(|| state.is_near.then(|| self.block(number))) {
             Some(block) => {
                 drop(state);
                 then(Ok(block));
             }
-            None => state.waiting.push((number, then)),
+            None => state.waiting.push((bytes.start, then)),
         }
     }
 
@@ -203,6 +221,75 @@ fn a_block_that_fails_later_cuts_the_connection() {
     let monitor = server.monitor();
     let none = monitor.requests().of(Route::None);
     eventually("it is counted", || none.sent.get() == 300 && server.connections() == 0);
+}
+
+#[test]
+fn a_response_goes_on_while_its_block_comes() {
+    let far = Far::new(1_000_000, 900_000);
+    let server = serving(settings(), &far);
+    let mut peer = Peer::to(&server);
+    peer.send("GET /part/1000/950000 HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut come = 1000;
+    for count in [1001, 1002, 100_000, 100_001, 899_999] {
+        eventually("it waits", || far.waiting(0) == 1);
+        far.begins(0, count);
+        if come == 1000 {
+            let (status, _, length) = peer.head();
+            assert_eq!((status, length), (200, 949_000));
+        }
+        let mut some = vec![0; count as usize - come];
+        peer.0.read_exact(&mut some).unwrap();
+        assert!(some == far.data[come..count as usize], "{come}..{count}");
+        come = count as usize;
+    }
+    eventually("it waits", || far.waiting(0) == 1);
+    far.comes(0);
+    eventually("it waits for the next block", || far.waiting(1) == 1);
+    far.comes(1);
+    let mut rest = vec![0; 950_000 - come];
+    peer.0.read_exact(&mut rest).unwrap();
+    assert!(rest == far.data[come..950_000]);
+    assert_eq!(peer.get("/near").text(), "near");
+}
+
+#[test]
+fn a_block_that_fails_half_way_cuts_the_connection() {
+    let far = Far::new(1000, 800);
+    let server = serving(settings(), &far);
+    for (number, come) in [(0, 500), (1, 900)] {
+        let mut peer = Peer::to(&server);
+        far.begins(number, come - number * 800);
+        let (status, _, length) = peer.send("GET /all HTTP/1.1\r\nHost: h\r\n\r\n").head();
+        eventually("it waits", || far.waiting(number) == 1);
+        far.fails(number, NotFetched::Failed);
+        let mut body = Vec::new();
+        peer.0.read_to_end(&mut body).unwrap();
+        assert!((status, length) == (200, 1000) && body == far.data[..come as usize]);
+        far.comes(number);
+    }
+    assert!(Peer::to(&server).get("/all").body == far.data);
+}
+
+/// Its response rests, and neither the block nor other responses wait for it.
+#[test]
+fn a_client_that_takes_nothing_delays_no_block_that_comes() {
+    const SIZE: usize = 32 * 1024 * 1024;
+    let far = Far::new(SIZE, SIZE as u64);
+    let server = serving(settings(), &far);
+    let (mut slow, mut fast) = (Peer::to(&server), Peer::to(&server));
+    for peer in [&mut slow, &mut fast] {
+        peer.send("GET /all HTTP/1.1\r\nHost: h\r\n\r\n");
+    }
+    eventually("both wait", || far.waiting(0) == 2);
+    far.begins(0, SIZE as u64 - 1);
+    assert_eq!(fast.head().0, 200);
+    let mut body = vec![0; SIZE - 1];
+    fast.0.read_exact(&mut body).unwrap();
+    eventually("it waits alone", || far.waiting(0) == 1);
+    far.comes(0);
+    fast.0.read_exact(&mut body[..1]).unwrap();
+    assert_eq!(body[0], far.data[SIZE - 1]);
+    assert!(slow.answer().body == far.data);
 }
 
 #[test]

@@ -52,24 +52,22 @@ impl CacheDirectory {
         Ok((Self { dir, _boot: boot }, blocks))
     }
 
-    /// Begins a block. Its temporary name is made from the serial.
-    pub fn create(&self, serial: u64) -> io::Result<NewFile> {
-        self.dir.create(&temporary(serial))
+    /// Begins a block: a file under a temporary name made from the serial, open for writing and for reading.
+    pub fn create(&self, serial: u64) -> io::Result<(NewFile, File)> {
+        let name = temporary(serial);
+        let file = self.dir.create(&name)?;
+        match self.dir.open_regular(&name) {
+            Ok(Some((opened, _))) => Ok((file, opened)),
+            other => {
+                self.discard(serial);
+                Err(other.err().unwrap_or_else(|| ErrorKind::NotFound.into()))
+            }
+        }
     }
 
-    /// Gives a complete block its name, and opens it.
-    pub fn publish(&self, name: &BlockName) -> io::Result<File> {
-        let shown = name.to_string();
-        self.dir.rename_new(&temporary(name.serial), &self.dir, &shown)?;
-        let opened = self.dir.open_regular(&shown)?;
-        opened.map(|(file, _)| file).ok_or_else(|| ErrorKind::NotFound.into())
-    }
-
-    /// Opens the temporary file of this serial for reading, and removes its name: the file goes when it is closed.
-    pub fn take(&self, serial: u64) -> io::Result<File> {
-        let opened = self.dir.open_regular(&temporary(serial))?;
-        self.dir.remove(&temporary(serial))?;
-        opened.map(|(file, _)| file).ok_or_else(|| ErrorKind::NotFound.into())
+    /// Gives a complete block its name.
+    pub fn publish(&self, name: &BlockName) -> io::Result<()> {
+        self.dir.rename_new(&temporary(name.serial), &self.dir, &name.to_string())
     }
 
     /// Removes the temporary file of this serial.

@@ -1,51 +1,55 @@
 //! The threads `blocks`, which fetch the blocks of the queue. A thread is started when one is needed, and ends when it has been
 //! idle for a while.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
 use super::index::BlockName;
-use super::queue::Wanted;
+use super::queue::{Waiter, Wanted};
 use super::{Inner, State};
 use crate::error::{Error, Kind};
 use crate::limits;
 use crate::metrics::Counter;
-use crate::remote::{Fetched, FileBlock, NotFetched, OnFetched};
+use crate::remote::{Fetched, FileBlock, NotFetched};
 use crate::store::files::{FetchError, Part};
 use crate::sys::fs::NewFile;
 
 impl Inner {
-    /// Calls `then` with a block, which is fetched unless it is kept.
-    pub(super) fn want(self: &Arc<Self>, wanted: Wanted, then: OnFetched) {
-        self.counts.misses.increment();
+    /// Calls a waiter with a block, which is fetched unless it is kept.
+    pub(super) fn want(self: &Arc<Self>, wanted: Wanted, waiter: Waiter) {
         let mut state = self.lock();
-        let Some(then) = state.fetches.join(wanted.id, then) else { return };
+        if let Some(block) = state.fetches.begun(wanted.id, waiter.least) {
+            drop(state);
+            return (waiter.then)(Ok(block));
+        }
+        let Some(waiter) = state.fetches.join(wanted.id, waiter) else { return };
         if let Some(name) = state.index.used(wanted.id) {
             drop(state);
             if let Some(block) = self.open_block(name, wanted.range.clone()) {
-                return then(Ok(block));
+                return (waiter.then)(Ok(block));
             }
             state = self.lock();
             if state.index.used(wanted.id).is_some() {
                 drop(state);
-                return then(Err(NotFetched::Failed));
+                return (waiter.then)(Err(NotFetched::Failed));
             }
             // It was evicted a moment ago.
-            let Some(then) = state.fetches.join(wanted.id, then) else { return };
-            return self.enqueue(state, wanted, then);
+            let Some(waiter) = state.fetches.join(wanted.id, waiter) else { return };
+            return self.enqueue(state, wanted, waiter);
         }
-        self.enqueue(state, wanted, then);
+        self.enqueue(state, wanted, waiter);
     }
 
-    fn enqueue(self: &Arc<Self>, mut state: MutexGuard<'_, State>, wanted: Wanted, then: OnFetched) {
+    fn enqueue(self: &Arc<Self>, mut state: MutexGuard<'_, State>, wanted: Wanted, waiter: Waiter) {
         if state.fetches.wanted.len() >= self.bounds.wanted {
             drop(state);
-            return then(Err(NotFetched::Busy));
+            return (waiter.then)(Err(NotFetched::Busy));
         }
         let id = wanted.id;
-        state.fetches.add(wanted, Some(then));
+        state.fetches.add(wanted, Some(waiter));
         if !self.call(&mut state) {
             let pending = state.fetches.pending.remove(&id);
             drop(state);
@@ -136,32 +140,45 @@ impl Inner {
 
     fn attempt(&self, wanted: &Wanted) -> Result<(BlockName, FileBlock), Failure> {
         let name = BlockName { id: wanted.id, serial: self.next_serial() };
-        let file = self.directory.create(name.serial).map_err(Failure::of_disk)?;
-        let opened = self.fill(wanted, file).and_then(|()| {
-            let file = self.directory.publish(&name).map_err(Failure::of_disk)?;
-            Ok((name, FileBlock::new(file, wanted.range.clone())))
+        let (file, opened) = self.directory.create(name.serial).map_err(Failure::of_disk)?;
+        let opened = Arc::new(opened);
+        let done = self.fill(wanted, file, &opened).and_then(|()| {
+            self.directory.publish(&name).map_err(Failure::of_disk)?;
+            Ok((name, FileBlock::new(opened, wanted.range.clone())))
         });
-        if opened.is_err() {
+        if done.is_err() {
+            self.note_begun(wanted, None);
             self.directory.discard(name.serial);
             self.directory.remove(&[name]);
         }
-        opened
+        done
     }
 
-    fn fill(&self, wanted: &Wanted, file: NewFile) -> Result<(), Failure> {
-        let received = &self.counts.fetched_bytes;
-        let mut sink = Sink { file, left: wanted.bytes(), failed: None, received };
+    fn fill(&self, wanted: &Wanted, file: NewFile, opened: &Arc<File>) -> Result<(), Failure> {
+        let begun = |count| FileBlock::begun(Arc::clone(opened), wanted.range.clone(), count);
+        let tell = &|count| self.note_begun(wanted, Some(begun(count)));
+        let (total, received) = (wanted.bytes(), &self.counts.fetched_bytes);
+        let mut sink =
+            Sink { file, total, come: 0, told: 0, step: self.bounds.step, tell, failed: None, received };
         let part = Part { key: &wanted.key, range: wanted.range.clone(), size: wanted.size };
         let fetched = self.source.fetch(&part, &mut sink);
         if let Some(error) = sink.failed {
             return Err(Failure::of_disk(error));
         }
         fetched?;
-        if sink.left > 0 {
-            let text = format!("the store sent {} bytes too few of {}", sink.left, wanted.key);
+        if sink.come < total {
+            let text = format!("the store sent {} bytes too few of {}", total - sink.come, wanted.key);
             return Err(Failure::Other(Error::new(Kind::Corrupt, text)));
         }
         Ok(())
+    }
+
+    /// Notes what has come of a block, and calls those who wait for no more.
+    fn note_begun(&self, wanted: &Wanted, begun: Option<FileBlock>) {
+        let waiters = self.lock().fetches.note_begun(wanted.id, begun.clone());
+        if let Some(block) = begun {
+            waiters.into_iter().for_each(|waiter| (waiter.then)(Ok(block.clone())));
+        }
     }
 
     /// Frees room on the disk; `false` if there was no block to remove.
@@ -278,7 +295,15 @@ impl From<FetchError> for Failure {
 /// Writes the bytes of a block to its file, but no more than are due.
 struct Sink<'a> {
     file: NewFile,
-    left: u64,
+    /// Bytes of the block.
+    total: u64,
+    /// Those of them that have come.
+    come: u64,
+    /// Those of them that readers have been told of.
+    told: u64,
+    /// Bytes after which they are told again.
+    step: u64,
+    tell: &'a dyn Fn(u64),
     received: &'a Counter,
     /// The error of our own disk.
     failed: Option<io::Error>,
@@ -287,18 +312,22 @@ struct Sink<'a> {
 impl Write for Sink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.received.add(bytes.len() as u64);
-        self.left = self
-            .left
-            .checked_sub(bytes.len() as u64)
-            .ok_or_else(|| io::Error::other("the store sends more bytes than were asked for"))?;
-        match self.file.write_all(bytes) {
-            Ok(()) => Ok(bytes.len()),
-            Err(error) => {
-                let kind = error.kind();
-                self.failed = Some(error);
-                Err(kind.into())
-            }
+        let come = self.come + bytes.len() as u64;
+        if come > self.total {
+            return Err(io::Error::other("the store sends more bytes than were asked for"));
         }
+        if let Err(error) = self.file.write_all(bytes) {
+            let kind = error.kind();
+            self.failed = Some(error);
+            return Err(kind.into());
+        }
+        self.come = come;
+        // Readers get the last bytes of a block only when all of it has turned out right.
+        if come < self.total && come - self.told >= self.step {
+            self.told = come;
+            (self.tell)(come);
+        }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

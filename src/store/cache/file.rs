@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::Inner;
 use super::index::{BlockId, BlockName, KeyHash};
-use super::queue::Wanted;
+use super::queue::{Waiter, Wanted};
 use crate::limits;
 use crate::remote::{Fetched, FileBlock, NotFetched, OnFetched, RemoteFile};
 
@@ -37,22 +37,21 @@ impl RemoteFile for BlockFile {
     }
 
     fn local(&self, position: u64) -> Option<FileBlock> {
-        let wanted = self.block_at(position)?;
-        let name = self.cache.lock().index.used(wanted.id)?;
-        self.cache.open_block(name, wanted.range)
+        self.kept(position).or_else(|| self.begun(position))
     }
 
     fn fetch(&self, bytes: Range<u64>, then: OnFetched) {
         let Some(wanted) = self.block_at(bytes.start) else { return then(Err(NotFetched::Missing)) };
-        let next = wanted.range.end;
-        self.cache.want(wanted, then);
+        let (next, least) = (wanted.range.end, wanted.up_to(bytes.start));
+        self.cache.want(wanted, Waiter { least, then });
         if next < bytes.end {
             self.fetch_ahead(next);
         }
     }
 
-    fn note_hit(&self) {
-        self.cache.counts.hits.increment();
+    fn note_read(&self, was_local: bool) {
+        let counts = &self.cache.counts;
+        if was_local { &counts.hits } else { &counts.misses }.increment();
     }
 
     fn fetch_ahead(&self, position: u64) {
@@ -65,6 +64,19 @@ impl RemoteFile for BlockFile {
 impl BlockFile {
     pub(super) fn new(cache: Arc<Inner>, key: &str, size: u64) -> Self {
         Self { cache, key: key.into(), hash: KeyHash::of(key), size }
+    }
+
+    /// The complete block that holds the byte at `position`, if it is kept.
+    pub fn kept(&self, position: u64) -> Option<FileBlock> {
+        let wanted = self.block_at(position)?;
+        let name = self.cache.lock().index.used(wanted.id)?;
+        self.cache.open_block(name, wanted.range)
+    }
+
+    /// What has come of the block that holds the byte at `position`, if it is being fetched and that byte has come.
+    fn begun(&self, position: u64) -> Option<FileBlock> {
+        let wanted = self.block_at(position)?;
+        self.cache.lock().fetches.begun(wanted.id, wanted.up_to(position))
     }
 
     /// The first block as a local file. Waits for the store.
@@ -108,11 +120,8 @@ impl BlockFile {
     /// A file without a name that holds all blocks.
     fn copy(&self, deadline: Option<Instant>) -> Result<File, NotFetched> {
         let serial = self.cache.next_serial();
-        let mut copy = self.cache.directory.create(serial)?;
-        let opened = self.cache.directory.take(serial);
-        if opened.is_err() {
-            self.cache.directory.discard(serial);
-        }
+        let (mut copy, opened) = self.cache.directory.create(serial)?;
+        self.cache.directory.discard(serial);
         let mut step = vec![0; limits::BLOCK_COPY_STEP];
         let mut position = 0;
         while position < self.size {
@@ -129,25 +138,28 @@ impl BlockFile {
                 position += count as u64;
             }
         }
-        Ok(opened?)
+        Ok(opened)
     }
 
-    /// The block that holds this byte. Waits for the store, if the block is not kept, until the deadline at most.
+    /// The complete block that holds this byte. Waits for the store, if the block is not kept, until the deadline at most.
     ///
     /// # Errors
     /// As of [`BlockFile::beginning`].
     pub fn wait(&self, position: u64, deadline: Option<Instant>) -> Fetched {
-        if let Some(block) = self.local(position) {
-            self.note_hit();
+        if let Some(block) = self.kept(position) {
+            self.note_read(true);
             return Ok(block);
         }
+        self.note_read(false);
+        let wanted = self.block_at(position).ok_or(NotFetched::Missing)?;
         let _permit = WaitPermit::begin(&self.cache)?;
         let (sender, receiver) = sync_channel(1);
         let then = move |fetched| {
             // There is room for one. The receiver may have given up.
             let _ = sender.send(fetched);
         };
-        self.fetch(position..position + 1, Box::new(then));
+        let waiter = Waiter { least: wanted.bytes(), then: Box::new(then) };
+        self.cache.want(wanted, waiter);
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let time = left.map_or(self.cache.bounds.wait, |left| left.min(self.cache.bounds.wait));
         receiver.recv_timeout(time).unwrap_or(Err(NotFetched::Failed))

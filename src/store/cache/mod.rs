@@ -1,8 +1,9 @@
 //! The disk cache of a store that is far away. Files are fetched in blocks of [`limits::BLOCK_BYTES`]; the blocks that were
 //! used least recently go when others need their room.
 //!
-//! One thread `blocks` fetches a block, even if many readers wait for it (`fetch.rs`). Reading a block that is kept opens a
-//! file, and waits for nothing: any thread may do so.
+//! One thread `blocks` fetches a block, even if many readers wait for it (`fetch.rs`). Those who read in order get its
+//! bytes while it still comes, all but the last ones; the others get it when it is complete. Reading a block that is kept
+//! opens a file, and waits for nothing: any thread may do so.
 
 mod directory;
 mod fetch;
@@ -31,6 +32,8 @@ use crate::metrics::Counter;
 struct Bounds {
     /// Bytes of a block.
     block: u64,
+    /// Bytes of a block that is being fetched after which its readers are told what has come.
+    step: u64,
     /// Bytes of all blocks, including those that are being fetched: `media.storage.s3.cache.bytes`.
     total: u64,
     /// Bytes of those that copies of whole files may take.
@@ -104,6 +107,7 @@ impl BlockCache {
         let total = bytes.max(limits::CACHE_LEAST_BYTES);
         let bounds = Bounds {
             block: limits::BLOCK_BYTES,
+            step: limits::BLOCK_STEP,
             total,
             // The blocks that are copied need room, too.
             copies: total / 2,

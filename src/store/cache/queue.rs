@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::index::{BlockId, KeyHash};
-use crate::remote::{Fetched, OnFetched};
+use crate::remote::{Fetched, FileBlock, OnFetched};
 
 /// A block that a reader wants.
 #[derive(Clone, Debug)]
@@ -23,6 +23,11 @@ impl Wanted {
     /// The length of its bytes.
     pub fn bytes(&self) -> u64 {
         self.range.end - self.range.start
+    }
+
+    /// The bytes of the block from its start to this position in the file, inclusive.
+    pub fn up_to(&self, position: u64) -> u64 {
+        position + 1 - self.range.start
     }
 }
 
@@ -43,11 +48,20 @@ pub(super) struct Fetches {
     pub complained: Option<Instant>,
 }
 
+/// A reader that waits for a block.
+pub(super) struct Waiter {
+    /// The bytes of the block that must have come.
+    pub least: u64,
+    pub then: OnFetched,
+}
+
 /// A block that is queued or being fetched.
 pub(super) struct Pending {
     wanted: Wanted,
-    waiters: Vec<OnFetched>,
+    waiters: Vec<Waiter>,
     stage: Stage,
+    /// What has come of it.
+    begun: Option<FileBlock>,
     /// When a reader first wanted it; for a block ahead, when it was queued.
     since: Instant,
     /// Whether the file was removed meanwhile: the block is not kept.
@@ -57,7 +71,7 @@ pub(super) struct Pending {
 impl Pending {
     /// Calls all waiters.
     pub fn tell(self, fetched: &Fetched) {
-        self.waiters.into_iter().for_each(|then| then(fetched.clone()));
+        self.waiters.into_iter().for_each(|waiter| (waiter.then)(fetched.clone()));
     }
 }
 
@@ -77,10 +91,10 @@ impl Fetches {
         }
     }
 
-    /// Adds `then` to the waiters of a pending block; gives it back if the block is not pending.
-    pub fn join(&mut self, id: BlockId, then: OnFetched) -> Option<OnFetched> {
-        let Some(pending) = self.pending.get_mut(&id) else { return Some(then) };
-        pending.waiters.push(then);
+    /// Adds a waiter to those of a pending block; gives it back if the block is not pending.
+    pub fn join(&mut self, id: BlockId, waiter: Waiter) -> Option<Waiter> {
+        let Some(pending) = self.pending.get_mut(&id) else { return Some(waiter) };
+        pending.waiters.push(waiter);
         if pending.stage == Stage::Ahead {
             (pending.stage, pending.since) = (Stage::Queued, Instant::now());
             self.wanted.push_back(id);
@@ -88,13 +102,28 @@ impl Fetches {
         None
     }
 
+    /// What has come of a block that is being fetched, if that is so many bytes.
+    pub fn begun(&self, id: BlockId, least: u64) -> Option<FileBlock> {
+        let block = self.pending.get(&id)?.begun.as_ref()?;
+        let readable = block.readable();
+        (readable.end - readable.start >= least).then(|| block.clone())
+    }
+
+    /// Notes what has come of a block, or that it has to come anew. Gives the waiters that need no more than that.
+    pub fn note_begun(&mut self, id: BlockId, begun: Option<FileBlock>) -> Vec<Waiter> {
+        let Some(pending) = self.pending.get_mut(&id) else { return Vec::new() };
+        let come = begun.as_ref().map_or(0, |block| block.readable().end - block.readable().start);
+        pending.begun = begun;
+        pending.waiters.extract_if(.., |waiter| waiter.least <= come).collect()
+    }
+
     /// Queues a block that is not pending: for its reader, or ahead.
-    pub fn add(&mut self, wanted: Wanted, then: Option<OnFetched>) {
-        let (id, stage) = (wanted.id, if then.is_some() { Stage::Queued } else { Stage::Ahead });
-        let queue = if then.is_some() { &mut self.wanted } else { &mut self.ahead };
+    pub fn add(&mut self, wanted: Wanted, waiter: Option<Waiter>) {
+        let (id, stage) = (wanted.id, if waiter.is_some() { Stage::Queued } else { Stage::Ahead });
+        let queue = if waiter.is_some() { &mut self.wanted } else { &mut self.ahead };
         queue.push_back(id);
-        let waiters = then.into_iter().collect();
-        let pending = Pending { wanted, waiters, stage, since: Instant::now(), forgotten: false };
+        let (waiters, since) = (waiter.into_iter().collect(), Instant::now());
+        let pending = Pending { wanted, waiters, stage, begun: None, since, forgotten: false };
         self.pending.insert(id, pending);
     }
 

@@ -40,6 +40,8 @@ enum Mood {
     SendsTooFew,
     SendsTooMany,
     Panics,
+    /// It stands still when it has sent this part of what was asked for.
+    Stops(usize),
 }
 
 impl Far {
@@ -58,25 +60,35 @@ impl Far {
     fn asked(&self) -> Vec<(String, u64)> {
         self.asked.lock().unwrap().clone()
     }
+
+    /// Its mood, when it is another one.
+    fn mood_but(&self, this: impl Fn(&mut Mood) -> bool) -> Mood {
+        *self.changed.wait_while(self.mood.lock().unwrap(), this).unwrap()
+    }
 }
 
 impl BlockSource for Far {
     fn fetch(&self, part: &Part, sink: &mut dyn Write) -> std::result::Result<(), FetchError> {
         self.asked.lock().unwrap().push((part.key.to_owned(), part.range.start));
-        let silent = |mood: &mut Mood| *mood == Mood::Silent;
-        let mood = *self.changed.wait_while(self.mood.lock().unwrap(), silent).unwrap();
+        let mut mood = self.mood_but(|mood| *mood == Mood::Silent);
         let file = self.files.lock().unwrap().get(part.key).cloned();
         let file = file.filter(|file| file.len() as u64 == part.size).ok_or(FetchError::Missing)?;
-        let bytes = &file[part.range.start as usize..part.range.end as usize];
+        let mut bytes = &file[part.range.start as usize..part.range.end as usize];
+        let mut more: &[u8] = &[];
         let failed = |cause| FetchError::Failed(Error::io("can't write", cause));
+        if let Mood::Stops(count) = mood {
+            sink.write_all(&bytes[..count]).map_err(failed)?;
+            bytes = &bytes[count..];
+            mood = self.mood_but(|mood| matches!(mood, Mood::Stops(_)));
+        }
         match mood {
-            Mood::Well | Mood::Silent => {}
+            Mood::Well | Mood::Silent | Mood::Stops(_) => {}
             Mood::Fails => return Err(Error::new(Kind::Unavailable, "no luck").into()),
-            Mood::SendsTooFew => return sink.write_all(&bytes[1..]).map_err(failed),
-            Mood::SendsTooMany => sink.write_all(&bytes[..1]).map_err(failed)?,
+            Mood::SendsTooFew => bytes = &bytes[..bytes.len() - 1],
+            Mood::SendsTooMany => more = &[0],
             Mood::Panics => panic!("on purpose"),
         }
-        bytes.chunks(17).try_for_each(|some| sink.write_all(some)).map_err(failed)
+        bytes.chunks(17).chain([more]).try_for_each(|some| sink.write_all(some)).map_err(failed)
     }
 }
 
@@ -88,7 +100,8 @@ struct Bench {
 
 fn bounds(total: u64) -> Bounds {
     let (wait, queued) = (PATIENCE, PATIENCE);
-    Bounds { block: BLOCK, total, copies: total, fetchers: 2, wanted: 1000, waiting: 100, wait, queued }
+    let (block, step, copies) = (BLOCK, BLOCK, total);
+    Bounds { block, step, total, copies, fetchers: 2, wanted: 1000, waiting: 100, wait, queued }
 }
 
 impl Bench {
@@ -130,14 +143,31 @@ fn asked(file: &BlockFile, position: u64) -> Receiver<Fetched> {
     receiver
 }
 
+/// Waits for the complete block.
+fn waits(file: &BlockFile, position: u64) -> Receiver<Fetched> {
+    let (sender, receiver) = channel();
+    let file = file.clone();
+    thread::spawn(move || sender.send(file.wait(position, None)).unwrap());
+    receiver
+}
+
 fn told(receiver: &Receiver<Fetched>) -> Fetched {
     receiver.recv_timeout(PATIENCE).expect("somebody tells")
 }
 
+/// The bytes of a complete block.
 fn bytes_of(block: &FileBlock) -> Vec<u8> {
+    assert_eq!(block.readable(), block.bytes());
     let mut bytes = vec![0; (block.bytes().end - block.bytes().start) as usize];
     block.file().read_exact_at(&mut bytes, 0).unwrap();
     assert_eq!(block.file().read_at(&mut [0], bytes.len() as u64).unwrap(), 0);
+    bytes
+}
+
+/// What has come of a block.
+fn begun_of(block: &FileBlock) -> Vec<u8> {
+    let mut bytes = vec![0; (block.readable().end - block.readable().start) as usize];
+    block.file().read_exact_at(&mut bytes, 0).unwrap();
     bytes
 }
 
@@ -151,7 +181,13 @@ fn eventually(what: &str, holds: impl Fn() -> bool) {
 
 #[test]
 fn every_part_of_a_file_is_read_as_it_was_stored() {
-    let bench = Bench::new(bounds(1000));
+    for step in [BLOCK, 30, 1] {
+        every_part_is_read(Bounds { step, ..bounds(1000) });
+    }
+}
+
+fn every_part_is_read(bounds: Bounds) {
+    let bench = Bench::new(bounds);
     let mut random = Random::new(11);
     for size in [0, 1, 99, 100, 101, 199, 200, 201, 399, 400, 401, 777, 1000] {
         let (key, stored) = (format!("k/{size}"), bench.far.put(&format!("k/{size}"), size));
@@ -206,6 +242,79 @@ fn a_block_is_fetched_once_for_all_who_wait_for_it() {
     threads.into_iter().for_each(|thread| assert!(thread.join().unwrap() == stored[..100]));
     assert!(file.local(0).is_some() && file.local(100).is_none() && file.local(150).is_none());
     assert_eq!(bench.far.asked(), [("a".to_owned(), 0)]);
+}
+
+#[test]
+fn what_has_come_of_a_block_is_read_and_its_last_bytes_when_it_is_right() {
+    let bench = Bench::new(Bounds { step: 30, ..bounds(1000) });
+    let stored = bench.far.put("a", 250);
+    bench.far.set(Mood::Stops(65));
+    let file = bench.cache.file("a", 250);
+    let (whole, begun) = (waits(&file, 100), told(&asked(&file, 107)).unwrap());
+    eventually("a thread waits", || bench.cache.0.waiting.load(std::sync::atomic::Ordering::Relaxed) == 1);
+    assert_eq!((begun.bytes(), begun.readable()), (100..200, 100..165));
+    assert!(begun_of(&begun) == stored[100..165]);
+    assert_eq!(told(&asked(&file, 164)).unwrap().readable(), 100..165, "it has come already");
+    assert!(file.local(164).is_some() && file.local(165).is_none() && file.kept(100).is_none());
+    let mut part = RemotePart::new(Arc::new(file.clone()), 120..200);
+    assert_eq!(part.open().map(|(_, range)| range), Some(20..65));
+    part.advance(45);
+    assert!(part.open().is_none());
+    let (sender, receiver) = channel();
+    part.fetch()(Box::new(move |fetched| sender.send(fetched).unwrap()));
+    assert_eq!(bench.disk(), (0, 1));
+    bench.far.set(Mood::Well);
+    let rest = told(&receiver).unwrap();
+    assert!(rest.readable().contains(&165) && begun_of(&rest) == stored[100..rest.readable().end as usize]);
+    assert!(bytes_of(&told(&whole).unwrap()) == stored[100..200], "it waits for the whole block");
+    eventually("it is kept", || file.kept(100).is_some());
+    assert!(bytes_of(&told(&asked(&file, 199)).unwrap()) == stored[100..200]);
+    assert!(begun_of(&begun) == stored[100..165], "the reader reads on");
+}
+
+/// The bytes that came are right, and no reader takes them for the whole block.
+#[test]
+fn a_store_that_fails_half_way_leaves_nothing_and_is_asked_again() {
+    let bench = Bench::new(Bounds { step: 30, ..bounds(1000) });
+    let stored = bench.far.put("a", 100);
+    let file = bench.cache.file("a", 100);
+    for (number, mood) in
+        [Mood::Fails, Mood::SendsTooFew, Mood::SendsTooMany, Mood::Panics].into_iter().enumerate()
+    {
+        bench.far.set(Mood::Stops(65));
+        let begun = told(&asked(&file, 0)).unwrap();
+        let (next, last) = (asked(&file, 65), asked(&file, 99));
+        bench.far.set(mood);
+        assert_eq!(told(&last).unwrap_err(), NotFetched::Failed, "{mood:?}");
+        match told(&next) {
+            Ok(more) => assert!(stored[..99].starts_with(&begun_of(&more)), "{mood:?}"),
+            Err(error) => assert_eq!(error, NotFetched::Failed, "{mood:?}"),
+        }
+        assert!(begun_of(&begun) == stored[..65], "{mood:?}");
+        assert_eq!((bench.disk().0, bench.cache.bytes()), (0, 0), "{mood:?}");
+        assert!(file.local(0).is_none() && bench.cache.state().failed == number as u64 + 1, "{mood:?}");
+    }
+    bench.far.set(Mood::Well);
+    assert!(bytes_of(&told(&asked(&file, 99)).unwrap()) == stored);
+}
+
+#[test]
+fn a_reader_that_stands_still_holds_no_fetch() {
+    let bench = Bench::new(Bounds { step: 30, fetchers: 1, ..bounds(1000) });
+    let (stored, _) = (bench.far.put("a", 100), bench.far.put("b", 100));
+    bench.far.set(Mood::Stops(50));
+    let file = bench.cache.file("a", 100);
+    let mut part = RemotePart::new(Arc::new(file.clone()), 0..100);
+    part.give(told(&asked(&file, 0)).unwrap());
+    bench.far.set(Mood::Well);
+    eventually("the block is complete", || file.kept(0).is_some());
+    told(&asked(&bench.cache.file("b", 100), 0)).unwrap();
+    let (opened, range) = part.open().unwrap();
+    let mut read = vec![0; 50];
+    opened.read_exact_at(&mut read, 0).unwrap();
+    assert!(range == (0..50) && read == stored[..50]);
+    part.advance(50);
+    assert_eq!(part.open().map(|(_, range)| range), Some(50..100));
 }
 
 #[test]
@@ -357,9 +466,9 @@ fn blocks_that_somebody_else_changed_are_fetched_again() {
 /// A fault at every call of the file system, with blocks in the cache that can make room and without.
 #[test]
 fn a_disk_that_is_full_gets_room_from_the_cache() {
-    for others in [0, 3] {
+    for (others, step) in [(0, BLOCK), (3, BLOCK), (0, 30), (3, 30)] {
         for number in 0.. {
-            let bench = Bench::new(Bounds { fetchers: 0, ..bounds(1000) });
+            let bench = Bench::new(Bounds { fetchers: 0, step, ..bounds(1000) });
             let stored = bench.far.put("a", 100);
             bench.far.put("b", 300);
             let other = bench.cache.file("b", 300);
@@ -368,12 +477,14 @@ fn a_disk_that_is_full_gets_room_from_the_cache() {
                 bench.cache.0.run_one();
                 told(&waiter).unwrap();
             }
-            let waiter = asked(&bench.cache.file("a", 100), 0);
+            let file = bench.cache.file("a", 100);
+            let (first, waiter) = (asked(&file, 0), asked(&file, 99));
             let run = || bench.cache.0.run_one();
             let ((), failed) = faults::at(number, Fault::Error(Errno::NOSPC), run);
-            let fetched = told(&waiter);
+            let (first, fetched) = (told(&first), told(&waiter));
+            first.into_iter().for_each(|begun| assert!(stored.starts_with(&begun_of(&begun))));
             let (bytes, left_over) = bench.disk();
-            assert!(left_over == 0 && bytes == bench.cache.bytes(), "{failed:?} {others}");
+            assert!(left_over == 0 && bytes == bench.cache.bytes(), "{failed:?} {others} {step}");
             match failed {
                 None => {
                     assert!(bytes_of(&fetched.unwrap()) == stored);
@@ -384,7 +495,7 @@ fn a_disk_that_is_full_gets_room_from_the_cache() {
                 }
                 Some(_) => {
                     assert_eq!(fetched.unwrap_err(), NotFetched::Failed, "{failed:?}");
-                    let again = asked(&bench.cache.file("a", 100), 0);
+                    let again = asked(&file, 99);
                     bench.cache.0.run_one();
                     assert!(bytes_of(&told(&again).unwrap()) == stored);
                 }
@@ -550,7 +661,7 @@ fn reads_and_fetches_are_counted() {
     eventually("the last one comes", || file.local(200).is_some());
     bench.far.put("b", 100);
     bench.far.set(Mood::SendsTooFew);
-    bench.block("b", 100, 0).unwrap_err();
+    bench.cache.file("b", 100).wait(0, None).unwrap_err();
     let expected =
         CacheState { hits: 2, misses: 2, failed: 1, fetched_bytes: 349, bytes: 250, max_bytes: 1000 };
     assert_eq!(bench.cache.state(), expected);

@@ -154,6 +154,28 @@ fn a_row_of_another_stanza_with_the_same_number_is_another_row() {
 }
 
 #[test]
+fn a_prompt_whose_first_attempt_is_committed_meanwhile_has_the_row_of_that_attempt() {
+    let mut bench = Bench::new();
+    bench.table.ask("a", &[prompt(1)]).unwrap();
+    bench.run(
+        "BEGIN; INSERT INTO prompts SELECT (jsonb_populate_record(prompts, \
+         '{\"id\": 1000, \"stanza_id\": \"stanza2\"}')).* FROM prompts",
+    );
+    let Bench { mut table, mut client } = bench;
+    let asks = thread::spawn(move || table.ask("a", &[2, 3].map(prompt)).unwrap());
+    let waits = "SELECT 1 FROM pg_locks WHERE NOT granted \
+         AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
+    let until = Instant::now() + Duration::from_secs(20);
+    while client.query(waits, &[]).unwrap().is_empty() && Instant::now() < until {
+        thread::yield_now();
+    }
+    client.batch_execute("COMMIT").unwrap();
+    let ids = asks.join().unwrap();
+    assert_eq!(ids.iter().map(|id| id.stanza_id.as_str()).collect::<Vec<_>>(), ["stanza2", "stanza3"]);
+    assert_eq!(ids[0].number, 1000);
+}
+
+#[test]
 fn every_refusal_has_a_name_that_is_read_again() {
     for refusal in Refusal::ALL {
         assert_eq!(decision_of(name_of(&Err(*refusal))), Err(*refusal));
@@ -247,7 +269,8 @@ fn a_holder_that_stands_still_in_its_transaction_keeps_nobody_from_the_stream() 
     let ids = table.ask("a", &[prompt(1)]).unwrap();
     still.batch_execute("BEGIN").unwrap();
     let decision = json!([{ "stanza_id": ids[0].stanza_id, "decision": CONFIRMED }]).to_string();
-    still.query(DECIDE, &[&"media.example.com", &3_i64, &decision]).unwrap();
+    let told = Notice::Decisions.name();
+    still.query(DECIDE, &[&"media.example.com", &3_i64, &decision, &CHANNEL, &told]).unwrap();
     let taken = thread::spawn(move || {
         next.batch_execute("SET lock_timeout = '5s'; UPDATE stream_holder SET epoch = 4").map(|()| next)
     });

@@ -122,6 +122,29 @@ fn a_client_logs_in_over_tls() {
     assert_eq!(checked.unwrap(), here());
 }
 
+/// A program that has read the authorities for other connections does not read them again.
+#[test]
+fn a_shared_connector_is_used_for_starttls() {
+    let certificate = Certificate::new("example.com");
+    let pem = std::fs::read(certificate.path()).unwrap();
+    let authority = native_tls::Certificate::from_pem(&pem).unwrap();
+    let shared = native_tls::TlsConnector::builder().add_root_certificate(authority).build().unwrap();
+    for (connector, trusted) in [(Some(shared), true), (None, false)] {
+        let peer = ScriptedServer::listen();
+        let settings = ClientSettings { connector, ..peer.client(Security::Required) };
+        let certificate = certificate.clone();
+        let checked = run(&LinkSettings::Client(settings), peer, move |conn| {
+            conn.proceed("");
+            if conn.starttls(&certificate) {
+                conn.scram("pencil");
+                conn.bind();
+                conn.until("</stream:stream>");
+            }
+        });
+        assert_eq!(checked.is_ok(), trusted, "{checked:?}");
+    }
+}
+
 #[test]
 fn a_domain_in_another_script_has_its_ascii_form_in_the_certificate() {
     let certificate = Certificate::new("xn--bcher-kva.example");

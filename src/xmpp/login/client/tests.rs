@@ -16,6 +16,7 @@ fn machine(security: Security) -> ClientLogin {
         password: Secret::new("pencil"),
         security,
         ca: None,
+        connector: None,
         resource: "here".to_owned(),
         available: true,
         names: SettingNames::SERVER,
