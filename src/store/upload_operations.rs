@@ -68,16 +68,18 @@ static DAY_USAGE: LazyLock<String> = LazyLock::new(|| {
 const EXPIRING: &str = "SELECT expires, fileSize, purpose FROM uploads \
      WHERE file IS NOT NULL AND expires IS NOT NULL ORDER BY expires, id LIMIT $1";
 
-/// $1 number, $2 owner.
-const EXPIRING_OF: &str = "SELECT expires, fileSize, purpose FROM uploads \
-     WHERE owner = $2 AND expires IS NOT NULL ORDER BY expires LIMIT $1";
+/// Of the oldest uploads of an owner, in the order of the index. $1 number, $2 owner.
+pub(super) const EXPIRING_OF: &str = "SELECT expires, fileSize, purpose FROM \
+     (SELECT expires, fileSize, purpose FROM uploads \
+      WHERE owner = $2 AND file IS NOT NULL AND expires IS NOT NULL ORDER BY created, id LIMIT $1) AS oldest \
+     ORDER BY expires";
 
 /// $1 number, $2 now.
 const EXPIRED: &str = "SELECT id, fileSize FROM uploads \
      WHERE file IS NOT NULL AND expires IS NOT NULL AND expires <= $2 ORDER BY expires, id LIMIT $1";
 
 /// $1 number, $2 owner.
-const OLDEST: &str = "SELECT id, fileSize FROM uploads WHERE owner = $2 AND purpose = 'message' \
+pub(super) const OLDEST: &str = "SELECT id, fileSize FROM uploads WHERE owner = $2 AND purpose = 'message' \
      AND file IS NOT NULL ORDER BY created, id LIMIT $1";
 
 /// $1 and on: ids.

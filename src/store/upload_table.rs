@@ -34,7 +34,7 @@ pub trait UploadTable: Send + Sync {
     ) -> Result<UploadSums>;
 
     /// When uploads expire, and their bytes, soonest first: those of an owner and of a purpose, where these are given.
-    /// At most [`EXPIRIES`](crate::limits::EXPIRIES) are looked at.
+    /// At most [`EXPIRIES`](crate::limits::EXPIRIES) are looked at: the oldest of an owner, the soonest of all.
     fn expiring_uploads(
         &self,
         owner: Option<&str>,

@@ -93,8 +93,8 @@ fn referring(table: &str, byte_order: &str) -> String {
 }
 
 /// $1 user.
-const UPLOAD_TOTAL: &str =
-    "SELECT COUNT(*), CAST(COALESCE(SUM(fileSize), 0) AS BIGINT) FROM uploads WHERE owner = $1";
+const UPLOAD_TOTAL: &str = "SELECT COUNT(*), CAST(COALESCE(SUM(fileSize), 0) AS BIGINT) FROM uploads \
+     WHERE owner = $1 AND file IS NOT NULL";
 
 /// $1 user.
 const BLOCK_TOTAL: &str =

@@ -25,6 +25,7 @@ const UPGRADES: [&str; (CURRENT - FIRST) as usize] = [
     include_str!("../../../sql/sqlite-upgrade-7.sql"),
     include_str!("../../../sql/sqlite-upgrade-8.sql"),
     include_str!("../../../sql/sqlite-upgrade-9.sql"),
+    include_str!("../../../sql/sqlite-upgrade-10.sql"),
 ];
 
 /// The schema of a SQLite file.

@@ -1,11 +1,11 @@
 use std::os::unix::fs::PermissionsExt;
 
-use rusqlite::TransactionBehavior;
+use rusqlite::{Connection, TransactionBehavior};
 
 use super::super::schema::SqliteSchema;
 use super::super::{
     FileFilter, FilePlace, MediaInsert, Metadata, Store, conformance, file_conformance, file_table,
-    statements, upload_conformance,
+    statements, upload_conformance, upload_operations,
 };
 use super::write::write_all;
 use super::*;
@@ -69,6 +69,17 @@ upload_conformance::upload_suite!(Bench::new());
 
 file_conformance::file_suite!(Bench::new());
 
+/// How SQLite reads what a statement asks for.
+fn plan(connection: &Connection, sql: &str) -> String {
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let mut rows = statement.raw_query();
+    let mut plan = String::new();
+    while let Some(row) = rows.next().unwrap() {
+        plan += &(row.get::<_, String>(3).unwrap() + "; ");
+    }
+    plan
+}
+
 #[test]
 fn the_log_is_copied_to_the_database_when_it_has_so_many_pages() {
     let bench = Bench::new();
@@ -87,14 +98,22 @@ fn every_page_of_the_files_of_a_user_is_a_range_of_an_index() {
     for (kind, index) in kinds.into_iter().zip(["medias_author_newest_idx", "uploads_owner_newest_idx"]) {
         for after in [None, Some(place(FileKind::Media)), Some(place(FileKind::Upload))] {
             let sql = file_table::statement(kind, &filter, after.as_ref());
-            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-            let mut rows = statement.raw_query();
-            let mut plan = String::new();
-            while let Some(row) = rows.next().unwrap() {
-                plan += &(row.get::<_, String>(3).unwrap() + "; ");
-            }
+            let plan = plan(&connection, &sql);
             assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
         }
+    }
+}
+
+/// However many uploads others have, those of one user are read from the index, oldest first.
+#[test]
+fn the_oldest_uploads_of_a_user_are_a_range_of_an_index() {
+    let bench = Bench::new();
+    for sql in [upload_operations::OLDEST, upload_operations::EXPIRING_OF] {
+        let plan = plan(&bench.connection(), sql);
+        let (inner, outer) = plan.split_once("SCAN oldest").unwrap_or((&plan, ""));
+        assert!(inner.contains("uploads_owner_newest_idx (owner=?)"), "{sql}: {plan}");
+        assert!(!inner.contains("TEMP B-TREE"), "{sql}: {plan}");
+        assert_eq!(outer.is_empty(), sql == upload_operations::OLDEST, "{plan}");
     }
 }
 
@@ -108,12 +127,7 @@ fn every_page_of_a_list_is_a_range_of_the_index() {
         [(None, None, ""), (id(), None, "lastUpdatedDate>?"), (None, id(), "lastUpdatedDate<?")]
     {
         let sql = statements::list("BINARY", &Page { max: 50, after, before });
-        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
-        let mut rows = statement.raw_query();
-        let mut plan = String::new();
-        while let Some(row) = rows.next().unwrap() {
-            plan += &(row.get::<_, String>(3).unwrap() + "; ");
-        }
+        let plan = plan(&connection, &sql);
         assert!(plan.starts_with("SEARCH medias USING INDEX medias_listing_idx (entityId=?"), "{plan}");
         assert!(plan.contains(bounded) && !plan.contains("TEMP B-TREE"), "{plan}");
     }
