@@ -275,7 +275,7 @@ fn what_has_come_of_a_block_is_read_and_its_last_bytes_when_it_is_right() {
 /// The bytes that came are right, and no reader takes them for the whole block.
 #[test]
 fn a_store_that_fails_half_way_leaves_nothing_and_is_asked_again() {
-    let bench = Bench::new(Bounds { step: 30, ..bounds(1000) });
+    let bench = Bench::new(Bounds { step: 1, ..bounds(1000) });
     let stored = bench.far.put("a", 100);
     let file = bench.cache.file("a", 100);
     for (number, mood) in
