@@ -61,7 +61,7 @@ impl Directory {
 
 impl Files for Directory {
     fn put(&self, sealed: Sealed, channel: &Channel, id: &MediaId) -> Result<Published> {
-        sealed.publish(&self.make_folder(channel)?, id.as_str(), self.sync)
+        sealed.publish(&self.make_folder(channel)?, id.as_str(), &[], self.sync)
     }
 
     fn get(&self, channel: &Channel, id: &MediaId, _size: u64) -> Result<Option<StoredFile>> {

@@ -243,16 +243,17 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// Moves the file to this name in `folder`, and brings both to the disk if `sync`. The file system then writes its
-    /// journal once for both. Gives the upload back if the name is taken. After an error there is no file of this name.
-    pub(super) fn publish(self, folder: &Dir, name: &str, sync: bool) -> Result<Published> {
+    /// Moves the file to this name in `folder`, and if `sync`, brings it, the folder and those `above` it to the disk. The file
+    /// system then writes its journal once for all of them. Gives the upload back if the name is taken. After an error there
+    /// is no file of this name.
+    pub(super) fn publish(self, folder: &Dir, name: &str, above: &[&Dir], sync: bool) -> Result<Published> {
         if let Err(error) = self.temporary.rename(folder, name) {
             return match error.kind() {
                 ErrorKind::AlreadyExists => Ok(Published::Taken(self)),
                 _ => Err(failure(error)),
             };
         }
-        let settled = self.settle(folder, sync);
+        let settled = if sync { self.settle(folder, above) } else { Ok(()) };
         self.temporary.moved();
         if let Err(error) = settled {
             removal(folder.remove(name))?;
@@ -261,11 +262,12 @@ impl Sealed {
         Ok(Published::Done)
     }
 
-    fn settle(&self, folder: &Dir, sync: bool) -> io::Result<()> {
+    fn settle(&self, folder: &Dir, above: &[&Dir]) -> io::Result<()> {
         if !self.is_on_disk {
             self.temporary.file.sync()?;
         }
-        if sync { folder.sync() } else { Ok(()) }
+        folder.sync()?;
+        above.iter().try_for_each(|folder| folder.sync())
     }
 
     /// Its size in bytes.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fs::{self, File, ReadDir};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use super::directory::{failure, removal};
@@ -79,15 +79,32 @@ pub struct UploadDirectory {
     sync: bool,
     /// Whether other nodes make directories here, too.
     shared: bool,
-    /// Whether every directory is known to be on the disk.
-    settled: Mutex<bool>,
+    unsettled: Mutex<Unsettled>,
+}
+
+/// The directories that may not be on the disk yet.
+struct Unsettled {
+    /// Whether the directory of all uploads may be one, or a directory in it that an earlier process made.
+    top: bool,
+    /// The directories in it that this process has made.
+    folders: HashSet<String>,
+}
+
+/// The directory for the file of an upload.
+struct Place {
+    folder: Dir,
+    /// The directory of all uploads.
+    top: Dir,
+    /// Whether the names in `top` and in the root must be brought to the disk with the file.
+    syncs: [bool; 2],
 }
 
 impl UploadDirectory {
     /// The uploads below `root`, which must be there. Without `sync`, a crash of the machine may lose what was stored.
     pub fn open(root: &Path, sync: bool) -> Result<Self> {
         let root = Arc::new(Dir::open(root).map_err(failure)?);
-        Ok(Self { root, sync, shared: false, settled: Mutex::new(false) })
+        let unsettled = Mutex::new(Unsettled { top: true, folders: HashSet::new() });
+        Ok(Self { root, sync, shared: false, unsettled })
     }
 
     /// The same where other nodes share the root, as [`Directory::shared`](super::Directory::shared).
@@ -96,20 +113,31 @@ impl UploadDirectory {
         Self { shared, ..self }
     }
 
-    /// The directory of this file. The lock is held until new ones are on the disk, so that no one else relies on them
-    /// before; those that an earlier process made may not be there yet either.
-    fn make_folder(&self, file: &UploadFile) -> Result<Dir> {
-        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        let new_top = made(self.root.make_dir(UPLOADS))?;
-        let top = opened(&self.root, UPLOADS)?;
-        let new_folder = made(top.make_dir(file.folder()))?;
-        if self.sync && (new_top || new_folder || !*settled) {
-            *settled = false;
-            top.sync().map_err(failure)?;
-            self.root.sync().map_err(failure)?;
+    /// The directory for this file. No one relies on a new directory before it is on the disk: each upload that finds it
+    /// unsettled brings it there, together with its own file.
+    fn place(&self, file: &UploadFile) -> Result<Place> {
+        let mut unsettled = self.unsettled();
+        unsettled.top |= self.shared;
+        let top = opened_or_made(&self.root, UPLOADS, || unsettled.top = true)?;
+        let folder =
+            opened_or_made(&top, file.folder(), || _ = unsettled.folders.insert(file.folder().to_owned()))?;
+        let is_unsettled = unsettled.top || unsettled.folders.contains(file.folder());
+        Ok(Place { folder, top, syncs: [is_unsettled, unsettled.top] })
+    }
+
+    /// The directories of this place are on the disk.
+    fn settle(&self, file: &UploadFile, place: &Place) {
+        let [top, root] = place.syncs;
+        if top {
+            let mut unsettled = self.unsettled();
+            unsettled.folders.remove(file.folder());
+            unsettled.top &= !root;
         }
-        *settled = !self.shared;
-        opened(&top, file.folder())
+    }
+
+    fn unsettled(&self) -> MutexGuard<'_, Unsettled> {
+        // The state is whole between any two statements.
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn open_file(&self, file: &UploadFile) -> Result<Option<(File, u64)>> {
@@ -126,13 +154,17 @@ impl UploadDirectory {
     }
 }
 
-/// Whether a directory is new.
-fn made(result: io::Result<()>) -> Result<bool> {
-    match result {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
-        Err(error) => Err(failure(error)),
+/// Opens a directory, and makes it where it is missing; `made` is told so before anything can fail.
+fn opened_or_made(parent: &Dir, name: &str, made: impl FnOnce()) -> Result<Dir> {
+    if let Some(dir) = parent.open_dir(name).map_err(failure)? {
+        return Ok(dir);
     }
+    match parent.make_dir(name) {
+        Ok(()) => made(),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failure(error)),
+    }
+    opened(parent, name)
 }
 
 fn opened(parent: &Dir, name: &str) -> Result<Dir> {
@@ -145,8 +177,14 @@ fn opened(parent: &Dir, name: &str) -> Result<Dir> {
 
 impl UploadFiles for UploadDirectory {
     fn put(&self, sealed: Sealed, file: &UploadFile) -> Result<()> {
-        match sealed.publish(&self.make_folder(file)?, file.as_str(), self.sync)? {
-            Published::Done => Ok(()),
+        let place = self.place(file)?;
+        let dirs = [&place.top, &*self.root].into_iter().zip(place.syncs);
+        let above: Vec<&Dir> = dirs.filter(|(_, syncs)| *syncs).map(|(dir, _)| dir).collect();
+        match sealed.publish(&place.folder, file.as_str(), &above, self.sync)? {
+            Published::Done => {
+                self.settle(file, &place);
+                Ok(())
+            }
             Published::Taken(_) => Err(failure(ErrorKind::AlreadyExists.into())),
         }
     }
@@ -261,8 +299,12 @@ fn listed(entry: &fs::DirEntry) -> io::Result<ListedUpload> {
 mod tests {
     use std::io::Write;
 
+    use rustix::io::Errno;
+
     use super::super::{Algorithm, Uploads};
     use super::*;
+    use crate::sys::faults::{self, Fault};
+    use crate::sys::fs::FsCall;
     use crate::testing::Scratch;
 
     struct Bench {
@@ -301,6 +343,49 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "four");
         assert!(bench.files.remove(&file).unwrap() && !bench.files.remove(&file).unwrap());
         assert_eq!(bench.files.head(&file).unwrap(), None);
+    }
+
+    /// Stores a file of this name; how many directories that brings to the disk.
+    fn directories_synced(bench: &Bench, file: &str) -> usize {
+        let (sealed, file) = (bench.sealed("four"), file.repeat(12).parse().unwrap());
+        let (put, count) = faults::count(FsCall::SyncDirectory, || bench.files.put(sealed, &file));
+        put.unwrap();
+        count
+    }
+
+    #[test]
+    fn new_directories_are_on_the_disk_before_a_file_in_them_counts() {
+        let (bench, file) = (Bench::new(), "aa".repeat(12).parse().unwrap());
+        let stored = ["aa", "ab", "ba"].map(|file| directories_synced(&bench, file));
+        assert_eq!(stored, [3, 2, 2], "the root, the directory of all uploads, and the folder");
+        // An earlier process may have died before it had brought the directories to the disk.
+        let bench = Bench { files: UploadDirectory::open(bench.scratch.path(), true).unwrap(), ..bench };
+        bench.files.remove(&file).unwrap();
+        assert_eq!(["aa", "ac"].map(|file| directories_synced(&bench, file)), [3, 2]);
+        bench.files.remove(&file).unwrap();
+        assert_eq!(directories_synced(&bench, "aa"), 1, "it is there");
+        // Other nodes make directories, too.
+        let bench = Bench { files: bench.files.shared(true), ..bench };
+        bench.files.remove(&file).unwrap();
+        assert_eq!(directories_synced(&bench, "aa"), 3);
+    }
+
+    #[test]
+    fn an_upload_brings_directories_to_the_disk_where_the_one_before_it_failed() {
+        for (known, expected) in [(false, 3), (true, 2)] {
+            for failing in 0.. {
+                let bench = Bench::new();
+                if known {
+                    directories_synced(&bench, "aa");
+                }
+                let (sealed, file) = (bench.sealed("four"), "bc".repeat(12).parse().unwrap());
+                let (put, call) =
+                    faults::at(failing, Fault::Error(Errno::IO), || bench.files.put(sealed, &file));
+                let Some(call) = call else { break };
+                assert!(put.is_err() && bench.files.head(&file).unwrap().is_none(), "{call:?}");
+                assert_eq!(directories_synced(&bench, "bc"), expected, "{call:?}");
+            }
+        }
     }
 
     #[test]

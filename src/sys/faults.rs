@@ -26,10 +26,12 @@ struct Plan {
     write: Option<Fault>,
     /// Where it happened.
     kind: Option<FsCall>,
+    /// A kind of calls, and how many there were.
+    counted: Option<(FsCall, usize)>,
 }
 
 thread_local! {
-    static PLAN: Cell<Plan> = const { Cell::new(Plan { fault: None, write: None, kind: None }) };
+    static PLAN: Cell<Plan> = const { Cell::new(Plan { fault: None, write: None, kind: None, counted: None }) };
 }
 
 /// Does this with a fault at the call of this number, counted from 0; the call that failed, if there were so many.
@@ -39,14 +41,24 @@ pub fn at<T>(number: usize, fault: Fault, work: impl FnOnce() -> T) -> (T, Optio
     (done, PLAN.take().kind)
 }
 
+/// Does this; how many calls of this kind it makes.
+pub fn count<T>(kind: FsCall, work: impl FnOnce() -> T) -> (T, usize) {
+    PLAN.set(Plan { counted: Some((kind, 0)), ..Plan::default() });
+    let done = work();
+    (done, PLAN.take().counted.map_or(0, |(_, count)| count))
+}
+
 /// Counts a call, and fails if it is the one.
 pub(super) fn strike(kind: FsCall) -> io::Result<()> {
     let mut plan = PLAN.get();
     plan.write = None;
+    if let Some((counted, count)) = &mut plan.counted {
+        *count += usize::from(*counted == kind);
+    }
     let struck = match plan.fault {
         Some((_, Fault::Torn(_) | Fault::Short)) if kind != FsCall::Write => None,
         Some((0, fault)) => {
-            plan = Plan { fault: None, write: Some(fault), kind: Some(kind) };
+            plan = Plan { fault: None, write: Some(fault), kind: Some(kind), ..plan };
             Some(fault)
         }
         Some((left, fault)) => {
