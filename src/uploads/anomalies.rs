@@ -172,6 +172,23 @@ fn each_call_to_postgresql_may_fail() {
     fail_each_database_call(&Bench::with(Scratch::new(), store, quotas(), true));
 }
 
+/// The first PUT of a slot that this server has granted.
+#[test]
+fn the_database_is_asked_for_an_earlier_file_only_if_there_may_be_one() {
+    let bench = sqlite(Faulty);
+    bench.service.set_settings(settings());
+    let slot = bench.slot(5);
+    let asks = |bench: &Bench| {
+        let begin = || bench.service.begin(slot.target(), Some(5));
+        faulty::at(0, Failure::Refuses, begin).1
+    };
+    assert!(!asks(&bench), "it was just granted");
+    assert!(asks(&bench), "a PUT of it has begun");
+    put(&bench, &slot, b"bytes").unwrap();
+    assert!(asks(&bench), "it has stored something");
+    assert_eq!(put(&bench, &slot, b"other"), Err(Refusal::SlotUsed));
+}
+
 /// A quota, so that the database is asked whether there is room.
 fn quotas() -> Settings {
     let quotas = UploadQuotas { user: Some(1 << 40), day: Some(1 << 40), ..UploadQuotas::default() };

@@ -142,7 +142,7 @@ impl UploadService {
             PutTarget::Foreign { path, proof } => self.foreign(path, proof, length)?,
         };
         self.check_terms(&terms)?;
-        let stored = self.stored_before(&terms)?;
+        let stored = if self.is_unused(&terms.id) { None } else { self.stored_before(&terms)? };
         let arriving = if stored.is_none() { Some(self.arrive(&terms)?) } else { None };
         let threshold = self.settings().to_disk_threshold;
         let upload = self.incoming.begin_with(Algorithm::Sha256, terms.size, threshold);
@@ -229,6 +229,12 @@ impl UploadService {
         }
         let over = |time: Option<Timestamp>| time.is_some_and(|time| time <= now);
         if over(terms.expires) || over(terms.closes) { Err(Refusal::SlotEnded) } else { Ok(()) }
+    }
+
+    /// Whether nothing can be stored by this slot, as memory tells: this server has granted it, its first PUT begins now, and no
+    /// other server takes PUTs. Where another PUT begins at the same time, the row decides.
+    fn is_unused(&self, id: &UploadId) -> bool {
+        !self.has_other_nodes && self.reservations.is_unused(id)
     }
 
     /// The SHA-256 of what the slot has stored already. Refused if that can't be the same file.

@@ -125,6 +125,11 @@ impl Reservations {
         Arriving { reservations: Arc::clone(self), id: id.clone() }
     }
 
+    /// Whether this slot was granted here, and no PUT of it has begun.
+    pub(super) fn is_unused(&self, id: &UploadId) -> bool {
+        self.lock().slots.get(id).is_some_and(|slot| slot.counted)
+    }
+
     /// What is reserved for a user.
     pub(super) fn held(&self, owner: &BareJid) -> Held {
         self.lock().users.get(owner).cloned().unwrap_or_default()
