@@ -182,7 +182,7 @@ impl Slots for Refusing {
         1
     }
 
-    fn decide_from_memory(&self, request: &SlotRequest) -> Result<(), SlotRefusal> {
+    fn decide_from_memory(&self, request: &SlotRequest) -> Result<Option<Slot>, SlotRefusal> {
         let SlotRequest { purpose, expire_before, .. } = request;
         assert!(expire_before.is_none() || *purpose == Some(Purpose::Ephemeral));
         Err(SlotRefusal::TooLarge { max: 1, text: "No.".to_owned() })

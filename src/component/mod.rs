@@ -2,8 +2,8 @@
 //! (XEP-0363), ad-hoc commands (XEP-0050), the same commands as texts, and contact requests; the gate replies to all
 //! others.
 //!
-//! The XMPP thread reads a request and decides it if memory is enough. A request that may wait for the store goes to a
-//! worker thread of the HTTP server, which sends the reply through the outbox.
+//! The XMPP thread reads a request, and decides it and sends the reply if memory is enough. A request that may wait for the
+//! store goes to a worker thread of the HTTP server, which sends the reply through the outbox.
 
 mod commands;
 mod contact;
@@ -37,7 +37,7 @@ use crate::error::Error;
 use crate::http::ResumeQueue;
 use crate::limits;
 use crate::model::{BareJid, Jid, Refusal};
-use crate::uploads::{Slot, SlotRefusal, Slots};
+use crate::uploads::{Slot, SlotRefusal, SlotRequest, Slots};
 use crate::xmpp::{Element, Handler, Link, LinkEvent, Outbox};
 
 /// The first to see what comes over both links. It keeps what is its own, and passes the rest on to the gate.
@@ -168,14 +168,21 @@ impl Component {
         SlotRefusal::NoRoom { text, retry: Some(Timestamp::from_micros(retry)) }
     }
 
+    /// A slot that memory can grant costs no other thread.
     fn slot(&self, iq: &Element, owner: BareJid, asker: Asker) {
-        let slots = Arc::clone(&self.services.slots);
-        let request = slots::read(iq, owner)
-            .and_then(|request| slots.decide_from_memory(&request).map(|()| request).map_err(slots::refusal));
-        let request = match request {
+        let request = match slots::read(iq, owner) {
             Ok(request) => request,
             Err(error) => return asker.refuse(error),
         };
+        match self.services.slots.decide_from_memory(&request) {
+            Ok(Some(slot)) => asker.tell(Ok(slots::slot(&slot))),
+            Ok(None) => self.slot_from_store(request, asker),
+            Err(refusal) => asker.refuse(slots::refusal(refusal)),
+        }
+    }
+
+    fn slot_from_store(&self, request: SlotRequest, asker: Asker) {
+        let slots = Arc::clone(&self.services.slots);
         self.jobs.run(move |admitted| {
             let slot: Result<Slot, _> =
                 if admitted { slots.grant(request).map_err(slots::refusal) } else { Err(busy()) };

@@ -142,8 +142,8 @@ impl Slots for NoSlots {
         0
     }
 
-    fn decide_from_memory(&self, _: &SlotRequest) -> Result<(), SlotRefusal> {
-        Ok(())
+    fn decide_from_memory(&self, _: &SlotRequest) -> Result<Option<Slot>, SlotRefusal> {
+        Ok(None)
     }
 
     fn grant(&self, _: SlotRequest) -> Result<Slot, SlotRefusal> {

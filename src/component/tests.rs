@@ -28,7 +28,8 @@ impl Door for FakeGate {
 /// Grants every slot, once the test lets it.
 struct FakeSlots {
     enabled: bool,
-    refusal: Option<SlotRefusal>,
+    /// What memory decides.
+    decided: Result<Option<Slot>, SlotRefusal>,
     /// Tells that a request is about to be granted.
     begun: Sender<()>,
     /// Lets one be granted.
@@ -44,8 +45,8 @@ impl Slots for FakeSlots {
         1017
     }
 
-    fn decide_from_memory(&self, _: &SlotRequest) -> Result<(), SlotRefusal> {
-        self.refusal.clone().map_or(Ok(()), Err)
+    fn decide_from_memory(&self, _: &SlotRequest) -> Result<Option<Slot>, SlotRefusal> {
+        self.decided.clone()
     }
 
     fn grant(&self, request: SlotRequest) -> Result<Slot, SlotRefusal> {
@@ -85,16 +86,16 @@ struct Test {
 }
 
 impl Test {
-    /// A component whose slots are granted at once, or refused by memory.
-    fn new(refusal: Option<SlotRefusal>) -> Self {
-        Self::with(true, refusal, false)
+    /// A component whose slots are decided by memory, or else granted at once by a worker thread.
+    fn new(decided: Result<Option<Slot>, SlotRefusal>) -> Self {
+        Self::with(true, decided, false)
     }
 
-    fn with(enabled: bool, refusal: Option<SlotRefusal>, waits: bool) -> Self {
+    fn with(enabled: bool, decided: Result<Option<Slot>, SlotRefusal>, waits: bool) -> Self {
         let gate = Arc::new(FakeGate::default());
         let (outbox, inbox) = xmpp::channel();
         let ((tell, begun), (go, held)) = (channel(), channel());
-        let slots = FakeSlots { enabled, refusal, begun: tell, go: Mutex::new(waits.then_some(held)) };
+        let slots = FakeSlots { enabled, decided, begun: tell, go: Mutex::new(waits.then_some(held)) };
         let workers = ResumeQueue::new().unwrap();
         let listen = Listen { address: ([127, 0, 0, 1], 0).into(), tls: false, optional: false, keys: "" };
         let settings = http::Settings { listen: vec![listen], threads: THREADS, ..http::Settings::default() };
@@ -145,7 +146,7 @@ fn request(id: &str, name: &str) -> Element {
 
 #[test]
 fn a_slot_is_granted_on_a_worker_thread() {
-    let test = Test::new(None);
+    let test = Test::new(Ok(None));
     test.send(request("i1", "a.jpg"));
     assert_eq!(
         test.reply(),
@@ -157,8 +158,22 @@ fn a_slot_is_granted_on_a_worker_thread() {
 }
 
 #[test]
+fn a_slot_that_memory_grants_uses_no_worker_thread() {
+    let (put_url, get_url) = ("https://u.example/a?slot=1".to_owned(), "https://u.example/a".to_owned());
+    let test = Test::new(Ok(Some(Slot { put_url, get_url })));
+    test.send(request("i1", "a.jpg"));
+    let (_, reply) = test.inbox.take().expect("at once");
+    let reply = reply.to_xml(ns::CLIENT);
+    assert!(
+        reply.contains("<put url='https://u.example/a?slot=1'/><get url='https://u.example/a'/>"),
+        "{reply}"
+    );
+    assert!(test.begun.try_recv().is_err());
+}
+
+#[test]
 fn requests_refused_from_memory_use_no_worker_thread() {
-    let test = Test::new(Some(SlotRefusal::Forbidden { text: "No.".to_owned() }));
+    let test = Test::new(Err(SlotRefusal::Forbidden { text: "No.".to_owned() }));
     test.send(request("i1", "a.jpg"));
     let (_, reply) = test.inbox.take().expect("at once");
     assert!(reply.to_xml(ns::CLIENT).contains("<forbidden "), "{reply:?}");
@@ -171,7 +186,7 @@ fn requests_refused_from_memory_use_no_worker_thread() {
 /// Other stanzas that a stranger can send: none of them gets a reply from here.
 #[test]
 fn everything_else_is_for_the_gate() {
-    let test = Test::new(None);
+    let test = Test::new(Ok(None));
     let message = |kind: &str| Element::new("message", ns::CLIENT).with("type", kind).with("id", "m");
     let body = || Element::new("body", ns::CLIENT).with_text("help");
     let slot = || request("i", "a").children().next().cloned().unwrap();
@@ -200,7 +215,7 @@ fn everything_else_is_for_the_gate() {
 
 #[test]
 fn without_uploads_the_gate_replies_to_requests() {
-    let test = Test::with(false, None, false);
+    let test = Test::with(false, Ok(None), false);
     test.send(request("i", "a"));
     assert_eq!(test.passed_on(), 1);
     assert!(test.inbox.take().is_none());
@@ -208,7 +223,7 @@ fn without_uploads_the_gate_replies_to_requests() {
 
 #[test]
 fn a_malformed_jid_is_refused() {
-    let test = Test::new(None);
+    let test = Test::new(Ok(None));
     for from in ["@", "a@b@c", "a b@c", "/x"] {
         test.send(request("i", "a").with("from", from));
         let (_, reply) = test.inbox.take().expect("at once");
@@ -218,7 +233,7 @@ fn a_malformed_jid_is_refused() {
 
 #[test]
 fn requests_that_come_too_fast_are_told_when_to_retry() {
-    let test = Test::new(Some(SlotRefusal::Forbidden { text: "No.".to_owned() }));
+    let test = Test::new(Err(SlotRefusal::Forbidden { text: "No.".to_owned() }));
     let refusals = |from: &str| {
         let replies = (0..limits::COMPONENT_BURST * 2).map(|_| {
             test.send(request("i", "a").with("from", from));
@@ -239,7 +254,7 @@ fn requests_that_come_too_fast_are_told_when_to_retry() {
 
 #[test]
 fn few_worker_threads_are_taken_and_what_waits_is_limited() {
-    let test = Test::with(true, None, true);
+    let test = Test::with(true, Ok(None), true);
     let most = THREADS / limits::COMPONENT_SHARE;
     let all = most + limits::COMPONENT_JOBS;
     for number in 0..=all {
@@ -262,7 +277,7 @@ fn few_worker_threads_are_taken_and_what_waits_is_limited() {
 
 #[test]
 fn a_panic_on_a_worker_thread_costs_its_own_reply_only() {
-    let test = Test::new(None);
+    let test = Test::new(Ok(None));
     for number in 0..THREADS {
         test.send(request("i", "panic").with("from", format!("user{number}@example.org")));
     }
@@ -273,7 +288,7 @@ fn a_panic_on_a_worker_thread_costs_its_own_reply_only() {
 #[test]
 fn no_reply_goes_to_a_stream_that_was_renewed() {
     for renew in [LinkEvent::Down, LinkEvent::Up("media.example.org".parse().unwrap())] {
-        let test = Test::with(true, None, true);
+        let test = Test::with(true, Ok(None), true);
         test.send(request("old", "a"));
         test.begun.recv_timeout(PATIENCE).unwrap();
         test.component.event(Link::Component, renew);

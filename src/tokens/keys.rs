@@ -17,7 +17,7 @@ use crate::{hex, limits};
 
 const MICROS_A_DAY: i64 = 24 * 3600 * 1_000_000;
 
-/// The keys of a kind of token. Its calls may wait for the database.
+/// The keys of a kind of token. Its calls may wait for the database, but for [`Keys::at_hand`].
 pub struct Keys {
     kind: TokenKind,
     table: Arc<dyn SecretTable>,
@@ -36,6 +36,14 @@ struct State {
     failed: bool,
 }
 
+impl State {
+    /// Whether the last read began so long ago.
+    fn is_due(&self, now: Timestamp, period: Duration) -> bool {
+        // A clock that was set back must not stop the reads.
+        self.read.is_none_or(|read| now < read || read.after(period) <= now)
+    }
+}
+
 impl Keys {
     /// The keys of this kind. They are read when the first is needed.
     pub fn new(kind: TokenKind, table: Arc<dyn SecretTable>, clock: Arc<dyn Clock>) -> Self {
@@ -45,6 +53,25 @@ impl Keys {
     /// Signs a token, as [`super::sign`]; `None` if it would be too long.
     pub fn sign(&self, bound: &[&[u8]], fields: &[&[u8]]) -> Result<Option<String>> {
         Ok(super::sign(self.kind, &self.of_today()?, bound, fields))
+    }
+
+    /// The key that signs now, if it is known and the keys need not be read again. Never waits.
+    pub fn at_hand(&self) -> Option<Key> {
+        let now = self.clock.now();
+        let state = self.lock();
+        (!state.is_due(now, limits::SECRETS_READ)).then(|| state.known.get(&day(now)).cloned())?
+    }
+
+    /// The key that signs now.
+    pub fn of_today(&self) -> Result<Key> {
+        let today = day(self.clock.now());
+        if let Some(key) = self.find(today)? {
+            return Ok(key);
+        }
+        self.make(today)?;
+        let missing =
+            || Error::new(Kind::Failure, format!("the key {today} of kind {} is not stored", self.kind.name));
+        self.known(today).ok_or_else(missing)
     }
 
     /// The fields of a token, if it is genuine. An error means that this can't be said now.
@@ -75,18 +102,6 @@ impl Keys {
     /// Has the keys read again before the next one is used: another server, or a command, may have changed them.
     pub fn reread(&self) {
         self.lock().read = None;
-    }
-
-    /// The key that signs now.
-    fn of_today(&self) -> Result<Key> {
-        let today = day(self.clock.now());
-        if let Some(key) = self.find(today)? {
-            return Ok(key);
-        }
-        self.make(today)?;
-        let missing =
-            || Error::new(Kind::Failure, format!("the key {today} of kind {} is not stored", self.kind.name));
-        self.known(today).ok_or_else(missing)
     }
 
     /// The key of this number.
@@ -142,8 +157,7 @@ impl Keys {
     /// Whether the last read began so long ago; if so, another one begins.
     fn begin_read(&self, now: Timestamp, period: Duration) -> bool {
         let mut state = self.lock();
-        // A clock that was set back must not stop the reads.
-        let due = state.read.is_none_or(|read| now < read || read.after(period) <= now);
+        let due = state.is_due(now, period);
         if due {
             state.read = Some(now);
         }

@@ -31,22 +31,22 @@ impl Blocks {
         Self { table, known: Mutex::new(known) }
     }
 
-    /// Whether this user is blocked, as far as memory tells. Never waits.
-    pub(super) fn is_known_blocked(&self, user: &BareJid) -> bool {
-        self.known().users.get(Instant::now(), user).is_some_and(|blocked| *blocked)
+    /// Whether this user is blocked, if memory knows it. Never waits.
+    pub(super) fn known(&self, user: &BareJid) -> Option<bool> {
+        self.state().users.get(Instant::now(), user).copied()
     }
 
     /// Whether this user is blocked. May wait for the database.
     fn is_blocked(&self, user: &BareJid) -> Result<bool> {
         let forgotten = {
-            let known = self.known();
+            let known = self.state();
             if let Some(blocked) = known.users.get(Instant::now(), user) {
                 return Ok(*blocked);
             }
             known.forgotten
         };
         let blocked = self.table.find_block(user)?.is_some();
-        if self.known().forgotten == forgotten {
+        if self.state().forgotten == forgotten {
             self.keep(user, blocked);
         }
         Ok(blocked)
@@ -54,16 +54,16 @@ impl Blocks {
 
     /// Forgets which users are blocked.
     fn forget(&self) {
-        let mut known = self.known();
+        let mut known = self.state();
         known.users = Cache::new(limits::BLOCKS_KNOWN);
         known.forgotten += 1;
     }
 
     fn keep(&self, user: &BareJid, blocked: bool) {
-        self.known().users.insert(Instant::now(), user.clone(), blocked, limits::BLOCK_TTL);
+        self.state().users.insert(Instant::now(), user.clone(), blocked, limits::BLOCK_TTL);
     }
 
-    fn known(&self) -> MutexGuard<'_, KnownBlocks> {
+    fn state(&self) -> MutexGuard<'_, KnownBlocks> {
         // The map is whole between any two statements.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,7 +9,8 @@ use super::slot_token::SlotTerms;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::limits;
-use crate::model::{BareJid, Purpose, Refusal, UploadId};
+use crate::model::{BareJid, Purpose, Refusal, UploadId, UploadLimits};
+use crate::tokens::Key;
 
 impl Slots for UploadService {
     fn is_enabled(&self) -> bool {
@@ -20,11 +21,16 @@ impl Slots for UploadService {
         self.settings().max_size()
     }
 
-    fn decide_from_memory(&self, request: &SlotRequest) -> Result<(), SlotRefusal> {
-        let decided = self.may_ask(request);
-        // Memory can't tell whether slots were used through other nodes.
-        let is_open = matches!(decided, Err(SlotRefusal::NoRoom { .. })) && self.has_other_nodes;
-        if is_open { Ok(()) } else { decided.inspect_err(|refusal| self.slot_counts.refused(refusal)) }
+    fn decide_from_memory(&self, request: &SlotRequest) -> Result<Option<Slot>, SlotRefusal> {
+        let decided = self.may_ask(request).and_then(|()| self.grant_from_memory(request));
+        match &decided {
+            // Memory can't tell whether slots were used through other nodes.
+            Err(SlotRefusal::NoRoom { .. }) if self.has_other_nodes => return Ok(None),
+            Err(refusal) => self.slot_counts.refused(refusal),
+            Ok(Some(_)) => self.slot_counts.granted(),
+            Ok(None) => {}
+        }
+        decided
     }
 
     fn grant(&self, request: SlotRequest) -> Result<Slot, SlotRefusal> {
@@ -42,7 +48,7 @@ impl Slots for UploadService {
 
 impl UploadService {
     fn try_grant(&self, request: &SlotRequest) -> Result<Slot, SlotRefusal> {
-        self.may_ask(request).and_then(|()| self.reserve(request))
+        self.may_ask(request).and_then(|()| self.grant_from_store(request))
     }
 
     /// Gives up the reservations of slots whose files were stored through other nodes; says whether there were any.
@@ -62,7 +68,7 @@ impl UploadService {
     fn may_ask(&self, request: &SlotRequest) -> Result<(), SlotRefusal> {
         let settings = self.settings();
         check_sender(&settings, &request.owner)?;
-        if self.blocks.is_known_blocked(&request.owner) {
+        if self.blocks.known(&request.owner) == Some(true) {
             return Err(sender_refused());
         }
         check_size(&settings, request.size)?;
@@ -73,20 +79,36 @@ impl UploadService {
         self.reservations.check(&request.owner).map_err(|too_many| too_many_slots(too_many.room))
     }
 
-    fn reserve(&self, request: &SlotRequest) -> Result<Slot, SlotRefusal> {
+    /// A slot, if memory knows that the user is not blocked, which key signs, and that no quota limits the file.
+    fn grant_from_memory(&self, request: &SlotRequest) -> Result<Option<Slot>, SlotRefusal> {
+        let is_ready = self.check_open().is_ok() && self.blocks.known(&request.owner) == Some(false);
+        let Some(key) = self.keys.at_hand().filter(|_| is_ready) else { return Ok(None) };
+        let draft = self.draft(request)?;
+        if self.limits(Some(&draft.terms.owner), draft.terms.purpose) != UploadLimits::default() {
+            return Ok(None);
+        }
+        self.reserve(&draft)?;
+        self.sign(&draft, &key).map(Some)
+    }
+
+    /// A slot, if the user is not blocked and there is room for the file. May wait for the database.
+    fn grant_from_store(&self, request: &SlotRequest) -> Result<Slot, SlotRefusal> {
         self.check_blocked(&request.owner).map_err(|refusal| match refusal {
             Refusal::SenderRefused => sender_refused(),
             other => unavailable(other),
         })?;
+        let draft = self.draft(request)?;
+        self.reserve(&draft)?;
+        let key = self.check_room(&draft).and_then(|()| self.keys.of_today().map_err(failed));
+        let key = key.inspect_err(|_| self.reservations.release(&draft.id))?;
+        self.sign(&draft, &key)
+    }
+
+    fn draft(&self, request: &SlotRequest) -> Result<Draft, SlotRefusal> {
         let settings = self.settings();
         let name = slot_name(&request.name).ok_or_else(|| bad_request("The file needs a name."))?;
         let terms = self.terms(&settings, request, &name);
-        let id = UploadId::random();
-        let size = (terms.purpose, terms.size);
-        self.reservations
-            .reserve(&id, &terms.owner, size, terms.ends)
-            .map_err(|too_many| too_many_slots(too_many.room))?;
-        self.sign(&settings, &id, &name, &terms).inspect_err(|_| self.reservations.release(&id))
+        Ok(Draft { id: UploadId::random(), name, terms, endpoint: settings.endpoint.clone() })
     }
 
     fn terms(&self, settings: &Settings, request: &SlotRequest, name: &str) -> SlotTerms {
@@ -105,22 +127,24 @@ impl UploadService {
         }
     }
 
-    /// The slot, if there is room for its file.
-    fn sign(
-        &self,
-        settings: &Settings,
-        id: &UploadId,
-        name: &str,
-        terms: &SlotTerms,
-    ) -> Result<Slot, SlotRefusal> {
-        self.check_room(id, terms)?;
-        let token = terms.sign(&self.keys, id, name).map_err(failed)?;
-        let token = token.ok_or_else(|| bad_request("Your address is too long for uploads."))?;
-        let get_url = format!("{}/upload/{}/{}", settings.endpoint, id.as_str(), encoded(name));
+    fn reserve(&self, Draft { id, terms, .. }: &Draft) -> Result<(), SlotRefusal> {
+        let size = (terms.purpose, terms.size);
+        let reserved = self.reservations.reserve(id, &terms.owner, size, terms.ends);
+        reserved.map_err(|too_many| too_many_slots(too_many.room))
+    }
+
+    /// The slot that was reserved. Without a token its reservation goes, too.
+    fn sign(&self, draft: &Draft, key: &Key) -> Result<Slot, SlotRefusal> {
+        let Draft { id, name, terms, endpoint } = draft;
+        let Some(token) = terms.sign(key, id, name) else {
+            self.reservations.release(id);
+            return Err(bad_request("Your address is too long for uploads."));
+        };
+        let get_url = format!("{endpoint}/upload/{}/{}", id.as_str(), encoded(name));
         Ok(Slot { put_url: format!("{get_url}?slot={token}"), get_url })
     }
 
-    fn check_room(&self, id: &UploadId, terms: &SlotTerms) -> Result<(), SlotRefusal> {
+    fn check_room(&self, Draft { id, terms, .. }: &Draft) -> Result<(), SlotRefusal> {
         let SlotTerms { owner, purpose, size, .. } = terms;
         let demand = Demand { owner: Some(owner), purpose: *purpose, size: *size, arrives: false };
         let limits = self.limits(demand.owner, demand.purpose);
@@ -131,6 +155,14 @@ impl UploadService {
         let retry = self.room_at(demand, &shortages, &sums).map_err(failed)?;
         Err(SlotRefusal::NoRoom { text: sentence(demand, first, retry), retry })
     }
+}
+
+/// A slot without its token.
+struct Draft {
+    id: UploadId,
+    name: String,
+    terms: SlotTerms,
+    endpoint: String,
 }
 
 fn check_sender(settings: &Settings, owner: &BareJid) -> Result<(), SlotRefusal> {

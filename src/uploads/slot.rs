@@ -113,9 +113,9 @@ pub trait Slots: Send + Sync {
     /// Bytes of the largest file, as it is announced: `max-file-size`.
     fn max_size(&self) -> u64;
 
-    /// Decides what memory can decide: allowed and denied users, name, size, date, unused slots. Never waits, so that the
-    /// XMPP thread may ask.
-    fn decide_from_memory(&self, request: &SlotRequest) -> Result<(), SlotRefusal>;
+    /// Decides what memory can decide: allowed and denied users, name, size, date, unused slots; and grants the slot if nothing
+    /// is left to decide. `None` if the database must be asked. Never waits, so that the XMPP thread may ask.
+    fn decide_from_memory(&self, request: &SlotRequest) -> Result<Option<Slot>, SlotRefusal>;
 
     /// Decides all of it, and grants a slot. May wait for the database, so it is for worker threads. Writes nothing to
     /// the disk.

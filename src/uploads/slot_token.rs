@@ -4,7 +4,7 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::limits;
 use crate::model::{BareJid, Purpose, UploadId};
-use crate::tokens::{Fields, Keys, TokenError, TokenKind};
+use crate::tokens::{self, Fields, Key, Keys, TokenError, TokenKind};
 
 /// The tokens of slots.
 pub(super) const SLOTS: TokenKind = TokenKind { name: "slot", life: limits::SLOT_TIME };
@@ -28,7 +28,7 @@ pub(super) struct SlotTerms {
 
 impl SlotTerms {
     /// The token for the PUT of this id and name; `None` if it would be too long.
-    pub(super) fn sign(&self, keys: &Keys, id: &UploadId, name: &str) -> Result<Option<String>> {
+    pub(super) fn sign(&self, key: &Key, id: &UploadId, name: &str) -> Option<String> {
         let size = i64::try_from(self.size).unwrap_or(i64::MAX).to_be_bytes();
         let ends = self.ends.as_micros().to_be_bytes();
         let expires = self.expires.map(|expires| expires.as_micros().to_be_bytes());
@@ -40,7 +40,7 @@ impl SlotTerms {
             expires.as_ref().map_or(&[], |bytes| bytes),
             self.mime_type.as_deref().unwrap_or_default().as_bytes(),
         ];
-        keys.sign(&[id.as_str().as_bytes(), name.as_bytes()], &fields)
+        tokens::sign(SLOTS, key, &[id.as_str().as_bytes(), name.as_bytes()], &fields)
     }
 
     /// The slot of a token, for the PUT of this id and name. An error means that the token can't be checked now.

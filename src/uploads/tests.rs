@@ -230,7 +230,7 @@ fn slots_are_refused_as_the_xep_says() {
         ),
     ] {
         let (memory, grant) = (bench.service.decide_from_memory(&request), bench.grant(request.clone()));
-        assert_eq!(memory.as_ref().map_or_else(word, |()| "ok".into()), expected, "{request:?}");
+        assert_eq!(memory.as_ref().map_or_else(word, |_| "ok".into()), expected, "{request:?}");
         assert_eq!(grant.as_ref().map_or_else(word, |_| "ok".into()), expected, "{request:?}");
     }
     let counted = [
@@ -449,6 +449,50 @@ fn many_puts_at_once_keep_a_quota() {
 }
 
 #[test]
+fn memory_grants_a_slot_if_it_knows_the_user_and_the_key_and_there_is_no_quota() {
+    let bench = Bench::new(settings());
+    let ask = |request: &SlotRequest| bench.service.decide_from_memory(request).unwrap();
+    assert_eq!(ask(&request(3)), None, "neither is known");
+    bench.slot(3);
+    let slot = Granted::of(&ask(&request(3)).expect("both are known"));
+    let bob = SlotRequest { owner: "bob@example.org".parse().unwrap(), ..request(3) };
+    assert_eq!(ask(&bob), None, "he may be blocked");
+    let held = || bench.service.reservations.held(&request(3).owner).bytes;
+    assert_eq!(held(), 6, "it is reserved like any other");
+    bench.put(&slot, b"one").unwrap();
+    assert_eq!(held(), 3);
+    assert_eq!(bench.service.slot_counts().outcomes()[0], ("granted", 2));
+
+    let limited = [
+        UploadQuotas { user: Some(9), ..UploadQuotas::default() },
+        UploadQuotas { day: Some(9), ..UploadQuotas::default() },
+        UploadQuotas { message: Some(9), ..UploadQuotas::default() },
+        UploadQuotas { all: Some(9), ..UploadQuotas::default() },
+    ];
+    for limited in limited {
+        bench.service.set_settings(quotas(limited));
+        assert_eq!(ask(&request(3)), None, "sums are in the database");
+    }
+    bench.service.set_settings(settings());
+    let long = SlotRequest { name: format!("{}.jpg", "\u{1f600}".repeat(50)), ..request(3) };
+    assert!(ask(&long).is_some());
+    bench.clock.pass(limits::SECRETS_READ);
+    assert_eq!(ask(&request(3)), None, "the keys may have changed");
+    assert_eq!(held(), 6);
+}
+
+#[test]
+fn memory_grants_no_more_slots_than_a_user_may_have() {
+    let bench = Bench::new(settings());
+    bench.slot(1);
+    for _ in 1..limits::SLOTS_PER_USER {
+        assert!(bench.service.decide_from_memory(&request(1)).unwrap().is_some());
+    }
+    let refused = bench.service.decide_from_memory(&request(1)).unwrap_err();
+    assert!(matches!(refused, SlotRefusal::NoRoom { .. }), "{refused:?}");
+}
+
+#[test]
 fn a_slot_costs_no_write_to_the_disk() {
     let bench = Bench::new(quotas(UploadQuotas {
         user: Some(1 << 30),
@@ -495,7 +539,7 @@ fn a_blocked_user_gets_no_slot_and_no_put_of_theirs_commits() {
 
     // A server that starts anew knows it from the table alone.
     let bench = bench.restarted(settings());
-    assert_eq!(bench.service.decide_from_memory(&request(3)), Ok(()), "memory does not know it yet");
+    assert_eq!(bench.service.decide_from_memory(&request(3)), Ok(None), "memory does not know it yet");
     assert_eq!(bench.grant(request(3)).err(), Some(refused));
     assert!(bench.service.unblock(&alice).unwrap() && !bench.service.unblock(&alice).unwrap());
     bench.store(b"one");
