@@ -26,6 +26,12 @@ pub trait Engine: Send + Sync + 'static {
         T: Send + 'static,
         F: Fn(&mut dyn Session) -> Result<Change<T>> + Send + Sync + 'static;
 
+    /// Runs one statement as a transaction of its own; gives the number of rows that it changed. It must be idempotent, as a
+    /// [write](Self::write).
+    fn execute(&self, sql: &'static str, parameters: Vec<Value>) -> std::result::Result<u64, WriteError> {
+        self.write(move |session| session.execute(sql, &parameters).map(Change::Commit))
+    }
+
     /// The connections to the database.
     fn pool(&self) -> Pool;
 

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use super::value::Value;
 use super::{Change, Engine, Pool, Session, WriteError};
 use crate::error::{Error, Kind, Result};
 
@@ -47,6 +48,17 @@ fn unavailable() -> Error {
     Error::new(Kind::Unavailable, "the connection broke")
 }
 
+fn written<T>(write: impl FnOnce() -> Written<T>) -> Written<T> {
+    match failure() {
+        None => write(),
+        Some(Failure::Refuses) => Err(WriteError::Failed(unavailable())),
+        Some(Failure::Loses) => Err(WriteError::Unknown(unavailable())),
+        Some(Failure::Vanishes) => write().and(Err(WriteError::Unknown(unavailable()))),
+    }
+}
+
+type Written<T> = std::result::Result<T, WriteError>;
+
 /// An engine that fails at the moment that is asked for, below the operations.
 pub(crate) struct Faulty<E>(pub(crate) E);
 
@@ -63,17 +75,16 @@ impl<E: Engine> Engine for Faulty<E> {
         }
     }
 
-    fn write<T, F>(&self, operation: F) -> std::result::Result<T, WriteError>
+    fn write<T, F>(&self, operation: F) -> Written<T>
     where
         T: Send + 'static,
         F: Fn(&mut dyn Session) -> Result<Change<T>> + Send + Sync + 'static,
     {
-        match failure() {
-            None => self.0.write(operation),
-            Some(Failure::Refuses) => Err(WriteError::Failed(unavailable())),
-            Some(Failure::Loses) => Err(WriteError::Unknown(unavailable())),
-            Some(Failure::Vanishes) => self.0.write(operation).and(Err(WriteError::Unknown(unavailable()))),
-        }
+        written(|| self.0.write(operation))
+    }
+
+    fn execute(&self, sql: &'static str, parameters: Vec<Value>) -> Written<u64> {
+        written(|| self.0.execute(sql, parameters))
     }
 
     fn pool(&self) -> Pool {

@@ -15,7 +15,7 @@ use super::metadata::{
 };
 use super::schema::CURRENT;
 use super::statements;
-use super::value::{Row, values};
+use super::value::{Row, Value, values};
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -72,6 +72,9 @@ impl<E: Engine> Metadata for Store<E> {
         quotas: Quotas,
     ) -> std::result::Result<MediaInsert, WriteError> {
         let media = media.clone();
+        if !avatar && quotas == Quotas::NONE {
+            return self.insert_media_alone(&media);
+        }
         self.0.write(move |session| insert(session, &media, avatar, quotas))
     }
 
@@ -206,6 +209,21 @@ impl<E: Engine> Metadata for Store<E> {
     }
 }
 
+impl<E: Engine> Store<E> {
+    /// One statement is enough. Where the id has a row and that can't be read, the row may be that of this media.
+    fn insert_media_alone(&self, media: &Media) -> std::result::Result<MediaInsert, WriteError> {
+        if self.0.execute(&INSERT, columns::inserted(media))? > 0 {
+            return Ok(MediaInsert::Stored);
+        }
+        let same = same(media);
+        let row = self.0.read(move |session| session.row(statements::SAME, &same));
+        match row.map_err(WriteError::Unknown)? {
+            Some(_) => Ok(MediaInsert::Stored),
+            None => Err(WriteError::Failed(other_media(media))),
+        }
+    }
+}
+
 /// The version of the schema: `None` if there is none, 0 for the original's without a table of versions.
 pub(super) fn version(session: &mut dyn Session) -> Result<Option<i32>> {
     if !session.has_table("medias")? {
@@ -261,16 +279,25 @@ pub(super) fn insert(
         session.execute(statements::SET_AVATAR, &values![id, entity])?;
     }
     if session.execute(&INSERT, &columns::inserted(media))? == 0 {
-        let same = values![id, entity, media.author.as_str(), media.uploaded, media.sha1.as_str()];
-        return match session.row(statements::SAME, &same)? {
+        return match session.row(statements::SAME, &same(media))? {
             Some(_) => Ok(Change::Commit(MediaInsert::Stored)),
-            None => Err(Error::new(Kind::Failure, format!("there is another media with the id {id}"))),
+            None => Err(other_media(media)),
         };
     }
     Ok(match exceeded(session, &media.channel, &media.author, 0, quotas)? {
         Some(quota) => Change::RollBack(MediaInsert::OverQuota(quota)),
         None => Change::Commit(MediaInsert::Stored),
     })
+}
+
+/// The parameters of [`statements::SAME`].
+fn same(media: &Media) -> [Value; 5] {
+    let Media { id, channel, author, uploaded, sha1, .. } = media;
+    values![id.as_str(), channel.as_str(), author.as_str(), *uploaded, sha1.as_str()]
+}
+
+fn other_media(media: &Media) -> Error {
+    Error::new(Kind::Failure, format!("there is another media with the id {}", media.id))
 }
 
 /// Holds the names of the sums that these quotas limit, always in the same order.

@@ -62,7 +62,7 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 /// A message of Alice's of 10 bytes, for ever.
-fn upload() -> Uploaded {
+pub(super) fn upload() -> Uploaded {
     Uploaded {
         id: UploadId::random(),
         path: None,

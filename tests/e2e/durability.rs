@@ -10,6 +10,8 @@ use crate::support::wait_for;
 
 /// An upload that goes to its file before it ends.
 const UPLOAD: Deed = Deed::Upload(9000);
+/// The type of what is uploaded, by which the statement is known that stores a row.
+const TYPE: &str = "application/octet-stream";
 /// The calls that bring the bytes of a large upload to the disk, then its name.
 const FILE: [&str; 6] =
     ["write temporary", "sync temporary", "make folder", "sync root", "rename", "sync folder"];
@@ -17,6 +19,10 @@ const FILE: [&str; 6] =
 const NEXT_FILE: [&str; 4] = ["write temporary", "sync temporary", "rename", "sync folder"];
 /// The same for an upload that was held in memory until its end.
 const SMALL_FILE: [&str; 4] = ["write temporary", "rename", "sync file", "sync folder"];
+
+/// The same for a file by slot, the first one: both directories are new.
+const FIRST_BY_SLOT: [&str; 7] =
+    ["write temporary", "make folder", "rename", "sync file", "sync folder", "sync uploads", "sync root"];
 
 #[test]
 fn everything_is_on_the_disk_before_it_is_answered() {
@@ -63,11 +69,12 @@ fn assert_order(settings: &[(&str, &str)], commit: &[&'static str]) {
     other.perform(&site, Deed::Upload(1)).expect("nothing hinders it");
     let calls =
         "openat,mkdirat,write,pwrite64,fsync,fdatasync,renameat,renameat2,linkat,unlink,unlinkat,sendto";
-    let trace = site.server.trace(&format!("-y -s 40 -e trace={calls}"), &["http-worker", "postgres"]);
+    let trace = site.server.trace(&format!("-y -s 600 -e trace={calls}"), &["http-worker", "postgres"]);
     let mut seen = 0;
     for (deed, expected) in [
         (UPLOAD, [&FILE[..], commit]),
         (UPLOAD, [&NEXT_FILE, commit]),
+        (Deed::Slot(100), [&FIRST_BY_SLOT, commit]),
         (Deed::Avatar(100), [&SMALL_FILE, commit]),
         (Deed::Update, [commit, &[]]),
         (Deed::Delete, [commit, &["remove"]]),
@@ -95,6 +102,9 @@ fn event(site: &Site, line: &str) -> Option<&'static str> {
         first if first.contains("/.upload-") => "temporary",
         first if first.contains("metadata.sqlite") => "log",
         first if first.contains(&root) || first.contains(&format!("{root})")) => "root",
+        first if first.contains("/.uploads>") => "uploads",
+        first if first.rsplit('/').nth(1) == Some(".uploads") => "folder",
+        first if first.contains("/.uploads/") => "file",
         first if first.contains("@example.org>") => "folder",
         first if first.contains("@example.org/") => "file",
         _ => "",
@@ -104,8 +114,9 @@ fn event(site: &Site, line: &str) -> Option<&'static str> {
         ("write", "temporary") => "write temporary",
         ("fadvise64", "temporary") => "begin sync",
         ("fsync" | "fdatasync", "temporary") => "sync temporary",
-        ("mkdirat", "root") if is_done => "make folder",
+        ("mkdirat", "root" | "uploads") if is_done => "make folder",
         ("fsync" | "fdatasync", "root") => "sync root",
+        ("fsync" | "fdatasync", "uploads") => "sync uploads",
         ("renameat" | "renameat2", _) => "rename",
         ("linkat", _) => "link",
         ("fsync" | "fdatasync", "file") => "sync file",
@@ -114,7 +125,8 @@ fn event(site: &Site, line: &str) -> Option<&'static str> {
         ("fsync" | "fdatasync", "log") => "sync log",
         ("unlink" | "unlinkat", _) => "remove",
         ("sendto", _) if arguments.contains("HTTP/1.1 20") => "answer",
-        ("sendto", _) if arguments.contains("COMMIT") => "commit",
+        // A row that no quota limits is one statement, which PostgreSQL commits by itself.
+        ("sendto", _) if arguments.contains("COMMIT") || arguments.contains(TYPE) => "commit",
         _ => return None,
     })
 }

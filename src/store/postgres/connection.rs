@@ -38,6 +38,11 @@ impl Connection {
         Self { client, statements: HashMap::new(), failed: false }
     }
 
+    /// Fails if the server does not answer soon.
+    pub(super) fn ping(&mut self) -> PgResult<()> {
+        self.client.is_valid(limits::DATABASE_PING)
+    }
+
     /// Runs a write in a transaction of its own. If it fails before the commit, nothing is stored; if the commit fails, the write may be stored.
     pub(super) fn transact<T>(
         &mut self,
@@ -66,6 +71,18 @@ impl Connection {
         }
     }
 
+    /// Runs one statement without a transaction around it: the server commits it by itself. Nothing is stored if the statement
+    /// can't be prepared.
+    pub(super) fn execute_alone(
+        &mut self,
+        sql: &str,
+        parameters: &[Value],
+    ) -> std::result::Result<u64, WriteError> {
+        let statement = self.prepare(sql).map_err(|cause| WriteError::Failed(fault(cause)))?;
+        let owned = typed(parameters, &statement);
+        self.client.execute(&statement, &borrowed(&owned)).map_err(at_commit)
+    }
+
     /// Where this fails the connection is broken, and the server rolls back by itself.
     fn roll_back(&mut self) {
         let _ = self.client.batch_execute("ROLLBACK");
@@ -88,15 +105,23 @@ impl Connection {
         run: impl FnOnce(&mut Client, &Statement, &[&(dyn ToSql + Sync)]) -> PgResult<T>,
     ) -> Result<T> {
         let done = self.prepare(sql).and_then(|statement| {
-            let typed = parameters.iter().zip(statement.params());
-            let owned: Vec<_> = typed.map(|(value, ty)| parameter(value, ty)).collect();
-            let borrowed: Vec<_> = owned.iter().map(|value| &**value).collect();
-            run(&mut self.client, &statement, &borrowed)
+            let owned = typed(parameters, &statement);
+            run(&mut self.client, &statement, &borrowed(&owned))
         });
         self.failed |= done.is_err();
         done.map_err(fault)
     }
 }
+
+fn typed<'a>(parameters: &'a [Value], statement: &Statement) -> Vec<Parameter<'a>> {
+    parameters.iter().zip(statement.params()).map(|(value, ty)| parameter(value, ty)).collect()
+}
+
+fn borrowed<'a>(owned: &'a [Parameter<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
+    owned.iter().map(|value| &**value).collect()
+}
+
+type Parameter<'a> = Box<dyn ToSql + Sync + 'a>;
 
 type PgResult<T> = std::result::Result<T, postgres::Error>;
 
@@ -162,7 +187,36 @@ fn at_commit(cause: postgres::Error) -> WriteError {
     }
 }
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+/// A job for the thread of a connection. What it gives, it puts where its owner finds it: so the code around it is there once,
+/// and not for each type of value.
+pub(super) type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// A job that puts its value there.
+pub(super) fn with_value<T: Send + 'static>(
+    job: impl FnOnce(&mut Connection) -> T + Send + 'static,
+) -> (Job, Arc<Mutex<Option<T>>>) {
+    let value = Arc::new(Mutex::new(None));
+    let slot = Arc::clone(&value);
+    (Box::new(move |connection| put(&slot, job(connection))), value)
+}
+
+fn put<T>(slot: &Mutex<Option<T>>, value: T) {
+    *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+}
+
+pub(super) fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// What became of a job.
+pub(super) enum Performed {
+    /// It is done.
+    Done,
+    /// The server does not answer on this connection; here the job is back.
+    NotBegun(Job),
+    /// It took too long, or ended without a result; it may have been done all the same.
+    Lost,
+}
 
 /// A connection as the pool has it: the way to its thread.
 pub(super) struct ConnectionThread {
@@ -205,16 +259,42 @@ impl ConnectionThread {
         within: Duration,
         job: impl FnOnce(&mut Connection) -> T + Send + 'static,
     ) -> Option<T> {
-        let (sender, results) = mpsc::sync_channel(1);
+        let (job, value) = with_value(job);
+        if self.hand_over(within, job) { take(&value) } else { None }
+    }
+
+    /// Does the job if the server still answers. That is asked by the same thread: apart it would cost two more hand-overs.
+    pub(super) fn perform(&mut self, within: Duration, job: Job) -> Performed {
+        let not_begun = Arc::new(Mutex::new(None));
+        let back = Arc::clone(&not_begun);
+        let job = move |connection: &mut Connection| match connection.ping() {
+            Ok(()) => job(connection),
+            Err(_) => put(&back, job),
+        };
+        if !self.hand_over(within, Box::new(job)) {
+            return Performed::Lost;
+        }
+        match take(&not_begun) {
+            Some(job) => {
+                self.broken = true;
+                Performed::NotBegun(job)
+            }
+            None => Performed::Done,
+        }
+    }
+
+    /// Has the thread do the job; whether it was done in this time. If not, or if the connection is closed then, it is given up.
+    fn hand_over(&mut self, within: Duration, job: Job) -> bool {
+        let (sender, ends) = mpsc::sync_channel(1);
         let job = move |connection: &mut Connection| {
-            let result = job(connection);
+            job(connection);
             // No one listens any more if we were given up.
-            let _ = sender.send((result, connection.client.is_closed()));
+            let _ = sender.send(connection.client.is_closed());
         };
         let sent = self.jobs.send(Box::new(job)).is_ok();
-        let result = if sent { results.recv_timeout(within).ok() } else { None };
-        self.broken |= result.as_ref().is_none_or(|(_, closed)| *closed);
-        result.map(|(result, _)| result)
+        let closed = if sent { ends.recv_timeout(within).ok() } else { None };
+        self.broken |= closed.unwrap_or(true);
+        closed.is_some()
     }
 }
 
@@ -299,9 +379,8 @@ impl ManageConnection for Manager {
     }
 
     fn is_valid(&self, connection: &mut ConnectionThread) -> Result<()> {
-        let ping = |connection: &mut Connection| connection.client.is_valid(limits::DATABASE_PING);
         // The limit within is the one that counts; it leaves the thread its own.
-        connection.run(2 * limits::DATABASE_PING, ping).ok_or_else(silence)?.map_err(fault)
+        connection.run(2 * limits::DATABASE_PING, Connection::ping).ok_or_else(silence)?.map_err(fault)
     }
 
     fn has_broken(&self, connection: &mut ConnectionThread) -> bool {

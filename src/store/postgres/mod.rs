@@ -14,12 +14,12 @@ mod value;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use r2d2::{Pool, PooledConnection};
 
-use self::connection::Manager;
 pub(super) use self::connection::{Connection, prepare};
+use self::connection::{Job, Manager, Performed, take, with_value};
 pub(super) use self::dedicated::notify;
 pub use self::dedicated::{DedicatedConnection, DedicatedConnections};
 pub(super) use self::encoding::encoding_advice;
@@ -31,6 +31,7 @@ pub use self::settings::{PostgresSettings, SslMode};
 use super::engine::{Change, Engine, Session, WriteError};
 use super::metadata;
 use super::notice::Notice;
+use super::value::Value;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 
@@ -54,7 +55,8 @@ impl Postgres {
             // The first caller connects; a pool at rest keeps what it has.
             .min_idle(Some(0))
             .connection_timeout(limits::DATABASE_WAIT)
-            .test_on_check_out(true)
+            // A job begins with that test.
+            .test_on_check_out(false)
             // The callers that wait for a connection are told; a line for each attempt would flood the log.
             .error_handler(Box::new(r2d2::NopErrorHandler))
             .build_unchecked(manager.clone());
@@ -78,14 +80,50 @@ impl Postgres {
         self.pool.get().map_err(|cause| Error::caused(Kind::Unavailable, "no database connection", cause))
     }
 
-    fn attempt<T, F>(&self, operation: Arc<F>) -> std::result::Result<T, WriteError>
+    /// Has a write done, and again if it is not known whether it was. The second attempt waits for the end of the first, if
+    /// that is still under way, and finds what it stored.
+    fn write_by<T, F>(&self, write: F) -> std::result::Result<T, WriteError>
     where
         T: Send + 'static,
-        F: Fn(&mut dyn Session) -> Result<Change<T>> + Send + Sync + 'static,
+        F: Fn(&mut Connection) -> std::result::Result<T, WriteError> + Send + Sync + 'static,
     {
-        let mut connection = self.connection().map_err(WriteError::Failed)?;
-        let result = connection.run(self.patience, move |connection| connection.transact(&*operation));
-        result.unwrap_or_else(|| Err(WriteError::Unknown(silence())))
+        let write = Arc::new(write);
+        match self.attempt(Arc::clone(&write)) {
+            Err(WriteError::Unknown(error)) => self.attempt(write).map_err(|_| WriteError::Unknown(error)),
+            result => result,
+        }
+    }
+
+    fn attempt<T, F>(&self, write: Arc<F>) -> std::result::Result<T, WriteError>
+    where
+        T: Send + 'static,
+        F: Fn(&mut Connection) -> std::result::Result<T, WriteError> + Send + Sync + 'static,
+    {
+        let done = self.run(move |connection| write(connection)).map_err(WriteError::Failed)?;
+        done.unwrap_or_else(|| Err(WriteError::Unknown(silence())))
+    }
+
+    /// Has a job done; `None` if it does not end in time.
+    fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Connection) -> T + Send + 'static,
+    ) -> Result<Option<T>> {
+        let (job, value) = with_value(job);
+        Ok(if self.perform(job)? { take(&value) } else { None })
+    }
+
+    /// Has a job done on a connection that still answers: those of the pool may have broken while no one looked. Says whether
+    /// it ended in time.
+    fn perform(&self, mut job: Job) -> Result<bool> {
+        let deadline = Instant::now() + limits::DATABASE_WAIT;
+        loop {
+            match self.connection()?.perform(self.patience, job) {
+                Performed::Done => return Ok(true),
+                Performed::Lost => return Ok(false),
+                Performed::NotBegun(_) if Instant::now() > deadline => return Err(silence()),
+                Performed::NotBegun(not_begun) => job = not_begun,
+            }
+        }
     }
 }
 
@@ -95,8 +133,7 @@ impl Engine for Postgres {
         T: Send + 'static,
         F: FnOnce(&mut dyn Session) -> Result<T> + Send + 'static,
     {
-        let read = move |connection: &mut Connection| operation(connection);
-        self.connection()?.run(self.patience, read).ok_or_else(silence)?
+        self.run(move |connection| operation(connection))?.ok_or_else(silence)?
     }
 
     fn write<T, F>(&self, operation: F) -> std::result::Result<T, WriteError>
@@ -104,24 +141,23 @@ impl Engine for Postgres {
         T: Send + 'static,
         F: Fn(&mut dyn Session) -> Result<Change<T>> + Send + Sync + 'static,
     {
-        let operation = Arc::new(operation);
-        match self.attempt(Arc::clone(&operation)) {
-            // The second attempt waits for the end of the first, if that is still under way, and finds what it stored.
-            Err(WriteError::Unknown(error)) => {
-                self.attempt(operation).map_err(|_| WriteError::Unknown(error))
-            }
-            result => result,
-        }
+        self.write_by(move |connection| connection.transact(&operation))
+    }
+
+    /// One round trip instead of three.
+    fn execute(&self, sql: &'static str, parameters: Vec<Value>) -> std::result::Result<u64, WriteError> {
+        self.write_by(move |connection| connection.execute_alone(sql, &parameters))
     }
 
     fn notify(&self, notice: Notice) {
         if !self.has_nodes {
             return;
         }
-        let sent = self.attempt(Arc::new(move |session: &mut dyn Session| {
+        let send = move |session: &mut dyn Session| {
             session.execute("SET LOCAL synchronous_commit = off", &[])?;
             notify(session, notice).map(Change::Commit)
-        }));
+        };
+        let sent = self.attempt(Arc::new(move |connection: &mut Connection| connection.transact(send)));
         if let Err(error) = sent {
             log::warn!("other nodes are not told at once that {} have changed: {error}", notice.name());
         }

@@ -1,18 +1,18 @@
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::ops::Range;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
 use super::super::postgres_server::{self, Server};
 use super::super::value::Row;
 use super::super::{
-    ChoreTable, Metadata, Schema, Store, UserData, conformance, file_conformance, operations, statements,
-    upload_conformance,
+    ChoreTable, Metadata, Schema, Store, UploadTable, UserData, conformance, file_conformance, operations,
+    statements, upload_conformance,
 };
 use super::*;
-use crate::model::{Media, Page, Quotas};
+use crate::model::{Media, Page, Quotas, UploadLimits};
 
 /// A database of the shared server.
 struct Bench {
@@ -316,6 +316,53 @@ fn a_write_that_hides_a_failed_statement_is_not_committed() {
     bench.store.media_rows(None, 1).unwrap();
 }
 
+/// A proxy before a server, and what clients have sent through it.
+fn listening_proxy(server: u16) -> (u16, Arc<Mutex<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, sent) = (listener.local_addr().unwrap().port(), Arc::<Mutex<Vec<u8>>>::default());
+    let all = Arc::clone(&sent);
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let mut server = TcpStream::connect(("127.0.0.1", server)).unwrap();
+            let (mut to, mut from) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || io::copy(&mut from, &mut to));
+            let all = Arc::clone(&all);
+            thread::spawn(move || {
+                let mut block = [0; 4096];
+                while let Ok(count @ 1..) = client.read(&mut block) {
+                    all.lock().unwrap().extend_from_slice(&block[..count]);
+                    if server.write_all(&block[..count]).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    (port, sent)
+}
+
+#[test]
+fn a_row_without_a_quota_is_stored_by_one_statement() {
+    let server = postgres_server::shared();
+    let (port, sent) = listening_proxy(server.port());
+    let store = store(server, &server.new_database(), |settings| settings.hosts[0].1 = port);
+    // The first connections are compared with each other.
+    store.media_rows(None, 1).unwrap();
+    let begins = |insert: &dyn Fn()| {
+        sent.lock().unwrap().clear();
+        insert();
+        String::from_utf8_lossy(&sent.lock().unwrap()).matches("BEGIN").count()
+    };
+    let quota = Quotas { channel: Some(1 << 40), ..Quotas::NONE };
+    let insert = |id: &str, avatar, quotas| drop(store.insert(&media(id), avatar, quotas).unwrap());
+    assert_eq!(begins(&|| insert("a", false, Quotas::NONE)), 0);
+    assert_eq!(begins(&|| insert("b", true, Quotas::NONE)), 1);
+    assert_eq!(begins(&|| insert("c", false, quota)), 1);
+    let insert = |limits| drop(store.insert_upload(&upload_conformance::upload(), limits).unwrap());
+    assert_eq!(begins(&|| insert(UploadLimits::default())), 0);
+    assert_eq!(begins(&|| insert(UploadLimits { all: Some(1 << 40), ..UploadLimits::default() })), 1);
+}
+
 /// A deletion whose reply was lost runs again, and its files can be removed.
 #[test]
 fn a_second_attempt_knows_what_the_first_one_deleted() {
@@ -331,9 +378,9 @@ fn a_second_attempt_knows_what_the_first_one_deleted() {
     let runs = std::sync::atomic::AtomicU32::new(0);
     let earlier = Mutex::new(None);
     let (id, channel) = (media.id.clone(), media.channel.clone());
-    let operation = Arc::new(move |session: &mut dyn Session| {
+    let operation = Arc::new(move |connection: &mut Connection| {
         runs.fetch_add(1, Ordering::Relaxed);
-        operations::delete_once(session, &channel, &id, &earlier)
+        connection.transact(|session| operations::delete_once(session, &channel, &id, &earlier))
     });
     bench.store.0.attempt(Arc::clone(&operation)).unwrap().unwrap();
     let again = bench.store.0.attempt(operation).unwrap().unwrap();
