@@ -152,7 +152,7 @@ fn a_client_that_takes_nothing_delays_no_block() {
     let path = upload(&bench, &content, "data.bin", "application/octet-stream");
     let url = bench.site.url(&path);
     let mut slow = TcpStream::connect(("127.0.0.1", bench.site.server.port())).expect("the server listens");
-    let request = format!("GET /{} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", path);
+    let request = format!("GET /{path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     slow.write_all(request.as_bytes()).expect("the server takes the request");
     wait_for("the block", || {
         let is_kept = |path: &PathBuf| !path.to_string_lossy().contains("fetching-");
