@@ -10,10 +10,11 @@ use postgres::fallible_iterator::FallibleIterator;
 
 use super::super::engine::{Change, Session};
 use super::super::notice::{CHANNEL, Notice};
-use super::connection::{Connection, ConnectionThread, prepare};
+use super::connection::{Connection, prepare};
 use super::fault::{fault, silence};
 use super::serving;
 use super::settings::PostgresSettings;
+use super::thread::ConnectionThread;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 

@@ -9,6 +9,7 @@ mod serving;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod tls;
 mod value;
 
@@ -18,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use r2d2::{Pool, PooledConnection};
 
+use self::connection::Manager;
 pub(super) use self::connection::{Connection, prepare};
-use self::connection::{Job, Manager, Performed, take, with_value};
 pub(super) use self::dedicated::notify;
 pub use self::dedicated::{DedicatedConnection, DedicatedConnections};
 pub(super) use self::encoding::encoding_advice;
@@ -28,6 +29,7 @@ use self::fault::silence;
 pub(super) use self::pooler::refuse_shared_sessions;
 pub(super) use self::serving::refuse_serving_nodes;
 pub use self::settings::{PostgresSettings, SslMode};
+use self::thread::{Job, Performed, take, with_value};
 use super::engine::{Change, Engine, Session, WriteError};
 use super::metadata;
 use super::notice::Notice;

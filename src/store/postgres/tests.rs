@@ -8,8 +8,8 @@ use std::time::Instant;
 use super::super::postgres_server::{self, Server};
 use super::super::value::Row;
 use super::super::{
-    ChoreTable, Metadata, Schema, Store, UploadTable, UserData, conformance, file_conformance, operations,
-    statements, upload_conformance,
+    ChoreTable, MediaInsert, Metadata, Schema, Store, UploadInsert, UploadTable, UserData, conformance,
+    file_conformance, operations, statements, upload_conformance,
 };
 use super::*;
 use crate::model::{Media, Page, Quotas, UploadLimits};
@@ -354,11 +354,16 @@ fn a_row_without_a_quota_is_stored_by_one_statement() {
         String::from_utf8_lossy(&sent.lock().unwrap()).matches("BEGIN").count()
     };
     let quota = Quotas { channel: Some(1 << 40), ..Quotas::NONE };
-    let insert = |id: &str, avatar, quotas| drop(store.insert(&media(id), avatar, quotas).unwrap());
+    let insert = |id: &str, avatar, quotas| {
+        assert_eq!(store.insert(&media(id), avatar, quotas).unwrap(), MediaInsert::Stored);
+    };
     assert_eq!(begins(&|| insert("a", false, Quotas::NONE)), 0);
     assert_eq!(begins(&|| insert("b", true, Quotas::NONE)), 1);
     assert_eq!(begins(&|| insert("c", false, quota)), 1);
-    let insert = |limits| drop(store.insert_upload(&upload_conformance::upload(), limits).unwrap());
+    let insert = |limits| {
+        let inserted = store.insert_upload(&upload_conformance::upload(), limits).unwrap();
+        assert_eq!(inserted, UploadInsert::Stored);
+    };
     assert_eq!(begins(&|| insert(UploadLimits::default())), 0);
     assert_eq!(begins(&|| insert(UploadLimits { all: Some(1 << 40), ..UploadLimits::default() })), 1);
 }
