@@ -354,9 +354,6 @@ pub const DATABASE_WAIT: Duration = Duration::from_secs(5);
 pub const DATABASE_HANGING: usize = 64;
 /// Longest run of one statement.
 pub const DATABASE_STATEMENT: Duration = Duration::from_secs(15);
-/// Pages of SQLite's log, of 4 KiB, after which a write copies them to the database. An upload writes about 14 pages, most of
-/// them again and again: the more there are, the fewer are copied for each upload. A start after a crash reads the log.
-pub const SQLITE_LOG_PAGES: u32 = 4000;
 /// Longest wait of a statement for another one's lock.
 pub const DATABASE_LOCK: Duration = Duration::from_secs(5);
 /// Time for an idle connection to show that it still works, before it is used.

@@ -44,10 +44,7 @@ pub(in crate::store) fn open(path: &Path, access: Access) -> rusqlite::Result<Co
     if let Access::Write { sync } = access {
         // FULL: in WAL mode, a commit is on the disk when it returns.
         let synchronous = if sync { "FULL" } else { "OFF" };
-        let pages = limits::SQLITE_LOG_PAGES;
-        connection.execute_batch(&format!(
-            "PRAGMA synchronous = {synchronous}; PRAGMA wal_autocheckpoint = {pages}"
-        ))?;
+        connection.execute_batch(&format!("PRAGMA synchronous = {synchronous}"))?;
         use_log(&connection)?;
     }
     Ok(connection)

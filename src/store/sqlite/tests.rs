@@ -80,13 +80,6 @@ fn plan(connection: &Connection, sql: &str) -> String {
     plan
 }
 
-#[test]
-fn the_log_is_copied_to_the_database_when_it_has_so_many_pages() {
-    let bench = Bench::new();
-    let pages: u32 = bench.connection().query_row("PRAGMA wal_autocheckpoint", [], |row| row.get(0)).unwrap();
-    assert_eq!(pages, limits::SQLITE_LOG_PAGES);
-}
-
 /// However many files a user has, a page of them is read from the index and not sorted.
 #[test]
 fn every_page_of_the_files_of_a_user_is_a_range_of_an_index() {
