@@ -1,12 +1,15 @@
 //! Servers that run in slices of time only, as if each had a slow machine of its own. A server without its slice is stopped
-//! (SIGSTOP); the others on the machine go on. No two servers run at the same time.
+//! (SIGSTOP); the others on the machine go on. No two servers run at the same time, and nothing else runs on the processor
+//! that is theirs: what a server sends would otherwise wake Prosody, PostgreSQL and the clients within its slice.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// From one slice of a server to its next one.
 const PERIOD: Duration = Duration::from_millis(60);
@@ -14,7 +17,43 @@ const PERIOD: Duration = Duration::from_millis(60);
 /// its slice. A twelfth of the time, so that two servers together confirm a third of what one Prosody can.
 const SLICE: Duration = Duration::from_millis(5);
 
-/// Servers in slices. Dropped, it lets them run freely again.
+/// The processor of servers in slices. This thread, and what it starts, runs on the others until this is dropped. If the
+/// machine has only one processor, all share it.
+pub struct Processor {
+    all: CpuSet,
+    own: CpuSet,
+}
+
+impl Processor {
+    /// Sets one apart.
+    pub fn set_apart() -> Self {
+        let all = sched_getaffinity(None).expect("a thread has processors");
+        let numbers: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|number| all.is_set(*number)).collect();
+        let [number, _, ..] = numbers[..] else { return Self { all, own: all } };
+        let (mut own, mut rest) = (CpuSet::new(), all);
+        own.set(number);
+        rest.unset(number);
+        run_on(None, &rest);
+        Self { all, own }
+    }
+
+    /// Threads that a server starts later run where the thread does that starts them.
+    fn give(&self, server: Pid) {
+        let threads =
+            fs::read_dir(format!("/proc/{}/task", server.as_raw_nonzero())).expect("the server runs");
+        let name = |thread: fs::DirEntry| thread.file_name().into_string().ok()?.parse().ok();
+        let threads = threads.flatten().filter_map(name).filter_map(Pid::from_raw);
+        threads.for_each(|thread| run_on(Some(thread), &self.own));
+    }
+}
+
+impl Drop for Processor {
+    fn drop(&mut self) {
+        run_on(None, &self.all);
+    }
+}
+
+/// Servers in slices. Dropped, it lets them run without pauses again.
 pub struct Slices {
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -28,10 +67,12 @@ struct Sliced {
 }
 
 impl Slices {
-    /// Gives these processes slices of the same length, one after the other.
-    pub fn start(pids: &[u32]) -> Self {
+    /// Gives these processes slices of the same length, one after the other, on this processor.
+    pub fn start(pids: &[u32], processor: &Processor) -> Self {
         let pid = |pid: &u32| i32::try_from(*pid).ok().and_then(Pid::from_raw).expect("a process id");
-        let servers = pids.iter().map(|number| Sliced { pid: pid(number), excess: Duration::ZERO }).collect();
+        let servers: Vec<_> =
+            pids.iter().map(|number| Sliced { pid: pid(number), excess: Duration::ZERO }).collect();
+        servers.iter().for_each(|server| processor.give(server.pid));
         let end = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&end);
         let thread = std::thread::spawn(move || take_turns(servers, &ended));
@@ -84,4 +125,9 @@ impl Sliced {
 
 fn sleep_until(time: Instant) {
     std::thread::sleep(time.saturating_duration_since(Instant::now()));
+}
+
+fn run_on(thread: Option<Pid>, processors: &CpuSet) {
+    // A thread that ends meanwhile needs none.
+    let _ = sched_setaffinity(thread, processors);
 }

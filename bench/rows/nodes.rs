@@ -6,7 +6,7 @@ use crate::process::Tree;
 use crate::report::{Goal, Report};
 use crate::rounds::{Side, alternate};
 use crate::site::{LIMITS, PRIVATE, Site, file, set_up_schema, xmpp_of};
-use crate::slices::Slices;
+use crate::slices::{Processor, Slices};
 use crate::support::http::Request;
 use crate::support::postgres::Server as Postgres;
 use crate::support::prosody::Prosody;
@@ -30,17 +30,47 @@ struct Nodes {
     _shared: Scratch,
 }
 
-/// Private downloads, each confirmed, through two nodes and through a server alone.
+/// A comparison of two nodes with one.
+struct Comparison<'a> {
+    /// The beginning of the line.
+    how: &'static str,
+    /// The nodes run in slices on this processor, if there is one.
+    processor: Option<&'a Processor>,
+    /// How many times as many requests the second node gets as the first one, which holds the XMPP stream.
+    share: usize,
+    goal: Goal,
+}
+
+/// Private downloads, each confirmed, through two nodes and through a server alone: as the machine runs them, and in slices.
 pub fn confirmations(options: &Options, report: &mut Report) {
-    let postgres = Postgres::start();
-    let (two, one) = (Nodes::two(&postgres), Nodes::one(&postgres));
-    let names = ["two nodes", "one node"];
-    for (is_sliced, goal) in [(true, Goal::AtLeast(1.6)), (false, Goal::None)] {
-        let sides = [&two, &one].into_iter().zip(names).map(|(nodes, name)| nodes.side(name, is_sliced));
-        let sides = alternate(options.time.mul_f64(LONGER), sides.collect());
-        let how = if is_sliced { "simulated" } else { "real" };
-        let case = format!("{how}: confirmed GET 10 KiB, {REQUESTS} at a time");
-        report.rate(&case, "/s", &sides[0], &sides[1], goal);
+    let real = Comparison { how: "real", processor: None, share: 1, goal: Goal::None };
+    Pair::start().compare(options, report, &real);
+    let apart = Processor::set_apart();
+    let processor = Some(&apart);
+    let pair = Pair::start();
+    let even = Comparison { how: "simulated", processor, share: 1, goal: Goal::AtLeast(1.6) };
+    let uneven = Comparison { how: "simulated, 1 of 4 to the holder", processor, share: 3, goal: Goal::None };
+    [even, uneven].iter().for_each(|comparison| pair.compare(options, report, comparison));
+}
+
+/// Two nodes, and a server alone.
+struct Pair {
+    two: Nodes,
+    one: Nodes,
+    _postgres: Postgres,
+}
+
+impl Pair {
+    fn start() -> Self {
+        let postgres = Postgres::start();
+        Self { two: Nodes::two(&postgres), one: Nodes::one(&postgres), _postgres: postgres }
+    }
+
+    fn compare(&self, options: &Options, report: &mut Report, comparison: &Comparison) {
+        let sides = vec![self.two.side("two nodes", comparison), self.one.side("one node", comparison)];
+        let sides = alternate(options.time.mul_f64(LONGER), sides);
+        let case = format!("{}: confirmed GET 10 KiB, {REQUESTS} at a time", comparison.how);
+        report.rate(&case, "/s", &sides[0], &sides[1], comparison.goal);
         report.p99(&case, &sides[0], &sides[1], Goal::None);
     }
 }
@@ -90,14 +120,16 @@ impl Nodes {
         });
     }
 
-    /// Requests to each of the nodes in turn.
-    fn side(&self, name: &'static str, is_sliced: bool) -> Side<'_> {
+    /// Requests to the nodes.
+    fn side<'a>(&'a self, name: &'static str, comparison: &Comparison<'a>) -> Side<'a> {
         let pids: Vec<u32> = self.servers().map(Server::pid).collect();
-        let ports = self.servers().map(Server::port).collect();
+        let others = self.others.iter().flat_map(|server| vec![server.port(); comparison.share]);
+        let ports = std::iter::once(self.site.server.port()).chain(others).collect();
         let mut load = private_load(ports, self.site.user.jid(), &self.path, REQUESTS);
+        let processor = comparison.processor;
         let servers = pids.iter().copied().map(Tree).collect();
         let run = move |time| {
-            let _slices = is_sliced.then(|| Slices::start(&pids));
+            let _slices = processor.map(|processor| Slices::start(&pids, processor));
             load.responses(time)
         };
         Side { name, servers, run: Box::new(run) }
