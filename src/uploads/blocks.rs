@@ -21,13 +21,13 @@ pub struct Blocks {
 /// Whether users who sent something a moment ago are blocked.
 struct KnownBlocks {
     users: Cache<BareJid, bool>,
-    /// How often they were forgotten. A state that was read before is not kept after that.
-    forgotten: u64,
+    /// How often they were changed or forgotten. A state that was read before is not kept after that.
+    changes: u64,
 }
 
 impl Blocks {
     pub(super) fn new(table: Arc<dyn BlockTable>) -> Self {
-        let known = KnownBlocks { users: Cache::new(limits::BLOCKS_KNOWN), forgotten: 0 };
+        let known = KnownBlocks { users: Cache::new(limits::BLOCKS_KNOWN), changes: 0 };
         Self { table, known: Mutex::new(known) }
     }
 
@@ -38,16 +38,19 @@ impl Blocks {
 
     /// Whether this user is blocked. May wait for the database.
     fn is_blocked(&self, user: &BareJid) -> Result<bool> {
-        let forgotten = {
+        let asked = Instant::now();
+        let changes = {
             let known = self.state();
-            if let Some(blocked) = known.users.get(Instant::now(), user) {
+            if let Some(blocked) = known.users.get(asked, user) {
                 return Ok(*blocked);
             }
-            known.forgotten
+            known.changes
         };
         let blocked = self.table.find_block(user)?.is_some();
-        if self.state().forgotten == forgotten {
-            self.keep(user, blocked);
+        let mut known = self.state();
+        if known.changes == changes {
+            // As old as the question: another process may have changed it since.
+            known.users.insert(asked, user.clone(), blocked, limits::BLOCK_TTL);
         }
         Ok(blocked)
     }
@@ -56,11 +59,14 @@ impl Blocks {
     fn forget(&self) {
         let mut known = self.state();
         known.users = Cache::new(limits::BLOCKS_KNOWN);
-        known.forgotten += 1;
+        known.changes += 1;
     }
 
-    fn keep(&self, user: &BareJid, blocked: bool) {
-        self.state().users.insert(Instant::now(), user.clone(), blocked, limits::BLOCK_TTL);
+    /// Notes a change by this process.
+    fn change(&self, user: &BareJid, blocked: bool) {
+        let mut known = self.state();
+        known.changes += 1;
+        known.users.insert(Instant::now(), user.clone(), blocked, limits::BLOCK_TTL);
     }
 
     fn state(&self) -> MutexGuard<'_, KnownBlocks> {
@@ -81,7 +87,7 @@ impl UploadService {
         self.check_open()?;
         let block = Block { jid: user.clone(), since: now, by: by.clone() };
         let is_new = self.blocks.table.block(&block)?;
-        self.blocks.keep(user, true);
+        self.blocks.change(user, true);
         Ok(is_new)
     }
 
@@ -89,7 +95,7 @@ impl UploadService {
     pub fn unblock(&self, user: &BareJid) -> Result<bool> {
         self.check_open()?;
         let was_blocked = self.blocks.table.unblock(user)?;
-        self.blocks.keep(user, false);
+        self.blocks.change(user, false);
         Ok(was_blocked)
     }
 
@@ -107,5 +113,59 @@ impl UploadService {
     pub fn blocked(&self, max: usize) -> Result<Vec<Block>> {
         self.check_open()?;
         self.blocks.table.blocks(None, max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::thread;
+
+    use super::*;
+
+    /// A table whose answers are given by the test.
+    struct Table {
+        asked: Mutex<Sender<()>>,
+        answers: Mutex<Receiver<Option<Block>>>,
+    }
+
+    impl BlockTable for Table {
+        fn find_block(&self, _: &BareJid) -> Result<Option<Block>> {
+            self.asked.lock().unwrap().send(()).unwrap();
+            Ok(self.answers.lock().unwrap().recv().unwrap())
+        }
+
+        fn block(&self, _: &Block) -> Result<bool> {
+            Ok(true)
+        }
+
+        fn unblock(&self, _: &BareJid) -> Result<bool> {
+            Ok(true)
+        }
+
+        fn blocks(&self, _: Option<&BareJid>, _: usize) -> Result<Vec<Block>> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn a_state_that_was_read_before_a_change_is_not_kept_after_it() {
+        let (asks, asked) = channel();
+        let (answer, answers) = channel();
+        let table = Table { asked: Mutex::new(asks), answers: Mutex::new(answers) };
+        let (blocks, user) = (Blocks::new(Arc::new(table)), "alice@example.org".parse().unwrap());
+        let changes: [fn(&Blocks, &BareJid); 2] =
+            [|blocks, user| blocks.change(user, true), |blocks, _| blocks.forget()];
+        for change in changes {
+            blocks.forget();
+            thread::scope(|scope| {
+                let reader = scope.spawn(|| blocks.is_blocked(&user).unwrap());
+                asked.recv().unwrap();
+                change(&blocks, &user);
+                answer.send(None).unwrap();
+                assert!(!reader.join().unwrap());
+            });
+            assert_ne!(blocks.known(&user), Some(false));
+        }
     }
 }
