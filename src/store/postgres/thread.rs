@@ -90,7 +90,8 @@ impl ConnectionThread {
         if self.hand_over(within, job) { take(&value) } else { None }
     }
 
-    /// Does the job if the server still answers. That is asked by the same thread: apart it would cost two more hand-overs.
+    /// Does the job within this time if the server still answers. That is asked by the same thread before: apart it would cost
+    /// two more hand-overs.
     pub(super) fn perform(&mut self, within: Duration, job: Job) -> Performed {
         let not_begun = Arc::new(Mutex::new(None));
         let back = Arc::clone(&not_begun);
@@ -98,7 +99,8 @@ impl ConnectionThread {
             Ok(()) => job(connection),
             Err(_) => put(&back, job),
         };
-        if !self.hand_over(within, Box::new(job)) {
+        // The limit within the ping ends first, so a connection that has fallen silent is known as one on which nothing began.
+        if !self.hand_over(within + 2 * limits::DATABASE_PING, Box::new(job)) {
             return Performed::Lost;
         }
         match take(&not_begun) {
