@@ -71,8 +71,8 @@ const EXPIRING: &str = "SELECT expires, fileSize, purpose FROM uploads \
 /// Of the oldest uploads of an owner, in the order of the index. $1 number, $2 owner.
 pub(super) const EXPIRING_OF: &str = "SELECT expires, fileSize, purpose FROM \
      (SELECT expires, fileSize, purpose FROM uploads \
-      WHERE owner = $2 AND file IS NOT NULL AND expires IS NOT NULL ORDER BY created, id LIMIT $1) AS oldest \
-     ORDER BY expires";
+      WHERE owner = $2 AND file IS NOT NULL ORDER BY created, id LIMIT $1) AS oldest \
+     WHERE expires IS NOT NULL ORDER BY expires";
 
 /// $1 number, $2 now.
 const EXPIRED: &str = "SELECT id, fileSize FROM uploads \
