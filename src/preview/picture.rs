@@ -278,9 +278,9 @@ fn resize(picture: Shrunk, target: (u32, u32)) -> Result<DynamicImage, Refusal> 
     Ok(if has_alpha { scaled } else { scaled.into_rgb8().into() })
 }
 
-/// The upper left part, of `part.0` by `part.1` pixels, of a picture in another size. Only for pixels of four samples, and
-/// from the type of image that the resampler uses for its own steps: its code for all pixels is a third of the program, and
-/// its code for another type of image a fortieth.
+/// The upper left part, of `part.0` by `part.1` pixels, of a picture in another size. Only for pixels of four samples: the
+/// resampler's code for all kinds of pixels is a third of the program. The source has the type of image that the resampler
+/// uses for its own steps: its code for one more type is 280 KiB.
 fn scale(
     mut image: RgbaImage,
     part: (f64, f64),

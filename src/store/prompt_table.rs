@@ -2,7 +2,7 @@
 //! `cluster`, on its own connection.
 //!
 //! All times are those of the database's clock. Every change is told to the other nodes by a [`Notice`], in the same
-//! transaction. What each confirmed request needs is one statement without a transaction around it: one round trip.
+//! transaction. Each step of a confirmed request is one statement without a transaction around it: one round trip.
 
 use std::collections::HashMap;
 use std::time::Duration;

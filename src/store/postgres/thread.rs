@@ -14,11 +14,11 @@ use super::fault::silence;
 use crate::error::{Error, Kind, Result};
 use crate::limits;
 
-/// A job for the thread of a connection. What it gives, it puts where its owner finds it: so the code around it is there once,
+/// A job for the thread of a connection. It puts its value where its owner finds it, so the code around it is compiled once
 /// and not for each type of value.
 pub(super) type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// A job that puts its value there.
+/// A job, and the place where it puts its value.
 pub(super) fn with_value<T: Send + 'static>(
     job: impl FnOnce(&mut Connection) -> T + Send + 'static,
 ) -> (Job, Arc<Mutex<Option<T>>>) {
@@ -35,7 +35,7 @@ pub(super) fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
     slot.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// What became of a job.
+/// How a job ended.
 pub(super) enum Performed {
     /// It is done.
     Done,
@@ -90,8 +90,8 @@ impl ConnectionThread {
         if self.hand_over(within, job) { take(&value) } else { None }
     }
 
-    /// Does the job within this time if the server still answers. That is asked by the same thread before: apart it would cost
-    /// two more hand-overs.
+    /// Does the job within this time if the server still answers. The same thread asks the server first: a job of its own for
+    /// that would cost two more hand-overs.
     pub(super) fn perform(&mut self, within: Duration, job: Job) -> Performed {
         let not_begun = Arc::new(Mutex::new(None));
         let back = Arc::clone(&not_begun);
@@ -99,7 +99,7 @@ impl ConnectionThread {
             Ok(()) => job(connection),
             Err(_) => put(&back, job),
         };
-        // The limit within the ping ends first, so a connection that has fallen silent is known as one on which nothing began.
+        // The ping's own limit ends first. So the job is known not to have begun on a connection that has fallen silent.
         if !self.hand_over(within + 2 * limits::DATABASE_PING, Box::new(job)) {
             return Performed::Lost;
         }
