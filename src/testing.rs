@@ -1,7 +1,9 @@
 //! Helpers for the unit tests of several layers.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+
+#[path = "../tests/support/folder.rs"]
+pub(crate) mod folder;
 
 /// A directory of a test's own that is removed with this value.
 pub(crate) struct Scratch(PathBuf);
@@ -9,11 +11,7 @@ pub(crate) struct Scratch(PathBuf);
 impl Scratch {
     /// A new, empty directory.
     pub(crate) fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("media-server-{}-{number}", std::process::id()));
-        std::fs::create_dir(&path).expect("the directory of temporary files takes directories");
-        Self(path)
+        Self(folder::new_folder(&std::env::temp_dir(), "media-server"))
     }
 
     /// Where it is.

@@ -62,6 +62,9 @@ mod user_data;
 mod value;
 mod walk;
 
+#[cfg(test)]
+use crate::testing::folder;
+
 pub use self::block_table::{Block, BlockTable};
 pub use self::cache::{BlockCache, BlockFile, CacheState, LocalFile};
 pub use self::chore_table::ChoreTable;

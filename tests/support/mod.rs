@@ -7,6 +7,7 @@ pub mod dns_server;
 pub mod ejabberd;
 pub mod ejabberd_accounts;
 pub mod exposition;
+mod folder;
 pub mod gateway;
 pub mod granter;
 pub mod http;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::folder::new_folder;
 use super::port::free_port;
 
 /// The superuser of every server; it needs no password.
@@ -38,10 +39,7 @@ pub fn shared() -> &'static Server {
 impl Server {
     /// Makes and starts a server.
     pub fn start() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("media-pg-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let scratch = std::env::temp_dir().join(name);
-        fs::create_dir(&scratch).expect("a scratch directory");
+        let scratch = new_folder(&std::env::temp_dir(), "media-pg");
         give_away(&scratch);
         let mut initdb = unprivileged(&binary("initdb"));
         initdb.args(["--no-sync", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-U", USER, "-D"]);

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::folder::new_folder;
 
 /// A directory that is removed with this value, unless its test fails: then its logs are of use.
 pub struct Scratch(PathBuf);
@@ -11,14 +12,10 @@ pub struct Scratch(PathBuf);
 impl Scratch {
     /// A new, empty directory.
     pub fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
         static SWEEP: Once = Once::new();
         let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
         SWEEP.call_once(|| sweep(root));
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = root.join(format!("scratch-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).expect("target/tmp takes directories");
-        Self(path)
+        Self(new_folder(root, "scratch"))
     }
 
     /// Where it is.

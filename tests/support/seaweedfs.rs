@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 
+use super::folder::new_folder;
 use super::port::free_port;
 
 /// The name of the key of every store.
@@ -46,10 +47,8 @@ pub fn shared() -> &'static Store {
 impl Store {
     /// Makes and starts a store.
     pub fn start() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("media-s3-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let scratch = std::env::temp_dir().join(name);
-        fs::create_dir_all(scratch.join("data")).expect("a scratch directory");
+        let scratch = new_folder(&std::env::temp_dir(), "media-s3");
+        fs::create_dir(scratch.join("data")).expect("the scratch directory takes folders");
         // Only an administrator's key may make buckets.
         let keys = format!(
             r#"{{"identities": [{{"name": "admin", "actions": ["Admin", "Read", "Write", "List"],
