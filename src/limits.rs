@@ -555,8 +555,11 @@ pub const PUT_TIME: Duration = Duration::from_secs(48 * 3600);
 pub const UPLOAD_ID_CHARS: usize = 24;
 /// Characters of an upload's id that logs show: the whole id gives access to the file.
 pub const UPLOAD_ID_SHOWN: usize = 6;
-/// Uploads that are expired, emptied or let go in one transaction, so that others need not wait long.
+/// Uploads that are emptied or let go in one transaction, so that others need not wait long.
 pub const UPLOAD_BATCH: usize = 100;
+/// Uploads that expire in one transaction. Their rows are far apart if there are many, and then two of them often share a page
+/// of an index only in a large batch: SQLite writes each such page once for a transaction.
+pub const EXPIRY_BATCH: usize = 500;
 /// Expiring uploads that are read to find out when there will be room.
 pub const EXPIRIES: usize = 10_000;
 /// The period of one sum of `upload.quota.day`. The sums of a day are read one by one.

@@ -304,12 +304,12 @@ pub(super) fn expired_uploads_are_emptied_in_batches(bench: &impl UploadBench) {
     let (kept, late) = (upload(), Uploaded { expires: Some(at(101)), ..upload() });
     stored(tables, &kept);
     stored(tables, &late);
-    for _ in 0..=limits::UPLOAD_BATCH {
+    for _ in 0..=limits::EXPIRY_BATCH {
         stored(tables, &Uploaded { expires: Some(at(100)), ..upload() });
     }
     assert_eq!(tables.expire_uploads(at(99)).unwrap(), []);
     let first = tables.expire_uploads(at(100)).unwrap();
-    assert_eq!(first.len(), limits::UPLOAD_BATCH);
+    assert_eq!(first.len(), limits::EXPIRY_BATCH);
     assert!(first.iter().all(|gone| gone.size == 10));
     assert_eq!(tables.expire_uploads(at(100)).unwrap().len(), 1);
     assert_eq!(tables.expire_uploads(at(100)).unwrap(), []);

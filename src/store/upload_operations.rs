@@ -207,7 +207,7 @@ impl<E: Engine> UploadTable for Store<E> {
 
     fn expire_uploads(&self, now: Timestamp) -> Result<Vec<GoneUpload>> {
         Ok(self.0.write(move |session| {
-            let expired = session.rows(EXPIRED, &values![limits::UPLOAD_BATCH, now])?;
+            let expired = session.rows(EXPIRED, &values![limits::EXPIRY_BATCH, now])?;
             Ok(Change::Commit(empty(session, gone(expired)?)?))
         })?)
     }
@@ -467,16 +467,15 @@ fn stored_id(text: &str) -> Result<UploadId> {
     UploadId::stored(text).map_err(|_| Error::new(Kind::Corrupt, "an upload has no valid id"))
 }
 
-/// Empties the rows of these uploads, by one statement, and notes that their files must go; gives those that no one else has emptied before.
+/// Empties the rows of these uploads, and notes that their files must go; gives those that no one else has emptied before.
 fn empty(session: &mut dyn Session, uploads: Vec<GoneUpload>) -> Result<Vec<GoneUpload>> {
-    if uploads.is_empty() {
-        return Ok(uploads);
-    }
-    let ids = batch(uploads.iter().map(|upload| upload.id.as_str().into()).collect());
-    session.execute(&REMOVE, &ids)?;
     let mut emptied = HashSet::new();
-    for row in session.rows(&EMPTY, &ids)? {
-        emptied.insert(row.single::<String>()?);
+    for uploads in uploads.chunks(limits::UPLOAD_BATCH) {
+        let ids = batch(uploads.iter().map(|upload| upload.id.as_str().into()).collect());
+        session.execute(&REMOVE, &ids)?;
+        for row in session.rows(&EMPTY, &ids)? {
+            emptied.insert(row.single::<String>()?);
+        }
     }
     Ok(uploads.into_iter().filter(|upload| emptied.contains(upload.id.as_str())).collect())
 }

@@ -41,7 +41,7 @@ pub trait UploadTable: Send + Sync {
         purpose: Option<Purpose>,
     ) -> Result<Vec<(Timestamp, u64)>>;
 
-    /// Empties the rows of at most [`UPLOAD_BATCH`](crate::limits::UPLOAD_BATCH) uploads that have expired, and
+    /// Empties the rows of at most [`EXPIRY_BATCH`](crate::limits::EXPIRY_BATCH) uploads that have expired, and
     /// notes an [`UploadRemoval`] of each file.
     fn expire_uploads(&self, now: Timestamp) -> Result<Vec<GoneUpload>>;
 

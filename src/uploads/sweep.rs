@@ -32,7 +32,7 @@ impl Sweeper {
         // While the database can't be reached, the chore waits.
         self.service.check_open()?;
         let expired = self.service.expire()?;
-        let full = expired == limits::UPLOAD_BATCH || self.remove_batch()?;
+        let full = expired == limits::EXPIRY_BATCH || self.remove_batch()?;
         if full {
             return Ok(ChoreProgress::More(2 * begun.elapsed()));
         }

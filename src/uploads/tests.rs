@@ -182,13 +182,13 @@ fn from_its_stamp_on_a_file_is_gone_and_the_next_sweep_removes_it() {
 #[test]
 fn a_batch_of_expired_files_is_no_limit() {
     let bench = Bench::new(settings());
-    for _ in 0..2 * limits::UPLOAD_BATCH + 1 {
+    for _ in 0..=limits::EXPIRY_BATCH {
         bench.store(b"x");
     }
     bench.clock.pass(31 * DAY);
     bench.sweep();
     assert!(bench.files().is_empty());
-    assert_eq!(bench.service.chore_counts().removed.get(), 2 * limits::UPLOAD_BATCH as u64 + 1);
+    assert_eq!(bench.service.chore_counts().removed.get(), limits::EXPIRY_BATCH as u64 + 1);
 }
 
 #[test]
