@@ -13,11 +13,15 @@ use crate::support::prosody::Prosody;
 use crate::support::scratch::Scratch;
 use crate::support::server::Server;
 use crate::support::wait_for;
+use crate::uploads::{ToUs, clear, crowd};
 
 use super::confirm::{BYTES, private_load};
 
 /// Requests at a time, of all nodes together: so many that a node always has some to work on.
 const REQUESTS: usize = 256;
+/// Uploads at a time, of all nodes together, and the bytes of each: a photo of a phone.
+const UPLOADS: usize = 32;
+const PHOTO: u64 = 3 << 20;
 /// How much longer than others its turns are: the requests under way at the end of one, though partly served, do not count.
 const LONGER: f64 = 4.0;
 
@@ -27,7 +31,7 @@ struct Nodes {
     /// The nodes beside that of the site.
     others: Vec<Server>,
     path: String,
-    _shared: Scratch,
+    shared: Scratch,
 }
 
 /// A comparison of two nodes with one.
@@ -41,7 +45,7 @@ struct Comparison<'a> {
     goal: Goal,
 }
 
-/// Private downloads, each confirmed, through two nodes and through a server alone: as the machine runs them, and in slices.
+/// Private downloads and uploads, each confirmed, through two nodes and through a server alone: as the machine runs them, and in slices.
 pub fn confirmations(options: &Options, report: &mut Report) {
     let real = Comparison { how: "real", processor: None, share: 1, goal: Goal::None };
     Pair::start().compare(options, report, &real);
@@ -51,6 +55,7 @@ pub fn confirmations(options: &Options, report: &mut Report) {
     let even = Comparison { how: "simulated", processor, share: 1, goal: Goal::AtLeast(1.6) };
     let uneven = Comparison { how: "simulated, 1 of 4 to the holder", processor, share: 3, goal: Goal::None };
     [even, uneven].iter().for_each(|comparison| pair.compare(options, report, comparison));
+    pair.compare_uploads(options, report, &apart);
 }
 
 /// Two nodes, and a server alone.
@@ -71,6 +76,16 @@ impl Pair {
         let sides = alternate(options.time.mul_f64(LONGER), sides);
         let case = format!("{}: confirmed GET 10 KiB, {REQUESTS} at a time", comparison.how);
         report.rate(&case, "/s", &sides[0], &sides[1], comparison.goal);
+        report.p99(&case, &sides[0], &sides[1], Goal::None);
+    }
+
+    /// Photos to the same nodes, as many to each.
+    fn compare_uploads(&self, options: &Options, report: &mut Report, processor: &Processor) {
+        let sides = [("two nodes", &self.two), ("one node", &self.one)];
+        let sides = sides.map(|(name, nodes)| nodes.uploads(name, processor)).into();
+        let sides = alternate(options.time.mul_f64(LONGER), sides);
+        let case = format!("simulated: confirmed POST {} MiB, {UPLOADS} at a time", PHOTO >> 20);
+        report.rate(&case, "/s", &sides[0], &sides[1], Goal::AtLeast(1.6));
         report.p99(&case, &sides[0], &sides[1], Goal::None);
     }
 }
@@ -103,7 +118,7 @@ impl Nodes {
             |name: &&'static str| Server::start(xmpp_of(&site.prosody), &[LIMITS, &settings(name)].concat());
         let others = names[1..].iter().map(start).collect();
         let path = site.upload(PRIVATE, &file(&scratch, "file.jpg", BYTES), "image/jpeg");
-        let nodes = Self { site, others, path, _shared: shared };
+        let nodes = Self { site, others, path, shared };
         nodes.servers().for_each(|server| nodes.wait_until_it_serves(server));
         nodes
     }
@@ -131,6 +146,23 @@ impl Nodes {
         let run = move |time| {
             let _slices = processor.map(|processor| Slices::start(&pids, processor));
             load.responses(time)
+        };
+        Side { name, servers, run: Box::new(run) }
+    }
+
+    /// Uploads to the nodes. What was uploaded is removed after each turn.
+    fn uploads<'a>(&'a self, name: &'static str, processor: &'a Processor) -> Side<'a> {
+        let pids: Vec<u32> = self.servers().map(Server::pid).collect();
+        let (each, jid) = (UPLOADS / pids.len(), self.site.user.jid());
+        let several = |server: &Server| ToUs::several(each, server.port(), PRIVATE, jid);
+        let mut uploaders: Vec<ToUs> = self.servers().flat_map(several).collect();
+        let servers = pids.iter().copied().map(Tree).collect();
+        let run = move |time| {
+            let slices = Slices::start(&pids, processor);
+            let done = crowd(&mut uploaders, PHOTO, time);
+            drop(slices);
+            clear(&self.shared.join(PRIVATE));
+            done
         };
         Side { name, servers, run: Box::new(run) }
     }

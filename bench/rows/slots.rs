@@ -62,6 +62,9 @@ fn compare(options: &Options, report: &mut Report, what: &str, bytes: u64) {
         (Server::start(xmpp.xmpp(), &[LIMITS, settings].concat()), xmpp)
     });
     let site = Site::start(&unsynced);
+    for server in [&synced.0, &quick.0, &site.server] {
+        make_folders(&server.storage().join(".uploads"));
+    }
     let (prosody, ejabberd) = (FileShare::start(), Ejabberd::start());
     let kept = |folder: std::path::PathBuf| (bytes > SMALL).then_some(folder);
     for count in [1, 8] {
@@ -86,6 +89,15 @@ fn compare(options: &Options, report: &mut Report, what: &str, bytes: u64) {
         report.p99("  with fsync", &sides[0], &sides[3], Goal::None);
         report.p99("  without fsync", &sides[1], &sides[3], Goal::None);
         report.p99("  without fsync", &sides[2], &sides[4], Goal::None);
+    }
+}
+
+/// Makes the folder of each two first characters: a service that has been used for a day has all of them.
+fn make_folders(uploads: &Path) {
+    let letters = || ('A'..='Z').chain('a'..='z').chain('0'..='9');
+    for (first, second) in letters().flat_map(|first| letters().map(move |second| (first, second))) {
+        let folder = uploads.join(format!("{first}{second}"));
+        std::fs::create_dir_all(folder).expect("the storage takes folders");
     }
 }
 
