@@ -13,6 +13,7 @@ mod conformance;
 mod console;
 mod content_table;
 mod directory;
+mod emptying;
 mod engine;
 mod epochs;
 #[cfg(test)]

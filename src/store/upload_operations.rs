@@ -3,9 +3,9 @@
 //! A transaction changes uploads by one statement. Its triggers change the sums, in the order of their kind, name and part,
 //! so that no two transactions wait for each other. One that may exceed a limit of a user first holds the user's name.
 
-use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use super::emptying::{EMPTYING, EMPTYING_EXPIRED, batch, parameters};
 use super::engine::{Change, Engine, Session, WriteError};
 use super::metadata::Metadata;
 use super::notice::Notice;
@@ -88,15 +88,6 @@ static NAMED: LazyLock<String> = LazyLock::new(|| {
     format!("SELECT id, fileSize FROM uploads WHERE file IS NOT NULL AND id IN ({ids})")
 });
 
-/// $1 and on: ids.
-static EMPTY: LazyLock<String> = LazyLock::new(|| {
-    let ids = parameters(1, limits::UPLOAD_BATCH);
-    format!(
-        "UPDATE uploads SET path = NULL, file = NULL, owner = NULL, fileName = NULL, mimeType = NULL, \
-         fileSize = 0, sha256 = NULL, expires = NULL WHERE file IS NOT NULL AND id IN ({ids}) RETURNING id"
-    )
-});
-
 /// $1 now, $2 number.
 const FORGET: &str = "DELETE FROM uploads WHERE id IN (SELECT id FROM uploads \
      WHERE file IS NULL AND slotEnds IS NOT NULL AND slotEnds <= $1 LIMIT $2)";
@@ -104,16 +95,6 @@ const FORGET: &str = "DELETE FROM uploads WHERE id IN (SELECT id FROM uploads \
 /// $1 last id, $2 number.
 const ROWS: &str =
     "SELECT id, file, fileSize FROM uploads WHERE id > $1 AND file IS NOT NULL ORDER BY id LIMIT $2";
-
-/// Notes that the files of uploads must go, in one order, so that two transactions do not wait for each other. $1 and on:
-/// ids.
-static REMOVE: LazyLock<String> = LazyLock::new(|| {
-    let ids = parameters(1, limits::UPLOAD_BATCH);
-    format!(
-        "INSERT INTO removals (folder, file, reason) SELECT '.uploads', file, 'upload' FROM uploads \
-         WHERE file IS NOT NULL AND id IN ({ids}) ORDER BY id ON CONFLICT DO NOTHING"
-    )
-});
 
 /// The files that must go, each with 1 if a row names it all the same, else 0. $1 last file, $2 number.
 const REMOVALS: &str = "SELECT id, file, \
@@ -133,12 +114,6 @@ const ADD_SECRET: &str =
 
 /// $1 kind, $2 first id that stays.
 const REMOVE_SECRETS: &str = "DELETE FROM secrets WHERE kind = $1 AND id < $2";
-
-/// So many parameters of a statement, from this number on.
-fn parameters(first: usize, count: usize) -> String {
-    let names: Vec<String> = (first..first + count).map(|number| format!("${number}")).collect();
-    names.join(", ")
-}
 
 impl<E: Engine> UploadTable for Store<E> {
     fn upload(&self, id: &UploadId) -> Result<UploadLookup> {
@@ -166,7 +141,7 @@ impl<E: Engine> UploadTable for Store<E> {
         self.0.read(move |session| {
             let mut used = Vec::new();
             for ids in ids.chunks(limits::UPLOAD_BATCH) {
-                for row in session.rows(&USED, &batch(ids.to_vec()))? {
+                for row in session.rows(&USED, &batch(ids.to_vec(), limits::UPLOAD_BATCH))? {
                     used.push(stored_id(&row.single::<String>()?)?);
                 }
             }
@@ -208,7 +183,7 @@ impl<E: Engine> UploadTable for Store<E> {
     fn expire_uploads(&self, now: Timestamp) -> Result<Vec<GoneUpload>> {
         Ok(self.0.write(move |session| {
             let expired = session.rows(EXPIRED, &values![limits::EXPIRY_BATCH, now])?;
-            Ok(Change::Commit(empty(session, gone(expired)?)?))
+            Ok(Change::Commit(EMPTYING_EXPIRED.run(session, gone(expired)?)?))
         })?)
     }
 
@@ -222,15 +197,15 @@ impl<E: Engine> UploadTable for Store<E> {
                 room = room.saturating_add(upload.size);
                 goes
             });
-            Ok(Change::Commit(empty(session, oldest)?))
+            Ok(Change::Commit(EMPTYING.run(session, oldest)?))
         })?)
     }
 
     fn delete_uploads(&self, ids: &[UploadId]) -> Result<Vec<GoneUpload>> {
         let ids: Vec<Value> = ids.iter().map(|id| id.as_str().into()).collect();
         Ok(self.0.write(move |session| {
-            let named = session.rows(&NAMED, &batch(ids.clone()))?;
-            Ok(Change::Commit(empty(session, gone(named)?)?))
+            let named = session.rows(&NAMED, &batch(ids.clone(), limits::UPLOAD_BATCH))?;
+            Ok(Change::Commit(EMPTYING.run(session, gone(named)?)?))
         })?)
     }
 
@@ -465,24 +440,4 @@ fn gone(rows: Vec<Row>) -> Result<Vec<GoneUpload>> {
 
 fn stored_id(text: &str) -> Result<UploadId> {
     UploadId::stored(text).map_err(|_| Error::new(Kind::Corrupt, "an upload has no valid id"))
-}
-
-/// Empties the rows of these uploads, and notes that their files must go; gives those that no one else has emptied before.
-fn empty(session: &mut dyn Session, uploads: Vec<GoneUpload>) -> Result<Vec<GoneUpload>> {
-    let mut emptied = HashSet::new();
-    for uploads in uploads.chunks(limits::UPLOAD_BATCH) {
-        let ids = batch(uploads.iter().map(|upload| upload.id.as_str().into()).collect());
-        session.execute(&REMOVE, &ids)?;
-        for row in session.rows(&EMPTY, &ids)? {
-            emptied.insert(row.single::<String>()?);
-        }
-    }
-    Ok(uploads.into_iter().filter(|upload| emptied.contains(upload.id.as_str())).collect())
-}
-
-/// As many parameters as a statement on a batch has: those beyond repeat the last.
-fn batch(mut ids: Vec<Value>) -> Vec<Value> {
-    let last = ids.last().cloned().unwrap_or(Value::Null);
-    ids.resize(limits::UPLOAD_BATCH, last);
-    ids
 }

@@ -1,0 +1,67 @@
+//! The rows of uploads that are emptied: a row stays, so that its slot is not used again, and its file goes.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use super::engine::Session;
+use super::upload_table::GoneUpload;
+use super::value::Value;
+use crate::error::Result;
+use crate::limits;
+
+/// For at most [`limits::UPLOAD_BATCH`] uploads.
+pub(super) static EMPTYING: LazyLock<Emptying> = LazyLock::new(|| Emptying::of(limits::UPLOAD_BATCH));
+/// For at most [`limits::EXPIRY_BATCH`] uploads.
+pub(super) static EMPTYING_EXPIRED: LazyLock<Emptying> = LazyLock::new(|| Emptying::of(limits::EXPIRY_BATCH));
+
+/// The statements that empty rows, for so many at a time.
+pub(super) struct Emptying {
+    max: usize,
+    /// Notes that the files of uploads must go, in one order, so that two transactions do not wait for each other. $1 and on:
+    /// ids.
+    remove: String,
+    /// $1 and on: ids.
+    empty: String,
+}
+
+impl Emptying {
+    fn of(max: usize) -> Self {
+        let ids = parameters(1, max);
+        let remove = format!(
+            "INSERT INTO removals (folder, file, reason) SELECT '.uploads', file, 'upload' FROM uploads \
+             WHERE file IS NOT NULL AND id IN ({ids}) ORDER BY id ON CONFLICT DO NOTHING"
+        );
+        let empty = format!(
+            "UPDATE uploads SET path = NULL, file = NULL, owner = NULL, fileName = NULL, mimeType = NULL, \
+             fileSize = 0, sha256 = NULL, expires = NULL WHERE file IS NOT NULL AND id IN ({ids}) RETURNING id"
+        );
+        Self { max, remove, empty }
+    }
+
+    /// Empties these rows, and notes that their files must go; gives those that no one else has emptied before.
+    pub(super) fn run(&self, session: &mut dyn Session, uploads: Vec<GoneUpload>) -> Result<Vec<GoneUpload>> {
+        if uploads.is_empty() {
+            return Ok(uploads);
+        }
+        let ids = batch(uploads.iter().map(|upload| upload.id.as_str().into()).collect(), self.max);
+        session.execute(&self.remove, &ids)?;
+        let mut emptied = HashSet::new();
+        for row in session.rows(&self.empty, &ids)? {
+            emptied.insert(row.single::<String>()?);
+        }
+        Ok(uploads.into_iter().filter(|upload| emptied.contains(upload.id.as_str())).collect())
+    }
+}
+
+/// As many parameters as a statement on a batch has: those beyond repeat the last.
+pub(super) fn batch(mut ids: Vec<Value>, max: usize) -> Vec<Value> {
+    let last = ids.last().cloned().unwrap_or(Value::Null);
+    ids.resize(max, last);
+    ids
+}
+
+/// So many parameters of a statement, from this number on.
+pub(super) fn parameters(first: usize, count: usize) -> String {
+    let names: Vec<String> = (first..first + count).map(|number| format!("${number}")).collect();
+    names.join(", ")
+}
