@@ -213,14 +213,17 @@ impl Store {
         Side::new("GET", self.site.server.pid(), move |time| load.responses(time))
     }
 
-    /// A sweep, from its first row to its last. It begins by itself.
+    /// A sweep, from its first row to its last file. It begins by itself.
     fn sweeps(&self) -> Side<'_> {
         let mut round = 0;
         Side::new("sweep", self.site.server.pid(), move |_| {
             round += 1;
-            self.expire(&format!("x{round}y"), EXPIRED);
+            let prefix = format!("x{round}y");
+            make_files(&self.site.server.storage().join(".uploads"), &prefix, EXPIRED);
+            self.expire(&prefix, EXPIRED);
             let begun = Instant::now();
-            wait_until(|| self.rows.borrow_mut().expired() == 0);
+            let mut rows = self.rows.borrow_mut();
+            wait_until(|| rows.expired() == 0 && rows.removals() == 0);
             Done { units: 1.0, time: begun.elapsed(), p99: Duration::ZERO }
         })
     }
@@ -282,6 +285,18 @@ impl Rows {
                 let sql = format!("{sql} CURRENT_TIMESTAMP AT TIME ZONE 'UTC'");
                 client.query_one(&sql, &[]).expect("the database counts").get(0)
             }
+        };
+        count.unsigned_abs()
+    }
+
+    /// Files that must go and are still there, or may be.
+    fn removals(&mut self) -> u64 {
+        let sql = "SELECT COUNT(*) FROM removals";
+        let count: i64 = match self {
+            Self::Embedded(connection) => {
+                connection.query_row(sql, [], |row| row.get(0)).expect("the database counts")
+            }
+            Self::Shared(client) => client.query_one(sql, &[]).expect("the database counts").get(0),
         };
         count.unsigned_abs()
     }
