@@ -45,7 +45,8 @@ struct Comparison<'a> {
     goal: Goal,
 }
 
-/// Private downloads and uploads, each confirmed, through two nodes and through a server alone: as the machine runs them, and in slices.
+/// Private downloads, each confirmed, through two nodes and through a server alone: as the machine runs them, and in slices.
+/// Then uploads, in slices.
 pub fn confirmations(options: &Options, report: &mut Report) {
     let real = Comparison { how: "real", processor: None, share: 1, goal: Goal::None };
     Pair::start().compare(options, report, &real);
@@ -150,7 +151,7 @@ impl Nodes {
         Side { name, servers, run: Box::new(run) }
     }
 
-    /// Uploads to the nodes. What was uploaded is removed after each turn.
+    /// Uploads to the nodes. All files of the channel are removed after each turn, also that of the downloads.
     fn uploads<'a>(&'a self, name: &'static str, processor: &'a Processor) -> Side<'a> {
         let pids: Vec<u32> = self.servers().map(Server::pid).collect();
         let (each, jid) = (UPLOADS / pids.len(), self.site.user.jid());

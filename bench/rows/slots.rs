@@ -92,7 +92,7 @@ fn compare(options: &Options, report: &mut Report, what: &str, bytes: u64) {
     }
 }
 
-/// Makes the folder of each two first characters: a service that has been used for a day has all of them.
+/// Makes the folders of all pairs of first characters: after some ten thousand uploads a service has them.
 fn make_folders(uploads: &Path) {
     let letters = || ('A'..='Z').chain('a'..='z').chain('0'..='9');
     for (first, second) in letters().flat_map(|first| letters().map(move |second| (first, second))) {
@@ -274,29 +274,26 @@ impl Rows {
 
     /// Uploads that have expired and are not emptied yet.
     fn expired(&mut self) -> u64 {
-        let sql =
-            "SELECT COUNT(*) FROM uploads WHERE file IS NOT NULL AND expires IS NOT NULL AND expires <= ";
-        let count: i64 = match self {
-            Self::Embedded(connection) => {
-                let sql = format!("{sql} unixepoch() * 1000000");
-                connection.query_row(&sql, [], |row| row.get(0)).expect("the database counts")
-            }
-            Self::Shared(client) => {
-                let sql = format!("{sql} CURRENT_TIMESTAMP AT TIME ZONE 'UTC'");
-                client.query_one(&sql, &[]).expect("the database counts").get(0)
-            }
+        let now = match self {
+            Self::Embedded(_) => "unixepoch() * 1000000",
+            Self::Shared(_) => "CURRENT_TIMESTAMP AT TIME ZONE 'UTC'",
         };
-        count.unsigned_abs()
+        self.count(&format!("uploads WHERE file IS NOT NULL AND expires IS NOT NULL AND expires <= {now}"))
     }
 
     /// Files that must go and are still there, or may be.
     fn removals(&mut self) -> u64 {
-        let sql = "SELECT COUNT(*) FROM removals";
+        self.count("removals")
+    }
+
+    /// The number of rows of a table, or of those for which a condition holds.
+    fn count(&mut self, rows: &str) -> u64 {
+        let sql = format!("SELECT COUNT(*) FROM {rows}");
         let count: i64 = match self {
             Self::Embedded(connection) => {
-                connection.query_row(sql, [], |row| row.get(0)).expect("the database counts")
+                connection.query_row(&sql, [], |row| row.get(0)).expect("the database counts")
             }
-            Self::Shared(client) => client.query_one(sql, &[]).expect("the database counts").get(0),
+            Self::Shared(client) => client.query_one(&sql, &[]).expect("the database counts").get(0),
         };
         count.unsigned_abs()
     }
