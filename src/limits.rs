@@ -557,8 +557,8 @@ pub const UPLOAD_ID_CHARS: usize = 24;
 pub const UPLOAD_ID_SHOWN: usize = 6;
 /// Uploads that are emptied or let go in one transaction, so that others need not wait long.
 pub const UPLOAD_BATCH: usize = 100;
-/// Uploads that expire in one transaction. Their rows are far apart if there are many, and then two of them often share a page
-/// of an index only in a large batch: SQLite writes each such page once for a transaction.
+/// Uploads that expire in one transaction. If there are many uploads, the rows of these are on many pages. SQLite writes a page
+/// once for all changes of a transaction, so a large transaction writes fewer pages.
 pub const EXPIRY_BATCH: usize = 500;
 /// Expiring uploads that are read to find out when there will be room.
 pub const EXPIRIES: usize = 10_000;

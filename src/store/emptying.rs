@@ -1,4 +1,5 @@
-//! The rows of uploads that are emptied: a row stays, so that its slot is not used again, and its file goes.
+//! The statements on several uploads at a time, above all those that empty rows: the row stays, so that its slot is not used
+//! again, and the file goes.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -53,8 +54,9 @@ impl Emptying {
     }
 }
 
-/// As many parameters as a statement on a batch has: those beyond repeat the last.
+/// As many parameters as a statement on at most `max` uploads has: those beyond repeat the last.
 pub(super) fn batch(mut ids: Vec<Value>, max: usize) -> Vec<Value> {
+    debug_assert!(ids.len() <= max, "{} ids for a statement on {max}", ids.len());
     let last = ids.last().cloned().unwrap_or(Value::Null);
     ids.resize(max, last);
     ids
