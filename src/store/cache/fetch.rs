@@ -50,9 +50,8 @@ impl Inner {
         }
         let id = wanted.id;
         state.fetches.add(wanted, Some(waiter));
-        if !self.call(&mut state) {
-            let pending = state.fetches.pending.remove(&id);
-            drop(state);
+        if !self.call(state) {
+            let pending = self.lock().fetches.pending.remove(&id);
             pending.into_iter().for_each(|pending| pending.tell(&Err(NotFetched::Failed)));
         }
     }
@@ -65,12 +64,12 @@ impl Inner {
         if !is_known && state.fetches.ahead.len() < limits::BLOCKS_AHEAD {
             state.fetches.add(wanted, None);
             // If there is no thread, the reader learns it when it wants the block.
-            self.call(&mut state);
+            self.call(state);
         }
     }
 
     /// Wakes or starts a thread for the queue; `false` if there is no thread.
-    fn call(self: &Arc<Self>, state: &mut State) -> bool {
+    fn call(self: &Arc<Self>, mut state: MutexGuard<'_, State>) -> bool {
         let fetches = &mut state.fetches;
         let busy = fetches.wanted.len() + fetches.ahead.len() > fetches.idle;
         if busy && fetches.threads < self.bounds.fetchers {
@@ -81,9 +80,12 @@ impl Inner {
                 Err(error) => log::warn!("can't start a thread that fetches blocks: {error}"),
             }
         }
-        self.called.notify_one();
         // Only tests have a cache without threads; they fetch by themselves.
-        fetches.threads > 0 || self.bounds.fetchers == 0
+        let is_heard = fetches.threads > 0 || self.bounds.fetchers == 0;
+        // The thread that is woken wants this lock.
+        drop(state);
+        self.called.notify_one();
+        is_heard
     }
 
     /// The life of a thread `blocks`.
@@ -121,17 +123,19 @@ impl Inner {
         next
     }
 
-    /// Fetches a block and calls its waiters.
+    /// Fetches a block and calls its waiters. Then makes room for another one, so that its reader need not wait for that.
     pub(super) fn run(&self, wanted: &Wanted) {
         self.reserve(wanted.bytes());
         let mut running = RunningFetch { cache: self, wanted, outcome: Err(NotFetched::Failed) };
         running.outcome = self.fetched(wanted);
+        drop(running);
+        self.make_room(wanted.bytes());
     }
 
     fn fetched(&self, wanted: &Wanted) -> Result<(BlockName, FileBlock), NotFetched> {
         match self.attempt(wanted) {
             // Other programs have left less of the disk than our setting allows.
-            Err(Failure::DiskFull(_)) if self.make_room(wanted.bytes()) => self.attempt(wanted),
+            Err(Failure::DiskFull(_)) if self.free_disk(wanted.bytes()) => self.attempt(wanted),
             result => result,
         }
         .inspect(|_| self.recovered())
@@ -182,7 +186,7 @@ impl Inner {
     }
 
     /// Frees room on the disk; `false` if there was no block to remove.
-    fn make_room(&self, bytes: u64) -> bool {
+    fn free_disk(&self, bytes: u64) -> bool {
         let gone = self.lock().index.evict(bytes.saturating_mul(limits::ROOM_BLOCKS));
         self.directory.remove(&gone);
         !gone.is_empty()
@@ -264,9 +268,9 @@ impl Drop for RunningFetch<'_> {
             }
             pending
         };
-        cache.directory.remove(gone.as_slice());
         let fetched: Fetched = self.outcome.as_ref().map(|(_, block)| block.clone()).map_err(|error| *error);
         pending.into_iter().for_each(|pending| pending.tell(&fetched));
+        cache.directory.remove(gone.as_slice());
     }
 }
 

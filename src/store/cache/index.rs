@@ -106,8 +106,13 @@ impl Index {
     /// are still to come.
     pub fn reserve(&mut self, bytes: u64) -> Vec<BlockName> {
         self.bytes = self.bytes.saturating_add(bytes);
+        self.make_room(0)
+    }
+
+    /// Removes the least recently used blocks until so many bytes more have room, or none is left.
+    pub fn make_room(&mut self, bytes: u64) -> Vec<BlockName> {
         let mut gone = Vec::new();
-        while self.bytes > self.max_bytes || self.kept.len() >= self.max_blocks {
+        while self.bytes.saturating_add(bytes) > self.max_bytes || self.kept.len() >= self.max_blocks {
             let Some(name) = self.remove_oldest() else { break };
             gone.push(name);
         }
@@ -219,6 +224,17 @@ mod tests {
         assert!(index.reserve(9).is_empty(), "nothing is left that could go");
         index.release(15);
         assert_eq!(index.bytes(), 0);
+    }
+
+    #[test]
+    fn room_is_made_before_bytes_come() {
+        let mut index = Index::new(10);
+        for number in 0..3 {
+            keep(&mut index, id("a", number), 3);
+        }
+        assert!(index.make_room(1).is_empty());
+        assert_eq!(index.make_room(4).len(), 1);
+        assert_eq!((index.bytes(), index.make_room(4).len(), index.reserve(4).len()), (6, 0, 0));
     }
 
     #[test]

@@ -36,6 +36,8 @@ struct Bounds {
     step: u64,
     /// Bytes of all blocks, including those that are being fetched: `media.storage.s3.cache.bytes`.
     total: u64,
+    /// Bytes of those that stay free for the next block, at most.
+    spare: u64,
     /// Bytes of those that copies of whole files may take.
     copies: u64,
     /// Threads that fetch.
@@ -109,6 +111,7 @@ impl BlockCache {
             block: limits::BLOCK_BYTES,
             step: limits::BLOCK_STEP,
             total,
+            spare: limits::BLOCK_BYTES,
             // The blocks that are copied need room, too.
             copies: total / 2,
             fetchers: limits::BLOCK_FETCHERS,
@@ -193,6 +196,12 @@ impl Inner {
     /// Reserves room for bytes to come, and removes the blocks that must go for them.
     fn reserve(&self, bytes: u64) {
         let gone = self.lock().index.reserve(bytes);
+        self.directory.remove(&gone);
+    }
+
+    /// Removes the blocks that must go before another one of this size comes.
+    fn make_room(&self, bytes: u64) {
+        let gone = self.lock().index.make_room(bytes.min(self.bounds.spare));
         self.directory.remove(&gone);
     }
 

@@ -101,7 +101,7 @@ struct Bench {
 fn bounds(total: u64) -> Bounds {
     let (wait, queued) = (PATIENCE, PATIENCE);
     let (block, step, copies) = (BLOCK, BLOCK, total);
-    Bounds { block, step, total, copies, fetchers: 2, wanted: 1000, waiting: 100, wait, queued }
+    Bounds { block, step, total, spare: 0, copies, fetchers: 2, wanted: 1000, waiting: 100, wait, queued }
 }
 
 impl Bench {
@@ -352,6 +352,19 @@ fn the_least_recently_used_block_goes_and_its_readers_read_on() {
     assert!(file.local(100).is_none());
     assert!(bytes_of(&open) == stored[100..200], "it is open all the same");
     assert_eq!((bench.disk(), bench.cache.bytes()), ((300, 0), 300));
+}
+
+#[test]
+fn the_next_block_finds_room() {
+    let bench = Bench::new(Bounds { spare: 60, ..bounds(300) });
+    bench.far.put("a", 300);
+    for position in [0, 100] {
+        bench.block("a", 300, position).unwrap();
+    }
+    assert_eq!(bench.cache.bytes(), 200, "another one has room");
+    bench.block("a", 300, 200).unwrap();
+    eventually("there is room again", || bench.disk() == (200, 0));
+    assert!(bench.cache.file("a", 300).local(0).is_none());
 }
 
 #[test]
