@@ -501,8 +501,8 @@ pub const S3_BUFFER_BYTES: usize = 64 * 1024;
 
 /// Bytes of an upload that are written to the disk at a time while the rest still comes.
 pub const WRITE_OUT_BYTES: NonZeroU64 = NonZeroU64::new(1024 * 1024).unwrap();
-/// Bytes of an upload that its worker hashes before a thread of its own may do the rest; 8 MiB are as fast without one.
-pub const HASHED_HERE: u64 = 16 * 1024 * 1024;
+/// Bytes of an upload that its worker hashes before a thread of its own may do the rest.
+pub const HASHED_HERE: u64 = 1024 * 1024;
 /// Bytes that such a thread is handed at a time; it has one such block while the next one is filled.
 pub const HASH_BLOCK: usize = 256 * 1024;
 /// How long it waits for the next block: beyond that, the upload is slower than 25 MiB/s, and hashing does not delay it.
