@@ -98,6 +98,18 @@ fn an_upload_is_counted_hashed_and_published_whatever_its_threshold() {
 }
 
 #[test]
+fn an_upload_that_memory_will_not_hold_goes_to_its_file_at_once() {
+    let bench = Bench::new();
+    for (expected, is_file) in [(0, false), (10, false), (11, true), (u64::MAX, true)] {
+        let mut upload = bench.uploads.begin(100, 10).expecting(expected);
+        upload.write_all(b"first").unwrap();
+        assert_eq!(matches!(upload.body, Body::File(_)), is_file, "{expected}");
+    }
+    let empty = bench.uploads.begin(100, 10).expecting(100).seal().unwrap();
+    assert_eq!(empty.size(), 0);
+}
+
+#[test]
 fn an_upload_that_is_dropped_leaves_nothing() {
     let bench = Bench::new();
     let mut upload = bench.uploads.begin(100, 2);

@@ -149,6 +149,14 @@ pub(super) enum Body {
 }
 
 impl Upload {
+    /// Bytes that will come at least. An upload that memory will not hold goes to its file from its first byte on.
+    pub fn expecting(mut self, bytes: u64) -> Self {
+        if bytes > self.threshold as u64 {
+            self.threshold = 0;
+        }
+        self
+    }
+
     /// Its size in bytes, so far.
     pub fn size(&self) -> u64 {
         self.size

@@ -145,7 +145,7 @@ impl UploadService {
         let stored = if self.is_unused(&terms.id) { None } else { self.stored_before(&terms)? };
         let arriving = if stored.is_none() { Some(self.arrive(&terms)?) } else { None };
         let threshold = self.settings().to_disk_threshold;
-        let upload = self.incoming.begin_with(Algorithm::Sha256, terms.size, threshold);
+        let upload = self.incoming.begin_with(Algorithm::Sha256, terms.size, threshold).expecting(terms.size);
         Ok(Put { upload, terms, arriving, stored })
     }
 

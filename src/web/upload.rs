@@ -17,8 +17,9 @@ impl Web {
         author: &BareJid,
         avatar: bool,
     ) -> Result<Response, Refusal> {
-        self.library.check_room(channel, author, least_data(exchange, avatar))?;
-        let (form, sealed) = self.receive(exchange)?;
+        let least = least_data(exchange, avatar);
+        self.library.check_room(channel, author, least)?;
+        let (form, sealed) = self.receive(exchange, least)?;
         // The body may have taken hours.
         self.uploads.check_blocked(author)?;
         let new = describe(&form, sealed.head(), channel, author, avatar)?;
@@ -53,10 +54,10 @@ impl Web {
         data.saturating_add(limits::FORM_OVERHEAD_BYTES)
     }
 
-    /// Reads the body to its end, the data onto the disk.
-    fn receive(&self, exchange: &mut Exchange) -> Result<(Form, Sealed), Refusal> {
+    /// Reads the body to its end, the data, which have `least` bytes at least, onto the disk.
+    fn receive(&self, exchange: &mut Exchange, least: u64) -> Result<(Form, Sealed), Refusal> {
         let content_type = exchange.header("Content-Type").map(str::to_owned);
-        let mut upload = self.library.begin();
+        let mut upload = self.library.begin().expecting(least);
         let form =
             form::read(content_type.as_deref(), &mut exchange.body()?, &mut upload).map_err(refusal)?;
         if form.data().is_none() {
