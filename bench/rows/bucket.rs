@@ -1,4 +1,5 @@
-//! Files in a bucket of an S3 store on the same machine, compared with files in a directory and with the store alone.
+//! Files in a bucket of an S3 store, compared with files in a directory and with the store alone: the store is on the same
+//! machine, or behind a line of 1 Gbit/s.
 
 use crate::http::Load;
 use crate::options::Options;
@@ -6,8 +7,9 @@ use crate::report::{Goal, Report};
 use crate::rounds::{Side, alternate};
 use crate::site::{PUBLIC, Site, file, set_up_schema};
 use crate::support::postgres::Server as Postgres;
+use crate::support::relay::Relay;
 use crate::support::scratch::Scratch;
-use crate::support::seaweedfs::{ACCESS_KEY, SECRET_KEY, Store};
+use crate::support::seaweedfs::{ACCESS_KEY, SECRET_KEY, Store, address};
 use crate::uploads::{ToStore, ToUs, crowd};
 
 /// Bytes of a small file, which is in the cache.
@@ -15,6 +17,8 @@ const SMALL: usize = 10 * 1024;
 /// Bytes of a file that is not in the cache, and the number of such files: more than the cache has room for.
 const COLD: usize = 1 << 20;
 const COLD_FILES: usize = 192;
+/// Bytes per second of a line between machines.
+const LINE: u64 = 125_000_000;
 /// The smallest cache that can be set.
 const CACHE: &str = "128M";
 /// Bytes of a large upload.
@@ -25,22 +29,49 @@ const READERS: usize = 32;
 /// Downloads of cached files and of others, and uploads.
 pub fn files(options: &Options, report: &mut Report) {
     let (postgres, store) = (Postgres::start(), Store::start());
-    let bucket = store.new_bucket();
-    let databases = [(); 2].map(|()| postgres.jdbc_url(&postgres.new_database()));
-    databases.iter().for_each(|url| set_up_schema(url));
-    let endpoint = store.endpoint();
-    let far = Site::start(&[
-        ("jdbc.db.url", &databases[0]),
-        ("media.storage.s3.endpoint", &endpoint),
-        ("media.storage.s3.bucket", &bucket),
-        ("media.storage.s3.access.key", ACCESS_KEY),
-        ("media.storage.s3.secret.key", SECRET_KEY),
-        ("media.storage.s3.cache.bytes", CACHE),
-    ]);
-    let near = Site::start(&[("jdbc.db.url", &databases[1])]);
-    warm(options, report, [&far, &near]);
-    cold(options, report, &far, (&store, &bucket));
-    uploads(options, report, &far, (&store, &bucket));
+    let (far, near) = (OnBucket::start(&postgres, &store, store.port()), on_directory(&postgres));
+    warm(options, report, [&far.site, &near]);
+    cold(options, report, &far, "GET 1 MiB, not cached", Goal::None);
+    let line = Relay::listen();
+    line.relay_to(store.port());
+    line.limit_line(LINE);
+    let behind_line = OnBucket::start(&postgres, &store, line.port());
+    cold(options, report, &behind_line, "behind 1 Gbit/s: GET 1 MiB, not cached", Goal::AtLeast(0.7));
+    uploads(options, report, &far.site, (&store, &far.bucket));
+}
+
+/// A node with files in a bucket.
+struct OnBucket {
+    site: Site,
+    bucket: String,
+    /// The port by which it reaches the store.
+    port: u16,
+}
+
+impl OnBucket {
+    fn start(postgres: &Postgres, store: &Store, port: u16) -> Self {
+        let (bucket, database) = (store.new_bucket(), new_database(postgres));
+        let site = Site::start(&[
+            ("jdbc.db.url", &database),
+            ("media.storage.s3.endpoint", &format!("http://127.0.0.1:{port}")),
+            ("media.storage.s3.bucket", &bucket),
+            ("media.storage.s3.access.key", ACCESS_KEY),
+            ("media.storage.s3.secret.key", SECRET_KEY),
+            ("media.storage.s3.cache.bytes", CACHE),
+        ]);
+        Self { site, bucket, port }
+    }
+}
+
+fn on_directory(postgres: &Postgres) -> Site {
+    Site::start(&[("jdbc.db.url", &new_database(postgres))])
+}
+
+/// The URL of a database that is set up.
+fn new_database(postgres: &Postgres) -> String {
+    let url = postgres.jdbc_url(&postgres.new_database());
+    set_up_schema(&url);
+    url
 }
 
 fn warm(options: &Options, report: &mut Report, sites: [&Site; 2]) {
@@ -62,16 +93,17 @@ fn warm(options: &Options, report: &mut Report, sites: [&Site; 2]) {
     report.p99("GET 10 KiB, cached", &sides[0], &sides[1], Goal::None);
 }
 
-fn cold(options: &Options, report: &mut Report, site: &Site, (store, bucket): (&Store, &str)) {
+fn cold(options: &Options, report: &mut Report, node: &OnBucket, what: &str, goal: Goal) {
     let scratch = Scratch::new();
     let large = file(&scratch, "large.jpg", COLD);
-    let paths: Vec<String> = (0..COLD_FILES).map(|_| site.upload(PUBLIC, &large, "image/jpeg")).collect();
-    let addresses = paths.iter().map(|path| store.address(bucket, &path[1..])).collect();
+    let paths: Vec<String> =
+        (0..COLD_FILES).map(|_| node.site.upload(PUBLIC, &large, "image/jpeg")).collect();
+    let addresses = paths.iter().map(|path| address(node.port, &node.bucket, &path[1..])).collect();
     for count in [1, 8] {
-        let mut ours = get(site.server.port(), paths.clone(), count, COLD);
-        let mut theirs = get(store.port(), Vec::clone(&addresses), count, COLD);
+        let mut ours = get(node.site.server.port(), paths.clone(), count, COLD);
+        let mut theirs = get(node.port, Vec::clone(&addresses), count, COLD);
         let sides = vec![
-            Side::new("node on a bucket", site.server.pid(), |time| ours.responses(time)),
+            Side::new("node on a bucket", node.site.server.pid(), |time| ours.responses(time)),
             Side {
                 name: "the store itself",
                 servers: Vec::new(),
@@ -79,8 +111,8 @@ fn cold(options: &Options, report: &mut Report, site: &Site, (store, bucket): (&
             },
         ];
         let sides = alternate(options.time, sides);
-        let case = format!("GET 1 MiB, not cached, {count} at a time");
-        report.rate(&case, "/s", &sides[0], &sides[1], Goal::AtLeast(0.7));
+        let case = format!("{what}, {count} at a time");
+        report.rate(&case, "/s", &sides[0], &sides[1], goal);
         report.p99(&case, &sides[0], &sides[1], Goal::None);
     }
 }

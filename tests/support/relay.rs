@@ -1,4 +1,4 @@
-//! A relay before a server: it limits the rate of what clients send, cuts connections, and counts.
+//! A relay before a server: it limits the rate of what clients send and of what the server does, cuts connections, and counts.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -16,8 +16,12 @@ pub struct Relay {
 #[derive(Default)]
 struct Shared {
     target: AtomicU16,
-    /// Bytes per second from clients; 0: as fast as they come.
+    /// Bytes per second from each client; 0: as fast as they come.
     rate: AtomicU64,
+    /// Bytes per second from the server, on all connections together; 0: as fast as they come.
+    line: AtomicU64,
+    /// When the line has passed on what it was given.
+    line_is_free: Mutex<Option<Instant>>,
     /// How many connections are cut.
     cuts: AtomicUsize,
     /// After so many bytes in either direction.
@@ -64,6 +68,11 @@ impl Relay {
         self.shared.rate.store(rate, Ordering::SeqCst);
     }
 
+    /// Lets the server send so many bytes per second from now on, on all connections together, as over a line.
+    pub fn limit_line(&self, rate: u64) {
+        self.shared.line.store(rate, Ordering::SeqCst);
+    }
+
     /// Cuts the next connections, each after so many bytes in one direction.
     pub fn cut(&self, connections: usize, after: u64) {
         self.shared.cut_after.store(after, Ordering::SeqCst);
@@ -99,6 +108,43 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<[TcpStream; 2]>>> {
         self.ends.lock().expect("no holder of this lock panics")
     }
+
+    /// Waits as long as the line takes for so many bytes behind those of other connections.
+    fn wait_for_line(&self, bytes: usize) {
+        let rate = self.line.load(Ordering::SeqCst);
+        if rate == 0 {
+            return;
+        }
+        let due = {
+            let mut is_free = self.line_is_free.lock().expect("no holder of this lock panics");
+            let begun = is_free.unwrap_or_else(Instant::now).max(Instant::now());
+            *is_free.insert(begun + Duration::from_secs_f64(bytes as f64 / rate as f64))
+        };
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// The pace of one client.
+struct Pace {
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    /// Waits until so many bytes more were due at this rate.
+    fn wait(&mut self, bytes: usize, rate: u64) {
+        if rate == 0 {
+            *self = Self::new();
+            return;
+        }
+        self.bytes += bytes as u64;
+        let due = self.since + Duration::from_secs_f64(self.bytes as f64 / rate as f64);
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+
+    fn new() -> Self {
+        Self { since: Instant::now(), bytes: 0 }
+    }
 }
 
 fn serve(client: TcpStream, shared: &Arc<Shared>) {
@@ -117,13 +163,14 @@ fn serve(client: TcpStream, shared: &Arc<Shared>) {
         return;
     }
     let (up, down) = ((copy(&client), copy(&server)), (server, client));
-    let ours = Arc::clone(shared);
+    let (ours, mut own) = (Arc::clone(shared), Pace::new());
     let sending = thread::spawn(move || {
-        pump(up.0, up.1, after, || ours.rate.load(Ordering::SeqCst), 0, &ours.stands_still)
+        let pace = |bytes| own.wait(bytes, ours.rate.load(Ordering::SeqCst));
+        pump(up.0, up.1, after, pace, 0, &ours.stands_still)
     });
     // Either end may be gone.
     let hold = shared.hold_after.load(Ordering::SeqCst);
-    let _ = pump(down.0, down.1, after, || 0, hold, &shared.stands_still);
+    let _ = pump(down.0, down.1, after, |bytes| shared.wait_for_line(bytes), hold, &shared.stands_still);
     let _ = sending.join();
 }
 
@@ -132,13 +179,11 @@ fn pump(
     mut from: TcpStream,
     mut to: TcpStream,
     after: u64,
-    rate: impl Fn() -> u64,
+    mut pace: impl FnMut(usize),
     hold: u64,
     stands_still: &AtomicBool,
 ) -> io::Result<()> {
     let (mut buffer, mut moved) = ([0; 64 * 1024], 0_u64);
-    let mut since = Instant::now();
-    let mut sent_since = 0_u64;
     loop {
         let read = from.read(&mut buffer);
         while stands_still.load(Ordering::SeqCst) {
@@ -161,13 +206,6 @@ fn pump(
                 thread::park();
             }
         }
-        let rate = rate();
-        if rate == 0 {
-            (since, sent_since) = (Instant::now(), 0);
-            continue;
-        }
-        sent_since += count as u64;
-        let due = since + Duration::from_secs_f64(sent_since as f64 / rate as f64);
-        thread::sleep(due.saturating_duration_since(Instant::now()));
+        pace(count);
     }
 }

@@ -117,22 +117,14 @@ impl Store {
         response.body_mut().read_to_vec().ok()
     }
 
-    /// The path and the query by which anybody gets an object for an hour.
-    pub fn address(&self, bucket: &str, key: &str) -> String {
-        let (bucket, credentials) = self.bucket(bucket);
-        local(bucket.get_object(Some(&credentials), key).sign(LONG).as_str())
-    }
-
-    /// The same to store an object.
+    /// The path and the query by which anybody stores an object for an hour.
     pub fn address_to_put(&self, bucket: &str, key: &str) -> String {
         let (bucket, credentials) = self.bucket(bucket);
         local(bucket.put_object(Some(&credentials), key).sign(LONG).as_str())
     }
 
     fn bucket(&self, name: &str) -> (Bucket, Credentials) {
-        let endpoint = self.endpoint().parse().expect("a URL");
-        let bucket = Bucket::new(endpoint, UrlStyle::Path, name.to_owned(), "us-east-1").expect("a bucket");
-        (bucket, Credentials::new(ADMIN_KEY, SECRET_KEY))
+        bucket_at(self.port(), name)
     }
 
     fn make_bucket(&self, name: &str) -> Result<(), ureq::Error> {
@@ -199,6 +191,19 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.stop("");
     }
+}
+
+/// The path and the query by which anybody gets an object for an hour, through this port on 127.0.0.1.
+pub fn address(port: u16, bucket: &str, key: &str) -> String {
+    let (bucket, credentials) = bucket_at(port, bucket);
+    local(bucket.get_object(Some(&credentials), key).sign(LONG).as_str())
+}
+
+/// A bucket as it is addressed through this port on 127.0.0.1.
+fn bucket_at(port: u16, name: &str) -> (Bucket, Credentials) {
+    let endpoint = format!("http://127.0.0.1:{port}").parse().expect("a URL");
+    let bucket = Bucket::new(endpoint, UrlStyle::Path, name.to_owned(), "us-east-1").expect("a bucket");
+    (bucket, Credentials::new(ADMIN_KEY, SECRET_KEY))
 }
 
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
