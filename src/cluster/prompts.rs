@@ -2,16 +2,17 @@
 //! prompts there; the node that holds the stream asks the users and stores the decisions. All of it runs on the thread
 //! `cluster`; the gate hands its events to that thread's queue.
 //!
-//! Notices only say when to look. The table decides, and it is read at each beat even without a notice.
+//! Notices only say when to look, and then the new rows are read. The table decides: at each beat all rows are compared with
+//! what this node knows, also without a notice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::access::{NodeDoor, NodeEvent, RequestId};
 use crate::error::{Error, Kind, Result};
 use crate::limits;
-use crate::model::{PromptDecision, PromptId, Refusal, SharedPrompt};
+use crate::model::{PromptDecision, PromptId, Refusal, SharedPrompt, StoredPrompt};
 use crate::store::{PromptTable, StreamEpoch};
 
 /// The prompts of this node in the table, and those of the others that it sends.
@@ -36,11 +37,23 @@ pub(super) struct Prompts {
     sent: Vec<PromptId>,
     /// On the holder: decisions that are not stored yet.
     decided: Vec<(PromptId, PromptDecision)>,
-    /// Whether there may be prompts to send.
-    prompts_due: bool,
-    /// Whether there may be decisions about our requests.
-    decisions_due: bool,
+    /// On the holder: rows whose clients have hung up, as the gate knows.
+    hung_up: BTreeSet<PromptId>,
+    /// The prompts that may have to be sent.
+    prompts_due: Due,
+    /// The decisions that there may be about our requests.
+    decisions_due: Due,
     swept: Option<Instant>,
+}
+
+/// The rows that are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Nothing,
+    /// Those that have come or changed.
+    New,
+    /// All, to be compared with what is known.
+    All,
 }
 
 /// A request that is not stored yet.
@@ -70,8 +83,9 @@ impl Prompts {
             taken: Vec::new(),
             sent: Vec::new(),
             decided: Vec::new(),
-            prompts_due: false,
-            decisions_due: false,
+            hung_up: BTreeSet::new(),
+            prompts_due: Due::Nothing,
+            decisions_due: Due::Nothing,
             swept: None,
         }
     }
@@ -86,7 +100,7 @@ impl Prompts {
         }
         if let Some(epoch) = epoch {
             self.stream = Some(StreamEpoch { component: self.component.clone(), epoch });
-            self.prompts_due = true;
+            self.prompts_due = Due::All;
             self.door.hold();
         }
     }
@@ -97,6 +111,7 @@ impl Prompts {
         self.door.release();
         self.sent.clear();
         self.decided.clear();
+        self.hung_up.clear();
     }
 
     /// Takes an event of the gate for the other nodes. Without I/O.
@@ -109,7 +124,7 @@ impl Prompts {
             NodeEvent::Sent(row) if self.stream.is_some() => self.sent.push(row),
             NodeEvent::Decide(row, decision) if self.stream.is_some() => self.decided.push((row, decision)),
             NodeEvent::Sent(_) | NodeEvent::Decide(..) => {}
-            NodeEvent::Ready => self.prompts_due = true,
+            NodeEvent::Ready => self.prompts_due = Due::All,
         }
     }
 
@@ -123,18 +138,17 @@ impl Prompts {
 
     /// Another node says that prompts were stored, or abandoned.
     pub fn hear_of_prompts(&mut self) {
-        self.prompts_due = true;
+        self.prompts_due = self.prompts_due.max(Due::New);
     }
 
     /// The holder says that rows are decided.
     pub fn hear_of_decisions(&mut self) {
-        self.decisions_due = true;
+        self.decisions_due = self.decisions_due.max(Due::New);
     }
 
-    /// Looks at everything the next time, whether or not a notice came: to be called at each beat.
+    /// Compares all rows with what is known the next time: to be called at each beat.
     pub fn look_again(&mut self) {
-        self.hear_of_prompts();
-        self.hear_of_decisions();
+        (self.prompts_due, self.decisions_due) = (Due::All, Due::All);
     }
 
     /// Does the writes and reads that are due. Requests are stored, or refused, even if `until` is over: their clients wait. The
@@ -242,26 +256,26 @@ impl Prompts {
         }
         let rows: Vec<_> = self.decided.drain(..).map(|(row, _)| row).collect();
         self.door.decisions_written(&rows);
+        self.hung_up.retain(|row| !rows.contains(row));
         // Some may be our own.
-        self.decisions_due = true;
+        self.hear_of_decisions();
         Ok(())
     }
 
     fn read_decisions(&mut self, table: &mut dyn PromptTable) -> Result<()> {
-        if !std::mem::take(&mut self.decisions_due) || self.waiting.is_empty() {
+        if self.decisions_due == Due::Nothing || self.waiting.is_empty() {
             return Ok(());
         }
         let waiting: Vec<_> = self.waiting.keys().cloned().collect();
-        let found = table.decisions(&waiting).inspect_err(|_| self.decisions_due = true)?;
-        let found: BTreeMap<_, _> = found.into_iter().collect();
-        for row in waiting {
-            match found.get(&row) {
-                Some(None) => {}
-                Some(Some(decision)) => self.answer(row, *decision),
-                // PostgreSQL empties the table after a crash.
-                None => self.answer(row, Err(Refusal::XmppDown)),
+        let decided = match self.decisions_due {
+            Due::All => {
+                let found = table.decisions(&waiting)?;
+                decided_or_gone(waiting, found)
             }
-        }
+            _ => table.decided(&waiting)?,
+        };
+        self.decisions_due = Due::Nothing;
+        decided.into_iter().for_each(|(row, decision)| self.answer(row, decision));
         Ok(())
     }
 
@@ -284,31 +298,49 @@ impl Prompts {
 
     /// The gate asks about the prompts that it does not know yet.
     fn read_prompts(&mut self, table: &mut dyn PromptTable) -> Result<()> {
-        if self.stream.is_none() || !std::mem::take(&mut self.prompts_due) {
-            return Ok(());
+        match self.prompts_due {
+            Due::All if self.stream.is_some() => self.read_all_prompts(table),
+            Due::New if self.stream.is_some() => self.read_new_prompts(table),
+            _ => Ok(()),
         }
+    }
+
+    fn read_new_prompts(&mut self, table: &mut dyn PromptTable) -> Result<()> {
+        let hung_up: Vec<_> = self.hung_up.iter().cloned().collect();
+        let fresh = table.fresh(&hung_up, limits::PROMPTS_READ)?;
+        // As many again may be left.
+        self.prompts_due = if fresh.len() >= limits::PROMPTS_READ { Due::All } else { Due::Nothing };
+        self.hand_over(fresh);
+        Ok(())
+    }
+
+    fn read_all_prompts(&mut self, table: &mut dyn PromptTable) -> Result<()> {
         let known = self.door.known_rows();
-        let undecided = table.undecided(&known.all, &known.waiting, limits::PROMPTS_READ);
-        let undecided = undecided.inspect_err(|_| self.prompts_due = true)?;
+        let undecided = table.undecided(&known.all, &known.waiting, limits::PROMPTS_READ)?;
         let is_full = undecided.len() >= limits::PROMPTS_READ;
-        for stored in undecided {
-            let row = stored.id();
-            if stored.is_abandoned && known.waiting.contains(&row) {
+        self.hand_over(undecided);
+        // As many again may be left, unless the gate takes none: then its link is down.
+        let is_left = is_full && self.door.known_rows() != known;
+        self.prompts_due = if is_left { Due::All } else { Due::Nothing };
+        Ok(())
+    }
+
+    fn hand_over(&mut self, prompts: Vec<StoredPrompt>) {
+        for stored in prompts {
+            let hung_up = stored.is_abandoned.then(|| stored.id());
+            self.door.ask_for_node(stored);
+            if let Some(row) = hung_up {
                 self.door.node_hung_up(&row);
-            } else {
-                self.door.ask_for_node(stored);
+                self.hung_up.insert(row);
             }
         }
-        // As many again may be left, unless the gate takes none: then its link is down.
-        self.prompts_due = is_full && self.door.known_rows() != known;
-        Ok(())
     }
 
     /// Whether [`Prompts::work`] has more to do at once.
     pub fn is_due(&self) -> bool {
-        let reads =
-            self.stream.is_some() && self.prompts_due || self.decisions_due && !self.waiting.is_empty();
-        reads || !self.unasked.is_empty() || !self.taken.is_empty()
+        let sends = self.stream.is_some() && self.prompts_due > Due::Nothing;
+        let reads = self.decisions_due > Due::Nothing && !self.waiting.is_empty();
+        sends || reads || !self.unasked.is_empty() || !self.taken.is_empty()
     }
 
     fn sweep(&mut self, table: &mut dyn PromptTable) -> Result<()> {
@@ -319,6 +351,20 @@ impl Prompts {
         }
         Ok(())
     }
+}
+
+/// The decisions about the requests of these rows. A row that is gone is decided, too: PostgreSQL empties the table after a
+/// crash.
+fn decided_or_gone(
+    waiting: Vec<PromptId>,
+    found: Vec<(PromptId, Option<PromptDecision>)>,
+) -> Vec<(PromptId, PromptDecision)> {
+    let mut found: BTreeMap<_, _> = found.into_iter().collect();
+    let decision = |row| {
+        let decision = found.remove(&row).unwrap_or(Some(Err(Refusal::XmppDown)))?;
+        Some((row, decision))
+    };
+    waiting.into_iter().filter_map(decision).collect()
 }
 
 #[cfg(test)]

@@ -21,8 +21,11 @@ pub trait PromptTable {
     /// Stores prompts of this node; gives the row of each. A repeated call stores nothing.
     fn ask(&mut self, node: &str, prompts: &[SharedPrompt]) -> Result<Vec<PromptId>>;
 
-    /// At most `max` undecided prompts whose deadline is not over, the oldest first: those that are not among the known ones,
-    /// and the abandoned ones of those that wait.
+    /// At most `max` undecided prompts whose deadline is not over, the oldest first: those that were not sent or are abandoned,
+    /// without the ones that are known to be abandoned.
+    fn fresh(&mut self, abandoned: &[PromptId], max: usize) -> Result<Vec<StoredPrompt>>;
+
+    /// The same of those that are not among the known ones, and of the abandoned ones of those that wait.
     fn undecided(
         &mut self,
         known: &[PromptId],
@@ -36,6 +39,9 @@ pub trait PromptTable {
     /// The holder of this stream decides prompts. Only the first decision about a prompt counts. `false`: the node holds the
     /// stream no longer, and decides nothing.
     fn decide(&mut self, stream: &StreamEpoch, decisions: &[(PromptId, PromptDecision)]) -> Result<bool>;
+
+    /// The decisions about these prompts, as far as there are some.
+    fn decided(&mut self, prompts: &[PromptId]) -> Result<Vec<(PromptId, PromptDecision)>>;
 
     /// Which of these prompts exist, and how they are decided.
     fn decisions(&mut self, prompts: &[PromptId]) -> Result<Vec<(PromptId, Option<PromptDecision>)>>;
@@ -89,17 +95,30 @@ macro_rules! listed {
     };
 }
 
+/// A query of undecided prompts whose deadline is not over, the oldest first, and of no more than a number of them.
+macro_rules! read_prompts {
+    ($($condition:expr),+; $number:literal) => {
+        concat!(
+            "SELECT id, CAST(EXTRACT(EPOCH FROM now() - begun) * 1000000 AS BIGINT), \
+             CASE WHEN sent_epoch IS NULL THEN 0 ELSE 1 END, CAST(abandoned AS INTEGER), asked, stanza_id, thread, \
+             form, \"transaction\", method, url, deed, source, client, CAST(origin AS INTEGER), \
+             CAST(shown AS INTEGER), CAST(ends_by_bounce AS INTEGER), \
+             CAST(EXTRACT(EPOCH FROM deadline - now()) * 1000000 AS BIGINT) \
+             FROM prompts WHERE decision IS NULL AND deadline > now() AND (",
+            $($condition),+,
+            ") ORDER BY id LIMIT ",
+            $number
+        )
+    };
+}
+
+/// $1 prompts that are known to be abandoned, $2 number.
+const FRESH: &str =
+    read_prompts!("(sent_epoch IS NULL OR abandoned) AND stanza_id NOT IN (", ids_of!("$1"), ")"; "$2");
+
 /// $1 known prompts, looked up in a hash table, $2 waiting ones, $3 number.
-const UNDECIDED: &str = concat!(
-    "SELECT id, CAST(EXTRACT(EPOCH FROM now() - begun) * 1000000 AS BIGINT), \
-     CASE WHEN sent_epoch IS NULL THEN 0 ELSE 1 END, CAST(abandoned AS INTEGER), asked, stanza_id, thread, form, \
-     \"transaction\", method, url, deed, source, client, CAST(origin AS INTEGER), CAST(shown AS INTEGER), \
-     CAST(ends_by_bounce AS INTEGER), CAST(EXTRACT(EPOCH FROM deadline - now()) * 1000000 AS BIGINT) \
-     FROM prompts WHERE decision IS NULL AND deadline > now() AND (stanza_id NOT IN (",
-    ids_of!("$1"),
-    ") OR abandoned AND stanza_id = ANY(",
-    listed!("$2"),
-    ")) ORDER BY id LIMIT $3"
+const UNDECIDED: &str = read_prompts!(
+    "stanza_id NOT IN (", ids_of!("$1"), ") OR abandoned AND stanza_id = ANY(", listed!("$2"), ")"; "$3"
 );
 
 /// Whether the node still holds the stream. It locks nothing: a holder that freezes in the middle of a transaction must
@@ -135,6 +154,13 @@ const DECISIONS: &str =
     concat!("SELECT id, stanza_id, decision FROM prompts WHERE stanza_id = ANY(", listed!("$1"), ")");
 
 /// $1 prompts.
+const DECIDED: &str = concat!(
+    "SELECT id, stanza_id, decision FROM prompts WHERE decision IS NOT NULL AND stanza_id = ANY(",
+    listed!("$1"),
+    ")"
+);
+
+/// $1 prompts.
 const ABANDON: &str = concat!(
     "UPDATE prompts SET abandoned = true WHERE decision IS NULL AND stanza_id = ANY(",
     listed!("$1"),
@@ -161,6 +187,11 @@ impl PromptTable for DedicatedConnection {
         in_order(prompts, rows)
     }
 
+    fn fresh(&mut self, abandoned: &[PromptId], max: usize) -> Result<Vec<StoredPrompt>> {
+        let parameters = values![list(abandoned), max];
+        self.run(move |session| stored_prompts(session, FRESH, &parameters))
+    }
+
     fn undecided(
         &mut self,
         known: &[PromptId],
@@ -168,10 +199,7 @@ impl PromptTable for DedicatedConnection {
         max: usize,
     ) -> Result<Vec<StoredPrompt>> {
         let parameters = values![list(known), list(waiting), max];
-        self.run(move |session| {
-            let rows = session.rows(UNDECIDED, &parameters)?;
-            Ok(rows.into_iter().filter_map(readable).collect())
-        })
+        self.run(move |session| stored_prompts(session, UNDECIDED, &parameters))
     }
 
     fn sent(&mut self, stream: &StreamEpoch, prompts: &[PromptId]) -> Result<()> {
@@ -196,17 +224,15 @@ impl PromptTable for DedicatedConnection {
         })
     }
 
+    fn decided(&mut self, prompts: &[PromptId]) -> Result<Vec<(PromptId, PromptDecision)>> {
+        let parameters = values![list(prompts)];
+        let rows = self.run(move |session| decisions(session, DECIDED, &parameters))?;
+        Ok(rows.into_iter().filter_map(|(id, decision)| Some((id, decision?))).collect())
+    }
+
     fn decisions(&mut self, prompts: &[PromptId]) -> Result<Vec<(PromptId, Option<PromptDecision>)>> {
         let parameters = values![list(prompts)];
-        self.run(move |session| {
-            let rows = session.rows(DECISIONS, &parameters)?.into_iter();
-            rows.map(|mut row| {
-                let id = PromptId { number: row.next()?, stanza_id: row.next()? };
-                let decision: Option<String> = row.next()?;
-                Ok((id, decision.map(|name| decision_of(&name))))
-            })
-            .collect()
-        })
+        self.run(move |session| decisions(session, DECISIONS, &parameters))
     }
 
     fn abandon(&mut self, prompts: &[PromptId]) -> Result<()> {
@@ -230,6 +256,23 @@ impl PromptTable for DedicatedConnection {
     fn sweep(&mut self) -> Result<u64> {
         self.run(|session| session.execute(SWEEP, &[]))
     }
+}
+
+fn stored_prompts(session: &mut dyn Session, sql: &str, parameters: &[Value]) -> Result<Vec<StoredPrompt>> {
+    Ok(session.rows(sql, parameters)?.into_iter().filter_map(readable).collect())
+}
+
+fn decisions(
+    session: &mut dyn Session,
+    sql: &str,
+    parameters: &[Value],
+) -> Result<Vec<(PromptId, Option<PromptDecision>)>> {
+    let decision = |mut row: Row| {
+        let id = PromptId { number: row.next()?, stanza_id: row.next()? };
+        let decision: Option<String> = row.next()?;
+        Ok((id, decision.map(|name| decision_of(&name))))
+    };
+    session.rows(sql, parameters)?.into_iter().map(decision).collect()
 }
 
 /// Abandons rows, and tells the holder, if there are any.

@@ -74,7 +74,10 @@ fn each_request_is_decided_once_and_by_its_user_in_every_order_of_events() {
                     }
                 }
                 9 => world.table.0.is_down = dice.below(4) == 0,
-                _ => world.work(number, dice.below(2) == 0),
+                _ => match dice.below(4) {
+                    0 => world.beat(number),
+                    choice => world.work(number, choice == 1),
+                },
             }
             take_decisions(&world, &mut requests, &agreed, &mut confirmed);
         }
@@ -86,7 +89,7 @@ fn each_request_is_decided_once_and_by_its_user_in_every_order_of_events() {
         });
         for _ in 0..3 {
             world.wait(REPLY_TIMEOUT);
-            world.work_all();
+            world.beat_all();
             take_decisions(&world, &mut requests, &agreed, &mut confirmed);
         }
         world.wait_for_sweep();

@@ -261,6 +261,8 @@ fn a_table_that_is_lost_or_away_ends_what_it_held() {
     world.work_all();
     world.table.0.rows.clear();
     world.work_all();
+    assert_eq!(world.decided(1), [], "no notice tells it");
+    world.beat(1);
     assert_eq!(world.decided(1), [(1, Err(Refusal::XmppDown))]);
     world.table.0.is_down = true;
     world.ask(1, 2, own(2));
@@ -310,7 +312,7 @@ fn a_late_reply_after_a_database_crash_does_not_decide_for_another_user() {
         if !replies_first {
             world.reply(0, &echo(&to_alice));
         }
-        world.work_all();
+        world.beat_all();
         let (_, to_bob) = world.inbox.pop().expect("Bob is asked");
         assert_eq!(to_bob.attribute("to"), Some("bob@example.com/phone"));
         let decided: Vec<_> = [1, 2].into_iter().flat_map(|number| world.decided(number)).collect();

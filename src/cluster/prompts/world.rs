@@ -36,12 +36,32 @@ impl FakeRow {
     fn is(&self, id: &PromptId) -> bool {
         self.prompt.stanza_id == id.stanza_id
     }
+
+    fn is_in(&self, ids: &[PromptId]) -> bool {
+        ids.iter().any(|id| self.is(id))
+    }
 }
 
 impl FakeTable {
     fn use_rows<T>(&mut self, act: impl FnOnce(&mut Rows) -> T) -> Result<T> {
         let rows = &mut self.0;
         if rows.is_down { Err(Error::new(Kind::Unavailable, "it is down")) } else { Ok(act(rows)) }
+    }
+
+    /// At most `max` undecided rows of this kind whose time is not over.
+    fn open_rows(&mut self, max: usize, is_wanted: impl Fn(&FakeRow) -> bool) -> Result<Vec<StoredPrompt>> {
+        self.use_rows(|rows| {
+            let now = rows.now;
+            let is_open = |row: &FakeRow| row.decision.is_none() && now < row.begun + row.prompt.time;
+            let stored = |(number, row): (&i64, &FakeRow)| {
+                let age = now - row.begun;
+                let prompt = SharedPrompt { time: row.prompt.time - age, ..row.prompt.clone() };
+                let FakeRow { is_sent, is_abandoned, .. } = *row;
+                StoredPrompt { number: *number, prompt, age, is_sent, is_abandoned }
+            };
+            let wanted = rows.rows.iter().filter(|(_, row)| is_open(row) && is_wanted(row));
+            wanted.take(max).map(stored).collect()
+        })
     }
 
     fn undecided_row<'a>(rows: &'a mut Rows, id: &PromptId) -> Option<&'a mut FakeRow> {
@@ -77,27 +97,17 @@ impl PromptTable for FakeTable {
         })
     }
 
+    fn fresh(&mut self, abandoned: &[PromptId], max: usize) -> Result<Vec<StoredPrompt>> {
+        self.open_rows(max, |row| (!row.is_sent || row.is_abandoned) && !row.is_in(abandoned))
+    }
+
     fn undecided(
         &mut self,
         known: &[PromptId],
         waiting: &[PromptId],
         max: usize,
     ) -> Result<Vec<StoredPrompt>> {
-        self.use_rows(|rows| {
-            let now = rows.now;
-            let wanted = |(_, row): &(&i64, &FakeRow)| {
-                let is_in = |rows: &[PromptId]| rows.iter().any(|id| row.is(id));
-                let is_new = !is_in(known) || row.is_abandoned && is_in(waiting);
-                is_new && row.decision.is_none() && now < row.begun + row.prompt.time
-            };
-            let stored = |(number, row): (&i64, &FakeRow)| {
-                let age = now - row.begun;
-                let prompt = SharedPrompt { time: row.prompt.time - age, ..row.prompt.clone() };
-                let FakeRow { is_sent, is_abandoned, .. } = *row;
-                StoredPrompt { number: *number, prompt, age, is_sent, is_abandoned }
-            };
-            rows.rows.iter().filter(wanted).take(max).map(stored).collect()
-        })
+        self.open_rows(max, |row| !row.is_in(known) || row.is_abandoned && row.is_in(waiting))
     }
 
     fn sent(&mut self, stream: &StreamEpoch, prompts: &[PromptId]) -> Result<()> {
@@ -121,6 +131,11 @@ impl PromptTable for FakeTable {
             }
             holds
         })
+    }
+
+    fn decided(&mut self, prompts: &[PromptId]) -> Result<Vec<(PromptId, PromptDecision)>> {
+        let found = self.decisions(prompts)?;
+        Ok(found.into_iter().filter_map(|(id, decision)| Some((id, decision?))).collect())
     }
 
     fn decisions(&mut self, prompts: &[PromptId]) -> Result<Vec<(PromptId, Option<PromptDecision>)>> {
@@ -292,14 +307,27 @@ impl World {
 
     /// One round of the node's thread `cluster`; `notified`: it was told of prompts and decisions.
     pub fn work(&mut self, number: usize, notified: bool) {
+        if let Some(node) = self.nodes[number].as_mut().filter(|_| notified) {
+            node.prompts.hear_of_prompts();
+            node.prompts.hear_of_decisions();
+        }
+        self.run(number);
+    }
+
+    /// A round at a beat of the node.
+    pub fn beat(&mut self, number: usize) {
+        if let Some(node) = &mut self.nodes[number] {
+            node.prompts.look_again();
+        }
+        self.run(number);
+    }
+
+    fn run(&mut self, number: usize) {
         let Some(node) = &mut self.nodes[number] else { return };
         node.door
             .act(|test| test.gate.take_node_events())
             .into_iter()
             .for_each(|event| node.prompts.take(event));
-        if notified {
-            node.prompts.look_again();
-        }
         let until = Instant::now() + 3600 * SECOND;
         if let Err(error) = node.prompts.work(&mut self.table, until) {
             node.prompts.refuse_unasked(&error);
@@ -314,6 +342,12 @@ impl World {
         }
     }
 
+    pub fn beat_all(&mut self) {
+        for _ in 0..3 {
+            (0..self.nodes.len()).for_each(|number| self.beat(number));
+        }
+    }
+
     /// The user's client sends this to the component, which is at this node.
     pub fn reply(&self, number: usize, stanza: &Element) {
         if let Some(node) = &self.nodes[number] {
@@ -325,7 +359,7 @@ impl World {
     pub fn wait_for_sweep(&mut self) {
         self.wait(61 * SECOND);
         self.nodes.iter_mut().flatten().for_each(|node| node.prompts.swept = None);
-        self.work_all();
+        self.beat_all();
     }
 
     pub fn wait(&mut self, time: Duration) {

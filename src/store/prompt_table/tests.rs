@@ -96,6 +96,7 @@ fn the_holder_reads_what_it_does_not_know_and_what_was_abandoned() {
     let ids = bench.table.ask("a", &[1, 2, 3, 4].map(prompt)).unwrap();
     let rows = |stored: Vec<StoredPrompt>| stored.iter().map(StoredPrompt::id).collect::<Vec<_>>();
     assert_eq!(rows(bench.table.undecided(&[], &[], 2).unwrap()), ids[..2], "the oldest first");
+    assert_eq!(rows(bench.table.fresh(&[], 2).unwrap()), ids[..2], "the oldest first");
     assert_eq!(rows(bench.table.undecided(&ids[..3], &ids[..3], 9).unwrap()), ids[3..]);
     bench.table.abandon(&ids[..1]).unwrap();
     assert_eq!(rows(bench.table.undecided(&ids, &ids, 9).unwrap()), ids[..1]);
@@ -103,6 +104,10 @@ fn the_holder_reads_what_it_does_not_know_and_what_was_abandoned() {
     bench.table.decide(&stream(3), &[(ids[1].clone(), Ok(()))]).unwrap();
     bench.table.sent(&stream(3), &ids[2..3]).unwrap();
     bench.table.sent(&stream(2), &ids[3..]).unwrap();
+    assert_eq!(rows(bench.table.fresh(&[], 9).unwrap()), [ids[0].clone(), ids[3].clone()]);
+    bench.table.abandon(&ids[2..3]).unwrap();
+    assert_eq!(rows(bench.table.fresh(&ids[..1], 9).unwrap()), ids[2..], "those that are abandoned, too");
+    bench.run("UPDATE prompts SET abandoned = false WHERE stanza_id = 'stanza3'");
     let found: Vec<_> = bench.all().iter().map(|one| (one.id(), one.is_sent, one.is_abandoned)).collect();
     let [first, _, third, fourth] = ids.try_into().unwrap();
     assert_eq!(found, [(first, false, true), (third, true, false), (fourth, false, false)]);
@@ -127,6 +132,9 @@ fn only_the_first_decision_of_the_newest_holder_counts() {
     let again = [decided(0, Ok(())), decided(1, Err(Refusal::NotConfirmed))];
     assert!(bench.table.decide(&stream(3), &again).unwrap(), "it holds the stream all the same");
     assert_eq!(found(&mut bench), [Some(Err(Refusal::Denied)), Some(Ok(())), None]);
+    let mut decided_now = bench.table.decided(&ids).unwrap();
+    decided_now.sort_by_key(|(id, _)| id.number);
+    assert_eq!(decided_now, first);
     bench.run("UPDATE stream_holder SET epoch = 4");
     bench.table.decide(&stream(3), &[decided(2, Ok(()))]).unwrap();
     assert_eq!(found(&mut bench)[2], None);
