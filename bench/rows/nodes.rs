@@ -19,8 +19,9 @@ use super::confirm::{BYTES, private_load};
 
 /// Requests at a time, of all nodes together: so many that a node always has some to work on.
 const REQUESTS: usize = 256;
-/// Uploads at a time, of all nodes together, and the bytes of each: a photo of a phone.
-const UPLOADS: usize = 32;
+/// Uploads at a time, of all nodes together, and the bytes of each: a photo of a phone. A server alone lets one address have
+/// so many.
+const UPLOADS: usize = 12;
 const PHOTO: u64 = 3 << 20;
 /// How much longer than others its turns are: the requests under way at the end of one, though partly served, do not count.
 const LONGER: f64 = 4.0;
