@@ -37,7 +37,7 @@ pub(super) struct Prompts {
     sent: Vec<PromptId>,
     /// On the holder: decisions that are not stored yet.
     decided: Vec<(PromptId, PromptDecision)>,
-    /// On the holder: rows whose clients have hung up, as the gate knows.
+    /// On the holder: undecided rows for which no client waits, as the gate knows.
     hung_up: BTreeSet<PromptId>,
     /// The prompts that may have to be sent.
     prompts_due: Due,
@@ -263,7 +263,10 @@ impl Prompts {
     }
 
     fn read_decisions(&mut self, table: &mut dyn PromptTable) -> Result<()> {
-        if self.decisions_due == Due::Nothing || self.waiting.is_empty() {
+        if self.waiting.is_empty() {
+            self.decisions_due = Due::Nothing;
+        }
+        if self.decisions_due == Due::Nothing {
             return Ok(());
         }
         let waiting: Vec<_> = self.waiting.keys().cloned().collect();
@@ -318,6 +321,8 @@ impl Prompts {
         let known = self.door.known_rows();
         let undecided = table.undecided(&known.all, &known.waiting, limits::PROMPTS_READ)?;
         let is_full = undecided.len() >= limits::PROMPTS_READ;
+        let waiting: BTreeSet<_> = known.waiting.iter().collect();
+        self.hung_up = known.all.iter().filter(|row| !waiting.contains(row)).cloned().collect();
         self.hand_over(undecided);
         // As many again may be left, unless the gate takes none: then its link is down.
         let is_left = is_full && self.door.known_rows() != known;

@@ -181,6 +181,8 @@ fn a_decision_after_the_hang_up_is_for_nobody() {
         world.wait_for_sweep();
         assert_eq!((world.decided(1), world.rows(), world.inbox.len()), (vec![], 0, 1), "{late}");
         assert!(world.door(0).known_rows().all.is_empty());
+        let holder = world.nodes[0].as_ref().unwrap();
+        assert!(holder.prompts.hung_up.is_empty(), "{late}");
     }
 }
 
