@@ -256,7 +256,6 @@ impl Prompts {
         }
         let rows: Vec<_> = self.decided.drain(..).map(|(row, _)| row).collect();
         self.door.decisions_written(&rows);
-        self.hung_up.retain(|row| !rows.contains(row));
         // Some may be our own.
         self.hear_of_decisions();
         Ok(())
