@@ -40,7 +40,7 @@ pub trait PromptTable {
     /// stream no longer, and decides nothing.
     fn decide(&mut self, stream: &StreamEpoch, decisions: &[(PromptId, PromptDecision)]) -> Result<bool>;
 
-    /// The decisions about these prompts, as far as there are some.
+    /// The decisions about those of these prompts that are decided.
     fn decided(&mut self, prompts: &[PromptId]) -> Result<Vec<(PromptId, PromptDecision)>>;
 
     /// Which of these prompts exist, and how they are decided.
@@ -95,7 +95,8 @@ macro_rules! listed {
     };
 }
 
-/// A query of undecided prompts whose deadline is not over, the oldest first, and of no more than a number of them.
+/// A query of undecided prompts whose deadline is not over, the oldest first: the condition that they meet besides, and after
+/// the semicolon the parameter that limits their number.
 macro_rules! read_prompts {
     ($($condition:expr),+; $number:literal) => {
         concat!(
@@ -149,16 +150,21 @@ const DECIDE: &str = concat!(
     " THEN 1 ELSE 0 END FROM told"
 );
 
-/// $1 prompts.
-const DECISIONS: &str =
-    concat!("SELECT id, stanza_id, decision FROM prompts WHERE stanza_id = ANY(", listed!("$1"), ")");
+macro_rules! decisions_of {
+    ($parameter:literal) => {
+        concat!(
+            "SELECT id, stanza_id, decision FROM prompts WHERE stanza_id = ANY(",
+            listed!($parameter),
+            ")"
+        )
+    };
+}
 
 /// $1 prompts.
-const DECIDED: &str = concat!(
-    "SELECT id, stanza_id, decision FROM prompts WHERE decision IS NOT NULL AND stanza_id = ANY(",
-    listed!("$1"),
-    ")"
-);
+const DECISIONS: &str = decisions_of!("$1");
+
+/// $1 prompts.
+const DECIDED: &str = concat!(decisions_of!("$1"), " AND decision IS NOT NULL");
 
 /// $1 prompts.
 const ABANDON: &str = concat!(
