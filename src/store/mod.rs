@@ -45,6 +45,9 @@ mod postgres;
 #[path = "../../tests/support/postgres.rs"]
 pub(crate) mod postgres_server;
 mod prompt_table;
+#[cfg(test)]
+#[path = "../../tests/support/python.rs"]
+mod python;
 mod s3_files;
 mod schema;
 #[cfg(test)]

