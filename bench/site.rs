@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::support::http::{Request, transaction};
+use crate::support::postgres::Server as Postgres;
 use crate::support::prosody::{CHANNELS, DOMAIN, Prosody};
 use crate::support::random::Random;
 use crate::support::scratch::Scratch;
@@ -101,6 +102,13 @@ pub fn set_up_schema(url: &str) {
     fs::write(&file, text).expect("the scratch directory takes files");
     let (status, printed) = program(&["-c", &file.display().to_string(), "setup-schema"]);
     assert_eq!(status, 0, "{printed}");
+}
+
+/// The URL of a new database that is set up.
+pub fn new_database(postgres: &Postgres) -> String {
+    let url = postgres.jdbc_url(&postgres.new_database());
+    set_up_schema(&url);
+    url
 }
 
 /// New credentials of this JID.

@@ -5,7 +5,7 @@ use crate::http::Load;
 use crate::options::Options;
 use crate::report::{Goal, Report};
 use crate::rounds::{Side, alternate};
-use crate::site::{PUBLIC, Site, file, set_up_schema};
+use crate::site::{PUBLIC, Site, file, new_database};
 use crate::support::postgres::Server as Postgres;
 use crate::support::relay::Relay;
 use crate::support::scratch::Scratch;
@@ -65,13 +65,6 @@ impl OnBucket {
 
 fn on_directory(postgres: &Postgres) -> Site {
     Site::start(&[("jdbc.db.url", &new_database(postgres))])
-}
-
-/// The URL of a database that is set up.
-fn new_database(postgres: &Postgres) -> String {
-    let url = postgres.jdbc_url(&postgres.new_database());
-    set_up_schema(&url);
-    url
 }
 
 fn warm(options: &Options, report: &mut Report, sites: [&Site; 2]) {

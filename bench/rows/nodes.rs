@@ -5,7 +5,7 @@ use crate::options::Options;
 use crate::process::Tree;
 use crate::report::{Goal, Report};
 use crate::rounds::{Side, alternate};
-use crate::site::{LIMITS, PRIVATE, Site, file, set_up_schema, xmpp_of};
+use crate::site::{LIMITS, PRIVATE, Site, file, new_database, xmpp_of};
 use crate::slices::{Processor, Slices};
 use crate::support::http::Request;
 use crate::support::postgres::Server as Postgres;
@@ -19,8 +19,8 @@ use super::confirm::{BYTES, private_load};
 
 /// Requests at a time, of all nodes together: so many that a node always has some to work on.
 const REQUESTS: usize = 256;
-/// Uploads at a time, of all nodes together, and the bytes of each: a photo of a phone. A server alone lets one address have
-/// so many.
+/// Uploads at a time, of all nodes together, and the bytes of each: a photo of a phone. As many as a server takes from one
+/// address at a time.
 const UPLOADS: usize = 12;
 const PHOTO: u64 = 3 << 20;
 /// How much longer than others its turns are: the requests under way at the end of one, though partly served, do not count.
@@ -105,8 +105,7 @@ impl Nodes {
 
     fn start(postgres: &Postgres, names: &[&'static str]) -> Self {
         let (shared, scratch) = (Scratch::new(), Scratch::new());
-        let url = postgres.jdbc_url(&postgres.new_database());
-        set_up_schema(&url);
+        let url = new_database(postgres);
         let root = shared.path().display().to_string();
         let is_shared = (names.len() > 1).to_string();
         let shared_by_all = [

@@ -10,7 +10,7 @@ use crate::peers::prosody::FileShare;
 use crate::process::Tree;
 use crate::report::{Goal, Report};
 use crate::rounds::median;
-use crate::site::{PUBLIC, Site, file, set_up_schema};
+use crate::site::{PUBLIC, Site, file, new_database};
 use crate::support::child::{Guarded, run};
 use crate::support::postgres::Server as Postgres;
 use crate::support::scratch::Scratch;
@@ -33,8 +33,7 @@ type Stored = (u16, String);
 pub fn cold(_: &Options, report: &mut Report) {
     let scratch = Scratch::new();
     let postgres = Postgres::start();
-    let url = postgres.jdbc_url(&postgres.new_database());
-    set_up_schema(&url);
+    let url = new_database(&postgres);
     let ours = [stopped(&[], &scratch), stopped(&[("jdbc.db.url", &url)], &scratch)];
     let (mut prosody, mut ejabberd) = (FileShare::start(), Ejabberd::start());
     let theirs = [store(prosody.slots), store(ejabberd.slots)];
