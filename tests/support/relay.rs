@@ -1,4 +1,4 @@
-//! A relay before a server: it limits the rate of what clients send and of what the server does, cuts connections, and counts.
+//! A relay before a server: it limits the rates at which clients and the server send, cuts connections, and counts.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
