@@ -24,6 +24,7 @@ VirtualHost "example.org"
 
 Component "upload.example.org" "http_file_share"
 	http_host = "localhost"
+	storage_archive_item_limit = 100 * 1000 * 1000
 	http_file_share_size_limit = 1024 * 1024 * 1024
 	http_file_share_daily_quota = 1024 * 1024 * 1024 * 1024
 	http_max_content_size = 1024 * 1024 * 1024

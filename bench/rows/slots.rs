@@ -24,7 +24,7 @@ use crate::uploads::{Slots, ToSlots, clear, crowd};
 const SMALL: u64 = 10 * 1024;
 const LARGE: u64 = 8 << 20;
 /// Accounts that ask for slots here in turn: a user is granted 10 slots a second, after a burst of 20.
-const USERS: usize = 240;
+const USERS: usize = 600;
 /// The settings of an upload service.
 const SERVICE: [(&str, &str); 2] = [("upload.enabled", "true"), ("http.endpoint", "http://127.0.0.1:@PORT@")];
 /// Stored uploads of the two sites.
