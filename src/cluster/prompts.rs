@@ -31,8 +31,9 @@ pub(super) struct Prompts {
     rows: BTreeMap<RequestId, PromptId>,
     /// Rows whose requests wait no more.
     abandoned: Vec<PromptId>,
-    /// Rows whose decisions were taken.
+    /// Rows whose decisions were taken, and whether they are to be removed now.
     taken: Vec<PromptId>,
+    removal_due: bool,
     /// On the holder: rows whose prompts were sent.
     sent: Vec<PromptId>,
     /// On the holder: decisions that are not stored yet.
@@ -81,6 +82,7 @@ impl Prompts {
             rows: BTreeMap::new(),
             abandoned: Vec::new(),
             taken: Vec::new(),
+            removal_due: false,
             sent: Vec::new(),
             decided: Vec::new(),
             hung_up: BTreeSet::new(),
@@ -149,6 +151,12 @@ impl Prompts {
     /// Compares all rows with what is known the next time: to be called at each beat.
     pub fn look_again(&mut self) {
         (self.prompts_due, self.decisions_due) = (Due::All, Due::All);
+        self.remove_soon();
+    }
+
+    /// Removes the decided prompts the next time, though they may be few.
+    pub fn remove_soon(&mut self) {
+        self.removal_due = true;
     }
 
     /// Does the writes and reads that are due. Requests are stored, or refused, even if `until` is over: their clients wait. The
@@ -285,16 +293,21 @@ impl Prompts {
         if let Some(id) = self.waiting.remove(&row) {
             self.rows.remove(&id);
             self.taken.push(row);
+            self.removal_due |= self.taken.len() >= limits::PROMPTS_REMOVED;
             self.door.answered(id, decision);
         }
     }
 
+    /// No one waits for the removal, so many rows are removed by one statement, at the beat if there are few.
     fn remove_taken(&mut self, table: &mut dyn PromptTable) -> Result<()> {
-        if self.taken.is_empty() {
+        if !self.removal_due {
             return Ok(());
         }
-        table.remove(&self.taken)?;
-        self.taken.clear();
+        if !self.taken.is_empty() {
+            table.remove(&self.taken)?;
+            self.taken.clear();
+        }
+        self.removal_due = false;
         Ok(())
     }
 
@@ -344,7 +357,7 @@ impl Prompts {
     pub fn is_due(&self) -> bool {
         let sends = self.stream.is_some() && self.prompts_due > Due::Nothing;
         let reads = self.decisions_due > Due::Nothing && !self.waiting.is_empty();
-        sends || reads || !self.unasked.is_empty() || !self.taken.is_empty()
+        sends || reads || !self.unasked.is_empty() || self.removal_due && !self.taken.is_empty()
     }
 
     fn sweep(&mut self, table: &mut dyn PromptTable) -> Result<()> {

@@ -97,7 +97,8 @@ impl ClusterThread {
             self.reread_changed();
             self.work_on_prompts(self.due);
         }
-        // Requests that end with this node are abandoned.
+        // Requests that end with this node are abandoned, and rows that name users do not stay.
+        self.prompts.remove_soon();
         self.work_on_prompts(Instant::now() + limits::CLUSTER_ANSWER);
         self.holding.give_up(self.connection.as_mut());
         Ok(())

@@ -36,6 +36,8 @@ fn requests_of_a_node_without_the_stream_are_confirmed_denied_and_end() {
         }
         world.work_all();
         assert_eq!((world.decided(1), world.decided(0)), (vec![(1, expected)], vec![]));
+        assert_eq!(world.rows(), 1);
+        world.beat(1);
         assert_eq!(world.rows(), 0, "the node that asked removes the row");
     }
 }
@@ -50,7 +52,38 @@ fn a_new_holder_serves_its_own_rows_too() {
     let (_, prompt) = world.inbox.pop().expect("the user is asked");
     world.reply(0, &echo(&prompt));
     world.work_all();
+    world.beat_all();
     assert_eq!((world.decided(0), world.rows()), (vec![(1, alices())], 0));
+}
+
+#[test]
+fn a_node_that_ends_leaves_no_decided_prompt() {
+    let mut world = World::new(2);
+    world.take_stream(0);
+    world.ask(1, 1, own(1));
+    world.work_all();
+    let (_, prompt) = world.inbox.pop().expect("the user is asked");
+    world.reply(0, &echo(&prompt));
+    world.work_all();
+    assert_eq!(world.rows(), 1);
+    world.nodes[1].as_mut().unwrap().prompts.remove_soon();
+    world.work(1, false);
+    assert_eq!(world.rows(), 0);
+}
+
+#[test]
+fn very_many_decided_prompts_are_removed_before_the_beat() {
+    let mut world = World::new(2);
+    world.take_stream(0);
+    for mark in 1..=limits::PROMPTS_REMOVED as u32 {
+        assert_eq!(world.rows(), mark as usize - 1);
+        world.ask(1, mark, own(1));
+        world.work_all();
+        let (_, prompt) = world.inbox.pop().expect("the user is asked");
+        world.reply(0, &echo(&prompt));
+        world.work_all();
+    }
+    assert_eq!(world.rows(), 0);
 }
 
 /// The events of a request at node 1, with node 0 as the holder.
@@ -92,6 +125,7 @@ fn a_request_is_confirmed_though_the_holder_dies_at_any_step() {
             world.reply(next, &echo(&prompt));
             world.work_all();
             assert_eq!(world.decided(1), [(1, alices())], "step {step}");
+            world.beat_all();
             assert_eq!(world.rows(), 0, "step {step}");
         }
     }
@@ -157,6 +191,7 @@ fn decisions_of_a_holder_that_was_replaced_do_not_count() {
     world.work_all();
     world.reply(1, &echo(&prompt));
     world.work_all();
+    world.beat_all();
     assert_eq!((world.decided(2), world.rows()), (vec![(1, alices())], 0));
 }
 
@@ -321,6 +356,7 @@ fn a_late_reply_after_a_database_crash_does_not_decide_for_another_user() {
         assert_eq!(decided, [(1, Err(Refusal::XmppDown))], "Alice's row is lost, and Bob has not replied");
         world.reply(0, &echo(&to_bob));
         world.work_all();
+        world.beat_all();
         let bob = Granted::Owned("bob@example.com".parse().unwrap());
         assert_eq!((world.decided(asks), world.rows()), (vec![(2, Ok(bob))], 0));
         assert!(world.door(0).known_rows().all.is_empty());
