@@ -281,7 +281,7 @@ settings! {
         "The size of the largest file that is accepted.";
     MEDIA_TODISK_THRESHOLD: Size<usize> = Size { min: 0, max: 1 << 30 }, "media.todisk.threshold",
         Fixed("1M"), Reload,
-        "How much of an upload is held in memory before it is written to the disk.";
+        "How much of an upload is held in memory; a larger one is written to the disk as it comes.";
 
     MEDIA_QUOTA_CHANNEL: Size<u64> = QUOTA, "media.quota.channel", Fixed("0"), Reload,
         "The size of all media of one channel together; 0 means unlimited.";

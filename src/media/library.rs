@@ -257,7 +257,7 @@ impl Library {
         exceeded.map_or(Ok(()), |quota| Err(quota.into()))
     }
 
-    /// Adds a media whose bytes are on disk: file first, then row; both are durable when this returns. An
+    /// Adds a media whose bytes have come: file first, then row; both are durable when this returns. An
     /// avatar is made square and loses its metadata before.
     ///
     /// # Errors
@@ -266,9 +266,10 @@ impl Library {
     pub fn add(&self, sealed: Sealed, new: New) -> std::result::Result<Media, Refusal> {
         let avatar = new.avatar;
         let metadata = self.metadata()?;
-        let (sealed, new) =
+        let (mut sealed, new) =
             if avatar { self.as_avatar(sealed).map(|made| new.made(made))? } else { (sealed, new) };
-        let media = new.into_media(&sealed, self.properties(&sealed)?, self.clock.now());
+        let properties = self.properties(&mut sealed)?;
+        let media = new.into_media(&sealed, properties, self.clock.now());
         if let Published::Taken(_) = self.files.put(sealed, &media.channel, &media.id)? {
             // 119 random bits: it takes a broken generator to come here.
             let text = format!("{}/{} exists already", media.channel, media.id);

@@ -11,10 +11,14 @@ use crate::store::Sealed;
 
 impl Library {
     /// The properties of an upload. Those that can't be read in time are left out.
-    pub(super) fn properties(&self, sealed: &Sealed) -> Result<Properties> {
-        let (file, studio) = (sealed.open()?, self.studio());
-        if !studio.needs_child(&file) {
-            return Ok(studio.properties(&file));
+    pub(super) fn properties(&self, sealed: &mut Sealed) -> Result<Properties> {
+        let studio = self.studio();
+        if let Some(known) = sealed.bytes().and_then(|bytes| studio.own_properties(bytes)) {
+            return Ok(known);
+        }
+        let file = sealed.open()?;
+        if let Some(known) = studio.own_properties(&file) {
+            return Ok(known);
         }
         match self.jobs.begin_upload(studio.deadline()) {
             Ok(_job) => Ok(studio.properties(&file)),
@@ -26,7 +30,7 @@ impl Library {
     }
 
     /// The stored form of a new avatar, and its format: a square without metadata.
-    pub(super) fn as_avatar(&self, sealed: Sealed) -> std::result::Result<(Sealed, Format), Refusal> {
+    pub(super) fn as_avatar(&self, mut sealed: Sealed) -> std::result::Result<(Sealed, Format), Refusal> {
         let (file, studio) = (sealed.open()?, self.studio());
         let _job = self.jobs.begin_upload(studio.deadline())?;
         let made = studio.avatar(&file).map_err(|refusal| match refusal {

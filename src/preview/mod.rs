@@ -198,19 +198,23 @@ impl Studio {
         Instant::now() + self.settings.time
     }
 
-    /// Whether the properties of this file take a child process to find.
-    pub fn needs_child(&self, file: &File) -> bool {
-        self.tools.is_ok() && matches!(kind_of(file), Some(Kind::Stream(_)))
+    /// The properties of a file that this process can read by itself, without those that are not known; `None` if it takes a
+    /// child process, see [`Studio::properties`].
+    pub fn own_properties(&self, source: &(impl ReadAt + ?Sized)) -> Option<Properties> {
+        match kind_of(source) {
+            Some(Kind::Picture(format)) => Some(picture_properties(source, format)),
+            Some(Kind::Stream(_)) if self.tools.is_ok() => None,
+            kind => Some(sized(outline_size(source, kind))),
+        }
     }
 
-    /// The properties of a file; none of what is not known.
+    /// The properties of a file, by a child process where it takes one, without those that are not known.
     pub fn properties(&self, file: &File) -> Properties {
         match kind_of(file) {
-            Some(Kind::Picture(format)) => picture_properties(file, format),
             Some(Kind::Stream(demuxer)) => {
                 self.film(file, demuxer).and_then(|film| film.properties()).unwrap_or_default()
             }
-            kind => sized(outline_size(file, kind)),
+            _ => self.own_properties(file).unwrap_or_default(),
         }
     }
 

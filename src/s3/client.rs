@@ -97,14 +97,25 @@ impl Client {
     /// complete new one or the old one.
     pub fn put_lasting(&self, key: &str, file: &File, size: u64, sha256: &str) -> Result<()> {
         if size <= self.0.part_bytes {
-            let checksum = STANDARD.encode(hex::decode(sha256).unwrap_or_default());
-            let doing = format!("can't store {key}");
-            self.repeat(&doing, |_| {
-                self.put_once(key, Payload::Part(FilePart::new(file, 0..size)), &checksum)
-            })
+            self.put_whole(key, || Payload::Part(FilePart::new(file, 0..size)), sha256)
         } else {
             self.put_parts(key, file, size)
         }
+    }
+
+    /// The size in bytes up to which a file is stored by one request.
+    pub fn part_bytes(&self) -> u64 {
+        self.0.part_bytes
+    }
+
+    /// The same as [`Client::put`] for bytes that memory holds, [`Client::part_bytes`] at most.
+    pub fn put_held(&self, key: &str, bytes: &[u8], sha256: &str) -> Result<()> {
+        self.put_whole(key, || Payload::Bytes(bytes), sha256).inspect_err(|_| self.remove_once(key))
+    }
+
+    fn put_whole<'a>(&self, key: &str, payload: impl Fn() -> Payload<'a>, sha256: &str) -> Result<()> {
+        let checksum = STANDARD.encode(hex::decode(sha256).unwrap_or_default());
+        self.repeat(&format!("can't store {key}"), |_| self.put_once(key, payload(), &checksum))
     }
 
     /// Stores a few bytes; replaces an object of this key.

@@ -234,11 +234,18 @@ fn an_object_without_proof_is_not_stored() {
     ] {
         let mut answers = vec![answer; 4];
         answers.push(gone());
-        let script = Script::of(&answers);
-        told(script.client().put("a@b/c", &file, 4, &hash), words);
-        let mut expected = vec!["PUT /media/a%40b/c"; 4];
-        expected.push("DELETE /media/a%40b/c");
-        assert_eq!(script.lines(), expected, "{words}");
+        for is_held in [false, true] {
+            let script = Script::of(&answers);
+            let client = script.client();
+            let put = match is_held {
+                true => client.put_held("a@b/c", b"four", &hash),
+                false => client.put("a@b/c", &file, 4, &hash),
+            };
+            told(put, words);
+            let mut expected = vec!["PUT /media/a%40b/c"; 4];
+            expected.push("DELETE /media/a%40b/c");
+            assert_eq!(script.lines(), expected, "{words}");
+        }
     }
 }
 

@@ -79,7 +79,7 @@ fn an_upload_is_counted_hashed_and_published_whatever_its_threshold() {
         let mut upload = bench.uploads.begin(10_000, threshold);
         for part in body.chunks(step) {
             upload.write_all(part).unwrap();
-            if let Body::Memory(memory) = &upload.body {
+            if let Some(Body::Memory(memory)) = &upload.body {
                 assert!(memory.capacity() <= threshold);
             }
         }
@@ -103,7 +103,7 @@ fn an_upload_that_memory_will_not_hold_goes_to_its_file_at_once() {
     for (expected, is_file) in [(0, false), (10, false), (11, true), (u64::MAX, true)] {
         let mut upload = bench.uploads.begin(100, 10).expecting(expected);
         upload.write_all(b"first").unwrap();
-        assert_eq!(matches!(upload.body, Body::File(_)), is_file, "{expected}");
+        assert_eq!(matches!(upload.body, Some(Body::File(_))), is_file, "{expected}");
     }
     let empty = bench.uploads.begin(100, 10).expecting(100).seal().unwrap();
     assert_eq!(empty.size(), 0);
@@ -119,13 +119,31 @@ fn an_upload_that_is_dropped_leaves_nothing() {
     assert_eq!(bench.names().len(), 1);
     drop(upload);
     assert!(bench.names().is_empty());
-    let sealed = bench.sealed(b"bytes");
+    for (bytes, is_held) in [("bytes", true), ("more bytes than memory holds", false)] {
+        let mut sealed = bench.sealed(bytes.as_bytes());
+        assert_eq!((sealed.bytes().is_some(), bench.names().len()), (is_held, usize::from(!is_held)));
+        for _ in 0..2 {
+            let mut again = String::new();
+            sealed.open().unwrap().read_to_string(&mut again).unwrap();
+            assert_eq!((again.as_str(), bench.names().len()), (bytes, 1));
+        }
+        drop(sealed);
+        assert!(bench.names().is_empty());
+    }
+}
+
+#[test]
+fn an_upload_in_memory_is_stored_whether_it_was_opened_before_or_not() {
+    let bench = Bench::new();
+    for name in ["a", "b"] {
+        let mut sealed = bench.sealed(b"bytes");
+        if name == "b" {
+            sealed.open().unwrap();
+        }
+        assert!(matches!(bench.files.put(sealed, &channel(), &id(name)), Ok(Published::Done)));
+        assert_eq!(read(bench.files.get(&channel(), &id(name), 0).unwrap()), b"bytes");
+    }
     assert_eq!(bench.names().len(), 1);
-    let mut again = String::new();
-    sealed.open().unwrap().read_to_string(&mut again).unwrap();
-    assert_eq!(again, "bytes");
-    drop(sealed);
-    assert!(bench.names().is_empty());
 }
 
 #[test]
@@ -146,7 +164,7 @@ fn a_full_disk_ends_the_upload_and_leaves_nothing() {
     let bench = Bench::new();
     let mut upload = bench.uploads.begin(100, 0);
     upload.write_all(b"good").unwrap();
-    let Body::File(temporary) = &mut upload.body else { panic!("no file") };
+    let Some(Body::File(temporary)) = &mut upload.body else { panic!("no file") };
     temporary.file.fill_up();
     assert_eq!(upload.write_all(b"lost").unwrap_err().kind(), ErrorKind::StorageFull);
     assert!(bench.names().is_empty());
@@ -159,10 +177,14 @@ fn a_taken_id_is_told_and_nothing_replaced() {
     let bench = Bench::new();
     let publish = |sealed, name| bench.files.put(sealed, &channel(), &id(name)).unwrap();
     assert!(matches!(publish(bench.sealed(b"first"), "a"), Published::Done));
-    let Published::Taken(second) = publish(bench.sealed(b"second"), "a") else { panic!("replaced") };
-    assert!(matches!(publish(second, "b"), Published::Done));
-    assert_eq!(read(bench.files.get(&channel(), &id("a"), 0).unwrap()), b"first");
-    assert_eq!(read(bench.files.get(&channel(), &id("b"), 0).unwrap()), b"second");
+    for (second, other) in [("second", "b"), ("a second that is in a file", "c")] {
+        let Published::Taken(sealed) = publish(bench.sealed(second.as_bytes()), "a") else {
+            panic!("replaced")
+        };
+        assert!(matches!(publish(sealed, other), Published::Done));
+        assert_eq!(read(bench.files.get(&channel(), &id("a"), 0).unwrap()), b"first");
+        assert_eq!(read(bench.files.get(&channel(), &id(other), 0).unwrap()), second.as_bytes());
+    }
     assert_eq!(bench.names().len(), 1);
 }
 

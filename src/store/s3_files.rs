@@ -81,11 +81,16 @@ impl S3Files {
         &self.client
     }
 
-    fn store(&self, sealed: &Sealed, key: &str) -> Result<()> {
-        self.client.put(key, &sealed.open()?, sealed.size(), sealed.sha256())
+    fn store(&self, mut sealed: Sealed, key: &str) -> Result<()> {
+        match sealed.bytes() {
+            Some(bytes) if sealed.size() <= self.client.part_bytes() => {
+                self.client.put_held(key, bytes, sealed.sha256())
+            }
+            _ => self.client.put(key, &sealed.open()?, sealed.size(), sealed.sha256()),
+        }
     }
 
-    fn store_moved(&self, sealed: &Sealed, key: &str) -> Result<()> {
+    fn store_moved(&self, mut sealed: Sealed, key: &str) -> Result<()> {
         self.client.put_lasting(key, &sealed.open()?, sealed.size(), sealed.sha256())
     }
 
@@ -198,11 +203,11 @@ impl BlockSource for BucketSource {
 
 impl Files for S3Files {
     fn put(&self, sealed: Sealed, channel: &Channel, id: &MediaId) -> Result<Published> {
-        self.store(&sealed, &media_key(channel, id)).map(|()| Published::Done)
+        self.store(sealed, &media_key(channel, id)).map(|()| Published::Done)
     }
 
     fn put_moved(&self, sealed: Sealed, channel: &Channel, id: &MediaId) -> Result<Published> {
-        self.store_moved(&sealed, &media_key(channel, id)).map(|()| Published::Done)
+        self.store_moved(sealed, &media_key(channel, id)).map(|()| Published::Done)
     }
 
     fn get(&self, channel: &Channel, id: &MediaId, size: u64) -> Result<Option<StoredFile>> {
@@ -287,11 +292,11 @@ impl Files for S3Files {
 
 impl UploadFiles for S3Files {
     fn put(&self, sealed: Sealed, file: &UploadFile) -> Result<()> {
-        self.store(&sealed, &upload_key(file))
+        self.store(sealed, &upload_key(file))
     }
 
     fn put_moved(&self, sealed: Sealed, file: &UploadFile) -> Result<()> {
-        self.store_moved(&sealed, &upload_key(file))
+        self.store_moved(sealed, &upload_key(file))
     }
 
     fn get(&self, file: &UploadFile, size: u64) -> Result<Option<StoredFile>> {

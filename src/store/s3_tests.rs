@@ -1,8 +1,10 @@
 //! Files in a bucket of SeaweedFS.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::ops::Range;
 use std::time::Duration;
+
+use rustix::io::Errno;
 
 use super::super::files::FetchError;
 use super::super::place::{BucketPlace, Place, PlaceState};
@@ -11,6 +13,8 @@ use super::super::{Algorithm, DatabaseState, Identity, Match, RootLock, StoreId,
 use super::*;
 use crate::s3::Settings;
 use crate::secret::Secret;
+use crate::sys::faults::{self, Fault};
+use crate::sys::fs::FsCall;
 use crate::testing::Scratch;
 
 fn settings() -> Settings {
@@ -90,6 +94,31 @@ fn any_block_of_a_file_is_fetched() {
     assert_eq!(client.unfinished().unwrap(), []);
     // Above the size of one copy it would go in parts, too.
     assert!(Files::set_aside(&files, &channel(), &id, Timestamp::from_micros(0)).unwrap().is_some());
+}
+
+#[test]
+fn an_upload_in_memory_goes_to_the_store_without_a_file_unless_it_takes_parts() {
+    const MIB: usize = 1024 * 1024;
+    let (_, files, scratch) = opened(Client::with_parts_of(&settings(), 5 * MIB as u64));
+    let uploads = Uploads::open(scratch.path(), false).unwrap();
+    for (size, is_small) in [(0, true), (5 * MIB, true), (5 * MIB + 1, false)] {
+        let held = || {
+            let mut upload = uploads.begin_with(Algorithm::Sha256, 1 << 30, 6 * MIB);
+            upload.write_all(&vec![7; size]).unwrap();
+            upload.seal().unwrap()
+        };
+        let full = Fault::Error(Errno::NOSPC);
+        let (stored, failed) =
+            faults::at(0, full, || UploadFiles::put(&files, held(), &UploadFile::random()));
+        assert_eq!((stored.is_ok(), failed), (is_small, (!is_small).then_some(FsCall::Create)), "{size}");
+        let file = UploadFile::random();
+        UploadFiles::put(&files, held(), &file).unwrap();
+        assert_eq!(UploadFiles::head(&files, &file).unwrap(), Some(size as u64));
+        let stored = UploadFiles::get(&files, &file, size as u64).unwrap().unwrap();
+        let mut bytes = Vec::new();
+        (&*stored.whole().unwrap()).read_to_end(&mut bytes).unwrap();
+        assert!(bytes == vec![7; size], "{size}");
+    }
 }
 
 /// Two that move one file: the first has stored it, and the second fails.

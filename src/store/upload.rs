@@ -1,5 +1,5 @@
-//! One upload's life: in memory, in a temporary file, sealed. The thread that receives it does all of this; it may have
-//! another thread hash (see [`super::hash`]).
+//! One upload's life: in memory, in a temporary file, sealed. One that memory holds stays there until it gets its name. The
+//! thread that receives it does all of this; it may have another thread hash (see [`super::hash`]).
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -23,9 +23,7 @@ pub const MOVER: &str = "move=storage";
 /// files are stored.
 #[derive(Clone)]
 pub struct Uploads {
-    root: Arc<Dir>,
-    /// How the names of its temporary files begin.
-    prefix: Arc<str>,
+    temporaries: Temporaries,
     /// The name of this node, if others share the root.
     node: Option<Arc<str>>,
     /// Whether files are brought to the disk before they count.
@@ -48,13 +46,13 @@ impl Uploads {
             None => walk::TEMPORARY.into(),
         };
         let check = || {
-            let dir = Arc::new(Dir::open(root)?);
+            let temporaries = Temporaries { root: Arc::new(Dir::open(root)?), prefix };
             // The only proof that files can be created is to create one.
-            Temporary::new(&dir, &prefix)?;
-            Ok(dir)
+            temporaries.create()?;
+            Ok(temporaries)
         };
-        let root = check().map_err(|cause| unusable(root, cause))?;
-        Ok(Self { root, prefix, node: node.map(Arc::from), sync, helpers: Helpers::new() })
+        let temporaries = check().map_err(|cause| unusable(root, cause))?;
+        Ok(Self { temporaries, node: node.map(Arc::from), sync, helpers: Helpers::new() })
     }
 
     /// Begins an upload of at most `limit` bytes, of which the first `threshold` are held in memory. Its digest is a SHA-1, and
@@ -66,12 +64,11 @@ impl Uploads {
     /// The same, with a digest of this kind.
     pub fn begin_with(&self, algorithm: Algorithm, limit: u64, threshold: usize) -> Upload {
         Upload {
-            root: Arc::clone(&self.root),
-            prefix: Arc::clone(&self.prefix),
+            temporaries: self.temporaries.clone(),
             sync: self.sync,
             limit,
             threshold,
-            body: Body::Memory(Vec::new()),
+            body: Some(Body::Memory(Vec::new())),
             size: 0,
             hasher: Hasher::new(algorithm, self.helpers.clone()),
             head: Vec::new(),
@@ -81,7 +78,7 @@ impl Uploads {
     /// The names of the temporary files, and when each was last written to. Only the root itself is read: a server with a
     /// million media starts at once, too.
     pub fn temporaries(&self) -> Result<Vec<(String, SystemTime)>> {
-        walk::temporaries(self.root.path())
+        walk::temporaries(self.temporaries.root.path())
     }
 
     /// Removes every temporary file but those of other nodes; says how many there were. Only while no upload is under way
@@ -103,18 +100,17 @@ impl Uploads {
 
     /// Removes the temporary file of this name; says whether it was there.
     pub fn remove_temporary(&self, name: &str) -> Result<bool> {
-        removal(self.root.remove(name))
+        removal(self.temporaries.root.remove(name))
     }
 
     /// Fails where nothing can be stored: stores a little, and removes it.
     pub fn try_out(&self) -> Result<()> {
-        let mut temporary = Temporary::new(&self.root, &self.prefix).map_err(failure)?;
-        temporary.file.write_all(b"?").map_err(failure)
+        self.temporaries.create_with(b"?").map(drop).map_err(failure)
     }
 
     /// Bytes that may still be stored.
     pub fn free_space(&self) -> Result<u64> {
-        self.root.free_space().map_err(failure)
+        self.temporaries.root.free_space().map_err(failure)
     }
 }
 
@@ -129,23 +125,22 @@ pub(super) fn unusable(root: &Path, cause: io::Error) -> Error {
 
 /// An upload under way. Its errors are a [`Refusal::TooLarge`] or the file system's. Dropped, it leaves nothing.
 pub struct Upload {
-    root: Arc<Dir>,
-    prefix: Arc<str>,
+    temporaries: Temporaries,
     sync: bool,
     limit: u64,
     threshold: usize,
-    pub(super) body: Body,
+    /// `None`: some bytes are lost, so no later call may take the rest for the whole.
+    pub(super) body: Option<Body>,
     size: u64,
     hasher: Hasher,
     head: Vec<u8>,
 }
 
 /// Where the bytes of an upload are.
+#[derive(Debug)]
 pub(super) enum Body {
     Memory(Vec<u8>),
     File(Temporary),
-    /// Some are lost; no later call may take the rest for the whole.
-    Lost,
 }
 
 impl Upload {
@@ -167,45 +162,39 @@ impl Upload {
         self.hasher.finish().first
     }
 
-    /// Ends the upload: everything is in its temporary file. A large one is brought to the disk here, while another thread may
-    /// still hash it; a small one when it gets its name.
+    /// Ends the upload: all its bytes have come. One in a file is brought to the disk here, while another thread may still hash
+    /// it; one in memory when it gets its name.
     pub fn seal(mut self) -> Result<Sealed> {
-        let is_large = matches!(self.body, Body::File(_));
-        let temporary = self.take_file().map_err(failure)?;
-        if self.sync && is_large {
-            temporary.file.sync().map_err(failure)?;
-        }
-        let is_on_disk = !self.sync || is_large;
-        Ok(Sealed { temporary, size: self.size, digests: self.hasher.finish(), head: self.head, is_on_disk })
+        let body = self.take_body().map_err(failure)?;
+        let is_on_disk = match &body {
+            Body::File(temporary) if self.sync => temporary.file.sync().map(|()| true).map_err(failure)?,
+            _ => !self.sync,
+        };
+        let (temporaries, size, head) = (self.temporaries, self.size, self.head);
+        Ok(Sealed { temporaries, body, size, digests: self.hasher.finish(), head, is_on_disk })
     }
 
-    /// Takes out the temporary file, with everything so far in it.
-    fn take_file(&mut self) -> io::Result<Temporary> {
-        match std::mem::replace(&mut self.body, Body::Lost) {
-            Body::File(temporary) => Ok(temporary),
-            Body::Memory(bytes) => {
-                let mut temporary = Temporary::new(&self.root, &self.prefix)?;
-                temporary.file.write_all(&bytes)?;
-                Ok(temporary)
-            }
-            Body::Lost => Err(io::Error::other("an earlier write of the upload failed")),
-        }
+    fn take_body(&mut self) -> io::Result<Body> {
+        self.body.take().ok_or_else(|| io::Error::other("an earlier write of the upload failed"))
     }
 
     fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Body::Memory(memory) = &mut self.body
+        if let Some(Body::Memory(memory)) = &mut self.body
             && memory.len() + bytes.len() <= self.threshold
         {
             make_room(memory, bytes.len(), self.threshold);
             memory.extend_from_slice(bytes);
             return Ok(());
         }
-        let mut temporary = self.take_file()?;
+        let mut temporary = match self.take_body()? {
+            Body::File(temporary) => temporary,
+            Body::Memory(memory) => self.temporaries.create_with(&memory)?,
+        };
         temporary.file.write_all(bytes)?;
         if self.sync {
             temporary.file.begin_sync(limits::WRITE_OUT_BYTES);
         }
-        self.body = Body::File(temporary);
+        self.body = Some(Body::File(temporary));
         Ok(())
     }
 }
@@ -223,7 +212,7 @@ impl Write for Upload {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let size = self.size.saturating_add(bytes.len() as u64);
         if size > self.limit {
-            self.body = Body::Lost;
+            self.body = None;
             return Err(Refusal::TooLarge.into());
         }
         self.keep(bytes)?;
@@ -242,7 +231,8 @@ impl Write for Upload {
 /// A complete upload that has no name yet. Dropped, it leaves nothing.
 #[derive(Debug)]
 pub struct Sealed {
-    pub(super) temporary: Temporary,
+    temporaries: Temporaries,
+    pub(super) body: Body,
     size: u64,
     digests: Digests,
     head: Vec<u8>,
@@ -255,27 +245,28 @@ impl Sealed {
     /// system then writes its journal once for all of them. Gives the upload back if the name is taken. After an error there
     /// is no file of this name.
     pub(super) fn publish(self, folder: &Dir, name: &str, above: &[&Dir], sync: bool) -> Result<Published> {
-        if let Err(error) = self.temporary.rename(folder, name) {
+        let Self { temporaries, body, size, digests, head, is_on_disk } = self;
+        let temporary = match body {
+            Body::File(temporary) => temporary,
+            Body::Memory(bytes) => temporaries.create_with(&bytes).map_err(failure)?,
+        };
+        if let Err(error) = temporary.rename(folder, name) {
+            let body = Body::File(temporary);
             return match error.kind() {
-                ErrorKind::AlreadyExists => Ok(Published::Taken(self)),
+                ErrorKind::AlreadyExists => {
+                    Ok(Published::Taken(Self { temporaries, body, size, digests, head, is_on_disk }))
+                }
                 _ => Err(failure(error)),
             };
         }
-        let settled = if sync { self.settle(folder, above) } else { Ok(()) };
-        self.temporary.moved();
+        let file = (!is_on_disk).then_some(&temporary.file);
+        let settled = if sync { settle(file, folder, above) } else { Ok(()) };
+        temporary.moved();
         if let Err(error) = settled {
             removal(folder.remove(name))?;
             return Err(failure(error));
         }
         Ok(Published::Done)
-    }
-
-    fn settle(&self, folder: &Dir, above: &[&Dir]) -> io::Result<()> {
-        if !self.is_on_disk {
-            self.temporary.file.sync()?;
-        }
-        folder.sync()?;
-        above.iter().try_for_each(|folder| folder.sync())
     }
 
     /// Its size in bytes.
@@ -298,11 +289,53 @@ impl Sealed {
         &self.head
     }
 
-    /// Opens it for reading.
-    pub fn open(&self) -> Result<File> {
-        let Temporary { root, name, .. } = &self.temporary;
-        let lost = || Error::new(Kind::Failure, format!("the temporary file {name} is gone"));
-        root.open_regular(name).map_err(failure)?.map(|(file, _)| file).ok_or_else(lost)
+    /// Its bytes, if memory holds them.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match &self.body {
+            Body::Memory(bytes) => Some(bytes),
+            Body::File(_) => None,
+        }
+    }
+
+    /// Opens it for reading. What memory holds is written to a temporary file first.
+    pub fn open(&mut self) -> Result<File> {
+        match &self.body {
+            Body::File(temporary) => temporary.open(),
+            Body::Memory(bytes) => {
+                let temporary = self.temporaries.create_with(bytes).map_err(failure)?;
+                let file = temporary.open();
+                self.body = Body::File(temporary);
+                file
+            }
+        }
+    }
+}
+
+fn settle(file: Option<&NewFile>, folder: &Dir, above: &[&Dir]) -> io::Result<()> {
+    file.map_or(Ok(()), NewFile::sync)?;
+    folder.sync()?;
+    above.iter().try_for_each(|folder| folder.sync())
+}
+
+/// The place of temporary files.
+#[derive(Clone, Debug)]
+struct Temporaries {
+    root: Arc<Dir>,
+    /// How their names begin.
+    prefix: Arc<str>,
+}
+
+impl Temporaries {
+    fn create(&self) -> io::Result<Temporary> {
+        let name = format!("{}{}", self.prefix, MediaId::random());
+        let file = self.root.create(&name)?;
+        Ok(Temporary { root: Arc::clone(&self.root), name, file, is_moved: false })
+    }
+
+    fn create_with(&self, bytes: &[u8]) -> io::Result<Temporary> {
+        let mut temporary = self.create()?;
+        temporary.file.write_all(bytes)?;
+        Ok(temporary)
     }
 }
 
@@ -316,10 +349,9 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    pub(super) fn new(root: &Arc<Dir>, prefix: &str) -> io::Result<Self> {
-        let name = format!("{prefix}{}", MediaId::random());
-        let file = root.create(&name)?;
-        Ok(Self { root: Arc::clone(root), name, file, is_moved: false })
+    fn open(&self) -> Result<File> {
+        let lost = || Error::new(Kind::Failure, format!("the temporary file {} is gone", self.name));
+        self.root.open_regular(&self.name).map_err(failure)?.map(|(file, _)| file).ok_or_else(lost)
     }
 
     fn rename(&self, folder: &Dir, name: &str) -> io::Result<()> {

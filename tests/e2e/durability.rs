@@ -22,7 +22,7 @@ const SMALL_FILE: [&str; 4] = ["write temporary", "rename", "sync file", "sync f
 
 /// The same for a file by slot, the first one: both directories are new.
 const FIRST_BY_SLOT: [&str; 7] =
-    ["write temporary", "make folder", "rename", "sync file", "sync folder", "sync uploads", "sync root"];
+    ["make folder", "write temporary", "rename", "sync file", "sync folder", "sync uploads", "sync root"];
 
 #[test]
 fn everything_is_on_the_disk_before_it_is_answered() {
