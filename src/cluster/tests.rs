@@ -521,6 +521,28 @@ fn a_request_whose_connection_was_lost_is_stored_on_the_next_one() {
     assert!(answered.try_recv().is_err());
 }
 
+#[test]
+fn a_node_that_ends_leaves_no_decided_prompt() {
+    let bench = Bench::new(postgres_server::shared(), Times { beat: 60 * SECOND, ..LONG });
+    let (answers, answered) = mpsc::channel();
+    let node = bench
+        .start(&bench.settings_of("a"), Arc::new(TestDoor { answers: Some(answers), ..TestDoor::default() }));
+    wait_until("the node holds the stream", || node.holds());
+    node.cluster.queue.send(ask(1)).unwrap();
+    let number = || {
+        let mut client = bench.server.client(&bench.database);
+        client.query_opt("SELECT id FROM prompts", &[]).unwrap().map(|row| row.get::<_, i64>(0))
+    };
+    wait_until("the request is stored", || number().is_some());
+    let row = PromptId { number: number().unwrap(), stanza_id: "stanza1".to_owned() };
+    let decide = NodeEvent::Decide(row, Err(Refusal::Denied));
+    node.cluster.queue.send(Work::Gate(decide)).unwrap();
+    assert_eq!(answered.recv_timeout(60 * SECOND), Ok((1, Err(Refusal::Denied))));
+    assert!(number().is_some(), "no one waits for its removal");
+    node.cluster.stop();
+    assert_eq!(number(), None);
+}
+
 /// A gate with a fault, and the text of the end that it brings about.
 #[test]
 fn a_panic_of_the_thread_ends_the_process() {

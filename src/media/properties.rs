@@ -13,13 +13,14 @@ impl Library {
     /// The properties of an upload. Those that can't be read in time are left out.
     pub(super) fn properties(&self, sealed: &mut Sealed) -> Result<Properties> {
         let studio = self.studio();
-        if let Some(known) = sealed.bytes().and_then(|bytes| studio.own_properties(bytes)) {
+        let known = match sealed.bytes() {
+            Some(bytes) => studio.own_properties(bytes),
+            None => studio.own_properties(&sealed.open()?),
+        };
+        if let Some(known) = known {
             return Ok(known);
         }
         let file = sealed.open()?;
-        if let Some(known) = studio.own_properties(&file) {
-            return Ok(known);
-        }
         match self.jobs.begin_upload(studio.deadline()) {
             Ok(_job) => Ok(studio.properties(&file)),
             Err(refusal) => {

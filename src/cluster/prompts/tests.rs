@@ -57,21 +57,6 @@ fn a_new_holder_serves_its_own_rows_too() {
 }
 
 #[test]
-fn a_node_that_ends_leaves_no_decided_prompt() {
-    let mut world = World::new(2);
-    world.take_stream(0);
-    world.ask(1, 1, own(1));
-    world.work_all();
-    let (_, prompt) = world.inbox.pop().expect("the user is asked");
-    world.reply(0, &echo(&prompt));
-    world.work_all();
-    assert_eq!(world.rows(), 1);
-    world.nodes[1].as_mut().unwrap().prompts.remove_soon();
-    world.work(1, false);
-    assert_eq!(world.rows(), 0);
-}
-
-#[test]
 fn very_many_decided_prompts_are_removed_before_the_beat() {
     let mut world = World::new(2);
     world.take_stream(0);
