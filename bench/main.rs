@@ -10,7 +10,7 @@ mod report;
 mod rounds;
 mod rows;
 mod site;
-mod slices;
+mod slow;
 #[path = "../tests/support/mod.rs"]
 mod support;
 mod uploads;

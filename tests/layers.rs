@@ -130,7 +130,7 @@ const BENCH: Tree = Tree {
     layers: &[
         ("support", &[]),
         ("process", &[]),
-        ("slices", &[]),
+        ("slow", &[]),
         ("rounds", &["process"]),
         ("http", &["rounds"]),
         ("site", &["support"]),
@@ -145,7 +145,7 @@ const BENCH: Tree = Tree {
             &[
                 "support",
                 "process",
-                "slices",
+                "slow",
                 "rounds",
                 "http",
                 "site",

@@ -6,7 +6,7 @@ use crate::process::Tree;
 use crate::report::{Goal, Report};
 use crate::rounds::{Side, alternate};
 use crate::site::{LIMITS, PRIVATE, Site, file, new_database, xmpp_of};
-use crate::slices::{Processor, Slices};
+use crate::slow::{Processor, SlowServers};
 use crate::support::http::Request;
 use crate::support::postgres::Server as Postgres;
 use crate::support::prosody::Prosody;
@@ -148,7 +148,7 @@ impl Nodes {
         let processor = comparison.processor;
         let servers = pids.iter().copied().map(Tree).collect();
         let run = move |time| {
-            let _slices = processor.map(|processor| Slices::start(&pids, processor));
+            let _slow = processor.map(|processor| SlowServers::start(&pids, processor));
             load.responses(time)
         };
         Side { name, servers, run: Box::new(run) }
@@ -162,9 +162,9 @@ impl Nodes {
         let mut uploaders: Vec<ToUs> = self.servers().flat_map(several).collect();
         let servers = pids.iter().copied().map(Tree).collect();
         let run = move |time| {
-            let slices = Slices::start(&pids, processor);
+            let slow = SlowServers::start(&pids, processor);
             let done = crowd(&mut uploaders, PHOTO, time);
-            drop(slices);
+            drop(slow);
             clear(&self.shared.join(PRIVATE));
             done
         };

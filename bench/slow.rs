@@ -1,9 +1,8 @@
 //! Servers with slow processors. All run on one processor, which nothing else shares with them. Each may use a small part of
 //! its time, as if it had a slow machine of its own: a server that has used its part is stopped (SIGSTOP) until it may use
 //! more. Only time that it works counts, so a server that waits for a few milliseconds, for PostgreSQL or for the other one,
-//! loses nothing by it.
-//! No two servers run at the same time. What a server sends does not wake Prosody, PostgreSQL and the clients on its
-//! processor: they run on the others.
+//! loses nothing by it. No two servers run at the same time. What a server sends does not wake Prosody, PostgreSQL and the
+//! clients on its processor: they run on the others.
 
 use std::fs;
 use std::process::Command;
@@ -63,23 +62,23 @@ impl Drop for Processor {
 }
 
 /// Slow servers. Dropped, it lets them run as fast as the machine can again.
-pub struct Slices {
+pub struct SlowServers {
     end: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
 /// One of the servers.
-struct Sliced {
+struct SlowServer {
     pid: Pid,
     /// The nanoseconds that it may use now; below zero it has used more.
     credit: i64,
 }
 
-impl Slices {
+impl SlowServers {
     /// Makes these processes slow, on this processor.
     pub fn start(pids: &[u32], processor: &Processor) -> Self {
         let pid = |pid: &u32| i32::try_from(*pid).ok().and_then(Pid::from_raw).expect("a process id");
-        let servers: Vec<_> = pids.iter().map(|number| Sliced { pid: pid(number), credit: 0 }).collect();
+        let servers: Vec<_> = pids.iter().map(|number| SlowServer { pid: pid(number), credit: 0 }).collect();
         servers.iter().for_each(|server| processor.give(server.pid));
         let end = Arc::new(AtomicBool::new(false));
         let idle = Arc::new(AtomicU64::new(0));
@@ -95,7 +94,7 @@ impl Slices {
     }
 }
 
-impl Drop for Slices {
+impl Drop for SlowServers {
     fn drop(&mut self) {
         self.end.store(true, Ordering::Relaxed);
         let ended = self.threads.drain(..).all(|thread| thread.join().is_ok());
@@ -118,7 +117,7 @@ fn measure_idle_time(processor: &CpuSet, end: &AtomicBool, idle: &AtomicU64) {
 }
 
 /// Lets the servers that may run do so in turn.
-fn take_turns(mut servers: Vec<Sliced>, end: &AtomicBool, idle: &AtomicU64) {
+fn take_turns(mut servers: Vec<SlowServer>, end: &AtomicBool, idle: &AtomicU64) {
     servers.iter().for_each(|server| server.signal(Signal::STOP));
     let mut earned = Instant::now();
     while !end.load(Ordering::Relaxed) {
@@ -137,7 +136,7 @@ fn take_turns(mut servers: Vec<Sliced>, end: &AtomicBool, idle: &AtomicU64) {
     servers.iter().for_each(|server| server.signal(Signal::CONT));
 }
 
-impl Sliced {
+impl SlowServer {
     fn earn(&mut self, time: Duration) {
         self.credit = (self.credit + nanoseconds(time)).min(nanoseconds(SAVED));
     }
