@@ -110,6 +110,13 @@ fn the_oldest_uploads_of_a_user_are_a_range_of_an_index() {
     }
 }
 
+/// `.cargo/config.toml` asks for it.
+#[test]
+fn savepoints_write_no_temporary_files() {
+    let asked = "SELECT sqlite_compileoption_used('STMTJRNL_SPILL=-1')";
+    assert!(Bench::new().connection().query_row(asked, [], |row| row.get::<_, bool>(0)).unwrap());
+}
+
 /// However long a list is and wherever its page begins, the page is read from the index and not sorted.
 #[test]
 fn every_page_of_a_list_is_a_range_of_the_index() {
