@@ -15,11 +15,13 @@ pub(super) static EMPTYING: LazyLock<Emptying> = LazyLock::new(|| Emptying::of(l
 /// For at most [`limits::EXPIRY_BATCH`] uploads.
 pub(super) static EMPTYING_EXPIRED: LazyLock<Emptying> = LazyLock::new(|| Emptying::of(limits::EXPIRY_BATCH));
 
+/// An upload whose row is to be emptied, and the name of its file, as stored.
+pub(super) type StoredUpload = (GoneUpload, String);
+
 /// The statements that empty rows, for so many at a time.
 pub(super) struct Emptying {
     max: usize,
-    /// Notes that the files of uploads must go, in one order, so that two transactions do not wait for each other. $1 and on:
-    /// ids.
+    /// Notes that files must go, in one order, so that two transactions do not wait for each other. $1 and on: files, or NULL.
     remove: String,
     /// $1 and on: ids.
     empty: String,
@@ -28,9 +30,11 @@ pub(super) struct Emptying {
 impl Emptying {
     fn of(max: usize) -> Self {
         let ids = parameters(1, max);
+        let files: Vec<String> = (1..=max).map(|number| format!("(${number})")).collect();
         let remove = format!(
-            "INSERT INTO removals (folder, file, reason) SELECT '.uploads', file, 'upload' FROM uploads \
-             WHERE file IS NOT NULL AND id IN ({ids}) ORDER BY id ON CONFLICT DO NOTHING"
+            "INSERT INTO removals (folder, file, reason) SELECT '.uploads', column1, 'upload' \
+             FROM (VALUES {}) AS files WHERE column1 IS NOT NULL ORDER BY column1 ON CONFLICT DO NOTHING",
+            files.join(", ")
         );
         let empty = format!(
             "UPDATE uploads SET path = NULL, file = NULL, owner = NULL, fileName = NULL, mimeType = NULL, \
@@ -40,12 +44,19 @@ impl Emptying {
     }
 
     /// Empties these rows, and notes that their files must go; gives those that no one else has emptied before.
-    pub(super) fn run(&self, session: &mut dyn Session, uploads: Vec<GoneUpload>) -> Result<Vec<GoneUpload>> {
-        if uploads.is_empty() {
-            return Ok(uploads);
+    pub(super) fn run(
+        &self,
+        session: &mut dyn Session,
+        stored: Vec<StoredUpload>,
+    ) -> Result<Vec<GoneUpload>> {
+        if stored.is_empty() {
+            return Ok(Vec::new());
         }
+        let (uploads, files): (Vec<_>, Vec<_>) = stored.into_iter().unzip();
+        let mut files: Vec<_> = files.into_iter().map(Value::from).collect();
+        files.resize(self.max, Value::Null);
+        session.execute(&self.remove, &files)?;
         let ids = batch(uploads.iter().map(|upload| upload.id.as_str().into()).collect(), self.max);
-        session.execute(&self.remove, &ids)?;
         let mut emptied = HashSet::new();
         for row in session.rows(&self.empty, &ids)? {
             emptied.insert(row.single::<String>()?);

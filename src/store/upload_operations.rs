@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use super::emptying::{EMPTYING, EMPTYING_EXPIRED, batch, parameters};
+use super::emptying::{EMPTYING, EMPTYING_EXPIRED, StoredUpload, batch, parameters};
 use super::engine::{Change, Engine, Session, WriteError};
 use super::metadata::Metadata;
 use super::notice::Notice;
@@ -75,17 +75,17 @@ pub(super) const EXPIRING_OF: &str = "SELECT expires, fileSize, purpose FROM \
      WHERE expires IS NOT NULL ORDER BY expires";
 
 /// $1 number, $2 now.
-const EXPIRED: &str = "SELECT id, fileSize FROM uploads \
+const EXPIRED: &str = "SELECT id, file, fileSize FROM uploads \
      WHERE file IS NOT NULL AND expires IS NOT NULL AND expires <= $2 ORDER BY expires, id LIMIT $1";
 
 /// $1 number, $2 owner.
-pub(super) const OLDEST: &str = "SELECT id, fileSize FROM uploads WHERE owner = $2 AND purpose = 'message' \
+pub(super) const OLDEST: &str = "SELECT id, file, fileSize FROM uploads WHERE owner = $2 AND purpose = 'message' \
      AND file IS NOT NULL ORDER BY created, id LIMIT $1";
 
 /// $1 and on: ids.
 static NAMED: LazyLock<String> = LazyLock::new(|| {
     let ids = parameters(1, limits::UPLOAD_BATCH);
-    format!("SELECT id, fileSize FROM uploads WHERE file IS NOT NULL AND id IN ({ids})")
+    format!("SELECT id, file, fileSize FROM uploads WHERE file IS NOT NULL AND id IN ({ids})")
 });
 
 /// $1 now, $2 number.
@@ -183,16 +183,16 @@ impl<E: Engine> UploadTable for Store<E> {
     fn expire_uploads(&self, now: Timestamp) -> Result<Vec<GoneUpload>> {
         Ok(self.0.write(move |session| {
             let expired = session.rows(EXPIRED, &values![limits::EXPIRY_BATCH, now])?;
-            Ok(Change::Commit(EMPTYING_EXPIRED.run(session, gone(expired)?)?))
+            Ok(Change::Commit(EMPTYING_EXPIRED.run(session, stored(expired)?)?))
         })?)
     }
 
     fn make_room(&self, owner: &str, bytes: u64) -> Result<Vec<GoneUpload>> {
         let parameters = values![limits::UPLOAD_BATCH, owner];
         Ok(self.0.write(move |session| {
-            let mut oldest = gone(session.rows(OLDEST, &parameters)?)?;
+            let mut oldest = stored(session.rows(OLDEST, &parameters)?)?;
             let mut room = 0_u64;
-            oldest.retain(|upload| {
+            oldest.retain(|(upload, _)| {
                 let goes = room < bytes;
                 room = room.saturating_add(upload.size);
                 goes
@@ -205,7 +205,7 @@ impl<E: Engine> UploadTable for Store<E> {
         let ids: Vec<Value> = ids.iter().map(|id| id.as_str().into()).collect();
         Ok(self.0.write(move |session| {
             let named = session.rows(&NAMED, &batch(ids.clone(), limits::UPLOAD_BATCH))?;
-            Ok(Change::Commit(EMPTYING.run(session, gone(named)?)?))
+            Ok(Change::Commit(EMPTYING.run(session, stored(named)?)?))
         })?)
     }
 
@@ -428,12 +428,13 @@ fn day(session: &mut dyn Session, owner: &str, now: Timestamp) -> Result<Vec<(Ti
     Ok(day)
 }
 
-/// The uploads of rows with id and size.
-fn gone(rows: Vec<Row>) -> Result<Vec<GoneUpload>> {
+/// The uploads of rows with id, file and size.
+fn stored(rows: Vec<Row>) -> Result<Vec<StoredUpload>> {
     rows.into_iter()
         .map(|mut row| {
             let id = stored_id(&row.next::<String>()?)?;
-            Ok(GoneUpload { id, size: row.next()? })
+            let file = row.next()?;
+            Ok((GoneUpload { id, size: row.next()? }, file))
         })
         .collect()
 }
