@@ -35,8 +35,10 @@ const FETCHED: usize = 200;
 /// Uploads that expire at once: in the comparison of sites, and beside downloads.
 const EXPIRED: u64 = 2_000;
 const EXPIRED_BESIDE: u64 = 100_000;
-/// Characters of an upload's id and of its file's name. The first two are the name of its folder.
-const ID: usize = 24;
+/// Characters of the name of a row's file after those of its folder and its time: a prefix and the number of the row.
+const NUMBERS: usize = 12;
+/// When the first row was stored, in seconds since 1970.
+const BEGIN: u64 = 1_700_000_000;
 /// Folders that hold the files of rows made here.
 const FOLDERS: u64 = 97;
 /// Downloads at a time beside the sweep.
@@ -165,9 +167,9 @@ enum Rows {
     Shared(postgres::Client),
 }
 
-/// Rows of uploads that belong to 1,000 users: prefix of their ids, number, and when they expire.
+/// Rows of uploads that belong to 1,000 users. A thousand were stored in each second.
 const INSERT: &str = "INSERT INTO uploads (id, file, owner, fileName, mimeType, fileSize, sha256, purpose, created, expires) \
-                      SELECT @ID@, @ID@, 'stored' || (n % 1000) || '@example.org', 'photo.jpg', 'image/jpeg', 10240, NULL, \
+                      SELECT @ID@, @FILE@, 'stored' || (n % 1000) || '@example.org', 'photo.jpg', 'image/jpeg', 10240, NULL, \
                       'message', @CREATED@, @EXPIRES@ FROM @NUMBERS@";
 
 impl Store {
@@ -236,12 +238,14 @@ impl Store {
 }
 
 impl Rows {
-    /// Inserts so many rows that expire in so many days.
+    /// Inserts so many rows that expire in so many days, with the names of [`file_name`].
     fn insert(&mut self, prefix: &str, count: u64, days: i64) {
-        let (id, created, expires, numbers) = match self {
+        let width = NUMBERS - prefix.len();
+        let (id, file, created, expires, numbers) = match self {
             Self::Embedded(_) => (
-                format!("printf('%02d{prefix}%0{}d', n % {FOLDERS}, n)", ID - 2 - prefix.len()),
-                "1700000000000000 + n * 1000".to_owned(),
+                "lower(hex(randomblob(12)))".to_owned(),
+                format!("printf('%02d%010d{prefix}%0{width}d', n % {FOLDERS}, {BEGIN} + n / 1000, n)"),
+                format!("{BEGIN} * 1000000 + n * 1000"),
                 format!("unixepoch() * 1000000 + {days} * 86400000000 + n"),
                 format!(
                     "(WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {count}) \
@@ -249,18 +253,25 @@ impl Rows {
                 ),
             ),
             Self::Shared(_) => (
+                "substr(md5(random()::text), 1, 24)".to_owned(),
                 format!(
-                    "lpad((n % {FOLDERS})::text, 2, '0') || '{prefix}' || lpad(n::text, {}, '0')",
-                    ID - 2 - prefix.len()
+                    "lpad((n % {FOLDERS})::text, 2, '0') || ({BEGIN} + n / 1000)::text || '{prefix}' \
+                     || lpad(n::text, {width}, '0')"
                 ),
-                "TIMESTAMP '2024-01-01' + n * INTERVAL '1 millisecond'".to_owned(),
+                format!("to_timestamp({BEGIN}) AT TIME ZONE 'UTC' + n * INTERVAL '1 millisecond'"),
                 format!(
                     "CURRENT_TIMESTAMP AT TIME ZONE 'UTC' + {days} * INTERVAL '1 day' + n * INTERVAL '1 microsecond'"
                 ),
                 format!("generate_series(1, {count}) AS numbers(n)"),
             ),
         };
-        let values = [("@ID@", id), ("@CREATED@", created), ("@EXPIRES@", expires), ("@NUMBERS@", numbers)];
+        let values = [
+            ("@ID@", id),
+            ("@FILE@", file),
+            ("@CREATED@", created),
+            ("@EXPIRES@", expires),
+            ("@NUMBERS@", numbers),
+        ];
         let sql = values.iter().fold(INSERT.to_owned(), |sql, (name, value)| sql.replace(name, value));
         self.run(&sql);
     }
@@ -339,10 +350,17 @@ pub fn beside_sweep(options: &Options, report: &mut Report) {
     report.rate(&case, "/s", &beside, &idle, Goal::None);
 }
 
+/// The name of the file of a row, made as the media server makes it: two characters for the directory, the seconds since
+/// 1970, and more characters.
+fn file_name(prefix: &str, number: u64) -> String {
+    let width = NUMBERS - prefix.len();
+    format!("{:02}{}{prefix}{number:0width$}", number % FOLDERS, BEGIN + number / 1000)
+}
+
 /// The files of rows that [`Rows::insert`] makes.
 fn make_files(uploads: &Path, prefix: &str, count: u64) {
     for number in 1..=count {
-        let name = format!("{:02}{prefix}{number:0width$}", number % FOLDERS, width = ID - 2 - prefix.len());
+        let name = file_name(prefix, number);
         let folder = uploads.join(&name[..2]);
         std::fs::create_dir_all(&folder).expect("the storage takes folders");
         std::fs::write(folder.join(name), [7; SMALL as usize]).expect("the storage takes files");

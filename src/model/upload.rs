@@ -44,7 +44,15 @@ impl Purpose {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UploadId(String);
 
-/// The name of an upload's file: [`limits::UPLOAD_ID_CHARS`] letters and digits, made anew for each attempt.
+/// Characters of a file's name that are the name of its directory.
+const FOLDER_CHARS: usize = 2;
+/// Digits of the time in a file's name: enough until the year 2286, when they begin again.
+const TIME_DIGITS: usize = 10;
+const TIMES: i64 = 10_i64.pow(TIME_DIGITS as u32);
+
+/// The name of an upload's file: [`limits::UPLOAD_ID_CHARS`] letters and digits, made anew for each attempt. Two random ones
+/// are the name of its directory. Those of ours go on with the time, so that the database has uploads of one time close to
+/// each other: one upload after the other, and those that expire together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UploadFile(String);
 
@@ -97,17 +105,26 @@ impl fmt::Display for UploadId {
 }
 
 impl UploadFile {
-    /// A new name.
+    /// A new name: two random characters, ten digits of the seconds since 1970, and random characters.
     ///
     /// # Panics
     /// If the kernel gives no random numbers.
+    pub fn made_at(now: Timestamp) -> Self {
+        let random = super::media::letters(limits::UPLOAD_ID_CHARS - TIME_DIGITS);
+        let (folder, rest) = random.split_at(FOLDER_CHARS);
+        let seconds = now.as_micros().div_euclid(1_000_000).rem_euclid(TIMES);
+        Self(format!("{folder}{seconds:0TIME_DIGITS$}{rest}"))
+    }
+
+    /// A new name, in tests where the time does not matter.
+    #[cfg(test)]
     pub fn random() -> Self {
-        Self(super::media::letters(limits::UPLOAD_ID_CHARS))
+        Self::made_at(Timestamp::from_micros(0))
     }
 
     /// The name of the directory that it is in.
     pub fn folder(&self) -> &str {
-        &self.0[..2]
+        &self.0[..FOLDER_CHARS]
     }
 
     /// The name as text.
@@ -239,6 +256,27 @@ mod tests {
             ["", "a", &"a".repeat(23), &"a".repeat(25), &format!("{}/", "a".repeat(23)), &"é".repeat(12)]
         {
             assert!(text.parse::<UploadId>().is_err() && text.parse::<UploadFile>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_named_by_its_time_after_two_random_characters() {
+        let names = |micros| {
+            let now = Timestamp::from_micros(micros);
+            [(); 2].map(|()| UploadFile::made_at(now))
+        };
+        for (micros, digits) in [
+            (1_700_000_000_999_999, "1700000000"),
+            (0, "0000000000"),
+            (-1, "9999999999"),
+            (10_000_000_001_000_000, "0000000001"),
+            (i64::MIN, "6627963145"),
+            (i64::MAX, "3372036854"),
+        ] {
+            let [one, other] = names(micros);
+            assert_eq!([&one.as_str()[2..12], &other.as_str()[2..12]], [digits; 2]);
+            assert_ne!(one.as_str()[12..], other.as_str()[12..]);
+            assert_eq!((one.as_str().parse(), one.folder()), (Ok(one.clone()), &one.as_str()[..2]));
         }
     }
 

@@ -3,6 +3,7 @@
 use super::engine::Engine;
 use super::metadata::FileName;
 use super::operations::Store;
+use super::statements::has_file;
 use super::value::{Row, values};
 use crate::error::Result;
 use crate::model::UploadFile;
@@ -33,7 +34,8 @@ const CONTENT: &str = "SELECT fileSize, shaChecksum, sha256 FROM medias WHERE id
      JOIN medias ON medias.id = previews.mediaId WHERE previews.id = $2 AND medias.entityId = $1 LIMIT 1";
 
 /// $1 file.
-const UPLOAD_CONTENT: &str = "SELECT fileSize, CAST(NULL AS TEXT), sha256 FROM uploads WHERE file = $1";
+pub(super) const UPLOAD_CONTENT: &str =
+    concat!("SELECT fileSize, CAST(NULL AS TEXT), sha256 FROM uploads WHERE ", has_file!("$1"));
 
 impl<E: Engine> ContentTable for Store<E> {
     fn contents(&self, files: &[FileName]) -> Result<Vec<Option<FileContent>>> {

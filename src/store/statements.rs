@@ -37,6 +37,14 @@ macro_rules! wrong_usage {
     };
 }
 
+/// The condition that an upload has this file, found by an index on the name without its directory.
+macro_rules! has_file {
+    ($file:literal) => {
+        concat!("substr(uploads.file, 3) = substr(", $file, ", 3) AND uploads.file = ", $file)
+    };
+}
+pub(super) use has_file;
+
 /// All of them. $1 kind.
 pub(super) const WRONG_USAGE: &str = wrong_usage!("kind = $1");
 

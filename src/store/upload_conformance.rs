@@ -27,6 +27,7 @@ macro_rules! upload_suite {
     ($bench:expr) => {
         crate::store::upload_conformance::upload_suite!($bench;
             an_upload_comes_back_as_it_was_stored
+            a_file_belongs_to_one_upload
             a_slot_stores_once
             many_puts_of_a_slot_store_once
             slots_are_used_when_something_was_stored
@@ -119,6 +120,17 @@ pub(super) fn an_upload_comes_back_as_it_was_stored(bench: &impl UploadBench) {
         assert_eq!(tables.upload(&upload.id).unwrap(), UploadLookup::Emptied);
         assert!(tables.delete_uploads(std::slice::from_ref(&upload.id)).unwrap().is_empty());
     }
+}
+
+pub(super) fn a_file_belongs_to_one_upload(bench: &impl UploadBench) {
+    let tables = bench.tables();
+    let (first, other) = (upload(), upload());
+    stored(tables, &first);
+    let second = Uploaded { file: first.file.clone(), ..other.clone() };
+    assert!(tables.insert_upload(&second, UploadLimits::default()).is_err());
+    stored(tables, &other);
+    tables.delete_uploads(&[first.id.clone(), other.id]).unwrap();
+    assert_sums_are_right(tables);
 }
 
 pub(super) fn a_slot_stores_once(bench: &impl UploadBench) {

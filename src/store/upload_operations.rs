@@ -10,7 +10,7 @@ use super::engine::{Change, Engine, Session, WriteError};
 use super::metadata::Metadata;
 use super::notice::Notice;
 use super::operations::Store;
-use super::statements::USAGE;
+use super::statements::{USAGE, has_file};
 use super::upload_table::{
     GoneUpload, SecretTable, StoredSecret, UploadInsert, UploadLookup, UploadRemoval, UploadRow, UploadSums,
     UploadTable,
@@ -97,13 +97,19 @@ const ROWS: &str =
     "SELECT id, file, fileSize FROM uploads WHERE id > $1 AND file IS NOT NULL ORDER BY id LIMIT $2";
 
 /// The files that must go, each with 1 if a row names it all the same, else 0. $1 last file, $2 number.
-const REMOVALS: &str = "SELECT id, file, \
-     CAST(CASE WHEN EXISTS (SELECT 1 FROM uploads WHERE uploads.file = removals.file) THEN 1 ELSE 0 END AS BIGINT) \
-     FROM removals WHERE folder = '.uploads' AND file > $1 ORDER BY file LIMIT $2";
+pub(super) const REMOVALS: &str = concat!(
+    "SELECT id, file, CAST(CASE WHEN EXISTS (SELECT 1 FROM uploads WHERE ",
+    has_file!("removals.file"),
+    ") THEN 1 ELSE 0 END AS BIGINT) \
+     FROM removals WHERE folder = '.uploads' AND file > $1 ORDER BY file LIMIT $2"
+);
 
 /// Whether a row of any table names a file. $1 name.
-const IS_NAMED: &str = "SELECT 1 WHERE EXISTS (SELECT 1 FROM uploads WHERE file = $1) \
-     OR EXISTS (SELECT 1 FROM removals WHERE folder = '.uploads' AND file = $1)";
+pub(super) const IS_NAMED: &str = concat!(
+    "SELECT 1 WHERE EXISTS (SELECT 1 FROM uploads WHERE ",
+    has_file!("$1"),
+    ") OR EXISTS (SELECT 1 FROM removals WHERE folder = '.uploads' AND file = $1)"
+);
 
 /// $1 kind.
 const SECRETS: &str = "SELECT id, secret FROM secrets WHERE kind = $1";

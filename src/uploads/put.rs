@@ -161,7 +161,8 @@ impl UploadService {
         let sealed = upload.seal()?;
         self.check_terms(&terms)?;
         let limits = self.limits(terms.owner.as_ref(), terms.purpose);
-        let uploaded = terms.into_uploaded(UploadFile::random(), sealed.digest(), self.clock.now());
+        let now = self.clock.now();
+        let uploaded = terms.into_uploaded(UploadFile::made_at(now), sealed.digest(), now);
         self.files.put(sealed, &uploaded.file)?;
         let committed = self.insert(&uploaded, limits);
         if matches!(committed, Ok(UploadInsert::Stored)) {

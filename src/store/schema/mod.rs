@@ -13,7 +13,7 @@ use super::identity::StoreId;
 use crate::error::{Error, Kind, Result};
 
 /// The version that this program works with.
-pub const CURRENT: i32 = 10;
+pub const CURRENT: i32 = 11;
 
 /// The result of an upgrade.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,6 +24,7 @@ const UPGRADES: [&str; CURRENT as usize] = [
     include_str!("../../../sql/upgrade-8.sql"),
     include_str!("../../../sql/upgrade-9.sql"),
     include_str!("../../../sql/upgrade-10.sql"),
+    include_str!("../../../sql/upgrade-11.sql"),
 ];
 const DROP: &str = include_str!("../../../sql/drop-schema.sql");
 

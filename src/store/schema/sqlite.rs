@@ -26,6 +26,7 @@ const UPGRADES: [&str; (CURRENT - FIRST) as usize] = [
     include_str!("../../../sql/sqlite-upgrade-8.sql"),
     include_str!("../../../sql/sqlite-upgrade-9.sql"),
     include_str!("../../../sql/sqlite-upgrade-10.sql"),
+    include_str!("../../../sql/sqlite-upgrade-11.sql"),
 ];
 
 /// The schema of a SQLite file.

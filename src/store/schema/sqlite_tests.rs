@@ -1,6 +1,6 @@
 use std::os::unix::fs::PermissionsExt;
 
-use super::super::super::{Metadata, Sqlite, Store, lock};
+use super::super::super::{Metadata, Sqlite, Store, UsageKind, lock};
 use super::*;
 use crate::model::{Channel, Page};
 use crate::testing::Scratch;
@@ -99,7 +99,7 @@ fn an_older_database_is_upgraded_with_its_rows_unchanged_and_a_copy() {
     assert_eq!(SqliteSchema::new(&old.copy()).version().unwrap(), Some(3));
     assert_eq!(std::fs::metadata(old.copy()).unwrap().permissions().mode() & 0o777, 0o600);
     let store = Store::new(Sqlite::new(&old.path, false));
-    for kind in super::super::super::UsageKind::ALL {
+    for kind in UsageKind::ALL {
         assert_eq!(store.wrong_usage(kind).unwrap(), []);
     }
     let channel: Channel = "room@example.org".parse().unwrap();
@@ -107,6 +107,52 @@ fn an_older_database_is_upgraded_with_its_rows_unchanged_and_a_copy() {
     assert_eq!(store.delete(&channel, &avatar.id).unwrap().unwrap().previews.len(), 1);
     let page = Page { max: 9, after: None, before: None };
     assert!(store.list(&channel, &page).unwrap().entries.is_empty());
+}
+
+/// Of a slot, of an external one without an owner, and one that is gone.
+const UPLOADS: &str = "
+    INSERT INTO uploads (id, path, file, owner, fileName, mimeType, fileSize, sha256, purpose, created, expires, slotEnds)
+    VALUES ('one', NULL, 'aaaaaaaaaaaaaaaaaaaaaaaa', 'alice@example.org', 'ü.jpg', 'image/jpeg', 10, 's', 'message',
+            1700000000000000, 1800000000000000, 1700000300000000),
+        ('two', 'x/y.jpg', 'aabbbbbbbbbbbbbbbbbbbbbb', NULL, 'y.jpg', 'image/jpeg', 7, 's', 'permanent', 5, NULL, NULL),
+        ('gone', NULL, NULL, NULL, NULL, NULL, 0, NULL, 'message', 6, NULL, 9)";
+
+#[test]
+fn uploads_of_every_older_version_stay_with_their_sums() {
+    let rows = |connection: &Connection| -> Vec<String> {
+        let mut statement = connection.prepare("SELECT * FROM uploads ORDER BY rowid").unwrap();
+        let columns = statement.column_count();
+        let rows = statement.query_map([], |row| {
+            Ok((0..columns).map(|at| format!("{:?} ", row.get_ref(at).unwrap())).collect())
+        });
+        rows.unwrap().collect::<rusqlite::Result<_>>().unwrap()
+    };
+    for version in 6..CURRENT {
+        let old = Old::new();
+        let connection = Connection::open(&old.path).unwrap();
+        let steps = usize::try_from(version - FIRST).unwrap();
+        connection.execute_batch(&UPGRADES[..steps].concat()).unwrap();
+        connection.execute_batch(UPLOADS).unwrap();
+        let before = rows(&connection);
+        assert_eq!(before.len(), 3);
+        drop(connection);
+        assert_eq!(old.upgrade().unwrap().from, Some(version));
+        let connection = Connection::open(&old.path).unwrap();
+        assert_eq!(rows(&connection), before, "{version}");
+        let store = Store::new(Sqlite::new(&old.path, false));
+        let assert_sums_are_right = || {
+            for kind in UsageKind::ALL {
+                assert_eq!(store.wrong_usage(kind).unwrap(), [], "{version} {kind:?}");
+            }
+        };
+        assert_sums_are_right();
+        connection
+            .execute("UPDATE uploads SET fileSize = 20, owner = 'bob@example.org' WHERE id = 'one'", [])
+            .unwrap();
+        assert_sums_are_right();
+        connection.execute("DELETE FROM uploads", []).unwrap();
+        assert_sums_are_right();
+    }
 }
 
 #[test]

@@ -4,8 +4,8 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::super::schema::SqliteSchema;
 use super::super::{
-    FileFilter, FilePlace, MediaInsert, Metadata, Store, conformance, file_conformance, file_table,
-    statements, upload_conformance, upload_operations,
+    FileFilter, FilePlace, MediaInsert, Metadata, Store, conformance, content_table, file_conformance,
+    file_table, statements, upload_conformance, upload_operations,
 };
 use super::write::write_all;
 use super::*;
@@ -107,6 +107,16 @@ fn the_oldest_uploads_of_a_user_are_a_range_of_an_index() {
         assert!(inner.contains("uploads_owner_newest_idx (owner=?)"), "{sql}: {plan}");
         assert!(!inner.contains("TEMP B-TREE"), "{sql}: {plan}");
         assert_eq!(outer.is_empty(), sql == upload_operations::OLDEST, "{plan}");
+    }
+}
+
+/// However many uploads there are, the row of a file is found by its index.
+#[test]
+fn the_row_of_a_file_is_found_by_an_index() {
+    let bench = Bench::new();
+    for sql in [upload_operations::REMOVALS, upload_operations::IS_NAMED, content_table::UPLOAD_CONTENT] {
+        let plan = plan(&bench.connection(), sql);
+        assert!(plan.contains("SEARCH uploads USING INDEX uploads_file_idx (<expr>=?)"), "{sql}: {plan}");
     }
 }
 
