@@ -2,7 +2,7 @@
 -- The server runs it in a transaction of its own.
 
 INSERT INTO schema_version (version, "when", description)
-VALUES (11, unixepoch() * 1000000, 'the index of the files of uploads begins with their times');
+VALUES (11, unixepoch() * 1000000, 'an index of the files of uploads by their times');
 
 -- The first two characters are random: the name of a directory. The others begin with the time, so that uploads of one time
 -- are close to each other in the index. The index of a UNIQUE column can't be dropped, so the table is made anew. The views

@@ -300,8 +300,6 @@ pub const STREAM_PATIENCE: Duration = Duration::from_secs(5);
 pub const PROMPTS_STORED: usize = 64;
 /// Prompts of other nodes that are read at once.
 pub const PROMPTS_READ: usize = 256;
-/// So many decided prompts are removed without waiting for the next beat.
-pub const PROMPTS_REMOVED: usize = 256;
 /// How often prompts are removed that no node has removed.
 pub const PROMPTS_SWEEP: Duration = Duration::from_secs(60);
 /// The share of `xmpp.pending.per.user.max` that one client network may have: 3 of 8. At least one prompt.

@@ -31,9 +31,8 @@ pub(super) struct Prompts {
     rows: BTreeMap<RequestId, PromptId>,
     /// Rows whose requests wait no more.
     abandoned: Vec<PromptId>,
-    /// Rows whose decisions were taken, and whether they are to be removed now.
+    /// Rows whose decisions were taken. They are removed when the next decisions are read.
     taken: Vec<PromptId>,
-    removal_due: bool,
     /// On the holder: rows whose prompts were sent.
     sent: Vec<PromptId>,
     /// On the holder: decisions that are not stored yet.
@@ -82,7 +81,6 @@ impl Prompts {
             rows: BTreeMap::new(),
             abandoned: Vec::new(),
             taken: Vec::new(),
-            removal_due: false,
             sent: Vec::new(),
             decided: Vec::new(),
             hung_up: BTreeSet::new(),
@@ -151,23 +149,16 @@ impl Prompts {
     /// Compares all rows with what is known the next time: to be called at each beat.
     pub fn look_again(&mut self) {
         (self.prompts_due, self.decisions_due) = (Due::All, Due::All);
-        self.remove_soon();
-    }
-
-    /// Removes the decided prompts the next time, though they may be few.
-    pub fn remove_soon(&mut self) {
-        self.removal_due = true;
     }
 
     /// Does the writes and reads that are due. Requests are stored, or refused, even if `until` is over: their clients wait. The
     /// rest may take as long as the database takes for one statement beyond `until`; then more stays due.
     pub fn work(&mut self, table: &mut dyn PromptTable, until: Instant) -> Result<()> {
-        const STEPS: [PromptStep; 7] = [
+        const STEPS: [PromptStep; 6] = [
             Prompts::store_abandoned,
             Prompts::store_sent,
             Prompts::store_decisions,
             Prompts::read_decisions,
-            Prompts::remove_taken,
             Prompts::read_prompts,
             Prompts::sweep,
         ];
@@ -270,45 +261,48 @@ impl Prompts {
     }
 
     fn read_decisions(&mut self, table: &mut dyn PromptTable) -> Result<()> {
-        if self.waiting.is_empty() {
+        if !self.awaits_decisions() {
             self.decisions_due = Due::Nothing;
+            return Ok(());
         }
         if self.decisions_due == Due::Nothing {
             return Ok(());
         }
-        let waiting: Vec<_> = self.waiting.keys().cloned().collect();
-        let decided = match self.decisions_due {
-            Due::All => {
-                let found = table.decisions(&waiting)?;
-                decided_or_gone(waiting, found)
-            }
-            _ => table.decided(&waiting)?,
-        };
+        let decided = table.decided(&self.node, &self.taken)?;
+        self.taken.clear();
+        decided.into_iter().for_each(|(row, decision)| self.answer(row, decision));
+        if self.decisions_due == Due::All {
+            self.compare_waiting(table)?;
+        }
         self.decisions_due = Due::Nothing;
+        Ok(())
+    }
+
+    /// Whether there may be decisions to read, or read ones to remove.
+    fn awaits_decisions(&self) -> bool {
+        !self.waiting.is_empty() || !self.taken.is_empty()
+    }
+
+    /// Ends the requests whose rows are gone.
+    fn compare_waiting(&mut self, table: &mut dyn PromptTable) -> Result<()> {
+        let waiting: Vec<_> = self.waiting.keys().cloned().collect();
+        let found = table.decisions(&waiting)?;
+        let decided = decided_or_gone(waiting, found);
         decided.into_iter().for_each(|(row, decision)| self.answer(row, decision));
         Ok(())
     }
 
+    /// No request may wait for the row any more. If it is only not known yet whether the row was stored, its decision is for
+    /// later.
     fn answer(&mut self, row: PromptId, decision: PromptDecision) {
+        if self.unasked.iter().any(|unasked| unasked.prompt.stanza_id == row.stanza_id) {
+            return;
+        }
         if let Some(id) = self.waiting.remove(&row) {
             self.rows.remove(&id);
-            self.taken.push(row);
-            self.removal_due |= self.taken.len() >= limits::PROMPTS_REMOVED;
             self.door.answered(id, decision);
         }
-    }
-
-    /// No one waits for the removal, so many rows are removed by one statement, at the beat if there are few.
-    fn remove_taken(&mut self, table: &mut dyn PromptTable) -> Result<()> {
-        if !self.removal_due {
-            return Ok(());
-        }
-        if !self.taken.is_empty() {
-            table.remove(&self.taken)?;
-            self.taken.clear();
-        }
-        self.removal_due = false;
-        Ok(())
+        self.taken.push(row);
     }
 
     /// The gate asks about the prompts that it does not know yet.
@@ -356,8 +350,8 @@ impl Prompts {
     /// Whether [`Prompts::work`] has more to do at once.
     pub fn is_due(&self) -> bool {
         let sends = self.stream.is_some() && self.prompts_due > Due::Nothing;
-        let reads = self.decisions_due > Due::Nothing && !self.waiting.is_empty();
-        sends || reads || !self.unasked.is_empty() || self.removal_due && !self.taken.is_empty()
+        let reads = self.decisions_due > Due::Nothing && self.awaits_decisions();
+        sends || reads || !self.unasked.is_empty()
     }
 
     fn sweep(&mut self, table: &mut dyn PromptTable) -> Result<()> {

@@ -97,9 +97,12 @@ impl ClusterThread {
             self.reread_changed();
             self.work_on_prompts(self.due);
         }
-        // Requests that end with this node are abandoned, and rows that name users do not stay.
-        self.prompts.remove_soon();
-        self.work_on_prompts(Instant::now() + limits::CLUSTER_ANSWER);
+        // Requests that end with this node are abandoned, and rows that name users do not stay: the second time removes those
+        // whose decisions the first has taken.
+        for _ in 0..2 {
+            self.prompts.hear_of_decisions();
+            self.work_on_prompts(Instant::now() + limits::CLUSTER_ANSWER);
+        }
         self.holding.give_up(self.connection.as_mut());
         Ok(())
     }

@@ -40,8 +40,8 @@ pub trait PromptTable {
     /// stream no longer, and decides nothing.
     fn decide(&mut self, stream: &StreamEpoch, decisions: &[(PromptId, PromptDecision)]) -> Result<bool>;
 
-    /// The decisions about those of these prompts that are decided.
-    fn decided(&mut self, prompts: &[PromptId]) -> Result<Vec<(PromptId, PromptDecision)>>;
+    /// Removes the prompts whose decisions this node has taken, and gives the decisions about all others of this node.
+    fn decided(&mut self, node: &str, taken: &[PromptId]) -> Result<Vec<(PromptId, PromptDecision)>>;
 
     /// Which of these prompts exist, and how they are decided.
     fn decisions(&mut self, prompts: &[PromptId]) -> Result<Vec<(PromptId, Option<PromptDecision>)>>;
@@ -51,9 +51,6 @@ pub trait PromptTable {
 
     /// Marks the prompts of this node as abandoned after its restart.
     fn abandon_of_node(&mut self, node: &str) -> Result<()>;
-
-    /// Removes prompts.
-    fn remove(&mut self, prompts: &[PromptId]) -> Result<()>;
 
     /// Removes the prompts whose deadline was over a minute ago; gives how many.
     fn sweep(&mut self) -> Result<u64>;
@@ -150,21 +147,19 @@ const DECIDE: &str = concat!(
     " THEN 1 ELSE 0 END FROM told"
 );
 
-macro_rules! decisions_of {
-    ($parameter:literal) => {
-        concat!(
-            "SELECT id, stanza_id, decision FROM prompts WHERE stanza_id = ANY(",
-            listed!($parameter),
-            ")"
-        )
-    };
-}
-
 /// $1 prompts.
-const DECISIONS: &str = decisions_of!("$1");
+const DECISIONS: &str =
+    concat!("SELECT id, stanza_id, decision FROM prompts WHERE stanza_id = ANY(", listed!("$1"), ")");
 
-/// $1 prompts.
-const DECIDED: &str = concat!(decisions_of!("$1"), " AND decision IS NOT NULL");
+/// Both parts see the rows as they were before. $1 node, $2 prompts whose decisions were taken.
+const DECIDED: &str = concat!(
+    "WITH removed AS (DELETE FROM prompts WHERE decision IS NOT NULL AND stanza_id = ANY(",
+    listed!("$2"),
+    ")) SELECT id, stanza_id, decision FROM prompts \
+     WHERE node = $1 AND decision IS NOT NULL AND stanza_id NOT IN (",
+    ids_of!("$2"),
+    ")"
+);
 
 /// $1 prompts.
 const ABANDON: &str = concat!(
@@ -180,9 +175,6 @@ const REMOVE_DECIDED: &str =
 /// $1 node.
 const ABANDON_OF_NODE: &str =
     "UPDATE prompts SET abandoned = true WHERE decision IS NULL AND NOT abandoned AND node = $1";
-
-/// $1 prompts.
-const REMOVE: &str = concat!("DELETE FROM prompts WHERE stanza_id = ANY(", listed!("$1"), ")");
 
 const SWEEP: &str = "DELETE FROM prompts WHERE deadline < now() - INTERVAL '1 minute'";
 
@@ -230,8 +222,8 @@ impl PromptTable for DedicatedConnection {
         })
     }
 
-    fn decided(&mut self, prompts: &[PromptId]) -> Result<Vec<(PromptId, PromptDecision)>> {
-        let parameters = values![list(prompts)];
+    fn decided(&mut self, node: &str, taken: &[PromptId]) -> Result<Vec<(PromptId, PromptDecision)>> {
+        let parameters = values![node, list(taken)];
         let rows = self.run(move |session| decisions(session, DECIDED, &parameters))?;
         Ok(rows.into_iter().filter_map(|(id, decision)| Some((id, decision?))).collect())
     }
@@ -252,11 +244,6 @@ impl PromptTable for DedicatedConnection {
     fn abandon_of_node(&mut self, node: &str) -> Result<()> {
         let parameters = values![node];
         self.transact(move |session| abandon(session, ABANDON_OF_NODE, &parameters).map(Change::Commit))
-    }
-
-    fn remove(&mut self, prompts: &[PromptId]) -> Result<()> {
-        let parameters = values![list(prompts)];
-        self.run(move |session| session.execute(REMOVE, &parameters).map(drop))
     }
 
     fn sweep(&mut self) -> Result<u64> {

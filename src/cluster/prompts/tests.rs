@@ -36,8 +36,6 @@ fn requests_of_a_node_without_the_stream_are_confirmed_denied_and_end() {
         }
         world.work_all();
         assert_eq!((world.decided(1), world.decided(0)), (vec![(1, expected)], vec![]));
-        assert_eq!(world.rows(), 1);
-        world.beat(1);
         assert_eq!(world.rows(), 0, "the node that asked removes the row");
     }
 }
@@ -57,18 +55,75 @@ fn a_new_holder_serves_its_own_rows_too() {
 }
 
 #[test]
-fn very_many_decided_prompts_are_removed_before_the_beat() {
+fn rows_whose_decisions_were_taken_go_with_the_next_notice() {
     let mut world = World::new(2);
     world.take_stream(0);
-    for mark in 1..=limits::PROMPTS_REMOVED as u32 {
-        assert_eq!(world.rows(), mark as usize - 1);
+    for mark in 1..=3 {
         world.ask(1, mark, own(1));
+        world.work(1, true);
         world.work_all();
         let (_, prompt) = world.inbox.pop().expect("the user is asked");
         world.reply(0, &echo(&prompt));
-        world.work_all();
+        world.work(0, true);
+        world.work(1, true);
+        assert_eq!(world.rows(), 1, "the newest one stays until it is known that its decision was taken");
     }
+    world.work(1, true);
     assert_eq!(world.rows(), 0);
+}
+
+#[test]
+fn the_row_of_a_request_that_has_ended_goes_when_it_is_decided() {
+    let mut world = World::new(2);
+    world.take_stream(0);
+    let id = world.ask(1, 1, own(1));
+    world.work(1, true);
+    let stored = world.table.undecided(&[], &[], 9).unwrap().remove(0);
+    world.hang_up(1, id);
+    world.ask(1, 2, own(1));
+    world.work(1, true);
+    let holder = StreamEpoch { component: "media.example.com".to_owned(), epoch: 1 };
+    assert!(world.table.decide(&holder, &[(stored.id(), Ok(()))]).unwrap());
+    world.work(1, true);
+    assert_eq!((world.rows(), world.decided(1)), (2, vec![]));
+    world.work(1, true);
+    assert_eq!(world.rows(), 1, "only the one that waits");
+}
+
+#[test]
+fn a_decision_is_kept_until_the_node_knows_that_its_request_is_stored() {
+    let many = limits::PROMPTS_STORED as u32 + 6;
+    let roomy = Settings { pending_per_user: 1000, ..settings() };
+    let mut world = World::with(2, roomy);
+    world.take_stream(0);
+    for mark in 0..many {
+        world.ask(1, mark, own(1));
+    }
+    let until = Instant::now() + 3600 * SECOND;
+    let work = |world: &mut World| {
+        let node = world.nodes[1].as_mut().expect("it lives");
+        let events = node.door.act(|test| test.gate.take_node_events());
+        events.into_iter().for_each(|event| node.prompts.take(event));
+        node.prompts.hear_of_decisions();
+        node.prompts.work(&mut world.table, until)
+    };
+    world.table.0.loses_answers = true;
+    // It marks the rows of an earlier run, and stores requests only when it knows that these are marked.
+    work(&mut world).unwrap_err();
+    world.nodes[1].as_mut().expect("it lives").prompts.is_clean = true;
+    work(&mut world).unwrap_err();
+    world.table.0.loses_answers = false;
+    assert_eq!(world.rows(), limits::PROMPTS_STORED);
+    world.work(0, true);
+    let prompts = std::mem::take(&mut world.inbox);
+    assert_eq!(prompts.len(), limits::PROMPTS_STORED);
+    prompts.iter().for_each(|(_, prompt)| world.reply(0, &echo(prompt)));
+    world.work(0, true);
+    // It stores those that it has not tried yet first.
+    work(&mut world).unwrap();
+    assert_eq!(world.decided(1).len(), limits::PROMPTS_STORED - 6);
+    work(&mut world).unwrap();
+    assert_eq!(world.decided(1).len(), 6);
 }
 
 /// The events of a request at node 1, with node 0 as the holder.

@@ -21,6 +21,8 @@ pub(super) struct Rows {
     pub last: i64,
     pub rows: BTreeMap<i64, FakeRow>,
     pub is_down: bool,
+    /// Whether it does what it is asked, and its answer is lost.
+    pub loses_answers: bool,
 }
 
 pub(super) struct FakeRow {
@@ -45,7 +47,11 @@ impl FakeRow {
 impl FakeTable {
     fn use_rows<T>(&mut self, act: impl FnOnce(&mut Rows) -> T) -> Result<T> {
         let rows = &mut self.0;
-        if rows.is_down { Err(Error::new(Kind::Unavailable, "it is down")) } else { Ok(act(rows)) }
+        if rows.is_down {
+            return Err(Error::new(Kind::Unavailable, "it is down"));
+        }
+        let answer = act(rows);
+        if rows.loses_answers { Err(Error::new(Kind::Unavailable, "the answer is lost")) } else { Ok(answer) }
     }
 
     /// At most `max` undecided rows of this kind whose time is not over.
@@ -79,6 +85,11 @@ impl PromptTable for FakeTable {
     fn ask(&mut self, node: &str, prompts: &[SharedPrompt]) -> Result<Vec<PromptId>> {
         self.use_rows(|rows| {
             let mut store = |prompt: &SharedPrompt| {
+                if let Some((number, row)) =
+                    rows.rows.iter().find(|(_, row)| row.prompt.stanza_id == prompt.stanza_id)
+                {
+                    return PromptId { number: *number, stanza_id: row.prompt.stanza_id.clone() };
+                }
                 rows.last += 1;
                 let id = PromptId { number: rows.last, stanza_id: prompt.stanza_id.clone() };
                 let (node, prompt) = (node.to_owned(), prompt.clone());
@@ -133,9 +144,18 @@ impl PromptTable for FakeTable {
         })
     }
 
-    fn decided(&mut self, prompts: &[PromptId]) -> Result<Vec<(PromptId, PromptDecision)>> {
-        let found = self.decisions(prompts)?;
-        Ok(found.into_iter().filter_map(|(id, decision)| Some((id, decision?))).collect())
+    fn decided(&mut self, node: &str, taken: &[PromptId]) -> Result<Vec<(PromptId, PromptDecision)>> {
+        self.use_rows(|rows| {
+            let decided = |row: &FakeRow| row.decision.filter(|_| row.node == node && !row.is_in(taken));
+            let id = |number: &i64, row: &FakeRow| PromptId {
+                number: *number,
+                stanza_id: row.prompt.stanza_id.clone(),
+            };
+            let found = rows.rows.iter().filter_map(|(number, row)| Some((id(number, row), decided(row)?)));
+            let found = found.collect();
+            taken.iter().for_each(|id| Self::remove_row(rows, id));
+            found
+        })
     }
 
     fn decisions(&mut self, prompts: &[PromptId]) -> Result<Vec<(PromptId, Option<PromptDecision>)>> {
@@ -161,10 +181,6 @@ impl PromptTable for FakeTable {
             let undecided = rows.rows.values_mut().filter(|row| row.node == node && row.decision.is_none());
             undecided.for_each(|row| row.is_abandoned = true);
         })
-    }
-
-    fn remove(&mut self, prompts: &[PromptId]) -> Result<()> {
-        self.use_rows(|rows| prompts.iter().for_each(|id| Self::remove_row(rows, id)))
     }
 
     fn sweep(&mut self) -> Result<u64> {
@@ -251,7 +267,8 @@ impl World {
 
     pub fn with(count: usize, settings: Settings) -> Self {
         let now = Instant::now();
-        let rows = Rows { now, epoch: 0, last: 0, rows: BTreeMap::new(), is_down: false };
+        let rows =
+            Rows { now, epoch: 0, last: 0, rows: BTreeMap::new(), is_down: false, loses_answers: false };
         let table = FakeTable(rows);
         let mut world = Self { table, nodes: Vec::new(), settings, inbox: Vec::new(), now };
         for number in 0..count {
