@@ -154,10 +154,9 @@ impl Prompts {
     /// Does the writes and reads that are due. Requests are stored, or refused, even if `until` is over: their clients wait. The
     /// rest may take as long as the database takes for one statement beyond `until`; then more stays due.
     pub fn work(&mut self, table: &mut dyn PromptTable, until: Instant) -> Result<()> {
-        const STEPS: [PromptStep; 6] = [
+        const STEPS: [PromptStep; 5] = [
             Prompts::store_abandoned,
-            Prompts::store_sent,
-            Prompts::store_decisions,
+            Prompts::hand_back,
             Prompts::read_decisions,
             Prompts::read_prompts,
             Prompts::sweep,
@@ -239,22 +238,24 @@ impl Prompts {
         Ok(())
     }
 
-    fn store_sent(&mut self, table: &mut dyn PromptTable) -> Result<()> {
-        let Some(stream) = self.stream.as_ref().filter(|_| !self.sent.is_empty()) else { return Ok(()) };
-        table.sent(stream, &self.sent)?;
-        self.sent.clear();
-        Ok(())
-    }
-
-    fn store_decisions(&mut self, table: &mut dyn PromptTable) -> Result<()> {
-        let Some(stream) = self.stream.as_ref().filter(|_| !self.decided.is_empty()) else { return Ok(()) };
-        if !table.decide(stream, &self.decided)? {
+    /// Stores, on the holder, which prompts were sent and how others are decided.
+    fn hand_back(&mut self, table: &mut dyn PromptTable) -> Result<()> {
+        let is_due = !self.sent.is_empty() || !self.decided.is_empty();
+        let Some(stream) = self.stream.as_ref().filter(|_| is_due) else { return Ok(()) };
+        let rows: BTreeSet<_> = self.decided.iter().map(|(row, _)| row.clone()).collect();
+        // Nobody asks whether a decided one was sent.
+        self.sent.retain(|row| !rows.contains(row));
+        if !table.hand_back(stream, &self.sent, &self.decided)? {
             log::warn!("another node has the XMPP stream; it decides about requests of other nodes");
             self.release();
             return Ok(());
         }
-        let rows: Vec<_> = self.decided.drain(..).map(|(row, _)| row).collect();
-        self.door.decisions_written(&rows);
+        self.sent.clear();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.decided.clear();
+        self.door.decisions_written(&Vec::from_iter(rows));
         // Some may be our own.
         self.hear_of_decisions();
         Ok(())

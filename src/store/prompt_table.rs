@@ -33,12 +33,14 @@ pub trait PromptTable {
         max: usize,
     ) -> Result<Vec<StoredPrompt>>;
 
-    /// The holder of this stream has sent these prompts.
-    fn sent(&mut self, stream: &StreamEpoch, prompts: &[PromptId]) -> Result<()>;
-
-    /// The holder of this stream decides prompts. Only the first decision about a prompt counts. `false`: the node holds the
-    /// stream no longer, and decides nothing.
-    fn decide(&mut self, stream: &StreamEpoch, decisions: &[(PromptId, PromptDecision)]) -> Result<bool>;
+    /// The holder of this stream has sent prompts, and decides others. Only the first decision about a prompt counts. `false`:
+    /// the node holds the stream no longer, and nothing is stored.
+    fn hand_back(
+        &mut self,
+        stream: &StreamEpoch,
+        sent: &[PromptId],
+        decisions: &[(PromptId, PromptDecision)],
+    ) -> Result<bool>;
 
     /// Removes the prompts whose decisions this node has taken, and gives the decisions about all others of this node.
     fn decided(&mut self, node: &str, taken: &[PromptId]) -> Result<Vec<(PromptId, PromptDecision)>>;
@@ -127,21 +129,18 @@ macro_rules! holds {
     };
 }
 
-/// $1 component, $2 epoch, $3 prompts.
-const SENT: &str = concat!(
-    "UPDATE prompts SET sent_epoch = $2 WHERE sent_epoch IS NULL AND stanza_id = ANY(",
-    listed!("$3"),
-    ") AND ",
-    holds!()
-);
-
-/// $1 component, $2 epoch, $3 decisions as JSON, $4 channel, $5 notice. Gives 1 if the node holds the stream.
-const DECIDE: &str = concat!(
+/// One statement changes a row once, so no row is in both lists. $1 component, $2 epoch, $3 decisions as JSON, $4 channel,
+/// $5 notice, $6 sent prompts. Gives 1 if the node holds the stream.
+const HAND_BACK: &str = concat!(
     "WITH decided AS (UPDATE prompts SET decision = r.decision \
      FROM json_to_recordset(CAST(CAST($3 AS TEXT) AS JSON)) AS r (stanza_id TEXT, decision TEXT) \
      WHERE prompts.stanza_id = r.stanza_id AND prompts.decision IS NULL AND ",
     holds!(),
-    " RETURNING 1), told AS (SELECT pg_notify($4, $5) WHERE EXISTS (SELECT FROM decided)) \
+    " RETURNING 1), sent AS (UPDATE prompts SET sent_epoch = $2 WHERE sent_epoch IS NULL AND stanza_id = ANY(",
+    listed!("$6"),
+    ") AND ",
+    holds!(),
+    "), told AS (SELECT pg_notify($4, $5) WHERE EXISTS (SELECT FROM decided)) \
      SELECT CASE WHEN count(*) > 0 OR ",
     holds!(),
     " THEN 1 ELSE 0 END FROM told"
@@ -200,12 +199,12 @@ impl PromptTable for DedicatedConnection {
         self.run(move |session| stored_prompts(session, UNDECIDED, &parameters))
     }
 
-    fn sent(&mut self, stream: &StreamEpoch, prompts: &[PromptId]) -> Result<()> {
-        let parameters = values![stream.component.as_str(), stream.epoch, list(prompts)];
-        self.run(move |session| session.execute(SENT, &parameters).map(drop))
-    }
-
-    fn decide(&mut self, stream: &StreamEpoch, decisions: &[(PromptId, PromptDecision)]) -> Result<bool> {
+    fn hand_back(
+        &mut self,
+        stream: &StreamEpoch,
+        sent: &[PromptId],
+        decisions: &[(PromptId, PromptDecision)],
+    ) -> Result<bool> {
         let named = decisions.iter().map(|(row, decision)| (&row.stanza_id, name_of(decision)));
         let rows: Vec<_> =
             named.map(|(id, decision)| json!({"stanza_id": id, "decision": decision})).collect();
@@ -214,10 +213,11 @@ impl PromptTable for DedicatedConnection {
             stream.epoch,
             json!(rows).to_string(),
             CHANNEL,
-            Notice::Decisions.name()
+            Notice::Decisions.name(),
+            list(sent)
         ];
         self.run(move |session| {
-            let holds = session.row(DECIDE, &parameters)?.map(Row::single::<i64>);
+            let holds = session.row(HAND_BACK, &parameters)?.map(Row::single::<i64>);
             Ok(holds.transpose()? == Some(1))
         })
     }

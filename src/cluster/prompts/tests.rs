@@ -83,7 +83,7 @@ fn the_row_of_a_request_that_has_ended_goes_when_it_is_decided() {
     world.ask(1, 2, own(1));
     world.work(1, true);
     let holder = StreamEpoch { component: "media.example.com".to_owned(), epoch: 1 };
-    assert!(world.table.decide(&holder, &[(stored.id(), Ok(()))]).unwrap());
+    assert!(world.table.hand_back(&holder, &[], &[(stored.id(), Ok(()))]).unwrap());
     world.work(1, true);
     assert_eq!((world.rows(), world.decided(1)), (2, vec![]));
     world.work(1, true);

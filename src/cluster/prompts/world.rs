@@ -121,20 +121,20 @@ impl PromptTable for FakeTable {
         self.open_rows(max, |row| !row.is_in(known) || row.is_abandoned && row.is_in(waiting))
     }
 
-    fn sent(&mut self, stream: &StreamEpoch, prompts: &[PromptId]) -> Result<()> {
+    fn hand_back(
+        &mut self,
+        stream: &StreamEpoch,
+        sent: &[PromptId],
+        decisions: &[(PromptId, PromptDecision)],
+    ) -> Result<bool> {
+        assert!(decisions.iter().all(|(row, _)| !sent.contains(row)), "a statement changes a row once");
         self.use_rows(|rows| {
             let holds = stream.epoch == rows.epoch;
-            for id in prompts.iter().filter(|_| holds) {
+            for id in sent.iter().filter(|_| holds) {
                 if let Some(row) = Self::undecided_row(rows, id) {
                     row.is_sent = true;
                 }
             }
-        })
-    }
-
-    fn decide(&mut self, stream: &StreamEpoch, decisions: &[(PromptId, PromptDecision)]) -> Result<bool> {
-        self.use_rows(|rows| {
-            let holds = stream.epoch == rows.epoch;
             for (id, decision) in decisions.iter().filter(|_| holds) {
                 if let Some(row) = Self::undecided_row(rows, id) {
                     row.decision = Some(*decision);

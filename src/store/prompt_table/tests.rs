@@ -101,9 +101,8 @@ fn the_holder_reads_what_it_does_not_know_and_what_was_abandoned() {
     bench.table.abandon(&ids[..1]).unwrap();
     assert_eq!(rows(bench.table.undecided(&ids, &ids, 9).unwrap()), ids[..1]);
     assert_eq!(rows(bench.table.undecided(&ids, &ids[1..], 9).unwrap()), [], "it is known already");
-    bench.table.decide(&stream(3), &[(ids[1].clone(), Ok(()))]).unwrap();
-    bench.table.sent(&stream(3), &ids[2..3]).unwrap();
-    bench.table.sent(&stream(2), &ids[3..]).unwrap();
+    bench.table.hand_back(&stream(3), &ids[2..3], &[(ids[1].clone(), Ok(()))]).unwrap();
+    bench.table.hand_back(&stream(2), &ids[3..], &[]).unwrap();
     assert_eq!(rows(bench.table.fresh(&[], 9).unwrap()), [ids[0].clone(), ids[3].clone()]);
     bench.table.abandon(&ids[2..3]).unwrap();
     assert_eq!(rows(bench.table.fresh(&ids[..1], 9).unwrap()), ids[2..], "those that are abandoned, too");
@@ -118,9 +117,9 @@ fn only_the_first_decision_of_the_newest_holder_counts() {
     let mut bench = Bench::new();
     let ids = bench.table.ask("a", &[1, 2, 3].map(prompt)).unwrap();
     let decided = |number: usize, decision| (ids[number].clone(), decision);
-    assert!(!bench.table.decide(&stream(2), &[decided(0, Ok(()))]).unwrap());
+    assert!(!bench.table.hand_back(&stream(2), &[], &[decided(0, Ok(()))]).unwrap());
     let elsewhere = StreamEpoch { component: "other.example.com".to_owned(), epoch: 3 };
-    assert!(!bench.table.decide(&elsewhere, &[decided(0, Ok(()))]).unwrap());
+    assert!(!bench.table.hand_back(&elsewhere, &[], &[decided(0, Ok(()))]).unwrap());
     let found = |bench: &mut Bench| {
         let mut found = bench.table.decisions(&ids).unwrap();
         found.sort_by_key(|(id, _)| id.number);
@@ -128,16 +127,16 @@ fn only_the_first_decision_of_the_newest_holder_counts() {
     };
     assert_eq!(found(&mut bench), [None, None, None]);
     let first = [decided(0, Err(Refusal::Denied)), decided(1, Ok(()))];
-    assert!(bench.table.decide(&stream(3), &first).unwrap());
+    assert!(bench.table.hand_back(&stream(3), &[], &first).unwrap());
     let again = [decided(0, Ok(())), decided(1, Err(Refusal::NotConfirmed))];
-    assert!(bench.table.decide(&stream(3), &again).unwrap(), "it holds the stream all the same");
+    assert!(bench.table.hand_back(&stream(3), &[], &again).unwrap(), "it holds the stream all the same");
     assert_eq!(found(&mut bench), [Some(Err(Refusal::Denied)), Some(Ok(())), None]);
     assert_eq!(bench.table.decided("b", &[]).unwrap(), [], "those of another node");
     let mut decided_now = bench.table.decided("a", &[]).unwrap();
     decided_now.sort_by_key(|(id, _)| id.number);
     assert_eq!(decided_now, first);
     bench.run("UPDATE stream_holder SET epoch = 4");
-    bench.table.decide(&stream(3), &[decided(2, Ok(()))]).unwrap();
+    bench.table.hand_back(&stream(3), &[], &[decided(2, Ok(()))]).unwrap();
     assert_eq!(found(&mut bench)[2], None);
     bench.run("UPDATE prompts SET decision = 'SomethingNew' WHERE decision IS NULL");
     assert_eq!(found(&mut bench)[2], Some(Err(Refusal::NotConfirmed)), "of another version");
@@ -151,8 +150,8 @@ fn a_row_of_another_stanza_with_the_same_number_is_another_row() {
     bench.run("TRUNCATE prompts RESTART IDENTITY");
     let new = bench.table.ask("b", &[prompt(2)]).unwrap();
     assert_eq!(old[0].number, new[0].number);
-    assert!(bench.table.decide(&stream(3), &[(old[0].clone(), Ok(()))]).unwrap());
-    bench.table.sent(&stream(3), &old).unwrap();
+    assert!(bench.table.hand_back(&stream(3), &[], &[(old[0].clone(), Ok(()))]).unwrap());
+    bench.table.hand_back(&stream(3), &old, &[]).unwrap();
     bench.table.abandon(&old).unwrap();
     assert_eq!(bench.table.decided("a", &old).unwrap(), []);
     let found = bench.table.undecided(&old, &old, 9).unwrap();
@@ -198,7 +197,7 @@ fn rows_go_when_their_node_has_read_them_or_a_minute_after_their_deadline() {
     let ids = bench.table.ask("a", &[1, 2, 3].map(prompt)).unwrap();
     bench.table.ask("b", &[prompt(4)]).unwrap();
     let decisions = [0, 1].map(|number: usize| (ids[number].clone(), Ok(())));
-    bench.table.decide(&stream(3), &decisions).unwrap();
+    bench.table.hand_back(&stream(3), &[], &decisions).unwrap();
     // The third is not decided, so it can't have been taken.
     let taken = [ids[0].clone(), ids[2].clone()];
     assert_eq!(bench.table.decided("a", &taken).unwrap(), [(ids[1].clone(), Ok(()))], "the other one");
@@ -218,7 +217,7 @@ fn a_node_that_starts_anew_abandons_its_prompts_and_no_others() {
     let mut bench = Bench::new();
     let ids = bench.table.ask("a", &[1, 2].map(prompt)).unwrap();
     bench.table.ask("b", &[prompt(3)]).unwrap();
-    bench.table.decide(&stream(3), &[(ids[0].clone(), Ok(()))]).unwrap();
+    bench.table.hand_back(&stream(3), &[], &[(ids[0].clone(), Ok(()))]).unwrap();
     bench.table.abandon_of_node("a").unwrap();
     let found: Vec<_> =
         bench.all().into_iter().map(|one| (one.prompt.transaction, one.is_abandoned)).collect();
@@ -249,15 +248,15 @@ fn a_notice_is_one_word_about_several_rows() {
     let ids = bench.table.ask("a", &[1, 2, 3].map(prompt)).unwrap();
     assert_eq!(notices_until(&mut bench.client, Notice::Prompts), ["prompts"], "one for several");
     let decisions: Vec<_> = ids.iter().map(|id| (id.clone(), Ok(()))).collect();
-    bench.table.decide(&stream(2), &decisions).unwrap();
+    bench.table.hand_back(&stream(2), &[], &decisions).unwrap();
     bench.table.abandon(&ids[2..]).unwrap();
     let told = notices_until(&mut bench.client, Notice::Prompts);
     assert_eq!(told, ["prompts"], "no decision of an old holder");
-    bench.table.decide(&stream(3), &decisions[..2]).unwrap();
-    bench.table.decide(&stream(3), &decisions).unwrap();
+    bench.table.hand_back(&stream(3), &[], &decisions[..2]).unwrap();
+    bench.table.hand_back(&stream(3), &[], &decisions).unwrap();
     let both = [(); 2].map(|()| notices_until(&mut bench.client, Notice::Decisions));
     assert_eq!(both, [["decisions"], ["decisions"]], "one for each statement");
-    bench.table.decide(&stream(3), &decisions).unwrap();
+    bench.table.hand_back(&stream(3), &[], &decisions).unwrap();
     bench.table.abandon_of_node("a").unwrap();
     bench.table.notify(Notice::Stream).unwrap();
     assert_eq!(notices_until(&mut bench.client, Notice::Stream), ["stream"], "nothing has changed");
@@ -282,7 +281,7 @@ fn a_holder_that_stands_still_in_its_transaction_keeps_nobody_from_the_stream() 
     still.batch_execute("BEGIN").unwrap();
     let decision = json!([{ "stanza_id": ids[0].stanza_id, "decision": CONFIRMED }]).to_string();
     let told = Notice::Decisions.name();
-    still.query(DECIDE, &[&"media.example.com", &3_i64, &decision, &CHANNEL, &told]).unwrap();
+    still.query(HAND_BACK, &[&"media.example.com", &3_i64, &decision, &CHANNEL, &told, &"[]"]).unwrap();
     let taken = thread::spawn(move || {
         next.batch_execute("SET lock_timeout = '5s'; UPDATE stream_holder SET epoch = 4").map(|()| next)
     });
