@@ -5,9 +5,10 @@
 //! transaction. Each step of a confirmed request is one statement without a transaction around it: one round trip.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use serde_json::json;
+use serde::Serialize;
 
 use super::engine::{Change, Session};
 use super::notice::{CHANNEL, Notice};
@@ -179,13 +180,14 @@ const SWEEP: &str = "DELETE FROM prompts WHERE deadline < now() - INTERVAL '1 mi
 
 impl PromptTable for DedicatedConnection {
     fn ask(&mut self, node: &str, prompts: &[SharedPrompt]) -> Result<Vec<PromptId>> {
-        let parameters = values![node, json_of(prompts).to_string(), CHANNEL, Notice::Prompts.name()];
+        let parameters =
+            values![node, json(prompts.iter().map(AskedRow::from))?, CHANNEL, Notice::Prompts.name()];
         let rows = self.run(move |session| session.rows(ASK, &parameters))?;
         in_order(prompts, rows)
     }
 
     fn fresh(&mut self, abandoned: &[PromptId], max: usize) -> Result<Vec<StoredPrompt>> {
-        let parameters = values![list(abandoned), max];
+        let parameters = values![list(abandoned)?, max];
         self.run(move |session| stored_prompts(session, FRESH, &parameters))
     }
 
@@ -195,7 +197,7 @@ impl PromptTable for DedicatedConnection {
         waiting: &[PromptId],
         max: usize,
     ) -> Result<Vec<StoredPrompt>> {
-        let parameters = values![list(known), list(waiting), max];
+        let parameters = values![list(known)?, list(waiting)?, max];
         self.run(move |session| stored_prompts(session, UNDECIDED, &parameters))
     }
 
@@ -205,16 +207,16 @@ impl PromptTable for DedicatedConnection {
         sent: &[PromptId],
         decisions: &[(PromptId, PromptDecision)],
     ) -> Result<bool> {
-        let named = decisions.iter().map(|(row, decision)| (&row.stanza_id, name_of(decision)));
-        let rows: Vec<_> =
-            named.map(|(id, decision)| json!({"stanza_id": id, "decision": decision})).collect();
+        let decided = decisions
+            .iter()
+            .map(|(row, decision)| DecidedRow { stanza_id: &row.stanza_id, decision: name_of(decision) });
         let parameters = values![
             stream.component.as_str(),
             stream.epoch,
-            json!(rows).to_string(),
+            json(decided)?,
             CHANNEL,
             Notice::Decisions.name(),
-            list(sent)
+            list(sent)?
         ];
         self.run(move |session| {
             let holds = session.row(HAND_BACK, &parameters)?.map(Row::single::<i64>);
@@ -223,18 +225,18 @@ impl PromptTable for DedicatedConnection {
     }
 
     fn decided(&mut self, node: &str, taken: &[PromptId]) -> Result<Vec<(PromptId, PromptDecision)>> {
-        let parameters = values![node, list(taken)];
+        let parameters = values![node, list(taken)?];
         let rows = self.run(move |session| decisions(session, DECIDED, &parameters))?;
         Ok(rows.into_iter().filter_map(|(id, decision)| Some((id, decision?))).collect())
     }
 
     fn decisions(&mut self, prompts: &[PromptId]) -> Result<Vec<(PromptId, Option<PromptDecision>)>> {
-        let parameters = values![list(prompts)];
+        let parameters = values![list(prompts)?];
         self.run(move |session| decisions(session, DECISIONS, &parameters))
     }
 
     fn abandon(&mut self, prompts: &[PromptId]) -> Result<()> {
-        let parameters = values![list(prompts)];
+        let parameters = values![list(prompts)?];
         self.transact(move |session| {
             session.execute(REMOVE_DECIDED, &parameters)?;
             abandon(session, ABANDON, &parameters).map(Change::Commit)
@@ -273,8 +275,8 @@ fn abandon(session: &mut dyn Session, sql: &str, parameters: &[Value]) -> Result
     if session.execute(sql, parameters)? > 0 { notify(session, Notice::Prompts) } else { Ok(()) }
 }
 
-fn list(rows: &[PromptId]) -> String {
-    rows.iter().map(|row| row.stanza_id.as_str()).collect::<serde_json::Value>().to_string()
+fn list(rows: &[PromptId]) -> Result<String> {
+    json(rows.iter().map(|row| row.stanza_id.as_str()))
 }
 
 /// The rows of these prompts, in the order of the prompts.
@@ -290,26 +292,58 @@ fn in_order(prompts: &[SharedPrompt], rows: Vec<Row>) -> Result<Vec<PromptId>> {
     prompts.iter().map(row).collect()
 }
 
-fn json_of(prompts: &[SharedPrompt]) -> serde_json::Value {
-    let row = |prompt: &SharedPrompt| {
-        json!({
-            "asked": prompt.asked.to_string(),
-            "stanza_id": prompt.stanza_id,
-            "thread": prompt.thread,
-            "form": if prompt.by_iq { IQ } else { "message" },
-            "transaction": prompt.transaction,
-            "method": prompt.method.name(),
-            "url": prompt.url,
-            "deed": prompt.deed,
-            "source": prompt.source,
-            "client": prompt.client.map(|client| client.to_string()),
-            "origin": prompt.has_origin,
-            "shown": prompt.shown,
-            "ends_by_bounce": prompt.ends_by_bounce,
-            "micros": i64::try_from(prompt.time.as_micros()).unwrap_or(i64::MAX),
-        })
-    };
-    prompts.iter().map(row).collect()
+/// A row as [`ASK`] reads it.
+#[derive(Serialize)]
+struct AskedRow<'a> {
+    asked: String,
+    stanza_id: &'a str,
+    thread: &'a str,
+    form: &'static str,
+    transaction: &'a str,
+    method: &'static str,
+    url: &'a str,
+    deed: &'a str,
+    source: Option<&'a str>,
+    client: Option<IpAddr>,
+    origin: bool,
+    shown: bool,
+    ends_by_bounce: bool,
+    micros: i64,
+}
+
+impl<'a> From<&'a SharedPrompt> for AskedRow<'a> {
+    fn from(prompt: &'a SharedPrompt) -> Self {
+        Self {
+            asked: prompt.asked.to_string(),
+            stanza_id: &prompt.stanza_id,
+            thread: &prompt.thread,
+            form: if prompt.by_iq { IQ } else { "message" },
+            transaction: &prompt.transaction,
+            method: prompt.method.name(),
+            url: &prompt.url,
+            deed: &prompt.deed,
+            source: prompt.source.as_deref(),
+            client: prompt.client,
+            origin: prompt.has_origin,
+            shown: prompt.shown,
+            ends_by_bounce: prompt.ends_by_bounce,
+            micros: i64::try_from(prompt.time.as_micros()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+/// A decision as [`HAND_BACK`] reads it.
+#[derive(Serialize)]
+struct DecidedRow<'a> {
+    stanza_id: &'a str,
+    decision: &'static str,
+}
+
+/// The rows as JSON.
+fn json<T: Serialize>(rows: impl Iterator<Item = T>) -> Result<String> {
+    let failed =
+        |cause: serde_json::Error| Error::caused(Kind::Failure, "rows can't be written as JSON", cause);
+    serde_json::to_string(&rows.collect::<Vec<_>>()).map_err(failed)
 }
 
 const IQ: &str = "iq";

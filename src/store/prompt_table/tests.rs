@@ -279,7 +279,8 @@ fn a_holder_that_stands_still_in_its_transaction_keeps_nobody_from_the_stream() 
     still.batch_execute("INSERT INTO stream_holder VALUES ('media.example.com', 'a', 1, 3, now())").unwrap();
     let ids = table.ask("a", &[prompt(1)]).unwrap();
     still.batch_execute("BEGIN").unwrap();
-    let decision = json!([{ "stanza_id": ids[0].stanza_id, "decision": CONFIRMED }]).to_string();
+    let decision =
+        json([DecidedRow { stanza_id: &ids[0].stanza_id, decision: CONFIRMED }].into_iter()).unwrap();
     let told = Notice::Decisions.name();
     still.query(HAND_BACK, &[&"media.example.com", &3_i64, &decision, &CHANNEL, &told, &"[]"]).unwrap();
     let taken = thread::spawn(move || {
