@@ -293,10 +293,11 @@ impl Prompts {
         Ok(())
     }
 
-    /// No request may wait for the row any more. If it is only not known yet whether the row was stored, its decision is for
-    /// later.
+    /// Tells the request of the row, unless its client has hung up.
     fn answer(&mut self, row: PromptId, decision: PromptDecision) {
-        if self.unasked.iter().any(|unasked| unasked.prompt.stanza_id == row.stanza_id) {
+        let is_of = |unasked: &Unasked| unasked.was_tried && unasked.prompt.stanza_id == row.stanza_id;
+        // The node is about to find out that the row was stored, and then needs it.
+        if self.unasked.iter().any(is_of) {
             return;
         }
         if let Some(id) = self.waiting.remove(&row) {

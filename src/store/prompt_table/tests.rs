@@ -224,6 +224,16 @@ fn a_node_that_starts_anew_abandons_its_prompts_and_no_others() {
     assert_eq!(found, [("t2".to_owned(), true), ("t3".to_owned(), false)]);
 }
 
+/// However many prompts wait, or were left by transactions that have ended.
+#[test]
+fn the_decisions_of_a_node_are_found_by_an_index() {
+    let mut bench = Bench::new();
+    bench.run("SET enable_seqscan = off");
+    let plan = bench.client.query(&format!("EXPLAIN {DECIDED}"), &[&"a", &"[]"]).unwrap();
+    let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+    assert!(plan.iter().any(|line| line.contains("prompts_decided_idx")), "{plan:#?}");
+}
+
 /// The notices that this connection gets until this one comes.
 fn notices_until(client: &mut postgres::Client, last: Notice) -> Vec<String> {
     use postgres::fallible_iterator::FallibleIterator;
