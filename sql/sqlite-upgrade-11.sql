@@ -4,8 +4,8 @@
 INSERT INTO schema_version (version, "when", description)
 VALUES (11, unixepoch() * 1000000, 'an index of the files of uploads by their times');
 
--- The first two characters are random: the name of a directory. The others begin with the time, so that uploads of one time
--- are close to each other in the index. The index of a UNIQUE column can't be dropped, so the table is made anew. The views
+-- The first two characters are random: the name of a directory. In the names of new files the time follows, so that uploads
+-- of one time are close to each other in the index. The index of a UNIQUE column can't be dropped, so the table is made anew. The views
 -- on it stay as they are.
 PRAGMA legacy_alter_table = ON;
 ALTER TABLE uploads RENAME TO uploads_10;
@@ -54,7 +54,7 @@ CREATE TRIGGER upload_usage_delete AFTER DELETE ON uploads WHEN OLD.file IS NOT 
         ('upload-user', OLD.owner), ('upload-' || OLD.purpose, OLD.owner),
         ('upload-day', OLD.owner || ' ' || (OLD.created / 600000000)));
 END;
-CREATE TRIGGER upload_usage_before_update AFTER UPDATE ON uploads WHEN OLD.file IS NOT NULL BEGIN
+CREATE TRIGGER upload_usage_update_old AFTER UPDATE ON uploads WHEN OLD.file IS NOT NULL BEGIN
     INSERT INTO usage (kind, name, part, files, bytes) SELECT column1, column2, 0, -1, -OLD.fileSize FROM (VALUES
         ('upload-total', ''), ('upload-user', OLD.owner), ('upload-' || OLD.purpose, OLD.owner),
         ('upload-day', OLD.owner || ' ' || (OLD.created / 600000000))) WHERE column2 IS NOT NULL
@@ -63,7 +63,7 @@ CREATE TRIGGER upload_usage_before_update AFTER UPDATE ON uploads WHEN OLD.file 
         ('upload-user', OLD.owner), ('upload-' || OLD.purpose, OLD.owner),
         ('upload-day', OLD.owner || ' ' || (OLD.created / 600000000)));
 END;
-CREATE TRIGGER upload_usage_after_update AFTER UPDATE ON uploads WHEN NEW.file IS NOT NULL BEGIN
+CREATE TRIGGER upload_usage_update_new AFTER UPDATE ON uploads WHEN NEW.file IS NOT NULL BEGIN
     INSERT INTO usage (kind, name, part, files, bytes) SELECT column1, column2, 0, 1, NEW.fileSize FROM (VALUES
         ('upload-total', ''), ('upload-user', NEW.owner), ('upload-' || NEW.purpose, NEW.owner),
         ('upload-day', NEW.owner || ' ' || (NEW.created / 600000000))) WHERE column2 IS NOT NULL

@@ -271,12 +271,20 @@ impl Prompts {
         }
         let decided = table.decided(&self.node, &self.taken)?;
         self.taken.clear();
-        decided.into_iter().for_each(|(row, decision)| self.answer(row, decision));
+        let (unknown, known): (Vec<_>, Vec<_>) =
+            decided.into_iter().partition(|(row, _)| self.may_have_stored(row));
+        known.into_iter().for_each(|(row, decision)| self.answer(row, decision));
         if self.decisions_due == Due::All {
             self.compare_waiting(table)?;
         }
-        self.decisions_due = Due::Nothing;
+        self.decisions_due = if unknown.is_empty() { Due::Nothing } else { Due::New };
         Ok(())
+    }
+
+    /// Whether the row may be that of a request whose attempt to store it had no answer. That request is stored again and then
+    /// reads the decision, so the row must stay.
+    fn may_have_stored(&self, row: &PromptId) -> bool {
+        self.unasked.iter().any(|unasked| unasked.was_tried && unasked.prompt.stanza_id == row.stanza_id)
     }
 
     /// Whether there may be decisions to read, or read ones to remove.
@@ -286,6 +294,9 @@ impl Prompts {
 
     /// Ends the requests whose rows are gone.
     fn compare_waiting(&mut self, table: &mut dyn PromptTable) -> Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
         let waiting: Vec<_> = self.waiting.keys().cloned().collect();
         let found = table.decisions(&waiting)?;
         let decided = decided_or_gone(waiting, found);
@@ -293,13 +304,8 @@ impl Prompts {
         Ok(())
     }
 
-    /// Tells the request of the row, unless its client has hung up.
+    /// Tells the decision to the request of the row, unless its client has hung up. The row is to be removed.
     fn answer(&mut self, row: PromptId, decision: PromptDecision) {
-        let is_of = |unasked: &Unasked| unasked.was_tried && unasked.prompt.stanza_id == row.stanza_id;
-        // The node is about to find out that the row was stored, and then needs it.
-        if self.unasked.iter().any(is_of) {
-            return;
-        }
         if let Some(id) = self.waiting.remove(&row) {
             self.rows.remove(&id);
             self.door.answered(id, decision);

@@ -99,9 +99,10 @@ impl ClusterThread {
         }
         // Requests that end with this node are abandoned, and rows that name users do not stay: the second time removes those
         // whose decisions the first has taken.
+        let until = Instant::now() + limits::CLUSTER_ANSWER;
         for _ in 0..2 {
             self.prompts.hear_of_decisions();
-            self.work_on_prompts(Instant::now() + limits::CLUSTER_ANSWER);
+            self.work_on_prompts(until);
         }
         self.holding.give_up(self.connection.as_mut());
         Ok(())

@@ -50,9 +50,10 @@ const FOLDER_CHARS: usize = 2;
 const TIME_DIGITS: usize = 10;
 const TIMES: i64 = 10_i64.pow(TIME_DIGITS as u32);
 
-/// The name of an upload's file: [`limits::UPLOAD_ID_CHARS`] letters and digits, made anew for each attempt. Two random ones
-/// are the name of its directory. Those of ours go on with the time, so that the database has uploads of one time close to
-/// each other: one upload after the other, and those that expire together.
+/// The name of an upload's file: [`limits::UPLOAD_ID_CHARS`] letters and digits, made anew for each attempt. The first two
+/// are random, and name its directory. In a name that this version makes the time follows, so that the database has uploads of
+/// one time close to each other: one upload after the other, and those that expire together. Names of older builds are random
+/// throughout.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UploadFile(String);
 

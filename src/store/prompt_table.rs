@@ -1,8 +1,8 @@
 //! Requests for a confirmation that one node hands to the node that asks the users, on PostgreSQL alone. Called by the thread
 //! `cluster`, on its own connection.
 //!
-//! All times are those of the database's clock. Every change is told to the other nodes by a [`Notice`], in the same
-//! transaction. Each step of a confirmed request is one statement without a transaction around it: one round trip.
+//! All times are those of the database's clock. New prompts, hang-ups and decisions are told to the other nodes by a
+//! [`Notice`], in the same transaction. Each step of a confirmed request is one statement without a transaction around it: one round trip.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -34,7 +34,7 @@ pub trait PromptTable {
         max: usize,
     ) -> Result<Vec<StoredPrompt>>;
 
-    /// The holder of this stream has sent prompts, and decides others. Only the first decision about a prompt counts. `false`:
+    /// The holder of this stream has sent prompts, and decides others: no prompt may be in both lists. Only the first decision about a prompt counts. `false`:
     /// the node holds the stream no longer, and nothing is stored.
     fn hand_back(
         &mut self,
@@ -130,7 +130,7 @@ macro_rules! holds {
     };
 }
 
-/// One statement changes a row once, so no row is in both lists. $1 component, $2 epoch, $3 decisions as JSON, $4 channel,
+/// One statement changes a row once. $1 component, $2 epoch, $3 decisions as JSON, $4 channel,
 /// $5 notice, $6 sent prompts. Gives 1 if the node holds the stream.
 const HAND_BACK: &str = concat!(
     "WITH decided AS (UPDATE prompts SET decision = r.decision \
@@ -168,7 +168,7 @@ const ABANDON: &str = concat!(
     ")"
 );
 
-/// Removes read decisions. $1 prompts.
+/// Removes the decided rows of requests whose clients have hung up. $1 prompts.
 const REMOVE_DECIDED: &str =
     concat!("DELETE FROM prompts WHERE decision IS NOT NULL AND stanza_id = ANY(", listed!("$1"), ")");
 

@@ -104,7 +104,6 @@ fn a_decision_is_kept_until_the_node_knows_that_its_request_is_stored() {
         let node = world.nodes[1].as_mut().expect("it lives");
         let events = node.door.act(|test| test.gate.take_node_events());
         events.into_iter().for_each(|event| node.prompts.take(event));
-        node.prompts.hear_of_decisions();
         node.prompts.work(&mut world.table, until)
     };
     world.table.0.loses_answers = true;
@@ -120,6 +119,7 @@ fn a_decision_is_kept_until_the_node_knows_that_its_request_is_stored() {
     prompts.iter().for_each(|(_, prompt)| world.reply(0, &echo(prompt)));
     world.work(0, true);
     // It stores those that it has not tried yet first.
+    world.nodes[1].as_mut().expect("it lives").prompts.hear_of_decisions();
     work(&mut world).unwrap();
     assert_eq!(world.decided(1).len(), limits::PROMPTS_STORED - 6);
     work(&mut world).unwrap();

@@ -131,7 +131,7 @@ impl PromptTable for FakeTable {
         self.use_rows(|rows| {
             let holds = stream.epoch == rows.epoch;
             for id in sent.iter().filter(|_| holds) {
-                if let Some(row) = Self::undecided_row(rows, id) {
+                if let Some(row) = rows.rows.get_mut(&id.number).filter(|row| row.is(id)) {
                     row.is_sent = true;
                 }
             }
@@ -153,7 +153,7 @@ impl PromptTable for FakeTable {
             };
             let found = rows.rows.iter().filter_map(|(number, row)| Some((id(number, row), decided(row)?)));
             let found = found.collect();
-            taken.iter().for_each(|id| Self::remove_row(rows, id));
+            rows.rows.retain(|_, row| row.decision.is_none() || !row.is_in(taken));
             found
         })
     }
