@@ -399,8 +399,8 @@ fn a_full_disk_leaves_the_embedded_database_as_it_was() {
 #[test]
 fn an_upgrade_without_room_is_not_begun() {
     const SCRIPT: &str = r#"folder=$0; saved=$1; shift
-        cp "$folder/metadata.sqlite" "$saved" && mount -t tmpfs -o size=2m none "$folder" || exit 99
-        cp "$saved" "$folder/metadata.sqlite"; head -c 1200000 /dev/zero >"$folder/ballast"
+        cp "$folder/metadata.sqlite" "$saved" && mount -t tmpfs -o size=4m none "$folder" || exit 99
+        cp "$saved" "$folder/metadata.sqlite"; head -c 2600000 /dev/zero >"$folder/ballast"
         "$@"; status=$?
         ls -a "$folder"; cp "$folder/metadata.sqlite" "$saved"; rm "$folder/ballast"
         "$@" || exit 98
@@ -430,7 +430,7 @@ fn an_upgrade_without_room_is_not_begun() {
     let Some(flags) = ["-m", "-rm"].into_iter().find(mounts) else { return };
     let (status, printed) = upgrade(flags);
     assert_eq!(status, 78, "{printed}");
-    assert!(printed.contains(&format!("needs {} bytes", 2 * size)), "{printed}");
+    assert!(printed.contains(&format!("needs {} bytes", 4 * size)), "{printed}");
     assert!(printed.contains("bytes are free") && !printed.contains(".part"), "{printed}");
     assert_eq!(Embedded::rows(&saved), before);
     let upgraded = format!("upgraded from version 3 to {CURRENT}");
