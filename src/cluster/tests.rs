@@ -88,8 +88,10 @@ impl<'a> Bench<'a> {
     }
 
     /// Ends the session of the holder, as an administrator may.
+    /// Waits for the end of the session: until then it keeps the name of its node, and requests of a node whose name is taken
+    /// are refused.
     fn end_holder(&self) {
-        self.execute("SELECT pg_terminate_backend(pid) FROM stream_holder");
+        self.execute("SELECT pg_terminate_backend(pid, 20000) FROM stream_holder");
     }
 }
 
