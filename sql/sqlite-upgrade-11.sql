@@ -5,8 +5,8 @@ INSERT INTO schema_version (version, "when", description)
 VALUES (11, unixepoch() * 1000000, 'an index of the files of uploads by their times');
 
 -- The first two characters are random: the name of a directory. In the names of new files the time follows, so that uploads
--- of one time are close to each other in the index. The index of a UNIQUE column can't be dropped, so the table is made anew. The views
--- on it stay as they are.
+-- of one time are close to each other in the index. The index of a UNIQUE column can't be dropped, so the table is made anew.
+-- The views on it stay as they are.
 PRAGMA legacy_alter_table = ON;
 ALTER TABLE uploads RENAME TO uploads_10;
 PRAGMA legacy_alter_table = OFF;

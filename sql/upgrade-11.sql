@@ -4,7 +4,8 @@ BEGIN;
 
 -- First, so that a second run fails before it changes anything.
 INSERT INTO schema_version (version, "when", description)
-VALUES (11, CURRENT_TIMESTAMP AT TIME ZONE 'UTC', 'an index of the files of uploads by their times; an index of decided prompts');
+VALUES (11, CURRENT_TIMESTAMP AT TIME ZONE 'UTC',
+    'an index of the files of uploads by their times; an index of decided prompts');
 
 -- The first two characters are random: the name of a directory. In the names of new files the time follows, so that uploads
 -- of one time are close to each other in the index.

@@ -551,7 +551,8 @@ pub const SLOT_TIME: Duration = Duration::from_secs(300);
 /// How long after its slot was made a PUT may end. The row of an upload that is gone stays as long, so that no slot is used
 /// twice.
 pub const PUT_TIME: Duration = Duration::from_secs(48 * 3600);
-/// Characters of the ids and file names of uploads, each of 62 values: 142 bits of an id, 83 of a file name within a second.
+/// Characters of the ids and file names of uploads, each of 62 values: 142 bits of an id. Of the files of one second, 71 bits
+/// tell the names without their directories.
 pub const UPLOAD_ID_CHARS: usize = 24;
 /// Characters of an upload's id that logs show: the whole id gives access to the file.
 pub const UPLOAD_ID_SHOWN: usize = 6;

@@ -262,11 +262,8 @@ impl Prompts {
     }
 
     fn read_decisions(&mut self, table: &mut dyn PromptTable) -> Result<()> {
-        if !self.awaits_decisions() {
+        if self.decisions_due == Due::Nothing || !self.awaits_decisions() {
             self.decisions_due = Due::Nothing;
-            return Ok(());
-        }
-        if self.decisions_due == Due::Nothing {
             return Ok(());
         }
         let decided = table.decided(&self.node, &self.taken)?;

@@ -56,6 +56,13 @@ impl<'a> Bench<'a> {
         }
     }
 
+    /// A node, and the answers to its requests.
+    fn start_with_answers(&self) -> (Node, Receiver<(RequestId, PromptDecision)>) {
+        let (answers, answered) = mpsc::channel();
+        let door = TestDoor { answers: Some(answers), ..TestDoor::default() };
+        (self.start(&self.settings_of("a"), Arc::new(door)), answered)
+    }
+
     fn start(&self, settings: &Settings, door: Arc<dyn NodeDoor>) -> Node {
         let session = NodeSession::later(settings);
         let (lease, (sender, changes)) = (Lease::withheld(), mpsc::channel());
@@ -482,16 +489,9 @@ fn ask(number: RequestId) -> Work {
 #[test]
 fn requests_are_refused_while_the_database_is_away_and_no_more_when_it_is_back() {
     let mut server = Server::start();
-    let (answers, answered) = mpsc::channel();
-    let (node, database) = {
+    let ((node, answered), database) = {
         let bench = Bench::new(&server, Times { retry: SECOND / 2, ..LONG });
-        (
-            bench.start(
-                &bench.settings_of("a"),
-                Arc::new(TestDoor { answers: Some(answers), ..TestDoor::default() }),
-            ),
-            bench.database.clone(),
-        )
+        (bench.start_with_answers(), bench.database.clone())
     };
     wait_until("the node holds the stream", || node.holds());
     server.kill();
@@ -509,9 +509,7 @@ fn requests_are_refused_while_the_database_is_away_and_no_more_when_it_is_back()
 #[test]
 fn a_request_whose_connection_was_lost_is_stored_on_the_next_one() {
     let bench = Bench::new(postgres_server::shared(), Times { beat: 60 * SECOND, ..LONG });
-    let (answers, answered) = mpsc::channel();
-    let node = bench
-        .start(&bench.settings_of("a"), Arc::new(TestDoor { answers: Some(answers), ..TestDoor::default() }));
+    let (node, answered) = bench.start_with_answers();
     wait_until("the node holds the stream", || node.holds());
     bench.end_holder();
     node.cluster.queue.send(ask(1)).unwrap();
@@ -526,9 +524,7 @@ fn a_request_whose_connection_was_lost_is_stored_on_the_next_one() {
 #[test]
 fn a_node_that_ends_leaves_no_decided_prompt() {
     let bench = Bench::new(postgres_server::shared(), Times { beat: 60 * SECOND, ..LONG });
-    let (answers, answered) = mpsc::channel();
-    let node = bench
-        .start(&bench.settings_of("a"), Arc::new(TestDoor { answers: Some(answers), ..TestDoor::default() }));
+    let (node, answered) = bench.start_with_answers();
     wait_until("the node holds the stream", || node.holds());
     node.cluster.queue.send(ask(1)).unwrap();
     let mut client = bench.server.client(&bench.database);

@@ -39,6 +39,10 @@ impl FakeRow {
         self.prompt.stanza_id == id.stanza_id
     }
 
+    fn id(&self, number: i64) -> PromptId {
+        PromptId { number, stanza_id: self.prompt.stanza_id.clone() }
+    }
+
     fn is_in(&self, ids: &[PromptId]) -> bool {
         ids.iter().any(|id| self.is(id))
     }
@@ -88,7 +92,7 @@ impl PromptTable for FakeTable {
                 if let Some((number, row)) =
                     rows.rows.iter().find(|(_, row)| row.prompt.stanza_id == prompt.stanza_id)
                 {
-                    return PromptId { number: *number, stanza_id: row.prompt.stanza_id.clone() };
+                    return row.id(*number);
                 }
                 rows.last += 1;
                 let id = PromptId { number: rows.last, stanza_id: prompt.stanza_id.clone() };
@@ -147,11 +151,7 @@ impl PromptTable for FakeTable {
     fn decided(&mut self, node: &str, taken: &[PromptId]) -> Result<Vec<(PromptId, PromptDecision)>> {
         self.use_rows(|rows| {
             let decided = |row: &FakeRow| row.decision.filter(|_| row.node == node && !row.is_in(taken));
-            let id = |number: &i64, row: &FakeRow| PromptId {
-                number: *number,
-                stanza_id: row.prompt.stanza_id.clone(),
-            };
-            let found = rows.rows.iter().filter_map(|(number, row)| Some((id(number, row), decided(row)?)));
+            let found = rows.rows.iter().filter_map(|(number, row)| Some((row.id(*number), decided(row)?)));
             let found = found.collect();
             rows.rows.retain(|_, row| row.decision.is_none() || !row.is_in(taken));
             found
